@@ -1,0 +1,227 @@
+//! The one error type of the library, and the status numbers that C sees.
+//!
+//! An error says where (file:line:column, or node and phase), what went wrong, and what mends it.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// How a call ended. The numbers are the C API's and are never renumbered: 0 is success, a positive
+/// number asks the caller to wait or to stop, a negative one is an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum Status {
+    /// Done.
+    Ok = 0,
+    /// A non-blocking call needs the descriptor to become readable.
+    WantRead = 1,
+    /// A non-blocking call needs the descriptor to become writable.
+    WantWrite = 2,
+    /// The peer ended the stream in good order.
+    Eof = 3,
+    /// A deliver callback's word: done with this payload, do not try on.
+    Stop = 4,
+    /// NULL or a value that the call cannot take.
+    InvalidArg = -1,
+    /// Memory, or a thread, could not be had.
+    NoMemory = -2,
+    /// A defect of the library was caught at the boundary; the handle is poisoned.
+    Panic = -3,
+    /// The set was made before fork() and this is the child.
+    Forked = -4,
+    /// A file cannot be read.
+    Io = -10,
+    /// The content of the upstream file, or an option, is refused.
+    Config = -11,
+    /// What was asked for does not exist.
+    NotFound = -12,
+    /// No node could be handed out.
+    NoNode = -20,
+    /// The connection cap held through the bounded wait.
+    Limit = -21,
+    /// The name did not resolve.
+    Resolve = -30,
+    /// No TCP connection could be made.
+    Connect = -31,
+    /// The TLS handshake or record layer failed.
+    Tls = -32,
+    /// A certificate was refused, by either side.
+    Cert = -33,
+    /// The deadline passed.
+    Timeout = -34,
+    /// The peer closed the connection where more was expected.
+    Closed = -35,
+    /// The connection broke: reset and the like.
+    Network = -36,
+    /// The call was cancelled.
+    Cancelled = -37,
+    /// The peer broke the protocol (the plugin's own finding).
+    Protocol = -38,
+}
+
+impl Status {
+    /// Every status, for tables and tests.
+    pub const ALL: [Status; 23] = [
+        Status::Ok,
+        Status::WantRead,
+        Status::WantWrite,
+        Status::Eof,
+        Status::Stop,
+        Status::InvalidArg,
+        Status::NoMemory,
+        Status::Panic,
+        Status::Forked,
+        Status::Io,
+        Status::Config,
+        Status::NotFound,
+        Status::NoNode,
+        Status::Limit,
+        Status::Resolve,
+        Status::Connect,
+        Status::Tls,
+        Status::Cert,
+        Status::Timeout,
+        Status::Closed,
+        Status::Network,
+        Status::Cancelled,
+        Status::Protocol,
+    ];
+}
+
+/// A place in a configuration file. Lines and columns count from 1; columns count characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The file's path as it was given, or the source name of a text.
+    pub file: Arc<str>,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column, from 1; 0 where the whole line is meant.
+    pub column: usize,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.line, self.column) {
+            (0, _) => write!(f, "{}", self.file),
+            (line, 0) => write!(f, "{}:{line}", self.file),
+            (line, column) => write!(f, "{}:{line}:{column}", self.file),
+        }
+    }
+}
+
+/// What a connection was doing when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Waiting for a free place under `net.max_connections`.
+    Wait,
+    /// Name resolution.
+    Resolve,
+    /// The TCP connection.
+    Connect,
+    /// The TLS handshake.
+    Tls,
+    /// Sending.
+    Write,
+    /// Receiving.
+    Read,
+    /// The plugin's own callback said so.
+    Callback,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Phase::Wait => "connection cap",
+            Phase::Resolve => "resolve",
+            Phase::Connect => "connect",
+            Phase::Tls => "TLS",
+            Phase::Write => "write",
+            Phase::Read => "read",
+            Phase::Callback => "plugin",
+        })
+    }
+}
+
+/// Where an error comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Origin {
+    /// Nowhere in particular: an argument, the process.
+    #[default]
+    Call,
+    /// A configuration file.
+    File(Position),
+    /// A node, while doing something.
+    Node {
+        /// The node's name.
+        name: Arc<str>,
+        /// `host:port` as configured.
+        address: Arc<str>,
+        /// What was being done.
+        phase: Phase,
+    },
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Call => Ok(()),
+            Origin::File(position) => write!(f, "{position}: "),
+            Origin::Node { name, address, phase } => write!(f, "{name} ({address}): {phase}: "),
+        }
+    }
+}
+
+/// Any failure of the library. Its `Display` is the whole story: where, what, and the mend.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{origin}{cause}")]
+pub struct Error {
+    /// The status handed to C.
+    pub status: Status,
+    /// Where it happened.
+    pub origin: Origin,
+    /// What went wrong and what mends it, in one line.
+    pub cause: String,
+    /// The system's errno; 0 where it gave none.
+    pub errno: i32,
+}
+
+/// The library's `Result`.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error with no place of its own.
+    pub fn new(status: Status, cause: impl Into<String>) -> Self {
+        Error { status, origin: Origin::Call, cause: cause.into(), errno: 0 }
+    }
+
+    /// A refusal of configuration content at `position`.
+    pub fn config(position: &Position, cause: impl Into<String>) -> Self {
+        Error { origin: Origin::File(position.clone()), ..Error::new(Status::Config, cause) }
+    }
+
+    /// A failure of the system: `what` was tried, `error` is why it failed.
+    pub fn io(status: Status, what: impl fmt::Display, error: &std::io::Error) -> Self {
+        Error { errno: error.raw_os_error().unwrap_or(0), ..Error::new(status, format!("{what}: {error}")) }
+    }
+
+    /// The same error, placed in a file.
+    pub fn at(mut self, position: &Position) -> Self {
+        self.origin = Origin::File(position.clone());
+        self
+    }
+
+    /// The name of the node it concerns.
+    pub fn node(&self) -> Option<&str> {
+        match &self.origin {
+            Origin::Node { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The line of the configuration file it concerns; 0 where none.
+    pub fn line(&self) -> usize {
+        match &self.origin {
+            Origin::File(position) => position.line,
+            _ => 0,
+        }
+    }
+}
