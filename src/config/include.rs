@@ -42,7 +42,7 @@ fn matches(pattern: &str, folder: Option<&Path>) -> Result<Vec<PathBuf>, String>
     let options = MatchOptions {
         case_sensitive: true,
         require_literal_separator: true,
-        require_literal_leading_dot: true,
+        require_literal_leading_dot: false,
     };
     let found = glob::glob_with(&whole, options)
         .map_err(|error| format!("@INCLUDE {pattern}: not a pattern ({}); mend it", error.msg))?;
@@ -60,7 +60,7 @@ fn matches(pattern: &str, folder: Option<&Path>) -> Result<Vec<PathBuf>, String>
 }
 
 /// Whether a dot that opens a name is not written in the pattern. The crate's own switch for this hides such
-/// names even where the dot is written.
+/// names even where the dot is written, and panics at one that is not UTF-8.
 fn is_hidden_from(pattern: &Path, file: &Path) -> bool {
     let starts_with_dot = |part: Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b".");
     let parts = file.components().rev().zip(pattern.components().rev());
