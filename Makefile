@@ -1,0 +1,44 @@
+# The commands of the README, and nothing clever: each target says below what it runs.
+
+BUILD ?= build
+JOBS ?= $(shell nproc)
+# A log file for the demo to send; without it the demo looks for one.
+LOG ?=
+
+export PATH := $(PATH):$(HOME)/.cargo/bin
+CARGO := CARGO_TARGET_DIR=$(CURDIR)/$(BUILD)/cargo cargo
+
+.PHONY: help setup build test demo lint clean
+
+help:
+	@echo "make setup   install by package name what this machine lacks (Debian, Ubuntu)"
+	@echo "make build   libupstream.so, libupstream.a, the examples and the test programs, in $(BUILD)/"
+	@echo "make test    setup, build, the Rust tests, the C tests plainly and under valgrind"
+	@echo "make demo    setup, build, then a real log file over three servers, one of which is killed (LOG=file)"
+	@echo "make lint    formatting, clippy with warnings as errors, licences and sources of the dependencies"
+	@echo "make clean   take $(BUILD)/ away"
+
+setup:
+	@scripts/setup
+
+build: setup
+	cmake -S . -B $(BUILD) -DUPSTREAM_CARGO_TARGET_DIR=$(CURDIR)/$(BUILD)/cargo
+	cmake --build $(BUILD) -j $(JOBS)
+
+test:
+	@echo "make test: packages, build, Rust tests, C tests. About ten minutes the first time on two cores."
+	@$(MAKE) --no-print-directory build
+	$(CARGO) test --workspace --locked
+	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
+	@echo "make test: all passed"
+
+demo: build
+	@scripts/demo $(BUILD) $(LOG)
+
+lint:
+	cargo fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	cargo deny --locked check bans licenses sources
+
+clean:
+	rm -rf $(BUILD)
