@@ -6,15 +6,16 @@ JOBS ?= $(shell nproc)
 LOG ?=
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
+CMAKE_FLAGS := -DUPSTREAM_CARGO_TARGET_DIR=$(CURDIR)/$(BUILD)/cargo
 CARGO := CARGO_TARGET_DIR=$(CURDIR)/$(BUILD)/cargo cargo
 
 .PHONY: help setup build test demo lint clean
 
 help:
 	@echo "make setup   install by package name what this machine lacks (Debian, Ubuntu)"
-	@echo "make build   libupstream.so, libupstream.a, the examples and the test programs, in $(BUILD)/"
+	@echo "make build   libupstream.so, libupstream.a, the examples and the C tests, in $(BUILD)/"
 	@echo "make test    setup, build, the Rust tests, the C tests plainly and under valgrind"
-	@echo "make demo    setup, build, then a real log file over three servers, one of which is killed (LOG=file)"
+	@echo "make demo    a real log file over three servers, one of which is killed half way (LOG=file)"
 	@echo "make lint    formatting, clippy with warnings as errors, licences and sources of the dependencies"
 	@echo "make clean   take $(BUILD)/ away"
 
@@ -22,17 +23,22 @@ setup:
 	@scripts/setup
 
 build: setup
-	cmake -S . -B $(BUILD) -DUPSTREAM_CARGO_TARGET_DIR=$(CURDIR)/$(BUILD)/cargo
+	cmake -S . -B $(BUILD) -DUPSTREAM_BUILD_TESTS=ON -DUPSTREAM_BUILD_EXAMPLES=ON $(CMAKE_FLAGS)
 	cmake --build $(BUILD) -j $(JOBS)
 
 test:
-	@echo "make test: packages, build, Rust tests, C tests. About ten minutes the first time on two cores."
+	@echo "make test: packages, build, Rust tests, C tests; about ten minutes the first time on two cores"
 	@$(MAKE) --no-print-directory build
 	$(CARGO) test --workspace --locked
 	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 	@echo "make test: all passed"
 
-demo: build
+# Without the tests, which take most of the packages.
+demo:
+	@echo "make demo: packages, build, demonstration; about three minutes the first time on two cores"
+	@scripts/setup demo
+	@cmake -S . -B $(BUILD) -DUPSTREAM_BUILD_TESTS=OFF -DUPSTREAM_BUILD_EXAMPLES=ON $(CMAKE_FLAGS) >/dev/null
+	@cmake --build $(BUILD) -j $(JOBS)
 	@scripts/demo $(BUILD) $(LOG)
 
 lint:
