@@ -6,8 +6,8 @@ JOBS ?= $(shell nproc)
 LOG ?=
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
-CMAKE_FLAGS := -DUPSTREAM_CARGO_TARGET_DIR=$(CURDIR)/$(BUILD)/cargo
-CARGO := CARGO_TARGET_DIR=$(CURDIR)/$(BUILD)/cargo cargo
+CMAKE_FLAGS := -DUPSTREAM_CARGO_TARGET_DIR=$(abspath $(BUILD))/cargo
+CARGO := CARGO_TARGET_DIR=$(abspath $(BUILD))/cargo cargo
 
 .PHONY: help setup build test demo lint clean
 
