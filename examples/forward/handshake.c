@@ -79,8 +79,9 @@ static int pack_ping(msgpack_sbuffer *out, const forward_config *c, const helo *
     }
     msgpack_packer_init(&pk, out, msgpack_sbuffer_write);
     return msgpack_pack_array(&pk, 6) || pack_bytes(&pk, bytes_of("PING")) ||
-           pack_bytes(&pk, bytes_of(c->self_hostname)) || pack_bytes(&pk, bytes_of(salt)) || pack_bytes(&pk, bytes_of(key_digest)) ||
-           pack_bytes(&pk, bytes_of(username)) || pack_bytes(&pk, bytes_of(password_digest));
+           pack_bytes(&pk, bytes_of(c->self_hostname)) || pack_bytes(&pk, bytes_of(salt)) ||
+           pack_bytes(&pk, bytes_of(key_digest)) || pack_bytes(&pk, bytes_of(username)) ||
+           pack_bytes(&pk, bytes_of(password_digest));
 }
 
 static upstream_status_t send_ping(upstream_conn_t *conn, const forward_config *c, const helo *h, const char *salt,
@@ -102,8 +103,8 @@ static upstream_status_t send_ping(upstream_conn_t *conn, const forward_config *
 }
 
 /* ["PONG", ok, reason, hostname, digest of the key] */
-static upstream_status_t check_pong(const msgpack_object *o, const forward_config *c, forward_bytes nonce, const char *salt,
-                                    forward_delivery *d) {
+static upstream_status_t check_pong(const msgpack_object *o, const forward_config *c, forward_bytes nonce,
+                                    const char *salt, forward_delivery *d) {
     char expected[FORWARD_DIGEST_LEN + 1];
     char words[SHOWN_MAX + 1];
     forward_bytes hostname, digest;
