@@ -189,14 +189,15 @@ static bool say_helo(peer *p, helo_part part) {
     return sent && (part <= HELO_NO_AUTH);
 }
 
+static bool is_ping(const msgpack_object *o) {
+    return o->type == MSGPACK_OBJECT_ARRAY && o->via.array.size == 6 && forward_object_is(&o->via.array.ptr[0], "PING");
+}
+
 /* ["PING", hostname, salt, digest, user, password digest], with the right digests? */
 static bool check_ping(const peer *p, const msgpack_object *ping, helo_part helo) {
     const forward_script *script = &p->server->script;
     char expected[129];
 
-    if (ping->type != MSGPACK_OBJECT_ARRAY || ping->via.array.size != 6 || !forward_object_is(&ping->via.array.ptr[0], "PING")) {
-        forward_die("the client's first message is not PING");
-    }
     const msgpack_object *o = ping->via.array.ptr;
     text key[] = {of_object(&o[2]), of_object(&o[1]), of(NONCE), of(script->shared_key)};
     hexdigest(expected, key, 4);
@@ -253,6 +254,10 @@ static play say_pong(peer *p, helo_part helo, pong_part part) {
         msgpack_unpacked_destroy(&ping);
         return PLAY_CLOSED;
     }
+    if (!is_ping(&ping.data)) { /* a client that does not log in */
+        msgpack_unpacked_destroy(&ping);
+        return PLAY_WRONG;
+    }
     msgpack_sbuffer_init(&out);
     msgpack_packer_init(&pk, &out, msgpack_sbuffer_write);
     if (check_ping(p, &ping.data, helo)) {
@@ -304,7 +309,7 @@ static bool say_ack(const peer *p, ack_part part, const char *id, const char *fi
         return part == ACK_NONE;
     }
     if (part == ACK_TRICKLE) {
-        send_all(p, "\xde\x7f\xff", 3);
+        send_all(p, "\xde\x10\x00", 3);
         send_endless(p, "\xc0", 1, 20000);
         return false;
     }

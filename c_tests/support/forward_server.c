@@ -268,6 +268,16 @@ unsigned forward_server_count(forward_server *s, const char *text) {
     return n;
 }
 
+bool forward_server_await(forward_server *s, unsigned messages) {
+    for (int i = 0; i < 1000; i++) {
+        if (forward_server_messages(s) >= messages) {
+            return true;
+        }
+        usleep(10000);
+    }
+    return false;
+}
+
 static bool none_left(forward_server *s) {
     LOCKED(bool, s->wrong > 0 && s->dropped == s->wrong);
 }

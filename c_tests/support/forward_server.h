@@ -89,6 +89,8 @@ unsigned forward_server_messages(forward_server *s); /* decoded in full */
 size_t forward_server_records(forward_server *s);
 /* How often a record {"log": text} came. */
 unsigned forward_server_count(forward_server *s, const char *text);
+/* Waits until so many messages came: without acks a client is done before the server has read. */
+bool forward_server_await(forward_server *s, unsigned messages);
 /* Bytes that came on a connection after the server had gone wrong on it. */
 size_t forward_server_stray(forward_server *s);
 /* Waits until the client has closed every connection on which the server went wrong. */

@@ -128,7 +128,8 @@ static upstream_status_t try_once(sender *s, char *why, size_t cap) {
     } else if (status == UPSTREAM_STOP) {
         snprintf(why, cap, "%s", d.reason);
     } else {
-        snprintf(why, cap, "%s", err == NULL ? upstream_status_name(status) : upstream_error_message(err));
+        const char *message = err == NULL ? upstream_status_name(status) : upstream_error_message(err);
+        snprintf(why, cap, "%s%s%s", message, d.failures > 0 ? ": " : "", d.reason);
     }
     upstream_error_free(err);
     return status;

@@ -47,7 +47,7 @@ static upstream_status_t read_some(forward_answer *a, upstream_conn_t *conn, int
     if (status == UPSTREAM_EOF) {
         return forward_fail(d, UPSTREAM_ERR_CLOSED, "the server closed the connection before %s", what);
     }
-    if (status == UPSTREAM_ERR_TIMEOUT) {
+    if (status == UPSTREAM_ERR_TIMEOUT && now_ms() >= deadline) {
         return forward_fail(d, status, "%s did not come within ack_timeout", what);
     }
     return status == UPSTREAM_OK ? status : forward_fail_io(d, conn, status, what);
@@ -55,12 +55,9 @@ static upstream_status_t read_some(forward_answer *a, upstream_conn_t *conn, int
 
 static upstream_status_t parse(forward_answer *a, size_t end, const char *what, forward_delivery *d) {
     size_t offset = 0;
-    msgpack_unpack_return unpacked = msgpack_unpack_next(&a->value, (const char *)a->data, end, &offset);
-    if (unpacked == MSGPACK_UNPACK_NOMEM_ERROR) {
-        return forward_fail(d, UPSTREAM_ERR_NO_MEMORY, "no memory for %s", what);
-    }
-    if (unpacked != MSGPACK_UNPACK_SUCCESS) {
-        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "%s is nested too deeply", what);
+    /* msgpack-c stops at 32 levels, and reports that as it reports a lack of memory. */
+    if (msgpack_unpack_next(&a->value, (const char *)a->data, end, &offset) != MSGPACK_UNPACK_SUCCESS) {
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "%s is nested too deeply, or there is no memory for it", what);
     }
     a->extra = a->len - end;
     return UPSTREAM_OK;

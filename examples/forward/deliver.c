@@ -6,7 +6,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 upstream_status_t forward_fail(forward_delivery *d, upstream_status_t status, const char *format, ...) {
@@ -24,13 +23,22 @@ upstream_status_t forward_fail_io(forward_delivery *d, const upstream_conn_t *co
     return forward_fail(d, status, "%s: %s", doing, message == NULL ? upstream_status_name(status) : message);
 }
 
-static forward_session *session_of(upstream_conn_t *conn) {
-    forward_session *s = upstream_conn_get_data(conn);
-    if (s == NULL && (s = calloc(1, sizeof *s)) != NULL && upstream_conn_set_data(conn, s, free) != UPSTREAM_OK) {
-        free(s);
-        s = NULL;
+/* The connection's data: set once the server has proved that it knows the key. */
+static char logged_in;
+
+static upstream_status_t log_in_once(upstream_conn_t *conn, const forward_config *config, forward_delivery *d) {
+    if (!config->secured || upstream_conn_get_data(conn) == &logged_in) {
+        return UPSTREAM_OK;
     }
-    return s;
+    bool keepalive = true;
+    upstream_status_t status = forward_handshake(conn, config, &keepalive, d);
+    if (status != UPSTREAM_OK) {
+        return status;
+    }
+    if (!keepalive) {
+        upstream_conn_discard(conn); /* closed when the callback returns; this message it still carries */
+    }
+    return upstream_conn_set_data(conn, &logged_in, NULL);
 }
 
 /* {"ack": id}. An ack of another chunk can only come from a server that is out of step. */
@@ -48,8 +56,7 @@ static upstream_status_t check_ack(const msgpack_object *o, const char *chunk_id
     return UPSTREAM_OK;
 }
 
-static upstream_status_t wait_for_ack(upstream_conn_t *conn, const forward_config *config, forward_session *session,
-                                      forward_delivery *d) {
+static upstream_status_t wait_for_ack(upstream_conn_t *conn, const forward_config *config, forward_delivery *d) {
     forward_answer answer;
     upstream_status_t status = forward_answer_read(&answer, conn, config->ack_timeout_ms, "the ack", d);
     if (status == UPSTREAM_OK) {
@@ -57,52 +64,23 @@ static upstream_status_t wait_for_ack(upstream_conn_t *conn, const forward_confi
     }
     if (status == UPSTREAM_OK && answer.extra > 0) {
         /* The chunk is safe; what came behind its ack would be taken for the answer to the next. */
-        session->spent = true;
+        upstream_conn_discard(conn);
     }
     forward_answer_destroy(&answer);
     return status;
 }
 
-/*
- * Keeps a connection out of the pool though its message was delivered: one that did not end clean is
- * closed by the library, and a read that runs into its timeout or the server's EOF is not clean.
- */
-static void end_unclean(upstream_conn_t *conn) {
-    char rest[256];
-    size_t got;
-    upstream_conn_set_timeout_ms(conn, 1);
-    for (int i = 0; i < 16 && upstream_conn_read(conn, rest, sizeof rest, &got) == UPSTREAM_OK; i++) {
-    }
-    upstream_conn_set_timeout_ms(conn, 0);
-}
-
 static upstream_status_t exchange(upstream_conn_t *conn, const forward_config *config, const forward_frame *frame,
                                   forward_delivery *d) {
-    forward_session *session = session_of(conn);
-    upstream_status_t status = UPSTREAM_OK;
-
-    if (session == NULL) {
-        return forward_fail(d, UPSTREAM_ERR_NO_MEMORY, "no memory for the session");
+    upstream_status_t status = log_in_once(conn, config, d);
+    if (status != UPSTREAM_OK) {
+        return status;
     }
-    if (session->spent) {
-        return forward_fail(d, UPSTREAM_ERR_CLOSED, "the connection carries no further message");
+    status = upstream_conn_writev(conn, frame->iov, frame->iov_count);
+    if (status != UPSTREAM_OK) {
+        return forward_fail_io(d, conn, status, "writing the records");
     }
-    if (config->secured && !session->logged_in) {
-        status = forward_handshake(conn, config, session, d);
-    }
-    if (status == UPSTREAM_OK) {
-        status = upstream_conn_writev(conn, frame->iov, frame->iov_count);
-        if (status != UPSTREAM_OK) {
-            return forward_fail_io(d, conn, status, "writing the records");
-        }
-        if (config->require_ack_response) {
-            status = wait_for_ack(conn, config, session, d);
-        }
-    }
-    if (status == UPSTREAM_OK && session->spent) {
-        end_unclean(conn);
-    }
-    return status;
+    return config->require_ack_response ? wait_for_ack(conn, config, d) : UPSTREAM_OK;
 }
 
 static void note_success(forward_delivery *d, upstream_conn_t *conn, upstream_node_t *node, size_t bytes) {

@@ -171,7 +171,7 @@ static upstream_status_t log_in(upstream_conn_t *conn, const forward_config *c, 
     return status;
 }
 
-upstream_status_t forward_handshake(upstream_conn_t *conn, const forward_config *config, forward_session *session,
+upstream_status_t forward_handshake(upstream_conn_t *conn, const forward_config *config, bool *keepalive,
                                     forward_delivery *d) {
     forward_answer answer;
     helo h;
@@ -184,8 +184,7 @@ upstream_status_t forward_handshake(upstream_conn_t *conn, const forward_config 
         status = log_in(conn, config, &h, d);
     }
     if (status == UPSTREAM_OK) {
-        session->logged_in = true;
-        session->spent = !h.keepalive;
+        *keepalive = h.keepalive;
     }
     forward_answer_destroy(&answer);
     return status;

@@ -93,14 +93,11 @@ const msgpack_object *forward_map_get(const msgpack_object *map, const char *key
 
 /* ---- handshake.c -------------------------------------------------------------------------------- */
 
-/* What is known of a connection; stays with it in the pool. */
-typedef struct forward_session {
-    bool logged_in;
-    bool spent; /* must not carry another message */
-} forward_session;
-
-/* HELO, PING, PONG. UPSTREAM_OK means that the server has proved that it knows the shared key. */
-upstream_status_t forward_handshake(upstream_conn_t *conn, const forward_config *config, forward_session *session,
+/*
+ * HELO, PING, PONG. UPSTREAM_OK means that the server has proved that it knows the shared key; `keepalive`
+ * is false where it wants no second message on this connection.
+ */
+upstream_status_t forward_handshake(upstream_conn_t *conn, const forward_config *config, bool *keepalive,
                                     forward_delivery *d);
 
 #endif
