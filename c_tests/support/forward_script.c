@@ -241,10 +241,8 @@ static void put_pong(msgpack_packer *pk, const msgpack_object *ping, pong_part p
     }
 }
 
-typedef enum { PLAY_ON, PLAY_WRONG, PLAY_CLOSED } play;
-
-/* PLAY_ON where records may follow. */
-static play say_pong(peer *p, helo_part helo, pong_part part) {
+/* True where records may follow; false as well where the client leaves before PING. */
+static bool say_pong(peer *p, helo_part helo, pong_part part) {
     msgpack_unpacked ping;
     msgpack_sbuffer out;
     msgpack_packer pk;
@@ -252,11 +250,11 @@ static play say_pong(peer *p, helo_part helo, pong_part part) {
     msgpack_unpacked_init(&ping);
     if (!receive(p, &ping)) {
         msgpack_unpacked_destroy(&ping);
-        return PLAY_CLOSED;
+        return false;
     }
     if (!is_ping(&ping.data)) { /* a client that does not log in */
         msgpack_unpacked_destroy(&ping);
-        return PLAY_WRONG;
+        return false;
     }
     msgpack_sbuffer_init(&out);
     msgpack_packer_init(&pk, &out, msgpack_sbuffer_write);
@@ -282,7 +280,7 @@ static play say_pong(peer *p, helo_part helo, pong_part part) {
     }
     msgpack_sbuffer_destroy(&out);
     msgpack_unpacked_destroy(&ping);
-    return part <= PONG_BYTEWISE ? PLAY_ON : PLAY_WRONG;
+    return part <= PONG_BYTEWISE;
 }
 
 static void put_ack(msgpack_packer *pk, ack_part part, const char *id) {
@@ -360,14 +358,8 @@ bool forward_play(peer *p) {
         pong = PONG_GOOD;
         ack = ack == ACK_NONE ? ACK_NONE : ACK_GOOD;
     }
-    if (helo != HELO_NONE) {
-        if (!say_helo(p, helo)) {
-            return false;
-        }
-        play go = say_pong(p, helo, pong);
-        if (go != PLAY_ON) {
-            return go == PLAY_CLOSED;
-        }
+    if (helo != HELO_NONE && (!say_helo(p, helo) || !say_pong(p, helo, pong))) {
+        return false;
     }
     return serve_messages(p, ack);
 }

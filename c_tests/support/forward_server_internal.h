@@ -53,7 +53,7 @@ void *forward_alloc(void *old, size_t size);
 bool forward_object_is(const msgpack_object *o, const char *text);
 /* Keeps a message and its records; gives its chunk id, "" without one. */
 const char *forward_note_message(forward_server *s, const msgpack_object *o);
-/* Plays the script on a connection. True where the client closed it; false once the server has gone wrong. */
+/* Plays the script on a connection. True where all went well until the client closed it; false once it went wrong. */
 bool forward_play(peer *p);
 
 #endif
