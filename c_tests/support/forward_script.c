@@ -303,8 +303,8 @@ static bool say_ack(const peer *p, ack_part part, const char *id, const char *fi
     msgpack_sbuffer out;
     msgpack_packer pk;
 
-    if (part == ACK_NONE || part == ACK_SILENT) {
-        return part == ACK_NONE;
+    if (part == ACK_NONE || part == ACK_SILENT || id[0] == '\0') { /* no id: no ack was asked for */
+        return part != ACK_SILENT;
     }
     if (part == ACK_TRICKLE) {
         send_all(p, "\xde\x10\x00", 3);

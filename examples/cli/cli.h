@@ -87,7 +87,7 @@ typedef struct counts {
 
 /* `progress`: rewrite one line on stderr. Messages above `level` are left out. */
 void report_start(int32_t level, bool progress);
-/* An upstream_log_fn. */
+/* An upstream_log_fn; without --verbose, what was said within the last minute is not said again. */
 void report_log(int32_t level, const char *message, void *ctx);
 void report(int32_t level, const char *format, ...)
 #if defined(__GNUC__)

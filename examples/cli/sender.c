@@ -100,8 +100,10 @@ void sender_add(sender *s, const char *line, size_t len) {
 static void note_failure(const forward_delivery *d, const upstream_node_t *node, upstream_status_t status,
                          const char *reason) {
     (void)d;
-    report(UPSTREAM_LOG_WARN, "%s (%s:%u): %s (%s)", upstream_node_name(node), upstream_node_host(node),
-           (unsigned)upstream_node_port(node), reason, upstream_status_name(status));
+    char message[FORWARD_REASON_MAX + 400];
+    snprintf(message, sizeof message, "%s (%s:%u): %s (%s)", upstream_node_name(node), upstream_node_host(node),
+             (unsigned)upstream_node_port(node), reason, upstream_status_name(status));
+    report_log(UPSTREAM_LOG_WARN, message, NULL);
 }
 
 static void note_success(sender *s, const forward_delivery *d) {
@@ -205,6 +207,6 @@ void sender_print_table(const sender *s) {
         upstream_node_stats(t->node, &stats);
         format_address(t->node, address, sizeof address);
         printf(row, name_width, upstream_node_name(t->node), address_width, address, t->records, t->bytes, stats.connects,
-               tls_column(t), stats.connects_failed + stats.deliveries_failed);
+               tls_column(t), stats.deliveries_failed);
     }
 }

@@ -98,6 +98,21 @@ static bool pack_text(msgpack_packer *pk, const char *text, size_t len) {
     return msgpack_pack_str(pk, len) == 0 && msgpack_pack_str_body(pk, text, len) == 0;
 }
 
+/* Whether a --field of this key was given before: a map must not hold a key twice. */
+static bool has_field(const settings *s, const char *key, size_t len) {
+    msgpack_unpacked value;
+    size_t at = 0;
+    bool is_key = true, found = false;
+
+    msgpack_unpacked_init(&value);
+    while (!found && msgpack_unpack_next(&value, s->fields.data, s->fields.size, &at) == MSGPACK_UNPACK_SUCCESS) {
+        found = is_key && value.data.via.str.size == len && memcmp(value.data.via.str.ptr, key, len) == 0;
+        is_key = !is_key;
+    }
+    msgpack_unpacked_destroy(&value);
+    return found;
+}
+
 static bool read_field(settings *s, const char *text) {
     const char *equals = strchr(text, '=');
     msgpack_packer pk;
@@ -108,6 +123,9 @@ static bool read_field(settings *s, const char *text) {
     size_t key_len = (size_t)(equals - text);
     if (key_len == 3 && memcmp(text, "log", 3) == 0) {
         return wrong("--field", text, "the key log is the line itself; take another key");
+    }
+    if (has_field(s, text, key_len)) {
+        return wrong("--field", text, "this key was given before");
     }
     msgpack_packer_init(&pk, &s->fields, msgpack_sbuffer_write);
     if (!pack_text(&pk, text, key_len) || !pack_text(&pk, equals + 1, strlen(equals + 1))) {
