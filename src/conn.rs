@@ -56,11 +56,7 @@ impl Conn {
             return Err(forked());
         }
         if runtime.closed.load(Relaxed) {
-            return Err(node.target.error(
-                Status::Cancelled,
-                Phase::Connect,
-                "the upstream was destroyed",
-            ));
+            return Err(node.target.error(Status::Cancelled, Phase::Connect, "the upstream was destroyed"));
         }
         loop {
             match node.pool.acquire(deadline, |link| link.channel.close()) {
@@ -173,9 +169,7 @@ impl Conn {
     pub fn write(&mut self, slices: &[IoSlice<'_>]) -> Status {
         let mut patience = self.patience();
         let mut sent = 0;
-        let outcome = self.call(Phase::Write, |channel| {
-            channel.write_all(slices, &mut patience, &mut sent)
-        });
+        let outcome = self.call(Phase::Write, |channel| channel.write_all(slices, &mut patience, &mut sent));
         self.sent += sent;
         add(&self.node.counters.bytes_out, sent);
         outcome.map_or_else(|status| status, |()| Status::Ok)
@@ -197,10 +191,7 @@ impl Conn {
         while !buffer.is_empty() {
             match self.read_some(buffer, &mut patience) {
                 Ok(0) => {
-                    let text = format!(
-                        "the server closed the connection, {} bytes short",
-                        buffer.len()
-                    );
+                    let text = format!("the server closed the connection, {} bytes short", buffer.len());
                     return self.fail(Phase::Read, (Status::Closed, 0, text));
                 }
                 Ok(got) => {
@@ -242,25 +233,15 @@ impl Conn {
         }
         let outcome = match &mut self.link {
             Some(link) => work(&mut link.channel),
-            None => Err((
-                Status::InvalidArg,
-                0,
-                "the connection was given back".to_owned(),
-            )),
+            None => Err((Status::InvalidArg, 0, "the connection was given back".to_owned())),
         };
         outcome.map_err(|failure| self.fail(phase, failure))
     }
 
     fn fail(&mut self, phase: Phase, (status, errno, cause): Failure) -> Status {
         self.broken = true;
-        let error = Error {
-            errno,
-            ..self.node.target.error(status, phase, cause)
-        };
-        self.node
-            .runtime
-            .logger
-            .log(Level::Debug, format_args!("{error}"));
+        let error = Error { errno, ..self.node.target.error(status, phase, cause) };
+        self.node.runtime.logger.log(Level::Debug, format_args!("{error}"));
         self.last_error = Some(Box::new(error.into()));
         status
     }
@@ -268,8 +249,7 @@ impl Conn {
     fn may_be_kept(&self, link: &Link) -> bool {
         let net = &self.node.target.net;
         let worn = net.keepalive_max_recycle != 0 && link.uses >= net.keepalive_max_recycle;
-        let old = !net.keepalive_max_lifetime.is_zero()
-            && link.born.elapsed() >= net.keepalive_max_lifetime;
+        let old = !net.keepalive_max_lifetime.is_zero() && link.born.elapsed() >= net.keepalive_max_lifetime;
         net.keepalive && !self.broken && !self.poison.is_set() && !worn && !old
     }
 
@@ -310,10 +290,7 @@ impl Drop for Conn {
 
 /// The error of a call that would touch the parent's connections or threads.
 pub fn forked() -> Error {
-    Error::new(
-        Status::Forked,
-        "the upstream was made before fork(); create one of its own in the child",
-    )
+    Error::new(Status::Forked, "the upstream was made before fork(); create one of its own in the child")
 }
 
 fn connected(node: &Node, channel: Channel) -> Box<Link> {
@@ -323,11 +300,7 @@ fn connected(node: &Node, channel: Channel) -> Box<Link> {
     match (&target.tls, channel.tls_version(), channel.tls_cipher()) {
         (Some(tls), Some(version), Some(cipher)) => {
             count(&node.counters.handshakes);
-            let level = if tls.settings.debug >= 3 {
-                Level::Info
-            } else {
-                Level::Debug
-            };
+            let level = if tls.settings.debug >= 3 { Level::Info } else { Level::Debug };
             let version = version.to_string_lossy();
             let peer = channel.peer();
             logger.log(
@@ -340,20 +313,10 @@ fn connected(node: &Node, channel: Channel) -> Box<Link> {
         }
         _ => logger.log(
             Level::Debug,
-            format_args!(
-                "{} ({}): connected to {}",
-                target.name,
-                target.address,
-                channel.peer()
-            ),
+            format_args!("{} ({}): connected to {}", target.name, target.address, channel.peer()),
         ),
     }
-    Box::new(Link {
-        channel,
-        born: Instant::now(),
-        uses: 0,
-        data: None,
-    })
+    Box::new(Link { channel, born: Instant::now(), uses: 0, data: None })
 }
 
 fn log_failure(node: &Node, error: &Error) {

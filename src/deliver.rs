@@ -28,23 +28,13 @@ enum Setback {
 impl Upstream {
     /// Connects to the node whose turn it is; where that fails, to the others.
     pub fn connect(&self) -> Result<Conn> {
-        self.visit(None, |node, deadline| {
-            Conn::open(node, deadline).map_err(Setback::TryOn)
-        })
+        self.visit(None, |node, deadline| Conn::open(node, deadline).map_err(Setback::TryOn))
     }
 
     /// Runs `send` on a ready connection, node after node, until it says `Ok` or `Stop`, every node was
     /// tried, or `timeout` (zero: the configured one) has passed.
-    pub fn deliver(
-        &self,
-        timeout: Duration,
-        mut send: impl FnMut(&mut Conn) -> Status,
-    ) -> Result<Status> {
-        let timeout = if timeout.is_zero() {
-            self.deliver_settings().timeout
-        } else {
-            timeout
-        };
+    pub fn deliver(&self, timeout: Duration, mut send: impl FnMut(&mut Conn) -> Status) -> Result<Status> {
+        let timeout = if timeout.is_zero() { self.deliver_settings().timeout } else { timeout };
         let last = after(Instant::now(), timeout);
         let mut first = true;
         let outcome = self.visit(Some(last), |node, deadline| {
@@ -56,9 +46,7 @@ impl Upstream {
         match &outcome {
             Err(error) => {
                 count(&self.deliveries_failed);
-                self.runtime()
-                    .logger
-                    .log(Level::Error, format_args!("not delivered: {error}"));
+                self.runtime().logger.log(Level::Error, format_args!("not delivered: {error}"));
             }
             Ok(Status::Stop) => count(&self.deliveries_failed),
             Ok(_) => {}
@@ -85,10 +73,8 @@ impl Upstream {
             && let Some(node) = self.next_untried(&tried)
         {
             if last.is_some_and(|last| Instant::now() >= last) {
-                let error = Error::new(
-                    Status::Timeout,
-                    "the time for the delivery is up; see deliver.timeout",
-                );
+                let error =
+                    Error::new(Status::Timeout, "the time for the delivery is up; see deliver.timeout");
                 setbacks.push(error);
                 break;
             }
@@ -138,15 +124,12 @@ impl Upstream {
             let may_have_arrived = conn.sent() > 0 && !self.deliver_settings().resend;
             // The server may have closed a kept connection just as it was taken up again, which says
             // nothing about the node. A fresh one decides.
-            let stale =
-                conn.is_reused() && matches!(error.status, Status::Closed | Status::Network);
+            let stale = conn.is_reused() && matches!(error.status, Status::Closed | Status::Network);
             drop(conn);
             if may_have_arrived {
                 count(&node.counters.deliveries_failed);
-                let cause = format!(
-                    "{}; the payload may have arrived, and deliver.resend is off",
-                    error.cause
-                );
+                let cause =
+                    format!("{}; the payload may have arrived, and deliver.resend is off", error.cause);
                 return Err(Setback::Final(Error { cause, ..error }));
             }
             if error.status == Status::InvalidArg {
@@ -170,32 +153,20 @@ fn failure(conn: &Conn, status: Status) -> Error {
     let target = &conn.node().target;
     match (status, conn.last_error()) {
         (_, Some(report)) if report.error.status == status => report.error.clone(),
-        (Status::Eof, _) => target.error(
-            Status::Closed,
-            Phase::Read,
-            "the server closed the connection",
-        ),
+        (Status::Eof, _) => target.error(Status::Closed, Phase::Read, "the server closed the connection"),
         (Status::WantRead | Status::WantWrite, _) => target.error(
             Status::InvalidArg,
             Phase::Callback,
-            format!(
-                "the deliver callback returned {}, which only non-blocking calls know",
-                status.name()
-            ),
+            format!("the deliver callback returned {}, which only non-blocking calls know", status.name()),
         ),
         (_, Some(report)) => {
-            let cause = format!(
-                "the deliver callback returned {} after: {}",
-                status.name(),
-                report.error.cause
-            );
+            let cause =
+                format!("the deliver callback returned {} after: {}", status.name(), report.error.cause);
             target.error(status, Phase::Callback, cause)
         }
-        (_, None) => target.error(
-            status,
-            Phase::Callback,
-            format!("the deliver callback returned {}", status.name()),
-        ),
+        (_, None) => {
+            target.error(status, Phase::Callback, format!("the deliver callback returned {}", status.name()))
+        }
     }
 }
 

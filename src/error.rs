@@ -90,9 +90,7 @@ impl Status {
 
     /// The status of a number, if it is one.
     pub fn from_number(number: i32) -> Option<Status> {
-        Status::ALL
-            .into_iter()
-            .find(|status| *status as i32 == number)
+        Status::ALL.into_iter().find(|status| *status as i32 == number)
     }
 
     /// The name in the C header.
@@ -208,11 +206,7 @@ impl fmt::Display for Origin {
         match self {
             Origin::Call => Ok(()),
             Origin::File(position) => write!(f, "{position}: "),
-            Origin::Node {
-                name,
-                address,
-                phase,
-            } => write!(f, "{name} ({address}): {phase}: "),
+            Origin::Node { name, address, phase } => write!(f, "{name} ({address}): {phase}: "),
         }
     }
 }
@@ -237,28 +231,17 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error with no place of its own.
     pub fn new(status: Status, cause: impl Into<String>) -> Self {
-        Error {
-            status,
-            origin: Origin::Call,
-            cause: cause.into(),
-            errno: 0,
-        }
+        Error { status, origin: Origin::Call, cause: cause.into(), errno: 0 }
     }
 
     /// A refusal of configuration content at `position`.
     pub fn config(position: &Position, cause: impl Into<String>) -> Self {
-        Error {
-            origin: Origin::File(position.clone()),
-            ..Error::new(Status::Config, cause)
-        }
+        Error { origin: Origin::File(position.clone()), ..Error::new(Status::Config, cause) }
     }
 
     /// A failure of the system: `what` was tried, `error` is why it failed.
     pub fn io(status: Status, what: impl fmt::Display, error: &std::io::Error) -> Self {
-        Error {
-            errno: error.raw_os_error().unwrap_or(0),
-            ..Error::new(status, format!("{what}: {error}"))
-        }
+        Error { errno: error.raw_os_error().unwrap_or(0), ..Error::new(status, format!("{what}: {error}")) }
     }
 
     /// The same error, placed in a file.
@@ -299,11 +282,7 @@ impl From<Error> for Report {
     fn from(error: Error) -> Self {
         let message = c_string(&error.to_string());
         let node = error.node().map(c_string);
-        Report {
-            error,
-            message,
-            node,
-        }
+        Report { error, message, node }
     }
 }
 

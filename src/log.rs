@@ -21,13 +21,7 @@ pub enum Level {
 
 impl Level {
     /// Every level, the most important first.
-    pub const ALL: [Level; 5] = [
-        Level::Error,
-        Level::Warn,
-        Level::Info,
-        Level::Debug,
-        Level::Trace,
-    ];
+    pub const ALL: [Level; 5] = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];
 }
 
 type Sink = dyn Fn(Level, &str) + Send + Sync;
@@ -41,9 +35,7 @@ pub struct Logger {
 impl Logger {
     /// A logger that hands every line up to `max` to `sink`.
     pub fn new(max: Level, sink: impl Fn(Level, &str) + Send + Sync + 'static) -> Self {
-        Logger {
-            sink: Some((max, Arc::new(sink))),
-        }
+        Logger { sink: Some((max, Arc::new(sink))) }
     }
 
     /// Hands one line to the host. The text is made only where it is wanted.
@@ -58,8 +50,6 @@ impl Logger {
 
 impl fmt::Debug for Logger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Logger")
-            .field(&self.sink.as_ref().map(|(max, _)| max))
-            .finish()
+        f.debug_tuple("Logger").field(&self.sink.as_ref().map(|(max, _)| max)).finish()
     }
 }

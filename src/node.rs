@@ -91,20 +91,9 @@ impl Node {
         tls: Option<TlsClient>,
         runtime: Arc<Runtime>,
     ) -> Node {
-        let NodeDefinition {
-            name,
-            host,
-            port,
-            properties,
-            settings,
-            ..
-        } = definition;
+        let NodeDefinition { name, host, port, properties, settings, .. } = definition;
         let NodeSettings { net, .. } = settings;
-        let address = if host.contains(':') {
-            format!("[{host}]:{port}")
-        } else {
-            format!("{host}:{port}")
-        };
+        let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let pool = Pool::new(net.max_connections as usize, net.keepalive_idle_timeout);
         Node {
             poison: Poison::default(),
@@ -116,14 +105,7 @@ impl Node {
             properties: Properties::new(&properties),
             name: c_string(&name),
             host: c_string(&host),
-            target: Arc::new(Target {
-                name: name.into(),
-                host,
-                port,
-                address: address.into(),
-                net,
-                tls,
-            }),
+            target: Arc::new(Target { name: name.into(), host, port, address: address.into(), net, tls }),
         }
     }
 
@@ -180,10 +162,7 @@ struct Properties {
 impl Properties {
     fn new(properties: &[Property]) -> Self {
         Properties {
-            hashes: properties
-                .iter()
-                .map(|property| hash(property.key.as_bytes()))
-                .collect(),
+            hashes: properties.iter().map(|property| hash(property.key.as_bytes())).collect(),
             entries: properties
                 .iter()
                 .map(|property| (c_string(&property.key), c_string(&property.value)))
@@ -193,13 +172,9 @@ impl Properties {
 
     fn get(&self, key: &[u8]) -> Option<&CStr> {
         let wanted = hash(key);
-        self.hashes
-            .iter()
-            .zip(&self.entries)
-            .find_map(|(hash, (name, value))| {
-                (*hash == wanted && name.as_bytes().eq_ignore_ascii_case(key))
-                    .then_some(value.as_c_str())
-            })
+        self.hashes.iter().zip(&self.entries).find_map(|(hash, (name, value))| {
+            (*hash == wanted && name.as_bytes().eq_ignore_ascii_case(key)).then_some(value.as_c_str())
+        })
     }
 }
 

@@ -52,25 +52,14 @@ impl Upstream {
             Upstream::new(definition, logger)
         };
         let thread = thread::spawn("upstream-load", LOAD_STACK, work).map_err(|error| {
-            Error::io(
-                Status::NoMemory,
-                "a thread to read the file cannot be started",
-                &error,
-            )
+            Error::io(Status::NoMemory, "a thread to read the file cannot be started", &error)
         })?;
         // A defect in there goes on to the boundary, which answers for it.
-        thread
-            .join()
-            .unwrap_or_else(|defect| std::panic::resume_unwind(defect))
+        thread.join().unwrap_or_else(|defect| std::panic::resume_unwind(defect))
     }
 
     fn new(definition: Definition, logger: Logger) -> Result<Arc<Upstream>> {
-        let Definition {
-            name,
-            nodes: definitions,
-            settings,
-            warnings,
-        } = definition;
+        let Definition { name, nodes: definitions, settings, warnings } = definition;
         for warning in &warnings {
             logger.log(Level::Warn, format_args!("{warning}"));
         }
@@ -89,18 +78,10 @@ impl Upstream {
                 Some(tls) => Some(clients.client(tls, &definition.host, &definition.position)?),
                 None => None,
             };
-            nodes.push(Arc::new(Node::new(
-                place,
-                definition,
-                tls,
-                Arc::clone(&runtime),
-            )));
+            nodes.push(Arc::new(Node::new(place, definition, tls, Arc::clone(&runtime))));
         }
         let Balance::RoundRobin = settings.balance;
-        let by_name = nodes
-            .iter()
-            .map(|node| (Arc::clone(&node.target.name), node.place))
-            .collect();
+        let by_name = nodes.iter().map(|node| (Arc::clone(&node.target.name), node.place)).collect();
         Ok(Arc::new(Upstream {
             poison: Poison::default(),
             nodes,
@@ -145,10 +126,7 @@ impl Upstream {
 
     /// The node whose turn it is among those not in `tried`.
     pub fn next_untried(&self, tried: &Tried) -> Option<&Arc<Node>> {
-        self.runtime
-            .rotation
-            .next_untried(tried)
-            .map(|place| &self.nodes[place])
+        self.runtime.rotation.next_untried(tried).map(|place| &self.nodes[place])
     }
 
     /// Sums over the nodes.
@@ -159,11 +137,7 @@ impl Upstream {
         }
         // A node's count is of attempts; the set's is of payloads that no node took.
         let picks = self.runtime.rotation.picks();
-        Snapshot {
-            picks,
-            deliveries_failed: self.deliveries_failed.load(Relaxed),
-            ..sum
-        }
+        Snapshot { picks, deliveries_failed: self.deliveries_failed.load(Relaxed), ..sum }
     }
 
     /// Ends the set: idle connections are closed, waits for new ones end, threads are joined. Connections in

@@ -12,23 +12,11 @@ fn the_header_is_what_the_sources_say() {
     config.trailer = Some(include_str!("../src/ffi/trailer.txt").trim_end().to_owned());
     let mut builder = cbindgen::Builder::new().with_config(config);
     // One file per C object, in reading order.
-    for object in [
-        "status",
-        "error",
-        "options",
-        "node",
-        "set",
-        "connection",
-        "deliver",
-        "stats",
-    ] {
+    for object in ["status", "error", "options", "node", "set", "connection", "deliver", "stats"] {
         builder = builder.with_src(root.join(format!("src/ffi/{object}.rs")));
     }
     let mut made = Vec::new();
-    builder
-        .generate()
-        .expect("cbindgen reads src/ffi")
-        .write(&mut made);
+    builder.generate().expect("cbindgen reads src/ffi").write(&mut made);
     let made = String::from_utf8(made).expect("a header is text");
 
     let header = root.join("include/upstream/upstream.h");
@@ -44,13 +32,9 @@ fn the_header_is_what_the_sources_say() {
 
 fn version_macros() -> String {
     let part = |name: &str, value: &str| format!("#define UPSTREAM_VERSION_{name} {value}\n");
-    let [major, minor, patch] = [
-        env!("CARGO_PKG_VERSION_MAJOR"),
-        env!("CARGO_PKG_VERSION_MINOR"),
-        env!("CARGO_PKG_VERSION_PATCH"),
-    ];
-    let comment =
-        "/* The version of this header; upstream_version() gives that of the library in use. */\n";
+    let [major, minor, patch] =
+        [env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"), env!("CARGO_PKG_VERSION_PATCH")];
+    let comment = "/* The version of this header; upstream_version() gives that of the library in use. */\n";
     let number = "/* 10000 * major + 100 * minor + patch, to compare with. */\n";
     [
         "\n",

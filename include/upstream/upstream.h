@@ -515,10 +515,9 @@ upstream_status_t upstream_create_from_text(const char *text,
                                             upstream_error_t **err);
 
 /**
- * Ends a set: library threads are joined, idle connections closed, calls in flight on other threads end
- * with UPSTREAM_ERR_CANCELLED where they wait for a connection. Connections in use stay good and are to be
- * released or discarded as ever, before or after. Node handles and their strings end with the set.
- * Takes NULL.
+ * Ends a set: library threads are joined, idle connections closed. No other call on the set or its nodes may run
+ * beside it or come after it. Connections in use stay good and are to be released or discarded as ever, before or
+ * after. Node handles and their strings end with the set and the last connection. Takes NULL.
  */
 void upstream_destroy(upstream_t *up);
 

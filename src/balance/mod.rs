@@ -19,11 +19,7 @@ impl Rotation {
     pub fn new(nodes: usize, start: usize) -> Self {
         assert!(start < nodes, "a rotation starts at one of its nodes");
         let start = start as u64;
-        Rotation {
-            cursor: AtomicU64::new(start),
-            start,
-            nodes: nodes as u64,
-        }
+        Rotation { cursor: AtomicU64::new(start), start, nodes: nodes as u64 }
     }
 
     /// The next place.
@@ -43,9 +39,7 @@ impl Rotation {
         }
         let turn = self.next();
         let nodes = self.nodes as usize;
-        (turn..nodes)
-            .chain(0..turn)
-            .find(|&place| !tried.contains(place))
+        (turn..nodes).chain(0..turn).find(|&place| !tried.contains(place))
     }
 
     /// How often any place was handed out.
@@ -100,10 +94,7 @@ impl Tried {
     pub fn contains(&self, place: usize) -> bool {
         match place.checked_sub(128) {
             None => self.first >> place & 1 == 1,
-            Some(bit) => self
-                .rest
-                .get(bit / 64)
-                .is_some_and(|word| word >> (bit % 64) & 1 == 1),
+            Some(bit) => self.rest.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1),
         }
     }
 }

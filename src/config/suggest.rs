@@ -35,12 +35,8 @@ pub fn nearest<'a>(
     candidates: impl IntoIterator<Item = &'a str>,
     limit: usize,
 ) -> Option<&'a str> {
-    let measured = candidates
-        .into_iter()
-        .filter_map(|other| Some((distance(name, other, limit)?, other)));
-    measured
-        .min_by_key(|&(distance, _)| distance)
-        .map(|(_, other)| other)
+    let measured = candidates.into_iter().filter_map(|other| Some((distance(name, other, limit)?, other)));
+    measured.min_by_key(|&(distance, _)| distance).map(|(_, other)| other)
 }
 
 /// Whether `name` is so near to `known` that it is more likely a slip than another word.

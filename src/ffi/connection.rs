@@ -113,8 +113,7 @@ pub unsafe extern "C" fn upstream_conn_writev(
     n: usize,
 ) -> upstream_status_t {
     // SAFETY of the cast: std documents IoSlice as ABI-compatible with struct iovec on Unix.
-    let Some(slices) = strings::slice(iov.cast::<IoSlice<'_>>(), n).filter(|_| !iov.is_null())
-    else {
+    let Some(slices) = strings::slice(iov.cast::<IoSlice<'_>>(), n).filter(|_| !iov.is_null()) else {
         return number(Status::InvalidArg);
     };
     // SAFETY: `n` is as long as `slices`, whose memory this is; looked at as C's type to find NULL parts.
@@ -176,10 +175,7 @@ pub unsafe extern "C" fn upstream_conn_read_exact(
 /// Bounds each whole call after this one by `ms` milliseconds; 0 takes the configured limit again (net.io_timeout
 /// without progress). Inside a deliver callback the delivery's own deadline holds besides.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn upstream_conn_set_timeout_ms(
-    c: *mut upstream_conn_t,
-    ms: u32,
-) -> upstream_status_t {
+pub unsafe extern "C" fn upstream_conn_set_timeout_ms(c: *mut upstream_conn_t, ms: u32) -> upstream_status_t {
     with(c, |conn| {
         conn.set_timeout(Duration::from_millis(ms.into()));
         Status::Ok
@@ -189,9 +185,7 @@ pub unsafe extern "C" fn upstream_conn_set_timeout_ms(
 /// The failure of the last I/O call on the connection. Borrowed until the next call on it. NULL where that call went
 /// well, and for NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn upstream_conn_last_error(
-    c: *const upstream_conn_t,
-) -> *const upstream_error_t {
+pub unsafe extern "C" fn upstream_conn_last_error(c: *const upstream_conn_t) -> *const upstream_error_t {
     pure!(c, |_| null() => |conn: &Conn| {
         conn.last_error().map_or(null(), |report| std::ptr::from_ref::<Report>(report).cast())
     })

@@ -96,9 +96,7 @@ pub unsafe extern "C" fn upstream_node_get_prop_bool(
     key: *const c_char,
     fallback: i32,
 ) -> i32 {
-    typed(n, key, fallback, "a switch (on or off)", |text| {
-        value::parse_bool(text).map(i32::from)
-    })
+    typed(n, key, fallback, "a switch (on or off)", |text| value::parse_bool(text).map(i32::from))
 }
 
 /// The value of `key` as a whole number; `fallback` where it is unset, and, with a log line, where it is something else.
@@ -119,13 +117,7 @@ pub unsafe extern "C" fn upstream_node_get_prop_ms(
     key: *const c_char,
     fallback: i64,
 ) -> i64 {
-    typed(
-        n,
-        key,
-        fallback,
-        "a duration (such as 250ms or 5s)",
-        value::parse_duration_ms,
-    )
+    typed(n, key, fallback, "a duration (such as 250ms or 5s)", value::parse_duration_ms)
 }
 
 /// The value of `key`, a size ("512", "4k", "1M", "1G"; powers of 1024), in bytes; `fallback` where it is unset, and,
@@ -136,13 +128,7 @@ pub unsafe extern "C" fn upstream_node_get_prop_size(
     key: *const c_char,
     fallback: i64,
 ) -> i64 {
-    typed(
-        n,
-        key,
-        fallback,
-        "a size (such as 4k or 1M)",
-        value::parse_size,
-    )
+    typed(n, key, fallback, "a size (such as 4k or 1M)", value::parse_size)
 }
 
 fn typed<T: Copy>(

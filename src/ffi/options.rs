@@ -30,8 +30,7 @@ pub const UPSTREAM_LOG_TRACE: i32 = 5;
 
 /// Receives one log line, without a newline; `message` is borrowed during the call. May be called from any
 /// thread, the library's own among them, and from several at once.
-pub type upstream_log_fn =
-    Option<unsafe extern "C" fn(level: i32, message: *const c_char, ctx: *mut c_void)>;
+pub type upstream_log_fn = Option<unsafe extern "C" fn(level: i32, message: *const c_char, ctx: *mut c_void)>;
 
 /// What `upstream_options_t` stands for.
 #[derive(Default)]
@@ -47,9 +46,7 @@ impl Opaque for upstream_options_t {
 
 /// Makes empty options. `*out` is the caller's, to end with upstream_options_destroy().
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn upstream_options_create(
-    out: *mut *mut upstream_options_t,
-) -> upstream_status_t {
+pub unsafe extern "C" fn upstream_options_create(out: *mut *mut upstream_options_t) -> upstream_status_t {
     if out.is_null() {
         return number(Status::InvalidArg);
     }
@@ -86,9 +83,7 @@ pub unsafe extern "C" fn upstream_options_set(
     if handle.poison.is_set() {
         return number(Status::Panic);
     }
-    let OptionsHandle {
-        poison, options, ..
-    } = handle;
+    let OptionsHandle { poison, options, .. } = handle;
     guard(
         Some(poison),
         || tell(err, panic::report()),
@@ -116,10 +111,7 @@ pub unsafe extern "C" fn upstream_options_set_logger(
     if handle.poison.is_set() {
         return number(Status::Panic);
     }
-    let Some(max) = Level::ALL
-        .into_iter()
-        .find(|level| *level as i32 == max_level)
-    else {
+    let Some(max) = Level::ALL.into_iter().find(|level| *level as i32 == max_level) else {
         return number(Status::InvalidArg);
     };
     handle.logger = match r#fn {
@@ -157,10 +149,7 @@ pub unsafe extern "C" fn upstream_options_destroy(o: *mut upstream_options_t) {
 
 /// The error of a call that was handed NULL.
 pub(crate) fn null_argument(call: &str) -> Error {
-    Error::new(
-        Status::InvalidArg,
-        format!("{call} was handed NULL where it wants a value"),
-    )
+    Error::new(Status::InvalidArg, format!("{call} was handed NULL where it wants a value"))
 }
 
 /// A copy of the options behind `o`, or the defaults for NULL; an error where they are poisoned.

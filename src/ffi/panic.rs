@@ -1,14 +1,15 @@
 //! Panics end here: caught, kept from stderr, told as a status.
 
-use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
+use parking_lot::Mutex;
+
 use crate::error::{Error, Poison, Status};
 
-thread_local! {
-    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
-}
+/// What the last panic of any thread said. For the words of an error alone: a defect may show on a library
+/// thread and be told on the caller's.
+static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
 
 /// Keeps panics off the host's stderr. The hook belongs to this library's own copy of the runtime, not
 /// to the host.
@@ -17,35 +18,25 @@ pub(crate) fn silence() {
     // The Rust tests link the library as a crate and want their own messages.
     if cfg!(not(test)) {
         ONCE.call_once(|| {
-            std::panic::set_hook(Box::new(|info| {
-                let text = info.to_string();
-                let _ = LAST_PANIC.try_with(|last| last.replace(Some(text)));
-            }));
+            std::panic::set_hook(Box::new(|info| *LAST_PANIC.lock() = Some(info.to_string())));
         });
     }
 }
 
-/// What the last caught panic of this thread said, as an error.
+/// What the last caught panic said, as an error.
 pub(crate) fn report() -> Error {
-    let text = LAST_PANIC
-        .with(RefCell::take)
-        .unwrap_or_else(|| "no message".to_owned());
+    let text = LAST_PANIC.lock().take().unwrap_or_else(|| "no message".to_owned()).replace('\n', ": ");
     Error::new(
         Status::Panic,
         format!(
-            "a defect of libupstream was caught ({}); the handle is of no more use, destroy it and report this",
-            text.replace('\n', ": ")
+            "a defect of libupstream was caught ({text}); the handle is of no more use, destroy it and report this"
         ),
     )
 }
 
 /// The value of `work`, or `fallback` where it panics; then `poison` is set too.
 #[inline(always)]
-pub(crate) fn guard<T>(
-    poison: Option<&Poison>,
-    fallback: impl FnOnce() -> T,
-    work: impl FnOnce() -> T,
-) -> T {
+pub(crate) fn guard<T>(poison: Option<&Poison>, fallback: impl FnOnce() -> T, work: impl FnOnce() -> T) -> T {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(value) => value,
         Err(payload) => {
@@ -108,6 +99,13 @@ pub(crate) use {boundary, pure};
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Options;
+    use crate::ffi::connection::upstream_connect;
+    use crate::ffi::set::{upstream_name, upstream_next_node, upstream_node_count};
+    use crate::ffi::status::UPSTREAM_ERR_PANIC;
+    use crate::log::Logger;
+    use crate::upstream::{Source, Upstream};
+    use std::sync::Arc;
 
     #[test]
     fn a_panic_becomes_the_fallback_and_poisons() {
@@ -116,6 +114,27 @@ mod tests {
         assert!(!poison.is_set());
         assert_eq!(guard(Some(&poison), || -3, || panic!("a defect")), -3);
         assert!(poison.is_set());
+    }
+
+    #[test]
+    fn a_poisoned_handle_answers_but_does_nothing() {
+        let text = b"[UPSTREAM]\nname u\n[NODE]\nname n\nhost h\nport 1\n";
+        let source = Source::Text(text.to_vec(), "t".to_owned());
+        let up = Upstream::load(source, Options::default(), Logger::default()).unwrap();
+        let handle = Arc::as_ptr(&up).cast_mut().cast();
+        // SAFETY: `up` lives to the end of the test.
+        unsafe {
+            assert!(!upstream_next_node(handle).is_null());
+            up.poison.set();
+            assert!(upstream_next_node(handle).is_null());
+            assert!(upstream_name(handle).is_null());
+            assert_eq!(upstream_node_count(handle), 0);
+            assert_eq!(
+                upstream_connect(handle, &mut std::ptr::null_mut(), std::ptr::null_mut()),
+                UPSTREAM_ERR_PANIC
+            );
+        }
+        up.close();
     }
 
     #[test]

@@ -53,14 +53,11 @@ pub unsafe extern "C" fn upstream_create_from_text(
     out: *mut *mut upstream_t,
     err: *mut *mut upstream_error_t,
 ) -> upstream_status_t {
-    let Some(text) =
-        strings::slice(text.cast::<u8>(), len).filter(|_| !text.is_null() && !out.is_null())
+    let Some(text) = strings::slice(text.cast::<u8>(), len).filter(|_| !text.is_null() && !out.is_null())
     else {
         return tell(err, null_argument("upstream_create_from_text"));
     };
-    let name = strings::text(source_name)
-        .unwrap_or("text".into())
-        .into_owned();
+    let name = strings::text(source_name).unwrap_or("text".into()).into_owned();
     create(Source::Text(text.to_vec(), name), o, out, err)
 }
 
@@ -78,9 +75,7 @@ fn create(
         || tell(err, panic::report()),
         || {
             let made = options::copy(o)
-                .map_err(|status| {
-                    Error::new(status, "these options are of no more use; make new ones")
-                })
+                .map_err(|status| Error::new(status, "these options are of no more use; make new ones"))
                 .and_then(|(options, logger)| Upstream::load(source, options, logger));
             match made {
                 Ok(upstream) => {
@@ -107,10 +102,9 @@ fn watch_forks() {
     });
 }
 
-/// Ends a set: library threads are joined, idle connections closed, calls in flight on other threads end
-/// with UPSTREAM_ERR_CANCELLED where they wait for a connection. Connections in use stay good and are to be
-/// released or discarded as ever, before or after. Node handles and their strings end with the set.
-/// Takes NULL.
+/// Ends a set: library threads are joined, idle connections closed. No other call on the set or its nodes may run
+/// beside it or come after it. Connections in use stay good and are to be released or discarded as ever, before or
+/// after. Node handles and their strings end with the set and the last connection. Takes NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_destroy(up: *mut upstream_t) {
     if up.is_null() {
@@ -143,10 +137,7 @@ pub unsafe extern "C" fn upstream_node_count(up: *const upstream_t) -> usize {
 
 /// The node at `index`, from 0 in file order. Borrowed until upstream_destroy(). NULL past the end, and for NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn upstream_node_at(
-    up: *const upstream_t,
-    index: usize,
-) -> *mut upstream_node_t {
+pub unsafe extern "C" fn upstream_node_at(up: *const upstream_t, index: usize) -> *mut upstream_node_t {
     pure!(up, |_| null_mut() => |up: &Upstream| up.nodes().get(index).map_or(null_mut(), node::lend))
 }
 
@@ -170,11 +161,7 @@ pub unsafe extern "C" fn upstream_next_node(up: *mut upstream_t) -> *mut upstrea
 }
 
 /// The status for a caller who wants only that.
-pub(crate) fn refuse_null(
-    err: *mut *mut upstream_error_t,
-    call: &str,
-    status: Status,
-) -> upstream_status_t {
+pub(crate) fn refuse_null(err: *mut *mut upstream_error_t, call: &str, status: Status) -> upstream_status_t {
     match status {
         Status::Panic if !err.is_null() => tell(err, panic::report()),
         Status::InvalidArg => tell(err, null_argument(call)),

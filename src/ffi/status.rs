@@ -67,9 +67,7 @@ pub extern "C" fn upstream_version() -> *const c_char {
 /// Static, never NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn upstream_status_name(status: upstream_status_t) -> *const c_char {
-    Status::from_number(status)
-        .map_or(c"UPSTREAM_UNKNOWN", Status::c_name)
-        .as_ptr()
+    Status::from_number(status).map_or(c"UPSTREAM_UNKNOWN", Status::c_name).as_ptr()
 }
 
 #[cfg(test)]

@@ -40,11 +40,7 @@ pub type Failure = (Status, i32, String);
 impl Channel {
     /// A plaintext stream.
     pub fn plain(socket: Socket, peer: SocketAddr) -> Channel {
-        Channel {
-            socket,
-            session: None,
-            peer,
-        }
+        Channel { socket, session: None, peer }
     }
 
     /// The address of the other end.
@@ -68,9 +64,7 @@ impl Channel {
 
     /// The IANA name of the cipher suite; `None` on plaintext.
     pub fn tls_cipher(&self) -> Option<String> {
-        Some(tls::iana_name(
-            &self.session.as_ref()?.tls.negotiated_cipher_suite()?,
-        ))
+        Some(tls::iana_name(&self.session.as_ref()?.tls.negotiated_cipher_suite()?))
     }
 
     /// Sends all of `slices`. `sent` grows by what the system (or the TLS layer) took, failure or not.
@@ -121,18 +115,16 @@ impl Channel {
 }
 
 fn wait(socket: &Socket, ready: Ready, patience: &mut Patience) -> Result<(), Failure> {
-    socket
-        .wait(ready, patience.deadline())
-        .map_err(|error| match error.kind() {
-            ErrorKind::TimedOut => {
-                let what = match ready {
-                    Ready::Read => "the server sent nothing within the time given",
-                    Ready::Write => "the server took no more within the time given",
-                };
-                (Status::Timeout, libc::ETIMEDOUT, what.to_owned())
-            }
-            _ => broken(&error),
-        })
+    socket.wait(ready, patience.deadline()).map_err(|error| match error.kind() {
+        ErrorKind::TimedOut => {
+            let what = match ready {
+                Ready::Read => "the server sent nothing within the time given",
+                Ready::Write => "the server took no more within the time given",
+            };
+            (Status::Timeout, 0, what.to_owned())
+        }
+        _ => broken(&error),
+    })
 }
 
 /// A failure of the socket itself.
@@ -155,11 +147,8 @@ fn write_plain(
     let mut done = 0; // bytes of it that have gone
     while at < slices.len() {
         // The caller's slices go out as they are; only the rest of one that was split goes by itself.
-        let outcome = if done == 0 {
-            socket.send_vectored(&slices[at..])
-        } else {
-            socket.send(&slices[at][done..])
-        };
+        let outcome =
+            if done == 0 { socket.send_vectored(&slices[at..]) } else { socket.send(&slices[at][done..]) };
         match outcome {
             Ok(taken) => {
                 patience.progress();
@@ -170,9 +159,7 @@ fn write_plain(
                     at += 1;
                 }
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                wait(socket, Ready::Write, patience)?
-            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => wait(socket, Ready::Write, patience)?,
             Err(error) => return Err(broken(&error)),
         }
     }
@@ -195,11 +182,7 @@ impl Session {
         for slice in slices {
             let mut rest: &[u8] = slice;
             while !rest.is_empty() {
-                let taken = self
-                    .tls
-                    .writer()
-                    .write(rest)
-                    .map_err(|error| broken(&error))?;
+                let taken = self.tls.writer().write(rest).map_err(|error| broken(&error))?;
                 rest = &rest[taken..];
                 *sent += taken as u64;
                 if !rest.is_empty() {
@@ -220,9 +203,7 @@ impl Session {
                 patience.progress();
                 Ok(())
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                wait(socket, Ready::Write, patience)
-            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => wait(socket, Ready::Write, patience),
             // A server that refuses us sends an alert and closes; the alert says more than the closing.
             Err(error) => Err(self.last_alert(socket).unwrap_or_else(|| broken(&error))),
         }
@@ -258,14 +239,10 @@ impl Session {
                 Err(error) => return Err(broken(&error)),
             }
             match self.tls.read_tls(&mut Wire(socket)) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    wait(socket, Ready::Read, patience)?
-                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => wait(socket, Ready::Read, patience)?,
                 Err(error) => return Err(broken(&error)),
                 Ok(_) => {
-                    self.tls
-                        .process_new_packets()
-                        .map_err(|error| self.explain(&error))?;
+                    self.tls.process_new_packets().map_err(|error| self.explain(&error))?;
                     // An answer to a key update; it may wait for the next write if there is no room.
                     if self.tls.wants_write() {
                         let _ = self.tls.write_tls(&mut Wire(socket));
@@ -312,16 +289,8 @@ impl Handshake {
         let mut tls = ClientConnection::new(client.config.clone(), client.name.clone())
             .map_err(|error| error.to_string())?;
         tls.set_buffer_limit(Some(TLS_SEND_BUFFER));
-        let session = Box::new(Session {
-            tls,
-            client: client.clone(),
-            certificate_missed: false,
-        });
-        Ok(Handshake {
-            socket,
-            peer,
-            session,
-        })
+        let session = Box::new(Session { tls, client: client.clone(), certificate_missed: false });
+        Ok(Handshake { socket, peer, session })
     }
 
     /// The socket to watch.
@@ -340,9 +309,7 @@ impl Handshake {
                         return Ok(HandshakeStep::Wait(Ready::Write));
                     }
                     Err(error) => {
-                        return Err(session
-                            .last_alert(&self.socket)
-                            .unwrap_or_else(|| broken_off(&error)));
+                        return Err(session.last_alert(&self.socket).unwrap_or_else(|| broken_off(&error)));
                     }
                 }
             }
@@ -374,11 +341,7 @@ impl Handshake {
 
     /// The stream, once [`HandshakeStep::Done`].
     pub fn into_channel(self) -> Channel {
-        Channel {
-            socket: self.socket,
-            session: Some(self.session),
-            peer: self.peer,
-        }
+        Channel { socket: self.socket, session: Some(self.session), peer: self.peer }
     }
 }
 

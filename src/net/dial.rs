@@ -48,30 +48,26 @@ pub struct Target {
 impl Target {
     /// An error about this node.
     pub fn error(&self, status: Status, phase: Phase, cause: impl Into<String>) -> Error {
-        let origin = Origin::Node {
-            name: Arc::clone(&self.name),
-            address: Arc::clone(&self.address),
-            phase,
-        };
-        Error {
-            origin,
-            ..Error::new(status, cause)
-        }
+        let origin = Origin::Node { name: Arc::clone(&self.name), address: Arc::clone(&self.address), phase };
+        Error { origin, ..Error::new(status, cause) }
     }
 
     /// An error of the system about this node.
     pub fn system_error(&self, status: Status, phase: Phase, error: &io::Error) -> Error {
-        Error {
-            errno: error.raw_os_error().unwrap_or(0),
-            ..self.error(status, phase, error.to_string())
-        }
+        Error { errno: error.raw_os_error().unwrap_or(0), ..self.error(status, phase, error.to_string()) }
     }
 }
 
 /// The dialer of a set.
 pub struct Dialer {
     mailbox: Arc<Mailbox>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Thread>,
+}
+
+enum Thread {
+    NotStarted,
+    Running(JoinHandle<()>),
+    Stopped,
 }
 
 /// What reaches the thread: new dials, answers of the resolver, the word to stop.
@@ -108,52 +104,39 @@ impl Dialer {
     pub fn new() -> io::Result<Dialer> {
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         Ok(Dialer {
-            mailbox: Arc::new(Mailbox {
-                letters: Mutex::default(),
-                wake,
-            }),
-            thread: Mutex::new(None),
+            mailbox: Arc::new(Mailbox { letters: Mutex::default(), wake }),
+            thread: Mutex::new(Thread::NotStarted),
         })
     }
 
     /// Connects to `target`, TLS included, or fails by `deadline`.
     pub fn dial(&self, target: &Arc<Target>, deadline: Instant) -> Result<Channel> {
-        self.start_thread()
-            .map_err(|error| Error::io(Status::NoMemory, "the dialer cannot be started", &error))?;
+        self.start_thread(target)?;
         let reply = Arc::new(Reply::default());
-        let dial = Dial {
-            target: Arc::clone(target),
-            deadline,
-            reply: Arc::clone(&reply),
-            stage: Stage::New,
-        };
+        let dial =
+            Dial { target: Arc::clone(target), deadline, reply: Arc::clone(&reply), stage: Stage::New };
         self.mailbox.post(|letters| letters.dials.push(dial));
 
         let mut outcome = reply.outcome.lock();
         while matches!(*outcome, Outcome::Awaited) {
             // The thread keeps the deadline and knows the phase; this wait only guards against the thread.
-            if reply
-                .came
-                .wait_until(&mut outcome, deadline + Duration::from_millis(40))
-                .timed_out()
-            {
+            if reply.came.wait_until(&mut outcome, deadline + Duration::from_millis(40)).timed_out() {
                 break;
             }
         }
         match std::mem::replace(&mut *outcome, Outcome::Abandoned) {
             Outcome::Came(result) => result,
-            Outcome::Awaited | Outcome::Abandoned => Err(target.error(
-                Status::Timeout,
-                Phase::Connect,
-                "no connection within the time given",
-            )),
+            Outcome::Awaited | Outcome::Abandoned => {
+                Err(target.error(Status::Timeout, Phase::Connect, "no connection within the time given"))
+            }
         }
     }
 
-    /// Ends every dial with `Cancelled` and joins the threads.
+    /// Ends every dial with `Cancelled` and joins the threads; later dials fail with `Cancelled`.
     pub fn stop(&self) {
         self.mailbox.post(|letters| letters.stop = true);
-        if let Some(thread) = self.thread.lock().take() {
+        let thread = std::mem::replace(&mut *self.thread.lock(), Thread::Stopped);
+        if let Thread::Running(thread) = thread {
             // A panic of the thread has been answered to its callers by their deadlines.
             let _ = thread.join();
         }
@@ -162,18 +145,30 @@ impl Dialer {
     /// Forgets the thread without joining it: in a forked child it does not exist.
     pub fn forget_thread(&self) {
         if let Some(mut thread) = self.thread.try_lock() {
-            std::mem::forget(thread.take());
+            std::mem::forget(std::mem::replace(&mut *thread, Thread::Stopped));
         }
     }
 
-    fn start_thread(&self) -> io::Result<()> {
+    fn start_thread(&self, target: &Target) -> Result<()> {
         let mut thread = self.thread.lock();
-        if thread.is_none() {
-            let running = Running::new(Arc::clone(&self.mailbox))?;
-            *thread = Some(thread::spawn("upstream-dial", STACK, move || {
-                running.run()
-            })?);
+        match &*thread {
+            Thread::Stopped => {
+                return Err(target.error(Status::Cancelled, Phase::Connect, "the upstream was destroyed"));
+            }
+            Thread::Running(thread) if !thread.is_finished() => return Ok(()),
+            // A defect ended it; what waited for it has run into its deadline, and the next ones get another.
+            Thread::Running(_) | Thread::NotStarted => {}
         }
+        let started = Running::new(Arc::clone(&self.mailbox))
+            .and_then(|running| thread::spawn("upstream-dial", STACK, move || running.run()));
+        *thread = Thread::Running(started.map_err(|error| Error {
+            errno: error.raw_os_error().unwrap_or(0),
+            ..target.error(
+                Status::NoMemory,
+                Phase::Connect,
+                format!("the library's dialer thread cannot be started: {error}"),
+            )
+        })?);
         Ok(())
     }
 }
@@ -213,9 +208,7 @@ impl Dial {
     /// When it must be looked at again even if nothing happens.
     fn alarm(&self) -> Instant {
         match &self.stage {
-            Stage::Racing(race) => race
-                .next_start()
-                .map_or(self.deadline, |start| start.min(self.deadline)),
+            Stage::Racing(race) => race.next_start().map_or(self.deadline, |start| start.min(self.deadline)),
             _ => self.deadline,
         }
     }
@@ -236,18 +229,11 @@ impl Dial {
     fn timed_out(&self) -> Error {
         let cause = match &self.stage {
             Stage::New | Stage::Resolving => {
-                format!(
-                    "\"{}\" did not resolve within net.connect_timeout",
-                    self.target.host
-                )
+                format!("\"{}\" did not resolve within net.connect_timeout", self.target.host)
             }
             Stage::Racing(race) => {
-                let silent: Vec<String> =
-                    race.running().map(|address| address.to_string()).collect();
-                let mut text = format!(
-                    "no answer from {} within net.connect_timeout",
-                    silent.join(", ")
-                );
+                let silent: Vec<String> = race.running().map(|address| address.to_string()).collect();
+                let mut text = format!("no answer from {} within net.connect_timeout", silent.join(", "));
                 append_failures(&mut text, race);
                 text
             }
@@ -255,10 +241,7 @@ impl Dial {
                 "the server did not finish the TLS handshake within net.connect_timeout".to_owned()
             }
         };
-        Error {
-            errno: libc::ETIMEDOUT,
-            ..self.target.error(Status::Timeout, self.phase(), cause)
-        }
+        Error { errno: libc::ETIMEDOUT, ..self.target.error(Status::Timeout, self.phase(), cause) }
     }
 }
 
@@ -316,11 +299,7 @@ impl Running {
                     id => self.advance(id),
                 }
             }
-            let Letters {
-                dials,
-                answers,
-                stop,
-            } = std::mem::take(&mut *self.mailbox.letters.lock());
+            let Letters { dials, answers, stop } = std::mem::take(&mut *self.mailbox.letters.lock());
             for dial in dials {
                 self.begin(dial);
             }
@@ -336,11 +315,7 @@ impl Running {
 
     fn end(self) {
         for (_, dial) in self.dials {
-            let error = dial.target.error(
-                Status::Cancelled,
-                dial.phase(),
-                "the upstream is being destroyed",
-            );
+            let error = dial.target.error(Status::Cancelled, dial.phase(), "the upstream is being destroyed");
             dial.finish(Err(error));
         }
         self.resolver.stop();
@@ -348,12 +323,8 @@ impl Running {
 
     fn ring_alarms(&mut self) {
         let now = Instant::now();
-        let due: Vec<u64> = self
-            .dials
-            .iter()
-            .filter(|(_, dial)| dial.alarm() <= now)
-            .map(|(id, _)| *id)
-            .collect();
+        let due: Vec<u64> =
+            self.dials.iter().filter(|(_, dial)| dial.alarm() <= now).map(|(id, _)| *id).collect();
         for id in due {
             let Some(dial) = self.dials.get(&id) else {
                 continue;
@@ -418,9 +389,7 @@ impl Running {
             return;
         };
         let mut ordered = race::order(addresses, &dial.target.net);
-        ordered
-            .iter_mut()
-            .for_each(|address| address.set_port(dial.target.port));
+        ordered.iter_mut().for_each(|address| address.set_port(dial.target.port));
         if ordered.is_empty() {
             let cause = format!(
                 "\"{}\" has no address of the family of net.source_address; set one of its family, or none",
@@ -442,19 +411,11 @@ impl Running {
             Stage::New | Stage::Resolving => {}
             Stage::Racing(race) => match race.advance(&dial.target.net, Instant::now()) {
                 Standing::Running { started } => {
-                    let watched = started
-                        .iter()
-                        .filter_map(|fd| race.socket(*fd))
-                        .try_for_each(|socket| {
-                            self.epoll
-                                .add(socket, EpollEvent::new(EpollFlags::EPOLLOUT, id))
-                        });
+                    let watched = started.iter().filter_map(|fd| race.socket(*fd)).try_for_each(|socket| {
+                        self.epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLOUT, id))
+                    });
                     if let Err(error) = watched {
-                        let error = dial.target.system_error(
-                            Status::Connect,
-                            Phase::Connect,
-                            &error.into(),
-                        );
+                        let error = dial.target.system_error(Status::Connect, Phase::Connect, &error.into());
                         self.finish(id, Err(error));
                     }
                 }
@@ -468,11 +429,7 @@ impl Running {
                         // Registered with this thread's epoll; the caller must not wake it.
                         let result = self.unwatch(&channel).map(|()| channel);
                         let result = result.map_err(|error| {
-                            self.dials[&id].target.system_error(
-                                Status::Connect,
-                                Phase::Connect,
-                                &error,
-                            )
+                            self.dials[&id].target.system_error(Status::Connect, Phase::Connect, &error)
                         });
                         self.finish(id, result);
                     }
@@ -493,12 +450,7 @@ impl Running {
     }
 
     fn handshake(&mut self, id: u64) {
-        let Some(Dial {
-            stage: Stage::Handshaking(handshake),
-            target,
-            ..
-        }) = self.dials.get_mut(&id)
-        else {
+        let Some(Dial { stage: Stage::Handshaking(handshake), target, .. }) = self.dials.get_mut(&id) else {
             return;
         };
         match handshake.advance() {
@@ -517,21 +469,17 @@ impl Running {
                 let Some(mut dial) = self.dials.remove(&id) else {
                     return;
                 };
-                let Stage::Handshaking(handshake) = std::mem::replace(&mut dial.stage, Stage::New)
-                else {
+                let Stage::Handshaking(handshake) = std::mem::replace(&mut dial.stage, Stage::New) else {
                     return;
                 };
                 let channel = handshake.into_channel();
                 let result = self.unwatch(&channel).map(|()| channel);
-                let result = result
-                    .map_err(|error| dial.target.system_error(Status::Tls, Phase::Tls, &error));
+                let result =
+                    result.map_err(|error| dial.target.system_error(Status::Tls, Phase::Tls, &error));
                 dial.finish(result);
             }
             Err((status, errno, cause)) => {
-                let error = Error {
-                    errno,
-                    ..target.error(status, Phase::Tls, cause)
-                };
+                let error = Error { errno, ..target.error(status, Phase::Tls, cause) };
                 self.finish(id, Err(error));
             }
         }
@@ -545,30 +493,14 @@ impl Running {
 
 /// The error of a race that no address won.
 fn lost(target: &Target, race: &Race) -> Error {
-    let errno = race
-        .failures()
-        .first()
-        .and_then(|(_, error)| error.raw_os_error())
-        .unwrap_or(0);
-    let timed_out = race
-        .failures()
-        .iter()
-        .all(|(_, error)| error.kind() == ErrorKind::TimedOut);
-    let status = if timed_out {
-        Status::Timeout
-    } else {
-        Status::Connect
-    };
+    let errno = race.failures().first().and_then(|(_, error)| error.raw_os_error()).unwrap_or(0);
+    let timed_out = race.failures().iter().all(|(_, error)| error.kind() == ErrorKind::TimedOut);
+    let status = if timed_out { Status::Timeout } else { Status::Connect };
     let mut cause = String::new();
     append_failures(&mut cause, race);
     let unbindable = [libc::EADDRNOTAVAIL, libc::EACCES, libc::EPERM].contains(&errno);
     if let Some(source) = target.net.source_address.filter(|_| unbindable) {
-        cause.push_str(&format!(
-            "; net.source_address {source} must be an address of this machine"
-        ));
+        cause.push_str(&format!("; net.source_address {source} must be an address of this machine"));
     }
-    Error {
-        errno,
-        ..target.error(status, Phase::Connect, cause)
-    }
+    Error { errno, ..target.error(status, Phase::Connect, cause) }
 }

@@ -22,11 +22,7 @@ pub enum Limit {
 impl Patience {
     /// A call of this `limit` that ends by `last` in any case.
     pub fn new(limit: Limit, last: Option<Instant>) -> Patience {
-        Patience {
-            limit,
-            until: None,
-            last,
-        }
+        Patience { limit, until: None, last }
     }
 
     /// Bytes have moved.
@@ -39,9 +35,7 @@ impl Patience {
     /// When the wait that begins now must end.
     pub fn deadline(&mut self) -> Instant {
         let (Limit::Silence(limit) | Limit::Call(limit)) = self.limit;
-        let until = *self
-            .until
-            .get_or_insert_with(|| after(Instant::now(), limit));
+        let until = *self.until.get_or_insert_with(|| after(Instant::now(), limit));
         self.last.map_or(until, |last| last.min(until))
     }
 }

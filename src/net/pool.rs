@@ -46,12 +46,7 @@ impl<T> Pool<T> {
             abandoned: Vec::new(),
             closed: false,
         };
-        Pool {
-            state: Mutex::new(state),
-            freed: Condvar::new(),
-            cap,
-            idle_timeout,
-        }
+        Pool { state: Mutex::new(state), freed: Condvar::new(), cap, idle_timeout }
     }
 
     /// The newest idle connection, or a place for a new one; at the cap, waits its turn until `deadline`.
@@ -69,11 +64,7 @@ impl<T> Pool<T> {
         place
     }
 
-    fn wait_turn(
-        &self,
-        state: &mut parking_lot::MutexGuard<'_, State<T>>,
-        deadline: Instant,
-    ) -> Place<T> {
+    fn wait_turn(&self, state: &mut parking_lot::MutexGuard<'_, State<T>>, deadline: Instant) -> Place<T> {
         let ticket = state.next_ticket;
         state.next_ticket += 1;
         loop {
@@ -132,10 +123,7 @@ impl<T> Pool<T> {
 
     /// As [`Pool::close`], but gives up where the lock is held: in a forked child its holder may not exist.
     pub fn try_close(&self) -> Vec<T> {
-        self.state
-            .try_lock()
-            .map(|mut state| state.close())
-            .unwrap_or_default()
+        self.state.try_lock().map(|mut state| state.close()).unwrap_or_default()
     }
 
     /// Connections idle and open.
@@ -151,11 +139,7 @@ impl<T> State<T> {
     }
 
     fn skip_abandoned(&mut self) {
-        while let Some(at) = self
-            .abandoned
-            .iter()
-            .position(|ticket| *ticket == self.served_ticket)
-        {
+        while let Some(at) = self.abandoned.iter().position(|ticket| *ticket == self.served_ticket) {
             self.abandoned.swap_remove(at);
             self.served_ticket += 1;
         }
@@ -246,10 +230,7 @@ mod tests {
         assert!(matches!(pool.acquire(soon(), never), Place::New));
         assert!(pool.put(7, never).is_none());
         let mut old = Vec::new();
-        assert!(matches!(
-            pool.acquire(soon(), |item| old.push(item)),
-            Place::New
-        ));
+        assert!(matches!(pool.acquire(soon(), |item| old.push(item)), Place::New));
         assert_eq!(old, [7]);
         assert_eq!(pool.gauge(), (0, 1));
     }
@@ -262,10 +243,7 @@ mod tests {
         let waiting = {
             let pool = Arc::clone(&pool);
             std::thread::spawn(move || {
-                matches!(
-                    pool.acquire(Instant::now() + Duration::from_secs(30), never),
-                    Place::New
-                )
+                matches!(pool.acquire(Instant::now() + Duration::from_secs(30), never), Place::New)
             })
         };
         pool.leave();
@@ -282,9 +260,7 @@ mod tests {
                 let (pool, inside) = (Arc::clone(&pool), Arc::clone(&inside));
                 std::thread::spawn(move || {
                     for turn in 0..500 {
-                        let item = match pool
-                            .acquire(Instant::now() + Duration::from_secs(60), never)
-                        {
+                        let item = match pool.acquire(Instant::now() + Duration::from_secs(60), never) {
                             Place::Idle(item) => item,
                             Place::New => turn,
                             Place::None => panic!("a place came free many times in the time given"),
@@ -300,9 +276,7 @@ mod tests {
                 })
             })
             .collect();
-        threads
-            .into_iter()
-            .for_each(|thread| thread.join().unwrap());
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
         let (idle, open) = pool.gauge();
         assert_eq!(idle, open);
         assert!(open <= 3);

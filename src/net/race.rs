@@ -34,12 +34,7 @@ pub(super) enum Standing {
 impl Race {
     /// A race over `addresses`, already in the order of [`order`].
     pub(super) fn new(addresses: Vec<SocketAddr>, now: Instant) -> Race {
-        Race {
-            waiting: addresses.into(),
-            running: Vec::new(),
-            next_start: now,
-            failures: Vec::new(),
-        }
+        Race { waiting: addresses.into(), running: Vec::new(), next_start: now, failures: Vec::new() }
     }
 
     /// When [`Race::advance`] must be called next, sockets aside; `None` where no address waits.
@@ -96,10 +91,7 @@ impl Race {
 
     /// The running socket behind a descriptor.
     pub(super) fn socket(&self, fd: i32) -> Option<&Socket> {
-        self.running
-            .iter()
-            .map(|(_, socket)| socket)
-            .find(|socket| socket.fd() == fd)
+        self.running.iter().map(|(_, socket)| socket).find(|socket| socket.fd() == fd)
     }
 }
 
@@ -111,10 +103,8 @@ pub(super) fn order(addresses: &[SocketAddr], net: &NetSettings) -> Vec<SocketAd
         Some(IpAddr::V6(_)) => address.is_ipv6(),
         None => true,
     };
-    let (v6, v4): (Vec<SocketAddr>, Vec<SocketAddr>) = addresses
-        .iter()
-        .filter(usable)
-        .partition(|address| address.is_ipv6());
+    let (v6, v4): (Vec<SocketAddr>, Vec<SocketAddr>) =
+        addresses.iter().filter(usable).partition(|address| address.is_ipv6());
     let system_prefers_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let v6_first = net.prefer_ipv6 || (system_prefers_v6 && !net.prefer_ipv4);
     let (mut first, mut second) = if v6_first { (v6, v4) } else { (v4, v6) };
@@ -156,36 +146,22 @@ mod tests {
     }
 
     fn addresses(list: &[&str]) -> Vec<SocketAddr> {
-        list.iter()
-            .map(|text| SocketAddr::new(text.parse().unwrap(), 9))
-            .collect()
+        list.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 9)).collect()
     }
 
     #[test]
     fn families_take_turns_in_the_systems_order() {
         let found = addresses(&["::1", "::2", "::3", "10.0.0.1", "10.0.0.2"]);
-        assert_eq!(
-            order(&found, &net()),
-            addresses(&["::1", "10.0.0.1", "::2", "10.0.0.2", "::3"])
-        );
+        assert_eq!(order(&found, &net()), addresses(&["::1", "10.0.0.1", "::2", "10.0.0.2", "::3"]));
     }
 
     #[test]
     fn a_preferred_family_goes_first_and_neither_is_dropped() {
         let found = addresses(&["::1", "10.0.0.1", "10.0.0.2"]);
-        let prefer_v4 = NetSettings {
-            prefer_ipv4: true,
-            ..net()
-        };
-        assert_eq!(
-            order(&found, &prefer_v4),
-            addresses(&["10.0.0.1", "::1", "10.0.0.2"])
-        );
+        let prefer_v4 = NetSettings { prefer_ipv4: true, ..net() };
+        assert_eq!(order(&found, &prefer_v4), addresses(&["10.0.0.1", "::1", "10.0.0.2"]));
         let found = addresses(&["10.0.0.1", "::1"]);
-        let prefer_v6 = NetSettings {
-            prefer_ipv6: true,
-            ..net()
-        };
+        let prefer_v6 = NetSettings { prefer_ipv6: true, ..net() };
         assert_eq!(order(&found, &prefer_v6), addresses(&["::1", "10.0.0.1"]));
         let only_v4 = addresses(&["10.0.0.1", "10.0.0.2"]);
         assert_eq!(order(&only_v4, &prefer_v6), only_v4);
@@ -194,20 +170,14 @@ mod tests {
     #[test]
     fn a_source_address_keeps_to_its_family() {
         let found = addresses(&["::1", "127.0.0.1"]);
-        let bound = NetSettings {
-            source_address: Some("127.0.0.1".parse().unwrap()),
-            ..net()
-        };
+        let bound = NetSettings { source_address: Some("127.0.0.1".parse().unwrap()), ..net() };
         assert_eq!(order(&found, &bound), addresses(&["127.0.0.1"]));
     }
 
     #[test]
     fn a_refused_address_starts_the_next_at_once() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let refused = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let refused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let open = listener.local_addr().unwrap();
         let mut race = Race::new(vec![refused, open], Instant::now());
         // The clock stands still: only a failure can start the second address.

@@ -92,9 +92,7 @@ fn look_up(host: &str) -> Answer {
         Err(error) => {
             let text = error.to_string();
             // std puts a preamble of its own before gai_strerror's text.
-            let cause = text
-                .strip_prefix("failed to lookup address information: ")
-                .unwrap_or(&text);
+            let cause = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
             Err(cause.to_owned())
         }
     }
@@ -110,18 +108,11 @@ mod tests {
         let mut resolver = Resolver::default();
         let (send, receive) = mpsc::channel();
         resolver
-            .start("localhost", move |answer| {
-                send.send((std::thread::current().id(), answer)).unwrap()
-            })
+            .start("localhost", move |answer| send.send((std::thread::current().id(), answer)).unwrap())
             .unwrap();
         let (thread, answer) = receive.recv().unwrap();
         assert_ne!(thread, std::thread::current().id());
-        assert!(
-            answer
-                .unwrap()
-                .iter()
-                .all(|address| address.ip().is_loopback())
-        );
+        assert!(answer.unwrap().iter().all(|address| address.ip().is_loopback()));
         resolver.stop();
     }
 

@@ -42,11 +42,7 @@ impl Socket {
     /// Starts a connection to `address` and returns at once; see [`Socket::finish_connect`].
     pub fn start_connect(address: SocketAddr, net: &NetSettings) -> io::Result<Socket> {
         // socket2 sets close-on-exec in the same call.
-        let socket = RawSocket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
+        let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         // A plugin sends whole messages; waiting to fill a segment only delays their last part.
         socket.set_tcp_nodelay(true)?;
@@ -70,9 +66,7 @@ impl Socket {
         }
         match self.0.peer_addr() {
             Ok(_) => Ok(()),
-            Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {
-                Err(ErrorKind::WouldBlock.into())
-            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => Err(ErrorKind::WouldBlock.into()),
             Err(error) => Err(error),
         }
     }
@@ -112,10 +106,7 @@ impl Socket {
         };
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            match poll(
-                &mut [PollFd::new(self.0.as_fd(), flags)],
-                poll_timeout(left),
-            ) {
+            match poll(&mut [PollFd::new(self.0.as_fd(), flags)], poll_timeout(left)) {
                 Ok(0) if Instant::now() >= deadline => return Err(ErrorKind::TimedOut.into()),
                 Ok(0) | Err(Errno::EINTR) => {}
                 Ok(_) => return Ok(()), // an error or hang-up is reported by the call that follows

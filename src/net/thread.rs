@@ -13,10 +13,7 @@ pub(crate) fn spawn<T: Send + 'static>(
 ) -> io::Result<JoinHandle<T>> {
     // The mask is inherited, so blocking before the start leaves no moment in which the thread can be hit.
     let callers = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-    let thread = Builder::new()
-        .name(name.to_owned())
-        .stack_size(stack_bytes)
-        .spawn(body);
+    let thread = Builder::new().name(name.to_owned()).stack_size(stack_bytes).spawn(body);
     callers.thread_set_mask()?;
     thread
 }

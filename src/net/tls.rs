@@ -8,16 +8,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{
-    ResolvesClientCert, verify_server_cert_signed_by_trust_anchor, verify_server_name,
-};
+use rustls::client::{ResolvesClientCert, verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, InconsistentKeys, RootCertStore,
-    SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion, version,
+    CertificateError, ClientConfig, DigitallySignedStruct, InconsistentKeys, RootCertStore, SignatureScheme,
+    SupportedCipherSuite, SupportedProtocolVersion, version,
 };
 
 use super::tls_files;
@@ -37,9 +35,7 @@ pub struct TlsClient {
 
 impl fmt::Debug for TlsClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsClient")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("TlsClient").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -51,12 +47,7 @@ pub struct TlsClients {
 
 impl TlsClients {
     /// The client for a node of these settings; `position` is the node's, for errors about its host.
-    pub fn client(
-        &mut self,
-        settings: &TlsSettings,
-        host: &str,
-        position: &Position,
-    ) -> Result<TlsClient> {
+    pub fn client(&mut self, settings: &TlsSettings, host: &str, position: &Position) -> Result<TlsClient> {
         let text = settings.vhost.as_deref().unwrap_or(host);
         let name = ServerName::try_from(text.to_owned()).map_err(|_| {
             Error::config(
@@ -65,21 +56,12 @@ impl TlsClients {
             )
         })?;
         if let Some((config, settings)) = self.made.get(settings) {
-            return Ok(TlsClient {
-                config: Arc::clone(config),
-                name,
-                settings: Arc::clone(settings),
-            });
+            return Ok(TlsClient { config: Arc::clone(config), name, settings: Arc::clone(settings) });
         }
         let config = Arc::new(build(settings)?);
         let shared = Arc::new(settings.clone());
-        self.made
-            .insert(settings.clone(), (Arc::clone(&config), Arc::clone(&shared)));
-        Ok(TlsClient {
-            config,
-            name,
-            settings: shared,
-        })
+        self.made.insert(settings.clone(), (Arc::clone(&config), Arc::clone(&shared)));
+        Ok(TlsClient { config, name, settings: shared })
     }
 }
 
@@ -102,9 +84,7 @@ fn build(settings: &TlsSettings) -> Result<ClientConfig> {
     let certified = match (&settings.key_file, identity) {
         (Some(file), Some((chain, key))) => {
             let certified = certify(chain, key, &provider);
-            Some(Arc::new(certified.map_err(|cause| {
-                tls_files::refuse("tls.key_file", file, &cause)
-            })?))
+            Some(Arc::new(certified.map_err(|cause| tls_files::refuse("tls.key_file", file, &cause))?))
         }
         _ => None,
     };
@@ -123,10 +103,9 @@ fn certify(
     key: PrivateKeyDer<'static>,
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, String> {
-    let key = provider
-        .key_provider
-        .load_private_key(key)
-        .map_err(|error| format!("holds a key that is not read ({error}); RSA, ECDSA (P-256, P-384, P-521) and Ed25519 are"))?;
+    let key = provider.key_provider.load_private_key(key).map_err(|error| {
+        format!("holds a key that is not read ({error}); RSA, ECDSA (P-256, P-384, P-521) and Ed25519 are")
+    })?;
     let certified = CertifiedKey::new(chain, key);
     let fits = match certified.keys_match() {
         // webpki reads no X.509 v1, which `openssl x509 -req` makes unless it is told otherwise and servers take.
@@ -135,15 +114,12 @@ fn certify(
         Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => false,
         Ok(()) | Err(_) => true,
     };
-    fits.then_some(certified)
-        .ok_or_else(|| "does not fit the certificate of tls.crt_file".to_owned())
+    fits.then_some(certified).ok_or_else(|| "does not fit the certificate of tls.crt_file".to_owned())
 }
 
 fn holds_public_key(certified: &CertifiedKey) -> bool {
     match (certified.key.public_key(), certified.cert.first()) {
-        (Some(key), Some(certificate)) => {
-            certificate.windows(key.len()).any(|part| part == &key[..])
-        }
+        (Some(key), Some(certificate)) => certificate.windows(key.len()).any(|part| part == &key[..]),
         _ => false,
     }
 }
@@ -159,17 +135,11 @@ fn provider(ciphers: Option<&CipherNames>) -> Result<CryptoProvider> {
                 name.eq_ignore_ascii_case(&iana) || name.eq_ignore_ascii_case(&openssl_name(&iana))
             });
             let Some(suite) = suite else {
-                let known: Vec<String> = provider
-                    .cipher_suites
-                    .iter()
-                    .map(|suite| openssl_name(&iana_name(suite)))
-                    .collect();
+                let known: Vec<String> =
+                    provider.cipher_suites.iter().map(|suite| openssl_name(&iana_name(suite))).collect();
                 return Err(Error::config(
                     &ciphers.position,
-                    format!(
-                        "tls.ciphers: \"{name}\" is not known; the known are {}",
-                        known.join(", ")
-                    ),
+                    format!("tls.ciphers: \"{name}\" is not known; the known are {}", known.join(", ")),
                 ));
             };
             if !chosen.contains(suite) {
@@ -188,16 +158,8 @@ fn versions(
 ) -> Result<Vec<&'static SupportedProtocolVersion>> {
     let within = |v: TlsVersion| settings.min_version <= v && v <= settings.max_version;
     let mut versions = Vec::new();
-    for (v, rustls) in [
-        (TlsVersion::V1_3, &version::TLS13),
-        (TlsVersion::V1_2, &version::TLS12),
-    ] {
-        if within(v)
-            && provider
-                .cipher_suites
-                .iter()
-                .any(|suite| suite.version() == rustls)
-        {
+    for (v, rustls) in [(TlsVersion::V1_3, &version::TLS13), (TlsVersion::V1_2, &version::TLS12)] {
+        if within(v) && provider.cipher_suites.iter().any(|suite| suite.version() == rustls) {
             versions.push(rustls);
         }
     }
@@ -221,9 +183,7 @@ pub(super) fn iana_name(suite: &SupportedCipherSuite) -> String {
 
 /// OpenSSL's name of an IANA one: `TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256` is `ECDHE-RSA-AES128-GCM-SHA256`.
 fn openssl_name(iana: &str) -> String {
-    let Some((exchange, cipher)) = iana
-        .strip_prefix("TLS_")
-        .and_then(|rest| rest.split_once("_WITH_"))
+    let Some((exchange, cipher)) = iana.strip_prefix("TLS_").and_then(|rest| rest.split_once("_WITH_"))
     else {
         return iana.to_owned();
     };
@@ -252,11 +212,7 @@ pub(super) fn watch_for_missed_certificate<T>(step: impl FnOnce() -> T) -> (T, b
 struct Identity(Option<Arc<CertifiedKey>>);
 
 impl ResolvesClientCert for Identity {
-    fn resolve(
-        &self,
-        _issuers: &[&[u8]],
-        _schemes: &[SignatureScheme],
-    ) -> Option<Arc<CertifiedKey>> {
+    fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         if self.0.is_none() {
             CERTIFICATE_MISSED.set(true);
         }
@@ -307,10 +263,7 @@ impl Verifier {
 pub(super) fn is_ca_as_server(error: &rustls::Error) -> bool {
     match error {
         rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
-            matches!(
-                other.0.downcast_ref(),
-                Some(webpki::Error::CaUsedAsEndEntity)
-            )
+            matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
         }
         _ => false,
     }
@@ -373,11 +326,7 @@ mod tests {
     fn names(list: &[&str]) -> CipherNames {
         CipherNames {
             names: list.iter().map(|name| (*name).to_owned()).collect(),
-            position: Position {
-                file: "t.conf".into(),
-                line: 9,
-                column: 5,
-            },
+            position: Position { file: "t.conf".into(), line: 9, column: 5 },
         }
     }
 
@@ -403,9 +352,7 @@ mod tests {
 
     #[test]
     fn an_unknown_cipher_lists_the_known() {
-        let error = provider(Some(&names(&["RC4-MD5"])))
-            .unwrap_err()
-            .to_string();
+        let error = provider(Some(&names(&["RC4-MD5"]))).unwrap_err().to_string();
         assert!(
             error.starts_with("t.conf:9:5: tls.ciphers: \"RC4-MD5\" is not known; the known are "),
             "{error}"

@@ -1,19 +1,13 @@
 //! What a failed handshake or record means, in the words of the keys that mend it.
 
-use rustls::{
-    AlertDescription, CertificateError, Error as TlsError, InvalidMessage, PeerIncompatible,
-};
+use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage, PeerIncompatible};
 
 use super::tls::{TlsClient, is_ca_as_server};
 use crate::error::Status;
 
 /// The status and the text for a TLS failure. `certificate_missed`: the server asked for a client
 /// certificate and there was none.
-pub(super) fn explain(
-    error: &TlsError,
-    client: &TlsClient,
-    certificate_missed: bool,
-) -> (Status, String) {
+pub(super) fn explain(error: &TlsError, client: &TlsClient, certificate_missed: bool) -> (Status, String) {
     match error {
         TlsError::InvalidCertificate(refusal) => (Status::Cert, certificate(error, refusal, client)),
         TlsError::NoCertificatesPresented => (Status::Cert, "the server sent no certificate".to_owned()),
@@ -74,11 +68,7 @@ fn certificate(error: &TlsError, refusal: &CertificateError, client: &TlsClient)
     }
 }
 
-fn alert_received(
-    alert: AlertDescription,
-    client: &TlsClient,
-    certificate_missed: bool,
-) -> (Status, String) {
+fn alert_received(alert: AlertDescription, client: &TlsClient, certificate_missed: bool) -> (Status, String) {
     use AlertDescription as Alert;
     let asks = "the server asks for a client certificate; set tls.crt_file and tls.key_file";
     match alert {
@@ -118,8 +108,7 @@ fn incompatible(reason: &PeerIncompatible) -> String {
     match reason {
         PeerIncompatible::ServerDoesNotSupportTls12Or13
         | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig => {
-            "the server speaks no TLS version between tls.min_version and tls.max_version"
-                .to_owned()
+            "the server speaks no TLS version between tls.min_version and tls.max_version".to_owned()
         }
         other => format!("the server speaks TLS in a way that is not supported ({other:?})"),
     }

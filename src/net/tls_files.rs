@@ -15,16 +15,13 @@ use crate::error::{Error, Result, Status};
 
 /// Trust roots for `tls`: `tls.ca_file` and `tls.ca_path` together, else the system's store. Beside the
 /// store, the certificates themselves.
-pub(super) fn roots(
-    tls: &TlsSettings,
-) -> Result<(Arc<RootCertStore>, Vec<CertificateDer<'static>>)> {
+pub(super) fn roots(tls: &TlsSettings) -> Result<(Arc<RootCertStore>, Vec<CertificateDer<'static>>)> {
     if tls.ca_file.is_none() && tls.ca_path.is_none() {
         return Ok((system_roots()?, Vec::new()));
     }
     let mut given = Vec::new();
     if let Some(file) = &tls.ca_file {
-        given
-            .extend(certificates(&file.path).map_err(|cause| refuse("tls.ca_file", file, &cause))?);
+        given.extend(certificates(&file.path).map_err(|cause| refuse("tls.ca_file", file, &cause))?);
     }
     if let Some(folder) = &tls.ca_path {
         given.extend(folder_certificates(folder)?);
@@ -62,10 +59,7 @@ pub(super) fn identity(
 
 /// The refusal of a file's content, with the line that names it.
 pub(super) fn refuse(key: &str, file: &TlsFile, cause: &str) -> Error {
-    Error::config(
-        &file.position,
-        format!("{key} {}: {cause}", file.path.display()),
-    )
+    Error::config(&file.position, format!("{key} {}: {cause}", file.path.display()))
 }
 
 /// The system's store, read once in a process: it holds over a hundred certificates.
@@ -86,7 +80,9 @@ fn system_roots() -> Result<Arc<RootCertStore>> {
     loaded.clone().map_err(|cause| {
         Error::new(
             Status::Config,
-            format!("{cause}; install the package ca-certificates, or set tls.ca_file to the CA of the server"),
+            format!(
+                "{cause}; install the package ca-certificates, or set tls.ca_file to the CA of the server"
+            ),
         )
     })
 }
@@ -97,9 +93,11 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
         .collect::<Result<_, pem::Error>>()
         .map_err(|error| format!("is not good PEM ({error:?})"))?;
     if found.is_empty() {
-        return Err("holds no certificate; it wants PEM (\"-----BEGIN CERTIFICATE-----\"). DER is converted by \
+        return Err(
+            "holds no certificate; it wants PEM (\"-----BEGIN CERTIFICATE-----\"). DER is converted by \
                     `openssl x509 -inform der -in FILE -out FILE.pem`"
-            .to_owned());
+                .to_owned(),
+        );
     }
     Ok(found)
 }
@@ -107,19 +105,13 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 fn folder_certificates(folder: &TlsFile) -> Result<Vec<CertificateDer<'static>>> {
     let refuse = |cause: &str| refuse("tls.ca_path", folder, cause);
     let entries = std::fs::read_dir(&folder.path).map_err(|error| refuse(&error.to_string()))?;
-    let mut files: Vec<_> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.is_file())
-        .collect();
+    let mut files: Vec<_> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect();
     files.sort();
     // Such folders hold other things too (revocation lists, notes), so a file without a certificate is
     // passed over; a folder without one is refused.
     let mut found: Vec<CertificateDer<'static>> = Vec::new();
-    for certificate in files
-        .iter()
-        .filter_map(|path| certificates(path).ok())
-        .flatten()
-    {
+    for certificate in files.iter().filter_map(|path| certificates(path).ok()).flatten() {
         // An OpenSSL folder names each certificate twice: by its file, and by a link of its hash.
         if !found.contains(&certificate) {
             found.push(certificate);
@@ -138,20 +130,19 @@ fn private_key(path: &Path, passphrase: Option<&str>) -> Result<PrivateKeyDer<'s
         return decrypt(&text, passphrase);
     }
     if text.contains("Proc-Type: 4,ENCRYPTED") {
-        return Err(
-            "is encrypted in OpenSSL's old form, which is not read; convert it with \
+        return Err("is encrypted in OpenSSL's old form, which is not read; convert it with \
                     `openssl pkcs8 -topk8 -in FILE -out FILE.p8` and set tls.key_passwd"
+            .to_owned());
+    }
+    if passphrase.is_some() {
+        return Err(
+            "is not encrypted, but tls.key_passwd is set; take tls.key_passwd out, or name the encrypted key"
                 .to_owned(),
         );
     }
-    if passphrase.is_some() {
-        return Err("is not encrypted, but tls.key_passwd is set; take tls.key_passwd out, or name the encrypted key"
-            .to_owned());
-    }
     PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
         pem::Error::NoItemsFound => {
-            "holds no private key; it wants PEM in PKCS#8, PKCS#1 (RSA) or SEC1 (EC) form"
-                .to_owned()
+            "holds no private key; it wants PEM in PKCS#8, PKCS#1 (RSA) or SEC1 (EC) form".to_owned()
         }
         other => format!("is not good PEM ({other:?})"),
     })

@@ -6,8 +6,7 @@ use super::{Effect, Entry, Fallback, Kind, Place, TABLE};
 
 /// The table of every known key in Markdown.
 pub fn markdown() -> String {
-    let mut text =
-        String::from("| key | stands in | value | default | meaning |\n|---|---|---|---|---|\n");
+    let mut text = String::from("| key | stands in | value | default | meaning |\n|---|---|---|---|---|\n");
     for entry in TABLE {
         let _ = writeln!(
             text,
@@ -41,11 +40,7 @@ fn places(places: &[Place]) -> String {
 }
 
 fn words(words: &[&str]) -> String {
-    words
-        .iter()
-        .map(|word| format!("`{word}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
 fn value(kind: Kind) -> String {
@@ -82,9 +77,7 @@ fn effect(effect: Effect) -> &'static str {
         Effect::Later => {
             ". Checked, but without effect in this version: another value than the default is warned of"
         }
-        Effect::SystemResolver => {
-            ". Without effect here: the system resolver is used, and a warning says so"
-        }
+        Effect::SystemResolver => ". Without effect here: the system resolver is used, and a warning says so",
         Effect::NoProxy => ". Without effect here: no proxy is ever used, and a warning says so",
     }
 }
