@@ -81,7 +81,7 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
         node.properties = own.chain(std::mem::take(&mut node.properties)).collect();
         node
     });
-    Ok(Definition { name, nodes: nodes.collect(), settings: set_settings(set), warnings: warnings.lines })
+    Ok(Definition { name, nodes: nodes.collect(), settings: set_settings(set), warnings: warnings.finish() })
 }
 
 /// The one `[UPSTREAM]` and the nodes.

@@ -29,7 +29,7 @@ pub(super) struct Layer<'a> {
 /// What is worth a log line, each thing said once.
 #[derive(Default)]
 pub(super) struct Warnings {
-    pub lines: Vec<String>,
+    lines: Vec<String>,
     said: std::collections::HashSet<String>,
     judged: HashMap<String, Unknown>,
 }
@@ -46,6 +46,17 @@ impl Warnings {
         if self.said.insert(line.clone()) {
             self.lines.push(line);
         }
+    }
+
+    /// The lines; of very many the first, and how many more there were.
+    pub fn finish(mut self) -> Vec<String> {
+        const MOST: usize = 100;
+        if self.lines.len() > MOST {
+            let more = self.lines.len() - MOST;
+            self.lines.truncate(MOST);
+            self.lines.push(format!("{more} more warnings about this configuration are left out"));
+        }
+        self.lines
     }
 
     /// Adds a line unless one about this `subject` was added before, wherever it stood.
@@ -74,10 +85,10 @@ pub(super) fn canonical(key: &str) -> (String, Option<&'static Entry>) {
 
 /// `other` as seen from `position`: the line alone where the file is the same.
 pub(super) fn place(other: &Position, position: &Position) -> String {
-    if other.file == position.file {
-        format!("line {}", other.line)
-    } else {
-        format!("{}:{}", other.file, other.line)
+    match (other.file == position.file, other.line) {
+        (_, 0) => other.file.to_string(),
+        (true, line) => format!("line {line}"),
+        (false, line) => format!("{}:{line}", other.file),
     }
 }
 
