@@ -219,7 +219,8 @@ impl Reader<'_> {
             return Err(Error::config(&position, "a section without its \"]\"; write [UPSTREAM] or [NODE]"));
         };
         let name = name.trim_matches(BLANKS);
-        if !rest.trim_matches(BLANKS).is_empty() {
+        let rest = rest.trim_start_matches(BLANKS);
+        if !rest.is_empty() {
             let column = position.column + content[..content.len() - rest.len()].chars().count();
             return Err(Error::config(
                 &Position { column, ..position },
