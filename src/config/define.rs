@@ -74,7 +74,8 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
         }
         let properties = inherited.complete(&layer, &section)?;
         names.insert(name.clone(), position);
-        definitions.push((NodeDefinition { name, host, port, properties, settings }, section));
+        let position = section.position.clone();
+        definitions.push((NodeDefinition { name, host, port, position, properties, settings }, section));
     }
     let nodes = definitions.into_iter().map(|(mut node, section)| {
         let own = section.lines.into_iter().map(|line| line.property);

@@ -48,8 +48,8 @@ pub enum Kind {
     Names,
     /// The path of a file.
     File,
-    /// The path of a folder.
-    Folder,
+    /// The path of a directory.
+    Directory,
 }
 
 /// A value that was read.
@@ -171,7 +171,7 @@ impl Kind {
             Kind::Text if text.contains(char::is_control) => {
                 refuse("carries a sign that does not print; retype it")
             }
-            Kind::Text | Kind::Secret | Kind::File | Kind::Folder => Ok(Value::Text(text.to_owned())),
+            Kind::Text | Kind::Secret | Kind::File | Kind::Directory => Ok(Value::Text(text.to_owned())),
             Kind::Host => match host(text) {
                 Ok(host) => Ok(Value::Text(host)),
                 Err(why) => Err(format!("{key}: {} {why}", shown(text))),

@@ -57,7 +57,7 @@ fn value(kind: Kind) -> String {
         Kind::TlsVersion => "`TLSv1.2`, `TLSv1.3`".into(),
         Kind::Names => "names".into(),
         Kind::File => "path of a file".into(),
-        Kind::Folder => "path of a folder".into(),
+        Kind::Directory => "path of a directory".into(),
     }
 }
 

@@ -5,16 +5,16 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 
-/// A folder of files, and its path as text.
-fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, String) {
-    let folder = tempfile::tempdir().unwrap();
+/// A directory of files, and its path as text.
+fn directory(files: &[(&str, &str)]) -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
     for (name, text) in files {
-        let path = folder.path().join(name);
+        let path = directory.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
-    let path = folder.path().display().to_string();
-    (folder, path)
+    let path = directory.path().display().to_string();
+    (directory, path)
 }
 
 fn load_text(path: &str) -> Result<Definition> {
@@ -39,16 +39,16 @@ fn one(name: &str) -> String {
 
 #[test]
 fn a_main_file_that_cannot_be_read_is_an_io_error_and_never_waited_for() {
-    let (folder, root) = folder(&[("f/x", "")]);
-    let fifo = folder.path().join("fifo");
+    let (directory, root) = directory(&[("f/x", "")]);
+    let fifo = directory.path().join("fifo");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let large = fs::File::create(folder.path().join("large")).unwrap();
+    let large = fs::File::create(directory.path().join("large")).unwrap();
     large.set_len((32 << 20) + 1).unwrap();
-    symlink("loop", folder.path().join("loop")).unwrap();
+    symlink("loop", directory.path().join("loop")).unwrap();
     let working = std::env::current_dir().unwrap();
     for (path, errno, expected) in [
         (format!("{root}/none"), libc::ENOENT, format!("{root}/none: there is no such file")),
-        (format!("{root}/f"), 0, format!("{root}/f: is a folder; name a file in it")),
+        (format!("{root}/f"), 0, format!("{root}/f: is a directory; name a file in it")),
         (format!("{root}/fifo"), 0, format!("{root}/fifo: is a FIFO; name a regular file")),
         (
             format!("{root}/large"),
@@ -86,14 +86,14 @@ fn a_main_file_that_cannot_be_read_is_an_io_error_and_never_waited_for() {
 
 #[test]
 fn a_relative_main_file_is_found_under_config_dir() {
-    let (_folder, root) = folder(&[("sub/up.conf", &node(""))]);
+    let (_directory, root) = directory(&[("sub/up.conf", &node(""))]);
     let definition = load(Path::new("sub/up.conf"), &options("config.dir", &root)).unwrap();
     assert_eq!(*definition.nodes[0].properties[0].position.file, *format!("{root}/sub/up.conf"));
 }
 
 #[test]
 fn includes_are_read_in_their_place() {
-    let (_folder, root) = folder(&[
+    let (_directory, root) = directory(&[
         (
             "main.conf",
             "@SET P=7\n@INCLUDE sub/up.conf\n[NODE]\nname a\nhost h\n @include sub/n*.conf\nport ${Q}\n",
@@ -114,7 +114,7 @@ fn includes_are_read_in_their_place() {
 
 #[test]
 fn includes_of_a_text_are_looked_for_in_config_dir() {
-    let (_folder, root) = folder(&[("n.conf", &one("a"))]);
+    let (_directory, root) = directory(&[("n.conf", &one("a"))]);
     let text = format!("{UPSTREAM}@INCLUDE n.conf");
     let definition = parse(text.as_bytes(), "text", &options("config.dir", &root)).unwrap();
     assert_eq!(names(&definition), ["a"]);
@@ -136,7 +136,7 @@ fn refused_includes() {
         ("self", "@INCLUDE self"),
         ("ring1", "@INCLUDE ring2"),
         ("ring2", "\n@INCLUDE ./ring1"),
-        ("folder", "@INCLUDE sub"),
+        ("directory", "@INCLUDE sub"),
         ("sub/x", ""),
         ("yaml", "@INCLUDE a.yaml"),
         ("a.yaml", ""),
@@ -151,7 +151,7 @@ fn refused_includes() {
         ("sum", "@INCLUDE large\n@INCLUDE large"),
         ("large", &large),
     ]);
-    let (_folder, root) = folder(&files);
+    let (_directory, root) = directory(&files);
     let include = |file: &str| format!("@INCLUDE {root}/{file}");
     for (file, expected) in [
         (
@@ -178,7 +178,7 @@ fn refused_includes() {
                 include("./ring1")
             ),
         ),
-        ("folder", format!("folder:1:10: {}: is a folder; name a file in it", include("sub"))),
+        ("directory", format!("directory:1:10: {}: is a directory; name a file in it", include("sub"))),
         (
             "yaml",
             format!(
@@ -219,14 +219,14 @@ fn an_include_that_doubles_itself_is_bounded() {
         (0..30).map(|i| (format!("d{i}"), format!("@INCLUDE d{0}\n@INCLUDE d{0}", i + 1))).collect();
     let mut files: Vec<(&str, &str)> = files.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect();
     files.push(("d30", ""));
-    let (_folder, root) = folder(&files);
+    let (_directory, root) = directory(&files);
     let message = load_text(&format!("{root}/d0")).unwrap_err().to_string();
     assert!(message.ends_with(": more than 10000 files are included; include fewer"), "{message}");
 }
 
 #[test]
 fn tls_files_are_found_beside_the_file_that_names_them() {
-    let (_folder, root) = folder(&[
+    let (_directory, root) = directory(&[
         ("main.conf", "[UPSTREAM]\nname u\n@INCLUDE sub/n.conf\n"),
         (
             "sub/n.conf",
@@ -257,9 +257,9 @@ fn tls_files_are_found_beside_the_file_that_names_them() {
 }
 
 #[test]
-fn config_dir_goes_before_the_folder_of_the_file_and_behind_the_working_directory() {
+fn config_dir_goes_before_the_directory_of_the_file_and_behind_the_working_directory() {
     let text = format!("{UPSTREAM}tls on\ntls.ca_file ca.pem\n{}tls.key_file k\ntls.crt_file k\n", one("a"));
-    let (_folder, root) = folder(&[
+    let (_directory, root) = directory(&[
         ("main.conf", &text),
         ("ca.pem", "x"),
         ("k", "x"),
@@ -279,11 +279,11 @@ fn config_dir_goes_before_the_folder_of_the_file_and_behind_the_working_director
 
 #[test]
 fn refused_tls_files() {
-    let (folder, root) =
-        folder(&[("empty.pem", ""), ("ca.pem", "x"), ("main.conf", ""), ("hollow/sub/x", "")]);
-    let fifo = folder.path().join("fifo");
+    let (directory, root) =
+        directory(&[("empty.pem", ""), ("ca.pem", "x"), ("main.conf", ""), ("hollow/sub/x", "")]);
+    let fifo = directory.path().join("fifo");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    symlink("nowhere", folder.path().join("dangling")).unwrap();
+    symlink("nowhere", directory.path().join("dangling")).unwrap();
     let options = options("config.dir", "/nowhere");
     let path = format!("{root}/main.conf");
     for (line, column, expected) in [
@@ -308,26 +308,26 @@ fn refused_tls_files() {
             13,
             format!("tls.ca_file: {root}/empty.pem: the file is empty; put the PEM text in it"),
         ),
-        ("tls.ca_file hollow", 13, format!("tls.ca_file: {root}/hollow: is a folder; name a file in it")),
+        ("tls.ca_file hollow", 13, format!("tls.ca_file: {root}/hollow: is a directory; name a file in it")),
         ("tls.ca_file fifo", 13, format!("tls.ca_file: {root}/fifo: is a FIFO; name a regular file")),
         ("tls.ca_file dangling", 13, format!("tls.ca_file: {root}/dangling: there is no such file")),
         (
             "tls.ca_path hollow",
             13,
             format!(
-                "tls.ca_path: {root}/hollow: the folder holds no file; put PEM files of trust roots in it"
+                "tls.ca_path: {root}/hollow: the directory holds no file; put PEM files of trust roots in it"
             ),
         ),
         (
             "tls.ca_path ca.pem",
             13,
-            format!("tls.ca_path: {root}/ca.pem: is not a folder; for a file there is tls.ca_file"),
+            format!("tls.ca_path: {root}/ca.pem: is not a directory; for a file there is tls.ca_file"),
         ),
         (
             "tls.ca_path none",
             13,
             format!(
-                "tls.ca_path: \"none\" names no folder; looked for none, then /nowhere/none, then {root}/none"
+                "tls.ca_path: \"none\" names no directory; looked for none, then /nowhere/none, then {root}/none"
             ),
         ),
     ] {
