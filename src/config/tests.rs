@@ -108,6 +108,7 @@ fn accepted_grammar() {
         ("@SET within a section", node(" @SET A=b\n k ${A}"), "b"),
         ("@SET hides the environment", format!("@SET PORT=x\n{}", node(" k ${PORT}")), "x"),
         ("@SET of nothing", format!("@SET A=\n{}", node(" k ${A}")), ""),
+        ("@SET of a dollar", format!("@SET D=$\n{}", node(" k ${D}{A}")), "${A}"),
         ("@SET of =", format!("@SET A==b=\n{}", node(" k ${A}")), "=b="),
     ] {
         let definition = check(&text).unwrap_or_else(|error| panic!("{row}: {error}"));
