@@ -209,6 +209,7 @@ static void the_newest_is_reused_with_its_data(void **state)
     assert_null(upstream_conn_get_data(again));
     upstream_conn_release(again);
     upstream_destroy(up);
+    assert_true(loopback_wait_ended(server, 2));
     assert_int_equal(loopback_connections(server), 2);
     loopback_stop(server);
 }
@@ -240,7 +241,7 @@ static void a_dead_idle_connection_is_not_handed_out(void **state)
     conn = connect_to(up);
     assert_int_equal(upstream_conn_reused(conn), 0);
     upstream_conn_discard(conn);
-    assert_int_equal(loopback_connections(server), 2);
+    assert_true(loopback_wait_ended(server, 2));
     upstream_destroy(up);
     loopback_stop(server);
 }

@@ -12,7 +12,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # Comments and function pointer types are not declarations: the preprocessor takes the ones out, the "(" the others.
-"$cc" -E -P -I"$(dirname "$(dirname "$header")")" "$header" | grep -oE '\bupstream_[a-z0-9_]+ ?\(' | tr -d ' (' |
+"$cc" -E -P -I"$(dirname "$(dirname "$header")")" "$header" | grep -oE '\bupstream_[a-z0-9_]+\(' | tr -d ' (' |
     LC_ALL=C sort -u >"$work/declared"
 nm -D --defined-only "$library" | awk '{ print $NF }' | LC_ALL=C sort -u >"$work/exported"
 [ -s "$work/declared" ] || complain "no function was found in $header"

@@ -22,7 +22,8 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
 
     let options_layer = Layer::read(options.lines(), Place::Options, &mut warnings)?;
     let upstream_layer = Layer::read(&upstream.lines, Place::Upstream, &mut warnings)?;
-    let of_set = [&upstream_layer, &options_layer];
+    let defaults = Layer::defaults();
+    let of_set = [&upstream_layer, &options_layer, &defaults];
     let set = Layers(&of_set);
     let name = mandatory_text(&upstream_layer, &upstream, Key::Name)?;
     if let Some(wanted) = set.text(Key::UpstreamName).filter(|wanted| *wanted != name) {
@@ -61,7 +62,7 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
         let settings = match &shared {
             Some(shared) if layer.own == 0 => shared.clone(),
             _ => {
-                let layers = [&layer, &upstream_layer, &options_layer];
+                let layers = [&layer, &upstream_layer, &options_layer, &defaults];
                 let settings = node_settings(Layers(&layers), &mut tls_files, &mut warnings)?;
                 if layer.own == 0 {
                     shared = Some(settings.clone());

@@ -3,9 +3,6 @@
 
 mod markdown;
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
-
 use super::suggest;
 use super::value::{Kind, Value};
 
@@ -202,13 +199,8 @@ fn names() -> impl Iterator<Item = &'static str> + Clone {
 
 /// The key of this name, which is in small letters.
 pub fn find(name: &str) -> Option<&'static Entry> {
-    static INDEX: LazyLock<HashMap<&str, &Entry>> = LazyLock::new(|| {
-        let named = |entry: &'static Entry| {
-            std::iter::once(entry.name).chain(entry.aliases.iter().copied()).map(move |name| (name, entry))
-        };
-        TABLE.iter().flat_map(named).collect()
-    });
-    INDEX.get(name).copied()
+    // Some fifty names, compared by length first: no index to build, and nothing left on the heap at exit.
+    TABLE.iter().find(|entry| entry.name == name || entry.aliases.contains(&name))
 }
 
 /// What to make of a key that is not in the table.
