@@ -22,8 +22,8 @@ pub(super) struct Line {
     pub property: Property,
     /// Column of the value.
     pub value_column: usize,
-    /// Folder of the file it stands in; `None` for texts and options.
-    pub folder: Option<Arc<Path>>,
+    /// Directory of the file it stands in; `None` for texts and options.
+    pub directory: Option<Arc<Path>>,
 }
 
 impl Line {
@@ -62,10 +62,10 @@ pub(super) struct Main<'a> {
     pub bytes: &'a [u8],
     pub name: &'a str,
     pub id: Option<FileId>,
-    /// Folder of the file; `None` for a text.
-    pub folder: Option<PathBuf>,
+    /// Directory of the file; `None` for a text.
+    pub directory: Option<PathBuf>,
     /// Where the includes of a text are looked for.
-    pub text_folders: Vec<PathBuf>,
+    pub text_directories: Vec<PathBuf>,
 }
 
 /// Reads the classic form.
@@ -75,14 +75,14 @@ pub(super) fn read(main: Main<'_>, environment: Environment<'_>) -> Result<Docum
     let mut reader = Reader {
         variables: Variables::new(environment),
         document: Document { sections: Vec::new(), warnings: Vec::new(), start },
-        text_folders: main.text_folders,
+        text_directories: main.text_directories,
         bytes_left: MAX_FILE.saturating_sub(main.bytes.len()),
         growth_left: MAX_FILE,
         files_left: MAX_FILES,
         stack: Vec::new(),
     };
     let chain = Chain { name, id: main.id, depth: 0, parent: None };
-    reader.open(main.bytes, Rc::new(chain), main.folder)?;
+    reader.open(main.bytes, Rc::new(chain), main.directory)?;
     while let Some(step) = reader.stack.pop() {
         match step {
             Step::Include { path, chain, at } => reader.include(&path, &chain, &at)?,
@@ -95,7 +95,7 @@ pub(super) fn read(main: Main<'_>, environment: Environment<'_>) -> Result<Docum
 struct Reader<'a> {
     variables: Variables<'a>,
     document: Document,
-    text_folders: Vec<PathBuf>,
+    text_directories: Vec<PathBuf>,
     bytes_left: usize,
     /// How much longer than written the values together may get.
     growth_left: usize,
@@ -123,7 +123,7 @@ struct Open {
     offset: usize,
     line: usize,
     chain: Rc<Chain>,
-    folder: Option<Arc<Path>>,
+    directory: Option<Arc<Path>>,
     section: Current,
 }
 
@@ -136,7 +136,7 @@ enum Current {
 }
 
 impl Reader<'_> {
-    fn open(&mut self, bytes: &[u8], chain: Rc<Chain>, folder: Option<PathBuf>) -> Result<()> {
+    fn open(&mut self, bytes: &[u8], chain: Rc<Chain>, directory: Option<PathBuf>) -> Result<()> {
         let text = source::decode(bytes).map_err(|bad| {
             let position = Position { file: chain.name.clone(), line: bad.line, column: bad.column };
             Error::config(&position, bad.cause)
@@ -146,7 +146,7 @@ impl Reader<'_> {
             offset: 0,
             line: 0,
             chain,
-            folder: folder.map(Arc::from),
+            directory: directory.map(Arc::from),
             section: Current::None,
         }));
         Ok(())
@@ -178,7 +178,7 @@ impl Reader<'_> {
         self.bytes_left -= bytes.len();
         let name = path.to_string_lossy().into();
         let link = Chain { name, id: Some(id), depth: chain.depth + 1, parent: Some(chain.clone()) };
-        self.open(&bytes, Rc::new(link), Some(folder_of(path)))
+        self.open(&bytes, Rc::new(link), Some(directory_of(path)))
     }
 
     /// Reads on to the end of the file, or to an `@INCLUDE`, which then comes before the rest.
@@ -219,7 +219,8 @@ impl Reader<'_> {
             return Err(Error::config(&position, "a section without its \"]\"; write [UPSTREAM] or [NODE]"));
         };
         let name = name.trim_matches(BLANKS);
-        if !rest.trim_matches(BLANKS).is_empty() {
+        let rest = rest.trim_start_matches(BLANKS);
+        if !rest.is_empty() {
             let column = position.column + content[..content.len() - rest.len()].chars().count();
             return Err(Error::config(
                 &Position { column, ..position },
@@ -277,9 +278,9 @@ impl Reader<'_> {
         if pattern.is_empty() {
             return Err(Error::config(&position, "@INCLUDE without a path; write @INCLUDE path"));
         }
-        let found = match &open.folder {
-            Some(folder) => include::find(&pattern, &[folder.to_path_buf()]),
-            None => include::find(&pattern, &self.text_folders),
+        let found = match &open.directory {
+            Some(directory) => include::find(&pattern, &[directory.to_path_buf()]),
+            None => include::find(&pattern, &self.text_directories),
         };
         let paths = found.map_err(|cause| Error::config(&at, cause))?;
         let include = |path| Step::Include { path, chain: open.chain.clone(), at: at.clone() };
@@ -327,7 +328,7 @@ impl Reader<'_> {
         self.document.sections[section].lines.push(Line {
             property: Property { key: key.to_owned(), value, position },
             value_column,
-            folder: open.folder.clone(),
+            directory: open.directory.clone(),
         });
         Ok(())
     }
@@ -355,8 +356,8 @@ impl Reader<'_> {
     }
 }
 
-/// The folder a file stands in; empty for one in the working directory.
-pub(super) fn folder_of(path: &Path) -> PathBuf {
+/// The directory a file stands in; empty for one in the working directory.
+pub(super) fn directory_of(path: &Path) -> PathBuf {
     path.parent().map(Path::to_path_buf).unwrap_or_default()
 }
 

@@ -22,7 +22,8 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
 
     let options_layer = Layer::read(options.lines(), Place::Options, &mut warnings)?;
     let upstream_layer = Layer::read(&upstream.lines, Place::Upstream, &mut warnings)?;
-    let of_set = [&upstream_layer, &options_layer];
+    let defaults = Layer::defaults();
+    let of_set = [&upstream_layer, &options_layer, &defaults];
     let set = Layers(&of_set);
     let name = mandatory_text(&upstream_layer, &upstream, Key::Name)?;
     if let Some(wanted) = set.text(Key::UpstreamName).filter(|wanted| *wanted != name) {
@@ -61,7 +62,7 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
         let settings = match &shared {
             Some(shared) if layer.own == 0 => shared.clone(),
             _ => {
-                let layers = [&layer, &upstream_layer, &options_layer];
+                let layers = [&layer, &upstream_layer, &options_layer, &defaults];
                 let settings = node_settings(Layers(&layers), &mut tls_files, &mut warnings)?;
                 if layer.own == 0 {
                     shared = Some(settings.clone());
@@ -73,7 +74,8 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
             warn_of_idle_tls_keys(&section.lines, &mut warnings);
         }
         let properties = inherited.complete(&layer, &section)?;
-        names.insert(name.clone(), position.clone());
+        names.insert(name.clone(), position);
+        let position = section.position.clone();
         definitions.push((NodeDefinition { name, host, port, position, properties, settings }, section));
     }
     let nodes = definitions.into_iter().map(|(mut node, section)| {
@@ -81,7 +83,7 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
         node.properties = own.chain(std::mem::take(&mut node.properties)).collect();
         node
     });
-    Ok(Definition { name, nodes: nodes.collect(), settings: set_settings(set), warnings: warnings.lines })
+    Ok(Definition { name, nodes: nodes.collect(), settings: set_settings(set), warnings: warnings.finish() })
 }
 
 /// The one `[UPSTREAM]` and the nodes.
@@ -265,9 +267,7 @@ fn check_versions(node: Layers<'_, '_>) -> Result<()> {
         return Ok(());
     }
     let (min, max) = (given(node, Key::TlsMinVersion), given(node, Key::TlsMaxVersion));
-    let Some(line) = min.or(max) else {
-        return Ok(());
-    };
+    let Some(line) = min.or(max) else { return Ok(()) };
     let position = line.value_position();
     let of_max = max.map_or(String::new(), |max| format!(" of {}", place(&max.property.position, &position)));
     Err(Error::config(

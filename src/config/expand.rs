@@ -97,9 +97,7 @@ impl<'a> Variables<'a> {
         if let Some(value) = self.set.get(name) {
             return Ok(Some(Cow::Borrowed(value)));
         }
-        let Some(value) = (self.environment)(name) else {
-            return Ok(None);
-        };
+        let Some(value) = (self.environment)(name) else { return Ok(None) };
         match value.into_string() {
             Ok(value) if value.contains('\0') => {
                 Err(format!("the variable {name} holds a NUL byte; set it to plain text"))

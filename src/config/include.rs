@@ -8,11 +8,11 @@ use glob::{MatchOptions, Pattern};
 /// Files one pattern may name, and files one upstream file may be made of.
 pub(super) const MAX_FILES: usize = 10_000;
 
-/// The files `pattern` names under the first of `folders` that has any.
-pub(super) fn find(pattern: &str, folders: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+/// The files `pattern` names under the first of `directories` that has any.
+pub(super) fn find(pattern: &str, directories: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
     let places: Vec<PathBuf> = match Path::new(pattern).is_absolute() {
         true => vec![PathBuf::from(pattern)],
-        false => folders.iter().map(|folder| folder.join(pattern)).collect(),
+        false => directories.iter().map(|directory| directory.join(pattern)).collect(),
     };
     let wild = pattern.contains(['*', '?', '[']);
     for (index, place) in places.iter().enumerate() {
@@ -21,8 +21,8 @@ pub(super) fn find(pattern: &str, folders: &[PathBuf]) -> Result<Vec<PathBuf>, S
             return Ok(vec![place.clone()]);
         }
         if wild {
-            let folder = if Path::new(pattern).is_absolute() { None } else { folders.get(index) };
-            let found = matches(pattern, folder.map(PathBuf::as_path))?;
+            let directory = if Path::new(pattern).is_absolute() { None } else { directories.get(index) };
+            let found = matches(pattern, directory.map(PathBuf::as_path))?;
             if !found.is_empty() {
                 return Ok(found);
             }
@@ -33,11 +33,11 @@ pub(super) fn find(pattern: &str, folders: &[PathBuf]) -> Result<Vec<PathBuf>, S
     Err(format!("@INCLUDE {pattern}: {what}; looked for {}", looked.join(", then ")))
 }
 
-fn matches(pattern: &str, folder: Option<&Path>) -> Result<Vec<PathBuf>, String> {
-    let whole = match folder {
+fn matches(pattern: &str, directory: Option<&Path>) -> Result<Vec<PathBuf>, String> {
+    let whole = match directory {
         None => one_star(pattern),
-        Some(folder) if folder.as_os_str().is_empty() => one_star(pattern),
-        Some(folder) => format!("{}/{}", Pattern::escape(&folder.to_string_lossy()), one_star(pattern)),
+        Some(directory) if directory.as_os_str().is_empty() => one_star(pattern),
+        Some(directory) => format!("{}/{}", Pattern::escape(&directory.to_string_lossy()), one_star(pattern)),
     };
     let options = MatchOptions {
         case_sensitive: true,
@@ -67,7 +67,7 @@ fn is_hidden_from(pattern: &Path, file: &Path) -> bool {
     parts.into_iter().any(|(name, written)| starts_with_dot(name) && !starts_with_dot(written))
 }
 
-/// The crate reads `**` as "any folders"; glob(3) does not.
+/// The crate reads `**` as "any directories"; glob(3) does not.
 fn one_star(pattern: &str) -> String {
     let mut text = String::with_capacity(pattern.len());
     for sign in pattern.chars() {
@@ -92,10 +92,10 @@ mod tests {
             std::fs::write(first.join(file), "").unwrap();
         }
         std::fs::write(second.join("only.conf"), "").unwrap();
-        let folders = [first.clone(), second.clone()];
+        let directories = [first.clone(), second.clone()];
         let name = |path: &Path| path.strip_prefix(root.path()).unwrap().display().to_string();
         let named = |pattern: &str| -> Result<Vec<String>, String> {
-            find(pattern, &folders).map(|files| files.iter().map(|file| name(file)).collect())
+            find(pattern, &directories).map(|files| files.iter().map(|file| name(file)).collect())
         };
         let absolute = format!("{}/b.conf", first.display());
         for (pattern, expected) in [

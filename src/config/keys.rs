@@ -86,7 +86,7 @@ const FOR_THE_SET: &[Place] = &[Place::Upstream, Place::Options];
 const OPTION: &[Place] = &[Place::Options];
 
 use Fallback::{Mandatory, Unset, Value as Is};
-use Kind::{Address, Bool, File, Folder, Host, Integer, Names, Port, Secret, Text, TlsVersion};
+use Kind::{Address, Bool, Directory, File, Host, Integer, Names, Port, Secret, Text, TlsVersion};
 
 // Bounds keep a value inside what the system takes, and far from overflow where it is added to a clock.
 const WAIT: Kind = Kind::Duration { min: "1ms", max: "365d" };
@@ -113,7 +113,7 @@ table! {
     TlsVerifyHostname "tls.verify_hostname", Bool, ANYWHERE, Is("on"), Acts: "Check that the certificate is the host's, or `tls.vhost`'s";
     TlsVhost "tls.vhost", Host, ANYWHERE, Unset("the host"), Acts: "Server name sent (SNI) and checked; an IP address is never sent";
     TlsCaFile "tls.ca_file", File, ANYWHERE, Unset("system store"), Acts: "PEM file of trust roots; together with `tls.ca_path` both count";
-    TlsCaPath "tls.ca_path", Folder, ANYWHERE, Unset("system store"), Acts: "Folder of PEM files of trust roots";
+    TlsCaPath "tls.ca_path", Directory, ANYWHERE, Unset("system store"), Acts: "Directory of PEM files of trust roots";
     TlsCrtFile "tls.crt_file", File, ANYWHERE, Unset("none"), Acts: "Client certificate chain, PEM; needs `tls.key_file`";
     TlsKeyFile "tls.key_file", File, ANYWHERE, Unset("none"), Acts: "Client private key, PEM (PKCS#8, PKCS#1 or SEC1); needs `tls.crt_file`";
     TlsKeyPasswd "tls.key_passwd", Secret, ANYWHERE, Unset("none"), Acts: "Passphrase of an encrypted PKCS#8 key";
@@ -159,7 +159,7 @@ table! {
     DnsExpand "dns.expand", Bool, ANYWHERE, Is("off"), Later: "Each address of the name is a node of its own";
     DnsTtl "dns.ttl", TIME, ANYWHERE, Is("30s"), Later: "How long an answer of the resolver holds";
 
-    ConfigDir "config.dir", Text, OPTION, Unset("none"), Acts: "Folder where relative paths are looked for after the working directory";
+    ConfigDir "config.dir", Text, OPTION, Unset("none"), Acts: "Directory where relative paths are looked for after the working directory";
     UpstreamName "upstream.name", Text, OPTION, Unset("the only one"), Acts: "Name of the upstream wanted; another name in the file is an error";
 }
 

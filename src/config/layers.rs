@@ -2,7 +2,6 @@
 //! answer for a key. Judges names and values; what the keys mean together is for `define`.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
 
 use super::classic::Line;
 use super::keys::{self, COUNT_OF_KEYS, Effect, Entry, Key, Place, TABLE, Unknown};
@@ -29,7 +28,7 @@ pub(super) struct Layer<'a> {
 /// What is worth a log line, each thing said once.
 #[derive(Default)]
 pub(super) struct Warnings {
-    pub lines: Vec<String>,
+    lines: Vec<String>,
     said: std::collections::HashSet<String>,
     judged: HashMap<String, Unknown>,
 }
@@ -46,6 +45,17 @@ impl Warnings {
         if self.said.insert(line.clone()) {
             self.lines.push(line);
         }
+    }
+
+    /// The lines; of very many the first, and how many more there were.
+    pub fn finish(mut self) -> Vec<String> {
+        const MOST: usize = 100;
+        if self.lines.len() > MOST {
+            let more = self.lines.len() - MOST;
+            self.lines.truncate(MOST);
+            self.lines.push(format!("{more} more warnings about this configuration are left out"));
+        }
+        self.lines
     }
 
     /// Adds a line unless one about this `subject` was added before, wherever it stood.
@@ -74,10 +84,10 @@ pub(super) fn canonical(key: &str) -> (String, Option<&'static Entry>) {
 
 /// `other` as seen from `position`: the line alone where the file is the same.
 pub(super) fn place(other: &Position, position: &Position) -> String {
-    if other.file == position.file {
-        format!("line {}", other.line)
-    } else {
-        format!("{}:{}", other.file, other.line)
+    match (other.file == position.file, other.line) {
+        (_, 0) => other.file.to_string(),
+        (true, line) => format!("line {line}"),
+        (false, line) => format!("{}:{line}", other.file),
     }
 }
 
@@ -149,6 +159,12 @@ impl<'a> Layer<'a> {
         Ok(())
     }
 
+    /// The table's defaults, as a section that says them.
+    pub fn defaults() -> Self {
+        let setting = |entry: &Entry| Some(Setting { value: entry.default_value()?, line: None });
+        Layer { settings: TABLE.iter().map(setting).collect(), names: HashMap::new(), own: 0 }
+    }
+
     /// What the section itself says of a key.
     pub fn get(&self, key: Key) -> Option<&Setting<'a>> {
         self.settings[key as usize].as_ref()
@@ -164,19 +180,14 @@ fn misplaced(entry: &Entry) -> String {
     format!("{} belongs in {home}; move the line", entry.name)
 }
 
-/// Sections that answer for a key, the nearest first; behind them the defaults.
+/// Sections that answer for a key, the nearest first, the defaults last.
 #[derive(Clone, Copy)]
 pub(super) struct Layers<'a, 'b>(pub &'b [&'b Layer<'a>]);
 
 impl<'a, 'b> Layers<'a, 'b> {
     /// What holds for a key; `None` where nothing was given and there is no default.
     pub fn get(self, key: Key) -> Option<&'b Setting<'a>> {
-        static DEFAULTS: LazyLock<Vec<Option<Setting<'static>>>> = LazyLock::new(|| {
-            let default = |entry: &Entry| Some(Setting { value: entry.default_value()?, line: None });
-            TABLE.iter().map(default).collect()
-        });
-        let given = self.0.iter().find_map(|layer| layer.get(key));
-        given.or_else(|| DEFAULTS[key as usize].as_ref())
+        self.0.iter().find_map(|layer| layer.get(key))
     }
 
     pub fn text(self, key: Key) -> Option<String> {

@@ -80,7 +80,7 @@ const MAX_VALUE: usize = 1 << 20;
 const MAX_INHERITED: usize = 256 << 20;
 
 /// Reads and checks an upstream file. A relative `path` is looked for in the working directory, then in the
-/// folder of the option `config.dir`. Never waits for anything but the disk.
+/// directory of the option `config.dir`. Never waits for anything but the disk.
 ///
 /// # Errors
 ///
@@ -103,14 +103,14 @@ pub fn load(path: &Path, options: &Options) -> Result<Definition> {
         bytes: &bytes,
         name: &name,
         id: Some(id),
-        folder: Some(classic::folder_of(&path)),
-        text_folders: Vec::new(),
+        directory: Some(classic::directory_of(&path)),
+        text_directories: Vec::new(),
     };
     read(main, options, &|name| std::env::var_os(name))
 }
 
 /// Checks the text of an upstream file. `source_name` stands for the file in messages; relative paths within
-/// are looked for in the working directory, then in the folder of the option `config.dir`.
+/// are looked for in the working directory, then in the directory of the option `config.dir`.
 ///
 /// # Errors
 ///
@@ -132,9 +132,9 @@ fn parse_in(
             format!("the text is over {} MiB; make it smaller", MAX_FILE >> 20),
         ));
     }
-    let mut text_folders = vec![PathBuf::new()];
-    text_folders.extend(options.config_dir());
-    let main = classic::Main { bytes: text, name: source_name, id: None, folder: None, text_folders };
+    let mut text_directories = vec![PathBuf::new()];
+    text_directories.extend(options.config_dir());
+    let main = classic::Main { bytes: text, name: source_name, id: None, directory: None, text_directories };
     read(main, options, environment)
 }
 
@@ -161,7 +161,7 @@ fn is_yaml(path: &Path) -> bool {
 /// `path` in the working directory, or, if there is nothing, under `config.dir`.
 fn find(path: &Path, options: &Options) -> PathBuf {
     if path.is_relative() && std::fs::symlink_metadata(path).is_err() {
-        let other = options.config_dir().map(|folder| folder.join(path));
+        let other = options.config_dir().map(|directory| directory.join(path));
         if let Some(other) = other.filter(|other| std::fs::symlink_metadata(other).is_ok()) {
             return other;
         }
@@ -171,11 +171,11 @@ fn find(path: &Path, options: &Options) -> PathBuf {
 
 fn places_looked_at(options: &Options) -> String {
     let working = match std::env::current_dir() {
-        Ok(folder) => format!("the working directory {}", folder.display()),
+        Ok(directory) => format!("the working directory {}", directory.display()),
         Err(_) => "the working directory".into(),
     };
     match options.config_dir() {
-        Some(folder) => format!("looked in {working}, then in {} (config.dir)", folder.display()),
+        Some(directory) => format!("looked in {working}, then in {} (config.dir)", directory.display()),
         None => format!("looked in {working}; give an absolute path, or set the option config.dir"),
     }
 }

@@ -75,7 +75,7 @@ impl Options {
         let line = Line {
             property: Property { key: key.into(), value: value.into(), position: self.position.clone() },
             value_column: 0,
-            folder: None,
+            directory: None,
         };
         match self.index.get(&name) {
             Some(&at) => self.lines[at] = line,

@@ -26,7 +26,7 @@ pub struct TlsSettings {
     pub vhost: Option<String>,
     /// PEM file of trust roots.
     pub ca_file: Option<TlsFile>,
-    /// Folder of PEM files of trust roots.
+    /// Directory of PEM files of trust roots.
     pub ca_path: Option<TlsFile>,
     /// Client certificate chain, PEM.
     pub crt_file: Option<TlsFile>,

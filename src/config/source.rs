@@ -132,20 +132,20 @@ mod tests {
 
     #[test]
     fn only_regular_files_are_read_and_none_is_waited_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("f");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
         std::fs::write(&path, "12345").unwrap();
         assert_eq!(read_regular(&path, 5).unwrap().0, b"12345");
         let over = "the upstream file, and what it includes, is over 32 MiB; make it smaller";
         assert_eq!(read_regular(&path, 4).unwrap_err().reason, over);
         assert_eq!(read_regular(Path::new("/proc/self/status"), 5).unwrap_err().reason, over);
 
-        let socket = folder.path().join("s");
+        let socket = directory.path().join("s");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        let fifo = folder.path().join("p");
+        let fifo = directory.path().join("p");
         assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
         for (path, errno, reason) in [
-            (folder.path(), 0, "is a directory; name a file in it"),
+            (directory.path(), 0, "is a directory; name a file in it"),
             (&fifo, 0, "is a FIFO; name a regular file"),
             (&socket, 0, "is a socket or a device without a driver; name a regular file"),
             (Path::new("/dev/zero"), 0, "is a device; name a regular file"),

@@ -1,17 +1,20 @@
 //! The known name nearest to one that is not known, for "did you mean".
 //! Must stay tight: a plugin's own key is no misspelling, and a wrong guess is worse than none.
 
+/// Words of this many bytes are near to no key.
+const LONGEST: usize = 48;
+
 /// The edit distance (insertions, deletions, substitutions, swaps of neighbours) from `a` to `b`; `None`
-/// where it is above `limit`.
+/// where it is above `limit`, or a word is longer than any known name.
 pub fn distance(a: &str, b: &str, limit: usize) -> Option<usize> {
     let (a, b) = (a.as_bytes(), b.as_bytes());
-    if a.len().abs_diff(b.len()) > limit {
+    if a.len().abs_diff(b.len()) > limit || b.len() >= LONGEST {
         return None;
     }
     // Optimal string alignment over three rows.
-    let mut before: Vec<usize> = vec![0; b.len() + 1];
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    let mut row = before.clone();
+    let mut before = [0; LONGEST];
+    let mut last: [usize; LONGEST] = std::array::from_fn(|at| at);
+    let mut row = [0; LONGEST];
     for i in 1..=a.len() {
         row[0] = i;
         for j in 1..=b.len() {
@@ -21,7 +24,7 @@ pub fn distance(a: &str, b: &str, limit: usize) -> Option<usize> {
                 row[j] = row[j].min(before[j - 2] + 1);
             }
         }
-        if row.iter().min() > Some(&limit) {
+        if row[..=b.len()].iter().min() > Some(&limit) {
             return None;
         }
         (before, last, row) = (last, row, before);
@@ -49,9 +52,7 @@ pub fn is_slip(name: &str, known: &str) -> bool {
     if name == known || name.len() < 3 || plural {
         return false;
     }
-    let Some(found) = distance(name, known, limit) else {
-        return false;
-    };
+    let Some(found) = distance(name, known, limit) else { return false };
     if known.len() >= 6 {
         return true;
     }
@@ -76,6 +77,7 @@ mod tests {
 
     #[test]
     fn distances() {
+        assert_eq!(distance(&"a".repeat(48), &"a".repeat(48), 1), None);
         for (a, b, expected) in [
             ("", "", 0),
             ("tls", "tls", 0),

@@ -1,5 +1,47 @@
-//! The room as a whole: text in, [`Definition`] or exact message out.
+//! The room as a whole: a text or file goes in, a [`Definition`] or one exact message comes out.
+
+mod files;
+mod keys;
+mod properties;
+mod scale;
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
 use super::*;
+
+fn environment(name: &str) -> Option<OsString> {
+    match name {
+        "ON" => Some("On".into()),
+        "PORT" => Some("43000".into()),
+        "HOST" => Some(" h \n".into()),
+        "EMPTY" => Some("".into()),
+        "BROKEN" => Some(OsString::from_vec(vec![b'a', 0xff])),
+        _ => None,
+    }
+}
+
+fn check(text: impl AsRef<[u8]>) -> Result<Definition> {
+    parse_in(text.as_ref(), "f", &Options::default(), &environment)
+}
+
+/// The message of a text that is refused; the status is always the same.
+fn refusal(text: impl AsRef<[u8]>) -> String {
+    let error = check(text).expect_err("is accepted");
+    assert_eq!(error.status, Status::Config);
+    error.to_string()
+}
+
+/// A file of one node with `lines` in it, the first of which stands on line 7.
+fn node(lines: &str) -> String {
+    format!("[UPSTREAM]\n name u\n[NODE]\n name n\n host h\n port 1\n{lines}")
+}
+
+/// A node's value of a key.
+fn property<'a>(definition: &'a Definition, node: usize, key: &str) -> Option<&'a str> {
+    let properties = &definition.nodes[node].properties;
+    properties.iter().find(|p| p.key.eq_ignore_ascii_case(key)).map(|p| p.value.as_str())
+}
 
 #[test]
 fn the_reference_example() {
@@ -11,19 +53,235 @@ fn the_reference_example() {
         [("node-1", "127.0.0.1", 43000), ("node-2", "127.0.0.1", 44000), ("node-3", "127.0.0.1", 45000)]
     );
     assert!(d.nodes[0].settings.tls.is_none() && d.nodes[1].settings.tls.is_none());
-    assert!(!d.nodes[2].settings.tls.as_ref().unwrap().verify);
-    let properties: Vec<_> =
-        d.nodes[2].properties.iter().map(|p| (p.key.as_str(), p.value.as_str())).collect();
+    let tls = d.nodes[2].settings.tls.as_ref().unwrap();
+    assert!(!tls.verify && tls.verify_hostname);
+    let shown = |p: &Property| format!("{} {} {}", p.position, p.key, p.value);
+    let properties: Vec<_> = d.nodes[2].properties.iter().map(shown).collect();
+    let file = "examples/forward-balancing.conf";
     assert_eq!(
         properties,
         [
-            ("name", "node-3"),
-            ("host", "127.0.0.1"),
-            ("port", "45000"),
-            ("tls", "on"),
-            ("tls.verify", "off"),
-            ("shared_key", "secret")
+            format!("{file}:15:5 name node-3"),
+            format!("{file}:16:5 host 127.0.0.1"),
+            format!("{file}:17:5 port 45000"),
+            format!("{file}:18:5 tls on"),
+            format!("{file}:19:5 tls.verify off"),
+            format!("{file}:20:5 shared_key secret"),
         ]
     );
     assert_eq!(d.warnings, [""; 0]);
+}
+
+/// Rows of the grammar that mean something here, each with what a node's key `k` then holds.
+#[test]
+fn accepted_grammar() {
+    for (row, text, k) in [
+        ("CRLF", node("").replace('\n', "\r\n") + " k v\r\n", "v"),
+        ("no newline at the end", node(" k v"), "v"),
+        ("letter case", node(" K v").to_uppercase().replace('V', "v"), "v"),
+        ("byte order mark", format!("\u{feff}{}", node(" k v")), "v"),
+        ("tab behind the key", node("k\tv"), "v"),
+        ("tabs and spaces mixed", node("\t  \tk \t v \t"), "v"),
+        ("unindented keys", node("k v").replace("\n ", "\n"), "v"),
+        ("a comment at any indent", node("#c\n  # d\n\t\t#e\n k v\n      #f"), "v"),
+        ("blank lines of spaces", node("  \n\t\n\n k v\n   "), "v"),
+        ("# inside a value", node(" k a # b"), "a # b"),
+        ("; inside a value", node(" k a;b ; c"), "a;b ; c"),
+        ("quotes around a value", node(" k \"a b\""), "\"a b\""),
+        ("inner blanks stay", node(" k  a \t b  "), "a \t b"),
+        ("blanks inside brackets", node(" k v").replace("[NODE]", "[ NODE\t]"), "v"),
+        ("blanks behind brackets", node(" k v").replace("]", "]  \t"), "v"),
+        ("an indented section", node(" k v").replace("[", "\t ["), "v"),
+        ("a key of 32 bytes", node(&format!(" {} x\n k v", "a".repeat(32))), "v"),
+        ("a key of 1 KiB", node(&format!(" {} x\n k v", "a".repeat(1024))), "v"),
+        ("a value of 1 MiB", node(&format!(" x {}\n k v", "a".repeat(1 << 20))), "v"),
+        ("other scripts", node(" k größe 東京"), "größe 東京"),
+        ("a variable", node(" k a${PORT}b"), "a43000b"),
+        ("a default", node(" k ${UNSET:-d e}"), "d e"),
+        ("an empty default", node(" k ${UNSET:-}"), ""),
+        ("an empty variable", node(" k ${EMPTY}"), ""),
+        ("a variable is trimmed", node(" k ${HOST}"), "h"),
+        ("a lone dollar", node(" k $5 $x"), "$5 $x"),
+        ("@SET", format!("@SET A=b c\n{}", node(" k ${A}")), "b c"),
+        ("@SET blanks", format!("  @set  A = b c \n{}", node(" k ${A}")), "b c"),
+        ("@SET of an @SET", format!("@SET A=b\n@SET A=${{A}}${{A}}\n{}", node(" k ${A}")), "bb"),
+        ("@SET within a section", node(" @SET A=b\n k ${A}"), "b"),
+        ("@SET hides the environment", format!("@SET PORT=x\n{}", node(" k ${PORT}")), "x"),
+        ("@SET of nothing", format!("@SET A=\n{}", node(" k ${A}")), ""),
+        ("@SET of a dollar", format!("@SET D=$\n{}", node(" k ${D}{A}")), "${A}"),
+        ("@SET of =", format!("@SET A==b=\n{}", node(" k ${A}")), "=b="),
+    ] {
+        let definition = check(&text).unwrap_or_else(|error| panic!("{row}: {error}"));
+        assert_eq!(property(&definition, 0, "k"), Some(k), "{row}");
+        assert_eq!(definition.warnings, [""; 0], "{row}");
+        let node = &definition.nodes[0];
+        let known =
+            (definition.name.to_lowercase(), node.name.to_lowercase(), node.host.to_lowercase(), node.port);
+        assert_eq!(known, ("u".into(), "n".into(), "h".into(), 1), "{row}");
+    }
+    let definition = check("[NODE]\nname n\nhost h\nport 1\n[UPSTREAM]\nname u").unwrap();
+    assert_eq!(definition.name, "u", "[NODE] before [UPSTREAM]");
+}
+
+#[test]
+fn an_unknown_section_is_warned_of_and_the_rest_loads() {
+    let text = node(
+        "[SERVICE]\n flush 1\n alone\n host x\n k ${UNSET}\n host y\n[NODES]\n k v\n[nod]\n[NODE]\nname m\nhost h\nport 2",
+    );
+    let definition = check(text).unwrap();
+    assert_eq!(definition.nodes.len(), 2);
+    assert_eq!(
+        definition.warnings,
+        [
+            "f:7:1: unknown section \"SERVICE\", which is not read",
+            "f:13:1: unknown section \"NODES\", which is not read; did you mean [NODE]?",
+            "f:15:1: unknown section \"nod\", which is not read; did you mean [NODE]?",
+        ]
+    );
+}
+
+/// Rows of the grammar that are refused, each with the whole message.
+#[test]
+fn refused_grammar() {
+    let long_key = node(&format!(" {} v", "k".repeat(1025)));
+    let long_value = node(&format!(" k {}", "v".repeat((1 << 20) + 1)));
+    for (text, expected) in [
+        ("", "f:1: there is no [UPSTREAM] section; add one with a name"),
+        ("# nothing\n", "f:1: there is no [UPSTREAM] section; add one with a name"),
+        ("\n[NODE]\nname n\nhost h\nport 1", "f:2:1: there is no [UPSTREAM] section; add one with a name"),
+        ("[UPSTREAM]\n name u\n", "f:1:1: there is no [NODE] section; add one with name, host and port"),
+        (
+            "[UPSTREAM]\n[NODE]\nname n\nhost h\nport 1",
+            "f:1:1: this [UPSTREAM] has no name; add a line \"name ...\"",
+        ),
+        (
+            "[UPSTREAM]\nnmae u\n[NODE]\nname n\nhost h\nport 1",
+            "f:1:1: this [UPSTREAM] has no name; did you mean it by \"nmae\" on line 2?",
+        ),
+        (
+            "[UPSTREAM]\nname u\n  [NODE]\nhost h\nport 1",
+            "f:3:3: this [NODE] has no name; add a line \"name ...\"",
+        ),
+        (
+            "[UPSTREAM]\nname u\n[NODE]\nname n\nport 1",
+            "f:3:1: this [NODE] has no host; add a line \"host ...\"",
+        ),
+        (
+            "[UPSTREAM]\nname u\n[NODE]\nname n\nhosts a\nport 1",
+            "f:3:1: this [NODE] has no host; did you mean it by \"hosts\" on line 5?",
+        ),
+        (
+            "[UPSTREAM]\nname u\n[NODE]\nname n\nhost h",
+            "f:3:1: this [NODE] has no port; add a line \"port ...\"",
+        ),
+        (
+            &node("[UPSTREAM]\nname v"),
+            "f:7:1: a second [UPSTREAM], the first is on line 1; a file defines one upstream, so split it",
+        ),
+        (&node("[NODE] # two"), "f:7:8: text behind [NODE]; put it on a line of its own"),
+        (&node("[NODE]]"), "f:7:7: text behind [NODE]; put it on a line of its own"),
+        (&node("[NODE"), "f:7:1: a section without its \"]\"; write [UPSTREAM] or [NODE]"),
+        (&node(" [ ]"), "f:7:2: a section without a name; write [UPSTREAM] or [NODE]"),
+        (
+            "name u\n[UPSTREAM]",
+            "f:1:1: \"name u\" stands before any section; open one with [UPSTREAM] or [NODE]",
+        ),
+        (&node(" k v\n K w"), "f:8:2: k stands twice in this section, first on line 7; take out one"),
+        (&node(" host g"), "f:7:2: host stands twice in this section, first on line 5; take out one"),
+        (
+            &node("net.max_connections 1\nnet.max_worker_connections 1"),
+            "f:8:1: net.max_connections stands twice in this section, first on line 7; take out one",
+        ),
+        (
+            &node("[NODE]\nhost h\nport 1\nname   n"),
+            "f:10:8: a second node of the name \"n\", the first is on line 4; rename one",
+        ),
+        (&node(" alone"), "f:7:2: the key \"alone\" has no value; write one behind it"),
+        (&node(" alone \t "), "f:7:2: the key \"alone\" has no value; write one behind it"),
+        (
+            &node(" tls=on"),
+            "f:7:2: the key \"tls=on\" has no value; write one behind it, apart by a blank and without \"=\" or \":\"",
+        ),
+        (&long_key, "f:7:2: a key of 1025 bytes; it may have 1024 at most"),
+        (&long_value, "f:7:4: a value of 1048577 bytes; it may have 1048576 at most"),
+        (&node(" k\0 v"), "f:7:3: a NUL byte; the file is text in UTF-8"),
+        (&node(" é a\0"), "f:7:5: a NUL byte; the file is text in UTF-8"),
+        (
+            &node("\u{a0}tls on"),
+            "f:7:1: the key \"\\u{a0}tls\" carries '\\u{a0}', which does not show; retype the line",
+        ),
+        (
+            &node("t\u{200b}ls on"),
+            "f:7:1: the key \"t\\u{200b}ls\" carries '\\u{200b}', which does not show; retype the line",
+        ),
+        (
+            &node(" k  é${UNSET}"),
+            "f:7:6: the variable UNSET is not set; set it, or give a default: ${UNSET:-default}, or ${UNSET:-} for \
+             nothing",
+        ),
+        (&node(" k  ${HOST"), "f:7:5: \"${\" without its \"}\"; write ${NAME} or ${NAME:-default}"),
+        (&node(" k x${BROKEN}"), "f:7:5: the variable BROKEN is not valid UTF-8; set it to plain text"),
+        (
+            &node(" k ${A}\n@SET A=b"),
+            "f:7:4: the variable A is not set; set it, or give a default: ${A:-default}, or ${A:-} for nothing",
+        ),
+        (&node("@SET A"), "f:7:1: @SET without \"=\"; write @SET NAME=value"),
+        (&node("@SET A B=c"), "f:7:6: @SET: \"A B\" is no variable's name"),
+        (
+            &node("@SET A= x${B}"),
+            "f:7:10: the variable B is not set; set it, or give a default: ${B:-default}, or ${B:-} for nothing",
+        ),
+        (&node("@INCLUDE"), "f:7:1: @INCLUDE without a path; write @INCLUDE path"),
+        (&node("@INCLUDE ${EMPTY}"), "f:7:1: @INCLUDE without a path; write @INCLUDE path"),
+        (&node(" @type x"), "f:7:2: unknown command \"@type\"; there are @INCLUDE and @SET"),
+    ] {
+        assert_eq!(refusal(text), expected, "{:.200}", text);
+    }
+    for (bytes, expected) in [
+        (&b"[UPSTREAM]\n n\xffame u"[..], "f:2:3: a byte that is not valid UTF-8; save the file in UTF-8"),
+        (b"[UPSTREAM]\n name \xc3(", "f:2:7: a byte that is not valid UTF-8; save the file in UTF-8"),
+        (b"# \xe9\n", "f:1:3: a byte that is not valid UTF-8; save the file in UTF-8"),
+        (b"[UP\xff]", "f:1:4: a byte that is not valid UTF-8; save the file in UTF-8"),
+        (b"\xff\xfe[\0N\0", "f:1:1: the file is in UTF-16; save it in UTF-8"),
+    ] {
+        assert_eq!(refusal(bytes), expected);
+    }
+}
+
+#[test]
+fn the_line_is_in_the_error_as_a_number_too() {
+    let error = check(node(" port")).unwrap_err();
+    assert_eq!((error.line(), error.node()), (7, None));
+}
+
+#[test]
+fn what_grows_in_memory_is_bounded() {
+    let growing = format!("@SET A={}\n{}", "a".repeat(1 << 20), node(""));
+    let lines: String = (0..40).map(|i| format!(" k{i} ${{A}}\n")).collect();
+    assert_eq!(refusal(growing + &lines), "f:40:6: variables make the file over 32 MiB longer; shorten them");
+
+    let mut inheriting = format!("[UPSTREAM]\nname u\nk {}\n", "v".repeat(1 << 20));
+    for i in 0..300 {
+        inheriting += &format!("[NODE]\nname n{i}\nhost h\nport 1\n");
+    }
+    assert_eq!(
+        refusal(inheriting),
+        "f:1024:1: what the nodes take over from [UPSTREAM] and the options comes to over 256 MiB; shorten it"
+    );
+
+    let text = vec![b'#'; (32 << 20) + 1];
+    assert_eq!(refusal(&text), "f: the text is over 32 MiB; make it smaller");
+    assert_eq!(refusal(&text[1..]), "f:1: there is no [UPSTREAM] section; add one with a name");
+}
+
+#[test]
+fn yaml_is_for_a_later_version() {
+    for name in ["f.yaml", "dir/f.YML"] {
+        let error = parse(b"upstream_servers: []", name, &Options::default()).unwrap_err();
+        assert_eq!(error.status, Status::Config);
+        assert_eq!(
+            error.to_string(),
+            format!("{name}: the YAML form is not read by this version; write the file in the classic form")
+        );
+    }
 }

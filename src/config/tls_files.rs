@@ -21,15 +21,15 @@ impl TlsFiles {
         TlsFiles { config_dir, found: HashMap::new() }
     }
 
-    /// The file (for `tls.ca_path`, the folder) that `line` names as `key`.
+    /// The file (for `tls.ca_path`, the directory) that `line` names as `key`.
     pub fn find(&mut self, key: Key, line: &Line) -> Result<TlsFile> {
-        let is_folder = key == Key::TlsCaPath;
-        let folder = line.folder.as_deref().map(Path::to_path_buf);
-        let asked = (folder, line.property.value.clone(), is_folder);
+        let is_directory = key == Key::TlsCaPath;
+        let directory = line.directory.as_deref().map(Path::to_path_buf);
+        let asked = (directory, line.property.value.clone(), is_directory);
         let path = match self.found.get(&asked) {
             Some(path) => path.clone(),
             None => {
-                let path = self.look(&asked.1, asked.0.as_deref(), is_folder).map_err(|cause| {
+                let path = self.look(&asked.1, asked.0.as_deref(), is_directory).map_err(|cause| {
                     Error::config(&line.value_position(), format!("{}: {cause}", key.name()))
                 })?;
                 self.found.insert(asked, path.clone());
@@ -39,17 +39,17 @@ impl TlsFiles {
         Ok(TlsFile { path, position: line.property.position.clone() })
     }
 
-    fn look(&self, name: &str, beside: Option<&Path>, is_folder: bool) -> Result<PathBuf, String> {
+    fn look(&self, name: &str, beside: Option<&Path>, is_directory: bool) -> Result<PathBuf, String> {
         let mut places = vec![PathBuf::from(name)];
         if Path::new(name).is_relative() {
-            places.extend(self.config_dir.iter().map(|folder| folder.join(name)));
-            places.extend(beside.map(|folder| folder.join(name)));
+            places.extend(self.config_dir.iter().map(|directory| directory.join(name)));
+            places.extend(beside.map(|directory| directory.join(name)));
             places.dedup();
         }
         for place in &places {
             match std::fs::symlink_metadata(place) {
                 Ok(_) => {
-                    let checked = if is_folder { check_folder(place) } else { check_file(place) };
+                    let checked = if is_directory { check_directory(place) } else { check_file(place) };
                     return match checked {
                         Ok(()) => Ok(place.clone()),
                         Err(reason) => Err(format!("{}: {reason}", place.display())),
@@ -62,7 +62,7 @@ impl TlsFiles {
             }
         }
         let places: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
-        let what = if is_folder { "folder" } else { "file" };
+        let what = if is_directory { "directory" } else { "file" };
         let quotes = if name.starts_with(['"', '\'']) { "; a value is written without quotes" } else { "" };
         Err(format!("{} names no {what}; looked for {}{quotes}", value::shown(name), places.join(", then ")))
     }
@@ -77,9 +77,9 @@ fn check_file(path: &Path) -> Result<(), String> {
     }
 }
 
-fn check_folder(path: &Path) -> Result<(), String> {
+fn check_directory(path: &Path) -> Result<(), String> {
     let entries = std::fs::read_dir(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotADirectory => "is not a folder; for a file there is tls.ca_file".to_owned(),
+        std::io::ErrorKind::NotADirectory => "is not a directory; for a file there is tls.ca_file".to_owned(),
         _ => error.to_string(),
     })?;
     for entry in entries {
@@ -88,5 +88,5 @@ fn check_folder(path: &Path) -> Result<(), String> {
             return Ok(());
         }
     }
-    Err("the folder holds no file; put PEM files of trust roots in it".into())
+    Err("the directory holds no file; put PEM files of trust roots in it".into())
 }

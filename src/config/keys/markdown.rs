@@ -49,9 +49,7 @@ fn value(kind: Kind) -> String {
         Kind::Duration { min, max } => format!("duration, {min} to {max}"),
         Kind::Integer { min, max } => format!("whole number, {min} to {max}"),
         Kind::Word { known, later: [] } => words(known),
-        Kind::Word { known, later } => {
-            format!("{}; in later versions {}", words(known), words(later))
-        }
+        Kind::Word { known, later } => format!("{}; in later versions {}", words(known), words(later)),
         Kind::Text | Kind::Secret => "text".into(),
         Kind::Host => "host name or address".into(),
         Kind::Port => "1 to 65535".into(),
@@ -59,7 +57,7 @@ fn value(kind: Kind) -> String {
         Kind::TlsVersion => "`TLSv1.2`, `TLSv1.3`".into(),
         Kind::Names => "names".into(),
         Kind::File => "path of a file".into(),
-        Kind::Folder => "path of a folder".into(),
+        Kind::Directory => "path of a directory".into(),
     }
 }
 
