@@ -2,13 +2,29 @@
 //!
 //! Reads files, never sockets; knows every key (see [`keys`]) and nothing of what is done with it.
 
+mod classic;
+mod define;
+mod expand;
+mod include;
+pub mod keys;
+mod layers;
+mod options;
 pub mod settings;
+mod source;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod tls_files;
+pub mod value;
 
-use crate::error::Position;
+use std::path::{Path, PathBuf};
 
+use crate::error::{Error, Position, Result, Status};
+
+pub use options::Options;
 pub use settings::{
-    Balance, CipherNames, DeliverSettings, NetSettings, NodeSettings, SetSettings, Start, TlsFile, TlsSettings,
-    TlsVersion,
+    Balance, CipherNames, DeliverSettings, NetSettings, NodeSettings, SetSettings, Start, TlsFile,
+    TlsSettings, TlsVersion,
 };
 
 /// One `key value` line as written, after `${}` expansion.
@@ -31,6 +47,8 @@ pub struct NodeDefinition {
     pub host: String,
     /// TCP port, 1 to 65535.
     pub port: u16,
+    /// Where its `[NODE]` stands.
+    pub position: Position,
     /// What `upstream_node_get_prop` answers: the node's own lines in file order, then those of
     /// `[UPSTREAM]` and of the options that no earlier one hides (keys compared without letter case).
     pub properties: Vec<Property>,
@@ -50,4 +68,138 @@ pub struct Definition {
     /// What is worth one log line each: unknown sections, near misses of plugin keys, keys accepted
     /// but without effect here. Each carries file:line:column.
     pub warnings: Vec<String>,
+}
+
+/// The upstream file and all it includes together, in bytes; the agent's own limit for a file.
+const MAX_FILE: usize = 32 << 20;
+/// A key, in bytes.
+const MAX_KEY: usize = 1 << 10;
+/// A value, in bytes, before and after `${}` expansion.
+const MAX_VALUE: usize = 1 << 20;
+/// What all nodes together take over from `[UPSTREAM]` and the options, in bytes.
+const MAX_INHERITED: usize = 256 << 20;
+
+/// Reads and checks an upstream file. A relative `path` is looked for in the working directory, then in the
+/// folder of the option `config.dir`. Never waits for anything but the disk.
+///
+/// # Errors
+///
+/// [`Status::Io`] where the file itself cannot be read; [`Status::Config`] for everything about its content,
+/// files it includes or names among it, with the line.
+pub fn load(path: &Path, options: &Options) -> Result<Definition> {
+    let path = find(path, options);
+    let name = path.to_string_lossy();
+    let whole = Position {
+        file: name.as_ref().into(),
+        line: 0,
+        column: 0,
+    };
+    let (bytes, id) = source::read_regular(&path, MAX_FILE).map_err(|unreadable| {
+        let places = if path.is_relative() && unreadable.errno == libc::ENOENT {
+            format!("; {}", places_looked_at(options))
+        } else {
+            String::new()
+        };
+        let error = Error::new(Status::Io, format!("{}{places}", unreadable.reason)).at(&whole);
+        Error {
+            errno: unreadable.errno,
+            ..error
+        }
+    })?;
+    let main = classic::Main {
+        bytes: &bytes,
+        name: &name,
+        id: Some(id),
+        folder: Some(classic::folder_of(&path)),
+        text_folders: Vec::new(),
+    };
+    read(main, options, &|name| std::env::var_os(name))
+}
+
+/// Checks the text of an upstream file. `source_name` stands for the file in messages; relative paths within
+/// are looked for in the working directory, then in the folder of the option `config.dir`.
+///
+/// # Errors
+///
+/// [`Status::Config`], with the line.
+pub fn parse(text: &[u8], source_name: &str, options: &Options) -> Result<Definition> {
+    parse_in(text, source_name, options, &|name| std::env::var_os(name))
+}
+
+fn parse_in(
+    text: &[u8],
+    source_name: &str,
+    options: &Options,
+    environment: expand::Environment<'_>,
+) -> Result<Definition> {
+    if text.len() > MAX_FILE {
+        let whole = Position {
+            file: source_name.into(),
+            line: 0,
+            column: 0,
+        };
+        return Err(Error::config(
+            &whole,
+            format!("the text is over {} MiB; make it smaller", MAX_FILE >> 20),
+        ));
+    }
+    let mut text_folders = vec![PathBuf::new()];
+    text_folders.extend(options.config_dir());
+    let main = classic::Main {
+        bytes: text,
+        name: source_name,
+        id: None,
+        folder: None,
+        text_folders,
+    };
+    read(main, options, environment)
+}
+
+fn read(
+    main: classic::Main<'_>,
+    options: &Options,
+    environment: expand::Environment<'_>,
+) -> Result<Definition> {
+    if is_yaml(Path::new(main.name)) {
+        let whole = Position {
+            file: main.name.into(),
+            line: 0,
+            column: 0,
+        };
+        return Err(Error::config(
+            &whole,
+            "the YAML form is not read by this version; write the file in the classic form",
+        ));
+    }
+    define::define(classic::read(main, environment)?, options)
+}
+
+fn is_yaml(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|e| e.eq_ignore_ascii_case("yaml") || e.eq_ignore_ascii_case("yml"))
+}
+
+/// `path` in the working directory, or, if there is nothing, under `config.dir`.
+fn find(path: &Path, options: &Options) -> PathBuf {
+    if path.is_relative() && std::fs::symlink_metadata(path).is_err() {
+        let other = options.config_dir().map(|folder| folder.join(path));
+        if let Some(other) = other.filter(|other| std::fs::symlink_metadata(other).is_ok()) {
+            return other;
+        }
+    }
+    path.to_path_buf()
+}
+
+fn places_looked_at(options: &Options) -> String {
+    let working = match std::env::current_dir() {
+        Ok(folder) => format!("the working directory {}", folder.display()),
+        Err(_) => "the working directory".into(),
+    };
+    match options.config_dir() {
+        Some(folder) => format!(
+            "looked in {working}, then in {} (config.dir)",
+            folder.display()
+        ),
+        None => format!("looked in {working}; give an absolute path, or set the option config.dir"),
+    }
 }

@@ -1,0 +1,50 @@
+# The commands of the README, and nothing clever: each target says below what it runs.
+
+BUILD ?= build
+JOBS ?= $(shell nproc)
+# A log file for the demo to send; without it the demo looks for one.
+LOG ?=
+
+export PATH := $(PATH):$(HOME)/.cargo/bin
+CMAKE_FLAGS := -DUPSTREAM_CARGO_TARGET_DIR=$(abspath $(BUILD))/cargo
+CARGO := CARGO_TARGET_DIR=$(abspath $(BUILD))/cargo cargo
+
+.PHONY: help setup build test demo lint clean
+
+help:
+	@echo "make setup   install by package name what this machine lacks (Debian, Ubuntu)"
+	@echo "make build   libupstream.so, libupstream.a, the examples and the C tests, in $(BUILD)/"
+	@echo "make test    setup, build, the Rust tests, the C tests plainly and under valgrind"
+	@echo "make demo    a real log file over three servers, one of which is killed half way (LOG=file)"
+	@echo "make lint    formatting, clippy with warnings as errors, licences and sources of the dependencies"
+	@echo "make clean   take $(BUILD)/ away"
+
+setup:
+	@scripts/setup
+
+build: setup
+	cmake -S . -B $(BUILD) -DUPSTREAM_BUILD_TESTS=ON -DUPSTREAM_BUILD_EXAMPLES=ON $(CMAKE_FLAGS)
+	cmake --build $(BUILD) -j $(JOBS)
+
+test:
+	@echo "make test: packages, build, Rust tests, C tests; about ten minutes the first time on two cores"
+	@$(MAKE) --no-print-directory build
+	$(CARGO) test --workspace --locked
+	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
+	@echo "make test: all passed"
+
+# Without the tests, which take most of the packages.
+demo:
+	@echo "make demo: packages, build, demonstration; about three minutes the first time on two cores"
+	@scripts/setup demo
+	@cmake -S . -B $(BUILD) -DUPSTREAM_BUILD_TESTS=OFF -DUPSTREAM_BUILD_EXAMPLES=ON $(CMAKE_FLAGS) >/dev/null
+	@cmake --build $(BUILD) -j $(JOBS)
+	@scripts/demo $(BUILD) $(LOG)
+
+lint:
+	cargo fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	cargo deny --locked check bans licenses sources
+
+clean:
+	rm -rf $(BUILD)

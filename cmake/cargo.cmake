@@ -1,0 +1,51 @@
+# The library as cargo builds it, and the imported targets over it. Cargo is asked in every build, because it alone
+# knows which sources count; where nothing changed it answers at once and no file is touched.
+
+find_program(UPSTREAM_CARGO cargo HINTS "$ENV{CARGO_HOME}/bin" "$ENV{HOME}/.cargo/bin" DOC "The cargo that builds the library")
+if(NOT UPSTREAM_CARGO)
+    message(FATAL_ERROR "cargo was not found. Install Rust, or name it with -DUPSTREAM_CARGO=/path/to/cargo")
+endif()
+set(UPSTREAM_CARGO_TARGET_DIR "${PROJECT_BINARY_DIR}/cargo" CACHE PATH "Where cargo keeps what it builds")
+
+# A make above us has its own job server, whose descriptors it does not hand to cargo.
+set(upstream_cargo
+    ${CMAKE_COMMAND} -E env --unset=MAKEFLAGS --unset=MFLAGS --unset=MAKELEVEL
+    "CARGO_TARGET_DIR=${UPSTREAM_CARGO_TARGET_DIR}" "${UPSTREAM_CARGO}")
+
+set(upstream_lib_dir "${PROJECT_BINARY_DIR}/lib")
+set(upstream_so "libupstream.so.${PROJECT_VERSION}")
+set(upstream_so_link "libupstream.so.${UPSTREAM_SOVERSION}")
+set(upstream_release_dir "${UPSTREAM_CARGO_TARGET_DIR}/release")
+
+# Both kinds in one run of rustc: the whole-program optimisation is done once, and neither build can push the
+# other's files aside. It stays on as long as no rlib is asked for beside them.
+add_custom_target(upstream_library ALL
+    COMMAND ${upstream_cargo} rustc --lib --release --locked --crate-type cdylib,staticlib
+    COMMAND ${CMAKE_COMMAND} -E make_directory "${upstream_lib_dir}"
+    COMMAND ${CMAKE_COMMAND} -E copy_if_different "${upstream_release_dir}/libupstream.so" "${upstream_lib_dir}/${upstream_so}"
+    COMMAND ${CMAKE_COMMAND} -E copy_if_different "${upstream_release_dir}/libupstream.a" "${upstream_lib_dir}/libupstream.a"
+    COMMAND ${CMAKE_COMMAND} -E create_symlink "${upstream_so}" "${upstream_lib_dir}/${upstream_so_link}"
+    COMMAND ${CMAKE_COMMAND} -E create_symlink "${upstream_so_link}" "${upstream_lib_dir}/libupstream.so"
+    BYPRODUCTS
+        "${upstream_lib_dir}/${upstream_so}" "${upstream_lib_dir}/${upstream_so_link}"
+        "${upstream_lib_dir}/libupstream.so" "${upstream_lib_dir}/libupstream.a"
+    WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
+    COMMENT "Asking cargo for libupstream"
+    USES_TERMINAL VERBATIM)
+
+# What `cargo rustc -- --print native-static-libs` names, without libc, which every link has.
+set(UPSTREAM_STATIC_SYSTEM_LIBS -lgcc_s -lutil -lrt -lpthread -lm -ldl)
+
+add_library(upstream::upstream SHARED IMPORTED GLOBAL)
+set_target_properties(upstream::upstream PROPERTIES
+    IMPORTED_LOCATION "${upstream_lib_dir}/${upstream_so}"
+    IMPORTED_SONAME "${upstream_so_link}"
+    INTERFACE_INCLUDE_DIRECTORIES "${PROJECT_SOURCE_DIR}/include")
+add_dependencies(upstream::upstream upstream_library)
+
+add_library(upstream::static STATIC IMPORTED GLOBAL)
+set_target_properties(upstream::static PROPERTIES
+    IMPORTED_LOCATION "${upstream_lib_dir}/libupstream.a"
+    INTERFACE_INCLUDE_DIRECTORIES "${PROJECT_SOURCE_DIR}/include"
+    INTERFACE_LINK_LIBRARIES "${UPSTREAM_STATIC_SYSTEM_LIBS}")
+add_dependencies(upstream::static upstream_library)

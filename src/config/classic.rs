@@ -1,0 +1,480 @@
+//! The classic form: bytes to sections of expanded lines, with `@INCLUDE` and `@SET` carried out.
+//! Knows nothing of what the keys mean. Iterative: files that include files never deepen the stack.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::expand::{Environment, Variables, is_name};
+use super::include::{self, MAX_FILES};
+use super::source::{self, FileId};
+use super::{MAX_FILE, MAX_KEY, MAX_VALUE, Property, suggest, value::shown};
+use crate::error::{Error, Position, Result};
+
+/// Files within files, at most.
+const MAX_DEPTH: usize = 32;
+/// What stands around keys and values and is trimmed from them.
+const BLANKS: [char; 2] = [' ', '\t'];
+
+/// A `key value` line.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    pub property: Property,
+    /// Column of the value.
+    pub value_column: usize,
+    /// Folder of the file it stands in; `None` for texts and options.
+    pub folder: Option<Arc<Path>>,
+}
+
+impl Line {
+    /// Where the value stands.
+    pub fn value_position(&self) -> Position {
+        Position {
+            column: self.value_column,
+            ..self.property.position.clone()
+        }
+    }
+}
+
+/// What a section is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Header {
+    Upstream,
+    Node,
+}
+
+/// A section this library reads.
+#[derive(Debug)]
+pub(super) struct Section {
+    pub header: Header,
+    pub position: Position,
+    pub lines: Vec<Line>,
+}
+
+/// All a file says, files it includes among it.
+#[derive(Debug)]
+pub(super) struct Document {
+    pub sections: Vec<Section>,
+    pub warnings: Vec<String>,
+    /// Where the text starts, for errors about what it lacks.
+    pub start: Position,
+}
+
+/// The main text and where its relative paths are looked for.
+pub(super) struct Main<'a> {
+    pub bytes: &'a [u8],
+    pub name: &'a str,
+    pub id: Option<FileId>,
+    /// Folder of the file; `None` for a text.
+    pub folder: Option<PathBuf>,
+    /// Where the includes of a text are looked for.
+    pub text_folders: Vec<PathBuf>,
+}
+
+/// Reads the classic form.
+pub(super) fn read(main: Main<'_>, environment: Environment<'_>) -> Result<Document> {
+    let name: Arc<str> = main.name.into();
+    let start = Position {
+        file: name.clone(),
+        line: 1,
+        column: 0,
+    };
+    let mut reader = Reader {
+        variables: Variables::new(environment),
+        document: Document {
+            sections: Vec::new(),
+            warnings: Vec::new(),
+            start,
+        },
+        text_folders: main.text_folders,
+        bytes_left: MAX_FILE.saturating_sub(main.bytes.len()),
+        growth_left: MAX_FILE,
+        files_left: MAX_FILES,
+        stack: Vec::new(),
+    };
+    let chain = Chain {
+        name,
+        id: main.id,
+        depth: 0,
+        parent: None,
+    };
+    reader.open(main.bytes, Rc::new(chain), main.folder)?;
+    while let Some(step) = reader.stack.pop() {
+        match step {
+            Step::Include { path, chain, at } => reader.include(&path, &chain, &at)?,
+            Step::Read(open) => reader.read_on(open)?,
+        }
+    }
+    Ok(reader.document)
+}
+
+struct Reader<'a> {
+    variables: Variables<'a>,
+    document: Document,
+    text_folders: Vec<PathBuf>,
+    bytes_left: usize,
+    /// How much longer than written the values together may get.
+    growth_left: usize,
+    files_left: usize,
+    stack: Vec<Step>,
+}
+
+enum Step {
+    /// A file to open, named by the last file of the chain.
+    Include {
+        path: PathBuf,
+        chain: Rc<Chain>,
+        at: Position,
+    },
+    /// A file to read on.
+    Read(Open),
+}
+
+/// A file and those that led to it.
+struct Chain {
+    name: Arc<str>,
+    id: Option<FileId>,
+    depth: usize,
+    parent: Option<Rc<Chain>>,
+}
+
+struct Open {
+    text: Rc<str>,
+    offset: usize,
+    line: usize,
+    chain: Rc<Chain>,
+    folder: Option<Arc<Path>>,
+    section: Current,
+}
+
+/// The section that a line belongs to.
+#[derive(Clone, Copy)]
+enum Current {
+    None,
+    Unknown,
+    Known(usize),
+}
+
+impl Reader<'_> {
+    fn open(&mut self, bytes: &[u8], chain: Rc<Chain>, folder: Option<PathBuf>) -> Result<()> {
+        let text = source::decode(bytes).map_err(|bad| {
+            let position = Position {
+                file: chain.name.clone(),
+                line: bad.line,
+                column: bad.column,
+            };
+            Error::config(&position, bad.cause)
+        })?;
+        self.stack.push(Step::Read(Open {
+            text: text.into(),
+            offset: 0,
+            line: 0,
+            chain,
+            folder: folder.map(Arc::from),
+            section: Current::None,
+        }));
+        Ok(())
+    }
+
+    fn include(&mut self, path: &Path, chain: &Rc<Chain>, at: &Position) -> Result<()> {
+        let refuse = |reason: &str| {
+            Err(Error::config(
+                at,
+                format!("@INCLUDE {}: {reason}", path.display()),
+            ))
+        };
+        if chain.depth == MAX_DEPTH {
+            return refuse(&format!(
+                "files include files more than {MAX_DEPTH} deep; include fewer"
+            ));
+        }
+        if self.files_left == 0 {
+            return refuse(&format!(
+                "more than {MAX_FILES} files are included; include fewer"
+            ));
+        }
+        if super::is_yaml(path) {
+            return refuse(
+                "the YAML form is not read by this version; write the file in the classic form",
+            );
+        }
+        let (bytes, id) = match source::read_regular(path, self.bytes_left) {
+            Ok(read) => read,
+            Err(unreadable) => return refuse(&unreadable.reason),
+        };
+        let mut above = Some(chain);
+        while let Some(link) = above {
+            if link.id == Some(id) {
+                return refuse(
+                    "the file includes itself, over others or at once; take out this line",
+                );
+            }
+            above = link.parent.as_ref();
+        }
+        self.files_left -= 1;
+        self.bytes_left -= bytes.len();
+        let name = path.to_string_lossy().into();
+        let link = Chain {
+            name,
+            id: Some(id),
+            depth: chain.depth + 1,
+            parent: Some(chain.clone()),
+        };
+        self.open(&bytes, Rc::new(link), Some(folder_of(path)))
+    }
+
+    /// Reads on to the end of the file, or to an `@INCLUDE`, which then comes before the rest.
+    fn read_on(&mut self, mut open: Open) -> Result<()> {
+        let text = open.text.clone();
+        while open.offset < text.len() {
+            let rest = &text[open.offset..];
+            let end = rest.find('\n').unwrap_or(rest.len());
+            open.offset += end + 1;
+            open.line += 1;
+            let line = rest[..end].strip_suffix('\r').unwrap_or(&rest[..end]);
+            let content = line.trim_start_matches(BLANKS);
+            let position = Position {
+                file: open.chain.name.clone(),
+                line: open.line,
+                column: line.len() - content.len() + 1,
+            };
+            let content = content.trim_end_matches(BLANKS);
+            match content.as_bytes().first() {
+                None | Some(b'#') => {}
+                Some(b'[') => open.section = self.header(content, position)?,
+                Some(b'@') => {
+                    if let Some(mut includes) = self.command(content, position, &open)? {
+                        self.stack.push(Step::Read(open));
+                        includes.reverse();
+                        self.stack.append(&mut includes);
+                        return Ok(());
+                    }
+                }
+                Some(_) => self.key_and_value(content, position, &open)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn header(&mut self, content: &str, position: Position) -> Result<Current> {
+        let Some((name, rest)) = content[1..].split_once(']') else {
+            return Err(Error::config(
+                &position,
+                "a section without its \"]\"; write [UPSTREAM] or [NODE]",
+            ));
+        };
+        let name = name.trim_matches(BLANKS);
+        if !rest.trim_matches(BLANKS).is_empty() {
+            let column = position.column + content[..content.len() - rest.len()].chars().count();
+            return Err(Error::config(
+                &Position { column, ..position },
+                format!("text behind [{name}]; put it on a line of its own"),
+            ));
+        }
+        let header = match () {
+            () if name.eq_ignore_ascii_case("UPSTREAM") => Header::Upstream,
+            () if name.eq_ignore_ascii_case("NODE") => Header::Node,
+            () if name.is_empty() => {
+                return Err(Error::config(
+                    &position,
+                    "a section without a name; write [UPSTREAM] or [NODE]",
+                ));
+            }
+            () => {
+                let near = suggest::nearest(&name.to_ascii_uppercase(), ["UPSTREAM", "NODE"], 2);
+                let mend = near
+                    .map(|near| format!("; did you mean [{near}]?"))
+                    .unwrap_or_default();
+                self.document.warnings.push(format!(
+                    "{position}: unknown section {}, which is not read{mend}",
+                    shown(name)
+                ));
+                return Ok(Current::Unknown);
+            }
+        };
+        self.document.sections.push(Section {
+            header,
+            position,
+            lines: Vec::new(),
+        });
+        Ok(Current::Known(self.document.sections.len() - 1))
+    }
+
+    /// Carries out `@SET`; for `@INCLUDE`, says what to read next.
+    fn command(
+        &mut self,
+        content: &str,
+        position: Position,
+        open: &Open,
+    ) -> Result<Option<Vec<Step>>> {
+        let (word, argument) = content.split_once(BLANKS).unwrap_or((content, ""));
+        let argument = argument.trim_start_matches(BLANKS);
+        let at = Position {
+            column: position.column + content[..content.len() - argument.len()].chars().count(),
+            ..position.clone()
+        };
+        if word.eq_ignore_ascii_case("@SET") {
+            let Some((name, value)) = argument.split_once('=') else {
+                return Err(Error::config(
+                    &position,
+                    "@SET without \"=\"; write @SET NAME=value",
+                ));
+            };
+            let name = name.trim_end_matches(BLANKS);
+            if !is_name(name) {
+                return Err(Error::config(
+                    &at,
+                    format!("@SET: {} is no variable's name", shown(name)),
+                ));
+            }
+            let value = value.trim_start_matches(BLANKS);
+            let column = position.column + content[..content.len() - value.len()].chars().count();
+            let value = self.expand(value, &Position { column, ..position })?;
+            self.variables.set(name, value);
+            return Ok(None);
+        }
+        if !word.eq_ignore_ascii_case("@INCLUDE") {
+            return Err(Error::config(
+                &position,
+                format!(
+                    "unknown command {}; there are @INCLUDE and @SET",
+                    shown(word)
+                ),
+            ));
+        }
+        let pattern = self.expand(argument, &at)?;
+        if pattern.is_empty() {
+            return Err(Error::config(
+                &position,
+                "@INCLUDE without a path; write @INCLUDE path",
+            ));
+        }
+        let found = match &open.folder {
+            Some(folder) => include::find(&pattern, &[folder.to_path_buf()]),
+            None => include::find(&pattern, &self.text_folders),
+        };
+        let paths = found.map_err(|cause| Error::config(&at, cause))?;
+        let include = |path| Step::Include {
+            path,
+            chain: open.chain.clone(),
+            at: at.clone(),
+        };
+        Ok(Some(paths.into_iter().map(include).collect()))
+    }
+
+    fn key_and_value(&mut self, content: &str, position: Position, open: &Open) -> Result<()> {
+        let section = match open.section {
+            Current::Unknown => return Ok(()),
+            Current::None => {
+                return Err(Error::config(
+                    &position,
+                    format!(
+                        "{} stands before any section; open one with [UPSTREAM] or [NODE]",
+                        shown(content)
+                    ),
+                ));
+            }
+            Current::Known(index) => index,
+        };
+        let (key, value) = content.split_once(BLANKS).unwrap_or((content, ""));
+        let value = value.trim_start_matches(BLANKS);
+        if key.len() > MAX_KEY {
+            return Err(Error::config(
+                &position,
+                format!(
+                    "a key of {} bytes; it may have {MAX_KEY} at most",
+                    key.len()
+                ),
+            ));
+        }
+        if let Some(odd) = key.chars().find(|&c| is_unseen(c)) {
+            return Err(Error::config(
+                &position,
+                format!(
+                    "the key {} carries {odd:?}, which does not show; retype the line",
+                    shown(key)
+                ),
+            ));
+        }
+        if value.is_empty() {
+            let mend = if key.contains(['=', ':']) {
+                ", apart by a blank and without \"=\" or \":\""
+            } else {
+                ""
+            };
+            return Err(Error::config(
+                &position,
+                format!(
+                    "the key {} has no value; write one behind it{mend}",
+                    shown(key)
+                ),
+            ));
+        }
+        let value_column = position.column + content[..content.len() - value.len()].chars().count();
+        let value = self.expand(
+            value,
+            &Position {
+                column: value_column,
+                ..position.clone()
+            },
+        )?;
+        self.document.sections[section].lines.push(Line {
+            property: Property {
+                key: key.to_owned(),
+                value,
+                position,
+            },
+            value_column,
+            folder: open.folder.clone(),
+        });
+        Ok(())
+    }
+
+    /// The value with its variables put in, trimmed; `at` is where it starts.
+    fn expand(&mut self, text: &str, at: &Position) -> Result<String> {
+        if text.len() > MAX_VALUE {
+            return Err(Error::config(
+                at,
+                format!(
+                    "a value of {} bytes; it may have {MAX_VALUE} at most",
+                    text.len()
+                ),
+            ));
+        }
+        let expanded = self.variables.expand(text).map_err(|fault| {
+            let column = at.column + text[..fault.offset].chars().count();
+            Error::config(
+                &Position {
+                    column,
+                    ..at.clone()
+                },
+                fault.cause,
+            )
+        })?;
+        // A variable often brings the newline of the file it was read from.
+        let trimmed = expanded.trim_matches([' ', '\t', '\r', '\n']);
+        self.growth_left = self
+            .growth_left
+            .checked_sub(trimmed.len().saturating_sub(text.len()))
+            .ok_or_else(|| {
+                let limit = MAX_FILE >> 20;
+                Error::config(
+                    at,
+                    format!("variables make the file over {limit} MiB longer; shorten them"),
+                )
+            })?;
+        Ok(trimmed.to_owned())
+    }
+}
+
+/// The folder a file stands in; empty for one in the working directory.
+pub(super) fn folder_of(path: &Path) -> PathBuf {
+    path.parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+/// A sign that a reader of the file cannot see, so that the key is not the one they believe it is.
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || c.is_whitespace()
+        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
+}

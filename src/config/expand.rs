@@ -1,0 +1,311 @@
+//! `${VAR}` and `${VAR:-default}`: the values of `@SET` and of the environment, put into a text.
+//! Never expands what came out of a variable, and never puts in a NUL byte or broken UTF-8.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ffi::OsString;
+
+use super::MAX_VALUE;
+use super::value::shown;
+
+/// Defaults within defaults, at most.
+const MAX_NESTING: usize = 8;
+
+/// Where variables come from when no `@SET` names them: `std::env::var_os`, but in tests.
+pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// The variables a file can name.
+pub(super) struct Variables<'a> {
+    environment: Environment<'a>,
+    set: HashMap<String, String>,
+}
+
+/// Why a text could not be expanded, and where in it (in bytes).
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub offset: usize,
+    pub cause: String,
+}
+
+impl<'a> Variables<'a> {
+    pub fn new(environment: Environment<'a>) -> Self {
+        Variables {
+            environment,
+            set: HashMap::new(),
+        }
+    }
+
+    /// `@SET name=value`: hides a variable of the environment, and an earlier `@SET` of the name.
+    pub fn set(&mut self, name: &str, value: String) {
+        self.set.insert(name.to_owned(), value);
+    }
+
+    /// `text` with every variable put in. A `$` that no `{` follows stands for itself.
+    pub fn expand<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, Fault> {
+        if !text.contains("${") {
+            return Ok(Cow::Borrowed(text));
+        }
+        let mut out = String::with_capacity(text.len());
+        self.expand_into(text, 0, 0, &mut out)?;
+        Ok(Cow::Owned(out))
+    }
+
+    fn expand_into(
+        &self,
+        text: &str,
+        start: usize,
+        depth: usize,
+        out: &mut String,
+    ) -> Result<(), Fault> {
+        let mut rest = 0;
+        while let Some(found) = text[rest..].find("${") {
+            let at = rest + found;
+            let fault = |cause: String| {
+                Err(Fault {
+                    offset: start + at,
+                    cause,
+                })
+            };
+            out.push_str(&text[rest..at]);
+            let Some(end) = closing_brace(&text[at + 2..]) else {
+                return fault("\"${\" without its \"}\"; write ${NAME} or ${NAME:-default}".into());
+            };
+            let inner = &text[at + 2..at + 2 + end];
+            rest = at + 2 + end + 1;
+            let (name, default) = match inner.split_once(":-") {
+                Some((name, default)) => (name, Some(default)),
+                None => (inner, None),
+            };
+            if !is_name(name) {
+                return fault(format!(
+                    "{} is no variable's name; write ${{NAME}} or ${{NAME:-default}}",
+                    shown(name)
+                ));
+            }
+            match (self.get(name), default) {
+                (Err(cause), _) => return fault(cause),
+                (Ok(Some(value)), None) => out.push_str(&value),
+                (Ok(Some(value)), Some(_)) if !value.is_empty() => out.push_str(&value),
+                (Ok(_), Some(_)) if depth == MAX_NESTING => {
+                    return fault(format!(
+                        "defaults stand in more than {MAX_NESTING} others; write fewer"
+                    ));
+                }
+                (Ok(_), Some(default)) => {
+                    self.expand_into(default, start + at + 2 + name.len() + 2, depth + 1, out)?;
+                }
+                (Ok(None), None) => {
+                    return fault(format!(
+                        "the variable {name} is not set; set it, or give a default: ${{{name}:-default}}, or \
+                         ${{{name}:-}} for nothing"
+                    ));
+                }
+            }
+            if out.len() > MAX_VALUE {
+                return fault(format!(
+                    "the value grows above {MAX_VALUE} bytes; shorten it"
+                ));
+            }
+        }
+        out.push_str(&text[rest..]);
+        Ok(())
+    }
+
+    fn get(&self, name: &str) -> Result<Option<Cow<'_, str>>, String> {
+        if let Some(value) = self.set.get(name) {
+            return Ok(Some(Cow::Borrowed(value)));
+        }
+        let Some(value) = (self.environment)(name) else {
+            return Ok(None);
+        };
+        match value.into_string() {
+            Ok(value) if value.contains('\0') => Err(format!(
+                "the variable {name} holds a NUL byte; set it to plain text"
+            )),
+            Ok(value) => Ok(Some(Cow::Owned(value))),
+            Err(_) => Err(format!(
+                "the variable {name} is not valid UTF-8; set it to plain text"
+            )),
+        }
+    }
+}
+
+/// The `}` that ends what a `${` before `text` opened; those of `${}` within it do not count.
+fn closing_brace(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut open = 0;
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'$' if bytes.get(at + 1) == Some(&b'{') => {
+                open += 1;
+                at += 1;
+            }
+            b'}' if open == 0 => return Some(at),
+            b'}' => open -= 1,
+            _ => {}
+        }
+        at += 1;
+    }
+    None
+}
+
+/// A name a shell or a container runtime could have set.
+pub(super) fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn environment(name: &str) -> Option<OsString> {
+        match name {
+            "A" => Some("a".into()),
+            "EMPTY" => Some("".into()),
+            "TRICK" => Some("${A}".into()),
+            "dotted.name-1" => Some("d".into()),
+            "NUL" => Some("x\0y".into()),
+            "BROKEN" => Some(OsString::from_vec(vec![0xff])),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn expands() {
+        let mut variables = Variables::new(&environment);
+        variables.set("S", "of @SET".into());
+        for (text, expected) in [
+            ("", ""),
+            ("plain", "plain"),
+            ("$", "$"),
+            ("$A $ $$ }{", "$A $ $$ }{"),
+            ("${A}", "a"),
+            ("x${A}y${A}z", "xayaz"),
+            ("$${A}", "$a"),
+            ("${S}", "of @SET"),
+            ("${TRICK}", "${A}"),
+            ("${dotted.name-1}", "d"),
+            ("${EMPTY}", ""),
+            ("${EMPTY:-x}", "x"),
+            ("${A:-x}", "a"),
+            ("${U:-x}", "x"),
+            ("${U:-}", ""),
+            ("${U:-a b}", "a b"),
+            ("${U:-${A}}", "a"),
+            ("${U:-${V:-${A}}}!", "a!"),
+            ("${U:-a:-b}", "a:-b"),
+            ("${A:-${U}}", "a"),
+            ("${U:-{x}}", "{x}"),
+            ("${U:-$}", "$"),
+        ] {
+            assert_eq!(variables.expand(text).as_deref(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses() {
+        let variables = Variables::new(&environment);
+        let deep = format!("{}{}", "${U:-".repeat(10), "}".repeat(10));
+        for (text, offset, cause) in [
+            (
+                "ab${U}",
+                2,
+                "the variable U is not set; set it, or give a default: ${U:-default}, or ${U:-} for nothing",
+            ),
+            (
+                "${A}${V:-x${U}}",
+                10,
+                "the variable U is not set; set it, or give a default: ${U:-default}, or ${U:-} for nothing",
+            ),
+            (
+                "a${A",
+                1,
+                "\"${\" without its \"}\"; write ${NAME} or ${NAME:-default}",
+            ),
+            (
+                "${U:-${A}",
+                0,
+                "\"${\" without its \"}\"; write ${NAME} or ${NAME:-default}",
+            ),
+            (
+                "${}",
+                0,
+                "\"\" is no variable's name; write ${NAME} or ${NAME:-default}",
+            ),
+            (
+                "${A:=x}",
+                0,
+                "\"A:=x\" is no variable's name; write ${NAME} or ${NAME:-default}",
+            ),
+            (
+                "${ A }",
+                0,
+                "\" A \" is no variable's name; write ${NAME} or ${NAME:-default}",
+            ),
+            (
+                "${NUL}",
+                0,
+                "the variable NUL holds a NUL byte; set it to plain text",
+            ),
+            (
+                "${BROKEN}",
+                0,
+                "the variable BROKEN is not valid UTF-8; set it to plain text",
+            ),
+            (
+                deep.as_str(),
+                40,
+                "defaults stand in more than 8 others; write fewer",
+            ),
+        ] {
+            assert_eq!(
+                variables.expand(text),
+                Err(Fault {
+                    offset,
+                    cause: cause.into()
+                }),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn growth_is_bounded() {
+        let mut variables = Variables::new(&environment);
+        variables.set("X", "x".repeat(MAX_VALUE));
+        assert_eq!(
+            variables.expand("${X}").map(|text| text.len()),
+            Ok(MAX_VALUE)
+        );
+        let fault = variables.expand("${X}${X}").unwrap_err();
+        assert_eq!(
+            fault.cause,
+            "the value grows above 1048576 bytes; shorten it"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_expands_or_is_refused_inside_itself(text in "([ -~é]|[$][{]|:-|[}]|A){0,40}") {
+            match Variables::new(&environment).expand(&text) {
+                Ok(expanded) => prop_assert!(expanded == text || text.contains("${"), "{}", expanded),
+                Err(fault) => prop_assert!(text[fault.offset..].starts_with("${"), "{:?}", fault),
+            }
+        }
+
+        #[test]
+        fn text_around_a_variable_is_kept(before in "[ -#%-~é]{0,20}", after in "[ -#%-~é]{0,20}") {
+            let expected = format!("{before}a{after}");
+            let text = format!("{before}${{A}}{after}");
+            prop_assert_eq!(Variables::new(&environment).expand(&text).unwrap(), expected);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! `@INCLUDE`: a path or pattern to the files it names. A pattern means what it means in glob(3):
+//! sorted by name, no hidden file unless its dot is written, `**` is `*`.
+
+use std::path::{Component, Path, PathBuf};
+
+use glob::{MatchOptions, Pattern};
+
+/// Files one pattern may name, and files one upstream file may be made of.
+pub(super) const MAX_FILES: usize = 10_000;
+
+/// The files `pattern` names under the first of `folders` that has any.
+pub(super) fn find(pattern: &str, folders: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+    let places: Vec<PathBuf> = match Path::new(pattern).is_absolute() {
+        true => vec![PathBuf::from(pattern)],
+        false => folders.iter().map(|folder| folder.join(pattern)).collect(),
+    };
+    let wild = pattern.contains(['*', '?', '[']);
+    for (index, place) in places.iter().enumerate() {
+        // A file whose name holds the signs of a pattern is meant by its name.
+        if std::fs::symlink_metadata(place).is_ok() {
+            return Ok(vec![place.clone()]);
+        }
+        if wild {
+            let folder = if Path::new(pattern).is_absolute() {
+                None
+            } else {
+                folders.get(index)
+            };
+            let found = matches(pattern, folder.map(PathBuf::as_path))?;
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+    }
+    let looked: Vec<String> = places
+        .iter()
+        .map(|place| place.display().to_string())
+        .collect();
+    let what = if wild {
+        "no file matches"
+    } else {
+        "there is no such file"
+    };
+    Err(format!(
+        "@INCLUDE {pattern}: {what}; looked for {}",
+        looked.join(", then ")
+    ))
+}
+
+fn matches(pattern: &str, folder: Option<&Path>) -> Result<Vec<PathBuf>, String> {
+    let whole = match folder {
+        None => one_star(pattern),
+        Some(folder) if folder.as_os_str().is_empty() => one_star(pattern),
+        Some(folder) => format!(
+            "{}/{}",
+            Pattern::escape(&folder.to_string_lossy()),
+            one_star(pattern)
+        ),
+    };
+    let options = MatchOptions {
+        case_sensitive: true,
+        require_literal_separator: true,
+        require_literal_leading_dot: false,
+    };
+    let found = glob::glob_with(&whole, options)
+        .map_err(|error| format!("@INCLUDE {pattern}: not a pattern ({}); mend it", error.msg))?;
+    let mut files = Vec::new();
+    for file in found {
+        let file = file.map_err(|error| format!("@INCLUDE {pattern}: {error}"))?;
+        if !is_hidden_from(Path::new(pattern), &file) {
+            files.push(file);
+        }
+        if files.len() > MAX_FILES {
+            return Err(format!(
+                "@INCLUDE {pattern}: names more than {MAX_FILES} files; include fewer"
+            ));
+        }
+    }
+    Ok(files)
+}
+
+/// Whether a dot that opens a name is not written in the pattern. The crate's own switch for this hides such
+/// names even where the dot is written, and panics at one that is not UTF-8.
+fn is_hidden_from(pattern: &Path, file: &Path) -> bool {
+    let starts_with_dot =
+        |part: Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b".");
+    let parts = file.components().rev().zip(pattern.components().rev());
+    parts
+        .into_iter()
+        .any(|(name, written)| starts_with_dot(name) && !starts_with_dot(written))
+}
+
+/// The crate reads `**` as "any folders"; glob(3) does not.
+fn one_star(pattern: &str) -> String {
+    let mut text = String::with_capacity(pattern.len());
+    for sign in pattern.chars() {
+        if sign != '*' || !text.ends_with('*') {
+            text.push(sign);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        let root = tempfile::tempdir().unwrap();
+        let (first, second) = (root.path().join("first [x]"), root.path().join("second"));
+        std::fs::create_dir_all(first.join("sub")).unwrap();
+        std::fs::create_dir(&second).unwrap();
+        for file in [
+            "b.conf",
+            "a.conf",
+            ".hidden.conf",
+            "sub/c.conf",
+            "odd[1].conf",
+        ] {
+            std::fs::write(first.join(file), "").unwrap();
+        }
+        std::fs::write(second.join("only.conf"), "").unwrap();
+        let folders = [first.clone(), second.clone()];
+        let name = |path: &Path| {
+            path.strip_prefix(root.path())
+                .unwrap()
+                .display()
+                .to_string()
+        };
+        let named = |pattern: &str| -> Result<Vec<String>, String> {
+            find(pattern, &folders).map(|files| files.iter().map(|file| name(file)).collect())
+        };
+        let absolute = format!("{}/b.conf", first.display());
+        for (pattern, expected) in [
+            ("a.conf", vec!["first [x]/a.conf"]),
+            (absolute.as_str(), vec!["first [x]/b.conf"]),
+            (
+                "*.conf",
+                vec![
+                    "first [x]/a.conf",
+                    "first [x]/b.conf",
+                    "first [x]/odd[1].conf",
+                ],
+            ),
+            ("?.conf", vec!["first [x]/a.conf", "first [x]/b.conf"]),
+            ("[b-z].conf", vec!["first [x]/b.conf"]),
+            ("**/*.conf", vec!["first [x]/sub/c.conf"]),
+            ("odd[1].conf", vec!["first [x]/odd[1].conf"]),
+            (".h*.conf", vec!["first [x]/.hidden.conf"]),
+            ("only*", vec!["second/only.conf"]),
+        ] {
+            let expected: Vec<String> = expected.into_iter().map(str::to_owned).collect();
+            assert_eq!(named(pattern), Ok(expected), "{pattern}");
+        }
+        let (first, second) = (first.display(), second.display());
+        for (pattern, expected) in [
+            (
+                "x.conf",
+                format!(
+                    "@INCLUDE x.conf: there is no such file; looked for {first}/x.conf, then {second}/x.conf"
+                ),
+            ),
+            (
+                "x*.conf",
+                format!(
+                    "@INCLUDE x*.conf: no file matches; looked for {first}/x*.conf, then {second}/x*.conf"
+                ),
+            ),
+            (
+                "/nowhere/*",
+                "@INCLUDE /nowhere/*: no file matches; looked for /nowhere/*".into(),
+            ),
+        ] {
+            assert_eq!(named(pattern), Err(expected), "{pattern}");
+        }
+        assert!(
+            named("[a")
+                .unwrap_err()
+                .starts_with("@INCLUDE [a: not a pattern (")
+        );
+    }
+}

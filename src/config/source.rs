@@ -1,0 +1,222 @@
+//! Files and texts: opened, bounded, decoded. Whatever a path names, reading it never waits:
+//! a FIFO or a device is refused before the first byte.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::MAX_FILE;
+
+/// Why a file could not be read: the reason with its mend, and the system's errno or 0.
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    pub reason: String,
+    pub errno: i32,
+}
+
+/// A file as the system knows it, whatever its path.
+pub(super) type FileId = (u64, u64);
+
+impl Unreadable {
+    fn new(reason: &str) -> Self {
+        Unreadable {
+            reason: reason.into(),
+            errno: 0,
+        }
+    }
+
+    fn system(error: &io::Error) -> Self {
+        let reason = match error.kind() {
+            io::ErrorKind::NotFound => "there is no such file".into(),
+            io::ErrorKind::PermissionDenied => {
+                "permission denied; let the user this process runs as read it".into()
+            }
+            _ => error.to_string(),
+        };
+        Unreadable {
+            reason,
+            errno: error.raw_os_error().unwrap_or(0),
+        }
+    }
+}
+
+/// Opens a regular file for reading. Never waits for a writer of a FIFO.
+pub(super) fn open_regular(path: &Path) -> Result<(File, Metadata), Unreadable> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path);
+    let file = opened.map_err(|error| match error.raw_os_error() {
+        Some(libc::ENXIO) => {
+            Unreadable::new("is a socket or a device without a driver; name a regular file")
+        }
+        _ => Unreadable::system(&error),
+    })?;
+    let metadata = file
+        .metadata()
+        .map_err(|error| Unreadable::system(&error))?;
+    let kind = metadata.file_type();
+    if kind.is_file() {
+        return Ok((file, metadata));
+    }
+    Err(Unreadable::new(if kind.is_dir() {
+        "is a directory; name a file in it"
+    } else if kind.is_fifo() {
+        "is a FIFO; name a regular file"
+    } else {
+        "is a device; name a regular file"
+    }))
+}
+
+/// The bytes of a regular file of at most `limit` bytes.
+pub(super) fn read_regular(path: &Path, limit: usize) -> Result<(Vec<u8>, FileId), Unreadable> {
+    let (file, metadata) = open_regular(path)?;
+    let mut bytes = Vec::new();
+    // The size is asked for again by reading: it may be of /proc, which says 0, or grow meanwhile.
+    if metadata.len() <= limit as u64 {
+        let bound = limit as u64 + 1;
+        file.take(bound)
+            .read_to_end(&mut bytes)
+            .map_err(|error| Unreadable::system(&error))?;
+    }
+    if metadata.len() > limit as u64 || bytes.len() > limit {
+        return Err(Unreadable::new(&format!(
+            "the upstream file, and what it includes, is over {} MiB; make it smaller",
+            MAX_FILE >> 20
+        )));
+    }
+    Ok((bytes, (metadata.dev(), metadata.ino())))
+}
+
+/// A byte that no configuration text may hold: its line and column from 1, and what is wrong with it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct BadByte {
+    pub line: usize,
+    pub column: usize,
+    pub cause: &'static str,
+}
+
+/// The text of `bytes`, without a byte order mark.
+pub(super) fn decode(bytes: &[u8]) -> Result<&str, BadByte> {
+    let (valid, broken) = match std::str::from_utf8(bytes) {
+        Ok(text) => (text, false),
+        Err(error) => (
+            std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
+            true,
+        ),
+    };
+    let text = valid.strip_prefix('\u{feff}').unwrap_or(valid);
+    let utf_16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    let (at, cause) = match text.find('\0') {
+        Some(at) => (at, "a NUL byte; the file is text in UTF-8"),
+        None if utf_16 => (0, "the file is in UTF-16; save it in UTF-8"),
+        None if broken => (
+            text.len(),
+            "a byte that is not valid UTF-8; save the file in UTF-8",
+        ),
+        None => return Ok(text),
+    };
+    let before = &text[..at];
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    Err(BadByte {
+        line: before.matches('\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+        cause,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decodes() {
+        let bad = |line, column, cause| {
+            Err(BadByte {
+                line,
+                column,
+                cause,
+            })
+        };
+        let (nul, broken) = (
+            "a NUL byte; the file is text in UTF-8",
+            "a byte that is not valid UTF-8; save the file in UTF-8",
+        );
+        for (bytes, expected) in [
+            (&b""[..], Ok("")),
+            (b"\xef\xbb\xbfabc", Ok("abc")),
+            (b"a\0", bad(1, 2, nul)),
+            (b"\xef\xbb\xbfa\n\xc3\xa9\0", bad(2, 2, nul)),
+            (b"a\n\nb\xff\0", bad(3, 2, broken)),
+            (b"a\0\xff", bad(1, 2, nul)),
+            (
+                b"\xff\xfe[\0",
+                bad(1, 1, "the file is in UTF-16; save it in UTF-8"),
+            ),
+            (b"a\xc3", bad(1, 2, broken)),
+        ] {
+            assert_eq!(decode(bytes), expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn only_regular_files_are_read_and_none_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        std::fs::write(&path, "12345").unwrap();
+        assert_eq!(read_regular(&path, 5).unwrap().0, b"12345");
+        let over = "the upstream file, and what it includes, is over 32 MiB; make it smaller";
+        assert_eq!(read_regular(&path, 4).unwrap_err().reason, over);
+        assert_eq!(
+            read_regular(Path::new("/proc/self/status"), 5)
+                .unwrap_err()
+                .reason,
+            over
+        );
+
+        let socket = folder.path().join("s");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let fifo = folder.path().join("p");
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&fifo)
+                .status()
+                .unwrap()
+                .success()
+        );
+        for (path, errno, reason) in [
+            (folder.path(), 0, "is a directory; name a file in it"),
+            (&fifo, 0, "is a FIFO; name a regular file"),
+            (
+                &socket,
+                0,
+                "is a socket or a device without a driver; name a regular file",
+            ),
+            (
+                Path::new("/dev/zero"),
+                0,
+                "is a device; name a regular file",
+            ),
+            (
+                Path::new("/nowhere/f"),
+                libc::ENOENT,
+                "there is no such file",
+            ),
+            (Path::new(""), libc::ENOENT, "there is no such file"),
+            (
+                &path.join("x"),
+                libc::ENOTDIR,
+                "Not a directory (os error 20)",
+            ),
+        ] {
+            let error = open_regular(path).unwrap_err();
+            assert_eq!(
+                (error.errno, error.reason.as_str()),
+                (errno, reason),
+                "{}",
+                path.display()
+            );
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The known name nearest to one that is not known, for "did you mean".
+//! Must stay tight: a plugin's own key is no misspelling, and a wrong guess is worse than none.
+
+/// The edit distance (insertions, deletions, substitutions, swaps of neighbours) from `a` to `b`; `None`
+/// where it is above `limit`.
+pub fn distance(a: &str, b: &str, limit: usize) -> Option<usize> {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len().abs_diff(b.len()) > limit {
+        return None;
+    }
+    // Optimal string alignment over three rows.
+    let mut before: Vec<usize> = vec![0; b.len() + 1];
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    let mut row = before.clone();
+    for i in 1..=a.len() {
+        row[0] = i;
+        for j in 1..=b.len() {
+            let step = usize::from(a[i - 1] != b[j - 1]);
+            row[j] = (last[j] + 1).min(row[j - 1] + 1).min(last[j - 1] + step);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                row[j] = row[j].min(before[j - 2] + 1);
+            }
+        }
+        if row.iter().min() > Some(&limit) {
+            return None;
+        }
+        (before, last, row) = (last, row, before);
+    }
+    Some(last[b.len()]).filter(|&found| found <= limit)
+}
+
+/// The candidate nearest to `name`, not further than `limit`; the first of equals.
+pub fn nearest<'a>(
+    name: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+    limit: usize,
+) -> Option<&'a str> {
+    let measured = candidates
+        .into_iter()
+        .filter_map(|other| Some((distance(name, other, limit)?, other)));
+    measured
+        .min_by_key(|&(distance, _)| distance)
+        .map(|(_, other)| other)
+}
+
+/// Whether `name` is so near to `known` that it is more likely a slip than another word.
+///
+/// Short words have many neighbours that are words themselves (`hosts`, `cost`, `post`, `sort`), so below
+/// six letters only swapped, missing and doubled letters count.
+pub fn is_slip(name: &str, known: &str) -> bool {
+    let limit = if known.len() >= 8 { 2 } else { 1 };
+    let plural = name.strip_suffix('s') == Some(known) && !known.ends_with('s');
+    if name == known || name.len() < 3 || plural {
+        return false;
+    }
+    let Some(found) = distance(name, known, limit) else {
+        return false;
+    };
+    if known.len() >= 6 {
+        return true;
+    }
+    let doubled = |at: usize| name.as_bytes().get(at) == name.as_bytes().get(at + 1);
+    found == 1
+        && match name.len().cmp(&known.len()) {
+            std::cmp::Ordering::Less => true,
+            std::cmp::Ordering::Equal => sorted(name) == sorted(known),
+            std::cmp::Ordering::Greater => (0..known.len()).any(doubled),
+        }
+}
+
+fn sorted(word: &str) -> Vec<u8> {
+    let mut letters = word.as_bytes().to_vec();
+    letters.sort_unstable();
+    letters
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances() {
+        for (a, b, expected) in [
+            ("", "", 0),
+            ("tls", "tls", 0),
+            ("tsl", "tls", 1),
+            ("tls.verfiy", "tls.verify", 1),
+            ("net.conect_timeout", "net.connect_timeout", 1),
+            ("abc", "", 3),
+            ("kitten", "sitting", 3),
+        ] {
+            assert_eq!(distance(a, b, 9), Some(expected), "{a} {b}");
+            assert_eq!(distance(b, a, 9), Some(expected), "{b} {a}");
+            assert_eq!(distance(a, b, expected), Some(expected), "{a} {b}");
+            if expected > 0 {
+                assert_eq!(distance(a, b, expected - 1), None, "{a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn slips_and_words() {
+        for (name, known) in [
+            ("hots", "host"),
+            ("prot", "port"),
+            ("nmae", "name"),
+            ("tsl", "tls"),
+            ("tlss", "tls"),
+            ("hosst", "host"),
+            ("wieght", "weight"),
+            ("blance", "balance"),
+            ("prioirty", "priority"),
+        ] {
+            assert!(is_slip(name, known), "{name} {known}");
+        }
+        for (name, known) in [
+            ("hosts", "host"),
+            ("ports", "port"),
+            ("cost", "host"),
+            ("post", "port"),
+            ("sort", "port"),
+            ("tag", "tls"),
+            ("time", "name"),
+            ("ts", "tls"),
+            ("weights", "weight"),
+            ("state", "start"),
+            ("smart", "start"),
+            ("host", "host"),
+        ] {
+            assert!(!is_slip(name, known), "{name} {known}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The files that `tls.*` keys name: found and seen to be readable, each looked at once.
+//! Does not read their content; that is for whoever speaks TLS.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::classic::Line;
+use super::keys::Key;
+use super::settings::TlsFile;
+use super::{source, value};
+use crate::error::{Error, Result};
+
+/// Finds files, and keeps what it found.
+pub(super) struct TlsFiles {
+    config_dir: Option<PathBuf>,
+    found: HashMap<(Option<PathBuf>, String, bool), PathBuf>,
+}
+
+impl TlsFiles {
+    pub fn new(config_dir: Option<PathBuf>) -> Self {
+        TlsFiles {
+            config_dir,
+            found: HashMap::new(),
+        }
+    }
+
+    /// The file (for `tls.ca_path`, the folder) that `line` names as `key`.
+    pub fn find(&mut self, key: Key, line: &Line) -> Result<TlsFile> {
+        let is_folder = key == Key::TlsCaPath;
+        let folder = line.folder.as_deref().map(Path::to_path_buf);
+        let asked = (folder, line.property.value.clone(), is_folder);
+        let path = match self.found.get(&asked) {
+            Some(path) => path.clone(),
+            None => {
+                let path = self
+                    .look(&asked.1, asked.0.as_deref(), is_folder)
+                    .map_err(|cause| {
+                        Error::config(&line.value_position(), format!("{}: {cause}", key.name()))
+                    })?;
+                self.found.insert(asked, path.clone());
+                path
+            }
+        };
+        Ok(TlsFile {
+            path,
+            position: line.property.position.clone(),
+        })
+    }
+
+    fn look(&self, name: &str, beside: Option<&Path>, is_folder: bool) -> Result<PathBuf, String> {
+        let mut places = vec![PathBuf::from(name)];
+        if Path::new(name).is_relative() {
+            places.extend(self.config_dir.iter().map(|folder| folder.join(name)));
+            places.extend(beside.map(|folder| folder.join(name)));
+            places.dedup();
+        }
+        for place in &places {
+            match std::fs::symlink_metadata(place) {
+                Ok(_) => {
+                    let checked = if is_folder {
+                        check_folder(place)
+                    } else {
+                        check_file(place)
+                    };
+                    return match checked {
+                        Ok(()) => Ok(place.clone()),
+                        Err(reason) => Err(format!("{}: {reason}", place.display())),
+                    };
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                    return Err(format!(
+                        "{}: {error}; let this process's user reach it",
+                        place.display()
+                    ));
+                }
+                Err(_) => {}
+            }
+        }
+        let places: Vec<String> = places
+            .iter()
+            .map(|place| place.display().to_string())
+            .collect();
+        let what = if is_folder { "folder" } else { "file" };
+        let quotes = if name.starts_with(['"', '\'']) {
+            "; a value is written without quotes"
+        } else {
+            ""
+        };
+        Err(format!(
+            "{} names no {what}; looked for {}{quotes}",
+            value::shown(name),
+            places.join(", then ")
+        ))
+    }
+}
+
+fn check_file(path: &Path) -> Result<(), String> {
+    match source::open_regular(path) {
+        // Files of /proc and the like say 0 and have content; a certificate is never one of them.
+        Ok((_, metadata)) if metadata.len() == 0 => {
+            Err("the file is empty; put the PEM text in it".into())
+        }
+        Ok(_) => Ok(()),
+        Err(unreadable) => Err(unreadable.reason),
+    }
+}
+
+fn check_folder(path: &Path) -> Result<(), String> {
+    let entries = std::fs::read_dir(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotADirectory => {
+            "is not a folder; for a file there is tls.ca_file".to_owned()
+        }
+        _ => error.to_string(),
+    })?;
+    for entry in entries {
+        let entry = entry.map_err(|error| error.to_string())?;
+        if std::fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_file()) {
+            return Ok(());
+        }
+    }
+    Err("the folder holds no file; put PEM files of trust roots in it".into())
+}
