@@ -69,8 +69,8 @@ static bool send_file(sender *s, const char *name, int64_t started_ms) {
         if (next == LINES_TOO_LONG) {
             s->counts.read++;
             s->counts.lost++;
-            report(UPSTREAM_LOG_ERROR, "%s:%" PRIu64 ": the line is over %zu bytes and was left out", in.name, in.number,
-                   LINE_MAX_BYTES);
+            report(UPSTREAM_LOG_ERROR, "%s:%" PRIu64 ": the line is over %zu bytes and was left out", in.name,
+                   in.number, LINE_MAX_BYTES);
         } else {
             sender_add(s, line, len);
         }
@@ -112,7 +112,8 @@ static int run(const settings *set) {
     if (!set->quiet) {
         sender_print_table(&s);
     }
-    printf("%" PRIu64 " read, %" PRIu64 " delivered, %" PRIu64 " lost\n", s.counts.read, s.counts.delivered, s.counts.lost);
+    printf("%" PRIu64 " read, %" PRIu64 " delivered, %" PRIu64 " lost\n", s.counts.read, s.counts.delivered,
+           s.counts.lost);
     good = fflush(stdout) == 0 && good && s.counts.lost == 0;
     sender_close(&s);
     return good ? EXIT_DELIVERED : EXIT_NOT_DELIVERED;

@@ -23,7 +23,7 @@ static bool load(sender *s) {
 
     upstream_options_set_logger(s->settings->options, s->settings->log_level, report_log, NULL);
     if (upstream_create(s->settings->upstream_file, s->settings->options, &s->up, &err) != UPSTREAM_OK) {
-        report(UPSTREAM_LOG_ERROR, "%s", err == NULL ? "the upstream file cannot be loaded" : upstream_error_message(err));
+        report(UPSTREAM_LOG_ERROR, "%s", err == NULL ? "no memory" : upstream_error_message(err));
         upstream_error_free(err);
         return false;
     }
@@ -206,7 +206,7 @@ void sender_print_table(const sender *s) {
         upstream_stats_t stats = UPSTREAM_STATS_INIT;
         upstream_node_stats(t->node, &stats);
         format_address(t->node, address, sizeof address);
-        printf(row, name_width, upstream_node_name(t->node), address_width, address, t->records, t->bytes, stats.connects,
-               tls_column(t), stats.deliveries_failed);
+        printf(row, name_width, upstream_node_name(t->node), address_width, address, t->records, t->bytes,
+               stats.connects, tls_column(t), stats.deliveries_failed);
     }
 }

@@ -69,9 +69,13 @@ static bool read_compress(const reader *r, bool *gzip) {
 
 static bool read_ack_timeout(const reader *r, uint32_t *out) {
     const char *value = upstream_node_get_prop(r->node, "ack_timeout");
-    int64_t ms = upstream_node_get_prop_ms(r->node, "ack_timeout", value == NULL ? ACK_TIMEOUT_MS : -1);
+    if (value == NULL) {
+        *out = ACK_TIMEOUT_MS;
+        return true;
+    }
+    int64_t ms = upstream_node_get_prop_ms(r->node, "ack_timeout", -1);
     if (ms < 1 || ms > UINT32_MAX) {
-        return refuse(r, "ack_timeout is \"%s\"; set it to a time above 0, as 10s, 500ms or 1m", value == NULL ? "" : value);
+        return refuse(r, "ack_timeout is \"%s\"; set it to a time above 0, as 10s, 500ms or 1m", value);
     }
     *out = (uint32_t)ms;
     return true;
@@ -105,7 +109,8 @@ static bool read_login(const reader *r, forward_config *c) {
     return true;
 }
 
-upstream_status_t forward_config_from_node(const upstream_node_t *node, forward_config *out, char *message, size_t cap) {
+upstream_status_t forward_config_from_node(const upstream_node_t *node, forward_config *out, char *message,
+                                           size_t cap) {
     reader r = {node, message, cap};
     forward_config c;
 

@@ -44,7 +44,8 @@ static upstream_status_t log_in_once(upstream_conn_t *conn, const forward_config
 /* {"ack": id}. An ack of another chunk can only come from a server that is out of step. */
 static upstream_status_t check_ack(const msgpack_object *o, const char *chunk_id, forward_delivery *d) {
     if (o->type == MSGPACK_OBJECT_ARRAY && o->via.array.size > 0 && forward_text_is(&o->via.array.ptr[0], "HELO")) {
-        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "the server asks for a login; set shared_key, or empty_shared_key on");
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
+                            "the server asks for a login; set shared_key, or empty_shared_key on");
     }
     const msgpack_object *ack = forward_map_get(o, "ack");
     if (ack == NULL) {

@@ -59,7 +59,8 @@ typedef struct forward_config {
  * Reads the keys of one node. UPSTREAM_ERR_CONFIG where a value is bad or two keys contradict each
  * other; `message` (of `cap` bytes) then names node, key, value and the mend.
  */
-upstream_status_t forward_config_from_node(const upstream_node_t *node, forward_config *out, char *message, size_t cap);
+upstream_status_t forward_config_from_node(const upstream_node_t *node, forward_config *out, char *message,
+                                           size_t cap);
 
 /*
  * Reads the keys of every node and leaves each node's settings with it as node data, where
@@ -67,7 +68,8 @@ upstream_status_t forward_config_from_node(const upstream_node_t *node, forward_
  * node is found at the start. `adjust`, where not NULL, sees each config before it is stored (to set
  * `packed`, for one). On an error no delivery may be made with `up`.
  */
-upstream_status_t forward_prepare(upstream_t *up, void (*adjust)(forward_config *config), char *message, size_t cap);
+upstream_status_t forward_prepare(upstream_t *up, void (*adjust)(forward_config *config), char *message,
+                                  size_t cap);
 
 /* ---- a batch of records ------------------------------------------------------------------------- */
 
@@ -87,7 +89,8 @@ void forward_batch_destroy(forward_batch *batch);
  * UPSTREAM_ERR_LIMIT where the chunk would pass 2^32 - 1 bytes; UPSTREAM_ERR_NO_MEMORY. The batch is
  * unchanged after an error.
  */
-upstream_status_t forward_batch_append(forward_batch *batch, const struct timespec *time, const void *record, size_t len);
+upstream_status_t forward_batch_append(forward_batch *batch, const struct timespec *time, const void *record,
+                                       size_t len);
 
 /* Empties the batch and keeps its memory. What is appended afterwards is a new chunk with a new id. */
 void forward_batch_clear(forward_batch *batch);
@@ -131,8 +134,8 @@ typedef struct forward_delivery forward_delivery;
  * Told of each node that failed inside forward_deliver_fn (not of failed connects, which the library
  * logs). `reason` is valid during the call.
  */
-typedef void (*forward_failure_fn)(const forward_delivery *delivery, const upstream_node_t *node, upstream_status_t status,
-                                   const char *reason);
+typedef void (*forward_failure_fn)(const forward_delivery *delivery, const upstream_node_t *node,
+                                   upstream_status_t status, const char *reason);
 
 /* The context of forward_deliver_fn for one upstream_deliver. */
 struct forward_delivery {

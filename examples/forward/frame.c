@@ -34,7 +34,8 @@ static upstream_status_t pack(forward_frame *f, forward_batch *batch, const forw
         return UPSTREAM_ERR_IO;
     }
     msgpack_packer_init(&pk, &f->head, msgpack_sbuffer_write);
-    if (msgpack_pack_array(&pk, options ? 3 : 2) || pack_text(&pk, config->tag ? config->tag : forward_batch_tag(batch)) ||
+    const char *tag = config->tag != NULL ? config->tag : forward_batch_tag(batch);
+    if (msgpack_pack_array(&pk, options ? 3 : 2) || pack_text(&pk, tag) ||
         (packed ? msgpack_pack_bin(&pk, body_len) : msgpack_pack_array(&pk, count))) {
         return UPSTREAM_ERR_NO_MEMORY;
     }

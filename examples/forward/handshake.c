@@ -117,7 +117,7 @@ static upstream_status_t check_pong(const msgpack_object *o, const forward_confi
     }
     if (!pong[1].via.boolean) {
         return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
-                            "the server refused the login: \"%s\"; set shared_key, username and password as it has them",
+                            "the server refused the login: \"%s\"; set shared_key, username, password as it has them",
                             shown(&pong[2], words));
     }
     if (!forward_text(&pong[3], &hostname) || !forward_text(&pong[4], &digest)) {
