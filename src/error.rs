@@ -2,8 +2,10 @@
 //!
 //! An error says where (file:line:column, or node and phase), what went wrong, and what mends it.
 
+use std::ffi::{CStr, CString};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// How a call ended. The numbers are the C API's and are never renumbered: 0 is success, a positive
 /// number asks the caller to wait or to stop, a negative one is an error.
@@ -85,6 +87,47 @@ impl Status {
         Status::Cancelled,
         Status::Protocol,
     ];
+
+    /// The status of a number, if it is one.
+    pub fn from_number(number: i32) -> Option<Status> {
+        Status::ALL
+            .into_iter()
+            .find(|status| *status as i32 == number)
+    }
+
+    /// The name in the C header.
+    pub fn c_name(self) -> &'static CStr {
+        match self {
+            Status::Ok => c"UPSTREAM_OK",
+            Status::WantRead => c"UPSTREAM_WANT_READ",
+            Status::WantWrite => c"UPSTREAM_WANT_WRITE",
+            Status::Eof => c"UPSTREAM_EOF",
+            Status::Stop => c"UPSTREAM_STOP",
+            Status::InvalidArg => c"UPSTREAM_ERR_INVALID_ARG",
+            Status::NoMemory => c"UPSTREAM_ERR_NO_MEMORY",
+            Status::Panic => c"UPSTREAM_ERR_PANIC",
+            Status::Forked => c"UPSTREAM_ERR_FORKED",
+            Status::Io => c"UPSTREAM_ERR_IO",
+            Status::Config => c"UPSTREAM_ERR_CONFIG",
+            Status::NotFound => c"UPSTREAM_ERR_NOT_FOUND",
+            Status::NoNode => c"UPSTREAM_ERR_NO_NODE",
+            Status::Limit => c"UPSTREAM_ERR_LIMIT",
+            Status::Resolve => c"UPSTREAM_ERR_RESOLVE",
+            Status::Connect => c"UPSTREAM_ERR_CONNECT",
+            Status::Tls => c"UPSTREAM_ERR_TLS",
+            Status::Cert => c"UPSTREAM_ERR_CERT",
+            Status::Timeout => c"UPSTREAM_ERR_TIMEOUT",
+            Status::Closed => c"UPSTREAM_ERR_CLOSED",
+            Status::Network => c"UPSTREAM_ERR_NETWORK",
+            Status::Cancelled => c"UPSTREAM_ERR_CANCELLED",
+            Status::Protocol => c"UPSTREAM_ERR_PROTOCOL",
+        }
+    }
+
+    /// The name in the C header.
+    pub fn name(self) -> &'static str {
+        self.c_name().to_str().unwrap_or_default() // ASCII, all of them
+    }
 }
 
 /// A place in a configuration file. Lines and columns count from 1; columns count characters.
@@ -165,7 +208,11 @@ impl fmt::Display for Origin {
         match self {
             Origin::Call => Ok(()),
             Origin::File(position) => write!(f, "{position}: "),
-            Origin::Node { name, address, phase } => write!(f, "{name} ({address}): {phase}: "),
+            Origin::Node {
+                name,
+                address,
+                phase,
+            } => write!(f, "{name} ({address}): {phase}: "),
         }
     }
 }
@@ -190,17 +237,28 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error with no place of its own.
     pub fn new(status: Status, cause: impl Into<String>) -> Self {
-        Error { status, origin: Origin::Call, cause: cause.into(), errno: 0 }
+        Error {
+            status,
+            origin: Origin::Call,
+            cause: cause.into(),
+            errno: 0,
+        }
     }
 
     /// A refusal of configuration content at `position`.
     pub fn config(position: &Position, cause: impl Into<String>) -> Self {
-        Error { origin: Origin::File(position.clone()), ..Error::new(Status::Config, cause) }
+        Error {
+            origin: Origin::File(position.clone()),
+            ..Error::new(Status::Config, cause)
+        }
     }
 
     /// A failure of the system: `what` was tried, `error` is why it failed.
     pub fn io(status: Status, what: impl fmt::Display, error: &std::io::Error) -> Self {
-        Error { errno: error.raw_os_error().unwrap_or(0), ..Error::new(status, format!("{what}: {error}")) }
+        Error {
+            errno: error.raw_os_error().unwrap_or(0),
+            ..Error::new(status, format!("{what}: {error}"))
+        }
     }
 
     /// The same error, placed in a file.
@@ -223,5 +281,50 @@ impl Error {
             Origin::File(position) => position.line,
             _ => 0,
         }
+    }
+}
+
+/// An error in the form that C reads: its strings end in NUL and live as long as it does.
+#[derive(Debug)]
+pub struct Report {
+    /// The error.
+    pub error: Error,
+    /// The whole story.
+    pub message: CString,
+    /// The node's name, where it concerns one.
+    pub node: Option<CString>,
+}
+
+impl From<Error> for Report {
+    fn from(error: Error) -> Self {
+        let message = c_string(&error.to_string());
+        let node = error.node().map(c_string);
+        Report {
+            error,
+            message,
+            node,
+        }
+    }
+}
+
+/// A C string of `text`; a NUL byte within, which no text of ours holds, is shown as a question mark.
+pub fn c_string(text: &str) -> CString {
+    CString::new(text).unwrap_or_else(|_| CString::new(text.replace('\0', "?")).unwrap_or_default())
+}
+
+/// Set when a defect was caught inside a handle: its state can no longer be relied on.
+#[derive(Debug, Default)]
+pub struct Poison(AtomicBool);
+
+impl Poison {
+    /// Marks the handle.
+    pub fn set(&self) {
+        self.0.store(true, Relaxed);
+    }
+
+    /// Whether the handle is marked.
+    #[inline]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Relaxed)
     }
 }

@@ -2,12 +2,28 @@
 //!
 //! The map of the house, in the order data flows through it; a lower room never imports a higher one:
 //!
-//! - [`error`]: the one error type and the status numbers.
+//! - [`error`]: the one error type and the status numbers; [`log`], [`stats`], [`process`] beside it.
 //! - [`config`]: text to a checked [`config::Definition`].
+//! - [`balance`]: which node next.
+//! - [`net`]: names, sockets, TLS, the pool.
+//! - [`node`], [`conn`], [`upstream`]: what the C handles stand for.
+//! - [`deliver`]: attempts over the nodes not yet tried.
+//! - [`ffi`]: the only C boundary, conversion alone.
 //!
 //! Everything is safe Rust but `ffi`.
 
 #![deny(unsafe_code)]
 
+pub mod balance;
 pub mod config;
+pub mod conn;
+pub mod deliver;
 pub mod error;
+#[allow(unsafe_code)]
+pub mod ffi;
+pub mod log;
+pub mod net;
+pub mod node;
+pub mod process;
+pub mod stats;
+pub mod upstream;

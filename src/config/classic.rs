@@ -29,7 +29,10 @@ pub(super) struct Line {
 impl Line {
     /// Where the value stands.
     pub fn value_position(&self) -> Position {
-        Position { column: self.value_column, ..self.property.position.clone() }
+        Position {
+            column: self.value_column,
+            ..self.property.position.clone()
+        }
     }
 }
 
@@ -71,17 +74,30 @@ pub(super) struct Main<'a> {
 /// Reads the classic form.
 pub(super) fn read(main: Main<'_>, environment: Environment<'_>) -> Result<Document> {
     let name: Arc<str> = main.name.into();
-    let start = Position { file: name.clone(), line: 1, column: 0 };
+    let start = Position {
+        file: name.clone(),
+        line: 1,
+        column: 0,
+    };
     let mut reader = Reader {
         variables: Variables::new(environment),
-        document: Document { sections: Vec::new(), warnings: Vec::new(), start },
+        document: Document {
+            sections: Vec::new(),
+            warnings: Vec::new(),
+            start,
+        },
         text_folders: main.text_folders,
         bytes_left: MAX_FILE.saturating_sub(main.bytes.len()),
         growth_left: MAX_FILE,
         files_left: MAX_FILES,
         stack: Vec::new(),
     };
-    let chain = Chain { name, id: main.id, depth: 0, parent: None };
+    let chain = Chain {
+        name,
+        id: main.id,
+        depth: 0,
+        parent: None,
+    };
     reader.open(main.bytes, Rc::new(chain), main.folder)?;
     while let Some(step) = reader.stack.pop() {
         match step {
@@ -105,7 +121,11 @@ struct Reader<'a> {
 
 enum Step {
     /// A file to open, named by the last file of the chain.
-    Include { path: PathBuf, chain: Rc<Chain>, at: Position },
+    Include {
+        path: PathBuf,
+        chain: Rc<Chain>,
+        at: Position,
+    },
     /// A file to read on.
     Read(Open),
 }
@@ -138,7 +158,11 @@ enum Current {
 impl Reader<'_> {
     fn open(&mut self, bytes: &[u8], chain: Rc<Chain>, folder: Option<PathBuf>) -> Result<()> {
         let text = source::decode(bytes).map_err(|bad| {
-            let position = Position { file: chain.name.clone(), line: bad.line, column: bad.column };
+            let position = Position {
+                file: chain.name.clone(),
+                line: bad.line,
+                column: bad.column,
+            };
             Error::config(&position, bad.cause)
         })?;
         self.stack.push(Step::Read(Open {
@@ -153,15 +177,26 @@ impl Reader<'_> {
     }
 
     fn include(&mut self, path: &Path, chain: &Rc<Chain>, at: &Position) -> Result<()> {
-        let refuse = |reason: &str| Err(Error::config(at, format!("@INCLUDE {}: {reason}", path.display())));
+        let refuse = |reason: &str| {
+            Err(Error::config(
+                at,
+                format!("@INCLUDE {}: {reason}", path.display()),
+            ))
+        };
         if chain.depth == MAX_DEPTH {
-            return refuse(&format!("files include files more than {MAX_DEPTH} deep; include fewer"));
+            return refuse(&format!(
+                "files include files more than {MAX_DEPTH} deep; include fewer"
+            ));
         }
         if self.files_left == 0 {
-            return refuse(&format!("more than {MAX_FILES} files are included; include fewer"));
+            return refuse(&format!(
+                "more than {MAX_FILES} files are included; include fewer"
+            ));
         }
         if super::is_yaml(path) {
-            return refuse("the YAML form is not read by this version; write the file in the classic form");
+            return refuse(
+                "the YAML form is not read by this version; write the file in the classic form",
+            );
         }
         let (bytes, id) = match source::read_regular(path, self.bytes_left) {
             Ok(read) => read,
@@ -170,14 +205,21 @@ impl Reader<'_> {
         let mut above = Some(chain);
         while let Some(link) = above {
             if link.id == Some(id) {
-                return refuse("the file includes itself, over others or at once; take out this line");
+                return refuse(
+                    "the file includes itself, over others or at once; take out this line",
+                );
             }
             above = link.parent.as_ref();
         }
         self.files_left -= 1;
         self.bytes_left -= bytes.len();
         let name = path.to_string_lossy().into();
-        let link = Chain { name, id: Some(id), depth: chain.depth + 1, parent: Some(chain.clone()) };
+        let link = Chain {
+            name,
+            id: Some(id),
+            depth: chain.depth + 1,
+            parent: Some(chain.clone()),
+        };
         self.open(&bytes, Rc::new(link), Some(folder_of(path)))
     }
 
@@ -216,7 +258,10 @@ impl Reader<'_> {
 
     fn header(&mut self, content: &str, position: Position) -> Result<Current> {
         let Some((name, rest)) = content[1..].split_once(']') else {
-            return Err(Error::config(&position, "a section without its \"]\"; write [UPSTREAM] or [NODE]"));
+            return Err(Error::config(
+                &position,
+                "a section without its \"]\"; write [UPSTREAM] or [NODE]",
+            ));
         };
         let name = name.trim_matches(BLANKS);
         if !rest.trim_matches(BLANKS).is_empty() {
@@ -230,23 +275,38 @@ impl Reader<'_> {
             () if name.eq_ignore_ascii_case("UPSTREAM") => Header::Upstream,
             () if name.eq_ignore_ascii_case("NODE") => Header::Node,
             () if name.is_empty() => {
-                return Err(Error::config(&position, "a section without a name; write [UPSTREAM] or [NODE]"));
+                return Err(Error::config(
+                    &position,
+                    "a section without a name; write [UPSTREAM] or [NODE]",
+                ));
             }
             () => {
                 let near = suggest::nearest(&name.to_ascii_uppercase(), ["UPSTREAM", "NODE"], 2);
-                let mend = near.map(|near| format!("; did you mean [{near}]?")).unwrap_or_default();
-                self.document
-                    .warnings
-                    .push(format!("{position}: unknown section {}, which is not read{mend}", shown(name)));
+                let mend = near
+                    .map(|near| format!("; did you mean [{near}]?"))
+                    .unwrap_or_default();
+                self.document.warnings.push(format!(
+                    "{position}: unknown section {}, which is not read{mend}",
+                    shown(name)
+                ));
                 return Ok(Current::Unknown);
             }
         };
-        self.document.sections.push(Section { header, position, lines: Vec::new() });
+        self.document.sections.push(Section {
+            header,
+            position,
+            lines: Vec::new(),
+        });
         Ok(Current::Known(self.document.sections.len() - 1))
     }
 
     /// Carries out `@SET`; for `@INCLUDE`, says what to read next.
-    fn command(&mut self, content: &str, position: Position, open: &Open) -> Result<Option<Vec<Step>>> {
+    fn command(
+        &mut self,
+        content: &str,
+        position: Position,
+        open: &Open,
+    ) -> Result<Option<Vec<Step>>> {
         let (word, argument) = content.split_once(BLANKS).unwrap_or((content, ""));
         let argument = argument.trim_start_matches(BLANKS);
         let at = Position {
@@ -255,11 +315,17 @@ impl Reader<'_> {
         };
         if word.eq_ignore_ascii_case("@SET") {
             let Some((name, value)) = argument.split_once('=') else {
-                return Err(Error::config(&position, "@SET without \"=\"; write @SET NAME=value"));
+                return Err(Error::config(
+                    &position,
+                    "@SET without \"=\"; write @SET NAME=value",
+                ));
             };
             let name = name.trim_end_matches(BLANKS);
             if !is_name(name) {
-                return Err(Error::config(&at, format!("@SET: {} is no variable's name", shown(name))));
+                return Err(Error::config(
+                    &at,
+                    format!("@SET: {} is no variable's name", shown(name)),
+                ));
             }
             let value = value.trim_start_matches(BLANKS);
             let column = position.column + content[..content.len() - value.len()].chars().count();
@@ -270,19 +336,29 @@ impl Reader<'_> {
         if !word.eq_ignore_ascii_case("@INCLUDE") {
             return Err(Error::config(
                 &position,
-                format!("unknown command {}; there are @INCLUDE and @SET", shown(word)),
+                format!(
+                    "unknown command {}; there are @INCLUDE and @SET",
+                    shown(word)
+                ),
             ));
         }
         let pattern = self.expand(argument, &at)?;
         if pattern.is_empty() {
-            return Err(Error::config(&position, "@INCLUDE without a path; write @INCLUDE path"));
+            return Err(Error::config(
+                &position,
+                "@INCLUDE without a path; write @INCLUDE path",
+            ));
         }
         let found = match &open.folder {
             Some(folder) => include::find(&pattern, &[folder.to_path_buf()]),
             None => include::find(&pattern, &self.text_folders),
         };
         let paths = found.map_err(|cause| Error::config(&at, cause))?;
-        let include = |path| Step::Include { path, chain: open.chain.clone(), at: at.clone() };
+        let include = |path| Step::Include {
+            path,
+            chain: open.chain.clone(),
+            at: at.clone(),
+        };
         Ok(Some(paths.into_iter().map(include).collect()))
     }
 
@@ -305,27 +381,49 @@ impl Reader<'_> {
         if key.len() > MAX_KEY {
             return Err(Error::config(
                 &position,
-                format!("a key of {} bytes; it may have {MAX_KEY} at most", key.len()),
+                format!(
+                    "a key of {} bytes; it may have {MAX_KEY} at most",
+                    key.len()
+                ),
             ));
         }
         if let Some(odd) = key.chars().find(|&c| is_unseen(c)) {
             return Err(Error::config(
                 &position,
-                format!("the key {} carries {odd:?}, which does not show; retype the line", shown(key)),
+                format!(
+                    "the key {} carries {odd:?}, which does not show; retype the line",
+                    shown(key)
+                ),
             ));
         }
         if value.is_empty() {
-            let mend =
-                if key.contains(['=', ':']) { ", apart by a blank and without \"=\" or \":\"" } else { "" };
+            let mend = if key.contains(['=', ':']) {
+                ", apart by a blank and without \"=\" or \":\""
+            } else {
+                ""
+            };
             return Err(Error::config(
                 &position,
-                format!("the key {} has no value; write one behind it{mend}", shown(key)),
+                format!(
+                    "the key {} has no value; write one behind it{mend}",
+                    shown(key)
+                ),
             ));
         }
         let value_column = position.column + content[..content.len() - value.len()].chars().count();
-        let value = self.expand(value, &Position { column: value_column, ..position.clone() })?;
+        let value = self.expand(
+            value,
+            &Position {
+                column: value_column,
+                ..position.clone()
+            },
+        )?;
         self.document.sections[section].lines.push(Line {
-            property: Property { key: key.to_owned(), value, position },
+            property: Property {
+                key: key.to_owned(),
+                value,
+                position,
+            },
             value_column,
             folder: open.folder.clone(),
         });
@@ -337,19 +435,33 @@ impl Reader<'_> {
         if text.len() > MAX_VALUE {
             return Err(Error::config(
                 at,
-                format!("a value of {} bytes; it may have {MAX_VALUE} at most", text.len()),
+                format!(
+                    "a value of {} bytes; it may have {MAX_VALUE} at most",
+                    text.len()
+                ),
             ));
         }
         let expanded = self.variables.expand(text).map_err(|fault| {
             let column = at.column + text[..fault.offset].chars().count();
-            Error::config(&Position { column, ..at.clone() }, fault.cause)
+            Error::config(
+                &Position {
+                    column,
+                    ..at.clone()
+                },
+                fault.cause,
+            )
         })?;
         // A variable often brings the newline of the file it was read from.
         let trimmed = expanded.trim_matches([' ', '\t', '\r', '\n']);
-        self.growth_left =
-            self.growth_left.checked_sub(trimmed.len().saturating_sub(text.len())).ok_or_else(|| {
+        self.growth_left = self
+            .growth_left
+            .checked_sub(trimmed.len().saturating_sub(text.len()))
+            .ok_or_else(|| {
                 let limit = MAX_FILE >> 20;
-                Error::config(at, format!("variables make the file over {limit} MiB longer; shorten them"))
+                Error::config(
+                    at,
+                    format!("variables make the file over {limit} MiB longer; shorten them"),
+                )
             })?;
         Ok(trimmed.to_owned())
     }

@@ -55,7 +55,10 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
             let first = place(first, &position);
             return Err(Error::config(
                 &position,
-                format!("a second node of the name {}, the first is on {first}; rename one", shown(&name)),
+                format!(
+                    "a second node of the name {}, the first is on {first}; rename one",
+                    shown(&name)
+                ),
             ));
         }
         let settings = match &shared {
@@ -73,31 +76,52 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
             warn_of_idle_tls_keys(&section.lines, &mut warnings);
         }
         let properties = inherited.complete(&layer, &section)?;
-        names.insert(name.clone(), position);
-        definitions.push((NodeDefinition { name, host, port, properties, settings }, section));
+        names.insert(name.clone(), position.clone());
+        definitions.push((
+            NodeDefinition {
+                name,
+                host,
+                port,
+                position,
+                properties,
+                settings,
+            },
+            section,
+        ));
     }
     let nodes = definitions.into_iter().map(|(mut node, section)| {
         let own = section.lines.into_iter().map(|line| line.property);
         node.properties = own.chain(std::mem::take(&mut node.properties)).collect();
         node
     });
-    Ok(Definition { name, nodes: nodes.collect(), settings: set_settings(set), warnings: warnings.lines })
+    Ok(Definition {
+        name,
+        nodes: nodes.collect(),
+        settings: set_settings(set),
+        warnings: warnings.lines,
+    })
 }
 
 /// The one `[UPSTREAM]` and the nodes.
 fn split(sections: Vec<Section>, start: &Position) -> Result<(Section, Vec<Section>)> {
-    let (upstreams, nodes): (Vec<Section>, Vec<Section>) =
-        sections.into_iter().partition(|section| section.header == Header::Upstream);
+    let (upstreams, nodes): (Vec<Section>, Vec<Section>) = sections
+        .into_iter()
+        .partition(|section| section.header == Header::Upstream);
     let mut upstreams = upstreams.into_iter();
     let Some(upstream) = upstreams.next() else {
         let position = nodes.first().map_or(start, |node| &node.position);
-        return Err(Error::config(position, "there is no [UPSTREAM] section; add one with a name"));
+        return Err(Error::config(
+            position,
+            "there is no [UPSTREAM] section; add one with a name",
+        ));
     };
     if let Some(second) = upstreams.next() {
         let first = place(&upstream.position, &second.position);
         return Err(Error::config(
             &second.position,
-            format!("a second [UPSTREAM], the first is on {first}; a file defines one upstream, so split it"),
+            format!(
+                "a second [UPSTREAM], the first is on {first}; a file defines one upstream, so split it"
+            ),
         ));
     }
     if nodes.is_empty() {
@@ -118,15 +142,26 @@ fn mandatory<'b>(layer: &'b Layer<'_>, section: &Section, key: Key) -> Result<&'
         Header::Node => "[NODE]",
     };
     let name = key.name();
-    let slip = section.lines.iter().map(|line| &line.property).find(|property| {
-        let key = property.key.to_ascii_lowercase();
-        suggest::is_slip(&key, name) || key.strip_suffix('s') == Some(name)
-    });
+    let slip = section
+        .lines
+        .iter()
+        .map(|line| &line.property)
+        .find(|property| {
+            let key = property.key.to_ascii_lowercase();
+            suggest::is_slip(&key, name) || key.strip_suffix('s') == Some(name)
+        });
     let mend = match slip {
-        Some(slip) => format!("did you mean it by {} on line {}?", shown(&slip.key), slip.position.line),
+        Some(slip) => format!(
+            "did you mean it by {} on line {}?",
+            shown(&slip.key),
+            slip.position.line
+        ),
         None => format!("add a line \"{name} ...\""),
     };
-    Err(Error::config(&section.position, format!("this {header} has no {name}; {mend}")))
+    Err(Error::config(
+        &section.position,
+        format!("this {header} has no {name}; {mend}"),
+    ))
 }
 
 fn mandatory_text(layer: &Layer<'_>, section: &Section, key: Key) -> Result<String> {
@@ -154,14 +189,22 @@ impl Inherited {
                 properties.push((name, line.property.clone()));
             }
         }
-        Inherited { properties, bytes_left: MAX_INHERITED }
+        Inherited {
+            properties,
+            bytes_left: MAX_INHERITED,
+        }
     }
 
     /// Those that the node's own lines do not hide.
     fn complete(&mut self, node: &Layer<'_>, section: &Section) -> Result<Vec<Property>> {
-        let open = self.properties.iter().filter(|(name, _)| !node.names.contains_key(name));
-        let bytes: usize =
-            open.clone().map(|(_, p)| size_of::<Property>() + p.key.len() + p.value.len()).sum();
+        let open = self
+            .properties
+            .iter()
+            .filter(|(name, _)| !node.names.contains_key(name));
+        let bytes: usize = open
+            .clone()
+            .map(|(_, p)| size_of::<Property>() + p.key.len() + p.value.len())
+            .sum();
         self.bytes_left = self.bytes_left.checked_sub(bytes).ok_or_else(|| {
             Error::config(
                 &section.position,
@@ -179,7 +222,11 @@ fn set_settings(set: Layers<'_, '_>) -> SetSettings {
     SetSettings {
         // The table lets no other word through.
         balance: Balance::RoundRobin,
-        start: if set.word(Key::Start) == "random" { Start::Random } else { Start::First },
+        start: if set.word(Key::Start) == "random" {
+            Start::Random
+        } else {
+            Start::First
+        },
         deliver: DeliverSettings {
             timeout: set.duration(Key::DeliverTimeout),
             attempts: set.integer(Key::DeliverAttempts),
@@ -194,7 +241,11 @@ fn node_settings(
     warnings: &mut Warnings,
 ) -> Result<NodeSettings> {
     check_versions(node)?;
-    let tls = if node.bool(Key::Tls) { Some(tls_settings(node, files, warnings)?) } else { None };
+    let tls = if node.bool(Key::Tls) {
+        Some(tls_settings(node, files, warnings)?)
+    } else {
+        None
+    };
     let net = NetSettings {
         connect_timeout: node.duration(Key::NetConnectTimeout),
         connect_timeout_log_error: node.bool(Key::NetConnectTimeoutLogError),
@@ -215,11 +266,17 @@ fn node_settings(
     Ok(NodeSettings { tls, net })
 }
 
-fn tls_settings(node: Layers<'_, '_>, files: &mut TlsFiles, warnings: &mut Warnings) -> Result<TlsSettings> {
+fn tls_settings(
+    node: Layers<'_, '_>,
+    files: &mut TlsFiles,
+    warnings: &mut Warnings,
+) -> Result<TlsSettings> {
     check_certificate_and_key(node)?;
     let verify = node.bool(Key::TlsVerify);
     let verify_hostname = node.bool(Key::TlsVerifyHostname);
-    if let (false, true, Some(line)) = (verify, verify_hostname, given(node, Key::TlsVerifyHostname)) {
+    if let (false, true, Some(line)) =
+        (verify, verify_hostname, given(node, Key::TlsVerifyHostname))
+    {
         warnings.add(
             &line.property.position,
             "tls.verify_hostname has no effect with tls.verify off: without the chain anyone can write a certificate \
@@ -227,7 +284,9 @@ fn tls_settings(node: Layers<'_, '_>, files: &mut TlsFiles, warnings: &mut Warni
         );
     }
     let mut file = |key: Key| -> Result<Option<TlsFile>> {
-        given(node, key).map(|line| files.find(key, line)).transpose()
+        given(node, key)
+            .map(|line| files.find(key, line))
+            .transpose()
     };
     Ok(TlsSettings {
         verify,
@@ -264,13 +323,22 @@ fn check_versions(node: Layers<'_, '_>) -> Result<()> {
     if node.version(Key::TlsMinVersion) <= node.version(Key::TlsMaxVersion) {
         return Ok(());
     }
-    let (min, max) = (given(node, Key::TlsMinVersion), given(node, Key::TlsMaxVersion));
-    let Some(line) = min.or(max) else { return Ok(()) };
+    let (min, max) = (
+        given(node, Key::TlsMinVersion),
+        given(node, Key::TlsMaxVersion),
+    );
+    let Some(line) = min.or(max) else {
+        return Ok(());
+    };
     let position = line.value_position();
-    let of_max = max.map_or(String::new(), |max| format!(" of {}", place(&max.property.position, &position)));
+    let of_max = max.map_or(String::new(), |max| {
+        format!(" of {}", place(&max.property.position, &position))
+    });
     Err(Error::config(
         &position,
-        format!("tls.min_version is above the tls.max_version{of_max}; lower one or raise the other"),
+        format!(
+            "tls.min_version is above the tls.max_version{of_max}; lower one or raise the other"
+        ),
     ))
 }
 
@@ -283,7 +351,11 @@ fn check_certificate_and_key(node: Layers<'_, '_>) -> Result<()> {
         if let (Some(line), None) = (given(node, key), node.get(other)) {
             return Err(Error::config(
                 &line.property.position,
-                format!("{} without {}; give both or neither", key.name(), other.name()),
+                format!(
+                    "{} without {}; give both or neither",
+                    key.name(),
+                    other.name()
+                ),
             ));
         }
     }
@@ -292,10 +364,15 @@ fn check_certificate_and_key(node: Layers<'_, '_>) -> Result<()> {
 
 /// Says of a plaintext node that its `tls.*` lines do nothing.
 fn warn_of_idle_tls_keys(lines: &[Line], warnings: &mut Warnings) {
-    let mut idle =
-        lines.iter().map(|line| &line.property).filter(|p| p.key.to_ascii_lowercase().starts_with("tls."));
+    let mut idle = lines
+        .iter()
+        .map(|line| &line.property)
+        .filter(|p| p.key.to_ascii_lowercase().starts_with("tls."));
     if let Some(first) = idle.next() {
-        let keys: Vec<&str> = std::iter::once(first).chain(idle).map(|p| p.key.as_str()).collect();
+        let keys: Vec<&str> = std::iter::once(first)
+            .chain(idle)
+            .map(|p| p.key.as_str())
+            .collect();
         let text = format!(
             "tls is off for this node, which is spoken to in plaintext, so that {} has no effect; set tls on",
             keys.join(", ")

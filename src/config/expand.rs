@@ -29,7 +29,10 @@ pub(super) struct Fault {
 
 impl<'a> Variables<'a> {
     pub fn new(environment: Environment<'a>) -> Self {
-        Variables { environment, set: HashMap::new() }
+        Variables {
+            environment,
+            set: HashMap::new(),
+        }
     }
 
     /// `@SET name=value`: hides a variable of the environment, and an earlier `@SET` of the name.
@@ -47,11 +50,22 @@ impl<'a> Variables<'a> {
         Ok(Cow::Owned(out))
     }
 
-    fn expand_into(&self, text: &str, start: usize, depth: usize, out: &mut String) -> Result<(), Fault> {
+    fn expand_into(
+        &self,
+        text: &str,
+        start: usize,
+        depth: usize,
+        out: &mut String,
+    ) -> Result<(), Fault> {
         let mut rest = 0;
         while let Some(found) = text[rest..].find("${") {
             let at = rest + found;
-            let fault = |cause: String| Err(Fault { offset: start + at, cause });
+            let fault = |cause: String| {
+                Err(Fault {
+                    offset: start + at,
+                    cause,
+                })
+            };
             out.push_str(&text[rest..at]);
             let Some(end) = closing_brace(&text[at + 2..]) else {
                 return fault("\"${\" without its \"}\"; write ${NAME} or ${NAME:-default}".into());
@@ -73,7 +87,9 @@ impl<'a> Variables<'a> {
                 (Ok(Some(value)), None) => out.push_str(&value),
                 (Ok(Some(value)), Some(_)) if !value.is_empty() => out.push_str(&value),
                 (Ok(_), Some(_)) if depth == MAX_NESTING => {
-                    return fault(format!("defaults stand in more than {MAX_NESTING} others; write fewer"));
+                    return fault(format!(
+                        "defaults stand in more than {MAX_NESTING} others; write fewer"
+                    ));
                 }
                 (Ok(_), Some(default)) => {
                     self.expand_into(default, start + at + 2 + name.len() + 2, depth + 1, out)?;
@@ -86,7 +102,9 @@ impl<'a> Variables<'a> {
                 }
             }
             if out.len() > MAX_VALUE {
-                return fault(format!("the value grows above {MAX_VALUE} bytes; shorten it"));
+                return fault(format!(
+                    "the value grows above {MAX_VALUE} bytes; shorten it"
+                ));
             }
         }
         out.push_str(&text[rest..]);
@@ -97,13 +115,17 @@ impl<'a> Variables<'a> {
         if let Some(value) = self.set.get(name) {
             return Ok(Some(Cow::Borrowed(value)));
         }
-        let Some(value) = (self.environment)(name) else { return Ok(None) };
+        let Some(value) = (self.environment)(name) else {
+            return Ok(None);
+        };
         match value.into_string() {
-            Ok(value) if value.contains('\0') => {
-                Err(format!("the variable {name} holds a NUL byte; set it to plain text"))
-            }
+            Ok(value) if value.contains('\0') => Err(format!(
+                "the variable {name} holds a NUL byte; set it to plain text"
+            )),
             Ok(value) => Ok(Some(Cow::Owned(value))),
-            Err(_) => Err(format!("the variable {name} is not valid UTF-8; set it to plain text")),
+            Err(_) => Err(format!(
+                "the variable {name} is not valid UTF-8; set it to plain text"
+            )),
         }
     }
 }
@@ -130,7 +152,10 @@ fn closing_brace(text: &str) -> Option<usize> {
 
 /// A name a shell or a container runtime could have set.
 pub(super) fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-'))
+    !name.is_empty()
+        && name
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }
 
 #[cfg(test)]
@@ -200,16 +225,55 @@ mod tests {
                 10,
                 "the variable U is not set; set it, or give a default: ${U:-default}, or ${U:-} for nothing",
             ),
-            ("a${A", 1, "\"${\" without its \"}\"; write ${NAME} or ${NAME:-default}"),
-            ("${U:-${A}", 0, "\"${\" without its \"}\"; write ${NAME} or ${NAME:-default}"),
-            ("${}", 0, "\"\" is no variable's name; write ${NAME} or ${NAME:-default}"),
-            ("${A:=x}", 0, "\"A:=x\" is no variable's name; write ${NAME} or ${NAME:-default}"),
-            ("${ A }", 0, "\" A \" is no variable's name; write ${NAME} or ${NAME:-default}"),
-            ("${NUL}", 0, "the variable NUL holds a NUL byte; set it to plain text"),
-            ("${BROKEN}", 0, "the variable BROKEN is not valid UTF-8; set it to plain text"),
-            (deep.as_str(), 40, "defaults stand in more than 8 others; write fewer"),
+            (
+                "a${A",
+                1,
+                "\"${\" without its \"}\"; write ${NAME} or ${NAME:-default}",
+            ),
+            (
+                "${U:-${A}",
+                0,
+                "\"${\" without its \"}\"; write ${NAME} or ${NAME:-default}",
+            ),
+            (
+                "${}",
+                0,
+                "\"\" is no variable's name; write ${NAME} or ${NAME:-default}",
+            ),
+            (
+                "${A:=x}",
+                0,
+                "\"A:=x\" is no variable's name; write ${NAME} or ${NAME:-default}",
+            ),
+            (
+                "${ A }",
+                0,
+                "\" A \" is no variable's name; write ${NAME} or ${NAME:-default}",
+            ),
+            (
+                "${NUL}",
+                0,
+                "the variable NUL holds a NUL byte; set it to plain text",
+            ),
+            (
+                "${BROKEN}",
+                0,
+                "the variable BROKEN is not valid UTF-8; set it to plain text",
+            ),
+            (
+                deep.as_str(),
+                40,
+                "defaults stand in more than 8 others; write fewer",
+            ),
         ] {
-            assert_eq!(variables.expand(text), Err(Fault { offset, cause: cause.into() }), "{text}");
+            assert_eq!(
+                variables.expand(text),
+                Err(Fault {
+                    offset,
+                    cause: cause.into()
+                }),
+                "{text}"
+            );
         }
     }
 
@@ -217,9 +281,15 @@ mod tests {
     fn growth_is_bounded() {
         let mut variables = Variables::new(&environment);
         variables.set("X", "x".repeat(MAX_VALUE));
-        assert_eq!(variables.expand("${X}").map(|text| text.len()), Ok(MAX_VALUE));
+        assert_eq!(
+            variables.expand("${X}").map(|text| text.len()),
+            Ok(MAX_VALUE)
+        );
         let fault = variables.expand("${X}${X}").unwrap_err();
-        assert_eq!(fault.cause, "the value grows above 1048576 bytes; shorten it");
+        assert_eq!(
+            fault.cause,
+            "the value grows above 1048576 bytes; shorten it"
+        );
     }
 
     proptest! {

@@ -21,23 +21,41 @@ pub(super) fn find(pattern: &str, folders: &[PathBuf]) -> Result<Vec<PathBuf>, S
             return Ok(vec![place.clone()]);
         }
         if wild {
-            let folder = if Path::new(pattern).is_absolute() { None } else { folders.get(index) };
+            let folder = if Path::new(pattern).is_absolute() {
+                None
+            } else {
+                folders.get(index)
+            };
             let found = matches(pattern, folder.map(PathBuf::as_path))?;
             if !found.is_empty() {
                 return Ok(found);
             }
         }
     }
-    let looked: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
-    let what = if wild { "no file matches" } else { "there is no such file" };
-    Err(format!("@INCLUDE {pattern}: {what}; looked for {}", looked.join(", then ")))
+    let looked: Vec<String> = places
+        .iter()
+        .map(|place| place.display().to_string())
+        .collect();
+    let what = if wild {
+        "no file matches"
+    } else {
+        "there is no such file"
+    };
+    Err(format!(
+        "@INCLUDE {pattern}: {what}; looked for {}",
+        looked.join(", then ")
+    ))
 }
 
 fn matches(pattern: &str, folder: Option<&Path>) -> Result<Vec<PathBuf>, String> {
     let whole = match folder {
         None => one_star(pattern),
         Some(folder) if folder.as_os_str().is_empty() => one_star(pattern),
-        Some(folder) => format!("{}/{}", Pattern::escape(&folder.to_string_lossy()), one_star(pattern)),
+        Some(folder) => format!(
+            "{}/{}",
+            Pattern::escape(&folder.to_string_lossy()),
+            one_star(pattern)
+        ),
     };
     let options = MatchOptions {
         case_sensitive: true,
@@ -53,7 +71,9 @@ fn matches(pattern: &str, folder: Option<&Path>) -> Result<Vec<PathBuf>, String>
             files.push(file);
         }
         if files.len() > MAX_FILES {
-            return Err(format!("@INCLUDE {pattern}: names more than {MAX_FILES} files; include fewer"));
+            return Err(format!(
+                "@INCLUDE {pattern}: names more than {MAX_FILES} files; include fewer"
+            ));
         }
     }
     Ok(files)
@@ -62,9 +82,12 @@ fn matches(pattern: &str, folder: Option<&Path>) -> Result<Vec<PathBuf>, String>
 /// Whether a dot that opens a name is not written in the pattern. The crate's own switch for this hides such
 /// names even where the dot is written, and panics at one that is not UTF-8.
 fn is_hidden_from(pattern: &Path, file: &Path) -> bool {
-    let starts_with_dot = |part: Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b".");
+    let starts_with_dot =
+        |part: Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b".");
     let parts = file.components().rev().zip(pattern.components().rev());
-    parts.into_iter().any(|(name, written)| starts_with_dot(name) && !starts_with_dot(written))
+    parts
+        .into_iter()
+        .any(|(name, written)| starts_with_dot(name) && !starts_with_dot(written))
 }
 
 /// The crate reads `**` as "any folders"; glob(3) does not.
@@ -88,12 +111,23 @@ mod tests {
         let (first, second) = (root.path().join("first [x]"), root.path().join("second"));
         std::fs::create_dir_all(first.join("sub")).unwrap();
         std::fs::create_dir(&second).unwrap();
-        for file in ["b.conf", "a.conf", ".hidden.conf", "sub/c.conf", "odd[1].conf"] {
+        for file in [
+            "b.conf",
+            "a.conf",
+            ".hidden.conf",
+            "sub/c.conf",
+            "odd[1].conf",
+        ] {
             std::fs::write(first.join(file), "").unwrap();
         }
         std::fs::write(second.join("only.conf"), "").unwrap();
         let folders = [first.clone(), second.clone()];
-        let name = |path: &Path| path.strip_prefix(root.path()).unwrap().display().to_string();
+        let name = |path: &Path| {
+            path.strip_prefix(root.path())
+                .unwrap()
+                .display()
+                .to_string()
+        };
         let named = |pattern: &str| -> Result<Vec<String>, String> {
             find(pattern, &folders).map(|files| files.iter().map(|file| name(file)).collect())
         };
@@ -101,7 +135,14 @@ mod tests {
         for (pattern, expected) in [
             ("a.conf", vec!["first [x]/a.conf"]),
             (absolute.as_str(), vec!["first [x]/b.conf"]),
-            ("*.conf", vec!["first [x]/a.conf", "first [x]/b.conf", "first [x]/odd[1].conf"]),
+            (
+                "*.conf",
+                vec![
+                    "first [x]/a.conf",
+                    "first [x]/b.conf",
+                    "first [x]/odd[1].conf",
+                ],
+            ),
             ("?.conf", vec!["first [x]/a.conf", "first [x]/b.conf"]),
             ("[b-z].conf", vec!["first [x]/b.conf"]),
             ("**/*.conf", vec!["first [x]/sub/c.conf"]),
@@ -126,10 +167,17 @@ mod tests {
                     "@INCLUDE x*.conf: no file matches; looked for {first}/x*.conf, then {second}/x*.conf"
                 ),
             ),
-            ("/nowhere/*", "@INCLUDE /nowhere/*: no file matches; looked for /nowhere/*".into()),
+            (
+                "/nowhere/*",
+                "@INCLUDE /nowhere/*: no file matches; looked for /nowhere/*".into(),
+            ),
         ] {
             assert_eq!(named(pattern), Err(expected), "{pattern}");
         }
-        assert!(named("[a").unwrap_err().starts_with("@INCLUDE [a: not a pattern ("));
+        assert!(
+            named("[a")
+                .unwrap_err()
+                .starts_with("@INCLUDE [a: not a pattern (")
+        );
     }
 }

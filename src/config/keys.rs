@@ -92,19 +92,34 @@ use Fallback::{Mandatory, Unset, Value as Is};
 use Kind::{Address, Bool, File, Folder, Host, Integer, Names, Port, Secret, Text, TlsVersion};
 
 // Bounds keep a value inside what the system takes, and far from overflow where it is added to a clock.
-const WAIT: Kind = Kind::Duration { min: "1ms", max: "365d" };
-const TIME: Kind = Kind::Duration { min: "0", max: "365d" };
+const WAIT: Kind = Kind::Duration {
+    min: "1ms",
+    max: "365d",
+};
+const TIME: Kind = Kind::Duration {
+    min: "0",
+    max: "365d",
+};
 /// Linux: MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL are 32767 seconds.
-const PROBE_TIME: Kind = Kind::Duration { min: "1s", max: "32767s" };
+const PROBE_TIME: Kind = Kind::Duration {
+    min: "1s",
+    max: "32767s",
+};
 /// Linux: MAX_TCP_KEEPCNT.
 const PROBES: Kind = Integer { min: 1, max: 127 };
-const COUNT: Kind = Integer { min: 0, max: 1_000_000_000 };
+const COUNT: Kind = Integer {
+    min: 0,
+    max: 1_000_000_000,
+};
 
 const fn one_of(known: &'static [&'static str]) -> Kind {
     Kind::Word { known, later: &[] }
 }
 
-const BALANCE: Kind = Kind::Word { known: &["round-robin"], later: &["least-connections", "first", "hash"] };
+const BALANCE: Kind = Kind::Word {
+    known: &["round-robin"],
+    later: &["least-connections", "first", "hash"],
+};
 
 table! {
     Name "name", Text, IN_SECTIONS, Mandatory, Acts: "Name of the upstream or of the node; two nodes of one name are an error";
@@ -197,14 +212,18 @@ impl Entry {
 }
 
 fn names() -> impl Iterator<Item = &'static str> + Clone {
-    TABLE.iter().flat_map(|entry| std::iter::once(entry.name).chain(entry.aliases.iter().copied()))
+    TABLE
+        .iter()
+        .flat_map(|entry| std::iter::once(entry.name).chain(entry.aliases.iter().copied()))
 }
 
 /// The key of this name, which is in small letters.
 pub fn find(name: &str) -> Option<&'static Entry> {
     static INDEX: LazyLock<HashMap<&str, &Entry>> = LazyLock::new(|| {
         let named = |entry: &'static Entry| {
-            std::iter::once(entry.name).chain(entry.aliases.iter().copied()).map(move |name| (name, entry))
+            std::iter::once(entry.name)
+                .chain(entry.aliases.iter().copied())
+                .map(move |name| (name, entry))
         };
         TABLE.iter().flat_map(named).collect()
     });
@@ -238,17 +257,27 @@ pub fn judge(name: &str) -> Unknown {
     let respelled = name.replacen(['_', '-'], ".", 1);
     if respelled != name && find(&respelled).is_some() {
         let text = format!("unknown key \"{name}\"; it is spelled \"{respelled}\"");
-        return if strict(&respelled) { Unknown::Refused(text) } else { Unknown::Suspect(text) };
+        return if strict(&respelled) {
+            Unknown::Refused(text)
+        } else {
+            Unknown::Suspect(text)
+        };
     }
     if let Some(known) = names().find(|known| suggest::is_slip(name, known)) {
         let text = format!("unknown key \"{name}\"; did you mean \"{known}\"?");
-        return if strict(known) { Unknown::Refused(text) } else { Unknown::Suspect(text) };
+        return if strict(known) {
+            Unknown::Refused(text)
+        } else {
+            Unknown::Suspect(text)
+        };
     }
     if let Some(family) = LOOSE.into_iter().find(|family| name.starts_with(family)) {
         return Unknown::Suspect(unknown_in(family, name));
     }
     if name.starts_with(';') || name.starts_with("//") {
-        return Unknown::Suspect(format!("\"{name}\" is read as a key; a comment starts with \"#\""));
+        return Unknown::Suspect(format!(
+            "\"{name}\" is read as a key; a comment starts with \"#\""
+        ));
     }
     Unknown::Foreign
 }
@@ -259,7 +288,10 @@ fn unknown_in(family: &str, name: &str) -> String {
         Some(known) => format!("unknown key \"{name}\"; did you mean \"{known}\"?"),
         None => {
             let members: Vec<&str> = members.collect();
-            format!("unknown key \"{name}\"; of this family there are {}", members.join(", "))
+            format!(
+                "unknown key \"{name}\"; of this family there are {}",
+                members.join(", ")
+            )
         }
     }
 }
@@ -280,7 +312,10 @@ mod tests {
                 assert_eq!(find(name).map(|found| found.key), Some(entry.key), "{name}");
             }
         }
-        assert_eq!(names().count(), names().collect::<std::collections::HashSet<_>>().len());
+        assert_eq!(
+            names().count(),
+            names().collect::<std::collections::HashSet<_>>().len()
+        );
     }
 
     #[test]
@@ -300,10 +335,15 @@ mod tests {
         let refused = |text: &str| Unknown::Refused(text.into());
         let suspect = |text: &str| Unknown::Suspect(text.into());
         for (name, expected) in [
-            ("tls.verfiy", refused("unknown key \"tls.verfiy\"; did you mean \"tls.verify\"?")),
+            (
+                "tls.verfiy",
+                refused("unknown key \"tls.verfiy\"; did you mean \"tls.verify\"?"),
+            ),
             (
                 "net.conect_timeout",
-                refused("unknown key \"net.conect_timeout\"; did you mean \"net.connect_timeout\"?"),
+                refused(
+                    "unknown key \"net.conect_timeout\"; did you mean \"net.connect_timeout\"?",
+                ),
             ),
             (
                 "net.max_worker_conections",
@@ -318,15 +358,24 @@ mod tests {
                      health.backoff_max, health.check, health.interval",
                 ),
             ),
-            ("tls_verify", refused("unknown key \"tls_verify\"; it is spelled \"tls.verify\"")),
-            ("tls-verify", refused("unknown key \"tls-verify\"; it is spelled \"tls.verify\"")),
+            (
+                "tls_verify",
+                refused("unknown key \"tls_verify\"; it is spelled \"tls.verify\""),
+            ),
+            (
+                "tls-verify",
+                refused("unknown key \"tls-verify\"; it is spelled \"tls.verify\""),
+            ),
             (
                 "net_keepalive_idle_timeout",
                 refused(
                     "unknown key \"net_keepalive_idle_timeout\"; it is spelled \"net.keepalive_idle_timeout\"",
                 ),
             ),
-            ("tsl.verify", refused("unknown key \"tsl.verify\"; did you mean \"tls.verify\"?")),
+            (
+                "tsl.verify",
+                refused("unknown key \"tsl.verify\"; did you mean \"tls.verify\"?"),
+            ),
             (
                 "tls=on",
                 refused(
@@ -340,7 +389,10 @@ mod tests {
                 ),
             ),
             ("tsl", suspect("unknown key \"tsl\"; did you mean \"tls\"?")),
-            ("wieght", suspect("unknown key \"wieght\"; did you mean \"weight\"?")),
+            (
+                "wieght",
+                suspect("unknown key \"wieght\"; did you mean \"weight\"?"),
+            ),
             (
                 "deliver_timeout",
                 suspect("unknown key \"deliver_timeout\"; it is spelled \"deliver.timeout\""),
@@ -356,7 +408,10 @@ mod tests {
                      deliver.resend",
                 ),
             ),
-            (";", suspect("\";\" is read as a key; a comment starts with \"#\"")),
+            (
+                ";",
+                suspect("\";\" is read as a key; a comment starts with \"#\""),
+            ),
         ] {
             assert_eq!(judge(name), expected, "{name}");
         }

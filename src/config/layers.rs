@@ -37,7 +37,10 @@ pub(super) struct Warnings {
 impl Warnings {
     /// Goes on behind `lines`.
     pub fn after(lines: Vec<String>) -> Self {
-        Warnings { lines, ..Warnings::default() }
+        Warnings {
+            lines,
+            ..Warnings::default()
+        }
     }
 
     /// Adds a line.
@@ -86,7 +89,11 @@ impl<'a> Layer<'a> {
     pub fn read(lines: &'a [Line], kind: Place, warnings: &mut Warnings) -> Result<Self> {
         let mut settings = Vec::new();
         settings.resize_with(COUNT_OF_KEYS, || None);
-        let mut layer = Layer { settings, names: HashMap::with_capacity(lines.len()), own: 0 };
+        let mut layer = Layer {
+            settings,
+            names: HashMap::with_capacity(lines.len()),
+            own: 0,
+        };
         for line in lines {
             let position = &line.property.position;
             let (name, entry) = canonical(&line.property.key);
@@ -133,19 +140,29 @@ impl<'a> Layer<'a> {
             Effect::Acts => {}
             Effect::Later if entry.default_value().as_ref() == Some(&value) => {}
             Effect::Later => {
-                warnings.add_once(name, position, &format!("{name} has no effect in this version"));
+                warnings.add_once(
+                    name,
+                    position,
+                    &format!("{name} has no effect in this version"),
+                );
             }
             Effect::SystemResolver => {
-                let text = format!("{name} has no effect: names are resolved by the system resolver");
+                let text =
+                    format!("{name} has no effect: names are resolved by the system resolver");
                 warnings.add_once("the resolver", position, &text);
             }
             Effect::NoProxy => {
-                let text = format!("{name} has no effect: no proxy is used, whatever the environment says");
+                let text = format!(
+                    "{name} has no effect: no proxy is used, whatever the environment says"
+                );
                 warnings.add_once("the proxy", position, &text);
             }
         }
         self.own += usize::from(!matches!(entry.key, Key::Name | Key::Host | Key::Port));
-        self.settings[entry.key as usize] = Some(Setting { value, line: Some(line) });
+        self.settings[entry.key as usize] = Some(Setting {
+            value,
+            line: Some(line),
+        });
         Ok(())
     }
 
@@ -172,7 +189,12 @@ impl<'a, 'b> Layers<'a, 'b> {
     /// What holds for a key; `None` where nothing was given and there is no default.
     pub fn get(self, key: Key) -> Option<&'b Setting<'a>> {
         static DEFAULTS: LazyLock<Vec<Option<Setting<'static>>>> = LazyLock::new(|| {
-            let default = |entry: &Entry| Some(Setting { value: entry.default_value()?, line: None });
+            let default = |entry: &Entry| {
+                Some(Setting {
+                    value: entry.default_value()?,
+                    line: None,
+                })
+            };
             TABLE.iter().map(default).collect()
         });
         let given = self.0.iter().find_map(|layer| layer.get(key));
@@ -181,14 +203,20 @@ impl<'a, 'b> Layers<'a, 'b> {
 
     pub fn text(self, key: Key) -> Option<String> {
         match self.get(key) {
-            Some(Setting { value: Value::Text(text), .. }) => Some(text.clone()),
+            Some(Setting {
+                value: Value::Text(text),
+                ..
+            }) => Some(text.clone()),
             _ => None,
         }
     }
 
     pub fn address(self, key: Key) -> Option<std::net::IpAddr> {
         match self.get(key) {
-            Some(Setting { value: Value::Address(address), .. }) => Some(*address),
+            Some(Setting {
+                value: Value::Address(address),
+                ..
+            }) => Some(*address),
             _ => None,
         }
     }

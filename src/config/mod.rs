@@ -47,6 +47,8 @@ pub struct NodeDefinition {
     pub host: String,
     /// TCP port, 1 to 65535.
     pub port: u16,
+    /// Where its `[NODE]` stands.
+    pub position: Position,
     /// What `upstream_node_get_prop` answers: the node's own lines in file order, then those of
     /// `[UPSTREAM]` and of the options that no earlier one hides (keys compared without letter case).
     pub properties: Vec<Property>,
@@ -87,7 +89,11 @@ const MAX_INHERITED: usize = 256 << 20;
 pub fn load(path: &Path, options: &Options) -> Result<Definition> {
     let path = find(path, options);
     let name = path.to_string_lossy();
-    let whole = Position { file: name.as_ref().into(), line: 0, column: 0 };
+    let whole = Position {
+        file: name.as_ref().into(),
+        line: 0,
+        column: 0,
+    };
     let (bytes, id) = source::read_regular(&path, MAX_FILE).map_err(|unreadable| {
         let places = if path.is_relative() && unreadable.errno == libc::ENOENT {
             format!("; {}", places_looked_at(options))
@@ -95,7 +101,10 @@ pub fn load(path: &Path, options: &Options) -> Result<Definition> {
             String::new()
         };
         let error = Error::new(Status::Io, format!("{}{places}", unreadable.reason)).at(&whole);
-        Error { errno: unreadable.errno, ..error }
+        Error {
+            errno: unreadable.errno,
+            ..error
+        }
     })?;
     let main = classic::Main {
         bytes: &bytes,
@@ -124,7 +133,11 @@ fn parse_in(
     environment: expand::Environment<'_>,
 ) -> Result<Definition> {
     if text.len() > MAX_FILE {
-        let whole = Position { file: source_name.into(), line: 0, column: 0 };
+        let whole = Position {
+            file: source_name.into(),
+            line: 0,
+            column: 0,
+        };
         return Err(Error::config(
             &whole,
             format!("the text is over {} MiB; make it smaller", MAX_FILE >> 20),
@@ -132,7 +145,13 @@ fn parse_in(
     }
     let mut text_folders = vec![PathBuf::new()];
     text_folders.extend(options.config_dir());
-    let main = classic::Main { bytes: text, name: source_name, id: None, folder: None, text_folders };
+    let main = classic::Main {
+        bytes: text,
+        name: source_name,
+        id: None,
+        folder: None,
+        text_folders,
+    };
     read(main, options, environment)
 }
 
@@ -142,7 +161,11 @@ fn read(
     environment: expand::Environment<'_>,
 ) -> Result<Definition> {
     if is_yaml(Path::new(main.name)) {
-        let whole = Position { file: main.name.into(), line: 0, column: 0 };
+        let whole = Position {
+            file: main.name.into(),
+            line: 0,
+            column: 0,
+        };
         return Err(Error::config(
             &whole,
             "the YAML form is not read by this version; write the file in the classic form",
@@ -173,7 +196,10 @@ fn places_looked_at(options: &Options) -> String {
         Err(_) => "the working directory".into(),
     };
     match options.config_dir() {
-        Some(folder) => format!("looked in {working}, then in {} (config.dir)", folder.display()),
+        Some(folder) => format!(
+            "looked in {working}, then in {} (config.dir)",
+            folder.display()
+        ),
         None => format!("looked in {working}; give an absolute path, or set the option config.dir"),
     }
 }

@@ -22,15 +22,25 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let position = Position { file: "options".into(), line: 0, column: 0 };
-        Options { lines: Vec::new(), index: HashMap::new(), position }
+        let position = Position {
+            file: "options".into(),
+            line: 0,
+            column: 0,
+        };
+        Options {
+            lines: Vec::new(),
+            index: HashMap::new(),
+            position,
+        }
     }
 }
 
 impl fmt::Debug for Options {
     // Values may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.lines.iter().map(|line| &line.property.key)).finish()
+        f.debug_list()
+            .entries(self.lines.iter().map(|line| &line.property.key))
+            .finish()
     }
 }
 
@@ -48,16 +58,27 @@ impl Options {
             || key.len() > MAX_KEY
             || key.contains(|c: char| c.is_whitespace() || c.is_control())
         {
-            return refuse(format!("a key has 1 to {MAX_KEY} bytes and no blank; {key:.40?} is none"));
+            return refuse(format!(
+                "a key has 1 to {MAX_KEY} bytes and no blank; {key:.40?} is none"
+            ));
         }
         if value.len() > MAX_VALUE || value.contains('\0') {
-            return refuse(format!("{key}: a value has {MAX_VALUE} bytes at most and no NUL byte"));
+            return refuse(format!(
+                "{key}: a value has {MAX_VALUE} bytes at most and no NUL byte"
+            ));
         }
         let mut name = key.to_ascii_lowercase();
         match keys::find(&name) {
             Some(entry) if !entry.places.contains(&Place::Options) => {
-                let mend = if name == "name" { "; for the upstream wanted, set upstream.name" } else { "" };
-                return refuse(format!("{} is no option; it belongs in the file{mend}", entry.name));
+                let mend = if name == "name" {
+                    "; for the upstream wanted, set upstream.name"
+                } else {
+                    ""
+                };
+                return refuse(format!(
+                    "{} is no option; it belongs in the file{mend}",
+                    entry.name
+                ));
             }
             Some(entry) => {
                 if let Err(cause) = entry.kind.read(entry.name, value) {
@@ -73,7 +94,11 @@ impl Options {
             },
         }
         let line = Line {
-            property: Property { key: key.into(), value: value.into(), position: self.position.clone() },
+            property: Property {
+                key: key.into(),
+                value: value.into(),
+                position: self.position.clone(),
+            },
             value_column: 0,
             folder: None,
         };
@@ -91,7 +116,9 @@ impl Options {
     pub fn get(&self, key: &str) -> Option<&str> {
         let lower = key.to_ascii_lowercase();
         let name = keys::find(&lower).map_or(lower.as_str(), |entry| entry.name);
-        self.index.get(name).map(|&at| self.lines[at].property.value.as_str())
+        self.index
+            .get(name)
+            .map(|&at| self.lines[at].property.value.as_str())
     }
 
     pub(super) fn lines(&self) -> &[Line] {
@@ -115,35 +142,66 @@ mod tests {
                 "1",
                 "options: tls: \"1\" is neither on nor off; write on, true or yes, or else off, false or no",
             ),
-            ("tls.verfiy", "on", "options: unknown key \"tls.verfiy\"; did you mean \"tls.verify\"?"),
+            (
+                "tls.verfiy",
+                "on",
+                "options: unknown key \"tls.verfiy\"; did you mean \"tls.verify\"?",
+            ),
             (
                 "deliver.tiemout",
                 "1s",
                 "options: unknown key \"deliver.tiemout\"; did you mean \"deliver.timeout\"?",
             ),
-            ("host", "h", "options: host is no option; it belongs in the file"),
+            (
+                "host",
+                "h",
+                "options: host is no option; it belongs in the file",
+            ),
             (
                 "Name",
                 "n",
                 "options: name is no option; it belongs in the file; for the upstream wanted, set upstream.name",
             ),
-            ("", "x", "options: a key has 1 to 1024 bytes and no blank; \"\" is none"),
-            ("a b", "x", "options: a key has 1 to 1024 bytes and no blank; \"a b\" is none"),
-            ("a", "\0", "options: a: a value has 1048576 bytes at most and no NUL byte"),
-            ("balance", "hash", "options: balance: \"hash\" is not in this version; write round-robin"),
+            (
+                "",
+                "x",
+                "options: a key has 1 to 1024 bytes and no blank; \"\" is none",
+            ),
+            (
+                "a b",
+                "x",
+                "options: a key has 1 to 1024 bytes and no blank; \"a b\" is none",
+            ),
+            (
+                "a",
+                "\0",
+                "options: a: a value has 1048576 bytes at most and no NUL byte",
+            ),
+            (
+                "balance",
+                "hash",
+                "options: balance: \"hash\" is not in this version; write round-robin",
+            ),
         ] {
             let error = Options::default().set(key, value).unwrap_err();
             assert_eq!(error.to_string(), expected);
-            assert_eq!((error.status, error.line()), (crate::error::Status::Config, 0), "{key}");
+            assert_eq!(
+                (error.status, error.line()),
+                (crate::error::Status::Config, 0),
+                "{key}"
+            );
         }
     }
 
     #[test]
     fn setting_again_replaces_in_any_letter_case_and_under_an_alias() {
         let mut options = Options::default();
-        for (key, value) in
-            [("Tag", "a"), ("TAG", "b"), ("net.max_connections", "1"), ("NET.max_worker_connections", "2")]
-        {
+        for (key, value) in [
+            ("Tag", "a"),
+            ("TAG", "b"),
+            ("net.max_connections", "1"),
+            ("NET.max_worker_connections", "2"),
+        ] {
             options.set(key, value).unwrap();
         }
         assert_eq!((options.get("tag"), options.lines().len()), (Some("b"), 2));

@@ -20,7 +20,10 @@ pub(super) type FileId = (u64, u64);
 
 impl Unreadable {
     fn new(reason: &str) -> Self {
-        Unreadable { reason: reason.into(), errno: 0 }
+        Unreadable {
+            reason: reason.into(),
+            errno: 0,
+        }
     }
 
     fn system(error: &io::Error) -> Self {
@@ -31,24 +34,34 @@ impl Unreadable {
             }
             _ => error.to_string(),
         };
-        Unreadable { reason, errno: error.raw_os_error().unwrap_or(0) }
+        Unreadable {
+            reason,
+            errno: error.raw_os_error().unwrap_or(0),
+        }
     }
 }
 
 /// Opens a regular file for reading. Never waits for a writer of a FIFO.
 pub(super) fn open_regular(path: &Path) -> Result<(File, Metadata), Unreadable> {
-    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path);
     let file = opened.map_err(|error| match error.raw_os_error() {
-        Some(libc::ENXIO) => Unreadable::new("is a socket or a device without a driver; name a regular file"),
+        Some(libc::ENXIO) => {
+            Unreadable::new("is a socket or a device without a driver; name a regular file")
+        }
         _ => Unreadable::system(&error),
     })?;
-    let metadata = file.metadata().map_err(|error| Unreadable::system(&error))?;
+    let metadata = file
+        .metadata()
+        .map_err(|error| Unreadable::system(&error))?;
     let kind = metadata.file_type();
     if kind.is_file() {
         return Ok((file, metadata));
     }
     Err(Unreadable::new(if kind.is_dir() {
-        "is a folder; name a file in it"
+        "is a directory; name a file in it"
     } else if kind.is_fifo() {
         "is a FIFO; name a regular file"
     } else {
@@ -63,7 +76,9 @@ pub(super) fn read_regular(path: &Path, limit: usize) -> Result<(Vec<u8>, FileId
     // The size is asked for again by reading: it may be of /proc, which says 0, or grow meanwhile.
     if metadata.len() <= limit as u64 {
         let bound = limit as u64 + 1;
-        file.take(bound).read_to_end(&mut bytes).map_err(|error| Unreadable::system(&error))?;
+        file.take(bound)
+            .read_to_end(&mut bytes)
+            .map_err(|error| Unreadable::system(&error))?;
     }
     if metadata.len() > limit as u64 || bytes.len() > limit {
         return Err(Unreadable::new(&format!(
@@ -86,14 +101,20 @@ pub(super) struct BadByte {
 pub(super) fn decode(bytes: &[u8]) -> Result<&str, BadByte> {
     let (valid, broken) = match std::str::from_utf8(bytes) {
         Ok(text) => (text, false),
-        Err(error) => (std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(), true),
+        Err(error) => (
+            std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
+            true,
+        ),
     };
     let text = valid.strip_prefix('\u{feff}').unwrap_or(valid);
     let utf_16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
     let (at, cause) = match text.find('\0') {
         Some(at) => (at, "a NUL byte; the file is text in UTF-8"),
         None if utf_16 => (0, "the file is in UTF-16; save it in UTF-8"),
-        None if broken => (text.len(), "a byte that is not valid UTF-8; save the file in UTF-8"),
+        None if broken => (
+            text.len(),
+            "a byte that is not valid UTF-8; save the file in UTF-8",
+        ),
         None => return Ok(text),
     };
     let before = &text[..at];
@@ -111,7 +132,13 @@ mod tests {
 
     #[test]
     fn decodes() {
-        let bad = |line, column, cause| Err(BadByte { line, column, cause });
+        let bad = |line, column, cause| {
+            Err(BadByte {
+                line,
+                column,
+                cause,
+            })
+        };
         let (nul, broken) = (
             "a NUL byte; the file is text in UTF-8",
             "a byte that is not valid UTF-8; save the file in UTF-8",
@@ -123,7 +150,10 @@ mod tests {
             (b"\xef\xbb\xbfa\n\xc3\xa9\0", bad(2, 2, nul)),
             (b"a\n\nb\xff\0", bad(3, 2, broken)),
             (b"a\0\xff", bad(1, 2, nul)),
-            (b"\xff\xfe[\0", bad(1, 1, "the file is in UTF-16; save it in UTF-8")),
+            (
+                b"\xff\xfe[\0",
+                bad(1, 1, "the file is in UTF-16; save it in UTF-8"),
+            ),
             (b"a\xc3", bad(1, 2, broken)),
         ] {
             assert_eq!(decode(bytes), expected, "{bytes:?}");
@@ -138,23 +168,55 @@ mod tests {
         assert_eq!(read_regular(&path, 5).unwrap().0, b"12345");
         let over = "the upstream file, and what it includes, is over 32 MiB; make it smaller";
         assert_eq!(read_regular(&path, 4).unwrap_err().reason, over);
-        assert_eq!(read_regular(Path::new("/proc/self/status"), 5).unwrap_err().reason, over);
+        assert_eq!(
+            read_regular(Path::new("/proc/self/status"), 5)
+                .unwrap_err()
+                .reason,
+            over
+        );
 
         let socket = folder.path().join("s");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         let fifo = folder.path().join("p");
-        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&fifo)
+                .status()
+                .unwrap()
+                .success()
+        );
         for (path, errno, reason) in [
-            (folder.path(), 0, "is a folder; name a file in it"),
+            (folder.path(), 0, "is a directory; name a file in it"),
             (&fifo, 0, "is a FIFO; name a regular file"),
-            (&socket, 0, "is a socket or a device without a driver; name a regular file"),
-            (Path::new("/dev/zero"), 0, "is a device; name a regular file"),
-            (Path::new("/nowhere/f"), libc::ENOENT, "there is no such file"),
+            (
+                &socket,
+                0,
+                "is a socket or a device without a driver; name a regular file",
+            ),
+            (
+                Path::new("/dev/zero"),
+                0,
+                "is a device; name a regular file",
+            ),
+            (
+                Path::new("/nowhere/f"),
+                libc::ENOENT,
+                "there is no such file",
+            ),
             (Path::new(""), libc::ENOENT, "there is no such file"),
-            (&path.join("x"), libc::ENOTDIR, "Not a directory (os error 20)"),
+            (
+                &path.join("x"),
+                libc::ENOTDIR,
+                "Not a directory (os error 20)",
+            ),
         ] {
             let error = open_regular(path).unwrap_err();
-            assert_eq!((error.errno, error.reason.as_str()), (errno, reason), "{}", path.display());
+            assert_eq!(
+                (error.errno, error.reason.as_str()),
+                (errno, reason),
+                "{}",
+                path.display()
+            );
         }
     }
 }

@@ -35,8 +35,12 @@ pub fn nearest<'a>(
     candidates: impl IntoIterator<Item = &'a str>,
     limit: usize,
 ) -> Option<&'a str> {
-    let measured = candidates.into_iter().filter_map(|other| Some((distance(name, other, limit)?, other)));
-    measured.min_by_key(|&(distance, _)| distance).map(|(_, other)| other)
+    let measured = candidates
+        .into_iter()
+        .filter_map(|other| Some((distance(name, other, limit)?, other)));
+    measured
+        .min_by_key(|&(distance, _)| distance)
+        .map(|(_, other)| other)
 }
 
 /// Whether `name` is so near to `known` that it is more likely a slip than another word.
@@ -49,7 +53,9 @@ pub fn is_slip(name: &str, known: &str) -> bool {
     if name == known || name.len() < 3 || plural {
         return false;
     }
-    let Some(found) = distance(name, known, limit) else { return false };
+    let Some(found) = distance(name, known, limit) else {
+        return false;
+    };
     if known.len() >= 6 {
         return true;
     }

@@ -18,7 +18,10 @@ pub(super) struct TlsFiles {
 
 impl TlsFiles {
     pub fn new(config_dir: Option<PathBuf>) -> Self {
-        TlsFiles { config_dir, found: HashMap::new() }
+        TlsFiles {
+            config_dir,
+            found: HashMap::new(),
+        }
     }
 
     /// The file (for `tls.ca_path`, the folder) that `line` names as `key`.
@@ -29,14 +32,19 @@ impl TlsFiles {
         let path = match self.found.get(&asked) {
             Some(path) => path.clone(),
             None => {
-                let path = self.look(&asked.1, asked.0.as_deref(), is_folder).map_err(|cause| {
-                    Error::config(&line.value_position(), format!("{}: {cause}", key.name()))
-                })?;
+                let path = self
+                    .look(&asked.1, asked.0.as_deref(), is_folder)
+                    .map_err(|cause| {
+                        Error::config(&line.value_position(), format!("{}: {cause}", key.name()))
+                    })?;
                 self.found.insert(asked, path.clone());
                 path
             }
         };
-        Ok(TlsFile { path, position: line.property.position.clone() })
+        Ok(TlsFile {
+            path,
+            position: line.property.position.clone(),
+        })
     }
 
     fn look(&self, name: &str, beside: Option<&Path>, is_folder: bool) -> Result<PathBuf, String> {
@@ -49,29 +57,49 @@ impl TlsFiles {
         for place in &places {
             match std::fs::symlink_metadata(place) {
                 Ok(_) => {
-                    let checked = if is_folder { check_folder(place) } else { check_file(place) };
+                    let checked = if is_folder {
+                        check_folder(place)
+                    } else {
+                        check_file(place)
+                    };
                     return match checked {
                         Ok(()) => Ok(place.clone()),
                         Err(reason) => Err(format!("{}: {reason}", place.display())),
                     };
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                    return Err(format!("{}: {error}; let this process's user reach it", place.display()));
+                    return Err(format!(
+                        "{}: {error}; let this process's user reach it",
+                        place.display()
+                    ));
                 }
                 Err(_) => {}
             }
         }
-        let places: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+        let places: Vec<String> = places
+            .iter()
+            .map(|place| place.display().to_string())
+            .collect();
         let what = if is_folder { "folder" } else { "file" };
-        let quotes = if name.starts_with(['"', '\'']) { "; a value is written without quotes" } else { "" };
-        Err(format!("{} names no {what}; looked for {}{quotes}", value::shown(name), places.join(", then ")))
+        let quotes = if name.starts_with(['"', '\'']) {
+            "; a value is written without quotes"
+        } else {
+            ""
+        };
+        Err(format!(
+            "{} names no {what}; looked for {}{quotes}",
+            value::shown(name),
+            places.join(", then ")
+        ))
     }
 }
 
 fn check_file(path: &Path) -> Result<(), String> {
     match source::open_regular(path) {
         // Files of /proc and the like say 0 and have content; a certificate is never one of them.
-        Ok((_, metadata)) if metadata.len() == 0 => Err("the file is empty; put the PEM text in it".into()),
+        Ok((_, metadata)) if metadata.len() == 0 => {
+            Err("the file is empty; put the PEM text in it".into())
+        }
         Ok(_) => Ok(()),
         Err(unreadable) => Err(unreadable.reason),
     }
@@ -79,7 +107,9 @@ fn check_file(path: &Path) -> Result<(), String> {
 
 fn check_folder(path: &Path) -> Result<(), String> {
     let entries = std::fs::read_dir(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotADirectory => "is not a folder; for a file there is tls.ca_file".to_owned(),
+        std::io::ErrorKind::NotADirectory => {
+            "is not a folder; for a file there is tls.ca_file".to_owned()
+        }
         _ => error.to_string(),
     })?;
     for entry in entries {

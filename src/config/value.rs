@@ -118,12 +118,19 @@ pub fn parse_int(text: &str) -> Option<i64> {
     let text = text.trim();
     let digits = text.strip_prefix('-').unwrap_or(text);
     // `parse` alone would take a leading `+`.
-    if digits.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
+    if digits.bytes().all(|b| b.is_ascii_digit()) {
+        text.parse().ok()
+    } else {
+        None
+    }
 }
 
 fn split_number(text: &str) -> Option<(i64, &str)> {
     let text = text.trim();
-    let end = text.bytes().position(|b| !b.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .bytes()
+        .position(|b| !b.is_ascii_digit())
+        .unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
     Some((digits.parse().ok()?, unit))
 }
@@ -142,20 +149,28 @@ impl Kind {
     pub fn read(self, key: &str, text: &str) -> Result<Value, String> {
         let text = text.trim();
         if text.is_empty() {
-            return Err(format!("{key}: the value is empty; give one, or leave the line out"));
+            return Err(format!(
+                "{key}: the value is empty; give one, or leave the line out"
+            ));
         }
         let refuse = |what: &str| Err(format!("{key}: {} {what}{}", shown(text), trap(text)));
         match self {
             Kind::Bool => match parse_bool(text) {
                 Some(value) => Ok(Value::Bool(value)),
-                None => refuse("is neither on nor off; write on, true or yes, or else off, false or no"),
+                None => {
+                    refuse("is neither on nor off; write on, true or yes, or else off, false or no")
+                }
             },
             Kind::Duration { min, max } => match parse_duration_ms(text) {
                 None => refuse(
                     "is not a duration; write a whole number with ms, s, m, h or d, such as 250ms or 10s",
                 ),
-                Some(ms) if Some(ms) < parse_duration_ms(min) || Some(ms) > parse_duration_ms(max) => {
-                    refuse(&format!("is out of range; write a duration from {min} to {max}"))
+                Some(ms)
+                    if Some(ms) < parse_duration_ms(min) || Some(ms) > parse_duration_ms(max) =>
+                {
+                    refuse(&format!(
+                        "is out of range; write a duration from {min} to {max}"
+                    ))
                 }
                 Some(ms) => Ok(Value::Duration(Duration::from_millis(ms.unsigned_abs()))),
             },
@@ -168,7 +183,9 @@ impl Kind {
                 None => refuse("is not a port; write a decimal number from 1 to 65535"),
             },
             Kind::Word { known, later } => word(key, text, known, later),
-            Kind::Text | Kind::Secret | Kind::File | Kind::Folder => Ok(Value::Text(text.to_owned())),
+            Kind::Text | Kind::Secret | Kind::File | Kind::Folder => {
+                Ok(Value::Text(text.to_owned()))
+            }
             Kind::Host => match host(text) {
                 Ok(host) => Ok(Value::Text(host)),
                 Err(why) => Err(format!("{key}: {} {why}", shown(text))),
@@ -179,24 +196,38 @@ impl Kind {
             },
             Kind::TlsVersion => tls_version(key, text),
             Kind::Names => {
-                let parts = text.split([':', ',', ' ', '\t']).filter(|name| !name.is_empty());
+                let parts = text
+                    .split([':', ',', ' ', '\t'])
+                    .filter(|name| !name.is_empty());
                 let names: Vec<String> = parts.map(str::to_owned).collect();
-                if names.is_empty() { refuse("holds no name") } else { Ok(Value::Names(names)) }
+                if names.is_empty() {
+                    refuse("holds no name")
+                } else {
+                    Ok(Value::Names(names))
+                }
             }
         }
     }
 }
 
 fn decimal(text: &str) -> Option<u32> {
-    if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
+    if text.bytes().all(|b| b.is_ascii_digit()) {
+        text.parse().ok()
+    } else {
+        None
+    }
 }
 
 /// What a habit from other formats has left in a value: the end of a message, or nothing.
 fn trap(text: &str) -> &'static str {
     match text.as_bytes() {
-        [b'=' | b':', ..] => " (a key and its value stand apart by blanks alone, without \"=\" or \":\")",
+        [b'=' | b':', ..] => {
+            " (a key and its value stand apart by blanks alone, without \"=\" or \":\")"
+        }
         [b'"' | b'\'', ..] => " (a value is written without quotes)",
-        _ if text.contains(['#', ';']) => " (a comment stands on a line of its own, not behind a value)",
+        _ if text.contains(['#', ';']) => {
+            " (a comment stands on a line of its own, not behind a value)"
+        }
         _ => "",
     }
 }
@@ -212,15 +243,22 @@ fn word(
     }
     let known = known.join(" or ");
     if let Some(word) = later.iter().find(|word| text.eq_ignore_ascii_case(word)) {
-        return Err(format!("{key}: \"{word}\" is not in this version; write {known}"));
+        return Err(format!(
+            "{key}: \"{word}\" is not in this version; write {known}"
+        ));
     }
-    Err(format!("{key}: {} is not known; write {known}{}", shown(text), trap(text)))
+    Err(format!(
+        "{key}: {} is not known; write {known}{}",
+        shown(text),
+        trap(text)
+    ))
 }
 
 fn tls_version(key: &str, text: &str) -> Result<Value, String> {
     let lower = text.to_ascii_lowercase();
-    let number =
-        lower.strip_prefix("tls").map_or(lower.as_str(), |rest| rest.strip_prefix('v').unwrap_or(rest));
+    let number = lower.strip_prefix("tls").map_or(lower.as_str(), |rest| {
+        rest.strip_prefix('v').unwrap_or(rest)
+    });
     match number {
         "1.2" => Ok(Value::TlsVersion(TlsVersion::V1_2)),
         "1.3" => Ok(Value::TlsVersion(TlsVersion::V1_3)),
@@ -246,7 +284,9 @@ fn host(text: &str) -> Result<String, String> {
         return Err("carries quotes, which are not part of a host; write it without them".into());
     }
     if text.contains('#') {
-        return Err("carries a \"#\"; a comment stands on a line of its own, not behind a value".into());
+        return Err(
+            "carries a \"#\"; a comment stands on a line of its own, not behind a value".into(),
+        );
     }
     if text.contains("://") {
         return Err("is a URL; write the host alone, and the port under the key port".into());
@@ -270,14 +310,26 @@ fn host(text: &str) -> Result<String, String> {
         };
     }
     // The host names of RFC 1123, and the underscore, which names in container networks carry.
-    if let Some(odd) = text.chars().find(|&c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))) {
-        let mend = if odd.is_ascii() { "" } else { "; write an international name in its xn-- form" };
+    if let Some(odd) = text
+        .chars()
+        .find(|&c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')))
+    {
+        let mend = if odd.is_ascii() {
+            ""
+        } else {
+            "; write an international name in its xn-- form"
+        };
         return Err(format!("carries {odd:?}, which no host name has{mend}"));
     }
     let name = text.strip_suffix('.').unwrap_or(text);
-    if name.len() > 253 || name.split('.').any(|label| label.is_empty() || label.len() > 63) {
+    if name.len() > 253
+        || name
+            .split('.')
+            .any(|label| label.is_empty() || label.len() > 63)
+    {
         return Err(
-            "is not a host name: its parts between dots have 1 to 63 letters, 253 in all at most".into()
+            "is not a host name: its parts between dots have 1 to 63 letters, 253 in all at most"
+                .into(),
         );
     }
     Ok(text.to_owned())

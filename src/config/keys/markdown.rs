@@ -6,7 +6,8 @@ use super::{Effect, Entry, Fallback, Kind, Place, TABLE};
 
 /// The table of every known key in Markdown.
 pub fn markdown() -> String {
-    let mut text = String::from("| key | stands in | value | default | meaning |\n|---|---|---|---|---|\n");
+    let mut text =
+        String::from("| key | stands in | value | default | meaning |\n|---|---|---|---|---|\n");
     for entry in TABLE {
         let _ = writeln!(
             text,
@@ -40,7 +41,11 @@ fn places(places: &[Place]) -> String {
 }
 
 fn words(words: &[&str]) -> String {
-    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+    words
+        .iter()
+        .map(|word| format!("`{word}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn value(kind: Kind) -> String {
@@ -49,7 +54,9 @@ fn value(kind: Kind) -> String {
         Kind::Duration { min, max } => format!("duration, {min} to {max}"),
         Kind::Integer { min, max } => format!("whole number, {min} to {max}"),
         Kind::Word { known, later: [] } => words(known),
-        Kind::Word { known, later } => format!("{}; in later versions {}", words(known), words(later)),
+        Kind::Word { known, later } => {
+            format!("{}; in later versions {}", words(known), words(later))
+        }
         Kind::Text | Kind::Secret => "text".into(),
         Kind::Host => "host name or address".into(),
         Kind::Port => "1 to 65535".into(),
@@ -75,7 +82,9 @@ fn effect(effect: Effect) -> &'static str {
         Effect::Later => {
             ". Checked, but without effect in this version: another value than the default is warned of"
         }
-        Effect::SystemResolver => ". Without effect here: the system resolver is used, and a warning says so",
+        Effect::SystemResolver => {
+            ". Without effect here: the system resolver is used, and a warning says so"
+        }
         Effect::NoProxy => ". Without effect here: no proxy is ever used, and a warning says so",
     }
 }

@@ -1,0 +1,63 @@
+/* See check.h. */
+#include "check.h"
+
+upstream_t *check_create(const char *text, const upstream_options_t *options)
+{
+    upstream_t *up = NULL;
+    upstream_error_t *err = NULL;
+    if (upstream_create_from_text(text, strlen(text), "test.conf", options, &up, &err) != UPSTREAM_OK) {
+        print_error("%s\n", upstream_error_message(err));
+        upstream_error_free(err);
+        fail_msg("the text was refused");
+    }
+    assert_non_null(up);
+    assert_null(err);
+    return up;
+}
+
+upstream_error_t *check_refused(const char *text, const upstream_options_t *options)
+{
+    upstream_t *up = NULL;
+    upstream_error_t *err = NULL;
+    upstream_status_t status = upstream_create_from_text(text, strlen(text), "test.conf", options, &up, &err);
+    if (status == UPSTREAM_OK) {
+        upstream_destroy(up);
+        fail_msg("the text was accepted:\n%s", text);
+    }
+    assert_status(status, UPSTREAM_ERR_CONFIG);
+    assert_null(up);
+    assert_non_null(err);
+    assert_status(upstream_error_status(err), UPSTREAM_ERR_CONFIG);
+    return err;
+}
+
+void check_contains(const char *text, const char *part)
+{
+    if (strstr(text, part) == NULL) {
+        fail_msg("\"%s\"\ndoes not hold \"%s\"", text, part);
+    }
+}
+
+char *check_nodes_text(const uint16_t *ports, size_t nodes, const char *more)
+{
+    size_t room = 64 + nodes * (96 + strlen(more));
+    char *text = malloc(room);
+    size_t used, i;
+    assert_non_null(text);
+    used = (size_t)snprintf(text, room, "[UPSTREAM]\n    name test\n");
+    for (i = 0; i < nodes; i++) {
+        used += (size_t)snprintf(text + used, room - used,
+                                 "[NODE]\n    name node-%zu\n    host 127.0.0.1\n    port %u\n%s\n", i + 1,
+                                 (unsigned)ports[i], more);
+    }
+    assert_true(used < room);
+    return text;
+}
+
+upstream_t *check_nodes(const uint16_t *ports, size_t nodes, const char *more)
+{
+    char *text = check_nodes_text(ports, nodes, more);
+    upstream_t *up = check_create(text, NULL);
+    free(text);
+    return up;
+}

@@ -1,0 +1,36 @@
+/* What every test of the library starts with: cmocka and its includes in their order, and short forms. */
+#ifndef SUPPORT_CHECK_H
+#define SUPPORT_CHECK_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <upstream/upstream.h>
+
+/* Statuses by name, so that a failure is read without the header. */
+#define assert_status(call, status)                                                                    \
+    assert_string_equal(upstream_status_name(call), upstream_status_name(status))
+
+/* A set from text; `options` may be NULL. Fails the test, with the library's words, where there is none. */
+upstream_t *check_create(const char *text, const upstream_options_t *options);
+
+/* The error of a text that is refused as configuration; the caller frees it. */
+upstream_error_t *check_refused(const char *text, const upstream_options_t *options);
+
+/* Fails unless `text` holds `part`, showing both. */
+void check_contains(const char *text, const char *part);
+
+/* The text of an upstream of `nodes` nodes "node-1".. on 127.0.0.1, each on its port, with `more` lines in each. */
+char *check_nodes_text(const uint16_t *ports, size_t nodes, const char *more);
+
+/* check_create() of check_nodes_text(). */
+upstream_t *check_nodes(const uint16_t *ports, size_t nodes, const char *more);
+
+#endif

@@ -1,0 +1,59 @@
+/*
+ * What forward_server.c and forward_script.c share.
+ */
+#ifndef FORWARD_SERVER_INTERNAL_H
+#define FORWARD_SERVER_INTERNAL_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* usleep */
+#endif
+
+#include "forward_server.h"
+
+#include <msgpack.h>
+#include <pthread.h>
+#include <zlib.h>
+
+#define PEERS_MAX 256
+
+typedef struct peer {
+    forward_server *server;
+    int fd;
+    pthread_t thread;
+    bool well_behaved; /* whatever the script says */
+    msgpack_unpacker unpacker;
+} peer;
+
+typedef struct message {
+    char *tag;
+    char *chunk;
+    bool integer_times;
+} message;
+
+struct forward_server {
+    forward_script script;
+    int listener;
+    uint16_t port;
+    pthread_t acceptor;
+    pthread_mutex_t lock;
+    bool stopping;
+    peer peers[PEERS_MAX];
+    unsigned peer_count;
+    unsigned logins;
+    message *messages;
+    unsigned message_count;
+    char **records;
+    size_t record_count;
+    unsigned wrong, dropped; /* connections that went wrong; those the client has closed since */
+    size_t stray;
+};
+
+void forward_die(const char *what);
+void *forward_alloc(void *old, size_t size);
+bool forward_object_is(const msgpack_object *o, const char *text);
+/* Keeps a message and its records; gives its chunk id, "" without one. */
+const char *forward_note_message(forward_server *s, const msgpack_object *o);
+/* Plays the script on a connection. True where all went well until the client closed it; false once it went wrong. */
+bool forward_play(peer *p);
+
+#endif

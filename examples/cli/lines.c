@@ -1,0 +1,97 @@
+/*
+ * A file, a pipe or a terminal as lines of any content and nearly any length. Never shortens a line:
+ * one over the limit is told to the caller as such.
+ */
+#include "cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define READ_SIZE ((size_t)64 * 1024)
+
+bool lines_open(lines *in, const char *name) {
+    memset(in, 0, sizeof *in);
+    bool standard = strcmp(name, "-") == 0;
+    in->name = standard ? "standard input" : name;
+    in->fd = standard ? STDIN_FILENO : open(name, O_RDONLY | O_CLOEXEC);
+    return in->fd >= 0;
+}
+
+void lines_close(lines *in) {
+    free(in->data);
+    if (in->fd > STDIN_FILENO) {
+        close(in->fd);
+    }
+}
+
+/* Ends a line at data[end]; `after` is where the next one begins. */
+static lines_result take(lines *in, size_t end, size_t after, const char **line, size_t *len) {
+    size_t start = in->start;
+    in->start = in->seen = after;
+    in->number++;
+    if (end > start && in->data[end - 1] == '\r' && after > end) {
+        end--;
+    }
+    if (in->skipping || end - start > LINE_MAX_BYTES) {
+        in->skipping = false;
+        return LINES_TOO_LONG;
+    }
+    *line = in->data + start;
+    *len = end - start;
+    return LINES_LINE;
+}
+
+lines_result lines_next(lines *in, const char **line, size_t *len) {
+    const char *newline = in->seen < in->len ? memchr(in->data + in->seen, '\n', in->len - in->seen) : NULL;
+    if (newline != NULL) {
+        size_t end = (size_t)(newline - in->data);
+        return take(in, end, end + 1, line, len);
+    }
+    in->seen = in->len;
+    if (in->ended) {
+        return in->len > in->start || in->skipping ? take(in, in->len, in->len, line, len) : LINES_END;
+    }
+    if (in->skipping || in->len - in->start > LINE_MAX_BYTES + 1) { /* room for the CR of a line at the limit */
+        in->skipping = true;
+        in->start = in->len;
+    }
+    return LINES_NEED;
+}
+
+/* Moves the open line to the front, and makes room for one read behind it. */
+static bool make_room(lines *in) {
+    if (in->start > 0) {
+        memmove(in->data, in->data + in->start, in->len - in->start);
+        in->len -= in->start;
+        in->seen -= in->start;
+        in->start = 0;
+    }
+    if (in->cap - in->len >= READ_SIZE) {
+        return true;
+    }
+    size_t cap = in->cap == 0 ? 2 * READ_SIZE : 2 * in->cap;
+    char *data = realloc(in->data, cap);
+    if (data == NULL) {
+        return false;
+    }
+    in->data = data;
+    in->cap = cap;
+    return true;
+}
+
+bool lines_fill(lines *in) {
+    if (!make_room(in)) {
+        errno = ENOMEM;
+        return false;
+    }
+    ssize_t got = read(in->fd, in->data + in->len, READ_SIZE);
+    if (got < 0) {
+        return errno == EINTR || errno == EAGAIN;
+    }
+    in->len += (size_t)got;
+    in->ended = got == 0;
+    return true;
+}

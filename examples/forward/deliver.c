@@ -1,0 +1,127 @@
+/*
+ * The callback that upstream_deliver runs on a ready connection: log in, write, wait for the ack. A
+ * connection on which anything went wrong is never given back for reuse: an error ends it.
+ */
+#include "internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+upstream_status_t forward_fail(forward_delivery *d, upstream_status_t status, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(d->reason, sizeof d->reason, format, args);
+    va_end(args);
+    return status;
+}
+
+upstream_status_t forward_fail_io(forward_delivery *d, const upstream_conn_t *conn, upstream_status_t status,
+                                  const char *doing) {
+    const upstream_error_t *err = upstream_conn_last_error(conn);
+    const char *message = err == NULL ? NULL : upstream_error_message(err);
+    return forward_fail(d, status, "%s: %s", doing, message == NULL ? upstream_status_name(status) : message);
+}
+
+/* The connection's data: set once the server has proved that it knows the key. */
+static char logged_in;
+
+static upstream_status_t log_in_once(upstream_conn_t *conn, const forward_config *config, forward_delivery *d) {
+    if (!config->secured || upstream_conn_get_data(conn) == &logged_in) {
+        return UPSTREAM_OK;
+    }
+    bool keepalive = true;
+    upstream_status_t status = forward_handshake(conn, config, &keepalive, d);
+    if (status != UPSTREAM_OK) {
+        return status;
+    }
+    if (!keepalive) {
+        upstream_conn_discard(conn); /* closed when the callback returns; this message it still carries */
+    }
+    return upstream_conn_set_data(conn, &logged_in, NULL);
+}
+
+/* {"ack": id}. An ack of another chunk can only come from a server that is out of step. */
+static upstream_status_t check_ack(const msgpack_object *o, const char *chunk_id, forward_delivery *d) {
+    if (o->type == MSGPACK_OBJECT_ARRAY && o->via.array.size > 0 && forward_text_is(&o->via.array.ptr[0], "HELO")) {
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "the server asks for a login; set shared_key, or empty_shared_key on");
+    }
+    const msgpack_object *ack = forward_map_get(o, "ack");
+    if (ack == NULL) {
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "the server's answer is not {\"ack\": chunk}");
+    }
+    if (!forward_text_is(ack, chunk_id)) {
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "the server acknowledged another chunk than %s", chunk_id);
+    }
+    return UPSTREAM_OK;
+}
+
+static upstream_status_t wait_for_ack(upstream_conn_t *conn, const forward_config *config, forward_delivery *d) {
+    forward_answer answer;
+    upstream_status_t status = forward_answer_read(&answer, conn, config->ack_timeout_ms, "the ack", d);
+    if (status == UPSTREAM_OK) {
+        status = check_ack(&answer.value.data, forward_batch_chunk_id(d->batch), d);
+    }
+    if (status == UPSTREAM_OK && answer.extra > 0) {
+        /* The chunk is safe; what came behind its ack would be taken for the answer to the next. */
+        upstream_conn_discard(conn);
+    }
+    forward_answer_destroy(&answer);
+    return status;
+}
+
+static upstream_status_t exchange(upstream_conn_t *conn, const forward_config *config, const forward_frame *frame,
+                                  forward_delivery *d) {
+    upstream_status_t status = log_in_once(conn, config, d);
+    if (status != UPSTREAM_OK) {
+        return status;
+    }
+    status = upstream_conn_writev(conn, frame->iov, frame->iov_count);
+    if (status != UPSTREAM_OK) {
+        return forward_fail_io(d, conn, status, "writing the records");
+    }
+    return config->require_ack_response ? wait_for_ack(conn, config, d) : UPSTREAM_OK;
+}
+
+static void note_success(forward_delivery *d, upstream_conn_t *conn, upstream_node_t *node, size_t bytes) {
+    const char *tls = upstream_conn_tls_version(conn);
+    d->node = node;
+    d->bytes = bytes;
+    d->status = UPSTREAM_OK;
+    snprintf(d->tls_version, sizeof d->tls_version, "%s", tls == NULL ? "" : tls);
+}
+
+static void note_failure(forward_delivery *d, upstream_node_t *node, upstream_status_t status) {
+    d->status = status;
+    d->failed = node;
+    d->failures++;
+    if (d->on_failure != NULL) {
+        d->on_failure(d, node, status, d->reason);
+    }
+}
+
+upstream_status_t forward_deliver_fn(upstream_conn_t *conn, void *delivery) {
+    forward_delivery *d = delivery;
+    upstream_node_t *node = upstream_conn_node(conn);
+    const forward_config *config = upstream_node_get_data(node);
+    forward_frame frame;
+
+    if (config == NULL) {
+        d->status = UPSTREAM_ERR_INVALID_ARG;
+        forward_fail(d, d->status, "forward_prepare was not called for this set");
+        return UPSTREAM_STOP;
+    }
+    d->status = forward_frame_build(&frame, d->batch, config);
+    if (d->status != UPSTREAM_OK) {
+        forward_fail(d, d->status, "the batch cannot be framed: %s", upstream_status_name(d->status));
+        return UPSTREAM_STOP;
+    }
+    upstream_status_t status = exchange(conn, config, &frame, d);
+    if (status == UPSTREAM_OK) {
+        note_success(d, conn, node, frame.bytes);
+    } else {
+        note_failure(d, node, status);
+    }
+    forward_frame_destroy(&frame);
+    return status;
+}

@@ -1,0 +1,47 @@
+/*
+ * The handshake's digests and the random ids, on nettle: SHA-512, base64 and a comparison in constant
+ * time, with no initialisation and no exit handler that a host would notice. Keys are never copied.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <nettle/base64.h>
+#include <nettle/memops.h>
+#include <nettle/sha2.h>
+#include <sys/random.h>
+
+void forward_digest(char out[FORWARD_DIGEST_LEN + 1], const forward_bytes *parts, size_t count) {
+    static const char hex[] = "0123456789abcdef";
+    struct sha512_ctx sha;
+    uint8_t digest[SHA512_DIGEST_SIZE];
+
+    sha512_init(&sha);
+    for (size_t i = 0; i < count; i++) {
+        sha512_update(&sha, parts[i].len, (const uint8_t *)parts[i].data);
+    }
+    sha512_digest(&sha, sizeof digest, digest);
+    for (size_t i = 0; i < sizeof digest; i++) {
+        out[2 * i] = hex[digest[i] >> 4];
+        out[2 * i + 1] = hex[digest[i] & 0x0f];
+    }
+    out[FORWARD_DIGEST_LEN] = '\0';
+}
+
+bool forward_digest_equal(const char expected[FORWARD_DIGEST_LEN + 1], forward_bytes given) {
+    return given.len == FORWARD_DIGEST_LEN && memeql_sec(expected, given.data, FORWARD_DIGEST_LEN);
+}
+
+bool forward_random_id(char out[FORWARD_CHUNK_ID_LEN + 1]) {
+    uint8_t raw[16];
+    ssize_t got;
+
+    do {
+        got = getrandom(raw, sizeof raw, 0);
+    } while (got < 0 && errno == EINTR);
+    if (got != (ssize_t)sizeof raw) {
+        return false;
+    }
+    base64_encode_raw(out, sizeof raw, raw);
+    out[FORWARD_CHUNK_ID_LEN] = '\0';
+    return true;
+}

@@ -1,0 +1,89 @@
+/*
+ * One message around the bytes of a batch: array header and tag in front, options behind. The body is
+ * pointed at, never copied.
+ */
+#include "internal.h"
+
+#include <string.h>
+
+static int pack_text(msgpack_packer *pk, const char *text) {
+    size_t len = strlen(text);
+    return msgpack_pack_str(pk, len) || msgpack_pack_str_body(pk, text, len);
+}
+
+/* {"size": n, "chunk": id, "compressed": "gzip"}; the last two where they apply. */
+static int pack_options(msgpack_packer *pk, size_t count, const char *chunk_id, bool gzip) {
+    size_t keys = 1 + (size_t)(chunk_id != NULL) + (size_t)gzip;
+    if (msgpack_pack_map(pk, keys) || pack_text(pk, "size") || msgpack_pack_uint64(pk, count)) {
+        return -1;
+    }
+    if (chunk_id != NULL && (pack_text(pk, "chunk") || pack_text(pk, chunk_id))) {
+        return -1;
+    }
+    return gzip && (pack_text(pk, "compressed") || pack_text(pk, "gzip"));
+}
+
+static upstream_status_t pack(forward_frame *f, forward_batch *batch, const forward_config *config, size_t body_len) {
+    size_t count = forward_batch_count(batch);
+    bool packed = config->packed || config->gzip;
+    bool options = config->send_options || config->require_ack_response || config->gzip;
+    const char *chunk_id = NULL;
+    msgpack_packer pk;
+
+    if (config->require_ack_response && (chunk_id = forward_batch_chunk_id(batch)) == NULL) {
+        return UPSTREAM_ERR_IO;
+    }
+    msgpack_packer_init(&pk, &f->head, msgpack_sbuffer_write);
+    if (msgpack_pack_array(&pk, options ? 3 : 2) || pack_text(&pk, config->tag ? config->tag : forward_batch_tag(batch)) ||
+        (packed ? msgpack_pack_bin(&pk, body_len) : msgpack_pack_array(&pk, count))) {
+        return UPSTREAM_ERR_NO_MEMORY;
+    }
+    msgpack_packer_init(&pk, &f->tail, msgpack_sbuffer_write);
+    if (options && pack_options(&pk, count, chunk_id, config->gzip)) {
+        return UPSTREAM_ERR_NO_MEMORY;
+    }
+    return UPSTREAM_OK;
+}
+
+static void add(forward_frame *f, const msgpack_sbuffer *part) {
+    if (part->size > 0) {
+        f->iov[f->iov_count].iov_base = part->data;
+        f->iov[f->iov_count].iov_len = part->size;
+        f->iov_count++;
+        f->bytes += part->size;
+    }
+}
+
+upstream_status_t forward_frame_build(forward_frame *f, forward_batch *batch, const forward_config *config) {
+    const msgpack_sbuffer *body;
+    upstream_status_t status;
+
+    if (f == NULL || config == NULL || forward_batch_count(batch) == 0) {
+        return UPSTREAM_ERR_INVALID_ARG;
+    }
+    memset(f, 0, sizeof *f);
+    if (config->gzip) {
+        status = forward_batch_gzip(batch, config->time_as_integer, &body);
+    } else {
+        status = forward_batch_entries(batch, config->time_as_integer, &body);
+    }
+    if (status == UPSTREAM_OK) {
+        status = pack(f, batch, config, body->size);
+    }
+    if (status != UPSTREAM_OK) {
+        forward_frame_destroy(f);
+        return status;
+    }
+    add(f, &f->head);
+    add(f, body);
+    add(f, &f->tail);
+    return UPSTREAM_OK;
+}
+
+void forward_frame_destroy(forward_frame *f) {
+    if (f != NULL) {
+        msgpack_sbuffer_destroy(&f->head);
+        msgpack_sbuffer_destroy(&f->tail);
+        memset(f, 0, sizeof *f);
+    }
+}

@@ -1,0 +1,191 @@
+/*
+ * HELO, PING, PONG: each side shows that it knows the shared key, and the client who its user is. No
+ * record may be written before the server's own proof was checked; what is not exactly as the
+ * protocol has it is a failure.
+ */
+#include "internal.h"
+
+#include <string.h>
+
+#define SHOWN_MAX 160 /* of a server's own words in a reason */
+
+/* What a HELO says; the texts live in its answer. */
+typedef struct helo {
+    forward_bytes nonce;
+    forward_bytes auth; /* empty where no user is asked for */
+    bool keepalive;
+} helo;
+
+static forward_bytes bytes_of(const char *text) {
+    return (forward_bytes){text, strlen(text)};
+}
+
+/* A server's words made fit for a log line. */
+static const char *shown(const msgpack_object *o, char out[SHOWN_MAX + 1]) {
+    forward_bytes text = {"", 0};
+    forward_text(o, &text);
+    size_t len = text.len < SHOWN_MAX ? text.len : SHOWN_MAX;
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)text.data[i];
+        out[i] = c < 0x20 || c == 0x7f ? '?' : (char)c;
+    }
+    out[len] = '\0';
+    return out;
+}
+
+static upstream_status_t read_helo(const msgpack_object *o, helo *h, forward_delivery *d) {
+    if (o->type != MSGPACK_OBJECT_ARRAY || o->via.array.size != 2 || !forward_text_is(&o->via.array.ptr[0], "HELO") ||
+        o->via.array.ptr[1].type != MSGPACK_OBJECT_MAP) {
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "the server's first message is not [\"HELO\", {...}]");
+    }
+    const msgpack_object *options = &o->via.array.ptr[1];
+    const msgpack_object *nonce = forward_map_get(options, "nonce");
+    if (nonce == NULL || !forward_text(nonce, &h->nonce) || h->nonce.len == 0) {
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "HELO carries no nonce");
+    }
+    h->auth = (forward_bytes){"", 0};
+    const msgpack_object *auth = forward_map_get(options, "auth");
+    if (auth != NULL && auth->type != MSGPACK_OBJECT_NIL && !forward_text(auth, &h->auth)) {
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "auth in HELO is not a string");
+    }
+    h->keepalive = true;
+    const msgpack_object *keepalive = forward_map_get(options, "keepalive");
+    if (keepalive != NULL && keepalive->type != MSGPACK_OBJECT_BOOLEAN) {
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "keepalive in HELO is not a boolean");
+    }
+    if (keepalive != NULL) {
+        h->keepalive = keepalive->via.boolean;
+    }
+    return UPSTREAM_OK;
+}
+
+static int pack_bytes(msgpack_packer *pk, forward_bytes text) {
+    return msgpack_pack_str(pk, text.len) || msgpack_pack_str_body(pk, text.data, text.len);
+}
+
+/* ["PING", hostname, salt, digest of the key, user, digest of the password] */
+static int pack_ping(msgpack_sbuffer *out, const forward_config *c, const helo *h, const char *salt) {
+    char key_digest[FORWARD_DIGEST_LEN + 1];
+    char password_digest[FORWARD_DIGEST_LEN + 1] = "";
+    const char *username = "";
+    msgpack_packer pk;
+
+    forward_bytes key_parts[] = {bytes_of(salt), bytes_of(c->self_hostname), h->nonce, bytes_of(c->shared_key)};
+    forward_digest(key_digest, key_parts, 4);
+    if (h->auth.len > 0) {
+        username = c->username;
+        forward_bytes password_parts[] = {h->auth, bytes_of(username), bytes_of(c->password)};
+        forward_digest(password_digest, password_parts, 3);
+    }
+    msgpack_packer_init(&pk, out, msgpack_sbuffer_write);
+    return msgpack_pack_array(&pk, 6) || pack_bytes(&pk, bytes_of("PING")) ||
+           pack_bytes(&pk, bytes_of(c->self_hostname)) || pack_bytes(&pk, bytes_of(salt)) ||
+           pack_bytes(&pk, bytes_of(key_digest)) || pack_bytes(&pk, bytes_of(username)) ||
+           pack_bytes(&pk, bytes_of(password_digest));
+}
+
+static upstream_status_t send_ping(upstream_conn_t *conn, const forward_config *c, const helo *h, const char *salt,
+                                   forward_delivery *d) {
+    msgpack_sbuffer ping;
+    upstream_status_t status;
+
+    msgpack_sbuffer_init(&ping);
+    if (pack_ping(&ping, c, h, salt) != 0) {
+        status = forward_fail(d, UPSTREAM_ERR_NO_MEMORY, "no memory for PING");
+    } else {
+        status = upstream_conn_write(conn, ping.data, ping.size);
+        if (status != UPSTREAM_OK) {
+            status = forward_fail_io(d, conn, status, "PING");
+        }
+    }
+    msgpack_sbuffer_destroy(&ping);
+    return status;
+}
+
+/* ["PONG", ok, reason, hostname, digest of the key] */
+static upstream_status_t check_pong(const msgpack_object *o, const forward_config *c, forward_bytes nonce,
+                                    const char *salt, forward_delivery *d) {
+    char expected[FORWARD_DIGEST_LEN + 1];
+    char words[SHOWN_MAX + 1];
+    forward_bytes hostname, digest;
+
+    const msgpack_object *pong = o->type == MSGPACK_OBJECT_ARRAY ? o->via.array.ptr : NULL;
+    if (pong == NULL || o->via.array.size != 5 || !forward_text_is(&pong[0], "PONG") ||
+        pong[1].type != MSGPACK_OBJECT_BOOLEAN) {
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
+                            "the server's answer to PING is not [\"PONG\", ok, reason, hostname, digest]");
+    }
+    if (!pong[1].via.boolean) {
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
+                            "the server refused the login: \"%s\"; set shared_key, username and password as it has them",
+                            shown(&pong[2], words));
+    }
+    if (!forward_text(&pong[3], &hostname) || !forward_text(&pong[4], &digest)) {
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "hostname and digest in PONG are not strings");
+    }
+    /* Under our own name the digest of PING would pass for the proof: a server could just send it back. */
+    if (forward_text_is(&pong[3], c->self_hostname)) {
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
+                            "the server calls itself \"%s\", as this client does; set self_hostname to another name",
+                            c->self_hostname);
+    }
+    forward_bytes parts[] = {bytes_of(salt), hostname, nonce, bytes_of(c->shared_key)};
+    forward_digest(expected, parts, 4);
+    if (!forward_digest_equal(expected, digest)) {
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
+                            "the server \"%s\" does not know the shared key (its digest in PONG is wrong); "
+                            "check shared_key and the address",
+                            shown(&pong[3], words));
+    }
+    return UPSTREAM_OK;
+}
+
+/* The server has to wait for our next message: whatever came behind this one is no part of the protocol. */
+static upstream_status_t read_alone(forward_answer *a, upstream_conn_t *conn, const forward_config *c, const char *what,
+                                    forward_delivery *d) {
+    upstream_status_t status = forward_answer_read(a, conn, c->ack_timeout_ms, what, d);
+    if (status == UPSTREAM_OK && a->extra > 0) {
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "%zu bytes came unasked behind %s", a->extra, what);
+    }
+    return status;
+}
+
+static upstream_status_t log_in(upstream_conn_t *conn, const forward_config *c, const helo *h, forward_delivery *d) {
+    char salt[FORWARD_CHUNK_ID_LEN + 1]; /* text, since some servers read PING as UTF-8 */
+
+    if (h->auth.len > 0 && c->username == NULL) {
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "the server asks for a user; set username and password");
+    }
+    if (!forward_random_id(salt)) {
+        return forward_fail(d, UPSTREAM_ERR_IO, "the system gives no random bytes for the salt");
+    }
+    upstream_status_t status = send_ping(conn, c, h, salt, d);
+    if (status == UPSTREAM_OK) {
+        forward_answer answer;
+        status = read_alone(&answer, conn, c, "PONG", d);
+        if (status == UPSTREAM_OK) {
+            status = check_pong(&answer.value.data, c, h->nonce, salt, d);
+        }
+        forward_answer_destroy(&answer);
+    }
+    return status;
+}
+
+upstream_status_t forward_handshake(upstream_conn_t *conn, const forward_config *config, bool *keepalive,
+                                    forward_delivery *d) {
+    forward_answer answer;
+    helo h;
+
+    upstream_status_t status = read_alone(&answer, conn, config, "HELO", d);
+    if (status == UPSTREAM_OK) {
+        status = read_helo(&answer.value.data, &h, d);
+    }
+    if (status == UPSTREAM_OK) {
+        status = log_in(conn, config, &h, d);
+    }
+    if (status == UPSTREAM_OK) {
+        *keepalive = h.keepalive;
+    }
+    forward_answer_destroy(&answer);
+    return status;
+}

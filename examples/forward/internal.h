@@ -1,0 +1,103 @@
+/*
+ * What the .c files of this folder share and a caller never sees.
+ */
+#ifndef FORWARD_INTERNAL_H
+#define FORWARD_INTERNAL_H
+
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L /* under a strict -std=: strdup, clock_gettime */
+#endif
+
+#include "forward.h"
+
+#if defined(__GNUC__)
+#define FORWARD_PRINTF(format_at, args_at) __attribute__((format(printf, format_at, args_at)))
+#else
+#define FORWARD_PRINTF(format_at, args_at)
+#endif
+
+/* Writes the reason of a failure and gives `status` back, so that a check reads `return forward_fail(...)`. */
+upstream_status_t forward_fail(forward_delivery *d, upstream_status_t status, const char *format, ...)
+    FORWARD_PRINTF(3, 4);
+
+/* The same after a call on `conn` failed: `doing` says at what, the connection's last error says why. */
+upstream_status_t forward_fail_io(forward_delivery *d, const upstream_conn_t *conn, upstream_status_t status,
+                                  const char *doing);
+
+/* ---- scan.c: where does a msgpack value end? ---------------------------------------------------- */
+
+typedef enum forward_scan_result { FORWARD_SCAN_DONE, FORWARD_SCAN_MORE, FORWARD_SCAN_BAD } forward_scan_result;
+
+/* Progress through one value, so that each byte is looked at once however the bytes arrive. */
+typedef struct forward_scan {
+    size_t at;     /* bytes understood so far */
+    uint64_t need; /* values still to come */
+} forward_scan;
+
+#define FORWARD_SCAN_INIT {0, 1}
+
+/*
+ * Goes on through `data` (the same bytes as before, and more). DONE: the value ends at scan->at.
+ * MORE: it is not complete. BAD: it is no msgpack, or could never end within `limit` bytes.
+ */
+forward_scan_result forward_scan_value(forward_scan *scan, const unsigned char *data, size_t len, size_t limit);
+
+/* ---- batch.c ------------------------------------------------------------------------------------ */
+
+/* The chunk's entries under a time format, `[time, record]` one after the other. */
+upstream_status_t forward_batch_entries(forward_batch *batch, bool time_as_integer, const msgpack_sbuffer **out);
+/* The same entries as one gzip member. */
+upstream_status_t forward_batch_gzip(forward_batch *batch, bool time_as_integer, const msgpack_sbuffer **out);
+const char *forward_batch_tag(const forward_batch *batch);
+
+/* ---- digest.c ----------------------------------------------------------------------------------- */
+
+#define FORWARD_DIGEST_LEN 128 /* SHA-512 in hexadecimal */
+
+typedef struct forward_bytes {
+    const char *data;
+    size_t len;
+} forward_bytes;
+
+/* The hexadecimal SHA-512 of the parts one after the other; `out` gets a final NUL. */
+void forward_digest(char out[FORWARD_DIGEST_LEN + 1], const forward_bytes *parts, size_t count);
+/* Whether two digests are the same, in a time that does not depend on where they differ. */
+bool forward_digest_equal(const char expected[FORWARD_DIGEST_LEN + 1], forward_bytes given);
+/* 16 bytes of the system's random source in base64, with a final NUL. */
+bool forward_random_id(char out[FORWARD_CHUNK_ID_LEN + 1]);
+
+/* ---- answer.c ----------------------------------------------------------------------------------- */
+
+/* One message of the server. */
+typedef struct forward_answer {
+    unsigned char *data;
+    size_t len;
+    size_t cap;
+    size_t extra; /* bytes that came behind it */
+    msgpack_unpacked value;
+} forward_answer;
+
+/*
+ * Reads one msgpack value, within `timeout_ms` in all; `what` ("HELO", "PONG", "the ack") is for the
+ * reason of a failure. Always end it with forward_answer_destroy.
+ */
+upstream_status_t forward_answer_read(forward_answer *a, upstream_conn_t *conn, uint32_t timeout_ms, const char *what,
+                                      forward_delivery *d);
+void forward_answer_destroy(forward_answer *a);
+
+/* The text of a str or bin: servers send either. False for any other type. */
+bool forward_text(const msgpack_object *o, forward_bytes *out);
+bool forward_text_is(const msgpack_object *o, const char *expected);
+/* The value under a text key of a map, or NULL. */
+const msgpack_object *forward_map_get(const msgpack_object *map, const char *key);
+
+/* ---- handshake.c -------------------------------------------------------------------------------- */
+
+/*
+ * HELO, PING, PONG. UPSTREAM_OK means that the server has proved that it knows the shared key; `keepalive`
+ * is false where it wants no second message on this connection.
+ */
+upstream_status_t forward_handshake(upstream_conn_t *conn, const forward_config *config, bool *keepalive,
+                                    forward_delivery *d);
+
+#endif

@@ -1,0 +1,367 @@
+//! A connection in the plugin's hands: reads and writes with their limits, and the way back to the pool.
+//!
+//! Invariant: a connection goes back only where every call on it ended well and nothing unread is left.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Phase, Poison, Report, Result, Status};
+use crate::log::Level;
+use crate::net::channel::{Channel, Failure};
+use crate::net::patience::{Limit, Patience, after};
+use crate::net::pool::Place;
+use crate::node::{Link, Node, UserData};
+use crate::process::Birthplace;
+use crate::stats::{add, count};
+
+/// A connection to one node. May move between threads; one call at a time.
+pub struct Conn {
+    /// Set after a defect was caught in a call on this connection.
+    pub poison: Poison,
+    node: Arc<Node>,
+    link: Option<Box<Link>>,
+    birthplace: Birthplace,
+    reused: bool,
+    /// A call failed, or the plugin trusts it no longer: never pooled again.
+    broken: bool,
+    /// Lent to a deliver callback, which must not free it.
+    lent: bool,
+    timeout: Option<Duration>,
+    last: Option<Instant>,
+    sent: u64,
+    last_error: Option<Box<Report>>,
+}
+
+impl Conn {
+    /// A connection to `node`, from the pool or new, by `deadline`.
+    pub fn open(node: &Arc<Node>, deadline: Instant) -> Result<Conn> {
+        Conn::acquire(node, deadline, true)
+    }
+
+    /// A new connection to `node`, by `deadline`; idle ones are left alone.
+    pub fn open_fresh(node: &Arc<Node>, deadline: Instant) -> Result<Conn> {
+        Conn::acquire(node, deadline, false)
+    }
+
+    /// When a connection to `node` that is asked for now must stand.
+    pub fn connect_deadline(node: &Node) -> Instant {
+        after(Instant::now(), node.target.net.connect_timeout)
+    }
+
+    fn acquire(node: &Arc<Node>, deadline: Instant, reuse: bool) -> Result<Conn> {
+        let runtime = &node.runtime;
+        if runtime.birthplace.is_elsewhere() {
+            return Err(forked());
+        }
+        if runtime.closed.load(Relaxed) {
+            return Err(node.target.error(
+                Status::Cancelled,
+                Phase::Connect,
+                "the upstream was destroyed",
+            ));
+        }
+        loop {
+            match node.pool.acquire(deadline, |link| link.channel.close()) {
+                Place::Idle(mut link) => {
+                    if reuse && link.channel.is_quiet() {
+                        count(&node.counters.reused);
+                        return Ok(Conn::new(node, link, true));
+                    }
+                    link.channel.close();
+                    node.pool.leave();
+                }
+                Place::New => {
+                    return match node.runtime.dialer.dial(&node.target, deadline) {
+                        Ok(channel) => Ok(Conn::new(node, connected(node, channel), false)),
+                        Err(error) => {
+                            node.pool.leave();
+                            count(&node.counters.connects_failed);
+                            log_failure(node, &error);
+                            Err(error)
+                        }
+                    };
+                }
+                Place::None => {
+                    let cap = node.target.net.max_connections;
+                    let cause = format!(
+                        "all {cap} connections stayed in use; raise net.max_connections, or release them sooner"
+                    );
+                    return Err(node.target.error(Status::Limit, Phase::Wait, cause));
+                }
+            }
+        }
+    }
+
+    fn new(node: &Arc<Node>, mut link: Box<Link>, reused: bool) -> Conn {
+        link.uses = link.uses.saturating_add(1);
+        Conn {
+            poison: Poison::default(),
+            node: Arc::clone(node),
+            link: Some(link),
+            birthplace: node.runtime.birthplace,
+            reused,
+            broken: false,
+            lent: false,
+            timeout: None,
+            last: None,
+            sent: 0,
+            last_error: None,
+        }
+    }
+
+    /// Bounds every call by `last`, and lends the connection out: see [`Conn::is_lent`].
+    pub fn lend(&mut self, last: Instant) {
+        self.last = Some(last);
+        self.lent = true;
+    }
+
+    /// Whether it is only lent, and so not the holder's to free.
+    pub fn is_lent(&self) -> bool {
+        self.lent
+    }
+
+    /// The node it leads to.
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Whether it came from the pool.
+    pub fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Payload bytes sent since it was handed out.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// The stream underneath.
+    pub fn channel(&self) -> Option<&Channel> {
+        self.link.as_deref().map(|link| &link.channel)
+    }
+
+    /// The failure of the last call, if it failed.
+    pub fn last_error(&self) -> Option<&Report> {
+        self.last_error.as_deref()
+    }
+
+    /// Marks it as not to be kept.
+    pub fn distrust(&mut self) {
+        self.broken = true;
+    }
+
+    /// A limit for each whole call from now on; zero takes the configured one (time without progress).
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = (!timeout.is_zero()).then_some(timeout);
+    }
+
+    /// Attaches the plugin's data, in place of any before; it stays while the connection is kept.
+    pub fn set_data(&mut self, data: Option<UserData>) {
+        if let Some(link) = &mut self.link {
+            link.data = data;
+        }
+    }
+
+    /// The plugin's data.
+    pub fn data(&self) -> Option<&UserData> {
+        self.link.as_ref()?.data.as_ref()
+    }
+
+    /// Sends all of `slices`.
+    pub fn write(&mut self, slices: &[IoSlice<'_>]) -> Status {
+        let mut patience = self.patience();
+        let mut sent = 0;
+        let outcome = self.call(Phase::Write, |channel| {
+            channel.write_all(slices, &mut patience, &mut sent)
+        });
+        self.sent += sent;
+        add(&self.node.counters.bytes_out, sent);
+        outcome.map_or_else(|status| status, |()| Status::Ok)
+    }
+
+    /// Receives 1 to `buffer.len()` bytes; `Eof` at the end of the stream.
+    pub fn read(&mut self, buffer: &mut [u8]) -> (Status, usize) {
+        let mut patience = self.patience();
+        match self.read_some(buffer, &mut patience) {
+            Ok(0) => (Status::Eof, 0),
+            Ok(got) => (Status::Ok, got),
+            Err(status) => (status, 0),
+        }
+    }
+
+    /// Receives exactly `buffer.len()` bytes; an end before that is `Closed`.
+    pub fn read_exact(&mut self, mut buffer: &mut [u8]) -> Status {
+        let mut patience = self.patience();
+        while !buffer.is_empty() {
+            match self.read_some(buffer, &mut patience) {
+                Ok(0) => {
+                    let text = format!(
+                        "the server closed the connection, {} bytes short",
+                        buffer.len()
+                    );
+                    return self.fail(Phase::Read, (Status::Closed, 0, text));
+                }
+                Ok(got) => {
+                    patience.progress();
+                    buffer = &mut buffer[got..];
+                }
+                Err(status) => return status,
+            }
+        }
+        Status::Ok
+    }
+
+    fn read_some(&mut self, buffer: &mut [u8], patience: &mut Patience) -> Result<usize, Status> {
+        let got = self.call(Phase::Read, |channel| channel.read(buffer, patience))?;
+        if got == 0 {
+            self.broken = true; // nothing more comes, so it is of no use to the next one
+        }
+        add(&self.node.counters.bytes_in, got as u64);
+        Ok(got)
+    }
+
+    fn patience(&self) -> Patience {
+        let limit = match self.timeout {
+            Some(timeout) => Limit::Call(timeout),
+            None => Limit::Silence(self.node.target.net.io_timeout),
+        };
+        Patience::new(limit, self.last)
+    }
+
+    fn call<T>(
+        &mut self,
+        phase: Phase,
+        work: impl FnOnce(&mut Channel) -> Result<T, Failure>,
+    ) -> Result<T, Status> {
+        self.last_error = None;
+        if self.birthplace.is_elsewhere() {
+            self.last_error = Some(Box::new(forked().into()));
+            return Err(Status::Forked);
+        }
+        let outcome = match &mut self.link {
+            Some(link) => work(&mut link.channel),
+            None => Err((
+                Status::InvalidArg,
+                0,
+                "the connection was given back".to_owned(),
+            )),
+        };
+        outcome.map_err(|failure| self.fail(phase, failure))
+    }
+
+    fn fail(&mut self, phase: Phase, (status, errno, cause): Failure) -> Status {
+        self.broken = true;
+        let error = Error {
+            errno,
+            ..self.node.target.error(status, phase, cause)
+        };
+        self.node
+            .runtime
+            .logger
+            .log(Level::Debug, format_args!("{error}"));
+        self.last_error = Some(Box::new(error.into()));
+        status
+    }
+
+    fn may_be_kept(&self, link: &Link) -> bool {
+        let net = &self.node.target.net;
+        let worn = net.keepalive_max_recycle != 0 && link.uses >= net.keepalive_max_recycle;
+        let old = !net.keepalive_max_lifetime.is_zero()
+            && link.born.elapsed() >= net.keepalive_max_lifetime;
+        net.keepalive && !self.broken && !self.poison.is_set() && !worn && !old
+    }
+
+    /// Gives it back: kept in the pool where it may be, closed otherwise.
+    pub fn release(mut self) {
+        let Some(link) = self.link.take() else { return };
+        if self.birthplace.is_elsewhere() {
+            return; // the drop closes the descriptor here; the parent's end is untouched
+        }
+        let clean = !self.broken;
+        if self.may_be_kept(&link) {
+            if let Some(link) = self.node.pool.put(link, |old| old.channel.close()) {
+                link.channel.close();
+                self.node.pool.leave();
+            }
+        } else {
+            if clean {
+                link.channel.close();
+            } else {
+                drop(link);
+            }
+            self.node.pool.leave();
+        }
+    }
+}
+
+impl Drop for Conn {
+    /// Closed without ceremony: the plugin no longer trusts it.
+    fn drop(&mut self) {
+        if let Some(link) = self.link.take() {
+            drop(link);
+            if !self.birthplace.is_elsewhere() {
+                self.node.pool.leave();
+            }
+        }
+    }
+}
+
+/// The error of a call that would touch the parent's connections or threads.
+pub fn forked() -> Error {
+    Error::new(
+        Status::Forked,
+        "the upstream was made before fork(); create one of its own in the child",
+    )
+}
+
+fn connected(node: &Node, channel: Channel) -> Box<Link> {
+    count(&node.counters.connects);
+    let logger = &node.runtime.logger;
+    let target = &node.target;
+    match (&target.tls, channel.tls_version(), channel.tls_cipher()) {
+        (Some(tls), Some(version), Some(cipher)) => {
+            count(&node.counters.handshakes);
+            let level = if tls.settings.debug >= 3 {
+                Level::Info
+            } else {
+                Level::Debug
+            };
+            let version = version.to_string_lossy();
+            let peer = channel.peer();
+            logger.log(
+                level,
+                format_args!(
+                    "{} ({}): connected to {peer}, {version}, {cipher}",
+                    target.name, target.address
+                ),
+            );
+        }
+        _ => logger.log(
+            Level::Debug,
+            format_args!(
+                "{} ({}): connected to {}",
+                target.name,
+                target.address,
+                channel.peer()
+            ),
+        ),
+    }
+    Box::new(Link {
+        channel,
+        born: Instant::now(),
+        uses: 0,
+        data: None,
+    })
+}
+
+fn log_failure(node: &Node, error: &Error) {
+    let level = match error.status {
+        Status::Timeout if node.target.net.connect_timeout_log_error => Level::Error,
+        Status::Timeout => Level::Debug,
+        Status::Cancelled => Level::Debug,
+        _ => Level::Warn,
+    };
+    node.runtime.logger.log(level, format_args!("{error}"));
+}

@@ -1,0 +1,277 @@
+//! `upstream_conn_t`: a connection in the plugin's hands.
+
+use std::ffi::{c_char, c_void};
+use std::io::IoSlice;
+use std::ptr::{null, null_mut};
+use std::time::Duration;
+
+use crate::conn::Conn;
+use crate::error::{Report, Result, Status};
+use crate::ffi::error::{number, tell, upstream_error_t};
+use crate::ffi::handle::{self, Opaque};
+use crate::ffi::node::{self, upstream_node_t};
+use crate::ffi::options::null_argument;
+use crate::ffi::panic::{KeepErrno, boundary, guard, pure};
+use crate::ffi::set::{refuse_null, upstream_t};
+use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
+use crate::ffi::strings;
+use crate::ffi::user_data;
+use crate::node::Node;
+use crate::upstream::Upstream;
+
+/// A connection. May move between threads; one call at a time. It ends with upstream_conn_release() or
+/// upstream_conn_discard(), before or after its set is destroyed.
+pub struct upstream_conn_t {
+    _private: [u8; 0],
+}
+
+impl Opaque for upstream_conn_t {
+    type Inner = Conn;
+}
+
+/// Connects to the next node (TCP, and TLS where it is set), and goes on to the others where that fails, each within its
+/// net.connect_timeout. Kept connections are used again. `*out` is the caller's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_connect(
+    up: *mut upstream_t,
+    out: *mut *mut upstream_conn_t,
+    err: *mut *mut upstream_error_t,
+) -> upstream_status_t {
+    if out.is_null() {
+        return tell(err, null_argument("upstream_connect"));
+    }
+    boundary!(up.cast_const(), |status| refuse_null(err, "upstream_connect", status) => |up: &Upstream| {
+        hand_over(up.connect(), out, err)
+    })
+}
+
+/// As upstream_connect(), to this node alone.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_node_connect(
+    n: *mut upstream_node_t,
+    out: *mut *mut upstream_conn_t,
+    err: *mut *mut upstream_error_t,
+) -> upstream_status_t {
+    if out.is_null() {
+        return tell(err, null_argument("upstream_node_connect"));
+    }
+    boundary!(n.cast_const(), |status| refuse_null(err, "upstream_node_connect", status) => |node: &Node| {
+        hand_over(Conn::open(&node::share(node), Conn::connect_deadline(node)), out, err)
+    })
+}
+
+fn hand_over(
+    conn: Result<Conn>,
+    out: *mut *mut upstream_conn_t,
+    err: *mut *mut upstream_error_t,
+) -> upstream_status_t {
+    match conn {
+        Ok(conn) => {
+            handle::store(out, handle::give(conn));
+            UPSTREAM_OK
+        }
+        Err(error) => tell(err, error),
+    }
+}
+
+/// Runs a call that changes the connection.
+fn with(c: *mut upstream_conn_t, work: impl FnOnce(&mut Conn) -> Status) -> upstream_status_t {
+    let _errno = KeepErrno::new();
+    let Some(conn) = handle::borrow_mut(c) else {
+        return number(Status::InvalidArg);
+    };
+    if conn.poison.is_set() {
+        return number(Status::Panic);
+    }
+    let outcome = guard(None, || Status::Panic, || work(&mut *conn));
+    if outcome == Status::Panic {
+        conn.poison.set();
+    }
+    number(outcome)
+}
+
+/// Sends all `len` bytes, waiting for room up to the time limit (net.io_timeout without progress, or the
+/// connection's own). One system call where the system takes it all. On failure the detail is in
+/// upstream_conn_last_error() and the connection can only be discarded.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_conn_write(
+    c: *mut upstream_conn_t,
+    data: *const c_void,
+    len: usize,
+) -> upstream_status_t {
+    let Some(bytes) = strings::slice(data.cast::<u8>(), len).filter(|_| !data.is_null()) else {
+        return number(Status::InvalidArg);
+    };
+    with(c, |conn| conn.write(&[IoSlice::new(bytes)]))
+}
+
+/// As upstream_conn_write(), for `n` buffers in their order. The array is not changed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_conn_writev(
+    c: *mut upstream_conn_t,
+    iov: *const libc::iovec,
+    n: usize,
+) -> upstream_status_t {
+    // SAFETY of the cast: std documents IoSlice as ABI-compatible with struct iovec on Unix.
+    let Some(slices) = strings::slice(iov.cast::<IoSlice<'_>>(), n).filter(|_| !iov.is_null())
+    else {
+        return number(Status::InvalidArg);
+    };
+    // SAFETY: `n` is as long as `slices`, whose memory this is; looked at as C's type to find NULL parts.
+    let parts = unsafe { std::slice::from_raw_parts(iov, slices.len()) };
+    if parts.iter().any(|part| part.iov_base.is_null()) {
+        return write_without_null(c, parts);
+    }
+    with(c, |conn| conn.write(slices))
+}
+
+/// An empty part may be NULL in C, never in Rust.
+fn write_without_null(c: *mut upstream_conn_t, parts: &[libc::iovec]) -> upstream_status_t {
+    let Some(slices) = parts
+        .iter()
+        .map(|part| strings::slice(part.iov_base.cast::<u8>(), part.iov_len).map(IoSlice::new))
+        .collect::<Option<Vec<_>>>()
+    else {
+        return number(Status::InvalidArg);
+    };
+    with(c, |conn| conn.write(&slices))
+}
+
+/// Receives what is there, at least one byte and at most `cap`, and stores how many in `*got`. UPSTREAM_EOF, with
+/// `*got` 0, where the peer ended the stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_conn_read(
+    c: *mut upstream_conn_t,
+    buf: *mut c_void,
+    cap: usize,
+    got: *mut usize,
+) -> upstream_status_t {
+    if buf.is_null() || cap == 0 || got.is_null() {
+        return number(Status::InvalidArg);
+    }
+    let Some(buffer) = strings::slice_mut(buf.cast::<u8>(), cap) else {
+        return number(Status::InvalidArg);
+    };
+    handle::store(got, 0);
+    with(c, |conn| {
+        let (status, count) = conn.read(buffer);
+        handle::store(got, count);
+        status
+    })
+}
+
+/// Receives exactly `len` bytes. UPSTREAM_ERR_CLOSED where the stream ends before.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_conn_read_exact(
+    c: *mut upstream_conn_t,
+    buf: *mut c_void,
+    len: usize,
+) -> upstream_status_t {
+    let Some(buffer) = strings::slice_mut(buf.cast::<u8>(), len).filter(|_| !buf.is_null()) else {
+        return number(Status::InvalidArg);
+    };
+    with(c, |conn| conn.read_exact(buffer))
+}
+
+/// Bounds each whole call after this one by `ms` milliseconds; 0 takes the configured limit again (net.io_timeout
+/// without progress). Inside a deliver callback the delivery's own deadline holds besides.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_conn_set_timeout_ms(
+    c: *mut upstream_conn_t,
+    ms: u32,
+) -> upstream_status_t {
+    with(c, |conn| {
+        conn.set_timeout(Duration::from_millis(ms.into()));
+        Status::Ok
+    })
+}
+
+/// The failure of the last I/O call on the connection. Borrowed until the next call on it. NULL where that call went
+/// well, and for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_conn_last_error(
+    c: *const upstream_conn_t,
+) -> *const upstream_error_t {
+    pure!(c, |_| null() => |conn: &Conn| {
+        conn.last_error().map_or(null(), |report| std::ptr::from_ref::<Report>(report).cast())
+    })
+}
+
+/// The node the connection leads to; good at least as long as the connection. NULL for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_conn_node(c: *const upstream_conn_t) -> *mut upstream_node_t {
+    pure!(c, |_| null_mut() => |conn: &Conn| node::lend(conn.node()))
+}
+
+/// 1 where the connection came from the pool, 0 where it is new. 0 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_conn_reused(c: *const upstream_conn_t) -> i32 {
+    pure!(c, |_| 0 => |conn: &Conn| i32::from(conn.is_reused()))
+}
+
+/// The TLS version of the connection, "TLSv1.2" or "TLSv1.3". Static. NULL on a plaintext one, and for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_conn_tls_version(c: *const upstream_conn_t) -> *const c_char {
+    pure!(c, |_| null() => |conn: &Conn| {
+        conn.channel().and_then(|channel| channel.tls_version()).map_or(null(), |version| version.as_ptr())
+    })
+}
+
+/// Attaches the plugin's own data ("logged in") to the connection, where it stays while the connection is kept in the
+/// pool. What was there before is freed first. `free_fn` (may be NULL) is called with it on replacement and when the
+/// connection ends, on any thread. NULL `data` only removes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_conn_set_data(
+    c: *mut upstream_conn_t,
+    data: *mut c_void,
+    free_fn: Option<unsafe extern "C" fn(*mut c_void)>,
+) -> upstream_status_t {
+    with(c, |conn| {
+        conn.set_data(user_data::attach(data, free_fn));
+        Status::Ok
+    })
+}
+
+/// The data attached to the connection. NULL where there is none, and for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_conn_get_data(c: *const upstream_conn_t) -> *mut c_void {
+    pure!(c, |_| null_mut() => |conn: &Conn| user_data::pointer(conn.data()))
+}
+
+/// Gives the connection back: kept for the next one to use, or closed where a call on it failed, something unread is left, or
+/// it may not be kept (net.keepalive and its limits). Takes NULL. Inside a deliver callback it does nothing: the
+/// connection is the delivery's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_conn_release(c: *mut upstream_conn_t) {
+    end(c, |_| {}, |conn| conn.release());
+}
+
+/// Closes the connection: the plugin no longer trusts it. Takes NULL. Inside a deliver callback the connection is only
+/// marked, and closed when the callback has returned.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_conn_discard(c: *mut upstream_conn_t) {
+    end(c, Conn::distrust, drop);
+}
+
+fn end(c: *mut upstream_conn_t, if_lent: impl FnOnce(&mut Conn), if_owned: impl FnOnce(Conn)) {
+    let _errno = KeepErrno::new();
+    let Some(conn) = handle::borrow_mut(c) else {
+        return;
+    };
+    guard(
+        None,
+        || (),
+        || {
+            if conn.is_lent() {
+                if_lent(conn);
+            } else if let Some(conn) = handle::take(c) {
+                if_owned(*conn);
+            }
+        },
+    );
+}
+
+/// Only for the deliver room: a connection that is lent to C.
+pub(crate) fn lend(conn: &mut Conn) -> *mut upstream_conn_t {
+    std::ptr::from_mut(conn).cast()
+}

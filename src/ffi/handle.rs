@@ -1,0 +1,82 @@
+//! C pointers and the Rust types behind them. Each opaque C type stands for one Rust type and one kind of
+//! ownership, so that nothing is freed as what it is not.
+
+use crate::conn::Conn;
+use crate::error::{Poison, Report};
+use crate::ffi::options::OptionsHandle;
+use crate::node::Node;
+use crate::upstream::Upstream;
+
+/// A Rust type that C holds pointers to.
+pub(crate) trait Handle {
+    /// The mark of a caught defect, where the type has one.
+    fn poison(&self) -> Option<&Poison>;
+}
+
+impl Handle for Upstream {
+    fn poison(&self) -> Option<&Poison> {
+        Some(&self.poison)
+    }
+}
+
+impl Handle for Node {
+    fn poison(&self) -> Option<&Poison> {
+        Some(&self.poison)
+    }
+}
+
+impl Handle for Conn {
+    fn poison(&self) -> Option<&Poison> {
+        None // checked by its file: a connection is borrowed mutably
+    }
+}
+
+impl Handle for OptionsHandle {
+    fn poison(&self) -> Option<&Poison> {
+        Some(&self.poison)
+    }
+}
+
+impl Handle for Report {
+    fn poison(&self) -> Option<&Poison> {
+        None // plain data
+    }
+}
+
+/// An opaque C type and what its pointers point to.
+pub(crate) trait Opaque {
+    /// The Rust type behind the pointer.
+    type Inner: Handle;
+}
+
+/// A reference to what a C pointer stands for; `None` for NULL.
+#[inline(always)]
+pub(crate) fn borrow<'a, C: Opaque>(pointer: *const C) -> Option<&'a C::Inner> {
+    // SAFETY: by the API's rules a handle that is not NULL came from this library as a pointer to
+    // `C::Inner` and lives until the call that ends it, which may not run beside this one.
+    unsafe { pointer.cast::<C::Inner>().as_ref() }
+}
+
+/// A mutable reference to what a C pointer stands for; `None` for NULL.
+#[inline(always)]
+pub(crate) fn borrow_mut<'a, C: Opaque>(pointer: *mut C) -> Option<&'a mut C::Inner> {
+    // SAFETY: as in `borrow`; the types it is used for (connections, options) take one call at a time.
+    unsafe { pointer.cast::<C::Inner>().as_mut() }
+}
+
+/// Gives a boxed value to C.
+pub(crate) fn give<C: Opaque>(value: C::Inner) -> *mut C {
+    Box::into_raw(Box::new(value)).cast()
+}
+
+/// Takes a boxed value back from C; `None` for NULL.
+pub(crate) fn take<C: Opaque>(pointer: *mut C) -> Option<Box<C::Inner>> {
+    // SAFETY: a pointer that is not NULL came from `give` and is handed back once.
+    (!pointer.is_null()).then(|| unsafe { Box::from_raw(pointer.cast::<C::Inner>()) })
+}
+
+/// Stores `value` where C asked for it. The caller has checked `out` for NULL.
+pub(crate) fn store<T>(out: *mut T, value: T) {
+    // SAFETY: not NULL, and by the API's rules room for a `T`.
+    unsafe { out.write(value) }
+}

@@ -1,0 +1,23 @@
+//! The C boundary, and the only one: pointers to references, strings to strings, panics to a status.
+//! Conversion alone; what a call does is decided in the rooms below.
+//!
+//! Every export is wrapped by [`boundary!`], which catches panics and keeps errno, or by [`pure!`], for calls
+//! that read memory and touch nothing else. One file per C object.
+
+// The names are C's.
+#![allow(non_camel_case_types)]
+// Each pointer's contract is in its function's C comment; the rules common to all are in the header's top.
+#![allow(clippy::missing_safety_doc)]
+
+pub mod connection;
+pub mod deliver;
+pub mod error;
+pub mod handle;
+pub mod node;
+pub mod options;
+pub mod panic;
+pub mod set;
+pub mod stats;
+pub mod status;
+pub mod strings;
+pub mod user_data;

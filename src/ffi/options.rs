@@ -1,0 +1,172 @@
+//! `upstream_options_t`: defaults under the file's own words, and the log.
+
+use std::ffi::{CString, c_char, c_void};
+
+use crate::config::Options;
+use crate::error::{Error, Poison, Status, c_string};
+use crate::ffi::error::{number, tell, upstream_error_t};
+use crate::ffi::handle::{self, Opaque};
+use crate::ffi::panic::{self, boundary, guard};
+use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
+use crate::ffi::strings;
+use crate::log::{Level, Logger};
+
+/// Options for upstream_create(): values for keys that the file does not set, and the log. One call at
+/// a time; may be used for any number of sets and destroyed as soon as they are created.
+pub struct upstream_options_t {
+    _private: [u8; 0],
+}
+
+/// Log levels: what is told at each is in `upstream_options_set_logger`.
+pub const UPSTREAM_LOG_ERROR: i32 = 1;
+/// Something is odd, the work goes on.
+pub const UPSTREAM_LOG_WARN: i32 = 2;
+/// Rare events of normal running.
+pub const UPSTREAM_LOG_INFO: i32 = 3;
+/// Each connection made or lost.
+pub const UPSTREAM_LOG_DEBUG: i32 = 4;
+/// Each step.
+pub const UPSTREAM_LOG_TRACE: i32 = 5;
+
+/// Receives one log line, without a newline; `message` is borrowed during the call. May be called from any
+/// thread, the library's own among them, and from several at once.
+pub type upstream_log_fn =
+    Option<unsafe extern "C" fn(level: i32, message: *const c_char, ctx: *mut c_void)>;
+
+/// What `upstream_options_t` stands for.
+#[derive(Default)]
+pub(crate) struct OptionsHandle {
+    pub(crate) poison: Poison,
+    pub(crate) options: Options,
+    pub(crate) logger: Logger,
+}
+
+impl Opaque for upstream_options_t {
+    type Inner = OptionsHandle;
+}
+
+/// Makes empty options. `*out` is the caller's, to end with upstream_options_destroy().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_options_create(
+    out: *mut *mut upstream_options_t,
+) -> upstream_status_t {
+    if out.is_null() {
+        return number(Status::InvalidArg);
+    }
+    panic::silence();
+    guard(
+        None,
+        || number(Status::Panic),
+        || {
+            handle::store(out, handle::give(OptionsHandle::default()));
+            UPSTREAM_OK
+        },
+    )
+}
+
+/// Sets `key`, in any letter case, for what the file leaves open: any key of the upstream file, `config.dir` (where
+/// relative paths are looked for after the working directory) or `upstream.name`. Setting a key again
+/// replaces its value. Both strings are copied.
+/// UPSTREAM_ERR_CONFIG where the library knows the key and refuses the value, or the key is a misspelt one
+/// of its own families.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_options_set(
+    o: *mut upstream_options_t,
+    key: *const c_char,
+    value: *const c_char,
+    err: *mut *mut upstream_error_t,
+) -> upstream_status_t {
+    let (Some(key), Some(value)) = (strings::text(key), strings::text(value)) else {
+        return tell(err, null_argument("upstream_options_set"));
+    };
+    let _errno = panic::KeepErrno::new();
+    let Some(handle) = handle::borrow_mut(o) else {
+        return tell(err, null_argument("upstream_options_set"));
+    };
+    if handle.poison.is_set() {
+        return number(Status::Panic);
+    }
+    let OptionsHandle {
+        poison, options, ..
+    } = handle;
+    guard(
+        Some(poison),
+        || tell(err, panic::report()),
+        || match options.set(&key, &value) {
+            Ok(()) => UPSTREAM_OK,
+            Err(error) => tell(err, error),
+        },
+    )
+}
+
+/// Sends log lines up to `max_level` (UPSTREAM_LOG_*) to `fn`, with `ctx`; a NULL `fn` switches the log off
+/// again. ERROR: a payload no node took, a connect that timed out. WARN: a connect that failed, an odd file. INFO: rare
+/// events. DEBUG: each connection. `fn` and `ctx` must stay good until every set created with these
+/// options, and every connection of it, is gone. UPSTREAM_ERR_INVALID_ARG for a level that is none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_options_set_logger(
+    o: *mut upstream_options_t,
+    max_level: i32,
+    r#fn: upstream_log_fn,
+    ctx: *mut c_void,
+) -> upstream_status_t {
+    let Some(handle) = handle::borrow_mut(o) else {
+        return number(Status::InvalidArg);
+    };
+    if handle.poison.is_set() {
+        return number(Status::Panic);
+    }
+    let Some(max) = Level::ALL
+        .into_iter()
+        .find(|level| *level as i32 == max_level)
+    else {
+        return number(Status::InvalidArg);
+    };
+    handle.logger = match r#fn {
+        None => Logger::default(),
+        Some(function) => {
+            let host = HostLog { function, ctx };
+            Logger::new(max, move |level, line| host.log(level, &c_string(line)))
+        }
+    };
+    UPSTREAM_OK
+}
+
+struct HostLog {
+    function: unsafe extern "C" fn(i32, *const c_char, *mut c_void),
+    ctx: *mut c_void,
+}
+
+// SAFETY: the header asks that the function may be called from any thread with its `ctx`.
+unsafe impl Send for HostLog {}
+// SAFETY: and from several at once.
+unsafe impl Sync for HostLog {}
+
+impl HostLog {
+    fn log(&self, level: Level, line: &CString) {
+        // SAFETY: by the header's words both stay good as long as a set uses them.
+        unsafe { (self.function)(level as i32, line.as_ptr(), self.ctx) }
+    }
+}
+
+/// Ends options. Takes NULL. Sets created with them are not touched.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_options_destroy(o: *mut upstream_options_t) {
+    drop(handle::take(o));
+}
+
+/// The error of a call that was handed NULL.
+pub(crate) fn null_argument(call: &str) -> Error {
+    Error::new(
+        Status::InvalidArg,
+        format!("{call} was handed NULL where it wants a value"),
+    )
+}
+
+/// A copy of the options behind `o`, or the defaults for NULL; an error where they are poisoned.
+pub(crate) fn copy(o: *const upstream_options_t) -> Result<(Options, Logger), Status> {
+    if o.is_null() {
+        return Ok((Options::default(), Logger::default()));
+    }
+    boundary!(o, Err => |handle: &OptionsHandle| Ok((handle.options.clone(), handle.logger.clone())))
+}

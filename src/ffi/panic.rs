@@ -1,0 +1,132 @@
+//! Panics end here: caught, kept from stderr, told as a status.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+use crate::error::{Error, Poison, Status};
+
+thread_local! {
+    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Keeps panics off the host's stderr. The hook belongs to this library's own copy of the runtime, not
+/// to the host.
+pub(crate) fn silence() {
+    static ONCE: Once = Once::new();
+    // The Rust tests link the library as a crate and want their own messages.
+    if cfg!(not(test)) {
+        ONCE.call_once(|| {
+            std::panic::set_hook(Box::new(|info| {
+                let text = info.to_string();
+                let _ = LAST_PANIC.try_with(|last| last.replace(Some(text)));
+            }));
+        });
+    }
+}
+
+/// What the last caught panic of this thread said, as an error.
+pub(crate) fn report() -> Error {
+    let text = LAST_PANIC
+        .with(RefCell::take)
+        .unwrap_or_else(|| "no message".to_owned());
+    Error::new(
+        Status::Panic,
+        format!(
+            "a defect of libupstream was caught ({}); the handle is of no more use, destroy it and report this",
+            text.replace('\n', ": ")
+        ),
+    )
+}
+
+/// The value of `work`, or `fallback` where it panics; then `poison` is set too.
+#[inline(always)]
+pub(crate) fn guard<T>(
+    poison: Option<&Poison>,
+    fallback: impl FnOnce() -> T,
+    work: impl FnOnce() -> T,
+) -> T {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(value) => value,
+        Err(payload) => {
+            if let Some(poison) = poison {
+                poison.set();
+            }
+            // A payload whose drop panics would get past the catch; it is not worth its memory.
+            std::mem::forget(payload);
+            fallback()
+        }
+    }
+}
+
+/// errno as it was, once dropped.
+pub(crate) struct KeepErrno(i32);
+
+impl KeepErrno {
+    pub(crate) fn new() -> Self {
+        // SAFETY: the C library's errno of this thread is always there to read.
+        KeepErrno(unsafe { *libc::__errno_location() })
+    }
+}
+
+impl Drop for KeepErrno {
+    fn drop(&mut self) {
+        // SAFETY: as above, and no reference to it is held anywhere.
+        unsafe { *libc::__errno_location() = self.0 }
+    }
+}
+
+/// Wraps the body of an export: errno is kept, a panic becomes `fallback` and poisons the handle.
+///
+/// `boundary!(handle_pointer, fallback => body)`; the handle is checked for NULL and poison first.
+macro_rules! boundary {
+    ($handle:expr, $fallback:expr => $body:expr) => {{
+        let _errno = $crate::ffi::panic::KeepErrno::new();
+        $crate::ffi::panic::pure!($handle, $fallback => $body)
+    }};
+}
+
+/// As [`boundary!`], for calls that make no system call and so leave errno alone by nature.
+macro_rules! pure {
+    ($handle:expr, $fallback:expr => $body:expr) => {{
+        match $crate::ffi::handle::borrow($handle) {
+            None => $fallback($crate::error::Status::InvalidArg),
+            Some(handle) => match $crate::ffi::handle::Handle::poison(handle) {
+                Some(poison) if poison.is_set() => $fallback($crate::error::Status::Panic),
+                poison => $crate::ffi::panic::guard(
+                    poison,
+                    || $fallback($crate::error::Status::Panic),
+                    || ($body)(handle),
+                ),
+            },
+        }
+    }};
+}
+
+pub(crate) use {boundary, pure};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_the_fallback_and_poisons() {
+        let poison = Poison::default();
+        assert_eq!(guard(Some(&poison), || -3, || 7), 7);
+        assert!(!poison.is_set());
+        assert_eq!(guard(Some(&poison), || -3, || panic!("a defect")), -3);
+        assert!(poison.is_set());
+    }
+
+    #[test]
+    fn errno_is_kept() {
+        // SAFETY: this thread's errno.
+        unsafe { *libc::__errno_location() = libc::EDOM };
+        {
+            let _kept = KeepErrno::new();
+            let _ = std::fs::File::open("/no/such/file");
+        }
+        // SAFETY: as above.
+        assert_eq!(unsafe { *libc::__errno_location() }, libc::EDOM);
+    }
+}

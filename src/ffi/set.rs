@@ -1,0 +1,183 @@
+//! `upstream_t`: the set of nodes.
+
+use std::ffi::{OsStr, c_char};
+use std::os::unix::ffi::OsStrExt;
+use std::ptr::{null, null_mut};
+use std::sync::{Arc, Once};
+
+use crate::error::{Error, Status};
+use crate::ffi::error::{number, tell, upstream_error_t};
+use crate::ffi::handle::{self, Opaque};
+use crate::ffi::node::{self, upstream_node_t};
+use crate::ffi::options::{self, null_argument, upstream_options_t};
+use crate::ffi::panic::{self, KeepErrno, guard, pure};
+use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
+use crate::ffi::strings;
+use crate::process;
+use crate::upstream::{Source, Upstream};
+
+/// A set of nodes, made from one upstream file. Every call on it may be made from any number of threads at
+/// once, but for upstream_destroy(), which must be the last.
+pub struct upstream_t {
+    _private: [u8; 0],
+}
+
+impl Opaque for upstream_t {
+    type Inner = Upstream;
+}
+
+/// Reads the upstream file at `path` and all it names (includes, certificates) and checks it in full. No
+/// connection is made. `o` may be NULL. `*out` is the caller's, to end with upstream_destroy().
+/// UPSTREAM_ERR_IO where the file cannot be read, UPSTREAM_ERR_CONFIG where its content is refused, with
+/// file:line:column and the mend in `*err` (the caller's; `err` may be NULL).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_create(
+    path: *const c_char,
+    o: *const upstream_options_t,
+    out: *mut *mut upstream_t,
+    err: *mut *mut upstream_error_t,
+) -> upstream_status_t {
+    let Some(path) = strings::bytes(path).filter(|_| !out.is_null()) else {
+        return tell(err, null_argument("upstream_create"));
+    };
+    create(Source::File(OsStr::from_bytes(path).into()), o, out, err)
+}
+
+/// As upstream_create(), from `len` bytes of text; errors call it `source_name` ("text" for NULL). The text is copied.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_create_from_text(
+    text: *const c_char,
+    len: usize,
+    source_name: *const c_char,
+    o: *const upstream_options_t,
+    out: *mut *mut upstream_t,
+    err: *mut *mut upstream_error_t,
+) -> upstream_status_t {
+    let Some(text) =
+        strings::slice(text.cast::<u8>(), len).filter(|_| !text.is_null() && !out.is_null())
+    else {
+        return tell(err, null_argument("upstream_create_from_text"));
+    };
+    let name = strings::text(source_name)
+        .unwrap_or("text".into())
+        .into_owned();
+    create(Source::Text(text.to_vec(), name), o, out, err)
+}
+
+fn create(
+    source: Source,
+    o: *const upstream_options_t,
+    out: *mut *mut upstream_t,
+    err: *mut *mut upstream_error_t,
+) -> upstream_status_t {
+    let _errno = KeepErrno::new();
+    panic::silence();
+    watch_forks();
+    guard(
+        None,
+        || tell(err, panic::report()),
+        || {
+            let made = options::copy(o)
+                .map_err(|status| {
+                    Error::new(status, "these options are of no more use; make new ones")
+                })
+                .and_then(|(options, logger)| Upstream::load(source, options, logger));
+            match made {
+                Ok(upstream) => {
+                    handle::store(out, Arc::into_raw(upstream).cast_mut().cast());
+                    UPSTREAM_OK
+                }
+                Err(error) => tell(err, error),
+            }
+        },
+    )
+}
+
+/// Tells the library of each fork, so that a child never touches its parent's connections.
+fn watch_forks() {
+    extern "C" fn in_child() {
+        process::forked();
+    }
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: the handler is async-signal-safe (one atomic increment) and stays mapped: the library is
+        // linked -z nodelete. A failure for want of memory leaves fork unwatched, as it is for any
+        // program that does not ask.
+        let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    });
+}
+
+/// Ends a set: library threads are joined, idle connections closed, calls in flight on other threads end
+/// with UPSTREAM_ERR_CANCELLED where they wait for a connection. Connections in use stay good and are to be
+/// released or discarded as ever, before or after. Node handles and their strings end with the set.
+/// Takes NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_destroy(up: *mut upstream_t) {
+    if up.is_null() {
+        return;
+    }
+    let _errno = KeepErrno::new();
+    // SAFETY: not NULL, so it came from `create` as the raw form of an Arc, and is handed back once.
+    let upstream = unsafe { Arc::from_raw(up.cast::<Upstream>().cast_const()) };
+    guard(
+        None,
+        || (),
+        || {
+            upstream.close();
+            drop(upstream);
+        },
+    );
+}
+
+/// The set's name. Borrowed until upstream_destroy(). NULL for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_name(up: *const upstream_t) -> *const c_char {
+    pure!(up, |_| null() => |up: &Upstream| up.name().as_ptr())
+}
+
+/// The number of nodes. 0 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_node_count(up: *const upstream_t) -> usize {
+    pure!(up, |_| 0 => |up: &Upstream| up.nodes().len())
+}
+
+/// The node at `index`, from 0 in file order. Borrowed until upstream_destroy(). NULL past the end, and for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_node_at(
+    up: *const upstream_t,
+    index: usize,
+) -> *mut upstream_node_t {
+    pure!(up, |_| null_mut() => |up: &Upstream| up.nodes().get(index).map_or(null_mut(), node::lend))
+}
+
+/// The node called `name`, letter case counting. Borrowed until upstream_destroy(). NULL where none is, and for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_node_by_name(
+    up: *const upstream_t,
+    name: *const c_char,
+) -> *mut upstream_node_t {
+    let Some(name) = strings::text(name) else {
+        return null_mut();
+    };
+    pure!(up, |_| null_mut() => |up: &Upstream| up.node_by_name(&name).map_or(null_mut(), node::lend))
+}
+
+/// The node whose turn it is: strict round-robin in file order, one order for all threads. No system call, no lock,
+/// no allocation. Borrowed until upstream_destroy(). NULL for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_next_node(up: *mut upstream_t) -> *mut upstream_node_t {
+    pure!(up.cast_const(), |_| null_mut() => |up: &Upstream| node::lend(up.next_node()))
+}
+
+/// The status for a caller who wants only that.
+pub(crate) fn refuse_null(
+    err: *mut *mut upstream_error_t,
+    call: &str,
+    status: Status,
+) -> upstream_status_t {
+    match status {
+        Status::Panic if !err.is_null() => tell(err, panic::report()),
+        Status::InvalidArg => tell(err, null_argument(call)),
+        other => number(other),
+    }
+}

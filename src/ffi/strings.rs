@@ -1,0 +1,34 @@
+//! Strings that come from C.
+
+use std::borrow::Cow;
+use std::ffi::{CStr, c_char};
+
+/// The bytes of a C string; `None` for NULL.
+#[inline(always)]
+pub(crate) fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
+    // SAFETY: by the API's rules a string that is not NULL ends in NUL and stays as it is during the call.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
+}
+
+/// The text of a C string, bytes that are not UTF-8 replaced; `None` for NULL.
+pub(crate) fn text<'a>(text: *const c_char) -> Option<Cow<'a, str>> {
+    bytes(text).map(String::from_utf8_lossy)
+}
+
+/// A buffer from C; an empty one may be NULL. `None` where it is NULL and not empty.
+pub(crate) fn slice<'a, T>(data: *const T, len: usize) -> Option<&'a [T]> {
+    if len == 0 {
+        return Some(&[]);
+    }
+    // SAFETY: by the API's rules `len` elements stand there and stay as they are during the call.
+    (!data.is_null()).then(|| unsafe { std::slice::from_raw_parts(data, len) })
+}
+
+/// A buffer from C to be written to; as [`slice`].
+pub(crate) fn slice_mut<'a, T>(data: *mut T, len: usize) -> Option<&'a mut [T]> {
+    if len == 0 {
+        return Some(&mut []);
+    }
+    // SAFETY: as in `slice`, and nobody else touches it during the call.
+    (!data.is_null()).then(|| unsafe { std::slice::from_raw_parts_mut(data, len) })
+}

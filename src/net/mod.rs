@@ -1,0 +1,13 @@
+//! Connections: names, sockets, TLS, the pool. Knows one node at a time, never which node comes next.
+
+pub mod channel;
+pub mod dial;
+pub mod patience;
+pub mod pool;
+mod race;
+mod resolve;
+pub mod socket;
+pub(crate) mod thread;
+pub mod tls;
+mod tls_error;
+mod tls_files;

@@ -1,0 +1,322 @@
+//! Idle connections of one node, newest first, and the cap on open ones. Holds anything that can be kept;
+//! knows neither sockets nor nodes.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+/// The pool of a node. Each open connection, idle or in use, holds one place.
+pub struct Pool<T> {
+    state: Mutex<State<T>>,
+    freed: Condvar,
+    cap: usize,
+    idle_timeout: Duration,
+}
+
+struct State<T> {
+    /// Oldest in front, so that what has lain too long is found without a look at the others.
+    idle: VecDeque<(Instant, T)>,
+    open: usize,
+    /// The waiters at the cap, served in the order they came.
+    next_ticket: u64,
+    served_ticket: u64,
+    abandoned: Vec<u64>,
+    closed: bool,
+}
+
+/// What [`Pool::acquire`] gives.
+pub enum Place<T> {
+    /// An idle connection. Its place is the caller's now.
+    Idle(T),
+    /// A place for a new one.
+    New,
+    /// The cap held until the deadline.
+    None,
+}
+
+impl<T> Pool<T> {
+    /// A pool of at most `cap` open connections (0: any number), idle ones kept for `idle_timeout`.
+    pub fn new(cap: usize, idle_timeout: Duration) -> Self {
+        let state = State {
+            idle: VecDeque::new(),
+            open: 0,
+            next_ticket: 0,
+            served_ticket: 0,
+            abandoned: Vec::new(),
+            closed: false,
+        };
+        Pool {
+            state: Mutex::new(state),
+            freed: Condvar::new(),
+            cap,
+            idle_timeout,
+        }
+    }
+
+    /// The newest idle connection, or a place for a new one; at the cap, waits its turn until `deadline`.
+    /// What has lain idle too long is handed to `expired`, outside the lock.
+    pub fn acquire(&self, deadline: Instant, expired: impl FnMut(T)) -> Place<T> {
+        let mut state = self.state.lock();
+        let old = state.take_expired(self.idle_timeout);
+        let place = if state.nobody_waits() && state.has_room(self.cap) {
+            state.take()
+        } else {
+            self.wait_turn(&mut state, deadline)
+        };
+        drop(state);
+        old.into_iter().for_each(expired);
+        place
+    }
+
+    fn wait_turn(
+        &self,
+        state: &mut parking_lot::MutexGuard<'_, State<T>>,
+        deadline: Instant,
+    ) -> Place<T> {
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
+        loop {
+            state.skip_abandoned();
+            if state.served_ticket == ticket && state.has_room(self.cap) {
+                state.served_ticket += 1;
+                state.skip_abandoned();
+                let place = state.take();
+                // The next in line may have room too.
+                self.freed.notify_all();
+                return place;
+            }
+            if self.freed.wait_until(state, deadline).timed_out() {
+                if state.served_ticket == ticket {
+                    state.served_ticket += 1;
+                } else {
+                    state.abandoned.push(ticket);
+                }
+                self.freed.notify_all();
+                return Place::None;
+            }
+        }
+    }
+
+    /// Keeps a connection whose place the caller holds. Gives it back where the pool is closed.
+    pub fn put(&self, item: T, expired: impl FnMut(T)) -> Option<T> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Some(item);
+        }
+        let old = state.take_expired(self.idle_timeout);
+        state.idle.push_back((Instant::now(), item));
+        self.wake(&state);
+        drop(state);
+        old.into_iter().for_each(expired);
+        None
+    }
+
+    /// Gives a place back: its connection is closed, or was never made.
+    pub fn leave(&self) {
+        let mut state = self.state.lock();
+        state.open -= 1;
+        self.wake(&state);
+    }
+
+    fn wake(&self, state: &State<T>) {
+        if !state.nobody_waits() {
+            self.freed.notify_all();
+        }
+    }
+
+    /// Takes everything out; from now on nothing is kept.
+    pub fn close(&self) -> Vec<T> {
+        self.state.lock().close()
+    }
+
+    /// As [`Pool::close`], but gives up where the lock is held: in a forked child its holder may not exist.
+    pub fn try_close(&self) -> Vec<T> {
+        self.state
+            .try_lock()
+            .map(|mut state| state.close())
+            .unwrap_or_default()
+    }
+
+    /// Connections idle and open.
+    pub fn gauge(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        (state.idle.len(), state.open)
+    }
+}
+
+impl<T> State<T> {
+    fn nobody_waits(&self) -> bool {
+        self.served_ticket == self.next_ticket
+    }
+
+    fn skip_abandoned(&mut self) {
+        while let Some(at) = self
+            .abandoned
+            .iter()
+            .position(|ticket| *ticket == self.served_ticket)
+        {
+            self.abandoned.swap_remove(at);
+            self.served_ticket += 1;
+        }
+    }
+
+    fn has_room(&self, cap: usize) -> bool {
+        cap == 0 || !self.idle.is_empty() || self.open < cap
+    }
+
+    fn take(&mut self) -> Place<T> {
+        match self.idle.pop_back() {
+            Some((_, item)) => Place::Idle(item),
+            None => {
+                self.open += 1;
+                Place::New
+            }
+        }
+    }
+
+    /// What has lain idle too long. Its places are free at once: it is closed by whoever gets it.
+    fn take_expired(&mut self, idle_timeout: Duration) -> Vec<T> {
+        let mut old = Vec::new();
+        if self.idle.is_empty() {
+            return old;
+        }
+        let now = Instant::now();
+        while let Some((since, _)) = self.idle.front()
+            && now.saturating_duration_since(*since) >= idle_timeout
+            && let Some((_, item)) = self.idle.pop_front()
+        {
+            old.push(item);
+        }
+        self.open -= old.len();
+        old
+    }
+
+    fn close(&mut self) -> Vec<T> {
+        self.closed = true;
+        self.open -= self.idle.len();
+        self.idle.drain(..).map(|(_, item)| item).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(5)
+    }
+
+    fn never<T>(_: T) {
+        panic!("nothing is old here");
+    }
+
+    fn pool(cap: usize) -> Pool<u32> {
+        Pool::new(cap, Duration::from_secs(3600))
+    }
+
+    fn taken(place: Place<u32>) -> Option<u32> {
+        match place {
+            Place::Idle(item) => Some(item),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_newest_comes_first() {
+        let pool = pool(0);
+        for item in 0..3 {
+            assert!(matches!(pool.acquire(soon(), never), Place::New));
+            assert_eq!(taken(Place::Idle(item)), Some(item));
+        }
+        for item in 0..3 {
+            assert!(pool.put(item, never).is_none());
+        }
+        assert_eq!(pool.gauge(), (3, 3));
+        assert_eq!(taken(pool.acquire(soon(), never)), Some(2));
+        assert_eq!(taken(pool.acquire(soon(), never)), Some(1));
+        assert_eq!(pool.gauge(), (1, 3));
+    }
+
+    #[test]
+    fn what_lies_too_long_is_handed_out_for_closing() {
+        let pool: Pool<u32> = Pool::new(0, Duration::ZERO);
+        assert!(matches!(pool.acquire(soon(), never), Place::New));
+        assert!(pool.put(7, never).is_none());
+        let mut old = Vec::new();
+        assert!(matches!(
+            pool.acquire(soon(), |item| old.push(item)),
+            Place::New
+        ));
+        assert_eq!(old, [7]);
+        assert_eq!(pool.gauge(), (0, 1));
+    }
+
+    #[test]
+    fn the_cap_holds_until_a_place_is_left() {
+        let pool = Arc::new(pool(1));
+        assert!(matches!(pool.acquire(soon(), never), Place::New));
+        assert!(matches!(pool.acquire(soon(), never), Place::None));
+        let waiting = {
+            let pool = Arc::clone(&pool);
+            std::thread::spawn(move || {
+                matches!(
+                    pool.acquire(Instant::now() + Duration::from_secs(30), never),
+                    Place::New
+                )
+            })
+        };
+        pool.leave();
+        assert!(waiting.join().unwrap());
+        assert_eq!(pool.gauge(), (0, 1));
+    }
+
+    #[test]
+    fn many_threads_never_pass_the_cap_and_all_are_served() {
+        let pool = Arc::new(pool(3));
+        let inside = Arc::new(AtomicUsize::new(0));
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                let (pool, inside) = (Arc::clone(&pool), Arc::clone(&inside));
+                std::thread::spawn(move || {
+                    for turn in 0..500 {
+                        let item = match pool
+                            .acquire(Instant::now() + Duration::from_secs(60), never)
+                        {
+                            Place::Idle(item) => item,
+                            Place::New => turn,
+                            Place::None => panic!("a place came free many times in the time given"),
+                        };
+                        assert!(inside.fetch_add(1, Ordering::SeqCst) < 3);
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                        if turn % 3 == 0 {
+                            pool.leave();
+                        } else {
+                            assert!(pool.put(item, never).is_none());
+                        }
+                    }
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+        let (idle, open) = pool.gauge();
+        assert_eq!(idle, open);
+        assert!(open <= 3);
+    }
+
+    #[test]
+    fn a_closed_pool_keeps_nothing() {
+        let pool = pool(0);
+        assert!(matches!(pool.acquire(soon(), never), Place::New));
+        assert!(matches!(pool.acquire(soon(), never), Place::New));
+        assert!(pool.put(1, never).is_none());
+        assert_eq!(pool.close(), [1]);
+        assert_eq!(pool.put(2, never), Some(2));
+        pool.leave();
+        assert_eq!(pool.gauge(), (0, 0));
+    }
+}

@@ -1,0 +1,224 @@
+//! The race of a dial over the addresses of one name (RFC 8305): families interleaved, a new attempt each
+//! 250 ms or as soon as one fails, earlier ones kept running, the first to finish wins.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::socket::Socket;
+use crate::config::NetSettings;
+
+/// RFC 8305 section 5, "Connection Attempt Delay": the recommended 250 ms.
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// A race under way. Whoever drives it calls [`Race::advance`] when a socket of it is ready, and no later
+/// than [`Race::next_start`].
+pub(super) struct Race {
+    waiting: VecDeque<SocketAddr>,
+    running: Vec<(SocketAddr, Socket)>,
+    next_start: Instant,
+    failures: Vec<(SocketAddr, io::Error)>,
+}
+
+/// How a race stands.
+pub(super) enum Standing {
+    /// Not decided. Holds the sockets started just now; each must be watched for writing.
+    Running { started: Vec<i32> },
+    /// This one is connected; the others are closed.
+    Won(SocketAddr, Socket),
+    /// Every address failed.
+    Lost,
+}
+
+impl Race {
+    /// A race over `addresses`, already in the order of [`order`].
+    pub(super) fn new(addresses: Vec<SocketAddr>, now: Instant) -> Race {
+        Race {
+            waiting: addresses.into(),
+            running: Vec::new(),
+            next_start: now,
+            failures: Vec::new(),
+        }
+    }
+
+    /// When [`Race::advance`] must be called next, sockets aside; `None` where no address waits.
+    pub(super) fn next_start(&self) -> Option<Instant> {
+        (!self.waiting.is_empty()).then_some(self.next_start)
+    }
+
+    /// The addresses that failed, each with its reason.
+    pub(super) fn failures(&self) -> &[(SocketAddr, io::Error)] {
+        &self.failures
+    }
+
+    /// The addresses whose attempts are still running.
+    pub(super) fn running(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.running.iter().map(|(address, _)| *address)
+    }
+
+    /// Looks at the running attempts and starts the next ones that are due.
+    pub(super) fn advance(&mut self, net: &NetSettings, now: Instant) -> Standing {
+        let mut at = 0;
+        while at < self.running.len() {
+            match self.running[at].1.finish_connect() {
+                Ok(()) => {
+                    let (address, socket) = self.running.swap_remove(at);
+                    self.running.clear();
+                    return Standing::Won(address, socket);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => at += 1,
+                Err(error) => {
+                    let (address, _) = self.running.remove(at);
+                    self.failures.push((address, error));
+                    self.next_start = now;
+                }
+            }
+        }
+        let mut started = Vec::new();
+        while self.next_start <= now
+            && let Some(address) = self.waiting.pop_front()
+        {
+            match Socket::start_connect(address, net) {
+                Ok(socket) => {
+                    started.push(socket.fd());
+                    self.running.push((address, socket));
+                    self.next_start = now + ATTEMPT_DELAY;
+                }
+                Err(error) => self.failures.push((address, error)),
+            }
+        }
+        if self.running.is_empty() && self.waiting.is_empty() {
+            return Standing::Lost;
+        }
+        Standing::Running { started }
+    }
+
+    /// The running socket behind a descriptor.
+    pub(super) fn socket(&self, fd: i32) -> Option<&Socket> {
+        self.running
+            .iter()
+            .map(|(_, socket)| socket)
+            .find(|socket| socket.fd() == fd)
+    }
+}
+
+/// The order to try addresses in: the preferred family first (the system's first otherwise), then by turns
+/// (RFC 8305 section 4). Addresses that `net.source_address` cannot reach are left out.
+pub(super) fn order(addresses: &[SocketAddr], net: &NetSettings) -> Vec<SocketAddr> {
+    let usable = |address: &&SocketAddr| match net.source_address {
+        Some(IpAddr::V4(_)) => address.is_ipv4(),
+        Some(IpAddr::V6(_)) => address.is_ipv6(),
+        None => true,
+    };
+    let (v6, v4): (Vec<SocketAddr>, Vec<SocketAddr>) = addresses
+        .iter()
+        .filter(usable)
+        .partition(|address| address.is_ipv6());
+    let system_prefers_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let v6_first = net.prefer_ipv6 || (system_prefers_v6 && !net.prefer_ipv4);
+    let (mut first, mut second) = if v6_first { (v6, v4) } else { (v4, v6) };
+    if first.is_empty() {
+        std::mem::swap(&mut first, &mut second);
+    }
+    let mut ordered = Vec::with_capacity(first.len() + second.len());
+    let mut second = second.into_iter();
+    for address in first {
+        ordered.push(address);
+        ordered.extend(second.next());
+    }
+    ordered.extend(second);
+    ordered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn net() -> NetSettings {
+        crate::config::NetSettings {
+            connect_timeout: Duration::from_secs(10),
+            connect_timeout_log_error: true,
+            io_timeout: Duration::from_secs(60),
+            keepalive: true,
+            keepalive_idle_timeout: Duration::from_secs(30),
+            keepalive_max_recycle: 2000,
+            keepalive_max_lifetime: Duration::ZERO,
+            max_connections: 0,
+            tcp_keepalive: false,
+            tcp_keepalive_time: None,
+            tcp_keepalive_interval: None,
+            tcp_keepalive_probes: None,
+            source_address: None,
+            prefer_ipv4: false,
+            prefer_ipv6: false,
+        }
+    }
+
+    fn addresses(list: &[&str]) -> Vec<SocketAddr> {
+        list.iter()
+            .map(|text| SocketAddr::new(text.parse().unwrap(), 9))
+            .collect()
+    }
+
+    #[test]
+    fn families_take_turns_in_the_systems_order() {
+        let found = addresses(&["::1", "::2", "::3", "10.0.0.1", "10.0.0.2"]);
+        assert_eq!(
+            order(&found, &net()),
+            addresses(&["::1", "10.0.0.1", "::2", "10.0.0.2", "::3"])
+        );
+    }
+
+    #[test]
+    fn a_preferred_family_goes_first_and_neither_is_dropped() {
+        let found = addresses(&["::1", "10.0.0.1", "10.0.0.2"]);
+        let prefer_v4 = NetSettings {
+            prefer_ipv4: true,
+            ..net()
+        };
+        assert_eq!(
+            order(&found, &prefer_v4),
+            addresses(&["10.0.0.1", "::1", "10.0.0.2"])
+        );
+        let found = addresses(&["10.0.0.1", "::1"]);
+        let prefer_v6 = NetSettings {
+            prefer_ipv6: true,
+            ..net()
+        };
+        assert_eq!(order(&found, &prefer_v6), addresses(&["::1", "10.0.0.1"]));
+        let only_v4 = addresses(&["10.0.0.1", "10.0.0.2"]);
+        assert_eq!(order(&only_v4, &prefer_v6), only_v4);
+    }
+
+    #[test]
+    fn a_source_address_keeps_to_its_family() {
+        let found = addresses(&["::1", "127.0.0.1"]);
+        let bound = NetSettings {
+            source_address: Some("127.0.0.1".parse().unwrap()),
+            ..net()
+        };
+        assert_eq!(order(&found, &bound), addresses(&["127.0.0.1"]));
+    }
+
+    #[test]
+    fn a_refused_address_starts_the_next_at_once() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let refused = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let open = listener.local_addr().unwrap();
+        let mut race = Race::new(vec![refused, open], Instant::now());
+        // The clock stands still: only a failure can start the second address.
+        let now = Instant::now();
+        loop {
+            match race.advance(&net(), now) {
+                Standing::Won(address, _) => break assert_eq!(address, open),
+                Standing::Lost => panic!("lost: {:?}", race.failures()),
+                Standing::Running { .. } => std::thread::yield_now(),
+            }
+        }
+        assert_eq!(race.failures().len(), 1);
+    }
+}

@@ -1,0 +1,194 @@
+//! The socket calls: every send is `sendmsg(MSG_NOSIGNAL)`, every wait has an end.
+//!
+//! std's own writers send without that flag and kill a C host by SIGPIPE; nothing here uses them.
+
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use socket2::{Domain, Protocol, Socket as RawSocket, TcpKeepalive, Type};
+
+use crate::config::NetSettings;
+
+/// A non-blocking TCP socket, close-on-exec.
+#[derive(Debug)]
+pub struct Socket(RawSocket);
+
+/// What to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ready {
+    /// Bytes, or the end of the stream.
+    Read,
+    /// Room to send.
+    Write,
+}
+
+/// What a look at an idle connection showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peek {
+    /// Nothing has come: alive as far as anyone can tell.
+    Quiet,
+    /// Bytes are waiting.
+    Bytes,
+    /// The peer has closed or reset it.
+    Dead,
+}
+
+impl Socket {
+    /// Starts a connection to `address` and returns at once; see [`Socket::finish_connect`].
+    pub fn start_connect(address: SocketAddr, net: &NetSettings) -> io::Result<Socket> {
+        // socket2 sets close-on-exec in the same call.
+        let socket = RawSocket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        socket.set_nonblocking(true)?;
+        // A plugin sends whole messages; waiting to fill a segment only delays their last part.
+        socket.set_tcp_nodelay(true)?;
+        if net.tcp_keepalive {
+            set_keepalive(&socket, net)?;
+        }
+        if let Some(source) = net.source_address {
+            socket.bind(&SocketAddr::new(source, 0).into())?;
+        }
+        match socket.connect(&address.into()) {
+            Ok(()) => Ok(Socket(socket)),
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(Socket(socket)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the connection that was started stands; `WouldBlock` while it is under way.
+    pub fn finish_connect(&self) -> io::Result<()> {
+        if let Some(error) = self.0.take_error()? {
+            return Err(error);
+        }
+        match self.0.peer_addr() {
+            Ok(_) => Ok(()),
+            Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {
+                Err(ErrorKind::WouldBlock.into())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends what the system takes at once.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        retry_interrupted(|| self.0.send_with_flags(bytes, libc::MSG_NOSIGNAL))
+    }
+
+    /// Sends what the system takes at once of the first 1,024 slices (IOV_MAX).
+    pub fn send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let slices = &slices[..slices.len().min(libc::UIO_MAXIOV as usize)];
+        retry_interrupted(|| self.0.send_vectored_with_flags(slices, libc::MSG_NOSIGNAL))
+    }
+
+    /// Receives what is there; 0 is the end of the stream.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        retry_interrupted(|| (&self.0).read(buffer))
+    }
+
+    /// Looks, in one system call, at what an idle connection has received.
+    pub fn peek(&self) -> Peek {
+        let mut byte = [MaybeUninit::uninit()];
+        match retry_interrupted(|| self.0.peek(&mut byte)) {
+            Ok(0) => Peek::Dead,
+            Ok(_) => Peek::Bytes,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Peek::Quiet,
+            Err(_) => Peek::Dead,
+        }
+    }
+
+    /// Waits until the socket is ready; `TimedOut` where `deadline` comes first.
+    pub fn wait(&self, ready: Ready, deadline: Instant) -> io::Result<()> {
+        let flags = match ready {
+            Ready::Read => PollFlags::POLLIN,
+            Ready::Write => PollFlags::POLLOUT,
+        };
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match poll(
+                &mut [PollFd::new(self.0.as_fd(), flags)],
+                poll_timeout(left),
+            ) {
+                Ok(0) if Instant::now() >= deadline => return Err(ErrorKind::TimedOut.into()),
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => return Ok(()), // an error or hang-up is reported by the call that follows
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The descriptor, for registering with epoll.
+    pub fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// The local address, where the system tells it.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.0.local_addr().ok()?.as_socket()
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The socket as rustls wants to see it.
+pub struct Wire<'a>(pub &'a Socket);
+
+impl Read for Wire<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.receive(buffer)
+    }
+}
+
+impl Write for Wire<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.send(bytes)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.send_vectored(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A duration as poll and epoll take it: milliseconds, rounded up so that a wait never spins at its end.
+pub fn poll_timeout(left: Duration) -> PollTimeout {
+    let millis = left.as_nanos().div_ceil(1_000_000);
+    PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+}
+
+fn set_keepalive(socket: &RawSocket, net: &NetSettings) -> io::Result<()> {
+    let mut keepalive = TcpKeepalive::new();
+    if let Some(time) = net.tcp_keepalive_time {
+        keepalive = keepalive.with_time(time);
+    }
+    if let Some(interval) = net.tcp_keepalive_interval {
+        keepalive = keepalive.with_interval(interval);
+    }
+    if let Some(probes) = net.tcp_keepalive_probes {
+        keepalive = keepalive.with_retries(probes);
+    }
+    socket.set_tcp_keepalive(&keepalive)
+}
+
+fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}

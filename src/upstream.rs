@@ -1,0 +1,197 @@
+//! The set of nodes: made from a definition, hands out nodes by turns, ends everything that belongs to it.
+
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::balance::{Rotation, Tried};
+use crate::config::{self, Balance, Definition, DeliverSettings, Options, Start};
+use crate::error::{Error, Poison, Result, Status, c_string};
+use crate::log::{Level, Logger};
+use crate::net::thread;
+use crate::net::tls::TlsClients;
+use crate::node::{Node, Runtime};
+use crate::stats::Snapshot;
+
+/// Stack of the thread that reads a file: parsing, certificates, and scrypt of an encrypted key. Hosts call
+/// from coroutines of 24 KiB.
+const LOAD_STACK: usize = 1024 * 1024;
+
+/// A set of nodes.
+pub struct Upstream {
+    /// Set after a defect was caught in a call on this set.
+    pub poison: Poison,
+    nodes: Vec<Arc<Node>>,
+    by_name: HashMap<Arc<str>, usize>,
+    deliver: DeliverSettings,
+    runtime: Arc<Runtime>,
+    name: CString,
+    /// Payloads that no node took.
+    pub deliveries_failed: AtomicU64,
+}
+
+/// Where the upstream file is.
+pub enum Source {
+    /// In the file system.
+    File(PathBuf),
+    /// In memory, with the name that errors call it.
+    Text(Vec<u8>, String),
+}
+
+impl Upstream {
+    /// Reads and checks `source` and everything it names.
+    pub fn load(source: Source, options: Options, logger: Logger) -> Result<Arc<Upstream>> {
+        let work = move || {
+            let definition = match source {
+                Source::File(path) => config::load(&path, &options)?,
+                Source::Text(text, name) => config::parse(&text, &name, &options)?,
+            };
+            Upstream::new(definition, logger)
+        };
+        let thread = thread::spawn("upstream-load", LOAD_STACK, work).map_err(|error| {
+            Error::io(
+                Status::NoMemory,
+                "a thread to read the file cannot be started",
+                &error,
+            )
+        })?;
+        // A defect in there goes on to the boundary, which answers for it.
+        thread
+            .join()
+            .unwrap_or_else(|defect| std::panic::resume_unwind(defect))
+    }
+
+    fn new(definition: Definition, logger: Logger) -> Result<Arc<Upstream>> {
+        let Definition {
+            name,
+            nodes: definitions,
+            settings,
+            warnings,
+        } = definition;
+        for warning in &warnings {
+            logger.log(Level::Warn, format_args!("{warning}"));
+        }
+        let start = match settings.start {
+            Start::First => 0,
+            Start::Random => random_below(definitions.len())?,
+        };
+        let rotation = Rotation::new(definitions.len(), start);
+        let runtime = Runtime::new(rotation, logger)
+            .map_err(|error| Error::io(Status::NoMemory, "an eventfd cannot be had", &error))?;
+        let runtime = Arc::new(runtime);
+        let mut clients = TlsClients::default();
+        let mut nodes = Vec::with_capacity(definitions.len());
+        for (place, definition) in definitions.into_iter().enumerate() {
+            let tls = match &definition.settings.tls {
+                Some(tls) => Some(clients.client(tls, &definition.host, &definition.position)?),
+                None => None,
+            };
+            nodes.push(Arc::new(Node::new(
+                place,
+                definition,
+                tls,
+                Arc::clone(&runtime),
+            )));
+        }
+        let Balance::RoundRobin = settings.balance;
+        let by_name = nodes
+            .iter()
+            .map(|node| (Arc::clone(&node.target.name), node.place))
+            .collect();
+        Ok(Arc::new(Upstream {
+            poison: Poison::default(),
+            nodes,
+            by_name,
+            deliver: settings.deliver,
+            runtime,
+            name: c_string(&name),
+            deliveries_failed: AtomicU64::new(0),
+        }))
+    }
+
+    /// The set's name.
+    pub fn name(&self) -> &CStr {
+        &self.name
+    }
+
+    /// The nodes in file order.
+    pub fn nodes(&self) -> &[Arc<Node>] {
+        &self.nodes
+    }
+
+    /// The node of that name, letter case counting.
+    pub fn node_by_name(&self, name: &str) -> Option<&Arc<Node>> {
+        self.by_name.get(name).map(|place| &self.nodes[*place])
+    }
+
+    /// `deliver.*`.
+    pub fn deliver_settings(&self) -> &DeliverSettings {
+        &self.deliver
+    }
+
+    /// What the nodes share.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// The node whose turn it is.
+    #[inline]
+    pub fn next_node(&self) -> &Arc<Node> {
+        &self.nodes[self.runtime.rotation.next()]
+    }
+
+    /// The node whose turn it is among those not in `tried`.
+    pub fn next_untried(&self, tried: &Tried) -> Option<&Arc<Node>> {
+        self.runtime
+            .rotation
+            .next_untried(tried)
+            .map(|place| &self.nodes[place])
+    }
+
+    /// Sums over the nodes.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut sum = Snapshot::default();
+        for node in &self.nodes {
+            sum.add(&node.snapshot());
+        }
+        // A node's count is of attempts; the set's is of payloads that no node took.
+        let picks = self.runtime.rotation.picks();
+        Snapshot {
+            picks,
+            deliveries_failed: self.deliveries_failed.load(Relaxed),
+            ..sum
+        }
+    }
+
+    /// Ends the set: idle connections are closed, waits for new ones end, threads are joined. Connections in
+    /// use go on; they are closed when they are given back.
+    pub fn close(&self) {
+        self.runtime.closed.store(true, Relaxed);
+        if self.runtime.birthplace.is_elsewhere() {
+            // The threads and perhaps the holders of locks are the parent's. Its peers are told nothing.
+            self.runtime.dialer.forget_thread();
+            for node in &self.nodes {
+                drop(node.pool.try_close());
+            }
+            return;
+        }
+        self.runtime.dialer.stop();
+        for node in &self.nodes {
+            for link in node.pool.close() {
+                link.channel.close();
+            }
+        }
+    }
+}
+
+fn random_below(bound: usize) -> Result<usize> {
+    let mut bytes = [0; 8];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut bytes))
+        .map_err(|error| Error::io(Status::Io, "/dev/urandom", &error))?;
+    // The bias of the remainder is below 2^-40 for any set that fits in memory.
+    Ok((u64::from_ne_bytes(bytes) % bound as u64) as usize)
+}
