@@ -11,8 +11,8 @@ complain() {
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# Comments and function pointer types are not declarations: the preprocessor takes the ones out, the "(" the others.
-"$cc" -E -P -I"$(dirname "$(dirname "$header")")" "$header" | grep -oE '\bupstream_[a-z0-9_]+\(' | tr -d ' (' |
+# The preprocessor takes the comments out; "(*" belongs to the type of a function pointer.
+"$cc" -E -P -I"$(dirname "$(dirname "$header")")" "$header" | grep -oE '\bupstream_[a-z0-9_]+ ?\([^*]' | sed 's/ *(.*//' |
     LC_ALL=C sort -u >"$work/declared"
 nm -D --defined-only "$library" | awk '{ print $NF }' | LC_ALL=C sort -u >"$work/exported"
 [ -s "$work/declared" ] || complain "no function was found in $header"
