@@ -96,7 +96,7 @@ static int finish(struct process *p, char *last, size_t room)
     char line[1024];
     last[0] = '\0';
     while (process_read_line(p, line, sizeof(line))) {
-        snprintf(last, room, "%s", line);
+        snprintf(last, room, "%.*s", (int)room - 1, line);
     }
     return process_finish(p);
 }

@@ -8,7 +8,6 @@ trap 'rm -f "$log"' EXIT
 # A forked child says nothing in the log; what it did wrong is for its parent to see in its exit status.
 valgrind --quiet --error-exitcode=99 \
     --leak-check=full --errors-for-leak-kinds=definite,indirect,possible \
-    --suppressions="$(dirname "$0")/valgrind.supp" \
     --track-fds=yes --child-silent-after-fork=yes --num-callers=30 \
     --log-file="$log" "$@"
 status=$?
