@@ -13,7 +13,7 @@
  *     forward_batch_clear(batch);                               a new chunk begins
  *
  * Threads: settings are read-only after forward_prepare and may be shared; a batch and a delivery
- * belong to one thread at a time. No function needs more than 3 KiB of stack of its own.
+ * belong to one thread at a time. No function takes more than 4 KiB of stack beside the library's calls.
  */
 #ifndef FORWARD_H
 #define FORWARD_H
