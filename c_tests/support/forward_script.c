@@ -231,10 +231,10 @@ static void put_pong(msgpack_packer *pk, const msgpack_object *ping, pong_part p
     if (part == PONG_THREE) {
         return;
     }
-    put(pk, bin, part == PONG_REFLECTED ? of_object(&o[1]) : of(part == PONG_REFUSED ? "" : HOSTNAME));
+    put(pk, bin, part == PONG_NAMESAKE ? of_object(&o[1]) : of(part == PONG_REFUSED ? "" : HOSTNAME));
     if (part == PONG_NIL_DIGEST) {
         msgpack_pack_nil(pk);
-    } else if (part == PONG_REFLECTED) {
+    } else if (part == PONG_NAMESAKE) {
         put(pk, bin, of_object(&o[3]));
     } else {
         put(pk, bin, (text){digest, part == PONG_REFUSED ? 0 : part == PONG_SHORT_DIGEST ? 64 : 128});

@@ -39,7 +39,7 @@ typedef enum {
     PONG_SILENT,
     PONG_REFUSED,      /* false, with a reason */
     PONG_WRONG_DIGEST, /* true, without knowing the key */
-    PONG_REFLECTED,    /* true, under the client's name and with the client's own digest */
+    PONG_NAMESAKE,     /* good, under the client's own name */
     PONG_SHORT_DIGEST,
     PONG_THREE,        /* ["PONG", true, ""] */
     PONG_TEXT_OK,      /* "true" as a string */
