@@ -1,0 +1,96 @@
+//! The ways this server can be told to misbehave towards a client, and what it has counted so far.
+//! Shared by all connections; read anew at each use, so that a command holds from the next message on.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+
+#[derive(Default)]
+pub struct Switch(AtomicBool);
+
+impl Switch {
+    pub fn is_on(&self) -> bool {
+        self.0.load(SeqCst)
+    }
+
+    pub fn set(&self, on: bool) {
+        self.0.store(on, SeqCst);
+    }
+}
+
+/// Switched by the control commands of the same names.
+#[derive(Default)]
+pub struct Faults {
+    pub drop_acks: Switch,
+    pub split_acks: Switch,
+    pub late_acks: Switch,
+    pub wrong_acks: Switch,
+    pub no_pong: Switch,
+    pub wrong_pong_digest: Switch,
+    pub wrong_helo: Switch,
+    /// Bytes after which a new connection is reset, plus one; 0 is off.
+    reset_after: AtomicU64,
+}
+
+impl Faults {
+    pub fn reset_after(&self) -> Option<u64> {
+        self.reset_after.load(SeqCst).checked_sub(1)
+    }
+
+    pub fn set_reset_after(&self, bytes: Option<u64>) {
+        self.reset_after.store(bytes.map_or(0, |bytes| bytes.saturating_add(1)), SeqCst);
+    }
+
+    pub fn switch(&self, name: &str) -> Option<&Switch> {
+        Some(match name {
+            "drop-acks" => &self.drop_acks,
+            "split-acks" => &self.split_acks,
+            "late-acks" => &self.late_acks,
+            "wrong-acks" => &self.wrong_acks,
+            "no-pong" => &self.no_pong,
+            "wrong-pong-digest" => &self.wrong_pong_digest,
+            "wrong-helo" => &self.wrong_helo,
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    pub fn add(&self, more: u64) {
+        self.0.fetch_add(more, SeqCst);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(SeqCst)
+    }
+}
+
+#[derive(Default)]
+pub struct Counts {
+    /// Records of messages that were decoded whole, and written out where that was asked for.
+    pub records: Count,
+    /// Connections accepted, since the start.
+    pub connections: Count,
+    /// Of these, the ones that completed a TLS handshake.
+    pub tls: Count,
+    /// Bytes read from sockets, under TLS as encrypted.
+    pub bytes: Count,
+    /// Right acks, sent in time and whole.
+    pub acks: Count,
+    /// Connections ended here because of what came over them.
+    pub errors: Count,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { records, connections, tls, bytes, acks, errors } = self;
+        let [records, connections, tls, bytes, acks, errors] =
+            [records, connections, tls, bytes, acks, errors].map(Count::get);
+        write!(
+            f,
+            "records={records} connections={connections} tls={tls} bytes={bytes} acks={acks} errors={errors}"
+        )
+    }
+}

@@ -1,0 +1,202 @@
+//! The command line: what `-h` prints, and the checked result.
+//! Options that would have no effect are an error, so that no test runs without what it asked for.
+
+use crate::auth::Credentials;
+use crate::tls::Identity;
+use lexopt::prelude::*;
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+pub const HELP: &str = "\
+forward-receiver: a Forward protocol server that counts every record, and fails when told to
+
+Usage: forward-receiver [options]
+
+  --port PORT             listen here; 0, the default, takes a free port
+  --bind ADDRESS          IP address to listen on (127.0.0.1)
+  --name NAME             name in messages on standard error (forward-receiver)
+  --out FILE              append each record as a line of JSON, before it is acknowledged
+
+Shared key (the handshake is on when a key or a user is given):
+  --shared-key KEY        key that clients have to prove, may be \"\"
+  --user NAME:PASSWORD    user that clients have to log in as one of; repeatable
+  --server-hostname NAME  name to answer the handshake with (the --name)
+
+TLS:
+  --tls                   listen with TLS; by default with a self-signed certificate made on the spot
+  --cert-name NAME        make it for this DNS name or IP address; repeatable
+                          (localhost, 127.0.0.1 and ::1)
+  --write-cert FILE       write it as PEM, for clients to trust
+  --cert FILE --key FILE  use this certificate chain and key instead, both PEM
+  --client-ca FILE        demand a client certificate from one of these authorities (PEM)
+
+Control:
+  --control PORT|-        take control lines on this TCP port of 127.0.0.1 as well (0: a free one);
+                          -, the default, is standard input alone
+  --no-stdin              read no control lines from standard input
+  -h, --help              print this
+
+Prints one line when ready: `ready port=N`, and ` control=N` if there is a control port. Ends when
+standard input ends, unless --no-stdin or a control port is given.
+
+Control lines, each answered by one line: `ok`, `error: ...`, or the counts where marked *
+  count *                 records=N connections=N tls=N bytes=N acks=N errors=N open=N
+  refuse                  close the listener and all connections
+  listen                  listen again, on the same port
+  stall                   accept, read and answer nothing more; connections stay open
+  resume                  end of the stall
+  reset                   reset (RST) all open connections
+  reset-after N|off       reset each new connection after N bytes read
+  drop-acks on|off        send no acks
+  split-acks on|off       send acks byte by byte
+  late-acks on|off        send the ack of the connection's previous chunk before the right one
+  wrong-acks on|off       send acks for a chunk that never was
+  no-pong on|off          answer no PING
+  wrong-pong-digest on|off  answer a PING with a proof made without the key
+  wrong-helo on|off       greet with another word than HELO
+  die *                   exit at once, resetting all connections
+  quit *                  close everything and exit
+";
+
+pub struct Options {
+    pub address: SocketAddr,
+    pub name: String,
+    pub out: Option<PathBuf>,
+    pub credentials: Option<Credentials>,
+    pub identity: Option<Identity>,
+    pub client_ca: Option<PathBuf>,
+    pub control: Option<u16>,
+    pub stdin: bool,
+}
+
+/// `None` when help was asked for.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Option<Options>, lexopt::Error> {
+    let mut parser = lexopt::Parser::from_args(args);
+    let (mut port, mut bind) = (0, IpAddr::from(Ipv4Addr::LOCALHOST));
+    let mut name = "forward-receiver".to_owned();
+    let (mut out, mut control, mut stdin) = (None, None, true);
+    let (mut shared_key, mut users, mut hostname) = (None, Vec::new(), None);
+    let mut tls = false;
+    let (mut cert_names, mut write_cert) = (Vec::new(), None);
+    let (mut cert, mut key, mut client_ca) = (None, None, None);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Short('h') | Long("help") => return Ok(None),
+            Long("port") => port = parser.value()?.parse()?,
+            Long("bind") => bind = parser.value()?.parse()?,
+            Long("name") => name = parser.value()?.string()?,
+            Long("out") => out = Some(PathBuf::from(parser.value()?)),
+            Long("shared-key") => shared_key = Some(parser.value()?.string()?),
+            Long("user") => users.push(parser.value()?.parse_with(user)?),
+            Long("server-hostname") => hostname = Some(parser.value()?.string()?),
+            Long("tls") => tls = true,
+            Long("cert-name") => cert_names.push(parser.value()?.string()?),
+            Long("write-cert") => write_cert = Some(PathBuf::from(parser.value()?)),
+            Long("cert") => cert = Some(PathBuf::from(parser.value()?)),
+            Long("key") => key = Some(PathBuf::from(parser.value()?)),
+            Long("client-ca") => client_ca = Some(PathBuf::from(parser.value()?)),
+            Long("control") => control = parser.value()?.parse_with(control_port)?,
+            Long("no-stdin") => stdin = false,
+            _ => return Err(arg.unexpected()),
+        }
+    }
+    let handshake = shared_key.is_some() || !users.is_empty();
+    if hostname.is_some() && !handshake {
+        return Err("--server-hostname is for the handshake; add --shared-key".into());
+    }
+    let credentials = handshake.then(|| Credentials {
+        shared_key: shared_key.unwrap_or_default(),
+        users,
+        hostname: hostname.unwrap_or_else(|| name.clone()),
+    });
+    let makes = !cert_names.is_empty() || write_cert.is_some();
+    let identity = match (cert, key) {
+        (Some(_), Some(_)) if makes => {
+            return Err(
+                "--cert-name and --write-cert are for a certificate made here; leave out --cert and --key"
+                    .into(),
+            );
+        }
+        (Some(certificate), Some(key)) => Some(Identity::Given { certificate, key }),
+        (None, None) if makes || tls => Some(Identity::Made { names: cert_names, write_to: write_cert }),
+        (None, None) => None,
+        _ => return Err("--cert and --key go together; give both".into()),
+    };
+    if !tls && (identity.is_some() || client_ca.is_some()) {
+        return Err("certificates are for TLS; add --tls".into());
+    }
+    Ok(Some(Options {
+        address: SocketAddr::new(bind, port),
+        name,
+        out,
+        credentials,
+        identity,
+        client_ca,
+        control,
+        stdin,
+    }))
+}
+
+fn user(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once(':') {
+        Some((name, password)) => Ok((name.into(), password.into())),
+        None => Err("a user is NAME:PASSWORD"),
+    }
+}
+
+fn control_port(text: &str) -> Result<Option<u16>, &'static str> {
+    match text {
+        "-" => Ok(None),
+        port => port.parse().map(Some).map_err(|_| "--control takes a port or -"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(line: &str) -> Result<Options, String> {
+        let args = std::iter::once("forward-receiver").chain(line.split_whitespace()).map(OsString::from);
+        parse(args).map(|options| options.expect("no help was asked for")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn nothing_given() {
+        let options = options("").unwrap();
+        assert_eq!(options.address, "127.0.0.1:0".parse().unwrap());
+        assert!(options.credentials.is_none() && options.identity.is_none() && options.control.is_none());
+        assert!(options.stdin);
+    }
+
+    #[test]
+    fn the_server_goes_by_its_name_in_the_handshake() {
+        let hostname = |line| options(line).unwrap().credentials.unwrap().hostname;
+        assert_eq!(hostname("--name node-1 --shared-key k"), "node-1");
+        assert_eq!(hostname("--name node-1 --user a:b --server-hostname s"), "s");
+    }
+
+    #[test]
+    fn a_password_may_hold_colons() {
+        let users = options("--user ann:a:b --user bob:").unwrap().credentials.unwrap().users;
+        assert_eq!(users, [("ann".to_owned(), "a:b".to_owned()), ("bob".to_owned(), String::new())]);
+    }
+
+    #[test]
+    fn options_without_effect_are_refused() {
+        for line in [
+            "--write-cert f",
+            "--client-ca f",
+            "--cert f --key f",
+            "--tls --cert f",
+            "--tls --cert f --key f --cert-name a",
+            "--server-hostname s",
+            "--user ann",
+            "--control x",
+            "--port 65536",
+            "extra",
+        ] {
+            assert!(options(line).is_err(), "{line}");
+        }
+    }
+}
