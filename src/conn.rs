@@ -2,6 +2,8 @@
 //!
 //! Invariant: a connection goes back only where every call on it ended well and nothing unread is left.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -249,7 +251,7 @@ impl Conn {
     fn may_be_kept(&self, link: &Link) -> bool {
         let net = &self.node.target.net;
         let worn = net.keepalive_max_recycle != 0 && link.uses >= net.keepalive_max_recycle;
-        let old = !net.keepalive_max_lifetime.is_zero() && link.born.elapsed() >= net.keepalive_max_lifetime;
+        let old = link.expires.is_some_and(|expires| Instant::now() >= expires);
         net.keepalive && !self.broken && !self.poison.is_set() && !worn && !old
     }
 
@@ -316,7 +318,16 @@ fn connected(node: &Node, channel: Channel) -> Box<Link> {
             format_args!("{} ({}): connected to {}", target.name, target.address, channel.peer()),
         ),
     }
-    Box::new(Link { channel, born: Instant::now(), uses: 0, data: None })
+    let lifetime = node.target.net.keepalive_max_lifetime;
+    let expires = (!lifetime.is_zero()).then(|| after(Instant::now(), lifetime - spread(lifetime)));
+    Box::new(Link { channel, expires, uses: 0, data: None })
+}
+
+/// Up to a tenth of `lifetime`, at random, so that connections made together do not all end together.
+fn spread(lifetime: Duration) -> Duration {
+    // The keys of a RandomState differ each time; hashing nothing with them gives 64 random bits.
+    let random = RandomState::new().build_hasher().finish();
+    lifetime.mul_f64(0.1 * (random as f64 / u64::MAX as f64))
 }
 
 fn log_failure(node: &Node, error: &Error) {
@@ -327,4 +338,17 @@ fn log_failure(node: &Node, error: &Error) {
         _ => Level::Warn,
     };
     node.runtime.logger.log(level, format_args!("{error}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_end_within_their_last_tenth_and_apart() {
+        let lifetime = Duration::from_secs(1000);
+        let spreads: Vec<Duration> = (0..100).map(|_| spread(lifetime)).collect();
+        assert!(spreads.iter().all(|spread| *spread <= lifetime / 10));
+        assert!(spreads.iter().any(|spread| *spread != spreads[0]));
+    }
 }

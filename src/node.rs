@@ -54,8 +54,8 @@ pub type UserData = Box<dyn Any + Send>;
 pub struct Link {
     /// The stream.
     pub channel: Channel,
-    /// When it was made.
-    pub born: Instant,
+    /// When it is too old to be kept, if `net.keepalive_max_lifetime` says so.
+    pub expires: Option<Instant>,
     /// How often it was handed out.
     pub uses: u32,
     /// The plugin's own data ("logged in").
