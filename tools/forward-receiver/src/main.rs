@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use std::thread;
 
 fn main() -> ExitCode {
-    let options = match options::parse(std::env::args_os()) {
+    let options = match options::parse(std::env::args_os().skip(1)) {
         Ok(Some(options)) => options,
         Ok(None) => {
             print!("{}", options::HELP);

@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     fn options(line: &str) -> Result<Options, String> {
-        let args = std::iter::once("forward-receiver").chain(line.split_whitespace()).map(OsString::from);
+        let args = line.split_whitespace().map(OsString::from);
         parse(args).map(|options| options.expect("no help was asked for")).map_err(|error| error.to_string())
     }
 
@@ -184,19 +184,20 @@ mod tests {
 
     #[test]
     fn options_without_effect_are_refused() {
-        for line in [
-            "--write-cert f",
-            "--client-ca f",
-            "--cert f --key f",
-            "--tls --cert f",
-            "--tls --cert f --key f --cert-name a",
-            "--server-hostname s",
-            "--user ann",
-            "--control x",
-            "--port 65536",
-            "extra",
+        for (line, mend) in [
+            ("--write-cert f", "add --tls"),
+            ("--client-ca f", "add --tls"),
+            ("--cert f --key f", "add --tls"),
+            ("--tls --cert f", "give both"),
+            ("--tls --cert f --key f --cert-name a", "leave out --cert and --key"),
+            ("--server-hostname s", "add --shared-key"),
+            ("--user ann", "a user is NAME:PASSWORD"),
+            ("--control x", "--control takes a port or -"),
+            ("--port 65536", "65536"),
+            ("extra", "\"extra\""),
         ] {
-            assert!(options(line).is_err(), "{line}");
+            let error = options(line).err().unwrap_or_default();
+            assert!(error.contains(mend), "{line}: {error}");
         }
     }
 }

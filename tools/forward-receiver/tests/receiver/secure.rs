@@ -1,7 +1,6 @@
 //! The built receiver under TLS and behind a shared key, against a client written for these tests.
 
-mod support;
-
+use crate::support::*;
 use aws_lc_rs::digest::{SHA512, digest};
 use rcgen::{CertificateParams, KeyPair};
 use rmpv::Value;
@@ -14,7 +13,6 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use support::*;
 
 type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 

@@ -1,0 +1,5 @@
+//! The built receiver, seen from outside: started as a process, spoken to over loopback.
+
+mod plain;
+mod secure;
+mod support;
