@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use crate::conn::Conn;
 use crate::error::{Report, Result, Status};
-use crate::ffi::error::{number, tell, upstream_error_t};
+use crate::ffi::error::{null_argument, number, refuse, tell, upstream_error_t};
 use crate::ffi::handle::{self, Opaque};
 use crate::ffi::node::{self, upstream_node_t};
-use crate::ffi::options::null_argument;
 use crate::ffi::panic::{KeepErrno, boundary, guard, pure};
-use crate::ffi::set::{refuse_null, upstream_t};
+use crate::ffi::set::upstream_t;
 use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
 use crate::ffi::strings;
 use crate::ffi::user_data;
@@ -40,7 +39,7 @@ pub unsafe extern "C" fn upstream_connect(
     if out.is_null() {
         return tell(err, null_argument("upstream_connect"));
     }
-    boundary!(up.cast_const(), |status| refuse_null(err, "upstream_connect", status) => |up: &Upstream| {
+    boundary!(up.cast_const(), |status| refuse(err, "upstream_connect", status) => |up: &Upstream| {
         hand_over(up.connect(), out, err)
     })
 }
@@ -55,7 +54,7 @@ pub unsafe extern "C" fn upstream_node_connect(
     if out.is_null() {
         return tell(err, null_argument("upstream_node_connect"));
     }
-    boundary!(n.cast_const(), |status| refuse_null(err, "upstream_node_connect", status) => |node: &Node| {
+    boundary!(n.cast_const(), |status| refuse(err, "upstream_node_connect", status) => |node: &Node| {
         hand_over(Conn::open(&node::share(node), Conn::connect_deadline(node)), out, err)
     })
 }

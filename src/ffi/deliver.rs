@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use crate::error::Status;
 use crate::ffi::connection::{self, upstream_conn_t};
-use crate::ffi::error::{number, tell, upstream_error_t};
-use crate::ffi::options::null_argument;
+use crate::ffi::error::{null_argument, number, refuse, tell, upstream_error_t};
 use crate::ffi::panic::boundary;
-use crate::ffi::set::{refuse_null, upstream_t};
+use crate::ffi::set::upstream_t;
 use crate::ffi::status::upstream_status_t;
 use crate::upstream::Upstream;
 
@@ -34,7 +33,7 @@ pub unsafe extern "C" fn upstream_deliver(
     let Some(function) = r#fn else {
         return tell(err, null_argument("upstream_deliver"));
     };
-    boundary!(up.cast_const(), |status| refuse_null(err, "upstream_deliver", status) => |up: &Upstream| {
+    boundary!(up.cast_const(), |status| refuse(err, "upstream_deliver", status) => |up: &Upstream| {
         let send = |conn: &mut crate::conn::Conn| {
             // SAFETY: the plugin's own function with its own `ctx`; the connection outlives the call.
             let status = unsafe { function(connection::lend(conn), ctx) };

@@ -5,7 +5,7 @@ use std::ptr::null;
 
 use crate::error::{Error, Report, Status};
 use crate::ffi::handle::{self, Opaque};
-use crate::ffi::panic::pure;
+use crate::ffi::panic::{self, pure};
 use crate::ffi::status::upstream_status_t;
 
 /// An error in full. Made by the calls that take `upstream_error_t **err`, freed with upstream_error_free().
@@ -69,4 +69,17 @@ pub unsafe extern "C" fn upstream_error_free(err: *mut upstream_error_t) {
 /// The number of a status.
 pub(crate) fn number(status: Status) -> upstream_status_t {
     status as upstream_status_t
+}
+
+/// The error of a call that was handed NULL.
+pub(crate) fn null_argument(call: &str) -> Error {
+    Error::new(Status::InvalidArg, format!("{call} was handed NULL where it wants a value"))
+}
+
+/// How a call on a handle that is NULL or poisoned, or one that was caught in a panic, ends: with its words in `*err`.
+pub(crate) fn refuse(err: *mut *mut upstream_error_t, call: &str, status: Status) -> upstream_status_t {
+    match status {
+        Status::Panic => tell(err, panic::report()),
+        _ => tell(err, null_argument(call)),
+    }
 }

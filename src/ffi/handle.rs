@@ -3,7 +3,6 @@
 
 use crate::conn::Conn;
 use crate::error::{Poison, Report};
-use crate::ffi::options::OptionsHandle;
 use crate::node::Node;
 use crate::upstream::Upstream;
 
@@ -28,12 +27,6 @@ impl Handle for Node {
 impl Handle for Conn {
     fn poison(&self) -> Option<&Poison> {
         None // checked by its file: a connection is borrowed mutably
-    }
-}
-
-impl Handle for OptionsHandle {
-    fn poison(&self) -> Option<&Poison> {
-        Some(&self.poison)
     }
 }
 

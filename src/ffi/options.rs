@@ -3,9 +3,9 @@
 use std::ffi::{CString, c_char, c_void};
 
 use crate::config::Options;
-use crate::error::{Error, Poison, Status, c_string};
-use crate::ffi::error::{number, tell, upstream_error_t};
-use crate::ffi::handle::{self, Opaque};
+use crate::error::{Poison, Status, c_string};
+use crate::ffi::error::{null_argument, number, tell, upstream_error_t};
+use crate::ffi::handle::{self, Handle, Opaque};
 use crate::ffi::panic::{self, boundary, guard};
 use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
 use crate::ffi::strings;
@@ -38,6 +38,12 @@ pub(crate) struct OptionsHandle {
     pub(crate) poison: Poison,
     pub(crate) options: Options,
     pub(crate) logger: Logger,
+}
+
+impl Handle for OptionsHandle {
+    fn poison(&self) -> Option<&Poison> {
+        Some(&self.poison)
+    }
 }
 
 impl Opaque for upstream_options_t {
@@ -145,11 +151,6 @@ impl HostLog {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_options_destroy(o: *mut upstream_options_t) {
     drop(handle::take(o));
-}
-
-/// The error of a call that was handed NULL.
-pub(crate) fn null_argument(call: &str) -> Error {
-    Error::new(Status::InvalidArg, format!("{call} was handed NULL where it wants a value"))
 }
 
 /// A copy of the options behind `o`, or the defaults for NULL; an error where they are poisoned.

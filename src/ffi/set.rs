@@ -5,11 +5,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::ptr::{null, null_mut};
 use std::sync::{Arc, Once};
 
-use crate::error::{Error, Status};
-use crate::ffi::error::{number, tell, upstream_error_t};
+use crate::error::Error;
+use crate::ffi::error::{null_argument, tell, upstream_error_t};
 use crate::ffi::handle::{self, Opaque};
 use crate::ffi::node::{self, upstream_node_t};
-use crate::ffi::options::{self, null_argument, upstream_options_t};
+use crate::ffi::options::{self, upstream_options_t};
 use crate::ffi::panic::{self, KeepErrno, guard, pure};
 use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
 use crate::ffi::strings;
@@ -158,13 +158,4 @@ pub unsafe extern "C" fn upstream_node_by_name(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_next_node(up: *mut upstream_t) -> *mut upstream_node_t {
     pure!(up.cast_const(), |_| null_mut() => |up: &Upstream| node::lend(up.next_node()))
-}
-
-/// The status for a caller who wants only that.
-pub(crate) fn refuse_null(err: *mut *mut upstream_error_t, call: &str, status: Status) -> upstream_status_t {
-    match status {
-        Status::Panic if !err.is_null() => tell(err, panic::report()),
-        Status::InvalidArg => tell(err, null_argument(call)),
-        other => number(other),
-    }
 }

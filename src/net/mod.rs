@@ -7,6 +7,7 @@ pub mod pool;
 mod race;
 mod resolve;
 pub mod socket;
+pub mod target;
 pub(crate) mod thread;
 pub mod tls;
 mod tls_error;

@@ -1,0 +1,269 @@
+//! The dialer thread: every dial of a set as a state machine over one epoll. Never waits for anything else.
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+
+use super::{Dial, Letters, Mailbox, Stage, append_failures};
+use crate::error::{Error, Phase, Result, Status};
+use crate::net::channel::{Channel, Handshake, HandshakeStep};
+use crate::net::race::{self, Race, Standing};
+use crate::net::resolve::{Answer, Resolver};
+use crate::net::socket::{Ready, poll_timeout};
+use crate::net::target::Target;
+
+/// The dialer thread's own state.
+pub(super) struct Running {
+    mailbox: Arc<Mailbox>,
+    epoll: Epoll,
+    resolver: Resolver,
+    dials: HashMap<u64, Dial>,
+    /// The dials that wait for each name under look-up.
+    names: HashMap<Arc<str>, Vec<u64>>,
+    next_id: u64,
+}
+
+/// The epoll token of the mailbox; dials count from 1.
+const MAILBOX: u64 = 0;
+
+impl Running {
+    pub(super) fn new(mailbox: Arc<Mailbox>) -> io::Result<Running> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&mailbox.wake, EpollEvent::new(EpollFlags::EPOLLIN, MAILBOX))?;
+        Ok(Running {
+            mailbox,
+            epoll,
+            resolver: Resolver::default(),
+            dials: HashMap::new(),
+            names: HashMap::new(),
+            next_id: MAILBOX + 1,
+        })
+    }
+
+    pub(super) fn run(mut self) {
+        let mut events = [EpollEvent::empty(); 64];
+        loop {
+            let alarm = self.dials.values().map(Dial::alarm).min();
+            let timeout = alarm.map_or(nix::poll::PollTimeout::NONE, |alarm| {
+                poll_timeout(alarm.saturating_duration_since(Instant::now()))
+            });
+            let ready = self.epoll.wait(&mut events, timeout).unwrap_or(0); // EINTR cannot be: signals are blocked
+            for event in &events[..ready] {
+                match event.data() {
+                    MAILBOX => {
+                        // Only empties the counter; the letters are read below.
+                        let _ = self.mailbox.wake.read();
+                    }
+                    id => self.advance(id),
+                }
+            }
+            let Letters { dials, answers, stop } = std::mem::take(&mut *self.mailbox.letters.lock());
+            for dial in dials {
+                self.begin(dial);
+            }
+            for (host, answer) in answers {
+                self.resolved(&host, &answer);
+            }
+            if stop {
+                return self.end();
+            }
+            self.ring_alarms();
+        }
+    }
+
+    fn end(self) {
+        for (_, dial) in self.dials {
+            let error = dial.target.error(Status::Cancelled, dial.phase(), "the upstream is being destroyed");
+            dial.finish(Err(error));
+        }
+        self.resolver.stop();
+    }
+
+    fn ring_alarms(&mut self) {
+        let now = Instant::now();
+        let due: Vec<u64> =
+            self.dials.iter().filter(|(_, dial)| dial.alarm() <= now).map(|(id, _)| *id).collect();
+        for id in due {
+            let Some(dial) = self.dials.get(&id) else {
+                continue;
+            };
+            if dial.deadline <= now || dial.is_abandoned() {
+                let error = dial.timed_out();
+                self.finish(id, Err(error));
+            } else {
+                self.advance(id);
+            }
+        }
+    }
+
+    fn finish(&mut self, id: u64, result: Result<Channel>) {
+        if let Some(dial) = self.dials.remove(&id) {
+            dial.finish(result);
+        }
+    }
+
+    fn begin(&mut self, mut dial: Dial) {
+        let id = self.next_id;
+        self.next_id += 1;
+        if let Ok(address) = dial.target.host.parse::<IpAddr>() {
+            dial.stage = Stage::Resolving;
+            self.dials.insert(id, dial);
+            return self.race(id, &[SocketAddr::new(address, 0)]);
+        }
+        let host: Arc<str> = dial.target.host.as_str().into();
+        dial.stage = Stage::Resolving;
+        self.dials.insert(id, dial);
+        let waiting = self.names.entry(Arc::clone(&host)).or_default();
+        waiting.push(id);
+        if waiting.len() > 1 {
+            return; // the look-up that is under way answers this one too
+        }
+        let mailbox = Arc::clone(&self.mailbox);
+        let name = Arc::clone(&host);
+        let answer = move |answer| mailbox.post(|letters| letters.answers.push((name, answer)));
+        if let Err(error) = self.resolver.start(&host, answer) {
+            self.resolved(&host, &Err(format!("no thread for the look-up: {error}")));
+        }
+    }
+
+    fn resolved(&mut self, host: &Arc<str>, answer: &Answer) {
+        for id in self.names.remove(host).unwrap_or_default() {
+            match answer {
+                Ok(addresses) => self.race(id, addresses),
+                Err(cause) => {
+                    let Some(dial) = self.dials.get(&id) else {
+                        continue;
+                    };
+                    let cause = format!("\"{host}\": {cause}");
+                    let error = dial.target.error(Status::Resolve, Phase::Resolve, cause);
+                    self.finish(id, Err(error));
+                }
+            }
+        }
+    }
+
+    fn race(&mut self, id: u64, addresses: &[SocketAddr]) {
+        let Some(dial) = self.dials.get_mut(&id) else {
+            return;
+        };
+        let mut ordered = race::order(addresses, &dial.target.net);
+        ordered.iter_mut().for_each(|address| address.set_port(dial.target.port));
+        if ordered.is_empty() {
+            let cause = format!(
+                "\"{}\" has no address of the family of net.source_address; set one of its family, or none",
+                dial.target.host
+            );
+            let error = dial.target.error(Status::Connect, Phase::Connect, cause);
+            return self.finish(id, Err(error));
+        }
+        dial.stage = Stage::Racing(Race::new(ordered, Instant::now()));
+        self.advance(id);
+    }
+
+    /// Takes a dial as far as it goes without waiting.
+    fn advance(&mut self, id: u64) {
+        let Some(dial) = self.dials.get_mut(&id) else {
+            return;
+        };
+        match &mut dial.stage {
+            Stage::New | Stage::Resolving => {}
+            Stage::Racing(race) => match race.advance(&dial.target.net, Instant::now()) {
+                Standing::Running { started } => {
+                    let watched = started.iter().filter_map(|fd| race.socket(*fd)).try_for_each(|socket| {
+                        self.epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLOUT, id))
+                    });
+                    if let Err(error) = watched {
+                        let error = dial.target.system_error(Status::Connect, Phase::Connect, &error.into());
+                        self.finish(id, Err(error));
+                    }
+                }
+                Standing::Lost => {
+                    let error = lost(&dial.target, race);
+                    self.finish(id, Err(error));
+                }
+                Standing::Won(peer, socket) => match &dial.target.tls {
+                    None => {
+                        let channel = Channel::plain(socket, peer);
+                        // Registered with this thread's epoll; the caller must not wake it.
+                        let result = self.unwatch(&channel).map(|()| channel);
+                        let result = result.map_err(|error| {
+                            self.dials[&id].target.system_error(Status::Connect, Phase::Connect, &error)
+                        });
+                        self.finish(id, result);
+                    }
+                    Some(tls) => match Handshake::new(socket, peer, tls) {
+                        Ok(handshake) => {
+                            dial.stage = Stage::Handshaking(handshake);
+                            self.handshake(id);
+                        }
+                        Err(cause) => {
+                            let error = dial.target.error(Status::Tls, Phase::Tls, cause);
+                            self.finish(id, Err(error));
+                        }
+                    },
+                },
+            },
+            Stage::Handshaking(_) => self.handshake(id),
+        }
+    }
+
+    fn handshake(&mut self, id: u64) {
+        let Some(Dial { stage: Stage::Handshaking(handshake), target, .. }) = self.dials.get_mut(&id) else {
+            return;
+        };
+        match handshake.advance() {
+            Ok(HandshakeStep::Wait(ready)) => {
+                let flags = match ready {
+                    Ready::Read => EpollFlags::EPOLLIN,
+                    Ready::Write => EpollFlags::EPOLLOUT,
+                };
+                let mut event = EpollEvent::new(flags, id);
+                if let Err(error) = self.epoll.modify(handshake.socket(), &mut event) {
+                    let error = target.system_error(Status::Tls, Phase::Tls, &error.into());
+                    self.finish(id, Err(error));
+                }
+            }
+            Ok(HandshakeStep::Done) => {
+                let Some(mut dial) = self.dials.remove(&id) else {
+                    return;
+                };
+                let Stage::Handshaking(handshake) = std::mem::replace(&mut dial.stage, Stage::New) else {
+                    return;
+                };
+                let channel = handshake.into_channel();
+                let result = self.unwatch(&channel).map(|()| channel);
+                let result =
+                    result.map_err(|error| dial.target.system_error(Status::Tls, Phase::Tls, &error));
+                dial.finish(result);
+            }
+            Err((status, errno, cause)) => {
+                let error = Error { errno, ..target.error(status, Phase::Tls, cause) };
+                self.finish(id, Err(error));
+            }
+        }
+    }
+
+    fn unwatch(&self, channel: &Channel) -> io::Result<()> {
+        let socket: BorrowedFd<'_> = channel.descriptor();
+        Ok(self.epoll.delete(socket)?)
+    }
+}
+
+/// The error of a race that no address won.
+fn lost(target: &Target, race: &Race) -> Error {
+    let errno = race.failures().first().and_then(|(_, error)| error.raw_os_error()).unwrap_or(0);
+    let timed_out = race.failures().iter().all(|(_, error)| error.kind() == ErrorKind::TimedOut);
+    let status = if timed_out { Status::Timeout } else { Status::Connect };
+    let mut cause = String::new();
+    append_failures(&mut cause, race);
+    let unbindable = [libc::EADDRNOTAVAIL, libc::EACCES, libc::EPERM].contains(&errno);
+    if let Some(source) = target.net.source_address.filter(|_| unbindable) {
+        cause.push_str(&format!("; net.source_address {source} must be an address of this machine"));
+    }
+    Error { errno, ..target.error(status, Phase::Connect, cause) }
+}

@@ -1,0 +1,38 @@
+//! A node as connections see it: where it is, how to reach it, what to call it in an error.
+
+use std::io;
+use std::sync::Arc;
+
+use super::tls::TlsClient;
+use crate::config::NetSettings;
+use crate::error::{Error, Origin, Phase, Status};
+
+/// What it takes to connect to a node.
+#[derive(Debug)]
+pub struct Target {
+    /// The node's name.
+    pub name: Arc<str>,
+    /// Host name or numeric address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// `host:port`, for messages.
+    pub address: Arc<str>,
+    /// `net.*`.
+    pub net: NetSettings,
+    /// TLS, where the node has it.
+    pub tls: Option<TlsClient>,
+}
+
+impl Target {
+    /// An error about this node.
+    pub fn error(&self, status: Status, phase: Phase, cause: impl Into<String>) -> Error {
+        let origin = Origin::Node { name: Arc::clone(&self.name), address: Arc::clone(&self.address), phase };
+        Error { origin, ..Error::new(status, cause) }
+    }
+
+    /// An error of the system about this node.
+    pub fn system_error(&self, status: Status, phase: Phase, error: &io::Error) -> Error {
+        Error { errno: error.raw_os_error().unwrap_or(0), ..self.error(status, phase, error.to_string()) }
+    }
+}
