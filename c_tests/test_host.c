@@ -243,11 +243,13 @@ static void a_small_stack_is_enough(void **state)
     makecontext(&coroutine, live, 0);
     swapcontext(&caller, &coroutine);
     assert_int_equal(coroutine_done, 1);
-    while (untouched < STACK && stack[untouched] == 0x5a) {
-        untouched++;
+    if (getenv("UPSTREAM_VALGRIND") == NULL) { /* to valgrind a stack that was left is no memory any more */
+        while (untouched < STACK && stack[untouched] == 0x5a) {
+            untouched++;
+        }
+        print_message("deepest use of the caller's stack: %zu bytes\n", STACK - untouched);
+        assert_in_range(STACK - untouched, 1, 16 * 1024);
     }
-    print_message("deepest use of the caller's stack: %zu bytes\n", STACK - untouched);
-    assert_in_range(STACK - untouched, 1, 16 * 1024);
     munmap(memory, STACK + 2 * PAGE);
     openssl_stop(server);
     openssl_remove_folder(certificates);
