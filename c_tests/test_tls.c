@@ -1,7 +1,10 @@
 /* TLS against the system's OpenSSL: each way a handshake can end, with its exact status and the mend. */
+#define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
 #include "support/openssl.h"
+
+#include <signal.h>
 
 static char *folder;
 
@@ -298,6 +301,30 @@ static void much_data(void **state)
     free(in);
 }
 
+static void a_server_that_goes_away(void **state)
+{
+    struct openssl_server *server = openssl_start(folder, "-cert valid.crt -key valid.key");
+    upstream_t *up = tls_node(openssl_port(server), "localhost", "tls.ca_file %s/ca.crt");
+    upstream_conn_t *conn = NULL;
+    upstream_status_t status = UPSTREAM_OK;
+    char byte;
+    int i;
+    (void)state;
+    assert_true(signal(SIGPIPE, SIG_DFL) != SIG_ERR); /* a write that raised it would end this program */
+    assert_status(upstream_connect(up, &conn, NULL), UPSTREAM_OK);
+    talk(conn);
+    openssl_stop(server);
+    /* Killed, so there was no close_notify: an end that anyone on the way could have made. */
+    status = upstream_conn_read_exact(conn, &byte, 1);
+    assert_true(status == UPSTREAM_ERR_CLOSED || status == UPSTREAM_ERR_NETWORK);
+    for (i = 0; i < 50 && (status == UPSTREAM_OK || i < 3); i++) {
+        status = upstream_conn_write(conn, folder, strlen(folder));
+    }
+    assert_true(status == UPSTREAM_ERR_CLOSED || status == UPSTREAM_ERR_NETWORK);
+    upstream_conn_discard(conn);
+    upstream_destroy(up);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +343,7 @@ int main(void)
         cmocka_unit_test(a_plaintext_server),
         cmocka_unit_test(a_silent_server),
         cmocka_unit_test(much_data),
+        cmocka_unit_test(a_server_that_goes_away),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -137,27 +137,53 @@ fn broken(error: &io::Error) -> Failure {
     (status, error.raw_os_error().unwrap_or(0), error.to_string())
 }
 
+/// What is left of a caller's slices. They go out as they are, none copied or changed; only the rest of one
+/// that was split goes by itself.
+struct Unsent<'a, 'b> {
+    slices: &'a [IoSlice<'b>],
+    /// Bytes of the first slice that have gone.
+    done: usize,
+}
+
+impl<'a, 'b> Unsent<'a, 'b> {
+    fn new(slices: &'a [IoSlice<'b>]) -> Self {
+        let mut unsent = Unsent { slices, done: 0 };
+        unsent.advance(0);
+        unsent
+    }
+
+    fn is_empty(&self) -> bool {
+        self.slices.is_empty()
+    }
+
+    fn advance(&mut self, taken: usize) {
+        self.done += taken;
+        while let Some((first, rest)) = self.slices.split_first()
+            && self.done >= first.len()
+        {
+            self.done -= first.len();
+            self.slices = rest;
+        }
+    }
+}
+
 fn write_plain(
     socket: &Socket,
     slices: &[IoSlice<'_>],
     patience: &mut Patience,
     sent: &mut u64,
 ) -> Result<(), Failure> {
-    let mut at = 0; // the slice that goes next
-    let mut done = 0; // bytes of it that have gone
-    while at < slices.len() {
-        // The caller's slices go out as they are; only the rest of one that was split goes by itself.
-        let outcome =
-            if done == 0 { socket.send_vectored(&slices[at..]) } else { socket.send(&slices[at][done..]) };
-        match outcome {
+    let mut unsent = Unsent::new(slices);
+    while !unsent.is_empty() {
+        let offered = match unsent.done {
+            0 => socket.send_vectored(unsent.slices),
+            done => socket.send(&unsent.slices[0][done..]),
+        };
+        match offered {
             Ok(taken) => {
                 patience.progress();
                 *sent += taken as u64;
-                done += taken;
-                while at < slices.len() && done >= slices[at].len() {
-                    done -= slices[at].len();
-                    at += 1;
-                }
+                unsent.advance(taken);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => wait(socket, Ready::Write, patience)?,
             Err(error) => return Err(broken(&error)),
@@ -179,15 +205,19 @@ impl Session {
         patience: &mut Patience,
         sent: &mut u64,
     ) -> Result<(), Failure> {
-        for slice in slices {
-            let mut rest: &[u8] = slice;
-            while !rest.is_empty() {
-                let taken = self.tls.writer().write(rest).map_err(|error| broken(&error))?;
-                rest = &rest[taken..];
-                *sent += taken as u64;
-                if !rest.is_empty() {
-                    self.send_one(socket, patience)?;
-                }
+        let mut unsent = Unsent::new(slices);
+        while !unsent.is_empty() {
+            let writer = &mut self.tls.writer();
+            let offered = match unsent.done {
+                // Slices share records, so that a short header costs none of its own.
+                0 => writer.write_vectored(unsent.slices),
+                done => writer.write(&unsent.slices[0][done..]),
+            };
+            let taken = offered.map_err(|error| broken(&error))?;
+            *sent += taken as u64;
+            unsent.advance(taken);
+            if !unsent.is_empty() {
+                self.send_one(socket, patience)?;
             }
         }
         while self.tls.wants_write() {
@@ -353,4 +383,33 @@ fn broken_off(error: &io::Error) -> Failure {
         errno,
         format!("the server broke off the handshake: {text}; does it speak TLS on this port?"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_byte_goes_once_and_in_order(
+            parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..5), 0..8),
+            takes in proptest::collection::vec(1usize..6, 64),
+        ) {
+            let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+            let mut unsent = Unsent::new(&slices);
+            let mut sent: Vec<u8> = Vec::new();
+            for take in takes {
+                if unsent.is_empty() {
+                    break;
+                }
+                let left: Vec<u8> = unsent.slices.iter().flat_map(|slice| slice.to_vec()).skip(unsent.done).collect();
+                let taken = take.min(left.len());
+                sent.extend_from_slice(&left[..taken]);
+                unsent.advance(taken);
+            }
+            prop_assert!(unsent.is_empty());
+            prop_assert_eq!(sent, parts.concat());
+        }
+    }
 }
