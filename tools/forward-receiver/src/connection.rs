@@ -170,9 +170,9 @@ fn acknowledge(server: &Server, wire: &mut Wire<'_>, chunk: &str, previous: Opti
     if faults.wrong_acks.is_on() {
         return send_ack(server, wire, &another(chunk));
     }
-    send_ack(server, wire, chunk)?;
+    // Counted first, so that a client that has its ack finds it counted.
     server.counts.acks.add(1);
-    Ok(())
+    send_ack(server, wire, chunk).inspect_err(|_| server.counts.acks.take_back(1))
 }
 
 fn send_ack(server: &Server, wire: &mut Wire<'_>, chunk: &str) -> Result<(), End> {

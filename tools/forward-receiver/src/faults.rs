@@ -62,6 +62,10 @@ impl Count {
         self.0.fetch_add(more, SeqCst);
     }
 
+    pub fn take_back(&self, less: u64) {
+        self.0.fetch_sub(less, SeqCst);
+    }
+
     pub fn get(&self) -> u64 {
         self.0.load(SeqCst)
     }
@@ -77,7 +81,7 @@ pub struct Counts {
     pub tls: Count,
     /// Bytes read from sockets, under TLS as encrypted.
     pub bytes: Count,
-    /// Right acks, sent in time and whole.
+    /// Right acks, sent whole.
     pub acks: Count,
     /// Connections ended here because of what came over them.
     pub errors: Count,

@@ -72,7 +72,7 @@ pub struct Options {
 
 /// `None` when help was asked for.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Option<Options>, lexopt::Error> {
-    let mut parser = lexopt::Parser::from_iter(args);
+    let mut parser = lexopt::Parser::from_args(args);
     let (mut port, mut bind) = (0, IpAddr::from(Ipv4Addr::LOCALHOST));
     let mut name = "forward-receiver".to_owned();
     let (mut out, mut control, mut stdin) = (None, None, true);

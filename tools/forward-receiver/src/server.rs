@@ -68,6 +68,8 @@ pub enum Fate {
 pub struct Peer {
     pub address: SocketAddr,
     pub stream: TcpStream,
+    /// Bytes to read before it is reset, as told when it was accepted.
+    pub budget: Option<u64>,
     fate: AtomicU8,
 }
 
@@ -270,7 +272,8 @@ impl Server {
         self.counts.connections.add(1);
         let id = state.next_id;
         state.next_id += 1;
-        let peer = Arc::new(Peer { address, stream, fate: AtomicU8::new(Fate::Open as u8) });
+        let budget = self.faults.reset_after();
+        let peer = Arc::new(Peer { address, stream, budget, fate: AtomicU8::new(Fate::Open as u8) });
         state.open.insert(id, Arc::clone(&peer));
         drop(state);
         // Dropped with the closure if the thread cannot be made. In the thread, `peer` goes first.

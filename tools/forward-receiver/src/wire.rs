@@ -49,7 +49,7 @@ impl<'a> Wire<'a> {
             )),
             None => None,
         };
-        let budget = server.faults.reset_after();
+        let budget = peer.budget;
         Ok(Wire { server, peer, tls, handshake_counted: false, budget, buffer: vec![0; 64 * 1024] })
     }
 

@@ -1,0 +1,350 @@
+/*
+ * The library as a guest in its host: descriptors, threads, signals, output, errno, small stacks, fork, dlclose.
+ */
+#define _GNU_SOURCE
+#include "support/check.h"
+#include "support/loopback.h"
+#include "support/openssl.h"
+
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+static upstream_t *sink_set(struct loopback *server)
+{
+    uint16_t port = loopback_port(server);
+    return check_nodes(&port, 1, "");
+}
+
+static upstream_status_t send_one(upstream_conn_t *conn, void *ctx)
+{
+    (void)ctx;
+    return upstream_conn_write(conn, "x", 1);
+}
+
+static void descriptors_are_close_on_exec(void **state)
+{
+    struct loopback *server = loopback_start(LOOPBACK_SINK);
+    upstream_t *up;
+    DIR *folder;
+    struct dirent *entry;
+    int before[64], count = 0, seen = 0, i;
+    (void)state;
+    for (i = 3; i < 1024 && count < 64; i++) {
+        if (fcntl(i, F_GETFD) >= 0) {
+            before[count++] = i;
+        }
+    }
+    up = sink_set(server);
+    assert_status(upstream_deliver(up, send_one, NULL, 0, NULL), UPSTREAM_OK);
+    folder = opendir("/proc/self/fd");
+    while ((entry = readdir(folder)) != NULL) {
+        int fd = atoi(entry->d_name), known = fd <= 2 || fd == dirfd(folder);
+        for (i = 0; i < count; i++) {
+            known |= before[i] == fd;
+        }
+        /* valgrind keeps its own open, and says of them that they are not. */
+        if (entry->d_name[0] != '.' && !known && fcntl(fd, F_GETFD) >= 0) {
+            assert_int_equal(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+            seen++;
+        }
+    }
+    closedir(folder);
+    assert_true(seen >= 3); /* epoll, eventfd, the connection; the server's end of it */
+    upstream_destroy(up);
+    loopback_stop(server);
+}
+
+/* The number of library threads; each must have every signal blocked that can be. */
+static int library_threads(void)
+{
+    DIR *folder = opendir("/proc/self/task");
+    struct dirent *entry;
+    int threads = 0;
+    while ((entry = readdir(folder)) != NULL) {
+        char path[300], line[256];
+        unsigned long long blocked = 0;
+        int ours = 0;
+        FILE *file;
+        snprintf(path, sizeof(path), "/proc/self/task/%s/status", entry->d_name);
+        file = fopen(path, "r");
+        if (file == NULL) {
+            continue;
+        }
+        while (fgets(line, sizeof(line), file) != NULL) {
+            ours |= strncmp(line, "Name:\tupstream-", 15) == 0;
+            sscanf(line, "SigBlk: %llx", &blocked);
+        }
+        fclose(file);
+        if (ours) {
+            int number;
+            threads++;
+            /* valgrind blocks and unblocks for itself: what the kernel says is no word of ours. */
+            for (number = 1; number <= 31 && getenv("UPSTREAM_VALGRIND") == NULL; number++) {
+                if (number != SIGKILL && number != SIGSTOP) {
+                    assert_true(blocked >> (number - 1) & 1);
+                }
+            }
+        }
+    }
+    closedir(folder);
+    return threads;
+}
+
+static void threads_block_signals_and_are_joined(void **state)
+{
+    struct loopback *server = loopback_start(LOOPBACK_SINK);
+    upstream_t *up = sink_set(server);
+    sigset_t mask;
+    (void)state;
+    assert_int_equal(library_threads(), 0); /* none before the first dial */
+    assert_status(upstream_deliver(up, send_one, NULL, 0, NULL), UPSTREAM_OK);
+    assert_int_equal(library_threads(), 1);
+    assert_int_equal(sigprocmask(SIG_BLOCK, NULL, &mask), 0);
+    assert_int_equal(sigismember(&mask, SIGTERM), 0); /* the caller's own mask is as it was */
+    upstream_destroy(up);
+    assert_int_equal(library_threads(), 0);
+    loopback_stop(server);
+}
+
+static void nothing_is_printed(void **state)
+{
+    int refusing, pipe_ends[2], out, err;
+    uint16_t port = loopback_refusing_port(&refusing);
+    char said[64];
+    upstream_t *up = NULL;
+    (void)state;
+    assert_int_equal(pipe2(pipe_ends, O_CLOEXEC | O_NONBLOCK), 0);
+    fflush(NULL);
+    out = dup(1);
+    err = dup(2);
+    dup2(pipe_ends[1], 1);
+    dup2(pipe_ends[1], 2);
+    upstream_create_from_text("nonsense", 8, "t", NULL, &up, NULL);
+    upstream_create("/no/such/file", NULL, &up, NULL);
+    up = check_nodes(&port, 1, "    surplus 1\n[OTHER]\n    a b");
+    upstream_deliver(up, send_one, NULL, 0, NULL);
+    upstream_destroy(up);
+    fflush(NULL);
+    dup2(out, 1);
+    dup2(err, 2);
+    assert_int_equal(read(pipe_ends[0], said, sizeof(said)), -1);
+    assert_int_equal(errno, EAGAIN);
+    close(out);
+    close(err);
+    close(pipe_ends[0]);
+    close(pipe_ends[1]);
+    close(refusing);
+}
+
+/* ---- 24 KiB of stack between guard pages ------------------------------------------------------------- */
+
+enum { STACK = 24 * 1024, PAGE = 4096 };
+
+static ucontext_t caller, coroutine;
+static char *certificates;
+static uint16_t tls_port;
+static int coroutine_done;
+
+static upstream_status_t talk(upstream_conn_t *conn, void *ctx)
+{
+    char back[6];
+    upstream_status_t status = upstream_conn_write(conn, "hello\n", 6);
+    (void)ctx;
+    return status != UPSTREAM_OK ? status : upstream_conn_read_exact(conn, back, 6);
+}
+
+static void keep_quiet(int32_t level, const char *message, void *ctx)
+{
+    (void)level;
+    (void)message;
+    (void)ctx;
+}
+
+/* A file that is refused, then a life with TLS, a name to resolve, a failing node, every getter. */
+static void live(void)
+{
+    static char text[1024]; /* not on this stack */
+    static upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    upstream_options_t *options = NULL;
+    upstream_t *up = NULL;
+    upstream_node_t *node;
+    upstream_conn_t *conn = NULL;
+    upstream_error_t *err = NULL;
+    const char *key, *value;
+    int i;
+    upstream_options_create(&options);
+    upstream_options_set_logger(options, UPSTREAM_LOG_TRACE, keep_quiet, NULL);
+    upstream_options_set(options, "net.conect_timeout", "1", &err);
+    upstream_error_free(err);
+    upstream_create_from_text("[NODE]\nname x\n", 14, "t", options, &up, &err);
+    upstream_error_free(err);
+    snprintf(text, sizeof(text),
+             "[UPSTREAM]\nname u\n[NODE]\nname tls\nhost localhost\nport %u\ntls on\ntls.ca_file %s/ca.crt\n"
+             "tls.crt_file %s/client.crt\ntls.key_file %s/client.enc\ntls.key_passwd secret\nown 5s\n"
+             "[NODE]\nname dead\nhost no-such-host.invalid\nport 9\n",
+             (unsigned)tls_port, certificates, certificates, certificates);
+    if (upstream_create_from_text(text, strlen(text), "t", options, &up, &err) != UPSTREAM_OK) {
+        return;
+    }
+    for (i = 0; i < 4; i++) {
+        if (upstream_deliver(up, talk, NULL, 0, NULL) != UPSTREAM_OK) {
+            return;
+        }
+    }
+    node = upstream_node_by_name(up, "dead");
+    upstream_node_connect(node, &conn, &err);
+    upstream_error_message(err);
+    upstream_error_free(err);
+    node = upstream_next_node(up);
+    upstream_node_get_prop_ms(node, "own", 0);
+    upstream_node_get_prop_bool(node, "own", 0);
+    upstream_node_get_prop_int(node, "own", 0);
+    upstream_node_get_prop_size(node, "own", 0);
+    upstream_node_prop_at(node, 0, &key, &value);
+    upstream_node_set_data(node, text, NULL);
+    upstream_node_report(node, UPSTREAM_ERR_TIMEOUT);
+    if (upstream_connect(up, &conn, NULL) == UPSTREAM_OK) {
+        upstream_conn_set_timeout_ms(conn, 20);
+        upstream_conn_read_exact(conn, text, 1);
+        upstream_conn_discard(conn);
+    }
+    upstream_stats(up, &stats);
+    upstream_destroy(up);
+    upstream_options_destroy(options);
+    coroutine_done = 1;
+}
+
+static void a_small_stack_is_enough(void **state)
+{
+    struct openssl_server *server;
+    char *memory, *stack;
+    static size_t untouched; /* swapcontext returns, as setjmp does */
+    (void)state;
+    certificates = openssl_make_folder();
+    server = openssl_start(certificates, "-cert valid.crt -key valid.key -Verify 1 -CAfile ca.crt");
+    tls_port = openssl_port(server);
+    memory = mmap(NULL, STACK + 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(memory, MAP_FAILED);
+    stack = memory + PAGE;
+    assert_int_equal(mprotect(memory, PAGE, PROT_NONE), 0);
+    assert_int_equal(mprotect(stack + STACK, PAGE, PROT_NONE), 0);
+    memset(stack, 0x5a, STACK);
+    getcontext(&coroutine);
+    coroutine.uc_stack.ss_sp = stack;
+    coroutine.uc_stack.ss_size = STACK;
+    coroutine.uc_link = &caller;
+    makecontext(&coroutine, live, 0);
+    swapcontext(&caller, &coroutine);
+    assert_int_equal(coroutine_done, 1);
+    if (getenv("UPSTREAM_VALGRIND") == NULL) { /* to valgrind a stack that was left is no memory any more */
+        while (untouched < STACK && stack[untouched] == 0x5a) {
+            untouched++;
+        }
+        print_message("deepest use of the caller's stack: %zu bytes\n", STACK - untouched);
+        assert_in_range(STACK - untouched, 1, 16 * 1024);
+    }
+    munmap(memory, STACK + 2 * PAGE);
+    openssl_stop(server);
+    openssl_remove_folder(certificates);
+}
+
+/* ---- fork -------------------------------------------------------------------------------------------- */
+
+/* What the child of a fork finds, as an exit status; 0 is right. */
+static int in_child(upstream_t *up, upstream_conn_t *held, uint16_t port)
+{
+    upstream_conn_t *conn = NULL;
+    upstream_error_t *err = NULL;
+    upstream_t *own;
+    if (upstream_next_node(up) == NULL || strcmp(upstream_name(up), "test") != 0) {
+        return 1;
+    }
+    if (upstream_connect(up, &conn, &err) != UPSTREAM_ERR_FORKED || upstream_error_status(err) != UPSTREAM_ERR_FORKED) {
+        return 2;
+    }
+    upstream_error_free(err);
+    if (upstream_deliver(up, send_one, NULL, 0, NULL) != UPSTREAM_ERR_FORKED) {
+        return 3;
+    }
+    if (upstream_conn_write(held, "child", 5) != UPSTREAM_ERR_FORKED) {
+        return 4;
+    }
+    upstream_conn_release(held);
+    upstream_destroy(up);
+    own = check_nodes(&port, 1, "");
+    if (upstream_deliver(own, send_one, NULL, 0, NULL) != UPSTREAM_OK) {
+        return 5;
+    }
+    upstream_destroy(own);
+    return 0;
+}
+
+static void a_forked_child_leaves_connections_alone(void **state)
+{
+    struct loopback *server = loopback_start(LOOPBACK_ECHO);
+    upstream_t *up = sink_set(server);
+    upstream_conn_t *held = NULL, *idle = NULL;
+    char byte;
+    int told[2], status, result = -1;
+    pid_t child;
+    (void)state;
+    assert_int_equal(pipe2(told, O_CLOEXEC), 0);
+    assert_status(upstream_connect(up, &held, NULL), UPSTREAM_OK);
+    assert_status(upstream_connect(up, &idle, NULL), UPSTREAM_OK);
+    upstream_conn_release(idle);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        /* Told by a pipe, and no exit: half of what the parent had on its heap is nobody's here, which valgrind would report. */
+        status = in_child(up, held, loopback_port(server));
+        (void)!write(told[1], &status, sizeof(status));
+        kill(getpid(), SIGKILL);
+    }
+    assert_int_equal(read(told[0], &result, sizeof(result)), sizeof(result));
+    assert_int_equal(result, 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    close(told[0]);
+    close(told[1]);
+    /* The parent's connections are as they were: one byte of the child's own set came, none of these. */
+    assert_true(loopback_wait_bytes(server, 1));
+    assert_status(upstream_conn_write(held, "p", 1), UPSTREAM_OK);
+    assert_status(upstream_conn_read_exact(held, &byte, 1), UPSTREAM_OK);
+    upstream_conn_release(held);
+    assert_status(upstream_deliver(up, send_one, NULL, 0, NULL), UPSTREAM_OK);
+    upstream_destroy(up);
+    loopback_stop(server);
+}
+
+static void loading_and_unloading(void **state)
+{
+    Dl_info info;
+    int i;
+    (void)state;
+    assert_true(dladdr((void *)(uintptr_t)upstream_version, &info) != 0);
+    for (i = 0; i < 100; i++) {
+        void *library = dlopen(info.dli_fname, RTLD_NOW | RTLD_LOCAL);
+        assert_non_null(library);
+        assert_non_null(dlsym(library, "upstream_deliver"));
+        assert_int_equal(dlclose(library), 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(descriptors_are_close_on_exec),
+        cmocka_unit_test(threads_block_signals_and_are_joined),
+        cmocka_unit_test(nothing_is_printed),
+        cmocka_unit_test(a_small_stack_is_enough),
+        cmocka_unit_test(a_forked_child_leaves_connections_alone),
+        cmocka_unit_test(loading_and_unloading),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
