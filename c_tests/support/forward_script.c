@@ -262,7 +262,7 @@ static bool say_pong(peer *p, helo_part helo, pong_part part) {
         pthread_mutex_lock(&p->server->lock);
         p->server->logins++;
         pthread_mutex_unlock(&p->server->lock);
-    } else if (part <= PONG_BYTEWISE) {
+    } else if (part <= PONG_NAMESAKE) {
         part = PONG_REFUSED;
     }
     if (part == PONG_EOF) {
@@ -280,7 +280,7 @@ static bool say_pong(peer *p, helo_part helo, pong_part part) {
     }
     msgpack_sbuffer_destroy(&out);
     msgpack_unpacked_destroy(&ping);
-    return part <= PONG_BYTEWISE;
+    return part <= PONG_NAMESAKE;
 }
 
 static void put_ack(msgpack_packer *pk, ack_part part, const char *id) {

@@ -36,10 +36,10 @@ typedef enum {
 typedef enum {
     PONG_GOOD,
     PONG_BYTEWISE,
+    PONG_NAMESAKE,     /* good, under the client's own name */
     PONG_SILENT,
     PONG_REFUSED,      /* false, with a reason */
     PONG_WRONG_DIGEST, /* true, without knowing the key */
-    PONG_NAMESAKE,     /* good, under the client's own name */
     PONG_SHORT_DIGEST,
     PONG_THREE,        /* ["PONG", true, ""] */
     PONG_TEXT_OK,      /* "true" as a string */
