@@ -20,9 +20,13 @@ set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION libs)
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_NAME "libupstream${UPSTREAM_SOVERSION}")
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_DEPENDS "libc6 (>= 2.34), libgcc-s1")
-# Written into the runtime package: the shlibs entry, and the trigger that runs ldconfig.
-set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
-set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS_POLICY ">=")
+# What lets other packages find out that they need it, and runs ldconfig. Written here, because cpack's own way needs the
+# program `file`.
+file(WRITE "${PROJECT_BINARY_DIR}/package/shlibs"
+    "libupstream ${UPSTREAM_SOVERSION} libupstream${UPSTREAM_SOVERSION} (>= ${PROJECT_VERSION})\n")
+file(WRITE "${PROJECT_BINARY_DIR}/package/triggers" "activate-noawait ldconfig\n")
+set(CPACK_DEBIAN_RUNTIME_PACKAGE_CONTROL_EXTRA
+    "${PROJECT_BINARY_DIR}/package/shlibs" "${PROJECT_BINARY_DIR}/package/triggers")
 
 set(CPACK_DEBIAN_DEVEL_PACKAGE_NAME libupstream-dev)
 set(CPACK_DEBIAN_DEVEL_PACKAGE_SECTION libdevel)
