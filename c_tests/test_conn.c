@@ -292,7 +292,7 @@ static void *release_later(void *conn)
 static void the_cap_waits_and_then_refuses(void **state)
 {
     struct loopback *server = loopback_start(LOOPBACK_SINK);
-    upstream_t *up = one_node(server, "    net.max_connections 2\n    net.connect_timeout 100ms");
+    upstream_t *up = one_node(server, "    net.max_connections 2\n    net.connect_timeout 700ms");
     upstream_conn_t *first = connect_to(up), *second = connect_to(up), *third = NULL;
     upstream_error_t *err = NULL;
     pthread_t thread;

@@ -240,8 +240,8 @@ static void the_deadline_holds_in_the_callback(void **state)
     upstream_error_t *err = NULL;
     int calls = 0;
     (void)state;
-    /* net.io_timeout is a minute; the delivery has 100 ms. */
-    assert_status(upstream_deliver(up, wait_for_answer, &calls, 100, &err), UPSTREAM_ERR_TIMEOUT);
+    /* net.io_timeout is a minute; the delivery has 700 ms. */
+    assert_status(upstream_deliver(up, wait_for_answer, &calls, 700, &err), UPSTREAM_ERR_TIMEOUT);
     assert_int_equal(calls, 1);
     check_contains(upstream_error_message(err), "deliver.timeout");
     upstream_error_free(err);

@@ -270,7 +270,7 @@ static void a_silent_server(void **state)
     static const char *const parts[] = {"did not finish the TLS handshake within net.connect_timeout", NULL};
     struct loopback *server = loopback_start(LOOPBACK_SILENT);
     (void)state;
-    fails_at(loopback_port(server), "127.0.0.1", "tls.verify off\nnet.connect_timeout 80ms", UPSTREAM_ERR_TIMEOUT, parts);
+    fails_at(loopback_port(server), "127.0.0.1", "tls.verify off\nnet.connect_timeout 700ms", UPSTREAM_ERR_TIMEOUT, parts);
     loopback_stop(server);
 }
 
