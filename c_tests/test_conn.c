@@ -246,6 +246,57 @@ static void a_dead_idle_connection_is_not_handed_out(void **state)
     loopback_stop(server);
 }
 
+static void what_was_sent_arrives_after_the_end(void **state)
+{
+    /* The server has sent what nobody reads, and reads late: closed at once, the connection would be reset and the rest lost. */
+    enum { SIZE = 1000 * 1000 };
+    static char block[SIZE];
+    static const char *const ends[] = {"    net.keepalive off", ""};
+    size_t i;
+    (void)state;
+    for (i = 0; i < 2; i++) {
+        struct loopback *server = loopback_start(LOOPBACK_LATE);
+        upstream_t *up = one_node(server, ends[i]);
+        upstream_conn_t *conn = connect_to(up);
+        assert_status(upstream_conn_write(conn, block, SIZE), UPSTREAM_OK);
+        upstream_conn_release(conn); /* closed here the first time, by the end of the set the second */
+        upstream_destroy(up);
+        assert_true(loopback_wait_ended(server, 1));
+        assert_int_equal(loopback_bytes(server), SIZE);
+        loopback_stop(server);
+    }
+}
+
+static upstream_conn_t *reentered;
+
+static void free_that_calls_back(void *data)
+{
+    (void)data;
+    freed++;
+    if (reentered != NULL) {
+        assert_null(upstream_conn_get_data(reentered));
+        assert_status(upstream_conn_set_data(reentered, NULL, NULL), UPSTREAM_OK);
+    }
+}
+
+static void a_free_function_may_call_back(void **state)
+{
+    struct loopback *server = loopback_start(LOOPBACK_SINK);
+    upstream_t *up = one_node(server, "");
+    upstream_conn_t *conn = connect_to(up);
+    int data;
+    (void)state;
+    freed = 0;
+    assert_status(upstream_conn_set_data(conn, &data, free_that_calls_back), UPSTREAM_OK);
+    reentered = conn;
+    assert_status(upstream_conn_set_data(conn, NULL, NULL), UPSTREAM_OK);
+    reentered = NULL;
+    assert_int_equal(freed, 1);
+    upstream_conn_release(conn);
+    upstream_destroy(up);
+    loopback_stop(server);
+}
+
 static void limits_of_reuse(void **state)
 {
     static const char *const limits[] = {"    net.keepalive off", "    net.keepalive_max_recycle 1",
@@ -396,6 +447,8 @@ int main(void)
         cmocka_unit_test(the_newest_is_reused_with_its_data),
         cmocka_unit_test(unread_bytes_end_the_reuse),
         cmocka_unit_test(a_dead_idle_connection_is_not_handed_out),
+        cmocka_unit_test(what_was_sent_arrives_after_the_end),
+        cmocka_unit_test(a_free_function_may_call_back),
         cmocka_unit_test(limits_of_reuse),
         cmocka_unit_test(the_cap_waits_and_then_refuses),
         cmocka_unit_test(the_source_address_is_kept),

@@ -42,7 +42,7 @@ impl Conn {
         Conn::acquire(node, deadline, true)
     }
 
-    /// A new connection to `node`, by `deadline`; idle ones are left alone.
+    /// A new connection to `node`, by `deadline`. Idle ones are closed: one of them was just found dead in use.
     pub fn open_fresh(node: &Arc<Node>, deadline: Instant) -> Result<Conn> {
         Conn::acquire(node, deadline, false)
     }
@@ -61,13 +61,13 @@ impl Conn {
             return Err(node.target.error(Status::Cancelled, Phase::Connect, "the upstream was destroyed"));
         }
         loop {
-            match node.pool.acquire(deadline, |link| link.channel.close()) {
+            match node.pool.acquire(deadline, |link| runtime.close(*link)) {
                 Place::Idle(mut link) => {
                     if reuse && link.channel.is_quiet() {
                         count(&node.counters.reused);
                         return Ok(Conn::new(node, link, true));
                     }
-                    link.channel.close();
+                    runtime.close(*link);
                     node.pool.leave();
                 }
                 Place::New => {
@@ -156,9 +156,12 @@ impl Conn {
     }
 
     /// Attaches the plugin's data, in place of any before; it stays while the connection is kept.
-    pub fn set_data(&mut self, data: Option<UserData>) {
-        if let Some(link) = &mut self.link {
-            link.data = data;
+    /// What was there before is the caller's to drop, once nothing borrows the connection: its owner may call back.
+    #[must_use]
+    pub fn set_data(&mut self, data: Option<UserData>) -> Option<UserData> {
+        match &mut self.link {
+            Some(link) => std::mem::replace(&mut link.data, data),
+            None => data,
         }
     }
 
@@ -252,7 +255,12 @@ impl Conn {
         let net = &self.node.target.net;
         let worn = net.keepalive_max_recycle != 0 && link.uses >= net.keepalive_max_recycle;
         let old = link.expires.is_some_and(|expires| Instant::now() >= expires);
-        net.keepalive && !self.broken && !self.poison.is_set() && !worn && !old
+        net.keepalive
+            && !self.broken
+            && !self.poison.is_set()
+            && !worn
+            && !old
+            && link.channel.has_life_left()
     }
 
     /// Gives it back: kept in the pool where it may be, closed otherwise.
@@ -263,13 +271,14 @@ impl Conn {
         }
         let clean = !self.broken;
         if self.may_be_kept(&link) {
-            if let Some(link) = self.node.pool.put(link, |old| old.channel.close()) {
-                link.channel.close();
+            let runtime = &self.node.runtime;
+            if let Some(link) = self.node.pool.put(link, |old| runtime.close(*old)) {
+                runtime.close(*link);
                 self.node.pool.leave();
             }
         } else {
             if clean {
-                link.channel.close();
+                self.node.runtime.close(*link);
             } else {
                 drop(link);
             }

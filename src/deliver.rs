@@ -64,8 +64,8 @@ impl Upstream {
             return Err(forked());
         }
         let most = match self.deliver_settings().attempts as usize {
-            0 => self.nodes().len(),
-            most => most.min(self.nodes().len()),
+            most if most > 0 && last.is_some() => most.min(self.nodes().len()),
+            _ => self.nodes().len(),
         };
         let mut tried = Tried::new();
         let mut setbacks: Vec<Error> = Vec::new();
@@ -140,6 +140,7 @@ impl Upstream {
                 count(&node.counters.deliveries_failed);
                 return Err(Setback::TryOn(error));
             }
+            let deadline = last.min(Conn::connect_deadline(node));
             conn = Conn::open_fresh(node, deadline).map_err(|error| {
                 count(&node.counters.deliveries_failed);
                 Setback::TryOn(error)

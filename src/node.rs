@@ -48,6 +48,15 @@ impl Runtime {
     }
 }
 
+impl Runtime {
+    /// Closes a connection in good order, without waiting for the peer.
+    pub fn close(&self, link: Link) {
+        if let Some(socket) = link.channel.close() {
+            self.dialer.linger(socket);
+        }
+    }
+}
+
 /// Anything a plugin attaches to a node or a connection; dropped with it.
 pub type UserData = Box<dyn Any + Send>;
 
@@ -141,7 +150,12 @@ impl Node {
 
     /// Counters and gauges.
     pub fn snapshot(&self) -> Snapshot {
-        let (idle, open) = self.pool.gauge();
+        // In a forked child the holder of the lock may not exist.
+        let gauge = match self.runtime.birthplace.is_elsewhere() {
+            true => self.pool.try_gauge().unwrap_or_default(),
+            false => self.pool.gauge(),
+        };
+        let (idle, open) = gauge;
         Snapshot {
             picks: self.runtime.rotation.picks_of(self.place),
             idle: idle as u64,

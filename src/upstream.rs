@@ -140,8 +140,8 @@ impl Upstream {
         Snapshot { picks, deliveries_failed: self.deliveries_failed.load(Relaxed), ..sum }
     }
 
-    /// Ends the set: idle connections are closed, waits for new ones end, threads are joined. Connections in
-    /// use go on; they are closed when they are given back.
+    /// Ends the set: idle connections are closed (with up to a second for their peers to read what is on its way), waits for
+    /// new ones end, threads are joined. Connections in use go on; they are closed when they are given back.
     pub fn close(&self) {
         self.runtime.closed.store(true, Relaxed);
         if self.runtime.birthplace.is_elsewhere() {
@@ -152,12 +152,12 @@ impl Upstream {
             }
             return;
         }
-        self.runtime.dialer.stop();
         for node in &self.nodes {
             for link in node.pool.close() {
-                link.channel.close();
+                self.runtime.close(*link);
             }
         }
+        self.runtime.dialer.stop();
     }
 }
 

@@ -108,6 +108,15 @@ static void behave(struct session *session)
     char buffer[65536];
     size_t got;
     switch (session->server->behaviour) {
+    case LOOPBACK_LATE: {
+        struct timespec pause = {0, 300 * 1000 * 1000};
+        (void)send(session->socket, "hello", 5, MSG_NOSIGNAL);
+        do {
+            nanosleep(&pause, NULL);
+            pause.tv_nsec = 1000 * 1000;
+        } while (take(session, buffer, sizeof(buffer)) > 0);
+        break;
+    }
     case LOOPBACK_GREETER:
         (void)send(session->socket, "hello", 5, MSG_NOSIGNAL);
         /* fall through */

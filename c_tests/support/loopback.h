@@ -16,6 +16,7 @@ enum loopback_behaviour {
     LOOPBACK_RESET,       /* resets each connection after the first bytes */
     LOOPBACK_CLOSE_AFTER, /* reads the first bytes, sends them back and closes */
     LOOPBACK_GREETER,     /* sends "hello" when a connection comes, then reads and counts */
+    LOOPBACK_LATE,        /* sends "hello", reads nothing for 300 ms, then reads slowly and counts */
     LOOPBACK_DRIP         /* sends one byte each 20 ms */
 };
 

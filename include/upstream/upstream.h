@@ -517,7 +517,8 @@ upstream_status_t upstream_create_from_text(const char *text,
 /**
  * Ends a set: library threads are joined, idle connections closed. No other call on the set or its nodes may run
  * beside it or come after it. Connections in use stay good and are to be released or discarded as ever, before or
- * after. Node handles and their strings end with the set and the last connection. Takes NULL.
+ * after. Node handles and their strings end with the set; that of a connection in use with the connection. May take up to a
+ * second where a peer has not yet read what was sent. Takes NULL.
  */
 void upstream_destroy(upstream_t *up);
 
@@ -618,7 +619,7 @@ const char *upstream_conn_tls_version(const upstream_conn_t *c);
 
 /**
  * Attaches the plugin's own data ("logged in") to the connection, where it stays while the connection is kept in the
- * pool. What was there before is freed first. `free_fn` (may be NULL) is called with it on replacement and when the
+ * pool. What was there before is freed. `free_fn` (may be NULL) is called with it on replacement and when the
  * connection ends, on any thread. NULL `data` only removes.
  */
 upstream_status_t upstream_conn_set_data(upstream_conn_t *c,
@@ -631,7 +632,7 @@ upstream_status_t upstream_conn_set_data(upstream_conn_t *c,
 void *upstream_conn_get_data(const upstream_conn_t *c);
 
 /**
- * Gives the connection back: kept for the next one to use, or closed where a call on it failed, something unread is left, or
+ * Gives the connection back: kept for the next one to use, or closed where a call on it failed, or
  * it may not be kept (net.keepalive and its limits). Takes NULL. Inside a deliver callback it does nothing: the
  * connection is the delivery's.
  */

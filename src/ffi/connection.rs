@@ -211,7 +211,7 @@ pub unsafe extern "C" fn upstream_conn_tls_version(c: *const upstream_conn_t) ->
 }
 
 /// Attaches the plugin's own data ("logged in") to the connection, where it stays while the connection is kept in the
-/// pool. What was there before is freed first. `free_fn` (may be NULL) is called with it on replacement and when the
+/// pool. What was there before is freed. `free_fn` (may be NULL) is called with it on replacement and when the
 /// connection ends, on any thread. NULL `data` only removes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_set_data(
@@ -219,10 +219,13 @@ pub unsafe extern "C" fn upstream_conn_set_data(
     data: *mut c_void,
     free_fn: Option<unsafe extern "C" fn(*mut c_void)>,
 ) -> upstream_status_t {
-    with(c, |conn| {
-        conn.set_data(user_data::attach(data, free_fn));
+    let mut before = None;
+    let status = with(c, |conn| {
+        before = conn.set_data(user_data::attach(data, free_fn));
         Status::Ok
-    })
+    });
+    drop(before); // only now that nothing borrows the connection: the plugin's function may call back
+    status
 }
 
 /// The data attached to the connection. NULL where there is none, and for NULL.
@@ -231,7 +234,7 @@ pub unsafe extern "C" fn upstream_conn_get_data(c: *const upstream_conn_t) -> *m
     pure!(c, |_| null_mut() => |conn: &Conn| user_data::pointer(conn.data()))
 }
 
-/// Gives the connection back: kept for the next one to use, or closed where a call on it failed, something unread is left, or
+/// Gives the connection back: kept for the next one to use, or closed where a call on it failed, or
 /// it may not be kept (net.keepalive and its limits). Takes NULL. Inside a deliver callback it does nothing: the
 /// connection is the delivery's.
 #[unsafe(no_mangle)]

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustls::ClientConnection;
 
 use super::patience::Patience;
-use super::socket::{Peek, Ready, Socket, Wire};
+use super::socket::{Drained, Peek, Ready, Socket, Wire};
 use super::tls::{self, TlsClient};
 use super::tls_error;
 use crate::error::Status;
@@ -32,7 +32,13 @@ struct Session {
     /// The server asked for a client certificate and there was none. With TLS 1.3 its refusal comes only
     /// with the first read.
     certificate_missed: bool,
+    /// Records sent, at most: what TLS 1.2 allows under one key is counted in them.
+    records: u64,
 }
+
+/// Records of one key in TLS 1.2. rustls stops at 2^24 with AES-GCM (RFC 8446 section 5.5 gives the reason) and then drops what
+/// it is handed without a word; well before that a write fails here, and long before that no connection is kept.
+const TLS12_RECORDS: u64 = (1 << 24) - (1 << 16);
 
 /// Why a read or write failed: status, errno, text. The caller adds the node.
 pub type Failure = (Status, i32, String);
@@ -96,6 +102,11 @@ impl Channel {
         }
     }
 
+    /// Whether it may serve another payload: TLS 1.2 bounds what one key may protect.
+    pub fn has_life_left(&self) -> bool {
+        self.session.as_ref().is_none_or(|session| !session.is_used_up(TLS12_RECORDS / 2))
+    }
+
     /// Whether an idle stream may be used again: nothing has come but what TLS keeps to itself.
     pub fn is_quiet(&mut self) -> bool {
         match &mut self.session {
@@ -104,13 +115,16 @@ impl Channel {
         }
     }
 
-    /// Says goodbye, as far as that is possible without waiting.
-    pub fn close(mut self) {
+    /// Says goodbye, as far as that is possible without waiting. What is left is to be held until the peer closes too;
+    /// nothing is left where it has.
+    pub fn close(mut self) -> Option<Socket> {
         if let Some(session) = &mut self.session {
             session.tls.send_close_notify();
             // Best effort: the peer may be gone, and nothing depends on it.
             let _ = session.tls.write_tls(&mut Wire(&self.socket));
         }
+        let told = self.socket.end_sending().is_ok();
+        (told && self.socket.drain() == Drained::Open).then_some(self.socket)
     }
 }
 
@@ -193,6 +207,10 @@ fn write_plain(
 }
 
 impl Session {
+    fn is_used_up(&self, limit: u64) -> bool {
+        self.records >= limit && self.tls.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_2)
+    }
+
     fn explain(&self, error: &rustls::Error) -> Failure {
         let (status, text) = tls_error::explain(error, &self.client, self.certificate_missed);
         (status, 0, text)
@@ -207,6 +225,10 @@ impl Session {
     ) -> Result<(), Failure> {
         let mut unsent = Unsent::new(slices);
         while !unsent.is_empty() {
+            if self.is_used_up(TLS12_RECORDS) {
+                let text = "TLS 1.2 allows no more records under one key; take a new connection";
+                return Err((Status::Closed, 0, text.to_owned()));
+            }
             let writer = &mut self.tls.writer();
             let offered = match unsent.done {
                 // Slices share records, so that a short header costs none of its own.
@@ -214,6 +236,7 @@ impl Session {
                 done => writer.write(&unsent.slices[0][done..]),
             };
             let taken = offered.map_err(|error| broken(&error))?;
+            self.records += 1 + taken as u64 / (16 * 1024);
             *sent += taken as u64;
             unsent.advance(taken);
             if !unsent.is_empty() {
@@ -319,7 +342,8 @@ impl Handshake {
         let mut tls = ClientConnection::new(client.config.clone(), client.name.clone())
             .map_err(|error| error.to_string())?;
         tls.set_buffer_limit(Some(TLS_SEND_BUFFER));
-        let session = Box::new(Session { tls, client: client.clone(), certificate_missed: false });
+        let session =
+            Box::new(Session { tls, client: client.clone(), certificate_missed: false, records: 0 });
         Ok(Handshake { socket, peer, session })
     }
 

@@ -17,6 +17,7 @@ use parking_lot::{Condvar, Mutex};
 use super::channel::{Channel, Handshake};
 use super::race::Race;
 use super::resolve::Answer;
+use super::socket::Socket;
 use super::target::Target;
 use super::thread;
 use crate::error::{Error, Phase, Result, Status};
@@ -47,6 +48,7 @@ struct Mailbox {
 struct Letters {
     dials: Vec<Dial>,
     answers: Vec<(Arc<str>, Answer)>,
+    closed: Vec<Socket>,
     stop: bool,
 }
 
@@ -96,6 +98,15 @@ impl Dialer {
             Outcome::Awaited | Outcome::Abandoned => {
                 Err(target.error(Status::Timeout, Phase::Connect, "no connection within the time given"))
             }
+        }
+    }
+
+    /// Takes a connection that was closed on this side, and holds it until the peer closes too or a second has passed. Were it
+    /// dropped at once, unread bytes of the peer's (the tickets of TLS 1.3, an answer nobody waits for) would make the
+    /// kernel reset it and throw away what was sent and has not arrived.
+    pub fn linger(&self, socket: Socket) {
+        if let Thread::Running(_) = &*self.thread.lock() {
+            self.mailbox.post(|letters| letters.closed.push(socket));
         }
     }
 

@@ -1,4 +1,4 @@
-//! How long one call may wait. Reads the clock only when a call must wait at all.
+//! How long one call may wait. Under `net.io_timeout` alone the clock is read only when a call must wait at all.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,11 @@ pub enum Limit {
 impl Patience {
     /// A call of this `limit` that ends by `last` in any case.
     pub fn new(limit: Limit, last: Option<Instant>) -> Patience {
-        Patience { limit, until: None, last }
+        let until = match limit {
+            Limit::Call(limit) => Some(after(Instant::now(), limit)),
+            Limit::Silence(_) => None,
+        };
+        Patience { limit, until, last }
     }
 
     /// Bytes have moved.

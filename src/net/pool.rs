@@ -128,12 +128,20 @@ impl<T> Pool<T> {
 
     /// Connections idle and open.
     pub fn gauge(&self) -> (usize, usize) {
-        let state = self.state.lock();
-        (state.idle.len(), state.open)
+        self.state.lock().gauge()
+    }
+
+    /// As [`Pool::gauge`], but gives up where the lock is held: see [`Pool::try_close`].
+    pub fn try_gauge(&self) -> Option<(usize, usize)> {
+        self.state.try_lock().map(|state| state.gauge())
     }
 }
 
 impl<T> State<T> {
+    fn gauge(&self) -> (usize, usize) {
+        (self.idle.len(), self.open)
+    }
+
     fn nobody_waits(&self) -> bool {
         self.served_ticket == self.next_ticket
     }

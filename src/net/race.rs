@@ -19,6 +19,8 @@ pub(super) struct Race {
     running: Vec<(SocketAddr, Socket)>,
     next_start: Instant,
     failures: Vec<(SocketAddr, io::Error)>,
+    /// Sockets of attempts that are over, to be unwatched before they are closed.
+    over: Vec<Socket>,
 }
 
 /// How a race stands.
@@ -34,7 +36,13 @@ pub(super) enum Standing {
 impl Race {
     /// A race over `addresses`, already in the order of [`order`].
     pub(super) fn new(addresses: Vec<SocketAddr>, now: Instant) -> Race {
-        Race { waiting: addresses.into(), running: Vec::new(), next_start: now, failures: Vec::new() }
+        Race {
+            waiting: addresses.into(),
+            running: Vec::new(),
+            next_start: now,
+            failures: Vec::new(),
+            over: Vec::new(),
+        }
     }
 
     /// When [`Race::advance`] must be called next, sockets aside; `None` where no address waits.
@@ -59,12 +67,13 @@ impl Race {
             match self.running[at].1.finish_connect() {
                 Ok(()) => {
                     let (address, socket) = self.running.swap_remove(at);
-                    self.running.clear();
+                    self.over.extend(self.running.drain(..).map(|(_, socket)| socket));
                     return Standing::Won(address, socket);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => at += 1,
                 Err(error) => {
-                    let (address, _) = self.running.remove(at);
+                    let (address, socket) = self.running.remove(at);
+                    self.over.push(socket);
                     self.failures.push((address, error));
                     self.next_start = now;
                 }
@@ -87,6 +96,16 @@ impl Race {
             return Standing::Lost;
         }
         Standing::Running { started }
+    }
+
+    /// The sockets of attempts that are over since the last call.
+    pub(super) fn take_over(&mut self) -> Vec<Socket> {
+        std::mem::take(&mut self.over)
+    }
+
+    /// Ends every attempt; their sockets are among [`Race::take_over`].
+    pub(super) fn abort(&mut self) {
+        self.over.extend(self.running.drain(..).map(|(_, socket)| socket));
     }
 
     /// The running socket behind a descriptor.

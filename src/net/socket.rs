@@ -38,6 +38,15 @@ pub enum Peek {
     Dead,
 }
 
+/// How a drained connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// The peer may send more.
+    Open,
+    /// The peer has closed or reset it.
+    Ended,
+}
+
 impl Socket {
     /// Starts a connection to `address` and returns at once; see [`Socket::finish_connect`].
     pub fn start_connect(address: SocketAddr, net: &NetSettings) -> io::Result<Socket> {
@@ -65,6 +74,10 @@ impl Socket {
             return Err(error);
         }
         match self.0.peer_addr() {
+            // With nobody listening on a port of the ephemeral range, a connection from there to there meets itself.
+            Ok(peer) if self.0.local_addr()?.as_socket() == peer.as_socket() => {
+                Err(io::Error::from_raw_os_error(libc::ECONNREFUSED))
+            }
             Ok(_) => Ok(()),
             Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => Err(ErrorKind::WouldBlock.into()),
             Err(error) => Err(error),
@@ -98,6 +111,25 @@ impl Socket {
         }
     }
 
+    /// Ends the sending side: the peer reads to the end of what was sent.
+    pub fn end_sending(&self) -> io::Result<()> {
+        self.0.shutdown(std::net::Shutdown::Write)
+    }
+
+    /// Reads and drops what has come.
+    pub fn drain(&self) -> Drained {
+        let mut waste = [0; 2048];
+        for _ in 0..256 {
+            match self.receive(&mut waste) {
+                Ok(0) => return Drained::Ended,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Drained::Open,
+                Err(_) => return Drained::Ended,
+            }
+        }
+        Drained::Open
+    }
+
     /// Waits until the socket is ready; `TimedOut` where `deadline` comes first.
     pub fn wait(&self, ready: Ready, deadline: Instant) -> io::Result<()> {
         let flags = match ready {
@@ -118,11 +150,6 @@ impl Socket {
     /// The descriptor, for registering with epoll.
     pub fn fd(&self) -> RawFd {
         self.0.as_raw_fd()
-    }
-
-    /// The local address, where the system tells it.
-    pub fn local_address(&self) -> Option<SocketAddr> {
-        self.0.local_addr().ok()?.as_socket()
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
@@ -14,7 +14,7 @@ use crate::error::{Error, Phase, Result, Status};
 use crate::net::channel::{Channel, Handshake, HandshakeStep};
 use crate::net::race::{self, Race, Standing};
 use crate::net::resolve::{Answer, Resolver};
-use crate::net::socket::{Ready, poll_timeout};
+use crate::net::socket::{Drained, Ready, Socket, poll_timeout};
 use crate::net::target::Target;
 
 /// The dialer thread's own state.
@@ -26,7 +26,13 @@ pub(super) struct Running {
     /// The dials that wait for each name under look-up.
     names: HashMap<Arc<str>, Vec<u64>>,
     next_id: u64,
+    /// Closed connections whose peers have not closed yet, each with the moment it is waited for no longer.
+    lingering: HashMap<u64, (Instant, Socket)>,
 }
+
+/// How long a closed connection is kept for its peer to close too, so that what is still on its way arrives. nginx's
+/// lingering_timeout is 5 s; here the peer has been told that nothing more comes, and need only read.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// The epoll token of the mailbox; dials count from 1.
 const MAILBOX: u64 = 0;
@@ -42,13 +48,16 @@ impl Running {
             dials: HashMap::new(),
             names: HashMap::new(),
             next_id: MAILBOX + 1,
+            lingering: HashMap::new(),
         })
     }
 
     pub(super) fn run(mut self) {
         let mut events = [EpollEvent::empty(); 64];
+        let mut stopping = false;
         loop {
-            let alarm = self.dials.values().map(Dial::alarm).min();
+            let ends = self.lingering.values().map(|(end, _)| *end);
+            let alarm = self.dials.values().map(Dial::alarm).chain(ends).min();
             let timeout = alarm.map_or(nix::poll::PollTimeout::NONE, |alarm| {
                 poll_timeout(alarm.saturating_duration_since(Instant::now()))
             });
@@ -59,33 +68,67 @@ impl Running {
                         // Only empties the counter; the letters are read below.
                         let _ = self.mailbox.wake.read();
                     }
+                    id if self.lingering.contains_key(&id) => self.linger_on(id),
                     id => self.advance(id),
                 }
             }
-            let Letters { dials, answers, stop } = std::mem::take(&mut *self.mailbox.letters.lock());
+            let Letters { dials, answers, closed, stop } = std::mem::take(&mut *self.mailbox.letters.lock());
             for dial in dials {
                 self.begin(dial);
             }
             for (host, answer) in answers {
                 self.resolved(&host, &answer);
             }
+            for socket in closed {
+                self.linger(socket);
+            }
             if stop {
-                return self.end();
+                stopping = true;
+                self.cancel();
             }
             self.ring_alarms();
+            if stopping && self.lingering.is_empty() {
+                return self.resolver.stop();
+            }
         }
     }
 
-    fn end(self) {
-        for (_, dial) in self.dials {
+    fn cancel(&mut self) {
+        let ids: Vec<u64> = self.dials.keys().copied().collect();
+        for id in ids {
+            let Some(dial) = self.dials.get(&id) else { continue };
             let error = dial.target.error(Status::Cancelled, dial.phase(), "the upstream is being destroyed");
-            dial.finish(Err(error));
+            self.finish(id, Err(error));
         }
-        self.resolver.stop();
+    }
+
+    fn linger(&mut self, socket: Socket) {
+        let id = self.next_id;
+        self.next_id += 1;
+        // A socket that cannot be watched is closed as it is.
+        if self.epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, id)).is_ok() {
+            self.lingering.insert(id, (Instant::now() + LINGER, socket));
+        }
+    }
+
+    fn linger_on(&mut self, id: u64) {
+        if let Some((_, socket)) = self.lingering.get(&id)
+            && socket.drain() == Drained::Ended
+        {
+            self.forget(socket);
+            self.lingering.remove(&id);
+        }
     }
 
     fn ring_alarms(&mut self) {
         let now = Instant::now();
+        self.lingering.retain(|_, (end, socket)| {
+            let stays = *end > now;
+            if !stays {
+                let _ = self.epoll.delete(&*socket); // see `forget`
+            }
+            stays
+        });
         let due: Vec<u64> =
             self.dials.iter().filter(|(_, dial)| dial.alarm() <= now).map(|(id, _)| *id).collect();
         for id in due {
@@ -102,9 +145,24 @@ impl Running {
     }
 
     fn finish(&mut self, id: u64, result: Result<Channel>) {
-        if let Some(dial) = self.dials.remove(&id) {
+        if let Some(mut dial) = self.dials.remove(&id) {
+            match &mut dial.stage {
+                Stage::Racing(race) => {
+                    race.abort();
+                    race.take_over().iter().for_each(|socket| self.forget(socket));
+                }
+                Stage::Handshaking(handshake) => self.forget(handshake.socket()),
+                Stage::New | Stage::Resolving => {}
+            }
             dial.finish(result);
         }
+    }
+
+    /// Unwatches a socket that is about to be closed. Closing alone does not do it where a forked child holds a copy of the
+    /// descriptor: its events would come for ever, for nobody.
+    fn forget(&self, socket: &Socket) {
+        // Not watched is as good: an attempt may fail before it is registered.
+        let _ = self.epoll.delete(socket);
     }
 
     fn begin(&mut self, mut dial: Dial) {
@@ -172,42 +230,50 @@ impl Running {
         };
         match &mut dial.stage {
             Stage::New | Stage::Resolving => {}
-            Stage::Racing(race) => match race.advance(&dial.target.net, Instant::now()) {
-                Standing::Running { started } => {
-                    let watched = started.iter().filter_map(|fd| race.socket(*fd)).try_for_each(|socket| {
-                        self.epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLOUT, id))
-                    });
-                    if let Err(error) = watched {
-                        let error = dial.target.system_error(Status::Connect, Phase::Connect, &error.into());
-                        self.finish(id, Err(error));
-                    }
+            Stage::Racing(race) => {
+                let standing = race.advance(&dial.target.net, Instant::now());
+                for socket in race.take_over() {
+                    let _ = self.epoll.delete(&socket); // see `forget`
                 }
-                Standing::Lost => {
-                    let error = lost(&dial.target, race);
-                    self.finish(id, Err(error));
-                }
-                Standing::Won(peer, socket) => match &dial.target.tls {
-                    None => {
-                        let channel = Channel::plain(socket, peer);
-                        // Registered with this thread's epoll; the caller must not wake it.
-                        let result = self.unwatch(&channel).map(|()| channel);
-                        let result = result.map_err(|error| {
-                            self.dials[&id].target.system_error(Status::Connect, Phase::Connect, &error)
-                        });
-                        self.finish(id, result);
-                    }
-                    Some(tls) => match Handshake::new(socket, peer, tls) {
-                        Ok(handshake) => {
-                            dial.stage = Stage::Handshaking(handshake);
-                            self.handshake(id);
-                        }
-                        Err(cause) => {
-                            let error = dial.target.error(Status::Tls, Phase::Tls, cause);
+                match standing {
+                    Standing::Running { started } => {
+                        let watched =
+                            started.iter().filter_map(|fd| race.socket(*fd)).try_for_each(|socket| {
+                                self.epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLOUT, id))
+                            });
+                        if let Err(error) = watched {
+                            let error =
+                                dial.target.system_error(Status::Connect, Phase::Connect, &error.into());
                             self.finish(id, Err(error));
                         }
+                    }
+                    Standing::Lost => {
+                        let error = lost(&dial.target, race);
+                        self.finish(id, Err(error));
+                    }
+                    Standing::Won(peer, socket) => match &dial.target.tls {
+                        None => {
+                            let channel = Channel::plain(socket, peer);
+                            // Registered with this thread's epoll; the caller must not wake it.
+                            let result = self.unwatch(&channel).map(|()| channel);
+                            let result = result.map_err(|error| {
+                                self.dials[&id].target.system_error(Status::Connect, Phase::Connect, &error)
+                            });
+                            self.finish(id, result);
+                        }
+                        Some(tls) => match Handshake::new(socket, peer, tls) {
+                            Ok(handshake) => {
+                                dial.stage = Stage::Handshaking(handshake);
+                                self.handshake(id);
+                            }
+                            Err(cause) => {
+                                let error = dial.target.error(Status::Tls, Phase::Tls, cause);
+                                self.finish(id, Err(error));
+                            }
+                        },
                     },
-                },
-            },
+                }
+            }
             Stage::Handshaking(_) => self.handshake(id),
         }
     }
