@@ -5,6 +5,7 @@ JOBS ?= $(shell nproc)
 # A log file for the demo to send; without it the demo looks for one.
 LOG ?=
 
+MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(HOME)/.cargo/bin
 CMAKE_FLAGS := -DUPSTREAM_CARGO_TARGET_DIR=$(abspath $(BUILD))/cargo
 CARGO := CARGO_TARGET_DIR=$(abspath $(BUILD))/cargo cargo
@@ -28,7 +29,7 @@ build: setup
 
 test:
 	@echo "make test: packages, build, Rust tests, C tests; about ten minutes the first time on two cores"
-	@$(MAKE) --no-print-directory build
+	@$(MAKE) build
 	$(CARGO) test --workspace --locked
 	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 	@echo "make test: all passed"
