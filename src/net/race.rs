@@ -209,5 +209,17 @@ mod tests {
             }
         }
         assert_eq!(race.failures().len(), 1);
+        assert_eq!(race.take_over().len(), 1, "the failed attempt's socket is there to be unwatched");
+    }
+
+    #[test]
+    fn an_aborted_race_hands_its_sockets_over() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut race = Race::new(vec![listener.local_addr().unwrap()], Instant::now());
+        assert!(matches!(race.advance(&net(), Instant::now()), Standing::Running { .. }));
+        assert!(race.take_over().is_empty());
+        race.abort();
+        assert_eq!(race.take_over().len(), 1);
+        assert_eq!(race.running().count(), 0);
     }
 }

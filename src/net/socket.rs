@@ -210,3 +210,37 @@ fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_to_itself_is_refused() {
+        let raw = RawSocket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        raw.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        // Nobody listens there, and yet it connects: the port is its own.
+        raw.connect(&raw.local_addr().unwrap()).unwrap();
+        let error = Socket(raw).finish_connect().unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED));
+    }
+
+    #[test]
+    fn draining_tells_an_open_peer_from_one_that_has_closed() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let raw = RawSocket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        raw.connect(&listener.local_addr().unwrap().into()).unwrap();
+        raw.set_nonblocking(true).unwrap();
+        let socket = Socket(raw);
+        let (mut peer, _) = listener.accept().unwrap();
+        peer.write_all(&[7; 5000]).unwrap();
+        socket.wait(Ready::Read, Instant::now() + Duration::from_secs(10)).unwrap();
+        assert_eq!(socket.drain(), Drained::Open);
+        socket.end_sending().unwrap();
+        let mut rest = Vec::new();
+        peer.read_to_end(&mut rest).unwrap();
+        drop(peer);
+        socket.wait(Ready::Read, Instant::now() + Duration::from_secs(10)).unwrap();
+        assert_eq!(socket.drain(), Drained::Ended);
+    }
+}
