@@ -103,6 +103,8 @@ static void a_silent_server_times_out(void **state)
     assert_int_equal(upstream_conn_reused(conn), 0);
     assert_status(upstream_conn_write(conn, out, room), UPSTREAM_ERR_TIMEOUT);
     check_contains(upstream_error_message(upstream_conn_last_error(conn)), "write: ");
+    assert_status(upstream_conn_write(conn, out, 1), UPSTREAM_ERR_CLOSED); /* never into the middle of a message */
+    check_contains(upstream_error_message(upstream_conn_last_error(conn)), "discard it");
     upstream_conn_discard(conn);
     upstream_destroy(up);
     loopback_stop(server);

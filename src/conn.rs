@@ -28,6 +28,8 @@ pub struct Conn {
     reused: bool,
     /// A call failed, or the plugin trusts it no longer: never pooled again.
     broken: bool,
+    /// A write ran out of time in the middle: what is sent next would stand inside that message.
+    torn: bool,
     /// Lent to a deliver callback, which must not free it.
     lent: bool,
     timeout: Option<Duration>,
@@ -63,7 +65,8 @@ impl Conn {
         loop {
             match node.pool.acquire(deadline, |link| runtime.close(*link)) {
                 Place::Idle(mut link) => {
-                    if reuse && link.channel.is_quiet() {
+                    let old = link.expires.is_some_and(|expires| Instant::now() >= expires);
+                    if reuse && !old && link.channel.is_quiet() {
                         count(&node.counters.reused);
                         return Ok(Conn::new(node, link, true));
                     }
@@ -101,6 +104,7 @@ impl Conn {
             birthplace: node.runtime.birthplace,
             reused,
             broken: false,
+            torn: false,
             lent: false,
             timeout: None,
             last: None,
@@ -172,9 +176,14 @@ impl Conn {
 
     /// Sends all of `slices`.
     pub fn write(&mut self, slices: &[IoSlice<'_>]) -> Status {
+        if self.torn {
+            let text = "an earlier message was cut off on this connection; discard it";
+            return self.fail(Phase::Write, (Status::Closed, 0, text.to_owned()));
+        }
         let mut patience = self.patience();
         let mut sent = 0;
         let outcome = self.call(Phase::Write, |channel| channel.write_all(slices, &mut patience, &mut sent));
+        self.torn = outcome == Err(Status::Timeout) && sent > 0;
         self.sent += sent;
         add(&self.node.counters.bytes_out, sent);
         outcome.map_or_else(|status| status, |()| Status::Ok)

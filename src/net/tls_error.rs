@@ -36,7 +36,11 @@ fn certificate(error: &TlsError, refusal: &CertificateError, client: &TlsClient)
         CertificateError::NotValidForNameContext { expected, presented } => {
             let presented = match presented.as_slice() {
                 [] => "carries no subjectAltName".to_owned(),
-                names => format!("is for {}", names.join(", ")),
+                // rustls hands the names in the form DnsName("a.example").
+                names => {
+                    let bare = names.iter().map(|name| name.split('"').nth(1).unwrap_or(name));
+                    format!("is for {}", bare.collect::<Vec<_>>().join(", "))
+                }
             };
             format!(
                 "the certificate {presented}, not for \"{}\"; set tls.vhost to a name it carries, or \
