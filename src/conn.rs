@@ -65,8 +65,7 @@ impl Conn {
         loop {
             match node.pool.acquire(deadline, |link| runtime.close(*link)) {
                 Place::Idle(mut link) => {
-                    let old = link.expires.is_some_and(|expires| Instant::now() >= expires);
-                    if reuse && !old && link.channel.is_quiet() {
+                    if reuse && !link.is_too_old() && link.channel.is_quiet() {
                         count(&node.counters.reused);
                         return Ok(Conn::new(node, link, true));
                     }
@@ -263,12 +262,11 @@ impl Conn {
     fn may_be_kept(&self, link: &Link) -> bool {
         let net = &self.node.target.net;
         let worn = net.keepalive_max_recycle != 0 && link.uses >= net.keepalive_max_recycle;
-        let old = link.expires.is_some_and(|expires| Instant::now() >= expires);
         net.keepalive
             && !self.broken
             && !self.poison.is_set()
             && !worn
-            && !old
+            && !link.is_too_old()
             && link.channel.has_life_left()
     }
 

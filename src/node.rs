@@ -72,6 +72,13 @@ pub struct Link {
     pub data: Option<UserData>,
 }
 
+impl Link {
+    /// Whether its lifetime is over.
+    pub fn is_too_old(&self) -> bool {
+        self.expires.is_some_and(|expires| Instant::now() >= expires)
+    }
+}
+
 /// A node.
 pub struct Node {
     /// Set after a defect was caught in a call on this node.

@@ -236,6 +236,12 @@ struct Verifier {
 }
 
 impl Verifier {
+    /// With `tls.verify off` any certificate will do, so one that webpki cannot read (X.509 v1 of an old device)
+    /// does too: whoever sits between could as well present a readable one of its own.
+    fn takes_unread(&self, certificate: &CertificateDer<'_>) -> bool {
+        !self.chain && ParsedCertificate::try_from(certificate).is_err()
+    }
+
     fn check_chain(
         &self,
         certificate: &CertificateDer<'_>,
@@ -294,8 +300,8 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        if !self.chain && ParsedCertificate::try_from(certificate).is_err() {
-            return Ok(HandshakeSignatureValid::assertion()); // see verify_tls13_signature
+        if self.takes_unread(certificate) {
+            return Ok(HandshakeSignatureValid::assertion());
         }
         rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.algorithms)
     }
@@ -306,9 +312,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        // With `tls.verify off` any certificate will do, so one that webpki cannot read (X.509 v1 of an old
-        // device) does too: whoever sits between could as well present a readable one of its own.
-        if !self.chain && ParsedCertificate::try_from(certificate).is_err() {
+        if self.takes_unread(certificate) {
             return Ok(HandshakeSignatureValid::assertion());
         }
         rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.algorithms)
