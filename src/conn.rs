@@ -23,6 +23,8 @@ pub struct Conn {
     /// Set after a defect was caught in a call on this connection.
     pub poison: Poison,
     node: Arc<Node>,
+    /// The node's when this was begun: what an outcome must carry.
+    generation: u32,
     link: Option<Box<Link>>,
     birthplace: Birthplace,
     reused: bool,
@@ -35,6 +37,10 @@ pub struct Conn {
     timeout: Option<Duration>,
     last: Option<Instant>,
     sent: u64,
+    /// Bytes went or came.
+    moved: bool,
+    /// The first call that failed.
+    fault: Option<Box<Error>>,
     last_error: Option<Box<Report>>,
 }
 
@@ -62,23 +68,29 @@ impl Conn {
         if runtime.closed.load(Relaxed) {
             return Err(node.target.error(Status::Cancelled, Phase::Connect, "the upstream was destroyed"));
         }
+        let generation = node.generation();
         loop {
             match node.pool.acquire(deadline, |link| runtime.close(*link)) {
                 Place::Idle(mut link) => {
                     if reuse && !link.is_too_old() && link.channel.is_quiet() {
                         count(&node.counters.reused);
-                        return Ok(Conn::new(node, link, true));
+                        return Ok(Conn::new(node, generation, link, true));
                     }
                     runtime.close(*link);
                     node.pool.leave();
                 }
                 Place::New => {
+                    let begun = Instant::now();
                     return match node.runtime.dialer.dial(&node.target, deadline) {
-                        Ok(channel) => Ok(Conn::new(node, connected(node, channel), false)),
+                        Ok(channel) => {
+                            node.connected(generation);
+                            Ok(Conn::new(node, generation, connected(node, channel), false))
+                        }
                         Err(error) => {
                             node.pool.leave();
                             count(&node.counters.connects_failed);
                             log_failure(node, &error);
+                            node.connect_failed(generation, &error, begun.elapsed());
                             Err(error)
                         }
                     };
@@ -94,11 +106,12 @@ impl Conn {
         }
     }
 
-    fn new(node: &Arc<Node>, mut link: Box<Link>, reused: bool) -> Conn {
+    fn new(node: &Arc<Node>, generation: u32, mut link: Box<Link>, reused: bool) -> Conn {
         link.uses = link.uses.saturating_add(1);
         Conn {
             poison: Poison::default(),
             node: Arc::clone(node),
+            generation,
             link: Some(link),
             birthplace: node.runtime.birthplace,
             reused,
@@ -108,6 +121,8 @@ impl Conn {
             timeout: None,
             last: None,
             sent: 0,
+            moved: false,
+            fault: None,
             last_error: None,
         }
     }
@@ -121,6 +136,26 @@ impl Conn {
     /// Whether it is only lent, and so not the holder's to free.
     pub fn is_lent(&self) -> bool {
         self.lent
+    }
+
+    /// The node's generation when it was begun.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Tells the node how it went, where no delivery does: well if bytes moved and nothing failed, badly if a call failed. What a
+    /// kept connection breaks by says nothing of its node.
+    fn tell_node(&self) {
+        if self.lent || self.birthplace.is_elsewhere() {
+            return;
+        }
+        match &self.fault {
+            None if !self.broken && self.moved => self.node.succeeded(self.generation),
+            Some(error) if !(self.reused && matches!(error.status, Status::Closed | Status::Network)) => {
+                self.node.failed(self.generation, error);
+            }
+            _ => {}
+        }
     }
 
     /// The node it leads to.
@@ -184,6 +219,7 @@ impl Conn {
         let outcome = self.call(Phase::Write, |channel| channel.write_all(slices, &mut patience, &mut sent));
         self.torn = outcome == Err(Status::Timeout) && sent > 0;
         self.sent += sent;
+        self.moved |= sent > 0;
         add(&self.node.counters.bytes_out, sent);
         outcome.map_or_else(|status| status, |()| Status::Ok)
     }
@@ -222,6 +258,7 @@ impl Conn {
         if got == 0 {
             self.broken = true; // nothing more comes, so it is of no use to the next one
         }
+        self.moved |= got > 0;
         add(&self.node.counters.bytes_in, got as u64);
         Ok(got)
     }
@@ -255,6 +292,7 @@ impl Conn {
         self.broken = true;
         let error = Error { errno, ..self.node.target.error(status, phase, cause) };
         self.node.runtime.logger.log(Level::Debug, format_args!("{error}"));
+        self.fault.get_or_insert_with(|| Box::new(error.clone()));
         self.last_error = Some(Box::new(error.into()));
         status
     }
@@ -272,6 +310,7 @@ impl Conn {
 
     /// Gives it back: kept in the pool where it may be, closed otherwise.
     pub fn release(mut self) {
+        self.tell_node();
         let Some(link) = self.link.take() else { return };
         if self.birthplace.is_elsewhere() {
             return; // the drop closes the descriptor here; the parent's end is untouched
@@ -298,6 +337,7 @@ impl Drop for Conn {
     /// Closed without ceremony: the plugin no longer trusts it.
     fn drop(&mut self) {
         if let Some(link) = self.link.take() {
+            self.tell_node();
             drop(link);
             if !self.birthplace.is_elsewhere() {
                 self.node.pool.leave();

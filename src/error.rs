@@ -258,6 +258,20 @@ impl Error {
         }
     }
 
+    /// Whether the cause lies on this machine, so that no node is to blame.
+    pub fn is_local(&self) -> bool {
+        const LOCAL: [i32; 7] = [
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::ENOMEM,
+            libc::ENOBUFS,
+            libc::EADDRNOTAVAIL,
+            libc::EACCES,
+            libc::EPERM,
+        ];
+        LOCAL.contains(&self.errno)
+    }
+
     /// The line of the configuration file it concerns; 0 where none.
     pub fn line(&self) -> usize {
         match &self.origin {

@@ -103,8 +103,7 @@ mod tests {
     use crate::ffi::connection::upstream_connect;
     use crate::ffi::set::{upstream_name, upstream_next_node, upstream_node_count};
     use crate::ffi::status::UPSTREAM_ERR_PANIC;
-    use crate::log::Logger;
-    use crate::upstream::{Source, Upstream};
+    use crate::upstream::{Hooks, Source, Upstream};
     use std::sync::Arc;
 
     #[test]
@@ -120,7 +119,7 @@ mod tests {
     fn a_poisoned_handle_answers_but_does_nothing() {
         let text = b"[UPSTREAM]\nname u\n[NODE]\nname n\nhost h\nport 1\n";
         let source = Source::Text(text.to_vec(), "t".to_owned());
-        let up = Upstream::load(source, Options::default(), Logger::default()).unwrap();
+        let up = Upstream::load(source, Options::default(), Hooks::default()).unwrap();
         let handle = Arc::as_ptr(&up).cast_mut().cast();
         // SAFETY: `up` lives to the end of the test.
         unsafe {

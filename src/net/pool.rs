@@ -116,6 +116,14 @@ impl<T> Pool<T> {
         }
     }
 
+    /// Takes everything out that lies idle.
+    pub fn empty(&self) -> Vec<T> {
+        let mut state = self.state.lock();
+        let idle = state.take_all();
+        self.wake(&state);
+        idle
+    }
+
     /// Takes everything out; from now on nothing is kept.
     pub fn close(&self) -> Vec<T> {
         self.state.lock().close()
@@ -186,6 +194,10 @@ impl<T> State<T> {
 
     fn close(&mut self) -> Vec<T> {
         self.closed = true;
+        self.take_all()
+    }
+
+    fn take_all(&mut self) -> Vec<T> {
         self.open -= self.idle.len();
         self.idle.drain(..).map(|(_, item)| item).collect()
     }

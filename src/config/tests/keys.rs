@@ -318,13 +318,14 @@ fn warned_of() {
         ("tsl on", vec!["f:7:1: unknown key \"tsl\"; did you mean \"tls\"?".into()]),
         ("hots x", vec!["f:7:1: unknown key \"hots\"; did you mean \"host\"?".into()]),
         ("; x", vec!["f:7:1: \";\" is read as a key; a comment starts with \"#\"".into()]),
-        ("weight 2", vec!["f:7:1: weight has no effect in this version".into()]),
+        ("slow_start 2s", vec!["f:7:1: slow_start has no effect in this version".into()]),
+        ("weight 2\npriority 1\nhealth.max_fails 5\nhealth.check tcp", vec![]),
         ("weight 1\npriority 0\nslow_start 0s\nhealth.max_fails 3\nhealth.check OFF\ndns.ttl 30", vec![]),
         (
-            "health.max_fails 5\nhealth.check tcp",
+            "slow_start 5s\ndns.expand on",
             vec![
-                "f:7:1: health.max_fails has no effect in this version".into(),
-                "f:8:1: health.check has no effect in this version".into(),
+                "f:7:1: slow_start has no effect in this version".into(),
+                "f:8:1: dns.expand has no effect in this version".into(),
             ],
         ),
         (
