@@ -23,7 +23,7 @@ impl Attempt {
 
     /// The next node; asking again says that the last one failed. `None` once every node was tried, `deliver.attempts` is
     /// reached, or the retry budget is spent.
-    pub fn next(&mut self) -> Option<&Arc<Node>> {
+    pub fn next_node(&mut self) -> Option<&Arc<Node>> {
         let (upstream, tried) = (&*self.upstream, &mut self.tried);
         let runtime = upstream.runtime();
         if let Some(turn) = self.current.take() {

@@ -68,7 +68,7 @@ fn position_of(word: u64) -> u32 {
 #[inline]
 fn remainder(position: u32, length: u32, reciprocal: u64) -> u32 {
     let fraction = reciprocal.wrapping_mul(u64::from(position));
-    (u128::from(fraction) * u128::from(length) >> 64) as u32
+    ((u128::from(fraction) * u128::from(length)) >> 64) as u32
 }
 
 impl Frame {
@@ -217,7 +217,7 @@ impl Rotation {
     pub fn publish(&self, ledger: &mut Ledger, order: &Order) {
         let mut seen = self.word.load(Ordering::Acquire);
         let number = number_of(seen);
-        let next = number + 1 & u64::from(u32::MAX);
+        let next = (number + 1) & u64::from(u32::MAX);
         let (old, new) = (self.frame(number), self.frame(next));
         new.write(next, order);
         loop {
@@ -231,7 +231,7 @@ impl Rotation {
                 }
                 false => {
                     let passed = ledger.phase(old, position);
-                    let begin = passed * order.places.len() as u64 >> 32;
+                    let begin = (passed * order.places.len() as u64) >> 32;
                     kept = passed - begin_phase(begin, order.places.len() as u64);
                     begin as u32
                 }

@@ -57,7 +57,7 @@ pub unsafe extern "C" fn upstream_attempt_next(a: *mut upstream_attempt_t) -> *m
     let Some(AttemptHandle(attempt)) = handle::borrow_mut(a) else {
         return null_mut();
     };
-    guard(None, null_mut, || attempt.next().map_or(null_mut(), node::lend))
+    guard(None, null_mut, || attempt.next_node().map_or(null_mut(), node::lend))
 }
 
 /// Ends with a payload: `outcome` is how it went at the last node, as upstream_node_report() takes it; where the last answer was NULL it
