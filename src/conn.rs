@@ -62,6 +62,9 @@ impl Conn {
         if runtime.closed.load(Relaxed) {
             return Err(node.target.error(Status::Cancelled, Phase::Connect, "the upstream was destroyed"));
         }
+        if runtime.cancel.is_set() {
+            return Err(node.target.cancelled(Phase::Connect));
+        }
         loop {
             match node.pool.acquire(deadline, |link| runtime.close(*link)) {
                 Place::Idle(mut link) => {
@@ -83,6 +86,7 @@ impl Conn {
                         }
                     };
                 }
+                Place::Cancelled => return Err(node.target.cancelled(Phase::Wait)),
                 Place::None => {
                     let cap = node.target.net.max_connections;
                     let cause = format!(
