@@ -1,7 +1,7 @@
 //! Panics end here: caught, kept from stderr, told as a status.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::error::{Error, Poison, Status};
 use crate::sync::Mutex;
@@ -13,17 +13,17 @@ static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
 /// Keeps panics off the host's stderr. The hook belongs to this library's own copy of the runtime, not
 /// to the host.
 pub(crate) fn silence() {
-    static ONCE: Once = Once::new();
+    // Not a Once: forked while another thread is in there, a child would wait for that thread for ever. Twice does no harm.
+    static DONE: AtomicBool = AtomicBool::new(false);
     // The Rust tests link the library as a crate and want their own messages.
-    if cfg!(not(test)) {
-        ONCE.call_once(|| {
-            std::panic::set_hook(Box::new(|info| {
-                // Never waits: in a forked child the lock's holder may not exist.
-                if let Some(mut last) = LAST_PANIC.try_lock() {
-                    *last = Some(info.to_string());
-                }
-            }));
-        });
+    if cfg!(not(test)) && !DONE.load(Relaxed) {
+        std::panic::set_hook(Box::new(|info| {
+            // Never waits, for the same reason.
+            if let Some(mut last) = LAST_PANIC.try_lock() {
+                *last = Some(info.to_string());
+            }
+        }));
+        DONE.store(true, Relaxed);
     }
 }
 

@@ -3,7 +3,8 @@
 use std::ffi::{OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr::{null, null_mut};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::error::Error;
 use crate::ffi::error::{null_argument, tell, upstream_error_t};
@@ -93,13 +94,15 @@ fn watch_forks() {
     extern "C" fn in_child() {
         process::forked();
     }
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
+    // Not a Once: see `panic::silence`. A handler that is there twice counts each fork twice, which is as good.
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if !DONE.load(Relaxed) {
         // SAFETY: the handler is async-signal-safe (one atomic increment) and stays mapped: the library is
         // linked -z nodelete. A failure for want of memory leaves fork unwatched, as it is for any
         // program that does not ask.
         let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-    });
+        DONE.store(true, Relaxed);
+    }
 }
 
 /// Ends every call in flight on the set, its nodes and connections: each returns UPSTREAM_ERR_CANCELLED soon, and so does,
