@@ -116,6 +116,8 @@ pub struct NetSettings {
     pub prefer_ipv4: bool,
     /// Try IPv6 addresses first.
     pub prefer_ipv6: bool,
+    /// How long an answer of the resolver holds.
+    pub dns_ttl: Duration,
 }
 
 /// Keys of the set as a whole, from `[UPSTREAM]` or the options.
