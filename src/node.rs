@@ -3,9 +3,9 @@
 use std::any::Any;
 use std::ffi::{CStr, CString};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use crate::balance::Rotation;
 use crate::config::{NodeDefinition, NodeSettings, Property};
@@ -14,7 +14,8 @@ use crate::log::Logger;
 use crate::net::cancel::Cancel;
 use crate::net::channel::Channel;
 use crate::net::dial::Dialer;
-use crate::net::pool::Pool;
+use crate::net::patience::jittered;
+use crate::net::pool::{Pool, Put};
 use crate::net::target::Target;
 use crate::net::tls::TlsClient;
 use crate::process::Birthplace;
@@ -115,7 +116,9 @@ impl Node {
         let NodeDefinition { name, host, port, properties, settings, .. } = definition;
         let NodeSettings { net, .. } = settings;
         let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        let pool = Pool::new(net.max_connections as usize, net.keepalive_idle_timeout);
+        // At least a millisecond, so that a timer for it never fires in a loop.
+        let idle_timeout = jittered(net.keepalive_idle_timeout).max(Duration::from_millis(1));
+        let pool = Pool::new(net.max_connections as usize, idle_timeout);
         Node {
             poison: Poison::default(),
             place,
@@ -128,6 +131,40 @@ impl Node {
             host: c_string(&host),
             target: Arc::new(Target { name: name.into(), host, port, address: address.into(), net, tls }),
         }
+    }
+
+    /// Keeps a connection whose place the caller holds, or closes it where the pool takes none.
+    pub fn keep(self: &Arc<Node>, link: Box<Link>) {
+        let runtime = &self.runtime;
+        match self.pool.put(link, |old| runtime.close(*old)) {
+            Put::Kept { purge: None } => {}
+            Put::Kept { purge: Some(when) } => self.purge_at(when),
+            Put::Refused(link) => {
+                runtime.close(*link);
+                self.pool.leave();
+            }
+        }
+    }
+
+    /// Closes every idle connection.
+    pub fn close_idle(&self) {
+        for link in self.pool.take_idle() {
+            self.runtime.close(*link);
+        }
+    }
+
+    /// Has the dialer thread close what will have lain idle too long, and what the server has closed, without a caller.
+    fn purge_at(self: &Arc<Node>, when: Instant) {
+        let node: Weak<Node> = Arc::downgrade(self); // the timer keeps nothing alive
+        let purge = move || {
+            let Some(node) = node.upgrade() else { return };
+            let (gone, next) = node.pool.purge(Instant::now(), |link| link.channel.is_quiet());
+            gone.into_iter().for_each(|link| node.runtime.close(*link));
+            if let Some(next) = next {
+                node.purge_at(next);
+            }
+        };
+        self.runtime.dialer.at(when, Box::new(purge));
     }
 
     /// The node's name.
