@@ -2,8 +2,6 @@
 //!
 //! Invariant: a connection goes back only where every call on it ended well and nothing unread is left.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Phase, Poison, Report, Result, Status};
 use crate::log::Level;
 use crate::net::channel::{Channel, Failure};
-use crate::net::patience::{Limit, Patience, after};
+use crate::net::patience::{Limit, Patience, after, jittered};
 use crate::net::pool::Place;
 use crate::node::{Link, Node, UserData};
 use crate::process::Birthplace;
@@ -68,6 +66,9 @@ impl Conn {
         if runtime.closed.load(Relaxed) {
             return Err(node.target.error(Status::Cancelled, Phase::Connect, "the upstream was destroyed"));
         }
+        if runtime.cancel.is_set() {
+            return Err(node.target.cancelled(Phase::Connect));
+        }
         let generation = node.generation();
         loop {
             match node.pool.acquire(deadline, |link| runtime.close(*link)) {
@@ -95,6 +96,7 @@ impl Conn {
                         }
                     };
                 }
+                Place::Cancelled => return Err(node.target.cancelled(Phase::Wait)),
                 Place::None => {
                     let cap = node.target.net.max_connections;
                     let cause = format!(
@@ -317,11 +319,7 @@ impl Conn {
         }
         let clean = !self.broken;
         if self.may_be_kept(&link) {
-            let runtime = &self.node.runtime;
-            if let Some(link) = self.node.pool.put(link, |old| runtime.close(*old)) {
-                runtime.close(*link);
-                self.node.pool.leave();
-            }
+            self.node.keep(link);
         } else {
             if clean {
                 self.node.runtime.close(*link);
@@ -375,15 +373,8 @@ fn connected(node: &Node, channel: Channel) -> Box<Link> {
         ),
     }
     let lifetime = node.target.net.keepalive_max_lifetime;
-    let expires = (!lifetime.is_zero()).then(|| after(Instant::now(), lifetime - spread(lifetime)));
+    let expires = (!lifetime.is_zero()).then(|| after(Instant::now(), jittered(lifetime)));
     Box::new(Link { channel, expires, uses: 0, data: None })
-}
-
-/// Up to a tenth of `lifetime`, at random, so that connections made together do not all end together.
-fn spread(lifetime: Duration) -> Duration {
-    // The keys of a RandomState differ each time; hashing nothing with them gives 64 random bits.
-    let random = RandomState::new().build_hasher().finish();
-    lifetime.mul_f64(0.1 * (random as f64 / u64::MAX as f64))
 }
 
 fn log_failure(node: &Node, error: &Error) {
@@ -394,17 +385,4 @@ fn log_failure(node: &Node, error: &Error) {
         _ => Level::Warn,
     };
     node.runtime.logger.log(level, format_args!("{error}"));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lifetimes_end_within_their_last_tenth_and_apart() {
-        let lifetime = Duration::from_secs(1000);
-        let spreads: Vec<Duration> = (0..100).map(|_| spread(lifetime)).collect();
-        assert!(spreads.iter().all(|spread| *spread <= lifetime / 10));
-        assert!(spreads.iter().any(|spread| *spread != spreads[0]));
-    }
 }

@@ -4,25 +4,26 @@ use std::any::Any;
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-
-use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::config::{HealthSettings, NodeDefinition, NodeSettings, Property};
 use crate::error::{Error, Poison, Status, c_string};
 use crate::health::Fault;
 use crate::log::{Level, Logger};
+use crate::net::cancel::Cancel;
 use crate::net::channel::Channel;
 use crate::net::dial::Dialer;
-use crate::net::pool::Pool;
+use crate::net::patience::jittered;
+use crate::net::pool::{Pool, Put};
 use crate::net::target::Target;
 use crate::net::tls::TlsClient;
 use crate::process::Birthplace;
 use crate::roster::{Change, NodeState, Roster};
 use crate::stats::{Counters, Snapshot, count};
+use crate::sync::Mutex;
 
 /// What all nodes of a set share.
 pub struct Runtime {
@@ -36,6 +37,8 @@ pub struct Runtime {
     pub clock: Clock,
     /// The process the set was made in.
     pub birthplace: Birthplace,
+    /// The word to end every call in flight and every later one.
+    pub cancel: Arc<Cancel>,
     /// The set was destroyed: nothing new is begun.
     pub closed: AtomicBool,
 }
@@ -43,8 +46,10 @@ pub struct Runtime {
 impl Runtime {
     /// A runtime with no thread yet.
     pub fn new(roster: Roster, clock: Clock, logger: Logger) -> io::Result<Runtime> {
+        let cancel = Arc::new(Cancel::new()?);
         Ok(Runtime {
-            dialer: Dialer::new()?,
+            dialer: Dialer::new(Arc::clone(&cancel))?,
+            cancel,
             logger,
             roster,
             clock,
@@ -119,7 +124,9 @@ impl Node {
         let NodeDefinition { name, host, port, properties, settings, .. } = definition;
         let NodeSettings { net, health, .. } = settings;
         let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        let pool = Pool::new(net.max_connections as usize, net.keepalive_idle_timeout);
+        // At least a millisecond, so that a timer for it never fires in a loop.
+        let idle_timeout = jittered(net.keepalive_idle_timeout).max(Duration::from_millis(1));
+        let pool = Pool::new(net.max_connections as usize, idle_timeout);
         Node {
             poison: Poison::default(),
             place,
@@ -133,6 +140,40 @@ impl Node {
             host: c_string(&host),
             target: Arc::new(Target { name: name.into(), host, port, address: address.into(), net, tls }),
         }
+    }
+
+    /// Keeps a connection whose place the caller holds, or closes it where the pool takes none.
+    pub fn keep(self: &Arc<Node>, link: Box<Link>) {
+        let runtime = &self.runtime;
+        match self.pool.put(link, |old| runtime.close(*old)) {
+            Put::Kept { purge: None } => {}
+            Put::Kept { purge: Some(when) } => self.purge_at(when),
+            Put::Refused(link) => {
+                runtime.close(*link);
+                self.pool.leave();
+            }
+        }
+    }
+
+    /// Closes every idle connection.
+    pub fn close_idle(&self) {
+        for link in self.pool.take_idle() {
+            self.runtime.close(*link);
+        }
+    }
+
+    /// Has the dialer thread close what will have lain idle too long, and what the server has closed, without a caller.
+    fn purge_at(self: &Arc<Node>, when: Instant) {
+        let node: Weak<Node> = Arc::downgrade(self); // the timer keeps nothing alive
+        let purge = move || {
+            let Some(node) = node.upgrade() else { return };
+            let (gone, next) = node.pool.purge(Instant::now(), |link| link.channel.is_quiet());
+            gone.into_iter().for_each(|link| node.runtime.close(*link));
+            if let Some(next) = next {
+                node.purge_at(next);
+            }
+        };
+        self.runtime.dialer.at(when, Box::new(purge));
     }
 
     /// The node's name.
@@ -237,9 +278,7 @@ impl Node {
                 format_args!("{name} ({address}): out of the rotation for {millis} ms, after: {why}"),
             );
             // What still lies there was opened to what has just failed.
-            for link in self.pool.empty() {
-                runtime.close(*link);
-            }
+            self.close_idle();
         }
     }
 
@@ -256,12 +295,8 @@ impl Node {
 
     /// Counters and gauges.
     pub fn snapshot(&self) -> Snapshot {
-        // In a forked child the holder of the lock may not exist.
-        let gauge = match self.runtime.birthplace.is_elsewhere() {
-            true => self.pool.try_gauge().unwrap_or_default(),
-            false => self.pool.gauge(),
-        };
-        let (idle, open) = gauge;
+        // In a forked child the pool may be out of reach.
+        let (idle, open) = self.pool.gauge().unwrap_or_default();
         let roster = &self.runtime.roster;
         Snapshot {
             picks: roster.picks_of(self.place, !self.runtime.birthplace.is_elsewhere()).unwrap_or_default(),

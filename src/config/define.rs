@@ -213,6 +213,7 @@ fn node_settings(
         source_address: node.address(Key::NetSourceAddress),
         prefer_ipv4: node.bool(Key::NetDnsPreferIpv4),
         prefer_ipv6: node.bool(Key::NetDnsPreferIpv6),
+        dns_ttl: node.duration(Key::DnsTtl),
     };
     let (weight, priority) = (node.integer(Key::Weight), node.integer(Key::Priority));
     Ok(NodeSettings { tls, net, health: health_settings(node)?, weight, priority })

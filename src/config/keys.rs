@@ -157,7 +157,7 @@ table! {
     Priority "priority", Integer { min: 0, max: 1000 }, ANYWHERE, Is("0"), Acts: "Tier of the node; higher numbers wait in reserve";
     SlowStart "slow_start", TIME, ANYWHERE, Is("0"), Later: "How long a node that is back takes to reach its full share";
     DnsExpand "dns.expand", Bool, ANYWHERE, Is("off"), Later: "Each address of the name is a node of its own";
-    DnsTtl "dns.ttl", TIME, ANYWHERE, Is("30s"), Later: "How long an answer of the resolver holds";
+    DnsTtl "dns.ttl", TIME, ANYWHERE, Is("30s"), Acts: "How long an answer of the resolver holds; then, and when a node takes no connection, the name is looked up again, at most once a second, and the old answer serves on where that fails";
 
     ConfigDir "config.dir", Text, OPTION, Unset("none"), Acts: "Directory where relative paths are looked for after the working directory";
     UpstreamName "upstream.name", Text, OPTION, Unset("the only one"), Acts: "Name of the upstream wanted; another name in the file is an error";

@@ -122,6 +122,8 @@ pub struct NetSettings {
     pub prefer_ipv4: bool,
     /// Try IPv6 addresses first.
     pub prefer_ipv6: bool,
+    /// How long an answer of the resolver holds.
+    pub dns_ttl: Duration,
 }
 
 /// `health.*`: when a node is taken out of the rotation and how it comes back.

@@ -3,7 +3,8 @@
 use std::ffi::{OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr::{null, null_mut};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::deliver::millis;
@@ -95,13 +96,28 @@ fn watch_forks() {
     extern "C" fn in_child() {
         process::forked();
     }
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
+    // Not a Once: see `panic::silence`. A handler that is there twice counts each fork twice, which is as good.
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if !DONE.load(Relaxed) {
         // SAFETY: the handler is async-signal-safe (one atomic increment) and stays mapped: the library is
         // linked -z nodelete. A failure for want of memory leaves fork unwatched, as it is for any
         // program that does not ask.
         let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-    });
+        DONE.store(true, Relaxed);
+    }
+}
+
+/// Ends every call in flight on the set, its nodes and connections: each returns UPSTREAM_ERR_CANCELLED soon, and so does,
+/// at once, each one begun later that would connect, wait, read or write. Not to be undone; picking and the getters go on, and
+/// upstream_destroy() is due as ever. For an agent that shuts down. From any thread, beside any call but
+/// upstream_destroy(); not from a signal handler. Takes NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_cancel(up: *mut upstream_t) {
+    let _errno = KeepErrno::new();
+    // A poisoned set too may have calls in flight.
+    if let Some(up) = handle::borrow(up.cast_const()) {
+        guard(Some(&up.poison), || (), || up.cancel());
+    }
 }
 
 /// Ends a set: library threads are joined, idle connections closed. No other call on the set or its nodes may run

@@ -230,6 +230,7 @@ fn every_key_reaches_its_setting() {
             source_address: Some("::1".parse().unwrap()),
             prefer_ipv4: true,
             prefer_ipv6: true,
+            dns_ttl: Duration::from_secs(30),
         }
     );
 }
@@ -320,7 +321,7 @@ fn warned_of() {
         ("; x", vec!["f:7:1: \";\" is read as a key; a comment starts with \"#\"".into()]),
         ("slow_start 2s", vec!["f:7:1: slow_start has no effect in this version".into()]),
         ("weight 2\npriority 1\nhealth.max_fails 5\nhealth.check tcp", vec![]),
-        ("weight 1\npriority 0\nslow_start 0s\nhealth.max_fails 3\nhealth.check OFF\ndns.ttl 30", vec![]),
+        ("weight 1\npriority 0\nslow_start 0s\nhealth.max_fails 3\nhealth.check OFF\ndns.ttl 20", vec![]),
         (
             "slow_start 5s\ndns.expand on",
             vec![
