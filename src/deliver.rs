@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::balance::Tried;
 use crate::conn::{Conn, forked};
-use crate::error::{Error, Phase, Result, Status};
+use crate::error::{Error, Phase, Result, Status, summary};
 use crate::log::Level;
 use crate::net::patience::after;
 use crate::node::Node;
@@ -29,6 +29,16 @@ impl Upstream {
     /// Connects to the node whose turn it is; where that fails, to the others.
     pub fn connect(&self) -> Result<Conn> {
         self.visit(None, |node, deadline| Conn::open(node, deadline).map_err(Setback::TryOn))
+    }
+
+    /// As [`Upstream::connect`] without waiting: what it gives may still be connecting.
+    pub fn connect_start(self: &Arc<Self>) -> Result<Conn> {
+        let (up, mut tried) = (Arc::clone(self), Tried::new());
+        Conn::start(Box::new(move || {
+            let node = up.next_untried(&tried)?;
+            tried.insert(node.place);
+            Some(Arc::clone(node))
+        }))
     }
 
     /// Runs `send` on a ready connection, node after node, until it says `Ok` or `Stop`, every node was
@@ -169,16 +179,4 @@ fn failure(conn: &Conn, status: Status) -> Error {
             target.error(status, Phase::Callback, format!("the deliver callback returned {}", status.name()))
         }
     }
-}
-
-/// One error of many: the last one's status and node, everyone's words.
-fn summary(mut setbacks: Vec<Error>) -> Error {
-    let Some(mut last) = setbacks.pop() else {
-        return Error::new(Status::NoNode, "no node could be handed out");
-    };
-    if !setbacks.is_empty() {
-        let earlier: Vec<String> = setbacks.iter().map(Error::to_string).collect();
-        last.cause = format!("{}; before that: {}", last.cause, earlier.join("; "));
-    }
-    last
 }

@@ -286,6 +286,18 @@ impl From<Error> for Report {
     }
 }
 
+/// One error of many setbacks: the last one's status and node, everyone's words.
+pub fn summary(mut setbacks: Vec<Error>) -> Error {
+    let Some(mut last) = setbacks.pop() else {
+        return Error::new(Status::NoNode, "no node could be handed out");
+    };
+    if !setbacks.is_empty() {
+        let earlier: Vec<String> = setbacks.iter().map(Error::to_string).collect();
+        last.cause = format!("{}; before that: {}", last.cause, earlier.join("; "));
+    }
+    last
+}
+
 /// A C string of `text`; a NUL byte within, which no text of ours holds, is shown as a question mark.
 pub fn c_string(text: &str) -> CString {
     CString::new(text).unwrap_or_else(|_| CString::new(text.replace('\0', "?")).unwrap_or_default())

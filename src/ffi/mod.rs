@@ -14,6 +14,7 @@ pub mod deliver;
 pub mod error;
 pub mod handle;
 pub mod node;
+pub mod nonblocking;
 pub mod options;
 pub mod panic;
 pub mod set;

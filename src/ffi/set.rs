@@ -26,6 +26,16 @@ impl Opaque for upstream_t {
     type Inner = Upstream;
 }
 
+/// The set behind a reference that came from C, with a share of its own.
+pub(crate) fn share(up: &Upstream) -> Arc<Upstream> {
+    let pointer: *const Upstream = up;
+    // SAFETY: C's set pointers all come from `create`, as the raw form of an Arc that lives until upstream_destroy().
+    unsafe {
+        Arc::increment_strong_count(pointer);
+        Arc::from_raw(pointer)
+    }
+}
+
 /// Reads the upstream file at `path` and all it names (includes, certificates) and checks it in full. No
 /// connection is made. `o` may be NULL. `*out` is the caller's, to end with upstream_destroy().
 /// UPSTREAM_ERR_IO where the file cannot be read, UPSTREAM_ERR_CONFIG where its content is refused, with
