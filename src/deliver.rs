@@ -99,7 +99,7 @@ impl Upstream {
                     break;
                 }
             }
-            if self.runtime().closed.load(Relaxed) {
+            if self.runtime().closed.load(Relaxed) || self.runtime().cancel.is_set() {
                 break;
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! The map of the house, in the order data flows through it; a lower room never imports a higher one:
 //!
-//! - [`error`]: the one error type and the status numbers; [`log`], [`stats`], [`process`] beside it.
+//! - [`error`]: the one error type and the status numbers; [`log`], [`stats`], [`process`], [`sync`] beside it.
 //! - [`config`]: text to a checked [`config::Definition`].
 //! - [`balance`]: which node next.
 //! - [`net`]: names, sockets, TLS, the pool.
@@ -26,4 +26,5 @@ pub mod net;
 pub mod node;
 pub mod process;
 pub mod stats;
+pub mod sync;
 pub mod upstream;

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use parking_lot::Mutex;
-
 use crate::balance::Rotation;
 use crate::config::{NodeDefinition, NodeSettings, Property};
 use crate::error::{Poison, Status, c_string};
 use crate::log::Logger;
+use crate::net::cancel::Cancel;
 use crate::net::channel::Channel;
 use crate::net::dial::Dialer;
 use crate::net::pool::Pool;
@@ -20,6 +19,7 @@ use crate::net::target::Target;
 use crate::net::tls::TlsClient;
 use crate::process::Birthplace;
 use crate::stats::{Counters, Snapshot, count};
+use crate::sync::Mutex;
 
 /// What all nodes of a set share.
 pub struct Runtime {
@@ -31,6 +31,8 @@ pub struct Runtime {
     pub rotation: Rotation,
     /// The process the set was made in.
     pub birthplace: Birthplace,
+    /// The word to end every call in flight and every later one.
+    pub cancel: Arc<Cancel>,
     /// The set was destroyed: nothing new is begun.
     pub closed: AtomicBool,
 }
@@ -38,8 +40,10 @@ pub struct Runtime {
 impl Runtime {
     /// A runtime with no thread yet.
     pub fn new(rotation: Rotation, logger: Logger) -> io::Result<Runtime> {
+        let cancel = Arc::new(Cancel::new()?);
         Ok(Runtime {
-            dialer: Dialer::new()?,
+            dialer: Dialer::new(Arc::clone(&cancel))?,
+            cancel,
             logger,
             rotation,
             birthplace: Birthplace::here(),
@@ -157,12 +161,8 @@ impl Node {
 
     /// Counters and gauges.
     pub fn snapshot(&self) -> Snapshot {
-        // In a forked child the holder of the lock may not exist.
-        let gauge = match self.runtime.birthplace.is_elsewhere() {
-            true => self.pool.try_gauge().unwrap_or_default(),
-            false => self.pool.gauge(),
-        };
-        let (idle, open) = gauge;
+        // In a forked child the pool may be out of reach.
+        let (idle, open) = self.pool.gauge().unwrap_or_default();
         Snapshot {
             picks: self.runtime.rotation.picks_of(self.place),
             idle: idle as u64,

@@ -140,15 +140,28 @@ impl Upstream {
         Snapshot { picks, deliveries_failed: self.deliveries_failed.load(Relaxed), ..sum }
     }
 
+    /// Ends every call in flight and every later one that would connect, wait, read or write.
+    pub fn cancel(&self) {
+        if self.runtime.birthplace.is_elsewhere() {
+            return; // nothing is in flight in a forked child, and what it calls says so
+        }
+        self.runtime.cancel.set();
+        self.runtime.dialer.cancel();
+        for node in &self.nodes {
+            node.pool.cancel();
+        }
+    }
+
     /// Ends the set: idle connections are closed (with up to a second for their peers to read what is on its way), waits for
     /// new ones end, threads are joined. Connections in use go on; they are closed when they are given back.
     pub fn close(&self) {
         self.runtime.closed.store(true, Relaxed);
         if self.runtime.birthplace.is_elsewhere() {
             // The threads and perhaps the holders of locks are the parent's. Its peers are told nothing.
-            self.runtime.dialer.forget_thread();
+            self.runtime.dialer.give_up();
+            self.runtime.cancel.give_up();
             for node in &self.nodes {
-                drop(node.pool.try_close());
+                drop(node.pool.close());
             }
             return;
         }

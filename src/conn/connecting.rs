@@ -198,8 +198,10 @@ impl Turn {
             .map(Arc::new)
             .map_err(|error| node.target.system_error(Status::NoMemory, Phase::Wait, &error))?;
         let wake = Arc::clone(&ready);
-        // Fails only when the counter is full, and then the descriptor is readable anyway.
-        let ticket = node.pool.queue(Box::new(move || drop(wake.write(1))));
+        let ticket = node.pool.queue(Box::new(move || {
+            // Fails only when the counter is full, and then the descriptor is readable anyway.
+            let _ = wake.write(1);
+        }));
         Ok(Turn { node: Arc::clone(node), deadline, ticket: Some(ticket), ready })
     }
 

@@ -11,8 +11,8 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use connecting::NextNode;
 use connecting::Connecting;
+pub use connecting::NextNode;
 use waiting::Waiting;
 
 use crate::error::{Error, Phase, Poison, Report, Status};

@@ -75,10 +75,7 @@ fn hand_over(
 }
 
 /// Runs a call that changes the connection.
-pub(crate) fn with(
-    c: *mut upstream_conn_t,
-    work: impl FnOnce(&mut Conn) -> Status,
-) -> upstream_status_t {
+pub(crate) fn with(c: *mut upstream_conn_t, work: impl FnOnce(&mut Conn) -> Status) -> upstream_status_t {
     let _errno = KeepErrno::new();
     let Some(conn) = handle::borrow_mut(c) else {
         return number(Status::InvalidArg);

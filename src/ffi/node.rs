@@ -193,7 +193,11 @@ pub unsafe extern "C" fn upstream_node_set_data(
     free_fn: Option<unsafe extern "C" fn(*mut c_void)>,
 ) -> upstream_status_t {
     boundary!(n.cast_const(), number => |node: &Node| {
-        let before = std::mem::replace(&mut *node.data.lock(), user_data::attach(data, free_fn));
+        let Some(mut held) = node.data.reach(node.runtime.birthplace) else {
+            return number(Status::Forked); // a thread of the parent's held the lock
+        };
+        let before = std::mem::replace(&mut *held, user_data::attach(data, free_fn));
+        drop(held);
         drop(before); // outside the lock: the plugin's function may call back
         UPSTREAM_OK
     })
@@ -202,7 +206,10 @@ pub unsafe extern "C" fn upstream_node_set_data(
 /// The data attached to a node; it lives until it is replaced. NULL where there is none, and for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_get_data(n: *const upstream_node_t) -> *mut c_void {
-    pure!(n, |_| null_mut() => |node: &Node| user_data::pointer(node.data.lock().as_ref()))
+    pure!(n, |_| null_mut() => |node: &Node| {
+        let held = node.data.reach(node.runtime.birthplace);
+        user_data::pointer(held.as_ref().and_then(|data| data.as_ref()))
+    })
 }
 
 /// For a plugin that does its own I/O: how its work with the node went, as a status of this header.

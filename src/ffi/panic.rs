@@ -3,9 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
-use parking_lot::Mutex;
-
 use crate::error::{Error, Poison, Status};
+use crate::sync::Mutex;
 
 /// What the last panic of any thread said. For the words of an error alone: a defect may show on a library
 /// thread and be told on the caller's.
@@ -18,14 +17,23 @@ pub(crate) fn silence() {
     // The Rust tests link the library as a crate and want their own messages.
     if cfg!(not(test)) {
         ONCE.call_once(|| {
-            std::panic::set_hook(Box::new(|info| *LAST_PANIC.lock() = Some(info.to_string())));
+            std::panic::set_hook(Box::new(|info| {
+                // Never waits: in a forked child the lock's holder may not exist.
+                if let Some(mut last) = LAST_PANIC.try_lock() {
+                    *last = Some(info.to_string());
+                }
+            }));
         });
     }
 }
 
 /// What the last caught panic said, as an error.
 pub(crate) fn report() -> Error {
-    let text = LAST_PANIC.lock().take().unwrap_or_else(|| "no message".to_owned()).replace('\n', ": ");
+    let text = LAST_PANIC
+        .try_lock()
+        .and_then(|mut last| last.take())
+        .unwrap_or_else(|| "no message".to_owned())
+        .replace('\n', ": ");
     Error::new(
         Status::Panic,
         format!(

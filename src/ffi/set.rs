@@ -112,6 +112,19 @@ fn watch_forks() {
     });
 }
 
+/// Ends every call in flight on the set, its nodes and connections: each returns UPSTREAM_ERR_CANCELLED soon, and so does,
+/// at once, each one begun later that would connect, wait, read or write. Not to be undone; picking and the getters go on, and
+/// upstream_destroy() is due as ever. For an agent that shuts down. From any thread, beside any call but
+/// upstream_destroy(); not from a signal handler. Takes NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_cancel(up: *mut upstream_t) {
+    let _errno = KeepErrno::new();
+    // A poisoned set too may have calls in flight.
+    if let Some(up) = handle::borrow(up.cast_const()) {
+        guard(Some(&up.poison), || (), || up.cancel());
+    }
+}
+
 /// Ends a set: library threads are joined, idle connections closed. No other call on the set or its nodes may run
 /// beside it or come after it. Connections in use stay good and are to be released or discarded as ever, before or
 /// after. Node handles and their strings end with the set; that of a connection in use with the connection. May take up to a

@@ -1,5 +1,6 @@
 //! Connections: names, sockets, TLS, the pool. Knows one node at a time, never which node comes next.
 
+pub mod cancel;
 pub mod channel;
 pub mod dial;
 pub mod patience;

@@ -144,7 +144,9 @@ mod tests {
         let (mut far, near) = UnixStream::pair().unwrap();
         let (mut alarm, interrupt) = UnixStream::pair().unwrap();
         let wait = |wanted, limit| {
-            Patience::new(Limit::Call(limit), None, Some(interrupt.as_fd())).wait(near.as_fd(), wanted).unwrap()
+            Patience::new(Limit::Call(limit), None, Some(interrupt.as_fd()))
+                .wait(near.as_fd(), wanted)
+                .unwrap()
         };
         assert_eq!(wait(Interest::READ, Duration::from_millis(5)), Woken::TimedOut);
         assert_eq!(wait(Interest::BOTH, HOUR), Woken::Ready(Interest::WRITE));

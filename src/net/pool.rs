@@ -1,10 +1,14 @@
 //! Idle connections of one node, newest first, and the cap on open ones. Holds anything that can be kept;
 //! knows neither sockets nor nodes.
 
+mod queue;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use crate::process::Birthplace;
+use crate::sync::{Condvar, Guard, Mutex};
+pub use queue::{Ticket, Waker};
 
 /// The pool of a node. Each open connection, idle or in use, holds one place.
 pub struct Pool<T> {
@@ -12,6 +16,7 @@ pub struct Pool<T> {
     freed: Condvar,
     cap: usize,
     idle_timeout: Duration,
+    birthplace: Birthplace,
 }
 
 struct State<T> {
@@ -22,7 +27,10 @@ struct State<T> {
     next_ticket: u64,
     served_ticket: u64,
     abandoned: Vec<u64>,
+    /// How to tell those of them who do not wait in [`Pool::acquire`].
+    wakers: Vec<(u64, Waker)>,
     closed: bool,
+    cancelled: bool,
 }
 
 /// What [`Pool::acquire`] gives.
@@ -33,6 +41,8 @@ pub enum Place<T> {
     New,
     /// The cap held until the deadline.
     None,
+    /// The pool was cancelled.
+    Cancelled,
 }
 
 impl<T> Pool<T> {
@@ -44,9 +54,12 @@ impl<T> Pool<T> {
             next_ticket: 0,
             served_ticket: 0,
             abandoned: Vec::new(),
+            wakers: Vec::new(),
             closed: false,
+            cancelled: false,
         };
-        Pool { state: Mutex::new(state), freed: Condvar::new(), cap, idle_timeout }
+        let (state, freed, birthplace) = (Mutex::new(state), Condvar::new(), Birthplace::here());
+        Pool { state, freed, cap, idle_timeout, birthplace }
     }
 
     /// The newest idle connection, or a place for a new one; at the cap, waits its turn until `deadline`.
@@ -54,38 +67,39 @@ impl<T> Pool<T> {
     pub fn acquire(&self, deadline: Instant, expired: impl FnMut(T)) -> Place<T> {
         let mut state = self.state.lock();
         let old = state.take_expired(self.idle_timeout);
-        let place = if state.nobody_waits() && state.has_room(self.cap) {
+        let place = if state.cancelled {
+            Place::Cancelled
+        } else if state.nobody_waits() && state.has_room(self.cap) {
             state.take()
         } else {
-            self.wait_turn(&mut state, deadline)
+            self.wait_turn(state, deadline)
         };
-        drop(state);
         old.into_iter().for_each(expired);
         place
     }
 
-    fn wait_turn(&self, state: &mut parking_lot::MutexGuard<'_, State<T>>, deadline: Instant) -> Place<T> {
+    fn wait_turn(&self, mut state: Guard<'_, State<T>>, deadline: Instant) -> Place<T> {
         let ticket = state.next_ticket;
         state.next_ticket += 1;
+        let mut passed = false;
         loop {
             state.skip_abandoned();
+            if state.cancelled {
+                state.give_way(ticket);
+                return Place::Cancelled;
+            }
             if state.served_ticket == ticket && state.has_room(self.cap) {
-                state.served_ticket += 1;
-                state.skip_abandoned();
+                state.give_way(ticket);
                 let place = state.take();
-                // The next in line may have room too.
-                self.freed.notify_all();
+                self.wake(&mut state); // the next in line may have room too
                 return place;
             }
-            if self.freed.wait_until(state, deadline).timed_out() {
-                if state.served_ticket == ticket {
-                    state.served_ticket += 1;
-                } else {
-                    state.abandoned.push(ticket);
-                }
-                self.freed.notify_all();
+            if passed {
+                state.give_way(ticket);
+                self.wake(&mut state);
                 return Place::None;
             }
+            (state, passed) = self.freed.wait_until(state, deadline);
         }
     }
 
@@ -97,7 +111,7 @@ impl<T> Pool<T> {
         }
         let old = state.take_expired(self.idle_timeout);
         state.idle.push_back((Instant::now(), item));
-        self.wake(&state);
+        self.wake(&mut state);
         drop(state);
         old.into_iter().for_each(expired);
         None
@@ -107,33 +121,34 @@ impl<T> Pool<T> {
     pub fn leave(&self) {
         let mut state = self.state.lock();
         state.open -= 1;
-        self.wake(&state);
+        self.wake(&mut state);
     }
 
-    fn wake(&self, state: &State<T>) {
-        if !state.nobody_waits() {
+    fn wake(&self, state: &mut State<T>) {
+        state.skip_abandoned();
+        if !state.nobody_waits() && state.has_room(self.cap) {
             self.freed.notify_all();
+            state.wake_holder();
         }
     }
 
-    /// Takes everything out; from now on nothing is kept.
+    /// Takes everything out; from now on nothing is kept. Nothing comes out in a forked child where a thread of the
+    /// parent's held the lock.
     pub fn close(&self) -> Vec<T> {
-        self.state.lock().close()
+        self.state.reach(self.birthplace).map(|mut state| state.close()).unwrap_or_default()
     }
 
-    /// As [`Pool::close`], but gives up where the lock is held: in a forked child its holder may not exist.
-    pub fn try_close(&self) -> Vec<T> {
-        self.state.try_lock().map(|mut state| state.close()).unwrap_or_default()
+    /// Ends every wait at the cap, and from now on gives no place.
+    pub fn cancel(&self) {
+        let mut state = self.state.lock();
+        state.cancelled = true;
+        self.freed.notify_all();
+        state.wakers.iter().for_each(|(_, wake)| wake());
     }
 
-    /// Connections idle and open.
-    pub fn gauge(&self) -> (usize, usize) {
-        self.state.lock().gauge()
-    }
-
-    /// As [`Pool::gauge`], but gives up where the lock is held: see [`Pool::try_close`].
-    pub fn try_gauge(&self) -> Option<(usize, usize)> {
-        self.state.try_lock().map(|state| state.gauge())
+    /// Connections idle and open; `None` in a forked child where a thread of the parent's held the lock.
+    pub fn gauge(&self) -> Option<(usize, usize)> {
+        self.state.reach(self.birthplace).map(|state| state.gauge())
     }
 }
 
@@ -150,6 +165,15 @@ impl<T> State<T> {
         while let Some(at) = self.abandoned.iter().position(|ticket| *ticket == self.served_ticket) {
             self.abandoned.swap_remove(at);
             self.served_ticket += 1;
+        }
+    }
+
+    /// The holder of `ticket` waits no longer.
+    fn give_way(&mut self, ticket: u64) {
+        if self.served_ticket == ticket {
+            self.served_ticket += 1;
+        } else {
+            self.abandoned.push(ticket);
         }
     }
 
@@ -226,10 +250,10 @@ mod tests {
         for item in 0..3 {
             assert!(pool.put(item, never).is_none());
         }
-        assert_eq!(pool.gauge(), (3, 3));
+        assert_eq!(pool.gauge().unwrap(), (3, 3));
         assert_eq!(taken(pool.acquire(soon(), never)), Some(2));
         assert_eq!(taken(pool.acquire(soon(), never)), Some(1));
-        assert_eq!(pool.gauge(), (1, 3));
+        assert_eq!(pool.gauge().unwrap(), (1, 3));
     }
 
     #[test]
@@ -240,7 +264,7 @@ mod tests {
         let mut old = Vec::new();
         assert!(matches!(pool.acquire(soon(), |item| old.push(item)), Place::New));
         assert_eq!(old, [7]);
-        assert_eq!(pool.gauge(), (0, 1));
+        assert_eq!(pool.gauge().unwrap(), (0, 1));
     }
 
     #[test]
@@ -256,7 +280,7 @@ mod tests {
         };
         pool.leave();
         assert!(waiting.join().unwrap());
-        assert_eq!(pool.gauge(), (0, 1));
+        assert_eq!(pool.gauge().unwrap(), (0, 1));
     }
 
     #[test]
@@ -271,7 +295,9 @@ mod tests {
                         let item = match pool.acquire(Instant::now() + Duration::from_secs(60), never) {
                             Place::Idle(item) => item,
                             Place::New => turn,
-                            Place::None => panic!("a place came free many times in the time given"),
+                            Place::None | Place::Cancelled => {
+                                panic!("a place came free many times in the time given")
+                            }
                         };
                         assert!(inside.fetch_add(1, Ordering::SeqCst) < 3);
                         inside.fetch_sub(1, Ordering::SeqCst);
@@ -285,9 +311,30 @@ mod tests {
             })
             .collect();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
-        let (idle, open) = pool.gauge();
+        let (idle, open) = pool.gauge().unwrap();
         assert_eq!(idle, open);
         assert!(open <= 3);
+    }
+
+    #[test]
+    fn cancelling_ends_every_wait_and_gives_no_place_again() {
+        let pool = Arc::new(pool(1));
+        assert!(matches!(pool.acquire(soon(), never), Place::New));
+        let waiting: Vec<_> = (0..4)
+            .map(|_| {
+                let pool = Arc::clone(&pool);
+                let far = Instant::now() + Duration::from_secs(60);
+                std::thread::spawn(move || matches!(pool.acquire(far, never), Place::Cancelled))
+            })
+            .collect();
+        while pool.state.lock().next_ticket < 4 {
+            std::thread::yield_now();
+        }
+        pool.cancel();
+        assert!(waiting.into_iter().all(|waiting| waiting.join().unwrap()));
+        assert!(pool.put(1, never).is_none());
+        assert!(matches!(pool.acquire(soon(), never), Place::Cancelled));
+        assert_eq!(pool.close(), [1]);
     }
 
     #[test]
@@ -299,6 +346,6 @@ mod tests {
         assert_eq!(pool.close(), [1]);
         assert_eq!(pool.put(2, never), Some(2));
         pool.leave();
-        assert_eq!(pool.gauge(), (0, 0));
+        assert_eq!(pool.gauge().unwrap(), (0, 0));
     }
 }

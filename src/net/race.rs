@@ -141,10 +141,10 @@ pub(super) fn order(addresses: &[SocketAddr], net: &NetSettings) -> Vec<SocketAd
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn net() -> NetSettings {
+    pub(in crate::net) fn net() -> NetSettings {
         crate::config::NetSettings {
             connect_timeout: Duration::from_secs(10),
             connect_timeout_log_error: true,

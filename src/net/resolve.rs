@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
-
 use super::thread;
+use crate::sync::{Condvar, Mutex};
 
 /// What a look-up gave: the addresses (port 0, scope kept) in the system's order, or the system's words on
 /// why there are none.
@@ -66,7 +65,9 @@ impl Resolver {
         let until = Instant::now() + LINGER;
         let mut count = self.busy.count.lock();
         while *count > 0 {
-            if self.busy.fell.wait_until(&mut count, until).timed_out() {
+            let (next, passed) = self.busy.fell.wait_until(count, until);
+            count = next;
+            if passed && *count > 0 {
                 return;
             }
         }

@@ -35,4 +35,10 @@ impl Target {
     pub fn system_error(&self, status: Status, phase: Phase, error: &io::Error) -> Error {
         Error { errno: error.raw_os_error().unwrap_or(0), ..self.error(status, phase, error.to_string()) }
     }
+
+    /// The error of every call on a set that was cancelled.
+    pub fn cancelled(&self, phase: Phase) -> Error {
+        let cause = "upstream_cancel() was called on this set, which is of no more use for connections";
+        Error { errno: libc::ECANCELED, ..self.error(Status::Cancelled, phase, cause) }
+    }
 }

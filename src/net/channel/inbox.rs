@@ -39,10 +39,7 @@ impl Inbox {
     }
 
     /// Adds what `receive` puts into the room it is handed; its answer is handed on.
-    pub(super) fn fill(
-        &mut self,
-        receive: impl FnOnce(&mut [u8]) -> io::Result<usize>,
-    ) -> io::Result<usize> {
+    pub(super) fn fill(&mut self, receive: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
         if self.start > 0 {
             self.bytes.drain(..self.start);
             self.start = 0;

@@ -76,11 +76,7 @@ impl Channel {
 
     /// Sends what goes without waiting; whether all of it has gone, bytes that TLS holds from before included. With nothing
     /// unsent it flushes those.
-    pub fn offer(
-        &mut self,
-        unsent: &mut Unsent<'_, '_>,
-        progress: &mut Progress,
-    ) -> Result<bool, Failure> {
+    pub fn offer(&mut self, unsent: &mut Unsent<'_, '_>, progress: &mut Progress) -> Result<bool, Failure> {
         match &mut self.session {
             None => offer_plain(&self.socket, unsent, progress),
             Some(session) => session.offer(&self.socket, unsent, progress),
@@ -136,7 +132,8 @@ impl Channel {
     fn wait_for_room(&mut self, patience: &mut Patience<'_>) -> Result<(), Failure> {
         loop {
             let wanted = Interest { read: !self.ended && !self.inbox.is_full(), write: true };
-            let ready = wait(&self.socket, wanted, patience, "the server took no more within the time given")?;
+            let ready =
+                wait(&self.socket, wanted, patience, "the server took no more within the time given")?;
             if ready.write {
                 return Ok(());
             }
