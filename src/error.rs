@@ -223,6 +223,20 @@ pub struct Error {
     pub cause: String,
     /// The system's errno; 0 where it gave none.
     pub errno: i32,
+    /// What is known of whose fault it is.
+    pub blame: Blame,
+}
+
+/// Whose fault a failure is, beyond what the status says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Blame {
+    /// Nothing more is known.
+    #[default]
+    Open,
+    /// The name does not exist, or has no address: asking again soon is of no use.
+    NoSuchName,
+    /// This machine's: too many files, no memory, a policy. No server is to be blamed for it.
+    Local,
 }
 
 /// The library's `Result`.
@@ -231,7 +245,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error with no place of its own.
     pub fn new(status: Status, cause: impl Into<String>) -> Self {
-        Error { status, origin: Origin::Call, cause: cause.into(), errno: 0 }
+        Error { status, origin: Origin::Call, cause: cause.into(), errno: 0, blame: Blame::Open }
     }
 
     /// A refusal of configuration content at `position`.
@@ -244,10 +258,26 @@ impl Error {
         Error { errno: error.raw_os_error().unwrap_or(0), ..Error::new(status, format!("{what}: {error}")) }
     }
 
+    /// The error of every call on a set that was cancelled.
+    pub fn cancelled() -> Self {
+        let cause = "upstream_cancel() was called on this set, which is of no more use for connections";
+        Error { errno: libc::ECANCELED, ..Error::new(Status::Cancelled, cause) }
+    }
+
     /// The same error, placed in a file.
     pub fn at(mut self, position: &Position) -> Self {
         self.origin = Origin::File(position.clone());
         self
+    }
+
+    /// Whether its reason lies in this machine, so that it says nothing about the node.
+    pub fn is_local(&self) -> bool {
+        self.blame == Blame::Local
+    }
+
+    /// Whether the node's name does not exist.
+    pub fn is_no_such_name(&self) -> bool {
+        self.blame == Blame::NoSuchName
     }
 
     /// The name of the node it concerns.
@@ -289,7 +319,7 @@ impl From<Error> for Report {
 /// One error of many setbacks: the last one's status and node, everyone's words.
 pub fn summary(mut setbacks: Vec<Error>) -> Error {
     let Some(mut last) = setbacks.pop() else {
-        return Error::new(Status::NoNode, "no node could be handed out");
+        return Error::new(Status::NoNode, "every node is drained; give one a weight above 0");
     };
     if !setbacks.is_empty() {
         let earlier: Vec<String> = setbacks.iter().map(Error::to_string).collect();

@@ -14,17 +14,22 @@
 
 #![deny(unsafe_code)]
 
+pub mod attempt;
 pub mod balance;
+mod budget;
+pub mod clock;
 pub mod config;
 pub mod conn;
 pub mod deliver;
 pub mod error;
 #[allow(unsafe_code)]
 pub mod ffi;
+pub mod health;
 pub mod log;
 pub mod net;
 pub mod node;
 pub mod process;
+pub mod roster;
 pub mod stats;
 pub mod sync;
 pub mod upstream;

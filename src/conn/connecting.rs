@@ -10,8 +10,9 @@ use std::time::Instant;
 
 use nix::sys::eventfd::EventFd;
 
-use super::Conn;
-use super::open::{cap_held, dialled, may_connect, reuse_or_close};
+use super::open::{Dial, cap_held, may_connect, reuse_or_close};
+use super::trial::{self, Trial, left_alone};
+use super::{Candidate, Conn, Ready};
 use crate::error::{Error, Phase, Result, Status, summary};
 use crate::net::cancel::eventfd;
 use crate::net::dial::{GUARD, Pending};
@@ -19,7 +20,7 @@ use crate::net::pool::{Place, Ticket};
 use crate::node::{Link, Node};
 
 /// Names the nodes to try, none twice; `None` where none is left.
-pub type NextNode = Box<dyn FnMut() -> Option<Arc<Node>> + Send>;
+pub type NextNode = Box<dyn FnMut() -> Option<Candidate> + Send>;
 
 /// A connection under way.
 pub(super) struct Connecting {
@@ -27,9 +28,6 @@ pub(super) struct Connecting {
     setbacks: Vec<Error>,
     step: Step,
 }
-
-/// A connection that stands, and whether it came from the pool.
-pub(super) type Ready = (Box<Link>, bool);
 
 /// What a start gives.
 pub(super) enum Begun {
@@ -53,12 +51,25 @@ struct Turn {
     ready: Arc<EventFd>,
 }
 
-/// A dial, and the place in the pool that it holds.
+/// A dial under way.
 struct Dialling {
     node: Arc<Node>,
-    deadline: Instant,
+    dial: Dial,
+    /// Until when it is waited for.
+    until: Instant,
     pending: Pending,
-    holds_place: bool,
+    hold: Hold,
+}
+
+/// Who leaves the place in the pool that a dial holds.
+#[derive(PartialEq)]
+enum Hold {
+    /// This one.
+    Place,
+    /// The dial itself, which goes on where it is given up: a trial.
+    Trial,
+    /// Nobody any more.
+    Nothing,
 }
 
 enum Stand {
@@ -87,12 +98,13 @@ impl Connecting {
                 Err(error) => {
                     let over = is_final(&error);
                     self.setbacks.push(error);
-                    if over {
-                        return Some(Err(summary(std::mem::take(&mut self.setbacks))));
-                    }
-                    match begin_with_next(&mut self.next, &mut self.setbacks) {
+                    let next = match over {
+                        true => Err(summary(std::mem::take(&mut self.setbacks))),
+                        false => begin_with_next(&mut self.next, &mut self.setbacks),
+                    };
+                    match next {
                         Ok((_, stand)) => stand,
-                        Err(error) => return Some(Err(error)),
+                        Err(error) => return Some(Err(self.node().runtime.outlook(error))),
                     }
                 }
             };
@@ -123,16 +135,16 @@ impl Connecting {
     pub(super) fn deadline(&self) -> Instant {
         match &self.step {
             Step::Queued(turn) => turn.deadline,
-            Step::Dialling(dialling) => dialling.deadline + GUARD,
+            Step::Dialling(dialling) => dialling.until,
         }
     }
 }
 
 /// Begins with one node after the other until one is ready or under way.
 fn begin_with_next(next: &mut NextNode, setbacks: &mut Vec<Error>) -> Result<(Arc<Node>, Stand)> {
-    while let Some(node) = next() {
-        match begin(&node) {
-            Ok(stand) => return Ok((node, stand)),
+    while let Some(candidate) = next() {
+        match begin(&candidate) {
+            Ok(stand) => return Ok((candidate.node, stand)),
             Err(error) => {
                 let over = is_final(&error);
                 setbacks.push(error);
@@ -150,9 +162,13 @@ fn is_final(error: &Error) -> bool {
     matches!(error.status, Status::Forked | Status::Cancelled)
 }
 
-fn begin(node: &Arc<Node>) -> Result<Stand> {
-    may_connect(node)?;
+fn begin(candidate: &Candidate) -> Result<Stand> {
+    let node = &candidate.node;
     let deadline = Conn::connect_deadline(node);
+    if let Some(trial) = candidate.trial {
+        return try_out(node, trial, deadline);
+    }
+    may_connect(node)?;
     if let Some(place) = node.pool.try_acquire(|link| node.runtime.close(*link)) {
         return take_place(node, place, deadline);
     }
@@ -164,7 +180,7 @@ fn begin(node: &Arc<Node>) -> Result<Stand> {
 fn take_place(node: &Arc<Node>, place: Place<Box<Link>>, deadline: Instant) -> Result<Stand> {
     match place {
         Place::Idle(link) => match reuse_or_close(node, link, true) {
-            Some(link) => Ok(Stand::Ready((link, true))),
+            Some(link) => Ok(Stand::Ready(Ready { link, reused: true, generation: node.generation() })),
             None => dial(node, deadline), // in the place of the dead one
         },
         Place::New => dial(node, deadline),
@@ -174,13 +190,21 @@ fn take_place(node: &Arc<Node>, place: Place<Box<Link>>, deadline: Instant) -> R
 }
 
 fn dial(node: &Arc<Node>, deadline: Instant) -> Result<Stand> {
+    let dial = Dial::of(node);
     match node.runtime.dialer.start(&node.target, deadline, true, None) {
         Ok(pending) => {
-            let dialling = Dialling { node: Arc::clone(node), deadline, pending, holds_place: true };
-            Ok(Stand::At(Step::Dialling(dialling)))
+            let until = deadline + GUARD;
+            let (node, hold) = (Arc::clone(node), Hold::Place);
+            Ok(Stand::At(Step::Dialling(Dialling { node, dial, until, pending, hold })))
         }
-        Err(error) => dialled(node, Err(error)).map(|link| Stand::Ready((link, false))),
+        Err(error) => Err(dial.failed(node, error)),
     }
+}
+
+fn try_out(node: &Arc<Node>, trial: Trial, deadline: Instant) -> Result<Stand> {
+    let trial::Trying { pending, dial, until } = trial::begin(node, trial, deadline, true)?;
+    let (node, hold) = (Arc::clone(node), Hold::Trial);
+    Ok(Stand::At(Step::Dialling(Dialling { node, dial, until, pending, hold })))
 }
 
 impl Step {
@@ -237,20 +261,19 @@ impl Dialling {
         let target = &self.node.target;
         let outcome = match self.pending.poll() {
             Some(outcome) => outcome,
-            None if self.node.runtime.cancel.is_set() => Err(target.cancelled(Phase::Connect)),
-            None if Instant::now() >= self.deadline + GUARD => {
-                Err(target.error(Status::Timeout, Phase::Connect, "no connection within the time given"))
-            }
-            None => return Ok(None),
+            None if self.node.runtime.cancel.is_set() => return Err(target.cancelled(Phase::Connect)),
+            None if Instant::now() < self.until => return Ok(None),
+            None if self.hold == Hold::Trial => return Err(left_alone(&self.node)),
+            None => Err(target.error(Status::Timeout, Phase::Connect, "no connection within the time given")),
         };
-        self.holds_place = false;
-        dialled(&self.node, outcome).map(|link| Some(Stand::Ready((link, false))))
+        self.hold = Hold::Nothing;
+        self.dial.ended(&self.node, outcome).map(|ready| Some(Stand::Ready(ready)))
     }
 }
 
 impl Drop for Dialling {
     fn drop(&mut self) {
-        if self.holds_place && !self.node.runtime.birthplace.is_elsewhere() {
+        if self.hold == Hold::Place && !self.node.runtime.birthplace.is_elsewhere() {
             self.node.pool.leave();
         }
     }

@@ -12,14 +12,15 @@ use crate::error::{Error, Phase, Result, Status};
 use crate::net::channel::{Channel, Progress, Unsent};
 use crate::net::patience::{Limit, Woken, after, wait_until};
 use crate::net::socket::Interest;
+use crate::node::Runtime;
 
 impl Conn {
     /// Begins a connection to the first node of `next` that can be had. It is ready where the pool had one.
-    pub fn start(next: NextNode) -> Result<Conn> {
-        let (node, begun) = Connecting::start(next)?;
+    pub fn start(runtime: &Runtime, next: NextNode) -> Result<Conn> {
+        let (node, begun) = Connecting::start(next).map_err(|error| runtime.outlook(error))?;
         Ok(match begun {
-            Begun::Ready((link, reused)) => Conn::new(&node, link, reused),
-            Begun::Waiting(connecting) => Conn::at(Stage::Connecting(Box::new(connecting)), &node, false),
+            Begun::Ready(ready) => Conn::new(&node, ready),
+            Begun::Waiting(connecting) => Conn::at(&node, Stage::Connecting(Box::new(connecting))),
         })
     }
 
@@ -45,10 +46,8 @@ impl Conn {
         }
         match outcome {
             None => Status::WantRead,
-            Some(Ok((mut link, reused))) => {
-                link.uses = link.uses.saturating_add(1);
-                self.reused = reused;
-                self.stage = Stage::Ready(link);
+            Some(Ok(ready)) => {
+                self.take_up(ready);
                 Status::Ok
             }
             Some(Err(error)) => self.end_connecting(error),

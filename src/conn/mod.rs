@@ -5,6 +5,7 @@
 mod connecting;
 mod event;
 mod open;
+mod trial;
 mod waiting;
 
 use std::io::IoSlice;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use connecting::Connecting;
 pub use connecting::NextNode;
+pub use trial::{Candidate, Trial};
 use waiting::Waiting;
 
 use crate::error::{Error, Phase, Poison, Report, Status};
@@ -28,6 +30,8 @@ pub struct Conn {
     /// Set after a defect was caught in a call on this connection.
     pub poison: Poison,
     node: Arc<Node>,
+    /// The node's when this was begun: what an outcome must carry.
+    generation: u32,
     stage: Stage,
     birthplace: Birthplace,
     reused: bool,
@@ -43,7 +47,20 @@ pub struct Conn {
     timeout: Option<Duration>,
     last: Option<Instant>,
     sent: u64,
+    /// Bytes went or came.
+    moved: bool,
+    /// The first call that failed.
+    fault: Option<Box<Error>>,
     last_error: Option<Box<Report>>,
+}
+
+/// A connection that stands.
+struct Ready {
+    link: Box<Link>,
+    /// It came from the pool.
+    reused: bool,
+    /// The node's when this was begun.
+    generation: u32,
 }
 
 /// How far it has come.
@@ -55,18 +72,20 @@ enum Stage {
 }
 
 impl Conn {
-    fn new(node: &Arc<Node>, mut link: Box<Link>, reused: bool) -> Conn {
-        link.uses = link.uses.saturating_add(1);
-        Conn::at(Stage::Ready(link), node, reused)
+    fn new(node: &Arc<Node>, ready: Ready) -> Conn {
+        let mut conn = Conn::at(node, Stage::Over(Status::InvalidArg));
+        conn.take_up(ready);
+        conn
     }
 
-    fn at(stage: Stage, node: &Arc<Node>, reused: bool) -> Conn {
+    fn at(node: &Arc<Node>, stage: Stage) -> Conn {
         Conn {
             poison: Poison::default(),
             node: Arc::clone(node),
+            generation: 0,
             stage,
             birthplace: node.runtime.birthplace,
-            reused,
+            reused: false,
             broken: false,
             torn: false,
             unfinished: false,
@@ -75,8 +94,17 @@ impl Conn {
             timeout: None,
             last: None,
             sent: 0,
+            moved: false,
+            fault: None,
             last_error: None,
         }
+    }
+
+    fn take_up(&mut self, ready: Ready) {
+        let Ready { mut link, reused, generation } = ready;
+        link.uses = link.uses.saturating_add(1);
+        (self.reused, self.generation) = (reused, generation);
+        self.stage = Stage::Ready(link);
     }
 
     /// Bounds every call by `last`, and lends the connection out: see [`Conn::is_lent`].
@@ -88,6 +116,26 @@ impl Conn {
     /// Whether it is only lent, and so not the holder's to free.
     pub fn is_lent(&self) -> bool {
         self.lent
+    }
+
+    /// The node's generation when it was begun.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Tells the node how it went, where no delivery does: well if bytes moved and nothing failed, badly if a call failed. What a
+    /// kept connection breaks by says nothing of its node.
+    fn tell_node(&self) {
+        if self.lent || self.birthplace.is_elsewhere() {
+            return;
+        }
+        match &self.fault {
+            None if !self.broken && self.moved => self.node.succeeded(self.generation),
+            Some(error) if !(self.reused && matches!(error.status, Status::Closed | Status::Network)) => {
+                self.node.failed(self.generation, error);
+            }
+            _ => {}
+        }
     }
 
     /// The node it leads to; while it is connecting, the one that is being tried.
@@ -173,6 +221,7 @@ impl Conn {
 
     fn count_sent(&mut self, progress: &Progress) {
         self.sent += progress.taken;
+        self.moved |= progress.taken > 0;
         add(&self.node.counters.bytes_out, progress.taken);
     }
 
@@ -203,6 +252,7 @@ impl Conn {
             Err(status) => return status,
         }
         add(&self.node.counters.bytes_in, filled as u64);
+        self.moved |= filled > 0;
         self.waiting.read(false, Instant::now);
         match outcome {
             Ok(0) => {
@@ -218,6 +268,7 @@ impl Conn {
         self.waiting.read(false, Instant::now);
         self.waiting.moved(Instant::now);
         add(&self.node.counters.bytes_in, got as u64);
+        self.moved |= got > 0;
         if got == 0 {
             self.broken = true; // nothing more comes, so it is of no use to the next one
             return (Status::Eof, 0);
@@ -271,6 +322,7 @@ impl Conn {
             Status::Cancelled => self.node.target.cancelled(phase),
             _ => Error { errno, ..self.node.target.error(status, phase, cause) },
         };
+        self.fault.get_or_insert_with(|| Box::new(error.clone()));
         self.fail_with(error)
     }
 
@@ -300,17 +352,14 @@ impl Conn {
         if self.birthplace.is_elsewhere() {
             return; // the drop closes the descriptor here; the parent's end is untouched
         }
+        self.tell_node();
         let mut link = match std::mem::replace(&mut self.stage, Stage::Over(Status::InvalidArg)) {
             Stage::Ready(link) => link,
             Stage::Connecting(_) | Stage::Over(_) => return,
         };
         let clean = !self.broken;
         if self.may_be_kept(&link) && is_sent(&mut link.channel) {
-            let runtime = &self.node.runtime;
-            if let Some(link) = self.node.pool.put(link, |old| runtime.close(*old)) {
-                runtime.close(*link);
-                self.node.pool.leave();
-            }
+            self.node.keep(link);
         } else {
             if clean {
                 self.node.runtime.close(*link);
@@ -332,6 +381,9 @@ impl Drop for Conn {
     /// Closed without ceremony: the plugin no longer trusts it.
     fn drop(&mut self) {
         let held = matches!(self.stage, Stage::Ready(_));
+        if held {
+            self.tell_node();
+        }
         self.stage = Stage::Over(Status::InvalidArg);
         if held && !self.birthplace.is_elsewhere() {
             self.node.pool.leave();

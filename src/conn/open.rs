@@ -1,17 +1,15 @@
 //! How a connection to a node is had: kept in the pool, or new. Waits for its turn and for the dialer, never past the
 //! deadline.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::{Conn, forked};
+use super::{Candidate, Conn, Ready, forked};
 use crate::error::{Error, Phase, Result, Status};
 use crate::log::Level;
 use crate::net::channel::Channel;
-use crate::net::patience::after;
+use crate::net::patience::{after, jittered};
 use crate::net::pool::Place;
 use crate::node::{Link, Node};
 use crate::stats::count;
@@ -32,22 +30,71 @@ impl Conn {
         after(Instant::now(), node.target.net.connect_timeout)
     }
 
+    /// A connection to `candidate`, by `deadline`, on trial or not.
+    pub fn open_candidate(candidate: &Candidate, deadline: Instant) -> Result<Conn> {
+        match candidate.trial {
+            Some(_) => Conn::try_out(candidate, deadline),
+            None => Conn::open(&candidate.node, deadline),
+        }
+    }
+
     fn acquire(node: &Arc<Node>, deadline: Instant, reuse: bool) -> Result<Conn> {
         may_connect(node)?;
+        let dial = Dial::of(node);
         loop {
             match node.pool.acquire(deadline, |link| node.runtime.close(*link)) {
                 Place::Idle(link) => match reuse_or_close(node, link, reuse) {
-                    Some(link) => return Ok(Conn::new(node, link, true)),
+                    Some(link) => {
+                        let ready = Ready { link, reused: true, generation: dial.generation };
+                        return Ok(Conn::new(node, ready));
+                    }
                     None => node.pool.leave(),
                 },
                 Place::New => {
+                    let dial = Dial::of(node); // the wait for the place is none of the node's
                     let outcome = node.runtime.dialer.dial(&node.target, deadline);
-                    return dialled(node, outcome).map(|link| Conn::new(node, link, false));
+                    return dial.ended(node, outcome).map(|ready| Conn::new(node, ready));
                 }
                 Place::Cancelled => return Err(node.target.cancelled(Phase::Wait)),
                 Place::None => return Err(cap_held(node)),
             }
         }
+    }
+}
+
+/// What the outcome of a dial is judged by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dial {
+    /// The node's when it began.
+    pub(super) generation: u32,
+    begun: Instant,
+}
+
+impl Dial {
+    /// One that begins now.
+    pub(super) fn of(node: &Node) -> Dial {
+        Dial { generation: node.generation(), begun: Instant::now() }
+    }
+
+    /// What came of it: a link in the place that was taken for it, or the place is left. The node is told.
+    pub(super) fn ended(self, node: &Node, outcome: Result<Channel>) -> Result<Ready> {
+        let generation = self.generation;
+        match outcome {
+            Ok(channel) => {
+                node.connected(generation);
+                Ok(Ready { link: connected(node, channel), reused: false, generation })
+            }
+            Err(error) => Err(self.failed(node, error)),
+        }
+    }
+
+    /// It failed, or could not even be started.
+    pub(super) fn failed(self, node: &Node, error: Error) -> Error {
+        node.pool.leave();
+        count(&node.counters.connects_failed);
+        log_failure(node, &error);
+        node.connect_failed(self.generation, &error, self.begun.elapsed());
+        error
     }
 }
 
@@ -74,19 +121,6 @@ pub(super) fn reuse_or_close(node: &Node, mut link: Box<Link>, reuse: bool) -> O
     }
     node.runtime.close(*link);
     None
-}
-
-/// What came of a dial: a link in the place that was taken for it, or the place is left.
-pub(super) fn dialled(node: &Node, outcome: Result<Channel>) -> Result<Box<Link>> {
-    match outcome {
-        Ok(channel) => Ok(connected(node, channel)),
-        Err(error) => {
-            node.pool.leave();
-            count(&node.counters.connects_failed);
-            log_failure(node, &error);
-            Err(error)
-        }
-    }
 }
 
 /// The error of a wait at the cap that was in vain.
@@ -121,15 +155,8 @@ fn connected(node: &Node, channel: Channel) -> Box<Link> {
         ),
     }
     let lifetime = node.target.net.keepalive_max_lifetime;
-    let expires = (!lifetime.is_zero()).then(|| after(Instant::now(), lifetime - spread(lifetime)));
+    let expires = (!lifetime.is_zero()).then(|| after(Instant::now(), jittered(lifetime)));
     Box::new(Link { channel, expires, uses: 0, data: None })
-}
-
-/// Up to a tenth of `lifetime`, at random, so that connections made together do not all end together.
-fn spread(lifetime: Duration) -> Duration {
-    // The keys of a RandomState differ each time; hashing nothing with them gives 64 random bits.
-    let random = RandomState::new().build_hasher().finish();
-    lifetime.mul_f64(0.1 * (random as f64 / u64::MAX as f64))
 }
 
 fn log_failure(node: &Node, error: &Error) {
@@ -140,17 +167,4 @@ fn log_failure(node: &Node, error: &Error) {
         _ => Level::Warn,
     };
     node.runtime.logger.log(level, format_args!("{error}"));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lifetimes_end_within_their_last_tenth_and_apart() {
-        let lifetime = Duration::from_secs(1000);
-        let spreads: Vec<Duration> = (0..100).map(|_| spread(lifetime)).collect();
-        assert!(spreads.iter().all(|spread| *spread <= lifetime / 10));
-        assert!(spreads.iter().any(|spread| *spread != spreads[0]));
-    }
 }

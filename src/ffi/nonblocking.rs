@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use crate::conn::Conn;
+use crate::conn::{Candidate, Conn};
 use crate::error::{Result, Status};
 use crate::ffi::connection::{upstream_conn_t, with};
 use crate::ffi::error::{null_argument, number, refuse, tell, upstream_error_t};
@@ -56,8 +56,8 @@ pub unsafe extern "C" fn upstream_node_connect_start(
         return tell(err, null_argument("upstream_node_connect_start"));
     }
     boundary!(n.cast_const(), |status| refuse(err, "upstream_node_connect_start", status) => |node: &Node| {
-        let mut only = Some(node::share(node));
-        hand_over(Conn::start(Box::new(move || only.take())), out, err)
+        let mut only = Some(Candidate { node: node::share(node), trial: None });
+        hand_over(Conn::start(&node.runtime, Box::new(move || only.take())), out, err)
     })
 }
 

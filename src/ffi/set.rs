@@ -3,7 +3,9 @@
 use std::ffi::{OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr::{null, null_mut};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::ffi::error::{null_argument, tell, upstream_error_t};
@@ -13,6 +15,7 @@ use crate::ffi::options::{self, upstream_options_t};
 use crate::ffi::panic::{self, KeepErrno, guard, pure};
 use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
 use crate::ffi::strings;
+use crate::node::millis;
 use crate::process;
 use crate::upstream::{Source, Upstream};
 
@@ -86,7 +89,7 @@ fn create(
         || {
             let made = options::copy(o)
                 .map_err(|status| Error::new(status, "these options are of no more use; make new ones"))
-                .and_then(|(options, logger)| Upstream::load(source, options, logger));
+                .and_then(|(options, hooks)| Upstream::load(source, options, hooks));
             match made {
                 Ok(upstream) => {
                     handle::store(out, Arc::into_raw(upstream).cast_mut().cast());
@@ -103,13 +106,15 @@ fn watch_forks() {
     extern "C" fn in_child() {
         process::forked();
     }
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
+    // Not a Once: see `panic::silence`. A handler that is there twice counts each fork twice, which is as good.
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if !DONE.load(Relaxed) {
         // SAFETY: the handler is async-signal-safe (one atomic increment) and stays mapped: the library is
         // linked -z nodelete. A failure for want of memory leaves fork unwatched, as it is for any
         // program that does not ask.
         let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-    });
+        DONE.store(true, Relaxed);
+    }
 }
 
 /// Ends every call in flight on the set, its nodes and connections: each returns UPSTREAM_ERR_CANCELLED soon, and so does,
@@ -177,9 +182,23 @@ pub unsafe extern "C" fn upstream_node_by_name(
     pure!(up, |_| null_mut() => |up: &Upstream| up.node_by_name(&name).map_or(null_mut(), node::lend))
 }
 
-/// The node whose turn it is: strict round-robin in file order, one order for all threads. No system call, no lock,
-/// no allocation. Borrowed until upstream_destroy(). NULL for NULL.
+/// The node whose turn it is among those in the rotation: strict round-robin in file order (by `weight` where weights differ, of the
+/// tier of the lowest `priority` that has one), one order for all threads. A node whose ejection is over is handed to one
+/// caller on trial. With every node ejected, the one whose time is up first. No system call, no lock, no allocation. Borrowed
+/// until upstream_destroy(). NULL where every node has weight 0, and for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_next_node(up: *mut upstream_t) -> *mut upstream_node_t {
-    pure!(up.cast_const(), |_| null_mut() => |up: &Upstream| node::lend(up.next_node()))
+    pure!(up.cast_const(), |_| null_mut() => |up: &Upstream| up.next_node().map_or(null_mut(), node::lend))
+}
+
+/// How long until a node may be back, in milliseconds: 0 where one is in the rotation or may be tried now, -1 where none ever will be
+/// (every weight is 0), and for NULL. No system call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_retry_after_ms(up: *const upstream_t) -> i64 {
+    pure!(up, |_| -1 => |up: &Upstream| up.retry_after().map_or(-1, milliseconds))
+}
+
+/// Whole milliseconds for C, rounded up.
+pub(crate) fn milliseconds(time: Duration) -> i64 {
+    i64::try_from(millis(time)).unwrap_or(i64::MAX)
 }

@@ -6,9 +6,11 @@
 
 mod mailbox;
 mod pending;
+mod progress;
 mod running;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -16,11 +18,12 @@ use std::time::{Duration, Instant};
 
 use super::cancel::Cancel;
 use super::channel::{Channel, Handshake};
+use super::local::explained;
 use super::race::Race;
 use super::socket::Socket;
 use super::target::Target;
 use super::thread;
-use crate::error::{Error, Phase, Result, Status};
+use crate::error::{Blame, Error, Phase, Result, Status};
 use crate::process::Birthplace;
 use crate::sync::Mutex;
 use mailbox::{MAILBOX, Mailbox};
@@ -34,6 +37,9 @@ const STACK: usize = 512 * 1024;
 /// The thread keeps each deadline and knows the phase of a dial; whoever waits a little longer hears of it. The wait that
 /// is longer by this only guards against the thread.
 pub const GUARD: Duration = Duration::from_millis(40);
+
+/// Work for later: see [`Dialer::at`].
+pub type Task = Box<dyn FnOnce() + Send>;
 
 /// The dialer of a set.
 pub struct Dialer {
@@ -91,8 +97,13 @@ impl Dialer {
             .map_err(|error| target.system_error(Status::Connect, Phase::Connect, &error))?;
         let reply = Arc::new(reply);
         let id = self.next_id.fetch_add(1, Relaxed);
-        let dial =
-            Dial { target: Arc::clone(target), deadline, reply: Arc::clone(&reply), stage: Stage::Resolving };
+        let dial = Dial {
+            target: Arc::clone(target),
+            deadline,
+            reply: Arc::clone(&reply),
+            stage: Stage::Resolving(None),
+            awaits_answer: false,
+        };
         self.mailbox.post(|letters| letters.dials.push((id, dial)));
         Ok(Pending::new(id, reply, Arc::clone(&self.mailbox)))
     }
@@ -109,6 +120,13 @@ impl Dialer {
         if let Thread::Running(_) = &*self.thread.lock() {
             let id = self.next_id.fetch_add(1, Relaxed);
             self.mailbox.post(|letters| letters.closed.push((id, socket)));
+        }
+    }
+
+    /// Has the thread run `task` at `when`, or a little later. It must not wait. Dropped unrun where the dialer stops before.
+    pub fn at(&self, when: Instant, task: Task) {
+        if let Thread::Running(_) = &*self.thread.lock() {
+            self.mailbox.post(|letters| letters.timers.push((when, task)));
         }
     }
 
@@ -149,6 +167,7 @@ impl Dialer {
         let started = thread::spawn("upstream-dial", STACK, move || running::run(&mailbox, &work));
         *thread = Thread::Running(started.map_err(|error| Error {
             errno: error.raw_os_error().unwrap_or(0),
+            blame: Blame::Local,
             ..target.error(
                 Status::NoMemory,
                 Phase::Connect,
@@ -165,10 +184,13 @@ struct Dial {
     deadline: Instant,
     reply: Arc<Reply>,
     stage: Stage,
+    /// A look-up of its name is under way.
+    awaits_answer: bool,
 }
 
 enum Stage {
-    Resolving,
+    /// With an old answer: until when a newer one is waited for.
+    Resolving(Option<(Instant, Arc<[SocketAddr]>)>),
     Racing(Race),
     Handshaking(Handshake),
 }
@@ -176,7 +198,7 @@ enum Stage {
 impl Dial {
     fn phase(&self) -> Phase {
         match self.stage {
-            Stage::Resolving => Phase::Resolve,
+            Stage::Resolving(_) => Phase::Resolve,
             Stage::Racing(_) => Phase::Connect,
             Stage::Handshaking(_) => Phase::Tls,
         }
@@ -184,21 +206,28 @@ impl Dial {
 
     /// When it must be looked at again even if nothing happens.
     fn alarm(&self) -> Instant {
-        match &self.stage {
-            Stage::Racing(race) => race.next_start().map_or(self.deadline, |start| start.min(self.deadline)),
-            _ => self.deadline,
-        }
+        let next = match &self.stage {
+            Stage::Resolving(old) => old.as_ref().map(|(until, _)| *until),
+            Stage::Racing(race) => race.next_start(),
+            Stage::Handshaking(_) => None,
+        };
+        next.map_or(self.deadline, |next| next.min(self.deadline))
     }
 
     fn timed_out(&self) -> Error {
         let cause = match &self.stage {
-            Stage::Resolving => {
+            Stage::Resolving(_) => {
                 format!("\"{}\" did not resolve within net.connect_timeout", self.target.host)
             }
             Stage::Racing(race) => {
                 let silent: Vec<String> = race.running().map(|address| address.to_string()).collect();
-                let mut text = format!("no answer from {} within net.connect_timeout", silent.join(", "));
-                append_failures(&mut text, race);
+                let mut text = match silent.is_empty() {
+                    false => format!("no answer from {} within net.connect_timeout", silent.join(", ")),
+                    true => {
+                        format!("\"{}\" did not resolve anew within net.connect_timeout", self.target.host)
+                    }
+                };
+                append_failures(&mut text, race, &self.target);
                 text
             }
             Stage::Handshaking(_) => {
@@ -209,12 +238,12 @@ impl Dial {
     }
 }
 
-fn append_failures(text: &mut String, race: &Race) {
+fn append_failures(text: &mut String, race: &Race, target: &Target) {
     for (address, error) in race.failures() {
         if !text.is_empty() {
             text.push_str("; ");
         }
-        text.push_str(&format!("{address}: {error}"));
+        text.push_str(&format!("{address}: {}", explained(error, target)));
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod cancel;
 pub mod channel;
 pub mod dial;
+mod local;
 pub mod patience;
 pub mod pool;
 mod race;

@@ -3,12 +3,13 @@
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::EventFd;
 
-use super::Dial;
 use super::pending::Orphan;
+use super::{Dial, Task};
 use crate::error::Result;
 use crate::net::cancel::shared_eventfd;
 use crate::net::channel::Channel;
@@ -37,6 +38,7 @@ pub(super) struct Letters {
     pub(super) answers: Vec<(Arc<str>, Answer)>,
     /// Connections closed on this side.
     pub(super) closed: Vec<(u64, Socket)>,
+    pub(super) timers: Vec<(Instant, Task)>,
     pub(super) stop: bool,
     /// The thread has read its last letter.
     pub(super) ended: bool,

@@ -16,7 +16,11 @@ fn dialer() -> (Arc<Cancel>, Dialer) {
 }
 
 fn target(port: u16) -> Arc<Target> {
-    let (name, host) = ("n".into(), "127.0.0.1".to_owned());
+    named("127.0.0.1", port)
+}
+
+fn named(host: &str, port: u16) -> Arc<Target> {
+    let (name, host) = ("n".into(), host.to_owned());
     Arc::new(Target { name, address: format!("{host}:{port}").into(), host, port, net: net(), tls: None })
 }
 
@@ -160,5 +164,114 @@ fn a_defect_fails_the_dials_at_hand_and_the_thread_goes_on() {
     drop(pending);
     assert_eq!(at_hand.wait(far()).unwrap().err().unwrap().status, Status::Panic);
     assert!(dialer.dial(&open, far()).is_ok());
+    dialer.stop();
+}
+
+const ABSENT: &str = "no-such-host.invalid";
+
+/// Has the dialer know `addresses` of [`ABSENT`] since ten seconds ago, and suspect them.
+fn know_of_old(dialer: &Dialer, addresses: &[[u8; 4]]) -> Arc<str> {
+    let (host, past) = (Arc::from(ABSENT), Instant::now() - Duration::from_secs(10));
+    let cache = &mut dialer.work.lock().cache;
+    assert!(cache.ask(&host, LONG, past).1);
+    cache.answered(&host, &Ok(sockets(addresses)), past);
+    cache.suspect(&host);
+    host
+}
+
+fn sockets(addresses: &[[u8; 4]]) -> Arc<[SocketAddr]> {
+    addresses.iter().map(|address| SocketAddr::from((*address, 0))).collect()
+}
+
+#[test]
+fn an_old_answer_serves_where_the_name_does_not_resolve_anew() {
+    let (listener, _) = listener();
+    let (_, dialer) = dialer();
+    know_of_old(&dialer, &[[127, 0, 0, 1]]);
+    let target = named(ABSENT, listener.local_addr().unwrap().port());
+    for _ in 0..3 {
+        assert!(dialer.dial(&target, far()).is_ok());
+    }
+    dialer.stop();
+}
+
+#[test]
+fn an_old_answer_serves_where_the_new_one_takes_its_time() {
+    let (listener, _) = listener();
+    let (_, dialer) = dialer();
+    let host = know_of_old(&dialer, &[[127, 0, 0, 1]]);
+    // A look-up that never ends.
+    assert!(dialer.work.lock().cache.ask(&host, LONG, Instant::now()).1);
+    let target = named(ABSENT, listener.local_addr().unwrap().port());
+    assert!(dialer.dial(&target, far()).is_ok());
+    dialer.stop();
+}
+
+#[test]
+fn a_dial_that_lost_goes_on_with_a_newer_answer() {
+    let (listener, _) = listener();
+    let (_, dialer) = dialer();
+    let host = know_of_old(&dialer, &[[127, 0, 0, 2]]);
+    assert!(dialer.work.lock().cache.ask(&host, LONG, Instant::now()).1);
+    let target = named(ABSENT, listener.local_addr().unwrap().port());
+    let mut pending = dialer.start(&target, far(), false, None).unwrap();
+    // Longer than the wait for the new answer: the old address has refused by now, which is no outcome yet.
+    assert!(pending.wait(Instant::now() + Duration::from_millis(400)).is_none());
+    let answer = Ok(sockets(&[[127, 0, 0, 2], [127, 0, 0, 1]]));
+    dialer.mailbox.post(|letters| letters.answers.push((Arc::clone(&host), answer)));
+    assert!(pending.wait(far()).unwrap().is_ok());
+    dialer.stop();
+}
+
+#[test]
+fn a_newer_answer_of_the_same_addresses_ends_a_dial_that_lost() {
+    let (listener, _) = listener();
+    let (_, dialer) = dialer();
+    let target = named(ABSENT, listener.local_addr().unwrap().port());
+    let host = know_of_old(&dialer, &[[127, 0, 0, 2]]);
+    assert!(dialer.work.lock().cache.ask(&host, LONG, Instant::now()).1);
+    let mut pending = dialer.start(&target, far(), false, None).unwrap();
+    let answer = Ok(sockets(&[[127, 0, 0, 2]]));
+    dialer.mailbox.post(|letters| letters.answers.push((host, answer)));
+    let error = pending.wait(far()).unwrap().err().unwrap();
+    assert_eq!((error.status, error.errno), (Status::Connect, libc::ECONNREFUSED));
+    assert!(!error.is_local() && !error.is_no_such_name());
+    dialer.stop();
+}
+
+#[test]
+fn a_failed_look_up_says_whether_the_name_exists() {
+    use crate::net::resolve::NoAnswer;
+    let (_, dialer) = dialer();
+    let target = named(ABSENT, 9);
+    let host: Arc<str> = ABSENT.into();
+    for blame in [Blame::NoSuchName, Blame::Open, Blame::Local] {
+        let no = NoAnswer { cause: "the system's words".to_owned(), blame, errno: 0 };
+        dialer.work.lock().cache.answered(&host, &Err(no), far());
+        let error = dialer.dial(&target, far()).err().unwrap();
+        assert_eq!((error.status, error.blame), (Status::Resolve, blame));
+        assert_eq!(error.to_string(), format!("n ({ABSENT}:9): resolve: \"{ABSENT}\": the system's words"));
+    }
+    dialer.stop();
+}
+
+#[test]
+fn a_failure_of_this_machine_says_so_with_the_mend() {
+    let (_, dialer) = dialer();
+    let bound = crate::config::NetSettings { source_address: Some([192, 0, 2, 1].into()), ..net() };
+    let target = Arc::new(Target { net: bound, ..Arc::into_inner(target(9)).unwrap() });
+    let error = dialer.dial(&target, far()).err().unwrap();
+    assert!(error.is_local() && error.errno == libc::EADDRNOTAVAIL);
+    assert!(
+        error.to_string().ends_with("net.source_address 192.0.2.1 must be an address of this machine"),
+        "{error}"
+    );
+    for (errno, mend) in
+        [(libc::EMFILE, "ulimit -n"), (libc::ENFILE, "fs.file-max"), (libc::EPERM, "firewall")]
+    {
+        let error = io::Error::from_raw_os_error(errno);
+        let error = super::tests::target(9).system_error(Status::Connect, Phase::Connect, &error);
+        assert!(error.is_local() && error.cause.contains(mend), "{error}");
+    }
     dialer.stop();
 }

@@ -1,6 +1,8 @@
 //! The queue at the cap for those who cannot wait: they take a ticket, are told when its turn may have come, and ask. One
 //! queue with those who wait in [`Pool::acquire`], served in the order they came.
 
+use std::time::Instant;
+
 use super::{Place, Pool, State};
 
 /// Tells the holder of a ticket that its turn may have come. Called under the pool's lock, so it must not wait.
@@ -14,7 +16,7 @@ impl<T> Pool<T> {
     /// As [`Pool::acquire`] without waiting: `None` at the cap, or where others are in the queue.
     pub fn try_acquire(&self, expired: impl FnMut(T)) -> Option<Place<T>> {
         let mut state = self.state.lock();
-        let old = state.take_expired(self.idle_timeout);
+        let old = state.take_expired(Instant::now(), self.idle_timeout);
         state.skip_abandoned();
         let place = if state.cancelled {
             Some(Place::Cancelled)
@@ -38,7 +40,7 @@ impl<T> Pool<T> {
     /// What the ticket gives; `None` where its turn has not come.
     pub fn claim(&self, ticket: &Ticket, expired: impl FnMut(T)) -> Option<Place<T>> {
         let mut state = self.state.lock();
-        let old = state.take_expired(self.idle_timeout);
+        let old = state.take_expired(Instant::now(), self.idle_timeout);
         state.skip_abandoned();
         let place = if state.cancelled {
             Some(Place::Cancelled)
@@ -78,9 +80,10 @@ impl<T> State<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::pool::Put;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     fn never(_: u32) {
         panic!("nothing is old here");
@@ -121,7 +124,7 @@ mod tests {
         assert_eq!((first.woken.load(SeqCst), second.woken.load(SeqCst)), (1, 0));
         assert!(is_new(pool.claim(&first.ticket, never)));
         assert_eq!(second.woken.load(SeqCst), 0, "there is no room yet");
-        assert!(pool.put(7, never).is_none());
+        assert!(matches!(pool.put(7, never), Put::Kept { .. }));
         assert_eq!(second.woken.load(SeqCst), 1);
         assert!(matches!(pool.claim(&second.ticket, never), Some(Place::Idle(7))));
         pool.leave();
