@@ -175,7 +175,7 @@ static void event_loop_tls(void **state)
     event_loop_open(&loop, EVENT_LOOP_EPOLL);
     tls(event_loop, 4 * MIB, "TLSv1_3");
     event_loop_close(&loop);
-    event_loop_open(&loop, EVENT_LOOP_POLL);
+    event_loop_open(&loop, EVENT_LOOP_STOP);
     tls(event_loop, 4 * MIB, "TLSv1_2");
     event_loop_close(&loop);
 }
