@@ -2,8 +2,6 @@
 //!
 //! Invariant: a connection goes back only where every call on it ended well and nothing unread is left.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Phase, Poison, Report, Result, Status};
 use crate::log::Level;
 use crate::net::channel::{Channel, Failure};
-use crate::net::patience::{Limit, Patience, after};
+use crate::net::patience::{Limit, Patience, after, jittered};
 use crate::net::pool::Place;
 use crate::node::{Link, Node, UserData};
 use crate::process::Birthplace;
@@ -23,6 +21,8 @@ pub struct Conn {
     /// Set after a defect was caught in a call on this connection.
     pub poison: Poison,
     node: Arc<Node>,
+    /// The node's when this was begun: what an outcome must carry.
+    generation: u32,
     link: Option<Box<Link>>,
     birthplace: Birthplace,
     reused: bool,
@@ -35,6 +35,10 @@ pub struct Conn {
     timeout: Option<Duration>,
     last: Option<Instant>,
     sent: u64,
+    /// Bytes went or came.
+    moved: bool,
+    /// The first call that failed.
+    fault: Option<Box<Error>>,
     last_error: Option<Box<Report>>,
 }
 
@@ -62,27 +66,37 @@ impl Conn {
         if runtime.closed.load(Relaxed) {
             return Err(node.target.error(Status::Cancelled, Phase::Connect, "the upstream was destroyed"));
         }
+        if runtime.cancel.is_set() {
+            return Err(node.target.cancelled(Phase::Connect));
+        }
+        let generation = node.generation();
         loop {
             match node.pool.acquire(deadline, |link| runtime.close(*link)) {
                 Place::Idle(mut link) => {
                     if reuse && !link.is_too_old() && link.channel.is_quiet() {
                         count(&node.counters.reused);
-                        return Ok(Conn::new(node, link, true));
+                        return Ok(Conn::new(node, generation, link, true));
                     }
                     runtime.close(*link);
                     node.pool.leave();
                 }
                 Place::New => {
+                    let begun = Instant::now();
                     return match node.runtime.dialer.dial(&node.target, deadline) {
-                        Ok(channel) => Ok(Conn::new(node, connected(node, channel), false)),
+                        Ok(channel) => {
+                            node.connected(generation);
+                            Ok(Conn::new(node, generation, connected(node, channel), false))
+                        }
                         Err(error) => {
                             node.pool.leave();
                             count(&node.counters.connects_failed);
                             log_failure(node, &error);
+                            node.connect_failed(generation, &error, begun.elapsed());
                             Err(error)
                         }
                     };
                 }
+                Place::Cancelled => return Err(node.target.cancelled(Phase::Wait)),
                 Place::None => {
                     let cap = node.target.net.max_connections;
                     let cause = format!(
@@ -94,11 +108,12 @@ impl Conn {
         }
     }
 
-    fn new(node: &Arc<Node>, mut link: Box<Link>, reused: bool) -> Conn {
+    fn new(node: &Arc<Node>, generation: u32, mut link: Box<Link>, reused: bool) -> Conn {
         link.uses = link.uses.saturating_add(1);
         Conn {
             poison: Poison::default(),
             node: Arc::clone(node),
+            generation,
             link: Some(link),
             birthplace: node.runtime.birthplace,
             reused,
@@ -108,6 +123,8 @@ impl Conn {
             timeout: None,
             last: None,
             sent: 0,
+            moved: false,
+            fault: None,
             last_error: None,
         }
     }
@@ -121,6 +138,26 @@ impl Conn {
     /// Whether it is only lent, and so not the holder's to free.
     pub fn is_lent(&self) -> bool {
         self.lent
+    }
+
+    /// The node's generation when it was begun.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Tells the node how it went, where no delivery does: well if bytes moved and nothing failed, badly if a call failed. What a
+    /// kept connection breaks by says nothing of its node.
+    fn tell_node(&self) {
+        if self.lent || self.birthplace.is_elsewhere() {
+            return;
+        }
+        match &self.fault {
+            None if !self.broken && self.moved => self.node.succeeded(self.generation),
+            Some(error) if !(self.reused && matches!(error.status, Status::Closed | Status::Network)) => {
+                self.node.failed(self.generation, error);
+            }
+            _ => {}
+        }
     }
 
     /// The node it leads to.
@@ -184,6 +221,7 @@ impl Conn {
         let outcome = self.call(Phase::Write, |channel| channel.write_all(slices, &mut patience, &mut sent));
         self.torn = outcome == Err(Status::Timeout) && sent > 0;
         self.sent += sent;
+        self.moved |= sent > 0;
         add(&self.node.counters.bytes_out, sent);
         outcome.map_or_else(|status| status, |()| Status::Ok)
     }
@@ -222,6 +260,7 @@ impl Conn {
         if got == 0 {
             self.broken = true; // nothing more comes, so it is of no use to the next one
         }
+        self.moved |= got > 0;
         add(&self.node.counters.bytes_in, got as u64);
         Ok(got)
     }
@@ -255,6 +294,7 @@ impl Conn {
         self.broken = true;
         let error = Error { errno, ..self.node.target.error(status, phase, cause) };
         self.node.runtime.logger.log(Level::Debug, format_args!("{error}"));
+        self.fault.get_or_insert_with(|| Box::new(error.clone()));
         self.last_error = Some(Box::new(error.into()));
         status
     }
@@ -272,17 +312,14 @@ impl Conn {
 
     /// Gives it back: kept in the pool where it may be, closed otherwise.
     pub fn release(mut self) {
+        self.tell_node();
         let Some(link) = self.link.take() else { return };
         if self.birthplace.is_elsewhere() {
             return; // the drop closes the descriptor here; the parent's end is untouched
         }
         let clean = !self.broken;
         if self.may_be_kept(&link) {
-            let runtime = &self.node.runtime;
-            if let Some(link) = self.node.pool.put(link, |old| runtime.close(*old)) {
-                runtime.close(*link);
-                self.node.pool.leave();
-            }
+            self.node.keep(link);
         } else {
             if clean {
                 self.node.runtime.close(*link);
@@ -298,6 +335,7 @@ impl Drop for Conn {
     /// Closed without ceremony: the plugin no longer trusts it.
     fn drop(&mut self) {
         if let Some(link) = self.link.take() {
+            self.tell_node();
             drop(link);
             if !self.birthplace.is_elsewhere() {
                 self.node.pool.leave();
@@ -335,15 +373,8 @@ fn connected(node: &Node, channel: Channel) -> Box<Link> {
         ),
     }
     let lifetime = node.target.net.keepalive_max_lifetime;
-    let expires = (!lifetime.is_zero()).then(|| after(Instant::now(), lifetime - spread(lifetime)));
+    let expires = (!lifetime.is_zero()).then(|| after(Instant::now(), jittered(lifetime)));
     Box::new(Link { channel, expires, uses: 0, data: None })
-}
-
-/// Up to a tenth of `lifetime`, at random, so that connections made together do not all end together.
-fn spread(lifetime: Duration) -> Duration {
-    // The keys of a RandomState differ each time; hashing nothing with them gives 64 random bits.
-    let random = RandomState::new().build_hasher().finish();
-    lifetime.mul_f64(0.1 * (random as f64 / u64::MAX as f64))
 }
 
 fn log_failure(node: &Node, error: &Error) {
@@ -354,17 +385,4 @@ fn log_failure(node: &Node, error: &Error) {
         _ => Level::Warn,
     };
     node.runtime.logger.log(level, format_args!("{error}"));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lifetimes_end_within_their_last_tenth_and_apart() {
-        let lifetime = Duration::from_secs(1000);
-        let spreads: Vec<Duration> = (0..100).map(|_| spread(lifetime)).collect();
-        assert!(spreads.iter().all(|spread| *spread <= lifetime / 10));
-        assert!(spreads.iter().any(|spread| *spread != spreads[0]));
-    }
 }

@@ -13,22 +13,32 @@ use crate::conn::{Conn, forked};
 use crate::error::{Error, Phase, Result, Status};
 use crate::log::Level;
 use crate::net::patience::after;
-use crate::node::Node;
 use crate::stats::count;
 use crate::upstream::Upstream;
 
 /// What ended one attempt without success.
 enum Setback {
-    /// Another node may take the payload.
-    TryOn(Error),
+    /// Another node may take the payload. Of which none has gone, where `unsent`.
+    TryOn { error: Error, unsent: bool },
     /// No other node is to be asked.
     Final(Error),
+}
+
+/// The nodes one payload, or one wish for a connection, has been to.
+#[derive(Debug, Default)]
+struct Visits {
+    tried: Tried,
+    /// Nodes asked, probes that failed aside: those cost the caller nothing.
+    attempts: usize,
+    setbacks: Vec<Error>,
+    /// The next attempt sends again what may have arrived, and so has to be paid for.
+    pay: bool,
 }
 
 impl Upstream {
     /// Connects to the node whose turn it is; where that fails, to the others.
     pub fn connect(&self) -> Result<Conn> {
-        self.visit(None, |node, deadline| Conn::open(node, deadline).map_err(Setback::TryOn))
+        self.visit(None, Ok)
     }
 
     /// Runs `send` on a ready connection, node after node, until it says `Ok` or `Stop`, every node was
@@ -36,80 +46,111 @@ impl Upstream {
     pub fn deliver(&self, timeout: Duration, mut send: impl FnMut(&mut Conn) -> Status) -> Result<Status> {
         let timeout = if timeout.is_zero() { self.deliver_settings().timeout } else { timeout };
         let last = after(Instant::now(), timeout);
-        let mut first = true;
-        let outcome = self.visit(Some(last), |node, deadline| {
-            if !std::mem::take(&mut first) {
-                count(&node.counters.redeliveries);
-            }
-            self.attempt(node, deadline, last, &mut send)
-        });
+        let outcome = self.visit(Some(last), |conn| self.attempt(conn, last, &mut send));
         match &outcome {
             Err(error) => {
                 count(&self.deliveries_failed);
                 self.runtime().logger.log(Level::Error, format_args!("not delivered: {error}"));
             }
             Ok(Status::Stop) => count(&self.deliveries_failed),
-            Ok(_) => {}
+            Ok(_) => self.budget.succeeded(),
         }
         outcome
     }
 
-    /// Nodes by turns, none twice, until `work` succeeds.
-    fn visit<T>(
-        &self,
-        last: Option<Instant>,
-        mut work: impl FnMut(&Arc<Node>, Instant) -> Result<T, Setback>,
-    ) -> Result<T> {
+    /// Connections to nodes by turns, none twice, until `work` succeeds.
+    fn visit<T>(&self, last: Option<Instant>, mut work: impl FnMut(Conn) -> Result<T, Setback>) -> Result<T> {
         if self.runtime().birthplace.is_elsewhere() {
             return Err(forked());
         }
         let most = match self.deliver_settings().attempts as usize {
-            most if most > 0 && last.is_some() => most.min(self.nodes().len()),
-            _ => self.nodes().len(),
+            most if most > 0 && last.is_some() => most,
+            _ => usize::MAX,
         };
-        let mut tried = Tried::new();
-        let mut setbacks: Vec<Error> = Vec::new();
-        while tried.count() < most
-            && let Some(node) = self.next_untried(&tried)
-        {
-            if last.is_some_and(|last| Instant::now() >= last) {
-                let error =
-                    Error::new(Status::Timeout, "the time for the delivery is up; see deliver.timeout");
-                setbacks.push(error);
+        let mut visits = Visits::default();
+        while visits.attempts < most {
+            if let Err(error) = self.may_go_on(&mut visits, last) {
+                visits.setbacks.push(error);
                 break;
             }
-            tried.insert(node.place);
-            let connect_by = Conn::connect_deadline(node);
-            let deadline = last.map_or(connect_by, |last| last.min(connect_by));
-            match work(node, deadline) {
+            let Some(conn) = self.next_conn(&mut visits, last) else { break };
+            let outcome = match conn {
+                Ok(conn) => work(conn),
+                Err(error) => Err(Setback::TryOn { error, unsent: true }),
+            };
+            match outcome {
                 Ok(done) => return Ok(done),
-                Err(Setback::TryOn(error)) => setbacks.push(error),
+                Err(Setback::TryOn { error, unsent }) => {
+                    visits.setbacks.push(error);
+                    visits.pay = !unsent;
+                }
                 Err(Setback::Final(error)) => {
-                    setbacks.push(error);
+                    visits.setbacks.push(error);
                     break;
                 }
             }
-            if self.runtime().closed.load(Relaxed) {
-                break;
+        }
+        Err(self.summary(visits.setbacks))
+    }
+
+    /// Whether there is time for another attempt, and the retry budget allows it: it is waited for, since the alternative is to
+    /// lose the payload.
+    fn may_go_on(&self, visits: &mut Visits, last: Option<Instant>) -> Result<()> {
+        let runtime = self.runtime();
+        loop {
+            if runtime.closed.load(Relaxed) {
+                return Err(Error::new(Status::Cancelled, "the upstream was destroyed"));
+            }
+            let left = last.map_or(Duration::MAX, |last| last.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return Err(Error::new(
+                    Status::Timeout,
+                    "the time for the delivery is up; see deliver.timeout",
+                ));
+            }
+            if !visits.pay {
+                return Ok(());
+            }
+            match self.budget.retry(runtime.clock.now()) {
+                Ok(()) => visits.pay = false,
+                // Short sleeps: the successes of others pay too.
+                Err(wait) => std::thread::sleep(wait.min(PAY_AGAIN).min(left)),
             }
         }
-        Err(summary(setbacks))
+    }
+
+    /// A connection to the next node; `None` where all were tried.
+    fn next_conn(&self, visits: &mut Visits, last: Option<Instant>) -> Option<Result<Conn>> {
+        let roster = &self.runtime().roster;
+        let turn = roster
+            .probe_due(&visits.tried, || self.runtime().clock.now())
+            .or_else(|| roster.next_untried(&visits.tried, true))?;
+        let node = &self.nodes()[turn.place];
+        visits.tried.insert(turn.place);
+        if visits.attempts > 0 && last.is_some() {
+            count(&node.counters.redeliveries);
+        }
+        visits.attempts += 1;
+        let connect_by = Conn::connect_deadline(node);
+        let deadline = last.map_or(connect_by, |last| last.min(connect_by));
+        let conn = Conn::open(node, deadline);
+        if conn.is_err() && last.is_some() {
+            count(&node.counters.deliveries_failed);
+        }
+        Some(conn)
     }
 
     fn attempt(
         &self,
-        node: &Arc<Node>,
-        deadline: Instant,
+        mut conn: Conn,
         last: Instant,
         send: &mut impl FnMut(&mut Conn) -> Status,
     ) -> Result<Status, Setback> {
-        let mut conn = Conn::open(node, deadline).map_err(|error| {
-            count(&node.counters.deliveries_failed);
-            Setback::TryOn(error)
-        })?;
+        let node = Arc::clone(conn.node());
         loop {
             conn.lend(last);
             let status = send(&mut conn);
+            let generation = conn.generation();
             if matches!(status, Status::Ok | Status::Stop) {
                 let done = if status == Status::Ok {
                     &node.counters.deliveries
@@ -117,36 +158,63 @@ impl Upstream {
                     &node.counters.deliveries_failed
                 };
                 count(done);
+                node.succeeded(generation);
                 conn.release();
                 return Ok(status);
             }
             let error = failure(&conn, status);
-            let may_have_arrived = conn.sent() > 0 && !self.deliver_settings().resend;
+            let unsent = conn.sent() == 0;
             // The server may have closed a kept connection just as it was taken up again, which says
             // nothing about the node. A fresh one decides.
             let stale = conn.is_reused() && matches!(error.status, Status::Closed | Status::Network);
             drop(conn);
-            if may_have_arrived {
+            if !stale {
+                node.failed(generation, &error);
+            }
+            if !unsent && !self.deliver_settings().resend {
                 count(&node.counters.deliveries_failed);
                 let cause =
                     format!("{}; the payload may have arrived, and deliver.resend is off", error.cause);
                 return Err(Setback::Final(Error { cause, ..error }));
             }
-            if error.status == Status::InvalidArg {
+            if matches!(error.status, Status::InvalidArg | Status::Cancelled) {
                 count(&node.counters.deliveries_failed);
                 return Err(Setback::Final(error));
             }
             if !stale {
                 count(&node.counters.deliveries_failed);
-                return Err(Setback::TryOn(error));
+                return Err(Setback::TryOn { error, unsent });
             }
-            let deadline = last.min(Conn::connect_deadline(node));
-            conn = Conn::open_fresh(node, deadline).map_err(|error| {
+            let deadline = last.min(Conn::connect_deadline(&node));
+            conn = Conn::open_fresh(&node, deadline).map_err(|error| {
                 count(&node.counters.deliveries_failed);
-                Setback::TryOn(error)
+                Setback::TryOn { error, unsent }
             })?;
         }
     }
+
+    /// One error of many: the last one's status and node, everyone's words, and when it may be better.
+    fn summary(&self, mut setbacks: Vec<Error>) -> Error {
+        let Some(mut last) = setbacks.pop() else {
+            return Error::new(Status::NoNode, "every node is drained; give one a weight above 0");
+        };
+        if !setbacks.is_empty() {
+            let earlier: Vec<String> = setbacks.iter().map(Error::to_string).collect();
+            last.cause = format!("{}; before that: {}", last.cause, earlier.join("; "));
+        }
+        if let Some(wait) = self.retry_after().filter(|wait| !wait.is_zero()) {
+            last.cause = format!("{}; all nodes are out, one may be back in {} ms", last.cause, millis(wait));
+        }
+        last
+    }
+}
+
+/// How often a delivery that waits for the retry budget looks again.
+const PAY_AGAIN: Duration = Duration::from_millis(5);
+
+/// Whole milliseconds, rounded up: nobody is to come back too early.
+pub fn millis(time: Duration) -> u128 {
+    time.as_nanos().div_ceil(1_000_000)
 }
 
 /// The error behind a callback's word: the connection's own where it has one of that status.
@@ -169,16 +237,4 @@ fn failure(conn: &Conn, status: Status) -> Error {
             target.error(status, Phase::Callback, format!("the deliver callback returned {}", status.name()))
         }
     }
-}
-
-/// One error of many: the last one's status and node, everyone's words.
-fn summary(mut setbacks: Vec<Error>) -> Error {
-    let Some(mut last) = setbacks.pop() else {
-        return Error::new(Status::NoNode, "no node could be handed out");
-    };
-    if !setbacks.is_empty() {
-        let earlier: Vec<String> = setbacks.iter().map(Error::to_string).collect();
-        last.cause = format!("{}; before that: {}", last.cause, earlier.join("; "));
-    }
-    last
 }

@@ -223,6 +223,20 @@ pub struct Error {
     pub cause: String,
     /// The system's errno; 0 where it gave none.
     pub errno: i32,
+    /// What is known of whose fault it is.
+    pub blame: Blame,
+}
+
+/// Whose fault a failure is, beyond what the status says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Blame {
+    /// Nothing more is known.
+    #[default]
+    Open,
+    /// The name does not exist, or has no address: asking again soon is of no use.
+    NoSuchName,
+    /// This machine's: too many files, no memory, a policy. No server is to be blamed for it.
+    Local,
 }
 
 /// The library's `Result`.
@@ -231,7 +245,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error with no place of its own.
     pub fn new(status: Status, cause: impl Into<String>) -> Self {
-        Error { status, origin: Origin::Call, cause: cause.into(), errno: 0 }
+        Error { status, origin: Origin::Call, cause: cause.into(), errno: 0, blame: Blame::Open }
     }
 
     /// A refusal of configuration content at `position`.
@@ -248,6 +262,16 @@ impl Error {
     pub fn at(mut self, position: &Position) -> Self {
         self.origin = Origin::File(position.clone());
         self
+    }
+
+    /// Whether its reason lies in this machine, so that it says nothing about the node.
+    pub fn is_local(&self) -> bool {
+        self.blame == Blame::Local
+    }
+
+    /// Whether the node's name does not exist.
+    pub fn is_no_such_name(&self) -> bool {
+        self.blame == Blame::NoSuchName
     }
 
     /// The name of the node it concerns.

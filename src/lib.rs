@@ -2,7 +2,7 @@
 //!
 //! The map of the house, in the order data flows through it; a lower room never imports a higher one:
 //!
-//! - [`error`]: the one error type and the status numbers; [`log`], [`stats`], [`process`] beside it.
+//! - [`error`]: the one error type and the status numbers; [`log`], [`stats`], [`process`], [`sync`] beside it.
 //! - [`config`]: text to a checked [`config::Definition`].
 //! - [`balance`]: which node next.
 //! - [`net`]: names, sockets, TLS, the pool.
@@ -14,16 +14,22 @@
 
 #![deny(unsafe_code)]
 
+pub mod attempt;
 pub mod balance;
+mod budget;
+pub mod clock;
 pub mod config;
 pub mod conn;
 pub mod deliver;
 pub mod error;
 #[allow(unsafe_code)]
 pub mod ffi;
+pub mod health;
 pub mod log;
 pub mod net;
 pub mod node;
 pub mod process;
+pub mod roster;
 pub mod stats;
+pub mod sync;
 pub mod upstream;

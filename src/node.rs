@@ -2,24 +2,28 @@
 
 use std::any::Any;
 use std::ffi::{CStr, CString};
+use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
-use crate::balance::Rotation;
-use crate::config::{NodeDefinition, NodeSettings, Property};
-use crate::error::{Poison, Status, c_string};
-use crate::log::Logger;
+use crate::clock::Clock;
+use crate::config::{HealthSettings, NodeDefinition, NodeSettings, Property};
+use crate::error::{Error, Poison, Status, c_string};
+use crate::health::Fault;
+use crate::log::{Level, Logger};
+use crate::net::cancel::Cancel;
 use crate::net::channel::Channel;
 use crate::net::dial::Dialer;
-use crate::net::pool::Pool;
+use crate::net::patience::jittered;
+use crate::net::pool::{Pool, Put};
 use crate::net::target::Target;
 use crate::net::tls::TlsClient;
 use crate::process::Birthplace;
+use crate::roster::{Change, NodeState, Roster};
 use crate::stats::{Counters, Snapshot, count};
+use crate::sync::Mutex;
 
 /// What all nodes of a set share.
 pub struct Runtime {
@@ -27,21 +31,28 @@ pub struct Runtime {
     pub dialer: Dialer,
     /// The host's log.
     pub logger: Logger,
-    /// Whose turn it is.
-    pub rotation: Rotation,
+    /// Whose turn it is, and who is out.
+    pub roster: Roster,
+    /// What the roster goes by.
+    pub clock: Clock,
     /// The process the set was made in.
     pub birthplace: Birthplace,
+    /// The word to end every call in flight and every later one.
+    pub cancel: Arc<Cancel>,
     /// The set was destroyed: nothing new is begun.
     pub closed: AtomicBool,
 }
 
 impl Runtime {
     /// A runtime with no thread yet.
-    pub fn new(rotation: Rotation, logger: Logger) -> io::Result<Runtime> {
+    pub fn new(roster: Roster, clock: Clock, logger: Logger) -> io::Result<Runtime> {
+        let cancel = Arc::new(Cancel::new()?);
         Ok(Runtime {
-            dialer: Dialer::new()?,
+            dialer: Dialer::new(Arc::clone(&cancel))?,
+            cancel,
             logger,
-            rotation,
+            roster,
+            clock,
             birthplace: Birthplace::here(),
             closed: AtomicBool::new(false),
         })
@@ -93,6 +104,8 @@ pub struct Node {
     pub pool: Pool<Box<Link>>,
     /// Shared with the other nodes.
     pub runtime: Arc<Runtime>,
+    /// `health.*`.
+    pub health: HealthSettings,
     /// The plugin's own data.
     pub data: Mutex<Option<UserData>>,
     properties: Properties,
@@ -109,21 +122,58 @@ impl Node {
         runtime: Arc<Runtime>,
     ) -> Node {
         let NodeDefinition { name, host, port, properties, settings, .. } = definition;
-        let NodeSettings { net, .. } = settings;
+        let NodeSettings { net, health, .. } = settings;
         let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        let pool = Pool::new(net.max_connections as usize, net.keepalive_idle_timeout);
+        // At least a millisecond, so that a timer for it never fires in a loop.
+        let idle_timeout = jittered(net.keepalive_idle_timeout).max(Duration::from_millis(1));
+        let pool = Pool::new(net.max_connections as usize, idle_timeout);
         Node {
             poison: Poison::default(),
             place,
             counters: Counters::default(),
             pool,
             runtime,
+            health,
             data: Mutex::new(None),
             properties: Properties::new(&properties),
             name: c_string(&name),
             host: c_string(&host),
             target: Arc::new(Target { name: name.into(), host, port, address: address.into(), net, tls }),
         }
+    }
+
+    /// Keeps a connection whose place the caller holds, or closes it where the pool takes none.
+    pub fn keep(self: &Arc<Node>, link: Box<Link>) {
+        let runtime = &self.runtime;
+        match self.pool.put(link, |old| runtime.close(*old)) {
+            Put::Kept { purge: None } => {}
+            Put::Kept { purge: Some(when) } => self.purge_at(when),
+            Put::Refused(link) => {
+                runtime.close(*link);
+                self.pool.leave();
+            }
+        }
+    }
+
+    /// Closes every idle connection.
+    pub fn close_idle(&self) {
+        for link in self.pool.take_idle() {
+            self.runtime.close(*link);
+        }
+    }
+
+    /// Has the dialer thread close what will have lain idle too long, and what the server has closed, without a caller.
+    fn purge_at(self: &Arc<Node>, when: Instant) {
+        let node: Weak<Node> = Arc::downgrade(self); // the timer keeps nothing alive
+        let purge = move || {
+            let Some(node) = node.upgrade() else { return };
+            let (gone, next) = node.pool.purge(Instant::now(), |link| link.channel.is_quiet());
+            gone.into_iter().for_each(|link| node.runtime.close(*link));
+            if let Some(next) = next {
+                node.purge_at(next);
+            }
+        };
+        self.runtime.dialer.at(when, Box::new(purge));
     }
 
     /// The node's name.
@@ -146,31 +196,134 @@ impl Node {
         &self.properties.entries
     }
 
-    /// How the work of a plugin that does its own I/O went.
-    pub fn report(&self, outcome: Status) {
+    /// What an outcome of work begun now must carry.
+    pub fn generation(&self) -> u32 {
+        self.runtime.roster.generation(self.place)
+    }
+
+    /// How the work of a plugin that does its own I/O went; `generation` is that of its beginning.
+    pub fn report(&self, generation: u32, outcome: Status) {
         match outcome {
-            Status::Ok => count(&self.counters.deliveries),
-            failed if (failed as i32) < 0 => count(&self.counters.deliveries_failed),
+            Status::Ok => {
+                count(&self.counters.deliveries);
+                self.succeeded(generation);
+            }
+            failed if (failed as i32) < 0 => {
+                count(&self.counters.deliveries_failed);
+                if let Some(fault) = fault_of(failed) {
+                    self.fell_out(generation, fault, &format_args!("the plugin reported {}", failed.name()));
+                }
+            }
             _ => {}
         }
     }
 
+    /// A plugin that does its own I/O took another node instead.
+    pub fn passed_over(&self, generation: u32) {
+        count(&self.counters.deliveries_failed);
+        self.fell_out(generation, Fault::Soft, &"the plugin asked for another node");
+    }
+
+    /// Work of `generation` here went well.
+    pub fn succeeded(&self, generation: u32) {
+        let runtime = &self.runtime;
+        if runtime.birthplace.is_elsewhere() {
+            return; // what the parent knows stays as it was
+        }
+        if let Some(Change::Restored) =
+            runtime.roster.succeeded(self.place, generation, || runtime.clock.now())
+        {
+            let target = &self.target;
+            let line = format_args!("{} ({}): back in the rotation", target.name, target.address);
+            runtime.logger.log(Level::Info, line);
+        }
+    }
+
+    /// Work of `generation` here failed. What is no fault of the node's changes nothing.
+    pub fn failed(&self, generation: u32, error: &Error) {
+        if let Some(fault) = fault_of(error.status).filter(|_| !error.is_local()) {
+            self.fell_out(generation, fault, error);
+        }
+    }
+
+    /// A new connection stands. It is all that a node on trial has to show.
+    pub fn connected(&self, generation: u32) {
+        if self.runtime.roster.due(self.place).is_some() {
+            self.succeeded(generation);
+        }
+    }
+
+    /// No connection could be made in `waited`.
+    pub fn connect_failed(&self, generation: u32, error: &Error, waited: Duration) {
+        let silent = error.status == Status::Timeout;
+        // A black hole is to cost one attempt, once; a caller's own short limit is no proof of one.
+        if silent && waited >= SILENCE.min(self.target.net.connect_timeout.mul_f64(0.95)) {
+            self.fell_out(generation, Fault::Hard, error);
+        } else {
+            self.failed(generation, error);
+        }
+    }
+
+    fn fell_out(&self, generation: u32, fault: Fault, why: &dyn fmt::Display) {
+        let runtime = &self.runtime;
+        if runtime.birthplace.is_elsewhere() {
+            return;
+        }
+        let change = runtime.roster.failed(self.place, generation, fault, runtime.clock.now());
+        if let Some(Change::Ejected(time)) = change {
+            let Target { name, address, .. } = &*self.target;
+            let millis = time.as_millis();
+            runtime.logger.log(
+                Level::Warn,
+                format_args!("{name} ({address}): out of the rotation for {millis} ms, after: {why}"),
+            );
+            // What still lies there was opened to what has just failed.
+            self.close_idle();
+        }
+    }
+
+    /// In or out of the rotation.
+    pub fn state(&self) -> NodeState {
+        self.runtime.roster.state(self.place)
+    }
+
+    /// How long until the node is tried again; zero where it is up.
+    pub fn retry_after(&self) -> Duration {
+        let due = self.runtime.roster.due(self.place);
+        Duration::from_nanos(due.map_or(0, |due| due.saturating_sub(self.runtime.clock.now())))
+    }
+
     /// Counters and gauges.
     pub fn snapshot(&self) -> Snapshot {
-        // In a forked child the holder of the lock may not exist.
-        let gauge = match self.runtime.birthplace.is_elsewhere() {
-            true => self.pool.try_gauge().unwrap_or_default(),
-            false => self.pool.gauge(),
-        };
-        let (idle, open) = gauge;
+        // In a forked child the pool may be out of reach.
+        let (idle, open) = self.pool.gauge().unwrap_or_default();
+        let roster = &self.runtime.roster;
         Snapshot {
-            picks: self.runtime.rotation.picks_of(self.place),
+            picks: roster.picks_of(self.place, !self.runtime.birthplace.is_elsewhere()).unwrap_or_default(),
+            ejections: roster.ejections(self.place),
             idle: idle as u64,
             active: (open - idle) as u64,
-            nodes_up: 1,
+            nodes_up: u64::from(self.state() == NodeState::Up),
             nodes: 1,
             ..Snapshot::of(&self.counters)
         }
+    }
+}
+
+/// Nothing for so long is no lost packet: Linux sends a SYN again after 1 s and after 3 s.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// What a failure of this kind says of the node, if anything.
+fn fault_of(status: Status) -> Option<Fault> {
+    match status {
+        Status::Connect | Status::Tls | Status::Cert => Some(Fault::Hard),
+        Status::Io
+        | Status::Resolve
+        | Status::Timeout
+        | Status::Closed
+        | Status::Network
+        | Status::Protocol => Some(Fault::Soft),
+        _ => None,
     }
 }
 

@@ -1,6 +1,8 @@
-//! Which process this is, without a system call: a count that every fork() raises in the child.
+//! Which process this is, without a system call: a count that every fork() raises in the child; and descriptors that a
+//! child can give up while something in it still refers to them.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
@@ -22,5 +24,97 @@ impl Birthplace {
     /// Whether this process is a forked child of that one.
     pub fn is_elsewhere(self) -> bool {
         self != Birthplace::here()
+    }
+
+    /// A process that this one would be the child of.
+    #[cfg(test)]
+    pub fn of_a_parent() -> Self {
+        Birthplace(GENERATION.load(Relaxed).wrapping_sub(1))
+    }
+}
+
+/// A descriptor that threads share. In a forked child the threads are gone but not their references, so that dropping the
+/// others would leave it open for ever; [`Shared::give_up`] closes it under them.
+#[derive(Debug)]
+pub struct Shared<T> {
+    /// `None` never, but for the end of `drop`.
+    descriptor: Option<T>,
+    number: RawFd,
+    given_up: AtomicBool,
+    birthplace: Birthplace,
+}
+
+impl<T> Shared<T> {
+    /// A descriptor of this process, and its number.
+    pub fn new(descriptor: T, number: RawFd) -> Self {
+        Shared {
+            descriptor: Some(descriptor),
+            number,
+            given_up: AtomicBool::new(false),
+            birthplace: Birthplace::here(),
+        }
+    }
+
+    /// The descriptor, given up or not.
+    pub fn get(&self) -> &T {
+        match &self.descriptor {
+            Some(descriptor) => descriptor,
+            None => unreachable!("only drop takes it out"),
+        }
+    }
+
+    /// The descriptor where it may be used: not in a forked child.
+    pub fn get_here(&self) -> Option<&T> {
+        (!self.birthplace.is_elsewhere()).then(|| self.get())
+    }
+
+    /// Closes the copy of a forked child; nothing in the process that made it.
+    pub fn give_up(&self) {
+        if self.birthplace.is_elsewhere() && !self.given_up.swap(true, Relaxed) {
+            // Closed is all it can become: there is nobody to tell of a failure.
+            let _ = nix::unistd::close(self.number);
+        }
+    }
+}
+
+impl<T> Drop for Shared<T> {
+    fn drop(&mut self) {
+        if *self.given_up.get_mut() {
+            // Its number may be another's by now.
+            std::mem::forget(self.descriptor.take());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+
+    fn is_open(number: i32) -> bool {
+        std::fs::read_link(format!("/proc/self/fd/{number}")).is_ok()
+    }
+
+    #[test]
+    fn only_a_child_gives_a_descriptor_up() {
+        let (read, _write) = std::io::pipe().unwrap();
+        let number = read.as_raw_fd();
+        let here = Shared::new(read, number);
+        here.give_up();
+        assert!(here.get_here().is_some());
+        assert!(is_open(number));
+
+        let file = File::open("/proc/self/status").unwrap();
+        let link = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
+        let number = file.as_raw_fd();
+        let mut inherited = Shared::new(file, number);
+        inherited.birthplace = Birthplace::of_a_parent();
+        assert!(inherited.get_here().is_none());
+        inherited.give_up();
+        let after = std::fs::read_link(format!("/proc/self/fd/{number}"));
+        assert!(after.is_err() || after.unwrap() != link, "another test may have the number by now");
+        inherited.give_up();
+        drop(inherited);
     }
 }

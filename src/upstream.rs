@@ -1,19 +1,24 @@
 //! The set of nodes: made from a definition, hands out nodes by turns, ends everything that belongs to it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
 use std::ffi::{CStr, CString};
-use std::io::Read;
+use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
-use crate::balance::{Rotation, Tried};
-use crate::config::{self, Balance, Definition, DeliverSettings, Options, Start};
+use crate::budget::Budget;
+use crate::clock::Clock;
+use crate::config::{self, Balance, Definition, DeliverSettings, NodeDefinition, Options, Start};
 use crate::error::{Error, Poison, Result, Status, c_string};
+use crate::health::BreakerSettings;
 use crate::log::{Level, Logger};
 use crate::net::thread;
 use crate::net::tls::TlsClients;
 use crate::node::{Node, Runtime};
+use crate::roster::{Member, Roster};
 use crate::stats::Snapshot;
 
 /// Stack of the thread that reads a file: parsing, certificates, and scrypt of an encrypted key. Hosts call
@@ -28,9 +33,20 @@ pub struct Upstream {
     by_name: HashMap<Arc<str>, usize>,
     deliver: DeliverSettings,
     runtime: Arc<Runtime>,
+    /// What retries are taken from.
+    pub budget: Budget,
     name: CString,
     /// Payloads that no node took.
     pub deliveries_failed: AtomicU64,
+}
+
+/// What the host hooks into a set.
+#[derive(Clone, Debug, Default)]
+pub struct Hooks {
+    /// Its log.
+    pub logger: Logger,
+    /// Its clock.
+    pub clock: Clock,
 }
 
 /// Where the upstream file is.
@@ -43,13 +59,13 @@ pub enum Source {
 
 impl Upstream {
     /// Reads and checks `source` and everything it names.
-    pub fn load(source: Source, options: Options, logger: Logger) -> Result<Arc<Upstream>> {
+    pub fn load(source: Source, options: Options, hooks: Hooks) -> Result<Arc<Upstream>> {
         let work = move || {
             let definition = match source {
                 Source::File(path) => config::load(&path, &options)?,
                 Source::Text(text, name) => config::parse(&text, &name, &options)?,
             };
-            Upstream::new(definition, logger)
+            Upstream::new(definition, hooks)
         };
         let thread = thread::spawn("upstream-load", LOAD_STACK, work).map_err(|error| {
             Error::io(Status::NoMemory, "a thread to read the file cannot be started", &error)
@@ -58,17 +74,20 @@ impl Upstream {
         thread.join().unwrap_or_else(|defect| std::panic::resume_unwind(defect))
     }
 
-    fn new(definition: Definition, logger: Logger) -> Result<Arc<Upstream>> {
+    fn new(definition: Definition, hooks: Hooks) -> Result<Arc<Upstream>> {
+        let Hooks { logger, clock } = hooks;
         let Definition { name, nodes: definitions, settings, warnings } = definition;
         for warning in &warnings {
             logger.log(Level::Warn, format_args!("{warning}"));
         }
         let start = match settings.start {
             Start::First => 0,
-            Start::Random => random_below(definitions.len())?,
+            // The bias of the remainder is below 2^-40 for any set that fits in memory.
+            Start::Random => (random() % definitions.len() as u64) as usize,
         };
-        let rotation = Rotation::new(definitions.len(), start);
-        let runtime = Runtime::new(rotation, logger)
+        let members = definitions.iter().map(member).collect();
+        let roster = Roster::new(members, start, random(), clock.now());
+        let runtime = Runtime::new(roster, clock, logger)
             .map_err(|error| Error::io(Status::NoMemory, "an eventfd cannot be had", &error))?;
         let runtime = Arc::new(runtime);
         let mut clients = TlsClients::default();
@@ -88,6 +107,7 @@ impl Upstream {
             by_name,
             deliver: settings.deliver,
             runtime,
+            budget: Budget::default(),
             name: c_string(&name),
             deliveries_failed: AtomicU64::new(0),
         }))
@@ -118,15 +138,15 @@ impl Upstream {
         &self.runtime
     }
 
-    /// The node whose turn it is.
+    /// The node whose turn it is; `None` where every node is drained.
     #[inline]
-    pub fn next_node(&self) -> &Arc<Node> {
-        &self.nodes[self.runtime.rotation.next()]
+    pub fn next_node(&self) -> Option<&Arc<Node>> {
+        self.runtime.roster.next(|| self.runtime.clock.now()).map(|place| &self.nodes[place])
     }
 
-    /// The node whose turn it is among those not in `tried`.
-    pub fn next_untried(&self, tried: &Tried) -> Option<&Arc<Node>> {
-        self.runtime.rotation.next_untried(tried).map(|place| &self.nodes[place])
+    /// How long until a node may be back: zero where one is up, `None` where none will be.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.runtime.roster.retry_after(self.runtime.clock.now(), !self.runtime.birthplace.is_elsewhere())
     }
 
     /// Sums over the nodes.
@@ -136,8 +156,20 @@ impl Upstream {
             sum.add(&node.snapshot());
         }
         // A node's count is of attempts; the set's is of payloads that no node took.
-        let picks = self.runtime.rotation.picks();
+        let picks = self.runtime.roster.picks(!self.runtime.birthplace.is_elsewhere()).unwrap_or_default();
         Snapshot { picks, deliveries_failed: self.deliveries_failed.load(Relaxed), ..sum }
+    }
+
+    /// Ends every call in flight and every later one that would connect, wait, read or write.
+    pub fn cancel(&self) {
+        if self.runtime.birthplace.is_elsewhere() {
+            return; // nothing is in flight in a forked child, and what it calls says so
+        }
+        self.runtime.cancel.set();
+        self.runtime.dialer.cancel();
+        for node in &self.nodes {
+            node.pool.cancel();
+        }
     }
 
     /// Ends the set: idle connections are closed (with up to a second for their peers to read what is on its way), waits for
@@ -146,9 +178,10 @@ impl Upstream {
         self.runtime.closed.store(true, Relaxed);
         if self.runtime.birthplace.is_elsewhere() {
             // The threads and perhaps the holders of locks are the parent's. Its peers are told nothing.
-            self.runtime.dialer.forget_thread();
+            self.runtime.dialer.give_up();
+            self.runtime.cancel.give_up();
             for node in &self.nodes {
-                drop(node.pool.try_close());
+                drop(node.pool.close());
             }
             return;
         }
@@ -161,11 +194,22 @@ impl Upstream {
     }
 }
 
-fn random_below(bound: usize) -> Result<usize> {
-    let mut bytes = [0; 8];
-    std::fs::File::open("/dev/urandom")
-        .and_then(|mut source| source.read_exact(&mut bytes))
-        .map_err(|error| Error::io(Status::Io, "/dev/urandom", &error))?;
-    // The bias of the remainder is below 2^-40 for any set that fits in memory.
-    Ok((u64::from_ne_bytes(bytes) % bound as u64) as usize)
+fn member(definition: &NodeDefinition) -> Member {
+    let settings = &definition.settings;
+    Member {
+        weight: settings.weight,
+        priority: settings.priority,
+        breaker: BreakerSettings {
+            max_fails: settings.health.max_fails,
+            backoff: settings.health.backoff,
+            backoff_max: settings.health.backoff_max,
+            // A probe is a connect plus handshake, so it has ended by then.
+            lease: settings.net.connect_timeout,
+        },
+    }
+}
+
+/// 64 random bits. The keys of a `RandomState` differ each time; hashing nothing with them shows nothing of them.
+pub fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }

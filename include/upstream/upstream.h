@@ -80,6 +80,12 @@
 #define UPSTREAM_NODE_DRAINING 3
 
 /**
+ * The nodes for one payload, none twice. One call at a time; any number of them side by side. It keeps the set's memory alive, and
+ * ends with upstream_attempt_end().
+ */
+typedef struct upstream_attempt_t upstream_attempt_t;
+
+/**
  * A connection. May move between threads; one call at a time. It ends with upstream_conn_release() or
  * upstream_conn_discard(), before or after its set is destroyed.
  */
@@ -120,6 +126,11 @@ typedef int32_t upstream_status_t;
  * thread, the library's own among them, and from several at once.
  */
 typedef void (*upstream_log_fn)(int32_t level, const char *message, void *ctx);
+
+/**
+ * Gives monotonic nanoseconds from any moment on. Called from any thread, from several at once.
+ */
+typedef uint64_t (*upstream_clock_fn)(void *ctx);
 
 /**
  * Sends one payload over `conn`, which is lent for the call: not to be released, at most discarded. Returns UPSTREAM_OK when
@@ -392,6 +403,15 @@ upstream_status_t upstream_options_set_logger(upstream_options_t *o,
                                               void *ctx);
 
 /**
+ * Lets health (ejections, backoff, probes) and the retry budget go by `fn`, with `ctx`, instead of the system's monotonic clock: for
+ * tests and simulation of a plugin's own. Deadlines of connections and deliveries stay the system's. A NULL `fn` takes the system's
+ * again. `fn` and `ctx` must stay good until every set created with these options, and every connection of it, is gone.
+ */
+upstream_status_t upstream_options_set_clock(upstream_options_t *o,
+                                             upstream_clock_fn fn,
+                                             void *ctx);
+
+/**
  * Ends options. Takes NULL. Sets created with them are not touched.
  */
 void upstream_options_destroy(upstream_options_t *o);
@@ -482,16 +502,24 @@ upstream_status_t upstream_node_set_data(upstream_node_t *n,
 void *upstream_node_get_data(const upstream_node_t *n);
 
 /**
- * For a plugin that does its own I/O: how its work with the node went, as a status of this header.
- * UPSTREAM_ERR_INVALID_ARG for a number that is no status.
+ * For a plugin that does its own I/O: how its work with the node went, as a status of this header. UPSTREAM_OK zeroes the count of
+ * failures and brings an ejected node back. UPSTREAM_ERR_CONNECT, _TLS and _CERT take the node out of the rotation at once,
+ * UPSTREAM_ERR_RESOLVE, _TIMEOUT, _CLOSED, _NETWORK, _PROTOCOL and _IO after health.max_fails in a row; the others
+ * say nothing of it. UPSTREAM_ERR_INVALID_ARG for a number that is no status. Not to be told besides of what the library's own
+ * connections and deliveries did, which is known.
  */
-upstream_status_t upstream_node_report(upstream_node_t *n, upstream_status_t outcome);
+upstream_status_t upstream_node_report(upstream_node_t *n,
+                                       upstream_status_t outcome);
 
 /**
- * The node's state, UPSTREAM_NODE_*. This version takes no node out of the rotation: always
- * UPSTREAM_NODE_UP. -1 for NULL.
+ * The node's state, UPSTREAM_NODE_*. -1 for NULL.
  */
 int32_t upstream_node_state(const upstream_node_t *n);
+
+/**
+ * How long until the node is tried again, in milliseconds; 0 where it is up or may be tried now. -1 for NULL.
+ */
+int64_t upstream_node_retry_after_ms(const upstream_node_t *n);
 
 /**
  * Reads the upstream file at `path` and all it names (includes, certificates) and checks it in full. No
@@ -513,6 +541,14 @@ upstream_status_t upstream_create_from_text(const char *text,
                                             const upstream_options_t *o,
                                             upstream_t **out,
                                             upstream_error_t **err);
+
+/**
+ * Ends every call in flight on the set, its nodes and connections: each returns UPSTREAM_ERR_CANCELLED soon, and so does,
+ * at once, each one begun later that would connect, wait, read or write. Not to be undone; picking and the getters go on, and
+ * upstream_destroy() is due as ever. For an agent that shuts down. From any thread, beside any call but
+ * upstream_destroy(); not from a signal handler. Takes NULL.
+ */
+void upstream_cancel(upstream_t *up);
 
 /**
  * Ends a set: library threads are joined, idle connections closed. No other call on the set or its nodes may run
@@ -545,10 +581,18 @@ upstream_node_t *upstream_node_by_name(const upstream_t *up,
                                        const char *name);
 
 /**
- * The node whose turn it is: strict round-robin in file order, one order for all threads. No system call, no lock,
- * no allocation. Borrowed until upstream_destroy(). NULL for NULL.
+ * The node whose turn it is among those in the rotation: strict round-robin in file order (by `weight` where weights differ, of the
+ * tier of the lowest `priority` that has one), one order for all threads. A node whose ejection is over is handed to one
+ * caller on trial. With every node ejected, the one whose time is up first. No system call, no lock, no allocation. Borrowed
+ * until upstream_destroy(). NULL where every node has weight 0, and for NULL.
  */
 upstream_node_t *upstream_next_node(upstream_t *up);
+
+/**
+ * How long until a node may be back, in milliseconds: 0 where one is in the rotation or may be tried now, -1 where none ever will be
+ * (every weight is 0), and for NULL. No system call.
+ */
+int64_t upstream_retry_after_ms(const upstream_t *up);
 
 /**
  * Connects to the next node (TCP, and TLS where it is set), and goes on to the others where that fails, each within its
@@ -656,6 +700,27 @@ upstream_status_t upstream_deliver(upstream_t *up,
                                    void *ctx,
                                    uint32_t timeout_ms,
                                    upstream_error_t **err);
+
+/**
+ * Begins with a payload. `*out` is the caller's. No lock, no system call.
+ */
+upstream_status_t upstream_attempt_begin(upstream_t *up, upstream_attempt_t **out);
+
+/**
+ * The node to try next: never one that this attempt has had. Asking again says that the last one failed, which counts against its
+ * health as one of health.max_fails; where the plugin knows more (refused: UPSTREAM_ERR_CONNECT), it tells by
+ * upstream_node_report() before it asks. A node on trial after an ejection may be among them. NULL once every node was
+ * tried (or deliver.attempts of them), or the retry budget is spent: ten retries a second, and one more for every ten successes
+ * up to ten. Then upstream_retry_after_ms() tells when to come again. Borrowed until upstream_destroy(). NULL for NULL.
+ */
+upstream_node_t *upstream_attempt_next(upstream_attempt_t *a);
+
+/**
+ * Ends with a payload: `outcome` is how it went at the last node, as upstream_node_report() takes it; where the last answer was NULL it
+ * tells nothing. Frees the attempt. Takes NULL.
+ */
+void upstream_attempt_end(upstream_attempt_t *a,
+                          upstream_status_t outcome);
 
 /**
  * Fills `*out` for the whole set. UPSTREAM_ERR_INVALID_ARG for NULL or a struct_size below sizeof(size_t).

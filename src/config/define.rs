@@ -7,8 +7,8 @@ use super::classic::{Document, Header, Line, Section};
 use super::keys::{Key, Place};
 use super::layers::{Layer, Layers, Warnings, canonical, place};
 use super::settings::{
-    Balance, CipherNames, DeliverSettings, NetSettings, NodeSettings, SetSettings, Start, TlsFile,
-    TlsSettings,
+    Balance, Check, CipherNames, DeliverSettings, HealthSettings, NetSettings, NodeSettings, SetSettings,
+    Start, TlsFile, TlsSettings,
 };
 use super::tls_files::TlsFiles;
 use super::value::{Value, shown};
@@ -213,8 +213,32 @@ fn node_settings(
         source_address: node.address(Key::NetSourceAddress),
         prefer_ipv4: node.bool(Key::NetDnsPreferIpv4),
         prefer_ipv6: node.bool(Key::NetDnsPreferIpv6),
+        dns_ttl: node.duration(Key::DnsTtl),
     };
-    Ok(NodeSettings { tls, net })
+    let (weight, priority) = (node.integer(Key::Weight), node.integer(Key::Priority));
+    Ok(NodeSettings { tls, net, health: health_settings(node)?, weight, priority })
+}
+
+fn health_settings(node: Layers<'_, '_>) -> Result<HealthSettings> {
+    let health = HealthSettings {
+        max_fails: node.integer(Key::HealthMaxFails),
+        backoff: node.duration(Key::HealthBackoff),
+        backoff_max: node.duration(Key::HealthBackoffMax),
+        check: match node.word(Key::HealthCheck) {
+            "tcp" => Some(Check::Tcp),
+            "tls" => Some(Check::Tls),
+            _ => None,
+        },
+        interval: node.duration(Key::HealthInterval),
+    };
+    let (backoff, most) = (given(node, Key::HealthBackoff), given(node, Key::HealthBackoffMax));
+    match backoff.or(most) {
+        Some(line) if health.backoff > health.backoff_max => Err(Error::config(
+            &line.value_position(),
+            "health.backoff is above health.backoff_max; lower one or raise the other",
+        )),
+        _ => Ok(health),
+    }
 }
 
 fn tls_settings(node: Layers<'_, '_>, files: &mut TlsFiles, warnings: &mut Warnings) -> Result<TlsSettings> {

@@ -145,19 +145,19 @@ table! {
     DeliverAttempts "deliver.attempts", COUNT, FOR_THE_SET, Is("0"), Acts: "Nodes tried for one payload; 0 is each node once";
     DeliverResend "deliver.resend", Bool, FOR_THE_SET, Is("on"), Acts: "Send a payload that may have arrived again elsewhere; off: at most once";
 
-    HealthMaxFails "health.max_fails", Integer { min: 1, max: 1000 }, ANYWHERE, Is("3"), Later: "Consecutive failures that eject a node";
-    HealthBackoff "health.backoff", WAIT, ANYWHERE, Is("1s"), Later: "How long a node is first ejected";
-    HealthBackoffMax "health.backoff_max", WAIT, ANYWHERE, Is("60s"), Later: "How long a node is ejected at most";
-    HealthCheck "health.check", one_of(&["off", "tcp", "tls"]), ANYWHERE, Is("off"), Later: "Active check of ejected nodes";
-    HealthInterval "health.interval", WAIT, ANYWHERE, Is("10s"), Later: "Time between active checks";
+    HealthMaxFails "health.max_fails", Integer { min: 1, max: 1000 }, ANYWHERE, Is("3"), Acts: "Consecutive failures that eject a node";
+    HealthBackoff "health.backoff", WAIT, ANYWHERE, Is("1s"), Acts: "How long a node is first ejected";
+    HealthBackoffMax "health.backoff_max", WAIT, ANYWHERE, Is("60s"), Acts: "How long a node is ejected at most";
+    HealthCheck "health.check", one_of(&["off", "tcp", "tls"]), ANYWHERE, Is("off"), Acts: "Active check of ejected nodes";
+    HealthInterval "health.interval", WAIT, ANYWHERE, Is("10s"), Acts: "Time between active checks";
 
     Balance "balance", BALANCE, FOR_THE_SET, Is("round-robin"), Acts: "How the next node is chosen";
     Start "start", one_of(&["first", "random"]), FOR_THE_SET, Is("first"), Acts: "The node the rotation starts with";
-    Weight "weight", Integer { min: 0, max: 1000 }, ANYWHERE, Is("1"), Later: "Share of the node; 0 drains it";
-    Priority "priority", Integer { min: 0, max: 1000 }, ANYWHERE, Is("0"), Later: "Tier of the node; higher numbers wait in reserve";
+    Weight "weight", Integer { min: 0, max: 1000 }, ANYWHERE, Is("1"), Acts: "Share of the node; 0 drains it";
+    Priority "priority", Integer { min: 0, max: 1000 }, ANYWHERE, Is("0"), Acts: "Tier of the node; higher numbers wait in reserve";
     SlowStart "slow_start", TIME, ANYWHERE, Is("0"), Later: "How long a node that is back takes to reach its full share";
     DnsExpand "dns.expand", Bool, ANYWHERE, Is("off"), Later: "Each address of the name is a node of its own";
-    DnsTtl "dns.ttl", TIME, ANYWHERE, Is("30s"), Later: "How long an answer of the resolver holds";
+    DnsTtl "dns.ttl", TIME, ANYWHERE, Is("30s"), Acts: "How long an answer of the resolver holds; then, and when a node takes no connection, the name is looked up again, at most once a second, and the old answer serves on where that fails";
 
     ConfigDir "config.dir", Text, OPTION, Unset("none"), Acts: "Directory where relative paths are looked for after the working directory";
     UpstreamName "upstream.name", Text, OPTION, Unset("the only one"), Acts: "Name of the upstream wanted; another name in the file is an error";

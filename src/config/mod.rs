@@ -23,8 +23,8 @@ use crate::error::{Error, Position, Result, Status};
 
 pub use options::Options;
 pub use settings::{
-    Balance, CipherNames, DeliverSettings, NetSettings, NodeSettings, SetSettings, Start, TlsFile,
-    TlsSettings, TlsVersion,
+    Balance, Check, CipherNames, DeliverSettings, HealthSettings, NetSettings, NodeSettings, SetSettings,
+    Start, TlsFile, TlsSettings, TlsVersion,
 };
 
 /// One `key value` line as written, after `${}` expansion.

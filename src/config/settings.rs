@@ -13,6 +13,12 @@ pub struct NodeSettings {
     pub tls: Option<TlsSettings>,
     /// `net.*`.
     pub net: NetSettings,
+    /// `health.*`.
+    pub health: HealthSettings,
+    /// Share of the turns; 0 has none.
+    pub weight: u32,
+    /// Tier; the lowest number with an eligible node is in use.
+    pub priority: u32,
 }
 
 /// `tls.*` of a node that has `tls on`.
@@ -116,6 +122,32 @@ pub struct NetSettings {
     pub prefer_ipv4: bool,
     /// Try IPv6 addresses first.
     pub prefer_ipv6: bool,
+    /// How long an answer of the resolver holds.
+    pub dns_ttl: Duration,
+}
+
+/// `health.*`: when a node is taken out of the rotation and how it comes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthSettings {
+    /// Consecutive failures that eject.
+    pub max_fails: u32,
+    /// The first ejection.
+    pub backoff: Duration,
+    /// The longest; never below `backoff`.
+    pub backoff_max: Duration,
+    /// Active check of ejected nodes.
+    pub check: Option<Check>,
+    /// Time between active checks.
+    pub interval: Duration,
+}
+
+/// `health.check`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// A TCP connection.
+    Tcp,
+    /// A TCP connection and, where the node has TLS, a handshake.
+    Tls,
 }
 
 /// Keys of the set as a whole, from `[UPSTREAM]` or the options.

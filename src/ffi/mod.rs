@@ -9,6 +9,7 @@
 // Each pointer's contract is in its function's C comment; the rules common to all are in the header's top.
 #![allow(clippy::missing_safety_doc)]
 
+pub mod attempt;
 pub mod connection;
 pub mod deliver;
 pub mod error;

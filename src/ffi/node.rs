@@ -9,11 +9,13 @@ use crate::error::Status;
 use crate::ffi::error::number;
 use crate::ffi::handle::{self, Opaque};
 use crate::ffi::panic::{boundary, pure};
+use crate::ffi::set;
 use crate::ffi::status::{UPSTREAM_ERR_NOT_FOUND, UPSTREAM_OK, upstream_status_t};
 use crate::ffi::strings;
 use crate::ffi::user_data;
 use crate::log::Level;
 use crate::node::Node;
+use crate::roster::NodeState;
 
 /// A node. Handle and strings live until upstream_destroy() of the set, and while a connection to the node
 /// is out. Every call may be made from any number of threads at once.
@@ -193,7 +195,11 @@ pub unsafe extern "C" fn upstream_node_set_data(
     free_fn: Option<unsafe extern "C" fn(*mut c_void)>,
 ) -> upstream_status_t {
     boundary!(n.cast_const(), number => |node: &Node| {
-        let before = std::mem::replace(&mut *node.data.lock(), user_data::attach(data, free_fn));
+        let Some(mut held) = node.data.reach(node.runtime.birthplace) else {
+            return number(Status::Forked); // a thread of the parent's held the lock
+        };
+        let before = std::mem::replace(&mut *held, user_data::attach(data, free_fn));
+        drop(held);
         drop(before); // outside the lock: the plugin's function may call back
         UPSTREAM_OK
     })
@@ -202,11 +208,17 @@ pub unsafe extern "C" fn upstream_node_set_data(
 /// The data attached to a node; it lives until it is replaced. NULL where there is none, and for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_get_data(n: *const upstream_node_t) -> *mut c_void {
-    pure!(n, |_| null_mut() => |node: &Node| user_data::pointer(node.data.lock().as_ref()))
+    pure!(n, |_| null_mut() => |node: &Node| {
+        let held = node.data.reach(node.runtime.birthplace);
+        user_data::pointer(held.as_ref().and_then(|data| data.as_ref()))
+    })
 }
 
-/// For a plugin that does its own I/O: how its work with the node went, as a status of this header.
-/// UPSTREAM_ERR_INVALID_ARG for a number that is no status.
+/// For a plugin that does its own I/O: how its work with the node went, as a status of this header. UPSTREAM_OK zeroes the count of
+/// failures and brings an ejected node back. UPSTREAM_ERR_CONNECT, _TLS and _CERT take the node out of the rotation at once,
+/// UPSTREAM_ERR_RESOLVE, _TIMEOUT, _CLOSED, _NETWORK, _PROTOCOL and _IO after health.max_fails in a row; the others
+/// say nothing of it. UPSTREAM_ERR_INVALID_ARG for a number that is no status. Not to be told besides of what the library's own
+/// connections and deliveries did, which is known.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_report(
     n: *mut upstream_node_t,
@@ -215,15 +227,25 @@ pub unsafe extern "C" fn upstream_node_report(
     let Some(outcome) = Status::from_number(outcome) else {
         return number(Status::InvalidArg);
     };
-    pure!(n.cast_const(), number => |node: &Node| {
-        node.report(outcome);
+    boundary!(n.cast_const(), number => |node: &Node| {
+        node.report(node.generation(), outcome);
         UPSTREAM_OK
     })
 }
 
-/// The node's state, UPSTREAM_NODE_*. This version takes no node out of the rotation: always
-/// UPSTREAM_NODE_UP. -1 for NULL.
+/// The node's state, UPSTREAM_NODE_*. -1 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_state(n: *const upstream_node_t) -> i32 {
-    pure!(n, |_| -1 => |_: &Node| UPSTREAM_NODE_UP)
+    pure!(n, |_| -1 => |node: &Node| match node.state() {
+        NodeState::Up => UPSTREAM_NODE_UP,
+        NodeState::Ejected => UPSTREAM_NODE_EJECTED,
+        NodeState::Probing => UPSTREAM_NODE_PROBING,
+        NodeState::Draining => UPSTREAM_NODE_DRAINING,
+    })
+}
+
+/// How long until the node is tried again, in milliseconds; 0 where it is up or may be tried now. -1 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_node_retry_after_ms(n: *const upstream_node_t) -> i64 {
+    pure!(n, |_| -1 => |node: &Node| set::milliseconds(node.retry_after()))
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::{CString, c_char, c_void};
 
+use crate::clock::Clock;
 use crate::config::Options;
 use crate::error::{Poison, Status, c_string};
 use crate::ffi::error::{null_argument, number, tell, upstream_error_t};
@@ -10,6 +11,7 @@ use crate::ffi::panic::{self, boundary, guard};
 use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
 use crate::ffi::strings;
 use crate::log::{Level, Logger};
+use crate::upstream::Hooks;
 
 /// Options for upstream_create(): values for keys that the file does not set, and the log. One call at
 /// a time; may be used for any number of sets and destroyed as soon as they are created.
@@ -37,7 +39,7 @@ pub type upstream_log_fn = Option<unsafe extern "C" fn(level: i32, message: *con
 pub(crate) struct OptionsHandle {
     pub(crate) poison: Poison,
     pub(crate) options: Options,
-    pub(crate) logger: Logger,
+    pub(crate) hooks: Hooks,
 }
 
 impl Handle for OptionsHandle {
@@ -120,7 +122,7 @@ pub unsafe extern "C" fn upstream_options_set_logger(
     let Some(max) = Level::ALL.into_iter().find(|level| *level as i32 == max_level) else {
         return number(Status::InvalidArg);
     };
-    handle.logger = match r#fn {
+    handle.hooks.logger = match r#fn {
         None => Logger::default(),
         Some(function) => {
             let host = HostLog { function, ctx };
@@ -128,6 +130,51 @@ pub unsafe extern "C" fn upstream_options_set_logger(
         }
     };
     UPSTREAM_OK
+}
+
+/// Gives monotonic nanoseconds from any moment on. Called from any thread, from several at once.
+pub type upstream_clock_fn = Option<unsafe extern "C" fn(ctx: *mut c_void) -> u64>;
+
+/// Lets health (ejections, backoff, probes) and the retry budget go by `fn`, with `ctx`, instead of the system's monotonic clock: for
+/// tests and simulation of a plugin's own. Deadlines of connections and deliveries stay the system's. A NULL `fn` takes the system's
+/// again. `fn` and `ctx` must stay good until every set created with these options, and every connection of it, is gone.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_options_set_clock(
+    o: *mut upstream_options_t,
+    r#fn: upstream_clock_fn,
+    ctx: *mut c_void,
+) -> upstream_status_t {
+    let Some(handle) = handle::borrow_mut(o) else {
+        return number(Status::InvalidArg);
+    };
+    if handle.poison.is_set() {
+        return number(Status::Panic);
+    }
+    handle.hooks.clock = match r#fn {
+        None => Clock::default(),
+        Some(function) => {
+            let host = HostClock { function, ctx };
+            Clock::host(move || host.now())
+        }
+    };
+    UPSTREAM_OK
+}
+
+struct HostClock {
+    function: unsafe extern "C" fn(*mut c_void) -> u64,
+    ctx: *mut c_void,
+}
+
+// SAFETY: the header asks that the function may be called from any thread with its `ctx`.
+unsafe impl Send for HostClock {}
+// SAFETY: and from several at once.
+unsafe impl Sync for HostClock {}
+
+impl HostClock {
+    fn now(&self) -> u64 {
+        // SAFETY: by the header's words both stay good as long as a set uses them.
+        unsafe { (self.function)(self.ctx) }
+    }
 }
 
 struct HostLog {
@@ -154,9 +201,9 @@ pub unsafe extern "C" fn upstream_options_destroy(o: *mut upstream_options_t) {
 }
 
 /// A copy of the options behind `o`, or the defaults for NULL; an error where they are poisoned.
-pub(crate) fn copy(o: *const upstream_options_t) -> Result<(Options, Logger), Status> {
+pub(crate) fn copy(o: *const upstream_options_t) -> Result<(Options, Hooks), Status> {
     if o.is_null() {
-        return Ok((Options::default(), Logger::default()));
+        return Ok((Options::default(), Hooks::default()));
     }
-    boundary!(o, Err => |handle: &OptionsHandle| Ok((handle.options.clone(), handle.logger.clone())))
+    boundary!(o, Err => |handle: &OptionsHandle| Ok((handle.options.clone(), handle.hooks.clone())))
 }

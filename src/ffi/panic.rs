@@ -1,11 +1,10 @@
 //! Panics end here: caught, kept from stderr, told as a status.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
-
-use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::error::{Error, Poison, Status};
+use crate::sync::Mutex;
 
 /// What the last panic of any thread said. For the words of an error alone: a defect may show on a library
 /// thread and be told on the caller's.
@@ -14,18 +13,27 @@ static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
 /// Keeps panics off the host's stderr. The hook belongs to this library's own copy of the runtime, not
 /// to the host.
 pub(crate) fn silence() {
-    static ONCE: Once = Once::new();
+    // Not a Once: forked while another thread is in there, a child would wait for that thread for ever. Twice does no harm.
+    static DONE: AtomicBool = AtomicBool::new(false);
     // The Rust tests link the library as a crate and want their own messages.
-    if cfg!(not(test)) {
-        ONCE.call_once(|| {
-            std::panic::set_hook(Box::new(|info| *LAST_PANIC.lock() = Some(info.to_string())));
-        });
+    if cfg!(not(test)) && !DONE.load(Relaxed) {
+        std::panic::set_hook(Box::new(|info| {
+            // Never waits, for the same reason.
+            if let Some(mut last) = LAST_PANIC.try_lock() {
+                *last = Some(info.to_string());
+            }
+        }));
+        DONE.store(true, Relaxed);
     }
 }
 
 /// What the last caught panic said, as an error.
 pub(crate) fn report() -> Error {
-    let text = LAST_PANIC.lock().take().unwrap_or_else(|| "no message".to_owned()).replace('\n', ": ");
+    let text = LAST_PANIC
+        .try_lock()
+        .and_then(|mut last| last.take())
+        .unwrap_or_else(|| "no message".to_owned())
+        .replace('\n', ": ");
     Error::new(
         Status::Panic,
         format!(
@@ -103,8 +111,7 @@ mod tests {
     use crate::ffi::connection::upstream_connect;
     use crate::ffi::set::{upstream_name, upstream_next_node, upstream_node_count};
     use crate::ffi::status::UPSTREAM_ERR_PANIC;
-    use crate::log::Logger;
-    use crate::upstream::{Source, Upstream};
+    use crate::upstream::{Hooks, Source, Upstream};
     use std::sync::Arc;
 
     #[test]
@@ -120,7 +127,7 @@ mod tests {
     fn a_poisoned_handle_answers_but_does_nothing() {
         let text = b"[UPSTREAM]\nname u\n[NODE]\nname n\nhost h\nport 1\n";
         let source = Source::Text(text.to_vec(), "t".to_owned());
-        let up = Upstream::load(source, Options::default(), Logger::default()).unwrap();
+        let up = Upstream::load(source, Options::default(), Hooks::default()).unwrap();
         let handle = Arc::as_ptr(&up).cast_mut().cast();
         // SAFETY: `up` lives to the end of the test.
         unsafe {

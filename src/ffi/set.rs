@@ -3,8 +3,11 @@
 use std::ffi::{OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr::{null, null_mut};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
+use crate::deliver::millis;
 use crate::error::Error;
 use crate::ffi::error::{null_argument, tell, upstream_error_t};
 use crate::ffi::handle::{self, Opaque};
@@ -76,7 +79,7 @@ fn create(
         || {
             let made = options::copy(o)
                 .map_err(|status| Error::new(status, "these options are of no more use; make new ones"))
-                .and_then(|(options, logger)| Upstream::load(source, options, logger));
+                .and_then(|(options, hooks)| Upstream::load(source, options, hooks));
             match made {
                 Ok(upstream) => {
                     handle::store(out, Arc::into_raw(upstream).cast_mut().cast());
@@ -93,13 +96,28 @@ fn watch_forks() {
     extern "C" fn in_child() {
         process::forked();
     }
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
+    // Not a Once: see `panic::silence`. A handler that is there twice counts each fork twice, which is as good.
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if !DONE.load(Relaxed) {
         // SAFETY: the handler is async-signal-safe (one atomic increment) and stays mapped: the library is
         // linked -z nodelete. A failure for want of memory leaves fork unwatched, as it is for any
         // program that does not ask.
         let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-    });
+        DONE.store(true, Relaxed);
+    }
+}
+
+/// Ends every call in flight on the set, its nodes and connections: each returns UPSTREAM_ERR_CANCELLED soon, and so does,
+/// at once, each one begun later that would connect, wait, read or write. Not to be undone; picking and the getters go on, and
+/// upstream_destroy() is due as ever. For an agent that shuts down. From any thread, beside any call but
+/// upstream_destroy(); not from a signal handler. Takes NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_cancel(up: *mut upstream_t) {
+    let _errno = KeepErrno::new();
+    // A poisoned set too may have calls in flight.
+    if let Some(up) = handle::borrow(up.cast_const()) {
+        guard(Some(&up.poison), || (), || up.cancel());
+    }
 }
 
 /// Ends a set: library threads are joined, idle connections closed. No other call on the set or its nodes may run
@@ -154,9 +172,33 @@ pub unsafe extern "C" fn upstream_node_by_name(
     pure!(up, |_| null_mut() => |up: &Upstream| up.node_by_name(&name).map_or(null_mut(), node::lend))
 }
 
-/// The node whose turn it is: strict round-robin in file order, one order for all threads. No system call, no lock,
-/// no allocation. Borrowed until upstream_destroy(). NULL for NULL.
+/// The node whose turn it is among those in the rotation: strict round-robin in file order (by `weight` where weights differ, of the
+/// tier of the lowest `priority` that has one), one order for all threads. A node whose ejection is over is handed to one
+/// caller on trial. With every node ejected, the one whose time is up first. No system call, no lock, no allocation. Borrowed
+/// until upstream_destroy(). NULL where every node has weight 0, and for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_next_node(up: *mut upstream_t) -> *mut upstream_node_t {
-    pure!(up.cast_const(), |_| null_mut() => |up: &Upstream| node::lend(up.next_node()))
+    pure!(up.cast_const(), |_| null_mut() => |up: &Upstream| up.next_node().map_or(null_mut(), node::lend))
+}
+
+/// How long until a node may be back, in milliseconds: 0 where one is in the rotation or may be tried now, -1 where none ever will be
+/// (every weight is 0), and for NULL. No system call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_retry_after_ms(up: *const upstream_t) -> i64 {
+    pure!(up, |_| -1 => |up: &Upstream| up.retry_after().map_or(-1, milliseconds))
+}
+
+/// Whole milliseconds for C, rounded up.
+pub(crate) fn milliseconds(time: Duration) -> i64 {
+    i64::try_from(millis(time)).unwrap_or(i64::MAX)
+}
+
+/// The set behind a reference that came from C, with a share of its own.
+pub(crate) fn share(up: &Upstream) -> Arc<Upstream> {
+    let pointer: *const Upstream = up;
+    // SAFETY: C's set pointers all come from `create`, as the raw form of an Arc, and `up` is alive.
+    unsafe {
+        Arc::increment_strong_count(pointer);
+        Arc::from_raw(pointer)
+    }
 }

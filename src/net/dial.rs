@@ -4,32 +4,51 @@
 //! Callers wait with their deadline and nothing of this touches their stacks; reading and writing of
 //! a ready connection never come here.
 
+mod mailbox;
+mod pending;
+mod progress;
 mod running;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use nix::sys::eventfd::{EfdFlags, EventFd};
-use parking_lot::{Condvar, Mutex};
-
+use super::cancel::Cancel;
 use super::channel::{Channel, Handshake};
+use super::local::explained;
 use super::race::Race;
-use super::resolve::Answer;
 use super::socket::Socket;
 use super::target::Target;
 use super::thread;
-use crate::error::{Error, Phase, Result, Status};
-use running::Running;
+use crate::error::{Blame, Error, Phase, Result, Status};
+use crate::process::Birthplace;
+use crate::sync::Mutex;
+use mailbox::{MAILBOX, Mailbox};
+use pending::Reply;
+pub use pending::{Orphan, Pending};
+use running::Work;
 
 /// Stack of the dialer thread: a rustls handshake was measured at 37 KB, certificate checks add to it.
 const STACK: usize = 512 * 1024;
 
+/// The thread keeps each deadline and knows the phase of a dial; whoever waits a little longer hears of it. The wait that
+/// is longer by this only guards against the thread.
+const GUARD: Duration = Duration::from_millis(40);
+
+/// Work for later: see [`Dialer::at`].
+pub type Task = Box<dyn FnOnce() + Send>;
+
 /// The dialer of a set.
 pub struct Dialer {
     mailbox: Arc<Mailbox>,
+    work: Arc<Mutex<Work>>,
     thread: Mutex<Thread>,
+    cancel: Arc<Cancel>,
+    next_id: AtomicU64,
+    birthplace: Birthplace,
 }
 
 enum Thread {
@@ -38,67 +57,60 @@ enum Thread {
     Stopped,
 }
 
-/// What reaches the thread: new dials, answers of the resolver, the word to stop.
-struct Mailbox {
-    letters: Mutex<Letters>,
-    wake: EventFd,
-}
-
-#[derive(Default)]
-struct Letters {
-    dials: Vec<Dial>,
-    answers: Vec<(Arc<str>, Answer)>,
-    closed: Vec<Socket>,
-    stop: bool,
-}
-
-/// Where the caller waits for the outcome.
-#[derive(Default)]
-struct Reply {
-    outcome: Mutex<Outcome>,
-    came: Condvar,
-}
-
-#[derive(Default)]
-enum Outcome {
-    #[default]
-    Awaited,
-    Came(Result<Channel>),
-    /// The caller waits no longer.
-    Abandoned,
-}
-
 impl Dialer {
-    /// A dialer whose thread is not started yet.
-    pub fn new() -> io::Result<Dialer> {
-        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+    /// A dialer whose thread is not started yet. `cancel` ends every dial.
+    pub fn new(cancel: Arc<Cancel>) -> io::Result<Dialer> {
+        let mailbox = Arc::new(Mailbox::new()?);
+        let work = Work::new(Arc::clone(&mailbox), Arc::clone(&cancel));
         Ok(Dialer {
-            mailbox: Arc::new(Mailbox { letters: Mutex::default(), wake }),
+            mailbox,
+            work: Arc::new(Mutex::new(work)),
             thread: Mutex::new(Thread::NotStarted),
+            cancel,
+            next_id: AtomicU64::new(MAILBOX + 1),
+            birthplace: Birthplace::here(),
         })
     }
 
     /// Connects to `target`, TLS included, or fails by `deadline`.
     pub fn dial(&self, target: &Arc<Target>, deadline: Instant) -> Result<Channel> {
-        self.start_thread(target)?;
-        let reply = Arc::new(Reply::default());
-        let dial =
-            Dial { target: Arc::clone(target), deadline, reply: Arc::clone(&reply), stage: Stage::New };
-        self.mailbox.post(|letters| letters.dials.push(dial));
+        let mut pending = self.start(target, deadline, false, None)?;
+        pending.wait(deadline + GUARD).unwrap_or_else(|| {
+            Err(target.error(Status::Timeout, Phase::Connect, "no connection within the time given"))
+        })
+    }
 
-        let mut outcome = reply.outcome.lock();
-        while matches!(*outcome, Outcome::Awaited) {
-            // The thread keeps the deadline and knows the phase; this wait only guards against the thread.
-            if reply.came.wait_until(&mut outcome, deadline + Duration::from_millis(40)).timed_out() {
-                break;
-            }
+    /// Begins to connect to `target`, TLS included; fails by `deadline`. `notify` asks for [`Pending::descriptor`]; `orphan`
+    /// gets the outcome where the caller does not stay for it.
+    pub fn start(
+        &self,
+        target: &Arc<Target>,
+        deadline: Instant,
+        notify: bool,
+        orphan: Option<Orphan>,
+    ) -> Result<Pending> {
+        if self.cancel.is_set() {
+            return Err(target.cancelled(Phase::Connect));
         }
-        match std::mem::replace(&mut *outcome, Outcome::Abandoned) {
-            Outcome::Came(result) => result,
-            Outcome::Awaited | Outcome::Abandoned => {
-                Err(target.error(Status::Timeout, Phase::Connect, "no connection within the time given"))
-            }
-        }
+        self.start_thread(target)?;
+        let reply = Reply::new(notify, orphan)
+            .map_err(|error| target.system_error(Status::Connect, Phase::Connect, &error))?;
+        let reply = Arc::new(reply);
+        let id = self.next_id.fetch_add(1, Relaxed);
+        let dial = Dial {
+            target: Arc::clone(target),
+            deadline,
+            reply: Arc::clone(&reply),
+            stage: Stage::Resolving(None),
+            awaits_answer: false,
+        };
+        self.mailbox.post(|letters| letters.dials.push((id, dial)));
+        Ok(Pending::new(id, reply, Arc::clone(&self.mailbox)))
+    }
+
+    /// Has the thread look at the word to cancel, which is to be given before.
+    pub fn cancel(&self) {
+        self.mailbox.post(|_| {});
     }
 
     /// Takes a connection that was closed on this side, and holds it until the peer closes too or a second has passed. Were it
@@ -106,7 +118,15 @@ impl Dialer {
     /// kernel reset it and throw away what was sent and has not arrived.
     pub fn linger(&self, socket: Socket) {
         if let Thread::Running(_) = &*self.thread.lock() {
-            self.mailbox.post(|letters| letters.closed.push(socket));
+            let id = self.next_id.fetch_add(1, Relaxed);
+            self.mailbox.post(|letters| letters.closed.push((id, socket)));
+        }
+    }
+
+    /// Has the thread run `task` at `when`, or a little later. It must not wait. Dropped unrun where the dialer stops before.
+    pub fn at(&self, when: Instant, task: Task) {
+        if let Thread::Running(_) = &*self.thread.lock() {
+            self.mailbox.post(|letters| letters.timers.push((when, task)));
         }
     }
 
@@ -115,16 +135,23 @@ impl Dialer {
         self.mailbox.post(|letters| letters.stop = true);
         let thread = std::mem::replace(&mut *self.thread.lock(), Thread::Stopped);
         if let Thread::Running(thread) = thread {
-            // A panic of the thread has been answered to its callers by their deadlines.
+            // It catches its own panics.
             let _ = thread.join();
         }
     }
 
-    /// Forgets the thread without joining it: in a forked child it does not exist.
-    pub fn forget_thread(&self) {
-        if let Some(mut thread) = self.thread.try_lock() {
+    /// In a forked child: forgets the threads, which do not exist there, and closes what they had open. What a thread was at
+    /// work on in the very moment of the fork stays open.
+    pub fn give_up(&self) {
+        if let Some(mut thread) = self.thread.reach(self.birthplace) {
             std::mem::forget(std::mem::replace(&mut *thread, Thread::Stopped));
         }
+        let letters =
+            self.mailbox.letters.reach(self.birthplace).map(|mut letters| std::mem::take(&mut *letters));
+        let work = self.work.reach(self.birthplace).map(|mut work| work.give_up());
+        drop((letters, work)); // outside the locks
+        self.mailbox.wake.give_up();
+        self.mailbox.epoll.give_up();
     }
 
     fn start_thread(&self, target: &Target) -> Result<()> {
@@ -133,14 +160,14 @@ impl Dialer {
             Thread::Stopped => {
                 return Err(target.error(Status::Cancelled, Phase::Connect, "the upstream was destroyed"));
             }
-            Thread::Running(thread) if !thread.is_finished() => return Ok(()),
-            // A defect ended it; what waited for it has run into its deadline, and the next ones get another.
-            Thread::Running(_) | Thread::NotStarted => {}
+            Thread::Running(_) => return Ok(()),
+            Thread::NotStarted => {}
         }
-        let started = Running::new(Arc::clone(&self.mailbox))
-            .and_then(|running| thread::spawn("upstream-dial", STACK, move || running.run()));
+        let (mailbox, work) = (Arc::clone(&self.mailbox), Arc::clone(&self.work));
+        let started = thread::spawn("upstream-dial", STACK, move || running::run(&mailbox, &work));
         *thread = Thread::Running(started.map_err(|error| Error {
             errno: error.raw_os_error().unwrap_or(0),
+            blame: Blame::Local,
             ..target.error(
                 Status::NoMemory,
                 Phase::Connect,
@@ -151,25 +178,19 @@ impl Dialer {
     }
 }
 
-impl Mailbox {
-    fn post(&self, write: impl FnOnce(&mut Letters)) {
-        write(&mut self.letters.lock());
-        // Fails only when the counter is full, and then the thread is awake anyway.
-        let _ = self.wake.write(1);
-    }
-}
-
 /// One connection in the making.
 struct Dial {
     target: Arc<Target>,
     deadline: Instant,
     reply: Arc<Reply>,
     stage: Stage,
+    /// A look-up of its name is under way.
+    awaits_answer: bool,
 }
 
 enum Stage {
-    New,
-    Resolving,
+    /// With an old answer: until when a newer one is waited for.
+    Resolving(Option<(Instant, Arc<[SocketAddr]>)>),
     Racing(Race),
     Handshaking(Handshake),
 }
@@ -177,7 +198,7 @@ enum Stage {
 impl Dial {
     fn phase(&self) -> Phase {
         match self.stage {
-            Stage::New | Stage::Resolving => Phase::Resolve,
+            Stage::Resolving(_) => Phase::Resolve,
             Stage::Racing(_) => Phase::Connect,
             Stage::Handshaking(_) => Phase::Tls,
         }
@@ -185,34 +206,28 @@ impl Dial {
 
     /// When it must be looked at again even if nothing happens.
     fn alarm(&self) -> Instant {
-        match &self.stage {
-            Stage::Racing(race) => race.next_start().map_or(self.deadline, |start| start.min(self.deadline)),
-            _ => self.deadline,
-        }
-    }
-
-    fn is_abandoned(&self) -> bool {
-        matches!(*self.reply.outcome.lock(), Outcome::Abandoned)
-    }
-
-    fn finish(self, result: Result<Channel>) {
-        let mut outcome = self.reply.outcome.lock();
-        // A channel that nobody waits for is closed by its drop.
-        if matches!(*outcome, Outcome::Awaited) {
-            *outcome = Outcome::Came(result);
-            self.reply.came.notify_one();
-        }
+        let next = match &self.stage {
+            Stage::Resolving(old) => old.as_ref().map(|(until, _)| *until),
+            Stage::Racing(race) => race.next_start(),
+            Stage::Handshaking(_) => None,
+        };
+        next.map_or(self.deadline, |next| next.min(self.deadline))
     }
 
     fn timed_out(&self) -> Error {
         let cause = match &self.stage {
-            Stage::New | Stage::Resolving => {
+            Stage::Resolving(_) => {
                 format!("\"{}\" did not resolve within net.connect_timeout", self.target.host)
             }
             Stage::Racing(race) => {
                 let silent: Vec<String> = race.running().map(|address| address.to_string()).collect();
-                let mut text = format!("no answer from {} within net.connect_timeout", silent.join(", "));
-                append_failures(&mut text, race);
+                let mut text = match silent.is_empty() {
+                    false => format!("no answer from {} within net.connect_timeout", silent.join(", ")),
+                    true => {
+                        format!("\"{}\" did not resolve anew within net.connect_timeout", self.target.host)
+                    }
+                };
+                append_failures(&mut text, race, &self.target);
                 text
             }
             Stage::Handshaking(_) => {
@@ -223,11 +238,14 @@ impl Dial {
     }
 }
 
-fn append_failures(text: &mut String, race: &Race) {
+fn append_failures(text: &mut String, race: &Race, target: &Target) {
     for (address, error) in race.failures() {
         if !text.is_empty() {
             text.push_str("; ");
         }
-        text.push_str(&format!("{address}: {error}"));
+        text.push_str(&format!("{address}: {}", explained(error, target)));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,9 @@
 //! Connections: names, sockets, TLS, the pool. Knows one node at a time, never which node comes next.
 
+pub mod cancel;
 pub mod channel;
 pub mod dial;
+mod local;
 pub mod patience;
 pub mod pool;
 mod race;

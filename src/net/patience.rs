@@ -1,5 +1,7 @@
 //! How long one call may wait. Under `net.io_timeout` alone the clock is read only when a call must wait at all.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::time::{Duration, Instant};
 
 /// The limits of one read or write.
@@ -50,9 +52,24 @@ pub fn after(now: Instant, limit: Duration) -> Instant {
     now + limit.min(YEAR)
 }
 
+/// `time` less up to a tenth of it, at random, so that what began together does not all end together.
+pub fn jittered(time: Duration) -> Duration {
+    // The keys of a RandomState differ each time; hashing nothing with them gives 64 random bits.
+    let random = RandomState::new().build_hasher().finish();
+    time - time.mul_f64(0.1 * (random as f64 / u64::MAX as f64))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn jitter_stays_within_the_last_tenth_and_differs() {
+        let time = Duration::from_secs(1000);
+        let times: Vec<Duration> = (0..100).map(|_| jittered(time)).collect();
+        assert!(times.iter().all(|jittered| *jittered <= time && *jittered >= time / 10 * 9));
+        assert!(times.iter().any(|jittered| *jittered != times[0]));
+    }
 
     #[test]
     fn progress_renews_silence_but_not_a_call() {

@@ -4,7 +4,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use crate::process::Birthplace;
+use crate::sync::{Condvar, Guard, Mutex};
 
 /// The pool of a node. Each open connection, idle or in use, holds one place.
 pub struct Pool<T> {
@@ -12,6 +13,7 @@ pub struct Pool<T> {
     freed: Condvar,
     cap: usize,
     idle_timeout: Duration,
+    birthplace: Birthplace,
 }
 
 struct State<T> {
@@ -23,6 +25,9 @@ struct State<T> {
     served_ticket: u64,
     abandoned: Vec<u64>,
     closed: bool,
+    cancelled: bool,
+    /// A purge is to come.
+    purge_due: bool,
 }
 
 /// What [`Pool::acquire`] gives.
@@ -33,7 +38,26 @@ pub enum Place<T> {
     New,
     /// The cap held until the deadline.
     None,
+    /// The pool was cancelled.
+    Cancelled,
 }
+
+/// What [`Pool::put`] made of a connection.
+pub enum Put<T> {
+    /// It is idle now. Where the caller is to see to it, when [`Pool::purge`] is due.
+    Kept {
+        /// At most one purge of a pool is asked for at a time.
+        purge: Option<Instant>,
+    },
+    /// The pool is closed. The place is still the caller's.
+    Refused(T),
+}
+
+/// How many idle connections one purge looks at: it holds the lock meanwhile.
+const PURGE_LOOKS: usize = 64;
+
+/// The least time between two purges, so that connections that fall due one by one are closed in few rounds.
+const PURGE_PAUSE: Duration = Duration::from_millis(100);
 
 impl<T> Pool<T> {
     /// A pool of at most `cap` open connections (0: any number), idle ones kept for `idle_timeout`.
@@ -45,62 +69,103 @@ impl<T> Pool<T> {
             served_ticket: 0,
             abandoned: Vec::new(),
             closed: false,
+            cancelled: false,
+            purge_due: false,
         };
-        Pool { state: Mutex::new(state), freed: Condvar::new(), cap, idle_timeout }
+        let (state, freed, birthplace) = (Mutex::new(state), Condvar::new(), Birthplace::here());
+        Pool { state, freed, cap, idle_timeout, birthplace }
     }
 
     /// The newest idle connection, or a place for a new one; at the cap, waits its turn until `deadline`.
     /// What has lain idle too long is handed to `expired`, outside the lock.
     pub fn acquire(&self, deadline: Instant, expired: impl FnMut(T)) -> Place<T> {
         let mut state = self.state.lock();
-        let old = state.take_expired(self.idle_timeout);
-        let place = if state.nobody_waits() && state.has_room(self.cap) {
+        let old = match state.idle.is_empty() {
+            true => Vec::new(),
+            false => state.take_expired(Instant::now(), self.idle_timeout),
+        };
+        let place = if state.cancelled {
+            Place::Cancelled
+        } else if state.nobody_waits() && state.has_room(self.cap) {
             state.take()
         } else {
-            self.wait_turn(&mut state, deadline)
+            self.wait_turn(state, deadline)
         };
-        drop(state);
         old.into_iter().for_each(expired);
         place
     }
 
-    fn wait_turn(&self, state: &mut parking_lot::MutexGuard<'_, State<T>>, deadline: Instant) -> Place<T> {
+    fn wait_turn(&self, mut state: Guard<'_, State<T>>, deadline: Instant) -> Place<T> {
         let ticket = state.next_ticket;
         state.next_ticket += 1;
+        let mut passed = false;
         loop {
             state.skip_abandoned();
+            if state.cancelled {
+                state.give_way(ticket);
+                return Place::Cancelled;
+            }
             if state.served_ticket == ticket && state.has_room(self.cap) {
-                state.served_ticket += 1;
+                state.give_way(ticket);
                 state.skip_abandoned();
                 let place = state.take();
                 // The next in line may have room too.
                 self.freed.notify_all();
                 return place;
             }
-            if self.freed.wait_until(state, deadline).timed_out() {
-                if state.served_ticket == ticket {
-                    state.served_ticket += 1;
-                } else {
-                    state.abandoned.push(ticket);
-                }
+            if passed {
+                state.give_way(ticket);
                 self.freed.notify_all();
                 return Place::None;
             }
+            (state, passed) = self.freed.wait_until(state, deadline);
         }
     }
 
-    /// Keeps a connection whose place the caller holds. Gives it back where the pool is closed.
-    pub fn put(&self, item: T, expired: impl FnMut(T)) -> Option<T> {
+    /// Keeps a connection whose place the caller holds.
+    pub fn put(&self, item: T, expired: impl FnMut(T)) -> Put<T> {
         let mut state = self.state.lock();
         if state.closed {
-            return Some(item);
+            return Put::Refused(item);
         }
-        let old = state.take_expired(self.idle_timeout);
-        state.idle.push_back((Instant::now(), item));
+        let now = Instant::now();
+        let old = state.take_expired(now, self.idle_timeout);
+        state.idle.push_back((now, item));
+        let first = !std::mem::replace(&mut state.purge_due, true);
         self.wake(&state);
         drop(state);
         old.into_iter().for_each(expired);
-        None
+        Put::Kept { purge: first.then(|| now + self.idle_timeout) }
+    }
+
+    /// Takes out what has lain idle too long, and among the oldest of the others what is not `good`. Beside them, when the
+    /// next purge is due, if one is.
+    pub fn purge(&self, now: Instant, mut good: impl FnMut(&mut T) -> bool) -> (Vec<T>, Option<Instant>) {
+        let mut state = self.state.lock();
+        let mut gone = state.take_expired(now, self.idle_timeout);
+        let mut at = 0;
+        for _ in 0..PURGE_LOOKS.min(state.idle.len()) {
+            if state.idle.get_mut(at).is_some_and(|(_, item)| good(item)) {
+                at += 1;
+            } else {
+                gone.extend(state.idle.remove(at).map(|(_, item)| item));
+                state.open -= 1;
+            }
+        }
+        let next = state.idle.front().map(|(since, _)| (*since + self.idle_timeout).max(now + PURGE_PAUSE));
+        state.purge_due = next.is_some();
+        if !gone.is_empty() {
+            self.wake(&state);
+        }
+        (gone, next)
+    }
+
+    /// Takes out every idle connection.
+    pub fn take_idle(&self) -> Vec<T> {
+        let mut state = self.state.lock();
+        let idle = state.take_idle();
+        self.wake(&state);
+        idle
     }
 
     /// Gives a place back: its connection is closed, or was never made.
@@ -116,24 +181,21 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Takes everything out; from now on nothing is kept.
+    /// Takes everything out; from now on nothing is kept. Nothing comes out in a forked child where a thread of the
+    /// parent's held the lock.
     pub fn close(&self) -> Vec<T> {
-        self.state.lock().close()
+        self.state.reach(self.birthplace).map(|mut state| state.close()).unwrap_or_default()
     }
 
-    /// As [`Pool::close`], but gives up where the lock is held: in a forked child its holder may not exist.
-    pub fn try_close(&self) -> Vec<T> {
-        self.state.try_lock().map(|mut state| state.close()).unwrap_or_default()
+    /// Ends every wait at the cap, and from now on gives no place.
+    pub fn cancel(&self) {
+        self.state.lock().cancelled = true;
+        self.freed.notify_all();
     }
 
-    /// Connections idle and open.
-    pub fn gauge(&self) -> (usize, usize) {
-        self.state.lock().gauge()
-    }
-
-    /// As [`Pool::gauge`], but gives up where the lock is held: see [`Pool::try_close`].
-    pub fn try_gauge(&self) -> Option<(usize, usize)> {
-        self.state.try_lock().map(|state| state.gauge())
+    /// Connections idle and open; `None` in a forked child where a thread of the parent's held the lock.
+    pub fn gauge(&self) -> Option<(usize, usize)> {
+        self.state.reach(self.birthplace).map(|state| state.gauge())
     }
 }
 
@@ -153,6 +215,15 @@ impl<T> State<T> {
         }
     }
 
+    /// The holder of `ticket` waits no longer.
+    fn give_way(&mut self, ticket: u64) {
+        if self.served_ticket == ticket {
+            self.served_ticket += 1;
+        } else {
+            self.abandoned.push(ticket);
+        }
+    }
+
     fn has_room(&self, cap: usize) -> bool {
         cap == 0 || !self.idle.is_empty() || self.open < cap
     }
@@ -168,12 +239,8 @@ impl<T> State<T> {
     }
 
     /// What has lain idle too long. Its places are free at once: it is closed by whoever gets it.
-    fn take_expired(&mut self, idle_timeout: Duration) -> Vec<T> {
+    fn take_expired(&mut self, now: Instant, idle_timeout: Duration) -> Vec<T> {
         let mut old = Vec::new();
-        if self.idle.is_empty() {
-            return old;
-        }
-        let now = Instant::now();
         while let Some((since, _)) = self.idle.front()
             && now.saturating_duration_since(*since) >= idle_timeout
             && let Some((_, item)) = self.idle.pop_front()
@@ -184,121 +251,16 @@ impl<T> State<T> {
         old
     }
 
-    fn close(&mut self) -> Vec<T> {
-        self.closed = true;
+    fn take_idle(&mut self) -> Vec<T> {
         self.open -= self.idle.len();
         self.idle.drain(..).map(|(_, item)| item).collect()
+    }
+
+    fn close(&mut self) -> Vec<T> {
+        self.closed = true;
+        self.take_idle()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_millis(5)
-    }
-
-    fn never<T>(_: T) {
-        panic!("nothing is old here");
-    }
-
-    fn pool(cap: usize) -> Pool<u32> {
-        Pool::new(cap, Duration::from_secs(3600))
-    }
-
-    fn taken(place: Place<u32>) -> Option<u32> {
-        match place {
-            Place::Idle(item) => Some(item),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn the_newest_comes_first() {
-        let pool = pool(0);
-        for item in 0..3 {
-            assert!(matches!(pool.acquire(soon(), never), Place::New));
-            assert_eq!(taken(Place::Idle(item)), Some(item));
-        }
-        for item in 0..3 {
-            assert!(pool.put(item, never).is_none());
-        }
-        assert_eq!(pool.gauge(), (3, 3));
-        assert_eq!(taken(pool.acquire(soon(), never)), Some(2));
-        assert_eq!(taken(pool.acquire(soon(), never)), Some(1));
-        assert_eq!(pool.gauge(), (1, 3));
-    }
-
-    #[test]
-    fn what_lies_too_long_is_handed_out_for_closing() {
-        let pool: Pool<u32> = Pool::new(0, Duration::ZERO);
-        assert!(matches!(pool.acquire(soon(), never), Place::New));
-        assert!(pool.put(7, never).is_none());
-        let mut old = Vec::new();
-        assert!(matches!(pool.acquire(soon(), |item| old.push(item)), Place::New));
-        assert_eq!(old, [7]);
-        assert_eq!(pool.gauge(), (0, 1));
-    }
-
-    #[test]
-    fn the_cap_holds_until_a_place_is_left() {
-        let pool = Arc::new(pool(1));
-        assert!(matches!(pool.acquire(soon(), never), Place::New));
-        assert!(matches!(pool.acquire(soon(), never), Place::None));
-        let waiting = {
-            let pool = Arc::clone(&pool);
-            std::thread::spawn(move || {
-                matches!(pool.acquire(Instant::now() + Duration::from_secs(30), never), Place::New)
-            })
-        };
-        pool.leave();
-        assert!(waiting.join().unwrap());
-        assert_eq!(pool.gauge(), (0, 1));
-    }
-
-    #[test]
-    fn many_threads_never_pass_the_cap_and_all_are_served() {
-        let pool = Arc::new(pool(3));
-        let inside = Arc::new(AtomicUsize::new(0));
-        let threads: Vec<_> = (0..8)
-            .map(|_| {
-                let (pool, inside) = (Arc::clone(&pool), Arc::clone(&inside));
-                std::thread::spawn(move || {
-                    for turn in 0..500 {
-                        let item = match pool.acquire(Instant::now() + Duration::from_secs(60), never) {
-                            Place::Idle(item) => item,
-                            Place::New => turn,
-                            Place::None => panic!("a place came free many times in the time given"),
-                        };
-                        assert!(inside.fetch_add(1, Ordering::SeqCst) < 3);
-                        inside.fetch_sub(1, Ordering::SeqCst);
-                        if turn % 3 == 0 {
-                            pool.leave();
-                        } else {
-                            assert!(pool.put(item, never).is_none());
-                        }
-                    }
-                })
-            })
-            .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
-        let (idle, open) = pool.gauge();
-        assert_eq!(idle, open);
-        assert!(open <= 3);
-    }
-
-    #[test]
-    fn a_closed_pool_keeps_nothing() {
-        let pool = pool(0);
-        assert!(matches!(pool.acquire(soon(), never), Place::New));
-        assert!(matches!(pool.acquire(soon(), never), Place::New));
-        assert!(pool.put(1, never).is_none());
-        assert_eq!(pool.close(), [1]);
-        assert_eq!(pool.put(2, never), Some(2));
-        pool.leave();
-        assert_eq!(pool.gauge(), (0, 0));
-    }
-}
+mod tests;

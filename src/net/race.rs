@@ -45,6 +45,19 @@ impl Race {
         }
     }
 
+    /// Takes in what a newer answer brought, in the order of [`order`], behind what waits already. Whether any is new.
+    pub(super) fn add(&mut self, addresses: Vec<SocketAddr>) -> bool {
+        let before = self.waiting.len();
+        for address in addresses {
+            let tried = self.failures.iter().map(|(address, _)| address);
+            let running = self.running.iter().map(|(address, _)| address);
+            if !self.waiting.iter().chain(tried).chain(running).any(|known| *known == address) {
+                self.waiting.push_back(address);
+            }
+        }
+        self.waiting.len() > before
+    }
+
     /// When [`Race::advance`] must be called next, sockets aside; `None` where no address waits.
     pub(super) fn next_start(&self) -> Option<Instant> {
         (!self.waiting.is_empty()).then_some(self.next_start)
@@ -141,10 +154,10 @@ pub(super) fn order(addresses: &[SocketAddr], net: &NetSettings) -> Vec<SocketAd
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn net() -> NetSettings {
+    pub(in crate::net) fn net() -> NetSettings {
         crate::config::NetSettings {
             connect_timeout: Duration::from_secs(10),
             connect_timeout_log_error: true,
@@ -161,6 +174,7 @@ mod tests {
             source_address: None,
             prefer_ipv4: false,
             prefer_ipv6: false,
+            dns_ttl: Duration::from_secs(30),
         }
     }
 
@@ -210,6 +224,27 @@ mod tests {
         }
         assert_eq!(race.failures().len(), 1);
         assert_eq!(race.take_over().len(), 1, "the failed attempt's socket is there to be unwatched");
+    }
+
+    #[test]
+    fn a_newer_answer_adds_what_is_new() {
+        let refused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let open = listener.local_addr().unwrap();
+        let now = Instant::now();
+        let mut race = Race::new(vec![refused], now);
+        while !matches!(race.advance(&net(), now), Standing::Lost) {
+            std::thread::yield_now();
+        }
+        assert!(!race.add(vec![refused]));
+        assert!(race.add(vec![refused, open, open]));
+        loop {
+            match race.advance(&net(), now) {
+                Standing::Won(address, _) => break assert_eq!(address, open),
+                Standing::Lost => panic!("lost: {:?}", race.failures()),
+                Standing::Running { .. } => std::thread::yield_now(),
+            }
+        }
     }
 
     #[test]

@@ -1,19 +1,34 @@
 //! Names to addresses. getaddrinfo blocks for as long as it likes and takes 9 KB of stack, so each
 //! look-up runs on a library thread; the dialer never waits for it.
 
+pub(super) mod cache;
+
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType};
 
-use super::thread;
+use super::{local, thread};
+use crate::error::Blame;
+use crate::sync::{Condvar, Mutex};
 
-/// What a look-up gave: the addresses (port 0, scope kept) in the system's order, or the system's words on
-/// why there are none.
-pub(super) type Answer = Result<Vec<SocketAddr>, String>;
+/// What a look-up gave: the addresses (port 0, scope kept) in the system's order, or why there are none.
+pub(super) type Answer = Result<Arc<[SocketAddr]>, NoAnswer>;
+
+/// Why there are no addresses.
+#[derive(Clone, Debug)]
+pub(super) struct NoAnswer {
+    /// In the system's words.
+    pub(super) cause: String,
+    /// Whether the name does not exist, or this machine could not ask.
+    pub(super) blame: Blame,
+    /// The system's errno; 0 where it gave none.
+    pub(super) errno: i32,
+}
 
 /// getaddrinfo with its plugins (nss, systemd) was seen to need 9 KB; modules of other systems need more.
 const STACK: usize = 256 * 1024;
@@ -47,7 +62,12 @@ impl Resolver {
         let busy = Arc::clone(&self.busy);
         *busy.count.lock() += 1;
         let started = thread::spawn("upstream-dns", STACK, move || {
-            answer(look_up(&host));
+            // An answer must come whatever happens: the system's words, for one, need not be UTF-8, which the crate minds.
+            answer(catch_unwind(|| look_up(&host)).unwrap_or_else(|defect| {
+                std::mem::forget(defect); // its drop may panic too
+                let cause = "the system resolver failed".to_owned();
+                Err(NoAnswer { cause, blame: Blame::Open, errno: 0 })
+            }));
             *busy.count.lock() -= 1;
             busy.fell.notify_all();
         });
@@ -66,7 +86,9 @@ impl Resolver {
         let until = Instant::now() + LINGER;
         let mut count = self.busy.count.lock();
         while *count > 0 {
-            if self.busy.fell.wait_until(&mut count, until).timed_out() {
+            let (next, passed) = self.busy.fell.wait_until(count, until);
+            count = next;
+            if passed && *count > 0 {
                 return;
             }
         }
@@ -79,23 +101,32 @@ impl Resolver {
 }
 
 fn look_up(host: &str) -> Answer {
-    match (host, 0).to_socket_addrs() {
-        Ok(found) => {
-            let mut addresses: Vec<SocketAddr> = Vec::new();
-            for address in found {
-                if !addresses.contains(&address) {
-                    addresses.push(address);
-                }
-            }
-            Ok(addresses)
-        }
-        Err(error) => {
-            let text = error.to_string();
-            // std puts a preamble of its own before gai_strerror's text.
-            let cause = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
-            Err(cause.to_owned())
+    // std's own look-up tells a name that does not exist from a server that is away by words in the host's language alone.
+    let hints = AddrInfoHints { socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
+    let found = dns_lookup::getaddrinfo(Some(host), None, Some(hints)).map_err(no_answer)?;
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    // What is of a family this library does not speak is left out.
+    for address in found.filter_map(|found| Some(found.ok()?.sockaddr)) {
+        if !addresses.contains(&address) {
+            addresses.push(address);
         }
     }
+    Ok(addresses.into())
+}
+
+fn no_answer(error: LookupError) -> NoAnswer {
+    let kind = error.kind();
+    let error = io::Error::from(error);
+    let blame = match kind {
+        LookupErrorKind::NoName | LookupErrorKind::NoData => Blame::NoSuchName,
+        LookupErrorKind::Memory => Blame::Local,
+        LookupErrorKind::System if local::is_local(&error) => Blame::Local,
+        _ => Blame::Open,
+    };
+    let text = error.to_string();
+    // The crate, as std does, puts a preamble before gai_strerror's text.
+    let cause = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned();
+    NoAnswer { cause, blame, errno: error.raw_os_error().unwrap_or(0) }
 }
 
 #[cfg(test)]
@@ -118,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_name_that_cannot_exist_gives_the_systems_words() {
-        let answer = look_up("no-such-host.invalid");
-        assert!(!answer.unwrap_err().is_empty());
+        let answer = look_up("no-such-host.invalid").unwrap_err();
+        assert!(!answer.cause.is_empty() && !answer.cause.contains("failed to lookup"));
     }
 }

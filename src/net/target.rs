@@ -3,9 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
+use super::local::{explained, is_local};
 use super::tls::TlsClient;
 use crate::config::NetSettings;
-use crate::error::{Error, Origin, Phase, Status};
+use crate::error::{Blame, Error, Origin, Phase, Status};
 
 /// What it takes to connect to a node.
 #[derive(Debug)]
@@ -33,6 +34,16 @@ impl Target {
 
     /// An error of the system about this node.
     pub fn system_error(&self, status: Status, phase: Phase, error: &io::Error) -> Error {
-        Error { errno: error.raw_os_error().unwrap_or(0), ..self.error(status, phase, error.to_string()) }
+        Error {
+            errno: error.raw_os_error().unwrap_or(0),
+            blame: if is_local(error) { Blame::Local } else { Blame::Open },
+            ..self.error(status, phase, explained(error, self))
+        }
+    }
+
+    /// The error of every call on a set that was cancelled.
+    pub fn cancelled(&self, phase: Phase) -> Error {
+        let cause = "upstream_cancel() was called on this set, which is of no more use for connections";
+        Error { errno: libc::ECANCELED, ..self.error(Status::Cancelled, phase, cause) }
     }
 }

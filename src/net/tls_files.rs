@@ -3,7 +3,7 @@
 //! All of it is read when the set is created; an error carries the line that names the file and the mend.
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use rustls::RootCertStore;
@@ -12,6 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::config::{TlsFile, TlsSettings};
 use crate::error::{Error, Result, Status};
+use crate::sync::Mutex;
 
 /// Trust roots for `tls`: `tls.ca_file` and `tls.ca_path` together, else the system's store. Beside the
 /// store, the certificates themselves.
@@ -64,26 +65,37 @@ pub(super) fn refuse(key: &str, file: &TlsFile, cause: &str) -> Error {
 
 /// The system's store, read once in a process: it holds over a hundred certificates.
 fn system_roots() -> Result<Arc<RootCertStore>> {
-    static STORE: OnceLock<Result<Arc<RootCertStore>, String>> = OnceLock::new();
-    let loaded = STORE.get_or_init(|| {
-        let found = rustls_native_certs::load_native_certs();
-        let mut store = RootCertStore::empty();
-        let (added, _) = store.add_parsable_certificates(found.certs);
-        if added > 0 {
-            return Ok(Arc::new(store));
+    // Not a OnceLock: forked while another thread reads, a child would wait for that thread for ever. So two threads may
+    // both read it.
+    static STORE: Mutex<Option<Result<Arc<RootCertStore>, String>>> = Mutex::new(None);
+    let known = STORE.try_lock().and_then(|store| store.clone());
+    let loaded = known.unwrap_or_else(|| {
+        let loaded = read_system_roots();
+        if let Some(mut store) = STORE.try_lock() {
+            *store = Some(loaded.clone());
         }
-        Err(match found.errors.first() {
-            Some(error) => format!("the system's certificate store cannot be read ({error})"),
-            None => "the system's certificate store is empty".to_owned(),
-        })
+        loaded
     });
-    loaded.clone().map_err(|cause| {
+    loaded.map_err(|cause| {
         Error::new(
             Status::Config,
             format!(
                 "{cause}; install the package ca-certificates, or set tls.ca_file to the CA of the server"
             ),
         )
+    })
+}
+
+fn read_system_roots() -> Result<Arc<RootCertStore>, String> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut store = RootCertStore::empty();
+    let (added, _) = store.add_parsable_certificates(found.certs);
+    if added > 0 {
+        return Ok(Arc::new(store));
+    }
+    Err(match found.errors.first() {
+        Some(error) => format!("the system's certificate store cannot be read ({error})"),
+        None => "the system's certificate store is empty".to_owned(),
     })
 }
 

@@ -230,6 +230,7 @@ fn every_key_reaches_its_setting() {
             source_address: Some("::1".parse().unwrap()),
             prefer_ipv4: true,
             prefer_ipv6: true,
+            dns_ttl: Duration::from_secs(30),
         }
     );
 }
@@ -318,13 +319,14 @@ fn warned_of() {
         ("tsl on", vec!["f:7:1: unknown key \"tsl\"; did you mean \"tls\"?".into()]),
         ("hots x", vec!["f:7:1: unknown key \"hots\"; did you mean \"host\"?".into()]),
         ("; x", vec!["f:7:1: \";\" is read as a key; a comment starts with \"#\"".into()]),
-        ("weight 2", vec!["f:7:1: weight has no effect in this version".into()]),
-        ("weight 1\npriority 0\nslow_start 0s\nhealth.max_fails 3\nhealth.check OFF\ndns.ttl 30", vec![]),
+        ("slow_start 2s", vec!["f:7:1: slow_start has no effect in this version".into()]),
+        ("weight 2\npriority 1\nhealth.max_fails 5\nhealth.check tcp", vec![]),
+        ("weight 1\npriority 0\nslow_start 0s\nhealth.max_fails 3\nhealth.check OFF\ndns.ttl 20", vec![]),
         (
-            "health.max_fails 5\nhealth.check tcp",
+            "slow_start 5s\ndns.expand on",
             vec![
-                "f:7:1: health.max_fails has no effect in this version".into(),
-                "f:8:1: health.check has no effect in this version".into(),
+                "f:7:1: slow_start has no effect in this version".into(),
+                "f:8:1: dns.expand has no effect in this version".into(),
             ],
         ),
         (

@@ -1,0 +1,118 @@
+//! The word to end every call in flight on a set, and every later one: a flag to ask and a descriptor to poll on.
+//! Never taken back, and never drained: the descriptor stays readable for all who wait.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::socket::poll_timeout;
+use crate::process::Shared;
+
+/// Whether the calls of a set are to end.
+#[derive(Debug)]
+pub struct Cancel {
+    set: AtomicBool,
+    event: Shared<EventFd>,
+}
+
+impl Cancel {
+    /// Not cancelled.
+    pub fn new() -> io::Result<Cancel> {
+        Ok(Cancel { set: AtomicBool::new(false), event: shared_eventfd()? })
+    }
+
+    /// Cancels, for ever.
+    pub fn set(&self) {
+        self.set.store(true, Relaxed);
+        if let Some(event) = self.event.get_here() {
+            // Fails only when the counter is full, and then the descriptor is readable anyway.
+            let _ = event.write(1);
+        }
+    }
+
+    /// Whether it was cancelled: one load.
+    #[inline]
+    pub fn is_set(&self) -> bool {
+        self.set.load(Relaxed)
+    }
+
+    /// Readable once it was cancelled. Not for a forked child.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.event.get().as_fd()
+    }
+
+    /// Waits for `time`, or until it is cancelled, which is what the answer tells.
+    pub fn sleep(&self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        while !self.is_set() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            match poll(&mut [PollFd::new(self.descriptor(), PollFlags::POLLIN)], poll_timeout(left)) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(_) => break, // ENOMEM: better awake too soon than asleep in a loop
+            }
+        }
+        self.is_set()
+    }
+
+    /// Closes the descriptor in a forked child.
+    pub fn give_up(&self) {
+        self.event.give_up();
+    }
+}
+
+/// An eventfd as the library uses them.
+pub(super) fn eventfd() -> io::Result<EventFd> {
+    Ok(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?)
+}
+
+/// One that several threads know.
+pub(super) fn shared_eventfd() -> io::Result<Shared<EventFd>> {
+    let event = eventfd()?;
+    let number = event.as_raw_fd();
+    Ok(Shared::new(event, number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_sleeper_wakes_and_nobody_sleeps_after() {
+        let cancel = Arc::new(Cancel::new().unwrap());
+        assert!(!cancel.sleep(Duration::from_millis(1)));
+        let sleepers: Vec<_> = (0..4)
+            .map(|_| {
+                let cancel = Arc::clone(&cancel);
+                std::thread::spawn(move || cancel.sleep(LONG))
+            })
+            .collect();
+        let begun = Instant::now();
+        cancel.set();
+        assert!(sleepers.into_iter().all(|sleeper| sleeper.join().unwrap()));
+        assert!(cancel.is_set() && cancel.sleep(LONG));
+        assert!(begun.elapsed() < LONG);
+    }
+
+    #[test]
+    fn the_descriptor_stays_readable() {
+        let cancel = Cancel::new().unwrap();
+        let mut ask = [PollFd::new(cancel.descriptor(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut ask, 0_u8), Ok(0));
+        cancel.set();
+        cancel.set();
+        for _ in 0..3 {
+            assert_eq!(poll(&mut ask, 0_u8), Ok(1));
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What reaches the dialer thread, and what a forked child needs to close of its: the wake-up and the epoll.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::eventfd::EventFd;
+
+use super::pending::Orphan;
+use super::{Dial, Task};
+use crate::error::Result;
+use crate::net::cancel::shared_eventfd;
+use crate::net::channel::Channel;
+use crate::net::resolve::Answer;
+use crate::net::socket::Socket;
+use crate::process::Shared;
+use crate::sync::Mutex;
+
+/// The epoll token of the mailbox; dials and lingering sockets count from 1.
+pub(super) const MAILBOX: u64 = 0;
+
+/// The dialer thread's mailbox.
+pub(super) struct Mailbox {
+    pub(super) letters: Mutex<Letters>,
+    pub(super) wake: Shared<EventFd>,
+    pub(super) epoll: Shared<Epoll>,
+}
+
+#[derive(Default)]
+pub(super) struct Letters {
+    pub(super) dials: Vec<(u64, Dial)>,
+    /// Dials that nobody waits for any longer.
+    pub(super) abandoned: Vec<u64>,
+    /// Outcomes that came, but not before the caller gave up.
+    pub(super) orphaned: Vec<(Orphan, Result<Channel>)>,
+    pub(super) answers: Vec<(Arc<str>, Answer)>,
+    /// Connections closed on this side.
+    pub(super) closed: Vec<(u64, Socket)>,
+    pub(super) timers: Vec<(Instant, Task)>,
+    pub(super) stop: bool,
+    /// The thread has read its last letter.
+    pub(super) ended: bool,
+}
+
+impl Mailbox {
+    pub(super) fn new() -> io::Result<Mailbox> {
+        let wake = shared_eventfd()?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(wake.get(), EpollEvent::new(EpollFlags::EPOLLIN, MAILBOX))?;
+        let number = epoll.0.as_raw_fd();
+        Ok(Mailbox { letters: Mutex::default(), wake, epoll: Shared::new(epoll, number) })
+    }
+
+    /// Writes a letter and wakes the thread. Nothing in a forked child, which has no such thread.
+    pub(super) fn post(&self, write: impl FnOnce(&mut Letters)) {
+        let Some(wake) = self.wake.get_here() else { return };
+        write(&mut self.letters.lock());
+        // Fails only when the counter is full, and then the thread is awake anyway.
+        let _ = wake.write(1);
+    }
+
+    /// Has the thread call `orphan`, or does so here where the thread has ended.
+    pub(super) fn hand_over(&self, orphan: Orphan, result: Result<Channel>) {
+        let Some(wake) = self.wake.get_here() else { return };
+        let mut letters = self.letters.lock();
+        if letters.ended {
+            drop(letters);
+            return orphan(result);
+        }
+        letters.orphaned.push((orphan, result));
+        drop(letters);
+        let _ = wake.write(1); // as in `post`
+    }
+}

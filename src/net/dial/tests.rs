@@ -1,0 +1,277 @@
+//! Dials against loopback listeners: who gets an outcome, and what is left of a dial given up.
+
+use std::net::TcpListener;
+use std::sync::mpsc;
+
+use nix::poll::{PollFd, PollFlags, poll};
+
+use super::*;
+use crate::net::race::tests::net;
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn dialer() -> (Arc<Cancel>, Dialer) {
+    let cancel = Arc::new(Cancel::new().unwrap());
+    (Arc::clone(&cancel), Dialer::new(cancel).unwrap())
+}
+
+fn target(port: u16) -> Arc<Target> {
+    named("127.0.0.1", port)
+}
+
+fn named(host: &str, port: u16) -> Arc<Target> {
+    let (name, host) = ("n".into(), host.to_owned());
+    Arc::new(Target { name, address: format!("{host}:{port}").into(), host, port, net: net(), tls: None })
+}
+
+fn listener() -> (TcpListener, Arc<Target>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, target(port))
+}
+
+/// A listener that takes no connection: its queue is full, so that a dial to it stays under way.
+fn silent() -> (Vec<socket2::Socket>, Arc<Target>) {
+    use socket2::{Domain, Socket, Type};
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut held = vec![listener];
+    for _ in 0..4 {
+        let filler = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        filler.set_nonblocking(true).unwrap();
+        let _ = filler.connect(&address); // queued, or under way for ever
+        held.push(filler);
+    }
+    let port = address.as_socket().unwrap().port();
+    (held, target(port))
+}
+
+fn far() -> Instant {
+    Instant::now() + LONG
+}
+
+#[test]
+fn an_outcome_is_told_once_and_by_the_descriptor() {
+    let (_listener, target) = listener();
+    let (_, dialer) = dialer();
+    let mut pending = dialer.start(&target, far(), true, None).unwrap();
+    let descriptor = pending.descriptor().unwrap();
+    assert_eq!(poll(&mut [PollFd::new(descriptor, PollFlags::POLLIN)], 60_000_u16), Ok(1));
+    assert!(pending.poll().unwrap().is_ok());
+    assert!(pending.poll().is_none());
+    assert!(pending.wait(far()).is_none());
+    dialer.stop();
+}
+
+#[test]
+fn a_wait_may_end_before_the_dial() {
+    let (_held, target) = silent();
+    let (_, dialer) = dialer();
+    let mut pending = dialer.start(&target, far(), false, None).unwrap();
+    assert!(pending.descriptor().is_none());
+    assert!(pending.poll().is_none());
+    assert!(pending.wait(Instant::now() + Duration::from_millis(5)).is_none());
+    dialer.stop();
+    assert_eq!(pending.wait(far()).unwrap().err().unwrap().status, Status::Cancelled);
+}
+
+#[test]
+fn what_nobody_waits_for_is_ended() {
+    let (_held, target) = silent();
+    let (_, dialer) = dialer();
+    let pending: Vec<_> = (0..8).map(|_| dialer.start(&target, far(), true, None).unwrap()).collect();
+    drop(pending);
+    let until = far();
+    while dialer.work.lock().gauge() != 0 {
+        assert!(Instant::now() < until, "the dials that were given up are still there");
+        std::thread::yield_now();
+    }
+    dialer.stop();
+}
+
+#[test]
+fn an_orphan_gets_what_the_caller_did_not_stay_for() {
+    let (_listener, target) = listener();
+    let (_, dialer) = dialer();
+    let (tell, told) = mpsc::channel();
+    for round in 0..99 {
+        let tell = tell.clone();
+        let orphan = Box::new(move |outcome: Result<Channel>| tell.send((round, outcome.is_ok())).unwrap());
+        let mut pending = dialer.start(&target, far(), false, Some(orphan)).unwrap();
+        // Given up before, beside and after the outcome.
+        let taken = match round % 3 {
+            0 => pending.poll().is_some(),
+            1 => pending.wait(Instant::now() + Duration::from_micros(round)).is_some(),
+            _ => {
+                assert!(pending.wait(far()).unwrap().is_ok());
+                true
+            }
+        };
+        drop(pending);
+        if taken {
+            continue;
+        }
+        assert_eq!(told.recv_timeout(LONG).unwrap(), (round, true));
+    }
+    assert!(told.try_recv().is_err(), "an outcome came twice");
+    dialer.stop();
+}
+
+#[test]
+fn an_outcome_left_lying_goes_to_the_orphan_even_after_the_end() {
+    let (_listener, target) = listener();
+    let (_, dialer) = dialer();
+    let (tell, told) = mpsc::channel();
+    let orphan = Box::new(move |outcome: Result<Channel>| tell.send(outcome.is_ok()).unwrap());
+    let pending = dialer.start(&target, far(), true, Some(orphan)).unwrap();
+    let ready = [PollFd::new(pending.descriptor().unwrap(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut { ready }, 60_000_u16), Ok(1));
+    dialer.stop();
+    drop(pending);
+    assert!(told.recv_timeout(LONG).unwrap());
+}
+
+#[test]
+fn cancelling_ends_every_dial_and_refuses_new_ones() {
+    let (_held, target) = silent();
+    let (cancel, dialer) = dialer();
+    let dials: Vec<_> = (0..4).map(|_| dialer.start(&target, far(), false, None).unwrap()).collect();
+    cancel.set();
+    dialer.cancel();
+    for mut pending in dials {
+        assert_eq!(pending.wait(far()).unwrap().err().unwrap().status, Status::Cancelled);
+    }
+    let refused = dialer.dial(&target, far()).err().unwrap();
+    assert_eq!((refused.status, refused.node()), (Status::Cancelled, Some("n")));
+    dialer.stop();
+}
+
+#[test]
+fn a_defect_fails_the_dials_at_hand_and_the_thread_goes_on() {
+    let (_held, silent) = silent();
+    let (_listener, open) = listener();
+    let (_, dialer) = dialer();
+    let mut at_hand = dialer.start(&silent, far(), false, None).unwrap();
+    let mut pending =
+        dialer.start(&open, far(), true, Some(Box::new(|_| panic!("a defect of an orphan")))).unwrap();
+    poll(&mut [PollFd::new(pending.descriptor().unwrap(), PollFlags::POLLIN)], 60_000_u16).unwrap();
+    assert!(pending.wait(Instant::now()).unwrap().is_ok());
+    drop(pending);
+    pending = dialer.start(&open, far(), true, Some(Box::new(|_| panic!("a defect of an orphan")))).unwrap();
+    poll(&mut [PollFd::new(pending.descriptor().unwrap(), PollFlags::POLLIN)], 60_000_u16).unwrap();
+    drop(pending);
+    assert_eq!(at_hand.wait(far()).unwrap().err().unwrap().status, Status::Panic);
+    assert!(dialer.dial(&open, far()).is_ok());
+    dialer.stop();
+}
+
+const ABSENT: &str = "no-such-host.invalid";
+
+/// Has the dialer know `addresses` of [`ABSENT`] since ten seconds ago, and suspect them.
+fn know_of_old(dialer: &Dialer, addresses: &[[u8; 4]]) -> Arc<str> {
+    let (host, past) = (Arc::from(ABSENT), Instant::now() - Duration::from_secs(10));
+    let cache = &mut dialer.work.lock().cache;
+    assert!(cache.ask(&host, LONG, past).1);
+    cache.answered(&host, &Ok(sockets(addresses)), past);
+    cache.suspect(&host);
+    host
+}
+
+fn sockets(addresses: &[[u8; 4]]) -> Arc<[SocketAddr]> {
+    addresses.iter().map(|address| SocketAddr::from((*address, 0))).collect()
+}
+
+#[test]
+fn an_old_answer_serves_where_the_name_does_not_resolve_anew() {
+    let (listener, _) = listener();
+    let (_, dialer) = dialer();
+    know_of_old(&dialer, &[[127, 0, 0, 1]]);
+    let target = named(ABSENT, listener.local_addr().unwrap().port());
+    for _ in 0..3 {
+        assert!(dialer.dial(&target, far()).is_ok());
+    }
+    dialer.stop();
+}
+
+#[test]
+fn an_old_answer_serves_where_the_new_one_takes_its_time() {
+    let (listener, _) = listener();
+    let (_, dialer) = dialer();
+    let host = know_of_old(&dialer, &[[127, 0, 0, 1]]);
+    // A look-up that never ends.
+    assert!(dialer.work.lock().cache.ask(&host, LONG, Instant::now()).1);
+    let target = named(ABSENT, listener.local_addr().unwrap().port());
+    assert!(dialer.dial(&target, far()).is_ok());
+    dialer.stop();
+}
+
+#[test]
+fn a_dial_that_lost_goes_on_with_a_newer_answer() {
+    let (listener, _) = listener();
+    let (_, dialer) = dialer();
+    let host = know_of_old(&dialer, &[[127, 0, 0, 2]]);
+    assert!(dialer.work.lock().cache.ask(&host, LONG, Instant::now()).1);
+    let target = named(ABSENT, listener.local_addr().unwrap().port());
+    let mut pending = dialer.start(&target, far(), false, None).unwrap();
+    // Longer than the wait for the new answer: the old address has refused by now, which is no outcome yet.
+    assert!(pending.wait(Instant::now() + Duration::from_millis(400)).is_none());
+    let answer = Ok(sockets(&[[127, 0, 0, 2], [127, 0, 0, 1]]));
+    dialer.mailbox.post(|letters| letters.answers.push((Arc::clone(&host), answer)));
+    assert!(pending.wait(far()).unwrap().is_ok());
+    dialer.stop();
+}
+
+#[test]
+fn a_newer_answer_of_the_same_addresses_ends_a_dial_that_lost() {
+    let (listener, _) = listener();
+    let (_, dialer) = dialer();
+    let target = named(ABSENT, listener.local_addr().unwrap().port());
+    let host = know_of_old(&dialer, &[[127, 0, 0, 2]]);
+    assert!(dialer.work.lock().cache.ask(&host, LONG, Instant::now()).1);
+    let mut pending = dialer.start(&target, far(), false, None).unwrap();
+    let answer = Ok(sockets(&[[127, 0, 0, 2]]));
+    dialer.mailbox.post(|letters| letters.answers.push((host, answer)));
+    let error = pending.wait(far()).unwrap().err().unwrap();
+    assert_eq!((error.status, error.errno), (Status::Connect, libc::ECONNREFUSED));
+    assert!(!error.is_local() && !error.is_no_such_name());
+    dialer.stop();
+}
+
+#[test]
+fn a_failed_look_up_says_whether_the_name_exists() {
+    use crate::net::resolve::NoAnswer;
+    let (_, dialer) = dialer();
+    let target = named(ABSENT, 9);
+    let host: Arc<str> = ABSENT.into();
+    for blame in [Blame::NoSuchName, Blame::Open, Blame::Local] {
+        let no = NoAnswer { cause: "the system's words".to_owned(), blame, errno: 0 };
+        dialer.work.lock().cache.answered(&host, &Err(no), far());
+        let error = dialer.dial(&target, far()).err().unwrap();
+        assert_eq!((error.status, error.blame), (Status::Resolve, blame));
+        assert_eq!(error.to_string(), format!("n ({ABSENT}:9): resolve: \"{ABSENT}\": the system's words"));
+    }
+    dialer.stop();
+}
+
+#[test]
+fn a_failure_of_this_machine_says_so_with_the_mend() {
+    let (_, dialer) = dialer();
+    let bound = crate::config::NetSettings { source_address: Some([192, 0, 2, 1].into()), ..net() };
+    let target = Arc::new(Target { net: bound, ..Arc::into_inner(target(9)).unwrap() });
+    let error = dialer.dial(&target, far()).err().unwrap();
+    assert!(error.is_local() && error.errno == libc::EADDRNOTAVAIL);
+    assert!(
+        error.to_string().ends_with("net.source_address 192.0.2.1 must be an address of this machine"),
+        "{error}"
+    );
+    for (errno, mend) in
+        [(libc::EMFILE, "ulimit -n"), (libc::ENFILE, "fs.file-max"), (libc::EPERM, "firewall")]
+    {
+        let error = io::Error::from_raw_os_error(errno);
+        let error = super::tests::target(9).system_error(Status::Connect, Phase::Connect, &error);
+        assert!(error.is_local() && error.cause.contains(mend), "{error}");
+    }
+    dialer.stop();
+}

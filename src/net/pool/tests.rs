@@ -1,0 +1,173 @@
+//! The pool with numbers for connections: order, cap, turns, ends.
+
+use super::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_millis(5)
+}
+
+fn never<T>(_: T) {
+    panic!("nothing is old here");
+}
+
+fn pool(cap: usize) -> Pool<u32> {
+    Pool::new(cap, Duration::from_secs(3600))
+}
+
+fn taken(place: Place<u32>) -> Option<u32> {
+    match place {
+        Place::Idle(item) => Some(item),
+        _ => None,
+    }
+}
+
+fn is_kept(put: Put<u32>) -> bool {
+    matches!(put, Put::Kept { .. })
+}
+
+#[test]
+fn the_newest_comes_first() {
+    let pool = pool(0);
+    for item in 0..3 {
+        assert!(matches!(pool.acquire(soon(), never), Place::New));
+        assert_eq!(taken(Place::Idle(item)), Some(item));
+    }
+    for item in 0..3 {
+        assert!(is_kept(pool.put(item, never)));
+    }
+    assert_eq!(pool.gauge().unwrap(), (3, 3));
+    assert_eq!(taken(pool.acquire(soon(), never)), Some(2));
+    assert_eq!(taken(pool.acquire(soon(), never)), Some(1));
+    assert_eq!(pool.gauge().unwrap(), (1, 3));
+}
+
+#[test]
+fn what_lies_too_long_is_handed_out_for_closing() {
+    let pool: Pool<u32> = Pool::new(0, Duration::ZERO);
+    assert!(matches!(pool.acquire(soon(), never), Place::New));
+    assert!(is_kept(pool.put(7, never)));
+    let mut old = Vec::new();
+    assert!(matches!(pool.acquire(soon(), |item| old.push(item)), Place::New));
+    assert_eq!(old, [7]);
+    assert_eq!(pool.gauge().unwrap(), (0, 1));
+}
+
+#[test]
+fn the_cap_holds_until_a_place_is_left() {
+    let pool = Arc::new(pool(1));
+    assert!(matches!(pool.acquire(soon(), never), Place::New));
+    assert!(matches!(pool.acquire(soon(), never), Place::None));
+    let waiting = {
+        let pool = Arc::clone(&pool);
+        std::thread::spawn(move || {
+            matches!(pool.acquire(Instant::now() + Duration::from_secs(30), never), Place::New)
+        })
+    };
+    pool.leave();
+    assert!(waiting.join().unwrap());
+    assert_eq!(pool.gauge().unwrap(), (0, 1));
+}
+
+#[test]
+fn many_threads_never_pass_the_cap_and_all_are_served() {
+    let pool = Arc::new(pool(3));
+    let inside = Arc::new(AtomicUsize::new(0));
+    let threads: Vec<_> = (0..8)
+        .map(|_| {
+            let (pool, inside) = (Arc::clone(&pool), Arc::clone(&inside));
+            std::thread::spawn(move || {
+                for turn in 0..500 {
+                    let item = match pool.acquire(Instant::now() + Duration::from_secs(60), never) {
+                        Place::Idle(item) => item,
+                        Place::New => turn,
+                        Place::None | Place::Cancelled => {
+                            panic!("a place came free many times in the time given")
+                        }
+                    };
+                    assert!(inside.fetch_add(1, Ordering::SeqCst) < 3);
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    if turn % 3 == 0 {
+                        pool.leave();
+                    } else {
+                        assert!(is_kept(pool.put(item, never)));
+                    }
+                }
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    let (idle, open) = pool.gauge().unwrap();
+    assert_eq!(idle, open);
+    assert!(open <= 3);
+}
+
+#[test]
+fn cancelling_ends_every_wait_and_gives_no_place_again() {
+    let pool = Arc::new(pool(1));
+    assert!(matches!(pool.acquire(soon(), never), Place::New));
+    let waiting: Vec<_> = (0..4)
+        .map(|_| {
+            let pool = Arc::clone(&pool);
+            let far = Instant::now() + Duration::from_secs(60);
+            std::thread::spawn(move || matches!(pool.acquire(far, never), Place::Cancelled))
+        })
+        .collect();
+    while pool.state.lock().next_ticket < 4 {
+        std::thread::yield_now();
+    }
+    pool.cancel();
+    assert!(waiting.into_iter().all(|waiting| waiting.join().unwrap()));
+    assert!(is_kept(pool.put(1, never)));
+    assert!(matches!(pool.acquire(soon(), never), Place::Cancelled));
+    assert_eq!(pool.close(), [1]);
+}
+
+#[test]
+fn one_purge_is_asked_for_at_a_time_and_takes_the_old_and_the_dead() {
+    let hour = Duration::from_secs(3600);
+    let pool = pool(0);
+    for _ in 0..4 {
+        assert!(matches!(pool.acquire(soon(), never), Place::New));
+    }
+    let begun = Instant::now();
+    let Put::Kept { purge: Some(due) } = pool.put(0, never) else { panic!("the first asks for a purge") };
+    assert!(due >= begun + hour);
+    for item in 1..4 {
+        assert!(matches!(pool.put(item, never), Put::Kept { purge: None }));
+    }
+    let now = Instant::now();
+    let (gone, next) = pool.purge(now, |item| *item % 2 == 0);
+    assert_eq!(gone, [1, 3]);
+    assert_eq!(next, Some(due));
+    assert_eq!(pool.gauge().unwrap(), (2, 2));
+    let (gone, next) = pool.purge(now + hour, |_| true);
+    assert_eq!((gone, next), (vec![0, 2], None));
+    assert_eq!(pool.gauge().unwrap(), (0, 0));
+    assert!(matches!(pool.acquire(soon(), never), Place::New));
+    assert!(matches!(pool.put(9, never), Put::Kept { purge: Some(_) }), "none is due any more");
+    assert_eq!(pool.take_idle(), [9]);
+    assert_eq!(pool.gauge().unwrap(), (0, 0));
+}
+
+#[test]
+fn a_purge_makes_room_at_the_cap() {
+    let pool = Arc::new(pool(1));
+    assert!(matches!(pool.acquire(soon(), never), Place::New));
+    assert!(is_kept(pool.put(1, never)));
+    assert_eq!(pool.purge(Instant::now(), |_| false).0, [1]);
+    assert!(matches!(pool.acquire(soon(), never), Place::New));
+}
+
+#[test]
+fn a_closed_pool_keeps_nothing() {
+    let pool = pool(0);
+    assert!(matches!(pool.acquire(soon(), never), Place::New));
+    assert!(matches!(pool.acquire(soon(), never), Place::New));
+    assert!(is_kept(pool.put(1, never)));
+    assert_eq!(pool.close(), [1]);
+    assert!(matches!(pool.put(2, never), Put::Refused(2)));
+    pool.leave();
+    assert_eq!(pool.gauge().unwrap(), (0, 0));
+}

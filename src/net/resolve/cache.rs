@@ -1,0 +1,252 @@
+//! What is known of each name, and when to ask again. A pure state: the clock is passed in, the asking is done elsewhere.
+//!
+//! Invariants: of one name no two look-ups run at once and no two begin within a second; a good answer is kept until
+//! there is a newer one (the idea of RFC 8767, "Serving Stale Data to Improve DNS Resiliency").
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Answer, NoAnswer};
+
+/// The least time between two look-ups of a name.
+const RATE: Duration = Duration::from_secs(1);
+
+/// How long a failed look-up answers for those that come after it.
+const NEGATIVE: Duration = Duration::from_secs(1);
+
+/// The names of one set.
+#[derive(Default)]
+pub(in crate::net) struct Cache {
+    names: HashMap<Arc<str>, Name>,
+}
+
+#[derive(Default)]
+struct Name {
+    good: Option<(Arc<[SocketAddr]>, Instant)>,
+    failed: Option<(NoAnswer, Instant)>,
+    /// When the last look-up began.
+    asked: Option<Instant>,
+    asking: bool,
+    /// Its addresses took no connection since they came.
+    suspect: bool,
+}
+
+/// What a dial has to go by.
+#[derive(Clone, Debug)]
+pub(in crate::net) enum Known {
+    /// An answer that holds, or an old one where it is too soon to ask again.
+    Good(Arc<[SocketAddr]>),
+    /// An old one. A look-up is under way, and worth a short wait.
+    Old(Arc<[SocketAddr]>),
+    /// None. A look-up is under way.
+    Nothing,
+    /// None, and the last look-up has just failed.
+    Failed(NoAnswer),
+}
+
+impl Cache {
+    /// What is known of `host`, with answers good for `ttl`; the second value asks for a look-up, whose
+    /// [`Cache::answered`] must follow.
+    pub(in crate::net) fn ask(&mut self, host: &Arc<str>, ttl: Duration, now: Instant) -> (Known, bool) {
+        let name = self.names.entry(Arc::clone(host)).or_default();
+        let since = |then: Instant| now.saturating_duration_since(then);
+        if let Some((addresses, came)) = &name.good
+            && !name.suspect
+            && since(*came) < ttl
+        {
+            return (Known::Good(Arc::clone(addresses)), false);
+        }
+        let may_ask = !name.asking && name.asked.is_none_or(|asked| since(asked) >= RATE);
+        let known = match (&name.good, &name.failed) {
+            (Some((addresses, _)), _) if name.asking || may_ask => Known::Old(Arc::clone(addresses)),
+            (Some((addresses, _)), _) => Known::Good(Arc::clone(addresses)),
+            (None, Some((cause, at))) if !name.asking && (since(*at) < NEGATIVE || !may_ask) => {
+                Known::Failed(cause.clone())
+            }
+            (None, _) => Known::Nothing,
+        };
+        let ask = may_ask && matches!(known, Known::Old(_) | Known::Nothing);
+        if ask {
+            name.asking = true;
+            name.asked = Some(now);
+        }
+        (known, ask)
+    }
+
+    /// The look-up of `host` has ended.
+    pub(in crate::net) fn answered(&mut self, host: &Arc<str>, answer: &Answer, now: Instant) {
+        let name = self.names.entry(Arc::clone(host)).or_default();
+        name.asking = false;
+        match answer {
+            Ok(addresses) => {
+                name.good = Some((Arc::clone(addresses), now));
+                name.failed = None;
+                name.suspect = false;
+            }
+            Err(cause) => name.failed = Some((cause.clone(), now)),
+        }
+    }
+
+    /// No address of `host` took a connection: the next dial asks again.
+    pub(in crate::net) fn suspect(&mut self, host: &str) {
+        if let Some(name) = self.names.get_mut(host) {
+            name.suspect = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Blame;
+    use proptest::prelude::*;
+
+    const TTL: Duration = Duration::from_secs(30);
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn addresses(last: u8) -> Arc<[SocketAddr]> {
+        [SocketAddr::from(([192, 0, 2, last], 0))].into()
+    }
+
+    fn no_answer() -> NoAnswer {
+        NoAnswer { cause: "no such name".to_owned(), blame: Blame::NoSuchName, errno: 0 }
+    }
+
+    fn last(known: &Known) -> Option<u8> {
+        match known {
+            Known::Good(found) | Known::Old(found) => match found[0] {
+                SocketAddr::V4(address) => Some(address.ip().octets()[3]),
+                SocketAddr::V6(_) => None,
+            },
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn an_answer_holds_for_its_time_and_is_kept_when_asking_fails() {
+        let (mut cache, host, start) = (Cache::default(), Arc::from("h"), Instant::now());
+        assert!(matches!(cache.ask(&host, TTL, start), (Known::Nothing, true)));
+        assert!(
+            matches!(cache.ask(&host, TTL, start), (Known::Nothing, false)),
+            "the first look-up answers both"
+        );
+        cache.answered(&host, &Ok(addresses(1)), start);
+        assert!(matches!(cache.ask(&host, TTL, start + seconds(29)), (Known::Good(_), false)));
+        assert!(matches!(cache.ask(&host, TTL, start + seconds(30)), (Known::Old(_), true)));
+        assert!(matches!(cache.ask(&host, TTL, start + seconds(35)), (Known::Old(_), false)));
+        cache.answered(&host, &Err(no_answer()), start + seconds(35));
+        let (known, ask) = cache.ask(&host, TTL, start + seconds(35));
+        assert_eq!((last(&known), ask), (Some(1), true));
+        cache.answered(&host, &Err(no_answer()), start + seconds(35));
+        assert!(
+            matches!(cache.ask(&host, TTL, start + seconds(35)), (Known::Good(_), false)),
+            "too soon to ask"
+        );
+    }
+
+    #[test]
+    fn a_failure_answers_for_a_second() {
+        let (mut cache, host, start) = (Cache::default(), Arc::from("h"), Instant::now());
+        cache.ask(&host, TTL, start);
+        cache.answered(&host, &Err(no_answer()), start + seconds(5));
+        assert!(matches!(
+            cache.ask(&host, TTL, start + Duration::from_millis(5999)),
+            (Known::Failed(_), false)
+        ));
+        assert!(matches!(cache.ask(&host, TTL, start + seconds(6)), (Known::Nothing, true)));
+    }
+
+    #[test]
+    fn a_suspect_name_is_asked_for_again_but_not_too_soon() {
+        let (mut cache, host, start) = (Cache::default(), Arc::from("h"), Instant::now());
+        cache.ask(&host, TTL, start);
+        cache.answered(&host, &Ok(addresses(1)), start);
+        cache.suspect("h");
+        cache.suspect("another");
+        assert!(matches!(cache.ask(&host, TTL, start + Duration::from_millis(999)), (Known::Good(_), false)));
+        assert!(matches!(cache.ask(&host, TTL, start + seconds(1)), (Known::Old(_), true)));
+        cache.answered(&host, &Ok(addresses(2)), start + seconds(1));
+        let (known, ask) = cache.ask(&host, TTL, start + seconds(20));
+        assert_eq!((last(&known), ask), (Some(2), false));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Event {
+        Ask,
+        Answer(Option<u8>),
+        Suspect,
+    }
+
+    proptest! {
+        #[test]
+        fn the_invariants_hold_whatever_happens(
+            ttl in 0u64..5000,
+            events in proptest::collection::vec(
+                (
+                    0u64..1500,
+                    prop_oneof![
+                        4 => Just(Event::Ask),
+                        2 => proptest::option::of(any::<u8>()).prop_map(Event::Answer),
+                        1 => Just(Event::Suspect),
+                    ],
+                ),
+                0..200,
+            ),
+        ) {
+            let (mut cache, host, mut now) = (Cache::default(), Arc::from("h"), Instant::now());
+            let ttl = Duration::from_millis(ttl);
+            let mut asked: Option<Instant> = None;
+            let mut asking = false;
+            let mut good: Option<(u8, Instant)> = None;
+            let mut failed: Option<Instant> = None;
+            let mut suspect = false;
+            for (pause, event) in events {
+                now += Duration::from_millis(pause);
+                match event {
+                    Event::Answer(_) if !asking => {}
+                    Event::Answer(Some(address)) => {
+                        cache.answered(&host, &Ok(addresses(address)), now);
+                        (asking, good, suspect) = (false, Some((address, now)), false);
+                    }
+                    Event::Answer(None) => {
+                        cache.answered(&host, &Err(no_answer()), now);
+                        (asking, failed) = (false, Some(now));
+                    }
+                    Event::Suspect => {
+                        cache.suspect("h");
+                        suspect = true;
+                    }
+                    Event::Ask => {
+                        let (known, ask) = cache.ask(&host, ttl, now);
+                        if ask {
+                            prop_assert!(!asking);
+                            prop_assert!(asked.is_none_or(|asked| now - asked >= RATE));
+                            (asking, asked) = (true, Some(now));
+                        }
+                        match &known {
+                            Known::Old(_) => prop_assert!(asking),
+                            Known::Nothing => prop_assert!(asking && good.is_none()),
+                            Known::Failed(_) => {
+                                prop_assert!(good.is_none() && !asking);
+                                prop_assert!(failed.is_some_and(|failed| now - failed < NEGATIVE));
+                            }
+                            Known::Good(_) => {
+                                let holds = !suspect && good.is_some_and(|(_, came)| now - came < ttl);
+                                let too_soon = !asking && asked.is_some_and(|asked| now - asked < RATE);
+                                prop_assert!(holds || too_soon);
+                            }
+                        }
+                        if let Some((address, _)) = good {
+                            prop_assert_eq!(last(&known), Some(address), "the last good answer is what holds");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
