@@ -9,10 +9,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::balance::Tried;
-use crate::conn::{Conn, forked};
-use crate::error::{Error, Phase, Result, Status};
+use crate::conn::{Candidate, Conn, Trial, forked};
+use crate::error::{Error, Phase, Result, Status, summary};
 use crate::log::Level;
 use crate::net::patience::after;
+use crate::node::{Node, Runtime};
 use crate::stats::count;
 use crate::upstream::Upstream;
 
@@ -39,6 +40,22 @@ impl Upstream {
     /// Connects to the node whose turn it is; where that fails, to the others.
     pub fn connect(&self) -> Result<Conn> {
         self.visit(None, Ok)
+    }
+
+    /// As [`Upstream::connect`] without waiting: what it gives may still be connecting.
+    pub fn connect_start(self: &Arc<Self>) -> Result<Conn> {
+        let (up, mut tried) = (Arc::clone(self), Tried::new());
+        Conn::start(self.runtime(), Box::new(move || up.candidate(&mut tried)))
+    }
+
+    /// Whom to connect to next: a node on trial, if it is due, else whose turn it is among those not in `tried`, to which it
+    /// is added.
+    fn candidate(&self, tried: &mut Tried) -> Option<Candidate> {
+        let Runtime { roster, clock, .. } = self.runtime();
+        let turn = roster.probe_due(tried, || clock.now()).or_else(|| roster.next_untried(tried, true))?;
+        tried.insert(turn.place);
+        let trial = turn.probe.then(|| Trial { turn, others: roster.has_eligible(tried) });
+        Some(Candidate { node: Arc::clone(&self.nodes()[turn.place]), trial })
     }
 
     /// Runs `send` on a ready connection, node after node, until it says `Ok` or `Stop`, every node was
@@ -73,7 +90,7 @@ impl Upstream {
                 visits.setbacks.push(error);
                 break;
             }
-            let Some(conn) = self.next_conn(&mut visits, last) else { break };
+            let Some(conn) = self.next_conn(&mut visits, last, most) else { break };
             let outcome = match conn {
                 Ok(conn) => work(conn),
                 Err(error) => Err(Setback::TryOn { error, unsent: true }),
@@ -90,7 +107,7 @@ impl Upstream {
                 }
             }
         }
-        Err(self.summary(visits.setbacks))
+        Err(self.runtime().outlook(summary(visits.setbacks)))
     }
 
     /// Whether there is time for another attempt, and the retry budget allows it: it is waited for, since the alternative is to
@@ -100,6 +117,9 @@ impl Upstream {
         loop {
             if runtime.closed.load(Relaxed) {
                 return Err(Error::new(Status::Cancelled, "the upstream was destroyed"));
+            }
+            if runtime.cancel.is_set() {
+                return Err(Error::cancelled());
             }
             let left = last.map_or(Duration::MAX, |last| last.saturating_duration_since(Instant::now()));
             if left.is_zero() {
@@ -114,29 +134,33 @@ impl Upstream {
             match self.budget.retry(runtime.clock.now()) {
                 Ok(()) => visits.pay = false,
                 // Short sleeps: the successes of others pay too.
-                Err(wait) => std::thread::sleep(wait.min(PAY_AGAIN).min(left)),
+                Err(wait) => {
+                    runtime.cancel.sleep(wait.min(PAY_AGAIN).min(left));
+                }
             }
         }
     }
 
     /// A connection to the next node; `None` where all were tried.
-    fn next_conn(&self, visits: &mut Visits, last: Option<Instant>) -> Option<Result<Conn>> {
-        let roster = &self.runtime().roster;
-        let turn = roster
-            .probe_due(&visits.tried, || self.runtime().clock.now())
-            .or_else(|| roster.next_untried(&visits.tried, true))?;
-        let node = &self.nodes()[turn.place];
-        visits.tried.insert(turn.place);
-        if visits.attempts > 0 && last.is_some() {
-            count(&node.counters.redeliveries);
+    fn next_conn(&self, visits: &mut Visits, last: Option<Instant>, most: usize) -> Option<Result<Conn>> {
+        let candidate = self.candidate(&mut visits.tried)?;
+        let node = &candidate.node;
+        // A trial costs the payload nothing: it is neither an attempt nor a failed delivery until its connection is used.
+        let aside = candidate.trial.is_some_and(|trial| trial.others);
+        let others_left = visits.attempts + 1 < most && visits.tried.count() < self.runtime().roster.takers();
+        let conn = Conn::open_candidate(&candidate, connect_by(node, last, others_left));
+        if aside && conn.is_err() {
+            return Some(conn);
+        }
+        if let Some(_delivery) = last {
+            if visits.attempts > 0 {
+                count(&node.counters.redeliveries);
+            }
+            if conn.is_err() {
+                count(&node.counters.deliveries_failed);
+            }
         }
         visits.attempts += 1;
-        let connect_by = Conn::connect_deadline(node);
-        let deadline = last.map_or(connect_by, |last| last.min(connect_by));
-        let conn = Conn::open(node, deadline);
-        if conn.is_err() && last.is_some() {
-            count(&node.counters.deliveries_failed);
-        }
         Some(conn)
     }
 
@@ -192,30 +216,18 @@ impl Upstream {
             })?;
         }
     }
+}
 
-    /// One error of many: the last one's status and node, everyone's words, and when it may be better.
-    fn summary(&self, mut setbacks: Vec<Error>) -> Error {
-        let Some(mut last) = setbacks.pop() else {
-            return Error::new(Status::NoNode, "every node is drained; give one a weight above 0");
-        };
-        if !setbacks.is_empty() {
-            let earlier: Vec<String> = setbacks.iter().map(Error::to_string).collect();
-            last.cause = format!("{}; before that: {}", last.cause, earlier.join("; "));
-        }
-        if let Some(wait) = self.retry_after().filter(|wait| !wait.is_zero()) {
-            last.cause = format!("{}; all nodes are out, one may be back in {} ms", last.cause, millis(wait));
-        }
-        last
-    }
+/// By when a connection must stand: within half of the delivery's time that is left, where another node could take the payload.
+fn connect_by(node: &Node, last: Option<Instant>, others_left: bool) -> Instant {
+    let by = Conn::connect_deadline(node);
+    let Some(last) = last else { return by };
+    let left = last.saturating_duration_since(Instant::now());
+    by.min(if others_left { last - left / 2 } else { last })
 }
 
 /// How often a delivery that waits for the retry budget looks again.
 const PAY_AGAIN: Duration = Duration::from_millis(5);
-
-/// Whole milliseconds, rounded up: nobody is to come back too early.
-pub fn millis(time: Duration) -> u128 {
-    time.as_nanos().div_ceil(1_000_000)
-}
 
 /// The error behind a callback's word: the connection's own where it has one of that status.
 fn failure(conn: &Conn, status: Status) -> Error {

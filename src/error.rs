@@ -258,6 +258,12 @@ impl Error {
         Error { errno: error.raw_os_error().unwrap_or(0), ..Error::new(status, format!("{what}: {error}")) }
     }
 
+    /// The error of every call on a set that was cancelled.
+    pub fn cancelled() -> Self {
+        let cause = "upstream_cancel() was called on this set, which is of no more use for connections";
+        Error { errno: libc::ECANCELED, ..Error::new(Status::Cancelled, cause) }
+    }
+
     /// The same error, placed in a file.
     pub fn at(mut self, position: &Position) -> Self {
         self.origin = Origin::File(position.clone());
@@ -308,6 +314,18 @@ impl From<Error> for Report {
         let node = error.node().map(c_string);
         Report { error, message, node }
     }
+}
+
+/// One error of many setbacks: the last one's status and node, everyone's words.
+pub fn summary(mut setbacks: Vec<Error>) -> Error {
+    let Some(mut last) = setbacks.pop() else {
+        return Error::new(Status::NoNode, "every node is drained; give one a weight above 0");
+    };
+    if !setbacks.is_empty() {
+        let earlier: Vec<String> = setbacks.iter().map(Error::to_string).collect();
+        last.cause = format!("{}; before that: {}", last.cause, earlier.join("; "));
+    }
+    last
 }
 
 /// A C string of `text`; a NUL byte within, which no text of ours holds, is shown as a question mark.

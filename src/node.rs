@@ -21,7 +21,7 @@ use crate::net::pool::{Pool, Put};
 use crate::net::target::Target;
 use crate::net::tls::TlsClient;
 use crate::process::Birthplace;
-use crate::roster::{Change, NodeState, Roster};
+use crate::roster::{Change, NodeState, Roster, Turn};
 use crate::stats::{Counters, Snapshot, count};
 use crate::sync::Mutex;
 
@@ -60,6 +60,16 @@ impl Runtime {
 }
 
 impl Runtime {
+    /// Adds when a node may be back, where none is up.
+    pub fn outlook(&self, mut error: Error) -> Error {
+        let wait = self.roster.retry_after(self.clock.now(), !self.birthplace.is_elsewhere());
+        if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
+            let millis = millis(wait);
+            error.cause = format!("{}; all nodes are out, one may be back in {millis} ms", error.cause);
+        }
+        error
+    }
+
     /// Closes a connection in good order, without waiting for the peer.
     pub fn close(&self, link: Link) {
         if let Some(socket) = link.channel.close() {
@@ -282,6 +292,12 @@ impl Node {
         }
     }
 
+    /// The trial of it could not be begun; another may be had after `pause`.
+    pub fn give_back(&self, turn: Turn, pause: Duration) {
+        let runtime = &self.runtime;
+        runtime.roster.give_back(turn, runtime.clock.now().saturating_add(pause.as_nanos() as u64));
+    }
+
     /// In or out of the rotation.
     pub fn state(&self) -> NodeState {
         self.runtime.roster.state(self.place)
@@ -308,6 +324,11 @@ impl Node {
             ..Snapshot::of(&self.counters)
         }
     }
+}
+
+/// Whole milliseconds, rounded up: nobody is to come back too early.
+pub fn millis(time: Duration) -> u128 {
+    time.as_nanos().div_ceil(1_000_000)
 }
 
 /// Nothing for so long is no lost packet: Linux sends a SYN again after 1 s and after 3 s.

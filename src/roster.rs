@@ -8,10 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
-
 use crate::balance::{self, Ledger, Order, Rotation, Tried};
 use crate::health::{Breaker, BreakerSettings, Fault, State};
+use crate::sync::{Guard, Mutex};
 
 /// What the roster knows of a node beforehand.
 #[derive(Clone, Copy, Debug)]
@@ -184,7 +183,7 @@ impl Roster {
         Some(Turn { place, generation: self.generation(place), probe: false })
     }
 
-    fn read(&self, wait: bool) -> Option<MutexGuard<'_, Table>> {
+    fn read(&self, wait: bool) -> Option<Guard<'_, Table>> {
         if wait { Some(self.table.lock()) } else { self.table.try_lock() }
     }
 
@@ -198,6 +197,11 @@ impl Roster {
             .filter(up)
             .min_by_key(|place| self.members[*place].priority)
             .or_else(|| open().min_by_key(|place| table.breakers[*place].probe_due()))
+    }
+
+    /// How many nodes are ever handed out.
+    pub fn takers(&self) -> usize {
+        self.members.iter().filter(|member| member.weight > 0).count()
     }
 
     /// Whether a node of the rotation is left beside those in `tried`.
@@ -240,7 +244,7 @@ impl Roster {
     }
 
     /// Brings everything in line with a breaker that may have changed.
-    fn moved(&self, table: &mut MutexGuard<'_, Table>, place: usize) {
+    fn moved(&self, table: &mut Guard<'_, Table>, place: usize) {
         let breaker = &table.breakers[place];
         let (due, generation) = (breaker.probe_due(), breaker.generation());
         let standing = &self.standings[place];

@@ -12,7 +12,18 @@ fn the_header_is_what_the_sources_say() {
     config.trailer = Some(include_str!("../src/ffi/trailer.txt").trim_end().to_owned());
     let mut builder = cbindgen::Builder::new().with_config(config);
     // One file per C object, in reading order.
-    for object in ["status", "error", "options", "node", "set", "connection", "deliver", "attempt", "stats"] {
+    for object in [
+        "status",
+        "error",
+        "options",
+        "node",
+        "set",
+        "connection",
+        "nonblocking",
+        "deliver",
+        "attempt",
+        "stats",
+    ] {
         builder = builder.with_src(root.join(format!("src/ffi/{object}.rs")));
     }
     let mut made = Vec::new();

@@ -80,6 +80,16 @@
 #define UPSTREAM_NODE_DRAINING 3
 
 /**
+ * Watch the descriptor until it is readable (POLLIN, EPOLLIN).
+ */
+#define UPSTREAM_POLL_IN 1
+
+/**
+ * Watch the descriptor until it is writable (POLLOUT, EPOLLOUT).
+ */
+#define UPSTREAM_POLL_OUT 2
+
+/**
  * The nodes for one payload, none twice. One call at a time; any number of them side by side. It keeps the set's memory alive, and
  * ends with upstream_attempt_end().
  */
@@ -609,10 +619,13 @@ upstream_status_t upstream_node_connect(upstream_node_t *n, upstream_conn_t **ou
 
 /**
  * Sends all `len` bytes, waiting for room up to the time limit (net.io_timeout without progress, or the
- * connection's own). One system call where the system takes it all. On failure the detail is in
- * upstream_conn_last_error() and the connection can only be discarded.
+ * connection's own). One system call where the system takes it all. While it waits it takes in what the server sends, up to
+ * 1 MiB, for the reads that follow: a server that answers as it reads is not held up by its own answers. On failure the
+ * detail is in upstream_conn_last_error() and the connection can only be discarded.
  */
-upstream_status_t upstream_conn_write(upstream_conn_t *c, const void *data, size_t len);
+upstream_status_t upstream_conn_write(upstream_conn_t *c,
+                                      const void *data,
+                                      size_t len);
 
 /**
  * As upstream_conn_write(), for `n` buffers in their order. The array is not changed.
@@ -635,7 +648,7 @@ upstream_status_t upstream_conn_read_exact(upstream_conn_t *c, void *buf, size_t
 
 /**
  * Bounds each whole call after this one by `ms` milliseconds; 0 takes the configured limit again (net.io_timeout
- * without progress). Inside a deliver callback the delivery's own deadline holds besides.
+ * without progress). For the calls of an event loop it is the time without progress. Inside a deliver callback the delivery's own deadline holds besides.
  */
 upstream_status_t upstream_conn_set_timeout_ms(upstream_conn_t *c,
                                                uint32_t ms);
@@ -647,7 +660,7 @@ upstream_status_t upstream_conn_set_timeout_ms(upstream_conn_t *c,
 const upstream_error_t *upstream_conn_last_error(const upstream_conn_t *c);
 
 /**
- * The node the connection leads to; good at least as long as the connection. NULL for NULL.
+ * The node the connection leads to, or the one it is being made to at the moment; good at least as long as the connection. NULL for NULL.
  */
 upstream_node_t *upstream_conn_node(const upstream_conn_t *c);
 
@@ -664,7 +677,8 @@ const char *upstream_conn_tls_version(const upstream_conn_t *c);
 /**
  * Attaches the plugin's own data ("logged in") to the connection, where it stays while the connection is kept in the
  * pool. What was there before is freed. `free_fn` (may be NULL) is called with it on replacement and when the
- * connection ends, on any thread. NULL `data` only removes.
+ * connection ends, on any thread. NULL `data` only removes. UPSTREAM_ERR_INVALID_ARG, and nothing is freed, on one that is not
+ * connected yet: it may still come from the pool, with its data.
  */
 upstream_status_t upstream_conn_set_data(upstream_conn_t *c,
                                          void *data,
@@ -676,8 +690,9 @@ upstream_status_t upstream_conn_set_data(upstream_conn_t *c,
 void *upstream_conn_get_data(const upstream_conn_t *c);
 
 /**
- * Gives the connection back: kept for the next one to use, or closed where a call on it failed, or
- * it may not be kept (net.keepalive and its limits). Takes NULL. Inside a deliver callback it does nothing: the
+ * Gives the connection back: kept for the next one to use, or closed where a call on it failed, it is in the middle of a
+ * message, bytes are held that cannot be sent at once (see upstream_conn_flush()), or
+ * it may not be kept (net.keepalive and its limits). One that is still connecting is given up. Takes NULL. Inside a deliver callback it does nothing: the
  * connection is the delivery's.
  */
 void upstream_conn_release(upstream_conn_t *c);
@@ -687,6 +702,89 @@ void upstream_conn_release(upstream_conn_t *c);
  * marked, and closed when the callback has returned.
  */
 void upstream_conn_discard(upstream_conn_t *c);
+
+/**
+ * As upstream_connect(), without waiting. UPSTREAM_OK where `*out` is ready, as one from the pool is; UPSTREAM_WANT_READ where
+ * it is under way: watch upstream_conn_fd() and go on with upstream_conn_connect_continue(). In both cases `*out` is the
+ * caller's, to end with upstream_conn_release() or upstream_conn_discard(). An error, with `*out` as it was, where no node
+ * can even be begun with.
+ *
+ * The calls of an event loop (this and those below) go as far as they can and return UPSTREAM_WANT_READ or UPSTREAM_WANT_WRITE
+ * where they would wait. Readiness is level-triggered: call until it wants, then watch upstream_conn_fd() for
+ * upstream_conn_poll_events(), for upstream_conn_timeout_ms() at most, and call again. Do not wait for a descriptor that no
+ * call has asked to be watched: TLS may hold bytes that it is silent about.
+ */
+upstream_status_t upstream_connect_start(upstream_t *up,
+                                         upstream_conn_t **out,
+                                         upstream_error_t **err);
+
+/**
+ * As upstream_connect_start(), to this node alone.
+ */
+upstream_status_t upstream_node_connect_start(upstream_node_t *n,
+                                              upstream_conn_t **out,
+                                              upstream_error_t **err);
+
+/**
+ * Goes on connecting: UPSTREAM_OK once the connection is ready, UPSTREAM_WANT_READ before. Due when upstream_conn_fd() is
+ * readable or upstream_conn_timeout_ms() has passed. Where a node fails (refused, silent for its net.connect_timeout, at
+ * net.max_connections for as long), the next one not yet tried is begun with, unless one node alone was asked for. An error
+ * once none is left: the last node's status, and every node's words in upstream_conn_last_error(); the connection can only be
+ * discarded then.
+ */
+upstream_status_t upstream_conn_connect_continue(upstream_conn_t *c);
+
+/**
+ * Takes up to `len` bytes, as many as go without waiting, and stores how many in `*written`: UPSTREAM_OK with 1 to `len`, or
+ * UPSTREAM_WANT_WRITE with 0. Of a TLS connection the last bytes taken may still be held encrypted, in which case
+ * upstream_conn_poll_events() asks for UPSTREAM_POLL_OUT: upstream_conn_flush() or the next write sends them. Goes on connecting
+ * first where that is not done (UPSTREAM_WANT_READ). Takes nothing in by itself: a server that answers as it reads must be read
+ * from meanwhile. UPSTREAM_ERR_TIMEOUT where nothing could be taken and the time of upstream_conn_timeout_ms() has passed. On
+ * failure the connection can only be discarded.
+ */
+upstream_status_t upstream_conn_try_write(upstream_conn_t *c,
+                                          const void *data,
+                                          size_t len,
+                                          size_t *written);
+
+/**
+ * Receives what is there, at least one byte and at most `cap`, and stores how many in `*got`. UPSTREAM_WANT_READ, with
+ * `*got` 0, where nothing is; UPSTREAM_EOF where the peer ended the stream. UPSTREAM_ERR_TIMEOUT where nothing is there and
+ * the time of upstream_conn_timeout_ms() has passed. Goes on connecting first where that is not done.
+ */
+upstream_status_t upstream_conn_try_read(upstream_conn_t *c,
+                                         void *buf,
+                                         size_t cap,
+                                         size_t *got);
+
+/**
+ * Sends what TLS still holds of earlier writes: UPSTREAM_OK once nothing is left, UPSTREAM_WANT_WRITE before. Plaintext holds
+ * nothing. Due before upstream_conn_release(), which sends only what goes at once.
+ */
+upstream_status_t upstream_conn_flush(upstream_conn_t *c);
+
+/**
+ * The descriptor to watch. While connecting it is one of the library's own, and each call on the connection may put another in
+ * its place: a new number is a new descriptor, to be registered anew, and the old one is closed and so gone from any
+ * epoll; once ready it is the socket's and stays. Never to be closed, read or written. -1 where there is none: for NULL, after
+ * connecting has failed, and in a forked child.
+ */
+int upstream_conn_fd(const upstream_conn_t *c);
+
+/**
+ * What to watch the descriptor for now, UPSTREAM_POLL_IN and UPSTREAM_POLL_OUT or-ed: what the last upstream_conn_try_read()
+ * and upstream_conn_try_write() wanted and have not had since, and room for what TLS holds. 0 where nothing is wanted, and
+ * for NULL.
+ */
+uint32_t upstream_conn_poll_events(const upstream_conn_t *c);
+
+/**
+ * Milliseconds, rounded up, until a call is due even if the descriptor stays silent: while connecting, until the present
+ * node's net.connect_timeout ends; after that, while something is wanted, until no byte has moved either way for
+ * net.io_timeout, or for the time of upstream_conn_set_timeout_ms(). The call that wanted then goes on or gives
+ * UPSTREAM_ERR_TIMEOUT. 0 where it is due now, -1 where nothing is wanted, and for NULL.
+ */
+int64_t upstream_conn_timeout_ms(const upstream_conn_t *c);
 
 /**
  * Runs `fn` on a ready connection to the next node; where the connection or `fn` fails, on the next one not yet tried for this

@@ -1,4 +1,5 @@
-//! `upstream_conn_t`: a connection in the plugin's hands.
+//! `upstream_conn_t`: a connection in the plugin's hands, and the calls on it that wait. Those of an event loop are in
+//! `nonblocking`.
 
 use std::ffi::{c_char, c_void};
 use std::io::IoSlice;
@@ -74,7 +75,7 @@ fn hand_over(
 }
 
 /// Runs a call that changes the connection.
-fn with(c: *mut upstream_conn_t, work: impl FnOnce(&mut Conn) -> Status) -> upstream_status_t {
+pub(crate) fn with(c: *mut upstream_conn_t, work: impl FnOnce(&mut Conn) -> Status) -> upstream_status_t {
     let _errno = KeepErrno::new();
     let Some(conn) = handle::borrow_mut(c) else {
         return number(Status::InvalidArg);
@@ -90,8 +91,9 @@ fn with(c: *mut upstream_conn_t, work: impl FnOnce(&mut Conn) -> Status) -> upst
 }
 
 /// Sends all `len` bytes, waiting for room up to the time limit (net.io_timeout without progress, or the
-/// connection's own). One system call where the system takes it all. On failure the detail is in
-/// upstream_conn_last_error() and the connection can only be discarded.
+/// connection's own). One system call where the system takes it all. While it waits it takes in what the server sends, up to
+/// 1 MiB, for the reads that follow: a server that answers as it reads is not held up by its own answers. On failure the
+/// detail is in upstream_conn_last_error() and the connection can only be discarded.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_write(
     c: *mut upstream_conn_t,
@@ -172,7 +174,7 @@ pub unsafe extern "C" fn upstream_conn_read_exact(
 }
 
 /// Bounds each whole call after this one by `ms` milliseconds; 0 takes the configured limit again (net.io_timeout
-/// without progress). Inside a deliver callback the delivery's own deadline holds besides.
+/// without progress). For the calls of an event loop it is the time without progress. Inside a deliver callback the delivery's own deadline holds besides.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_set_timeout_ms(c: *mut upstream_conn_t, ms: u32) -> upstream_status_t {
     with(c, |conn| {
@@ -190,7 +192,7 @@ pub unsafe extern "C" fn upstream_conn_last_error(c: *const upstream_conn_t) -> 
     })
 }
 
-/// The node the connection leads to; good at least as long as the connection. NULL for NULL.
+/// The node the connection leads to, or the one it is being made to at the moment; good at least as long as the connection. NULL for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_node(c: *const upstream_conn_t) -> *mut upstream_node_t {
     pure!(c, |_| null_mut() => |conn: &Conn| node::lend(conn.node()))
@@ -212,7 +214,8 @@ pub unsafe extern "C" fn upstream_conn_tls_version(c: *const upstream_conn_t) ->
 
 /// Attaches the plugin's own data ("logged in") to the connection, where it stays while the connection is kept in the
 /// pool. What was there before is freed. `free_fn` (may be NULL) is called with it on replacement and when the
-/// connection ends, on any thread. NULL `data` only removes.
+/// connection ends, on any thread. NULL `data` only removes. UPSTREAM_ERR_INVALID_ARG, and nothing is freed, on one that is not
+/// connected yet: it may still come from the pool, with its data.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_set_data(
     c: *mut upstream_conn_t,
@@ -221,6 +224,9 @@ pub unsafe extern "C" fn upstream_conn_set_data(
 ) -> upstream_status_t {
     let mut before = None;
     let status = with(c, |conn| {
+        if !conn.is_ready() {
+            return Status::InvalidArg;
+        }
         before = conn.set_data(user_data::attach(data, free_fn));
         Status::Ok
     });
@@ -234,8 +240,9 @@ pub unsafe extern "C" fn upstream_conn_get_data(c: *const upstream_conn_t) -> *m
     pure!(c, |_| null_mut() => |conn: &Conn| user_data::pointer(conn.data()))
 }
 
-/// Gives the connection back: kept for the next one to use, or closed where a call on it failed, or
-/// it may not be kept (net.keepalive and its limits). Takes NULL. Inside a deliver callback it does nothing: the
+/// Gives the connection back: kept for the next one to use, or closed where a call on it failed, it is in the middle of a
+/// message, bytes are held that cannot be sent at once (see upstream_conn_flush()), or
+/// it may not be kept (net.keepalive and its limits). One that is still connecting is given up. Takes NULL. Inside a deliver callback it does nothing: the
 /// connection is the delivery's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_release(c: *mut upstream_conn_t) {

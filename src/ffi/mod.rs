@@ -15,6 +15,7 @@ pub mod deliver;
 pub mod error;
 pub mod handle;
 pub mod node;
+pub mod nonblocking;
 pub mod options;
 pub mod panic;
 pub mod set;

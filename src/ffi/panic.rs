@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::error::{Error, Poison, Status};
-use crate::sync::Mutex;
+use parking_lot::Mutex;
 
 /// What the last panic of any thread said. For the words of an error alone: a defect may show on a library
 /// thread and be told on the caller's.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::deliver::millis;
 use crate::error::Error;
 use crate::ffi::error::{null_argument, tell, upstream_error_t};
 use crate::ffi::handle::{self, Opaque};
@@ -16,6 +15,7 @@ use crate::ffi::options::{self, upstream_options_t};
 use crate::ffi::panic::{self, KeepErrno, guard, pure};
 use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
 use crate::ffi::strings;
+use crate::node::millis;
 use crate::process;
 use crate::upstream::{Source, Upstream};
 
@@ -27,6 +27,16 @@ pub struct upstream_t {
 
 impl Opaque for upstream_t {
     type Inner = Upstream;
+}
+
+/// The set behind a reference that came from C, with a share of its own.
+pub(crate) fn share(up: &Upstream) -> Arc<Upstream> {
+    let pointer: *const Upstream = up;
+    // SAFETY: C's set pointers all come from `create`, as the raw form of an Arc that lives until upstream_destroy().
+    unsafe {
+        Arc::increment_strong_count(pointer);
+        Arc::from_raw(pointer)
+    }
 }
 
 /// Reads the upstream file at `path` and all it names (includes, certificates) and checks it in full. No
@@ -191,14 +201,4 @@ pub unsafe extern "C" fn upstream_retry_after_ms(up: *const upstream_t) -> i64 {
 /// Whole milliseconds for C, rounded up.
 pub(crate) fn milliseconds(time: Duration) -> i64 {
     i64::try_from(millis(time)).unwrap_or(i64::MAX)
-}
-
-/// The set behind a reference that came from C, with a share of its own.
-pub(crate) fn share(up: &Upstream) -> Arc<Upstream> {
-    let pointer: *const Upstream = up;
-    // SAFETY: C's set pointers all come from `create`, as the raw form of an Arc, and `up` is alive.
-    unsafe {
-        Arc::increment_strong_count(pointer);
-        Arc::from_raw(pointer)
-    }
 }

@@ -69,7 +69,7 @@ impl Cancel {
 }
 
 /// An eventfd as the library uses them.
-pub(super) fn eventfd() -> io::Result<EventFd> {
+pub(crate) fn eventfd() -> io::Result<EventFd> {
     Ok(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?)
 }
 

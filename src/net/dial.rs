@@ -36,7 +36,7 @@ const STACK: usize = 512 * 1024;
 
 /// The thread keeps each deadline and knows the phase of a dial; whoever waits a little longer hears of it. The wait that
 /// is longer by this only guards against the thread.
-const GUARD: Duration = Duration::from_millis(40);
+pub const GUARD: Duration = Duration::from_millis(40);
 
 /// Work for later: see [`Dialer::at`].
 pub type Task = Box<dyn FnOnce() + Send>;

@@ -1,15 +1,24 @@
-//! How long one call may wait. Under `net.io_timeout` alone the clock is read only when a call must wait at all.
+//! How long one call may wait, and the wait itself. Under `net.io_timeout` alone the clock is read only when a call
+//! must wait at all; no wait is without an end.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
+
+use super::socket::{Interest, poll_timeout};
 
 /// The limits of one read or write.
 #[derive(Debug)]
-pub struct Patience {
+pub struct Patience<'a> {
     limit: Limit,
     until: Option<Instant>,
     last: Option<Instant>,
+    interrupt: Option<BorrowedFd<'a>>,
 }
 
 /// What a time limit bounds.
@@ -21,14 +30,25 @@ pub enum Limit {
     Call(Duration),
 }
 
-impl Patience {
-    /// A call of this `limit` that ends by `last` in any case.
-    pub fn new(limit: Limit, last: Option<Instant>) -> Patience {
+/// What ended a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// The descriptor is ready for this. An error or hang-up counts as ready for both: the call that follows reports it.
+    Ready(Interest),
+    /// The time is up.
+    TimedOut,
+    /// The interrupt's descriptor is readable.
+    Interrupted,
+}
+
+impl<'a> Patience<'a> {
+    /// A call of this `limit` that ends by `last` in any case, and as soon as `interrupt` is readable.
+    pub fn new(limit: Limit, last: Option<Instant>, interrupt: Option<BorrowedFd<'a>>) -> Patience<'a> {
         let until = match limit {
             Limit::Call(limit) => Some(after(Instant::now(), limit)),
             Limit::Silence(_) => None,
         };
-        Patience { limit, until, last }
+        Patience { limit, until, last, interrupt }
     }
 
     /// Bytes have moved.
@@ -44,9 +64,48 @@ impl Patience {
         let until = *self.until.get_or_insert_with(|| after(Instant::now(), limit));
         self.last.map_or(until, |last| last.min(until))
     }
+
+    /// Waits until `descriptor` is ready for what is wanted.
+    pub fn wait(&mut self, descriptor: BorrowedFd<'_>, wanted: Interest) -> io::Result<Woken> {
+        let deadline = self.deadline();
+        wait_until(descriptor, wanted, deadline, self.interrupt)
+    }
 }
 
-/// `now + limit`, or a day far ahead where that is beyond the clock.
+/// Waits until `descriptor` is ready for what is wanted, `interrupt` is readable, or `deadline` has come.
+pub fn wait_until(
+    descriptor: BorrowedFd<'_>,
+    wanted: Interest,
+    deadline: Instant,
+    interrupt: Option<BorrowedFd<'_>>,
+) -> io::Result<Woken> {
+    let mut flags = PollFlags::empty();
+    flags.set(PollFlags::POLLIN, wanted.read);
+    flags.set(PollFlags::POLLOUT, wanted.write);
+    let stop = interrupt.unwrap_or(descriptor);
+    let mut both = [PollFd::new(descriptor, flags), PollFd::new(stop, PollFlags::POLLIN)];
+    let asked = 1 + usize::from(interrupt.is_some());
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match poll(&mut both[..asked], poll_timeout(left)) {
+            Ok(0) if Instant::now() >= deadline => return Ok(Woken::TimedOut),
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) if interrupt.is_some() && both[1].any() == Some(true) => return Ok(Woken::Interrupted),
+            Ok(_) => return Ok(Woken::Ready(readiness(&both[0], wanted))),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn readiness(polled: &PollFd<'_>, wanted: Interest) -> Interest {
+    let found = polled.revents().unwrap_or(PollFlags::POLLERR);
+    if found.intersects(PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL) {
+        return wanted;
+    }
+    Interest { read: found.contains(PollFlags::POLLIN), write: found.contains(PollFlags::POLLOUT) }
+}
+
+/// `now + limit`, or a year ahead where that is beyond it.
 pub fn after(now: Instant, limit: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(365 * 86_400);
     now + limit.min(YEAR)
@@ -62,6 +121,11 @@ pub fn jittered(time: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    const HOUR: Duration = Duration::from_secs(3600);
 
     #[test]
     fn jitter_stays_within_the_last_tenth_and_differs() {
@@ -73,14 +137,13 @@ mod tests {
 
     #[test]
     fn progress_renews_silence_but_not_a_call() {
-        let hour = Duration::from_secs(3600);
-        let mut silence = Patience::new(Limit::Silence(hour), None);
+        let mut silence = Patience::new(Limit::Silence(HOUR), None, None);
         let first = silence.deadline();
         assert_eq!(silence.deadline(), first);
         silence.progress();
         assert!(silence.deadline() > first);
 
-        let mut call = Patience::new(Limit::Call(hour), None);
+        let mut call = Patience::new(Limit::Call(HOUR), None, None);
         let first = call.deadline();
         call.progress();
         assert_eq!(call.deadline(), first);
@@ -89,7 +152,30 @@ mod tests {
     #[test]
     fn the_last_moment_holds_and_no_limit_overflows() {
         let last = Instant::now();
-        let mut patience = Patience::new(Limit::Silence(Duration::MAX), Some(last));
+        let mut patience = Patience::new(Limit::Silence(Duration::MAX), Some(last), None);
         assert_eq!(patience.deadline(), last);
+    }
+
+    #[test]
+    fn a_wait_tells_what_ended_it() {
+        let (mut far, near) = UnixStream::pair().unwrap();
+        let (mut alarm, interrupt) = UnixStream::pair().unwrap();
+        let wait = |wanted, limit| {
+            Patience::new(Limit::Call(limit), None, Some(interrupt.as_fd()))
+                .wait(near.as_fd(), wanted)
+                .unwrap()
+        };
+        assert_eq!(wait(Interest::READ, Duration::from_millis(5)), Woken::TimedOut);
+        assert_eq!(wait(Interest::BOTH, HOUR), Woken::Ready(Interest::WRITE));
+        far.write_all(b"x").unwrap();
+        assert_eq!(wait(Interest::READ, HOUR), Woken::Ready(Interest::READ));
+        assert_eq!(wait(Interest::BOTH, HOUR), Woken::Ready(Interest::BOTH));
+        alarm.write_all(b"x").unwrap();
+        assert_eq!(wait(Interest::BOTH, HOUR), Woken::Interrupted);
+        let deadline = Instant::now() + HOUR;
+        assert_eq!(
+            wait_until(near.as_fd(), Interest::READ, deadline, None).unwrap(),
+            Woken::Ready(Interest::READ)
+        );
     }
 }

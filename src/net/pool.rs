@@ -1,11 +1,14 @@
 //! Idle connections of one node, newest first, and the cap on open ones. Holds anything that can be kept;
 //! knows neither sockets nor nodes.
 
+mod queue;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::process::Birthplace;
 use crate::sync::{Condvar, Guard, Mutex};
+pub use queue::{Ticket, Waker};
 
 /// The pool of a node. Each open connection, idle or in use, holds one place.
 pub struct Pool<T> {
@@ -24,6 +27,8 @@ struct State<T> {
     next_ticket: u64,
     served_ticket: u64,
     abandoned: Vec<u64>,
+    /// How to tell those of them who do not wait in [`Pool::acquire`].
+    wakers: Vec<(u64, Waker)>,
     closed: bool,
     cancelled: bool,
     /// A purge is to come.
@@ -68,6 +73,7 @@ impl<T> Pool<T> {
             next_ticket: 0,
             served_ticket: 0,
             abandoned: Vec::new(),
+            wakers: Vec::new(),
             closed: false,
             cancelled: false,
             purge_due: false,
@@ -107,15 +113,13 @@ impl<T> Pool<T> {
             }
             if state.served_ticket == ticket && state.has_room(self.cap) {
                 state.give_way(ticket);
-                state.skip_abandoned();
                 let place = state.take();
-                // The next in line may have room too.
-                self.freed.notify_all();
+                self.wake(&mut state); // the next in line may have room too
                 return place;
             }
             if passed {
                 state.give_way(ticket);
-                self.freed.notify_all();
+                self.wake(&mut state);
                 return Place::None;
             }
             (state, passed) = self.freed.wait_until(state, deadline);
@@ -132,7 +136,7 @@ impl<T> Pool<T> {
         let old = state.take_expired(now, self.idle_timeout);
         state.idle.push_back((now, item));
         let first = !std::mem::replace(&mut state.purge_due, true);
-        self.wake(&state);
+        self.wake(&mut state);
         drop(state);
         old.into_iter().for_each(expired);
         Put::Kept { purge: first.then(|| now + self.idle_timeout) }
@@ -155,7 +159,7 @@ impl<T> Pool<T> {
         let next = state.idle.front().map(|(since, _)| (*since + self.idle_timeout).max(now + PURGE_PAUSE));
         state.purge_due = next.is_some();
         if !gone.is_empty() {
-            self.wake(&state);
+            self.wake(&mut state);
         }
         (gone, next)
     }
@@ -164,7 +168,7 @@ impl<T> Pool<T> {
     pub fn take_idle(&self) -> Vec<T> {
         let mut state = self.state.lock();
         let idle = state.take_idle();
-        self.wake(&state);
+        self.wake(&mut state);
         idle
     }
 
@@ -172,12 +176,14 @@ impl<T> Pool<T> {
     pub fn leave(&self) {
         let mut state = self.state.lock();
         state.open -= 1;
-        self.wake(&state);
+        self.wake(&mut state);
     }
 
-    fn wake(&self, state: &State<T>) {
-        if !state.nobody_waits() {
+    fn wake(&self, state: &mut State<T>) {
+        state.skip_abandoned();
+        if !state.nobody_waits() && state.has_room(self.cap) {
             self.freed.notify_all();
+            state.wake_holder();
         }
     }
 
@@ -189,8 +195,10 @@ impl<T> Pool<T> {
 
     /// Ends every wait at the cap, and from now on gives no place.
     pub fn cancel(&self) {
-        self.state.lock().cancelled = true;
+        let mut state = self.state.lock();
+        state.cancelled = true;
         self.freed.notify_all();
+        state.wakers.iter().for_each(|(_, wake)| wake());
     }
 
     /// Connections idle and open; `None` in a forked child where a thread of the parent's held the lock.

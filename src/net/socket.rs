@@ -1,4 +1,4 @@
-//! The socket calls: every send is `sendmsg(MSG_NOSIGNAL)`, every wait has an end.
+//! The socket calls: every send is `sendmsg(MSG_NOSIGNAL)`, none waits.
 //!
 //! std's own writers send without that flag and kill a C host by SIGPIPE; nothing here uses them.
 
@@ -6,10 +6,9 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollTimeout;
 use socket2::{Domain, Protocol, Socket as RawSocket, TcpKeepalive, Type};
 
 use crate::config::NetSettings;
@@ -25,6 +24,24 @@ pub enum Ready {
     Read,
     /// Room to send.
     Write,
+}
+
+/// What to wait for, and what came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interest {
+    /// Bytes, or the end of the stream.
+    pub read: bool,
+    /// Room to send.
+    pub write: bool,
+}
+
+impl Interest {
+    /// Reading alone.
+    pub const READ: Interest = Interest { read: true, write: false };
+    /// Writing alone.
+    pub const WRITE: Interest = Interest { read: false, write: true };
+    /// Either.
+    pub const BOTH: Interest = Interest { read: true, write: true };
 }
 
 /// What a look at an idle connection showed.
@@ -130,23 +147,6 @@ impl Socket {
         Drained::Open
     }
 
-    /// Waits until the socket is ready; `TimedOut` where `deadline` comes first.
-    pub fn wait(&self, ready: Ready, deadline: Instant) -> io::Result<()> {
-        let flags = match ready {
-            Ready::Read => PollFlags::POLLIN,
-            Ready::Write => PollFlags::POLLOUT,
-        };
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match poll(&mut [PollFd::new(self.0.as_fd(), flags)], poll_timeout(left)) {
-                Ok(0) if Instant::now() >= deadline => return Err(ErrorKind::TimedOut.into()),
-                Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) => return Ok(()), // an error or hang-up is reported by the call that follows
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
     /// The descriptor, for registering with epoll.
     pub fn fd(&self) -> RawFd {
         self.0.as_raw_fd()
@@ -214,6 +214,14 @@ fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::patience::{Woken, wait_until};
+    use std::time::Instant;
+
+    fn wait_for_bytes(socket: &Socket) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let woken = wait_until(socket.as_fd(), Interest::READ, deadline, None).unwrap();
+        assert_eq!(woken, Woken::Ready(Interest::READ));
+    }
 
     #[test]
     fn a_connection_to_itself_is_refused() {
@@ -234,13 +242,13 @@ mod tests {
         let socket = Socket(raw);
         let (mut peer, _) = listener.accept().unwrap();
         peer.write_all(&[7; 5000]).unwrap();
-        socket.wait(Ready::Read, Instant::now() + Duration::from_secs(10)).unwrap();
+        wait_for_bytes(&socket);
         assert_eq!(socket.drain(), Drained::Open);
         socket.end_sending().unwrap();
         let mut rest = Vec::new();
         peer.read_to_end(&mut rest).unwrap();
         drop(peer);
-        socket.wait(Ready::Read, Instant::now() + Duration::from_secs(10)).unwrap();
+        wait_for_bytes(&socket);
         assert_eq!(socket.drain(), Drained::Ended);
     }
 }

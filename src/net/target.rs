@@ -28,8 +28,11 @@ pub struct Target {
 impl Target {
     /// An error about this node.
     pub fn error(&self, status: Status, phase: Phase, cause: impl Into<String>) -> Error {
-        let origin = Origin::Node { name: Arc::clone(&self.name), address: Arc::clone(&self.address), phase };
-        Error { origin, ..Error::new(status, cause) }
+        Error { origin: self.origin(phase), ..Error::new(status, cause) }
+    }
+
+    fn origin(&self, phase: Phase) -> Origin {
+        Origin::Node { name: Arc::clone(&self.name), address: Arc::clone(&self.address), phase }
     }
 
     /// An error of the system about this node.
@@ -41,9 +44,8 @@ impl Target {
         }
     }
 
-    /// The error of every call on a set that was cancelled.
+    /// The error of a call to this node on a set that was cancelled.
     pub fn cancelled(&self, phase: Phase) -> Error {
-        let cause = "upstream_cancel() was called on this set, which is of no more use for connections";
-        Error { errno: libc::ECANCELED, ..self.error(Status::Cancelled, phase, cause) }
+        Error { origin: self.origin(phase), ..Error::cancelled() }
     }
 }

@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::config::{TlsFile, TlsSettings};
 use crate::error::{Error, Result, Status};
-use crate::sync::Mutex;
+use parking_lot::Mutex;
 
 /// Trust roots for `tls`: `tls.ca_file` and `tls.ca_path` together, else the system's store. Beside the
 /// store, the certificates themselves.

@@ -24,6 +24,7 @@ pub type Orphan = Box<dyn FnOnce(Result<Channel>) + Send>;
 pub struct Pending {
     id: u64,
     reply: Arc<Reply>,
+    notify: Option<Arc<EventFd>>,
     mailbox: Arc<Mailbox>,
 }
 
@@ -31,12 +32,14 @@ pub struct Pending {
 pub(super) struct Reply {
     state: Mutex<State>,
     came: Condvar,
-    notify: Option<EventFd>,
     birthplace: Birthplace,
 }
 
 struct State {
     outcome: Outcome,
+    /// Given back with the outcome or the giving up, under the lock: the caller's drop closes the descriptor then and there.
+    /// Closed later by this thread it would leave a number in the caller's epoll that the caller knows no more.
+    notify: Option<Arc<EventFd>>,
     orphan: Option<Orphan>,
 }
 
@@ -51,7 +54,8 @@ enum Outcome {
 
 impl Pending {
     pub(super) fn new(id: u64, reply: Arc<Reply>, mailbox: Arc<Mailbox>) -> Pending {
-        Pending { id, reply, mailbox }
+        let notify = reply.state.lock().notify.clone();
+        Pending { id, reply, notify, mailbox }
     }
 
     /// The outcome, once; `None` where `until` comes first, or it was taken before.
@@ -74,7 +78,7 @@ impl Pending {
 
     /// Readable once the outcome is there; `None` where that was not asked for.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.reply.notify.as_ref().map(AsFd::as_fd)
+        self.notify.as_ref().map(|notify| notify.as_fd())
     }
 }
 
@@ -82,6 +86,7 @@ impl Drop for Pending {
     fn drop(&mut self) {
         // In a forked child nobody works on the dial, and the lock's holder may not exist.
         let Some(mut state) = self.reply.state.reach(self.reply.birthplace) else { return };
+        state.notify = None;
         match std::mem::replace(&mut state.outcome, Outcome::Abandoned) {
             Outcome::Awaited if state.orphan.is_none() => {
                 drop(state);
@@ -102,10 +107,10 @@ impl Drop for Pending {
 impl Reply {
     /// For an outcome to come; `notify` asks for the descriptor.
     pub(super) fn new(notify: bool, orphan: Option<Orphan>) -> io::Result<Reply> {
+        let notify = if notify { Some(Arc::new(eventfd()?)) } else { None };
         Ok(Reply {
-            state: Mutex::new(State { outcome: Outcome::Awaited, orphan }),
+            state: Mutex::new(State { outcome: Outcome::Awaited, notify, orphan }),
             came: Condvar::new(),
-            notify: if notify { Some(eventfd()?) } else { None },
             birthplace: Birthplace::here(),
         })
     }
@@ -116,7 +121,7 @@ impl Reply {
         if matches!(state.outcome, Outcome::Awaited) {
             state.outcome = Outcome::Came(result);
             self.came.notify_one();
-            if let Some(notify) = &self.notify {
+            if let Some(notify) = state.notify.take() {
                 // The first write to it, which cannot find the counter full.
                 let _ = notify.write(1);
             }

@@ -1,0 +1,32 @@
+/*
+ * An event loop for one connection, as the header tells plugin authors to write it: on poll() or on epoll. It watches what
+ * the connection asks for and nothing else, so a wake-up that the library owes and does not give ends the test.
+ */
+#ifndef SUPPORT_EVENT_LOOP_H
+#define SUPPORT_EVENT_LOOP_H
+
+#include "check.h"
+
+enum event_loop_kind { EVENT_LOOP_POLL, EVENT_LOOP_EPOLL };
+
+struct event_loop {
+    enum event_loop_kind kind;
+    int epoll;
+    int watched; /* the descriptor that epoll knows; -1 where none */
+};
+
+void event_loop_open(struct event_loop *loop, enum event_loop_kind kind);
+void event_loop_close(struct event_loop *loop);
+
+/* Waits as the connection asks. Fails the test where it asks for nothing, or where nothing comes for 30 seconds. 1 where the
+ * descriptor was ready, 0 where the connection's time was up. */
+int event_loop_wait(struct event_loop *loop, upstream_conn_t *conn);
+
+/* Goes on with what upstream_connect_start() returned, to its end. */
+upstream_status_t event_loop_connect(struct event_loop *loop, upstream_conn_t *conn, upstream_status_t started);
+
+/* All of it, flushed; or the first status that is neither done nor a want. */
+upstream_status_t event_loop_write(struct event_loop *loop, upstream_conn_t *conn, const void *data, size_t len);
+upstream_status_t event_loop_read(struct event_loop *loop, upstream_conn_t *conn, void *buf, size_t len);
+
+#endif

@@ -1,0 +1,233 @@
+//! The calls of an event loop: none waits. Each goes as far as it can and says what it wants, which the loop then watches
+//! the descriptor for, until the deadline that goes with it.
+
+use std::io::IoSlice;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::connecting::{Begun, Connecting, NextNode};
+use super::{Conn, Stage, cut_off};
+use crate::error::{Error, Phase, Result, Status};
+use crate::net::channel::{Channel, Progress, Unsent};
+use crate::net::patience::{Limit, Woken, after, wait_until};
+use crate::net::socket::Interest;
+use crate::node::Runtime;
+
+impl Conn {
+    /// Begins a connection to the first node of `next` that can be had. It is ready where the pool had one.
+    pub fn start(runtime: &Runtime, next: NextNode) -> Result<Conn> {
+        let (node, begun) = Connecting::start(next).map_err(|error| runtime.outlook(error))?;
+        Ok(match begun {
+            Begun::Ready(ready) => Conn::new(&node, ready),
+            Begun::Waiting(connecting) => Conn::at(&node, Stage::Connecting(Box::new(connecting))),
+        })
+    }
+
+    /// Whether it is connected.
+    pub fn is_ready(&self) -> bool {
+        matches!(self.stage, Stage::Ready(_))
+    }
+
+    /// Goes on connecting: `Ok` once it is connected, `WantRead` before.
+    pub fn connect_continue(&mut self) -> Status {
+        if let Err(status) = self.check(Phase::Connect) {
+            return status;
+        }
+        self.go_on()
+    }
+
+    fn go_on(&mut self) -> Status {
+        let Stage::Connecting(connecting) = &mut self.stage else { return Status::Ok };
+        let outcome = connecting.advance();
+        let node = connecting.node();
+        if !Arc::ptr_eq(&self.node, node) {
+            self.node = Arc::clone(node);
+        }
+        match outcome {
+            None => Status::WantRead,
+            Some(Ok(ready)) => {
+                self.take_up(ready);
+                Status::Ok
+            }
+            Some(Err(error)) => self.end_connecting(error),
+        }
+    }
+
+    fn end_connecting(&mut self, error: Error) -> Status {
+        let status = self.fail_with(error);
+        self.stage = Stage::Over(status);
+        status
+    }
+
+    /// Waits until it is connected, as the blocking calls do.
+    pub(super) fn finish_connecting(&mut self) -> Result<(), Status> {
+        let own = match self.limit() {
+            Limit::Call(limit) => Some(after(Instant::now(), limit)),
+            Limit::Silence(_) => None,
+        };
+        loop {
+            match self.go_on() {
+                Status::WantRead => {}
+                Status::Ok => return Ok(()),
+                failed => return Err(failed),
+            }
+            let Stage::Connecting(connecting) = &self.stage else { continue };
+            let Some(descriptor) = connecting.descriptor() else { continue };
+            let deadline = own.map_or(connecting.deadline(), |own| own.min(connecting.deadline()));
+            let cancel = &self.node.runtime.cancel;
+            let woken = wait_until(descriptor, Interest::READ, deadline, Some(cancel.descriptor()));
+            let target = &self.node.target;
+            let error = match woken {
+                Err(error) => target.system_error(Status::Network, Phase::Connect, &error),
+                Ok(Woken::Interrupted) => target.cancelled(Phase::Connect),
+                Ok(Woken::TimedOut) if own.is_some_and(|own| Instant::now() >= own) => target.error(
+                    Status::Timeout,
+                    Phase::Connect,
+                    "no connection within the time of upstream_conn_set_timeout_ms()",
+                ),
+                Ok(Woken::TimedOut | Woken::Ready(_)) => continue,
+            };
+            return Err(self.end_connecting(error));
+        }
+    }
+
+    /// Takes what goes of `bytes` without waiting: `Ok` and how many, or `WantWrite`.
+    pub fn try_write(&mut self, bytes: &[u8]) -> (Status, usize) {
+        if self.torn {
+            return (self.fail(Phase::Write, cut_off()), 0);
+        }
+        let channel = match self.attempt(Phase::Write) {
+            Ok(channel) => channel,
+            Err(status) => return (status, 0),
+        };
+        let mut progress = Progress::default();
+        let outcome = channel.offer(&mut Unsent::new(&[IoSlice::new(bytes)]), &mut progress);
+        self.count_sent(&progress);
+        let taken = progress.taken as usize;
+        let sent = match outcome {
+            Ok(sent) => sent,
+            Err(failure) => return (self.fail(Phase::Write, failure), taken),
+        };
+        self.unfinished = taken < bytes.len();
+        self.settle_write(sent, progress.moved);
+        if taken > 0 || bytes.is_empty() {
+            return (Status::Ok, taken);
+        }
+        (self.want(Phase::Write, Status::WantWrite), 0)
+    }
+
+    /// Sends what TLS holds: `Ok` where nothing is left, or `WantWrite`.
+    pub fn flush(&mut self) -> Status {
+        let channel = match self.attempt(Phase::Write) {
+            Ok(channel) => channel,
+            Err(status) => return status,
+        };
+        let mut progress = Progress::default();
+        match channel.offer(&mut Unsent::new(&[]), &mut progress) {
+            Ok(true) => {
+                // A part that was not taken is not held: it is for try_write() to ask for room again.
+                self.settle_write(!self.unfinished, progress.moved);
+                Status::Ok
+            }
+            Ok(false) => {
+                self.settle_write(false, progress.moved);
+                self.want(Phase::Write, Status::WantWrite)
+            }
+            Err(failure) => self.fail(Phase::Write, failure),
+        }
+    }
+
+    fn settle_write(&mut self, sent: bool, moved: bool) {
+        self.waiting.write(!sent, Instant::now);
+        if moved {
+            self.waiting.moved(Instant::now);
+        }
+    }
+
+    /// Receives what is there: `Ok` and 1 to `buffer.len()`, `Eof`, or `WantRead`.
+    pub fn try_read(&mut self, buffer: &mut [u8]) -> (Status, usize) {
+        let outcome = match self.attempt(Phase::Read) {
+            Ok(channel) => channel.try_read(buffer),
+            Err(status) => return (status, 0),
+        };
+        match outcome {
+            Ok(Some(got)) => self.received(got),
+            Ok(None) => {
+                self.waiting.read(true, Instant::now);
+                (self.want(Phase::Read, Status::WantRead), 0)
+            }
+            Err(failure) => (self.fail(Phase::Read, failure), 0),
+        }
+    }
+
+    /// The stream of a call that does not wait; goes on connecting first.
+    fn attempt(&mut self, phase: Phase) -> Result<&mut Channel, Status> {
+        self.check(phase)?;
+        match self.go_on() {
+            Status::Ok => {}
+            status => return Err(status),
+        }
+        match &mut self.stage {
+            Stage::Ready(link) => Ok(&mut link.channel),
+            Stage::Connecting(_) => Err(Status::WantRead),
+            Stage::Over(status) => Err(*status),
+        }
+    }
+
+    /// `status`, or `Timeout` where the silence has lasted too long.
+    fn want(&mut self, phase: Phase, status: Status) -> Status {
+        if self.io_deadline().is_none_or(|deadline| Instant::now() < deadline) {
+            return status;
+        }
+        // What follows a part of a message would stand inside it.
+        self.torn |= self.unfinished || self.waiting.interest().write;
+        let text = match status {
+            Status::WantWrite => "the server took no more within the time given",
+            _ => "the server sent nothing within the time given",
+        };
+        self.fail(phase, (Status::Timeout, 0, text.to_owned()))
+    }
+
+    fn io_deadline(&self) -> Option<Instant> {
+        let (Limit::Silence(limit) | Limit::Call(limit)) = self.limit();
+        let silence = self.waiting.deadline(limit)?;
+        Some(self.last.map_or(silence, |last| last.min(silence)))
+    }
+
+    /// The descriptor to watch; `None` where there is none, as in a forked child.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match &self.stage {
+            _ if self.birthplace.is_elsewhere() => None,
+            Stage::Ready(link) => Some(link.channel.descriptor()),
+            Stage::Connecting(connecting) => connecting.descriptor(),
+            Stage::Over(_) => None,
+        }
+    }
+
+    /// What to watch it for.
+    pub fn interest(&self) -> Interest {
+        match &self.stage {
+            Stage::Ready(link) if !self.birthplace.is_elsewhere() => {
+                let wanted = self.waiting.interest();
+                Interest { write: wanted.write || link.channel.holds_unsent(), ..wanted }
+            }
+            Stage::Connecting(_) if !self.birthplace.is_elsewhere() => Interest::READ,
+            _ => Interest { read: false, write: false },
+        }
+    }
+
+    /// How long it may be watched before a call is due all the same; `None` without end.
+    pub fn time_left(&self) -> Option<Duration> {
+        let deadline = match &self.stage {
+            _ if self.birthplace.is_elsewhere() => None,
+            Stage::Ready(link) if self.waiting.interest().read && link.channel.holds_unread() => {
+                return Some(Duration::ZERO); // a blocking write took in what is wanted, and the socket is silent about it
+            }
+            Stage::Ready(_) => self.io_deadline(),
+            Stage::Connecting(connecting) => Some(connecting.deadline()),
+            Stage::Over(_) => None,
+        };
+        Some(deadline?.saturating_duration_since(Instant::now()))
+    }
+}

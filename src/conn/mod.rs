@@ -1,0 +1,401 @@
+//! A connection in the plugin's hands: reads and writes with their limits, and the way back to the pool.
+//!
+//! Invariant: a connection goes back only where every call on it ended well and nothing unread is left.
+
+mod connecting;
+mod event;
+mod open;
+mod trial;
+mod waiting;
+
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use connecting::Connecting;
+pub use connecting::NextNode;
+pub use trial::{Candidate, Trial};
+use waiting::Waiting;
+
+use crate::error::{Error, Phase, Poison, Report, Status};
+use crate::log::Level;
+use crate::net::channel::{Channel, Failure, Progress, Unsent, cancelled};
+use crate::net::patience::{Limit, Patience};
+use crate::node::{Link, Node, UserData};
+use crate::process::Birthplace;
+use crate::stats::add;
+
+/// A connection to one node. May move between threads; one call at a time.
+pub struct Conn {
+    /// Set after a defect was caught in a call on this connection.
+    pub poison: Poison,
+    node: Arc<Node>,
+    /// The node's when this was begun: what an outcome must carry.
+    generation: u32,
+    stage: Stage,
+    birthplace: Birthplace,
+    reused: bool,
+    /// A call failed, or the plugin trusts it no longer: never pooled again.
+    broken: bool,
+    /// A write ran out of time in the middle: what is sent next would stand inside that message.
+    torn: bool,
+    /// A non-blocking write took a part, and the rest has not come yet.
+    unfinished: bool,
+    waiting: Waiting,
+    /// Lent to a deliver callback, which must not free it.
+    lent: bool,
+    timeout: Option<Duration>,
+    last: Option<Instant>,
+    sent: u64,
+    /// Bytes went or came.
+    moved: bool,
+    /// The first call that failed.
+    fault: Option<Box<Error>>,
+    last_error: Option<Box<Report>>,
+}
+
+/// A connection that stands.
+struct Ready {
+    link: Box<Link>,
+    /// It came from the pool.
+    reused: bool,
+    /// The node's when this was begun.
+    generation: u32,
+}
+
+/// How far it has come.
+enum Stage {
+    Ready(Box<Link>),
+    Connecting(Box<Connecting>),
+    /// It was given back, or never came about, which this status tells.
+    Over(Status),
+}
+
+impl Conn {
+    fn new(node: &Arc<Node>, ready: Ready) -> Conn {
+        let mut conn = Conn::at(node, Stage::Over(Status::InvalidArg));
+        conn.take_up(ready);
+        conn
+    }
+
+    fn at(node: &Arc<Node>, stage: Stage) -> Conn {
+        Conn {
+            poison: Poison::default(),
+            node: Arc::clone(node),
+            generation: 0,
+            stage,
+            birthplace: node.runtime.birthplace,
+            reused: false,
+            broken: false,
+            torn: false,
+            unfinished: false,
+            waiting: Waiting::default(),
+            lent: false,
+            timeout: None,
+            last: None,
+            sent: 0,
+            moved: false,
+            fault: None,
+            last_error: None,
+        }
+    }
+
+    fn take_up(&mut self, ready: Ready) {
+        let Ready { mut link, reused, generation } = ready;
+        link.uses = link.uses.saturating_add(1);
+        (self.reused, self.generation) = (reused, generation);
+        self.stage = Stage::Ready(link);
+    }
+
+    /// Bounds every call by `last`, and lends the connection out: see [`Conn::is_lent`].
+    pub fn lend(&mut self, last: Instant) {
+        self.last = Some(last);
+        self.lent = true;
+    }
+
+    /// Whether it is only lent, and so not the holder's to free.
+    pub fn is_lent(&self) -> bool {
+        self.lent
+    }
+
+    /// The node's generation when it was begun.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Tells the node how it went, where no delivery does: well if bytes moved and nothing failed, badly if a call failed. What a
+    /// kept connection breaks by says nothing of its node.
+    fn tell_node(&self) {
+        if self.lent || self.birthplace.is_elsewhere() {
+            return;
+        }
+        match &self.fault {
+            None if !self.broken && self.moved => self.node.succeeded(self.generation),
+            Some(error) if !(self.reused && matches!(error.status, Status::Closed | Status::Network)) => {
+                self.node.failed(self.generation, error);
+            }
+            _ => {}
+        }
+    }
+
+    /// The node it leads to; while it is connecting, the one that is being tried.
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Whether it came from the pool.
+    pub fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Payload bytes sent since it was handed out.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// The stream underneath, once it is connected.
+    pub fn channel(&self) -> Option<&Channel> {
+        self.link().map(|link| &link.channel)
+    }
+
+    fn link(&self) -> Option<&Link> {
+        match &self.stage {
+            Stage::Ready(link) => Some(link),
+            Stage::Connecting(_) | Stage::Over(_) => None,
+        }
+    }
+
+    /// The failure of the last call, if it failed.
+    pub fn last_error(&self) -> Option<&Report> {
+        self.last_error.as_deref()
+    }
+
+    /// Marks it as not to be kept.
+    pub fn distrust(&mut self) {
+        self.broken = true;
+    }
+
+    /// A limit for each whole call from now on; zero takes the configured one (time without progress).
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = (!timeout.is_zero()).then_some(timeout);
+    }
+
+    /// Attaches the plugin's data, in place of any before; it stays while the connection is kept. Only on one that is connected.
+    /// What was there before is the caller's to drop, once nothing borrows the connection: its owner may call back.
+    #[must_use]
+    pub fn set_data(&mut self, data: Option<UserData>) -> Option<UserData> {
+        match &mut self.stage {
+            Stage::Ready(link) => std::mem::replace(&mut link.data, data),
+            Stage::Connecting(_) | Stage::Over(_) => data,
+        }
+    }
+
+    /// The plugin's data.
+    pub fn data(&self) -> Option<&UserData> {
+        self.link()?.data.as_ref()
+    }
+
+    /// Sends all of `slices`.
+    pub fn write(&mut self, slices: &[IoSlice<'_>]) -> Status {
+        if self.torn {
+            return self.fail(Phase::Write, cut_off());
+        }
+        let mut progress = Progress::default();
+        let outcome = match self.begin(Phase::Write) {
+            Ok((channel, mut patience)) => channel.write_all(slices, &mut patience, &mut progress),
+            Err(status) => return status,
+        };
+        self.count_sent(&progress);
+        match outcome {
+            Ok(()) => {
+                self.unfinished = false;
+                self.waiting.write(false, Instant::now);
+                Status::Ok
+            }
+            Err(failure) => {
+                self.torn = matches!(failure.0, Status::Timeout | Status::Cancelled) && progress.taken > 0;
+                self.fail(Phase::Write, failure)
+            }
+        }
+    }
+
+    fn count_sent(&mut self, progress: &Progress) {
+        self.sent += progress.taken;
+        self.moved |= progress.taken > 0;
+        add(&self.node.counters.bytes_out, progress.taken);
+    }
+
+    /// Receives 1 to `buffer.len()` bytes; `Eof` at the end of the stream.
+    pub fn read(&mut self, buffer: &mut [u8]) -> (Status, usize) {
+        let outcome = match self.begin(Phase::Read) {
+            Ok((channel, mut patience)) => channel.read(buffer, &mut patience),
+            Err(status) => return (status, 0),
+        };
+        match outcome {
+            Ok(got) => self.received(got),
+            Err(failure) => (self.fail(Phase::Read, failure), 0),
+        }
+    }
+
+    /// Receives exactly `buffer.len()` bytes; an end before that is `Closed`.
+    pub fn read_exact(&mut self, buffer: &mut [u8]) -> Status {
+        let mut filled = 0;
+        let mut outcome = Ok(1);
+        match self.begin(Phase::Read) {
+            Ok((channel, mut patience)) => {
+                while filled < buffer.len() && matches!(outcome, Ok(1..)) {
+                    outcome = channel.read(&mut buffer[filled..], &mut patience);
+                    filled += outcome.as_ref().map_or(0, |got| *got);
+                    patience.progress();
+                }
+            }
+            Err(status) => return status,
+        }
+        add(&self.node.counters.bytes_in, filled as u64);
+        self.moved |= filled > 0;
+        self.waiting.read(false, Instant::now);
+        match outcome {
+            Ok(0) => {
+                let text = format!("the server closed the connection, {} bytes short", buffer.len() - filled);
+                self.fail(Phase::Read, (Status::Closed, 0, text))
+            }
+            Ok(_) => Status::Ok,
+            Err(failure) => self.fail(Phase::Read, failure),
+        }
+    }
+
+    fn received(&mut self, got: usize) -> (Status, usize) {
+        self.waiting.read(false, Instant::now);
+        self.waiting.moved(Instant::now);
+        add(&self.node.counters.bytes_in, got as u64);
+        self.moved |= got > 0;
+        if got == 0 {
+            self.broken = true; // nothing more comes, so it is of no use to the next one
+            return (Status::Eof, 0);
+        }
+        (Status::Ok, got)
+    }
+
+    /// What every call that reads or writes starts with: whether it may at all.
+    fn check(&mut self, phase: Phase) -> Result<(), Status> {
+        if self.birthplace.is_elsewhere() {
+            self.last_error = Some(Box::new(forked().into()));
+            return Err(Status::Forked);
+        }
+        if let Stage::Over(status) = self.stage {
+            return Err(status); // the error that it ended with still stands
+        }
+        self.last_error = None;
+        if self.node.runtime.cancel.is_set() {
+            return Err(self.fail(phase, cancelled()));
+        }
+        Ok(())
+    }
+
+    /// The stream of a blocking call, and how long that may wait. Finishes connecting first.
+    fn begin(&mut self, phase: Phase) -> Result<(&mut Channel, Patience<'_>), Status> {
+        self.check(phase)?;
+        if let Stage::Connecting(_) = self.stage {
+            self.finish_connecting()?;
+        }
+        let limit = self.limit();
+        let Conn { stage, node, last, .. } = self;
+        match stage {
+            Stage::Ready(link) => {
+                let patience = Patience::new(limit, *last, Some(node.runtime.cancel.descriptor()));
+                Ok((&mut link.channel, patience))
+            }
+            Stage::Connecting(_) => Err(Status::WantRead), // not after finish_connecting()
+            Stage::Over(status) => Err(*status),
+        }
+    }
+
+    fn limit(&self) -> Limit {
+        match self.timeout {
+            Some(timeout) => Limit::Call(timeout),
+            None => Limit::Silence(self.node.target.net.io_timeout),
+        }
+    }
+
+    fn fail(&mut self, phase: Phase, (status, errno, cause): Failure) -> Status {
+        let error = match status {
+            Status::Cancelled => self.node.target.cancelled(phase),
+            _ => Error { errno, ..self.node.target.error(status, phase, cause) },
+        };
+        self.fault.get_or_insert_with(|| Box::new(error.clone()));
+        self.fail_with(error)
+    }
+
+    fn fail_with(&mut self, error: Error) -> Status {
+        self.broken = true;
+        let status = error.status;
+        self.node.runtime.logger.log(Level::Debug, format_args!("{error}"));
+        self.last_error = Some(Box::new(error.into()));
+        status
+    }
+
+    fn may_be_kept(&self, link: &Link) -> bool {
+        let net = &self.node.target.net;
+        let worn = net.keepalive_max_recycle != 0 && link.uses >= net.keepalive_max_recycle;
+        net.keepalive
+            && !self.broken
+            && !self.unfinished
+            && !link.channel.holds_unread()
+            && !self.poison.is_set()
+            && !worn
+            && !link.is_too_old()
+            && link.channel.has_life_left()
+    }
+
+    /// Gives it back: kept in the pool where it may be, closed otherwise. One that is still connecting is given up.
+    pub fn release(mut self) {
+        if self.birthplace.is_elsewhere() {
+            return; // the drop closes the descriptor here; the parent's end is untouched
+        }
+        self.tell_node();
+        let mut link = match std::mem::replace(&mut self.stage, Stage::Over(Status::InvalidArg)) {
+            Stage::Ready(link) => link,
+            Stage::Connecting(_) | Stage::Over(_) => return,
+        };
+        let clean = !self.broken;
+        if self.may_be_kept(&link) && is_sent(&mut link.channel) {
+            self.node.keep(link);
+        } else {
+            if clean {
+                self.node.runtime.close(*link);
+            } else {
+                drop(link);
+            }
+            self.node.pool.leave();
+        }
+    }
+}
+
+/// Whether nothing is held that was written, or it goes now without waiting.
+fn is_sent(channel: &mut Channel) -> bool {
+    !channel.holds_unsent()
+        || matches!(channel.offer(&mut Unsent::new(&[]), &mut Progress::default()), Ok(true))
+}
+
+impl Drop for Conn {
+    /// Closed without ceremony: the plugin no longer trusts it.
+    fn drop(&mut self) {
+        let held = matches!(self.stage, Stage::Ready(_));
+        if held {
+            self.tell_node();
+        }
+        self.stage = Stage::Over(Status::InvalidArg);
+        if held && !self.birthplace.is_elsewhere() {
+            self.node.pool.leave();
+        }
+    }
+}
+
+fn cut_off() -> Failure {
+    (Status::Closed, 0, "an earlier message was cut off on this connection; discard it".to_owned())
+}
+
+/// The error of a call that would touch the parent's connections or threads.
+pub fn forked() -> Error {
+    Error::new(Status::Forked, "the upstream was made before fork(); create one of its own in the child")
+}

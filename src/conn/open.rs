@@ -1,0 +1,170 @@
+//! How a connection to a node is had: kept in the pool, or new. Waits for its turn and for the dialer, never past the
+//! deadline.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use super::{Candidate, Conn, Ready, forked};
+use crate::error::{Error, Phase, Result, Status};
+use crate::log::Level;
+use crate::net::channel::Channel;
+use crate::net::patience::{after, jittered};
+use crate::net::pool::Place;
+use crate::node::{Link, Node};
+use crate::stats::count;
+
+impl Conn {
+    /// A connection to `node`, from the pool or new, by `deadline`.
+    pub fn open(node: &Arc<Node>, deadline: Instant) -> Result<Conn> {
+        Conn::acquire(node, deadline, true)
+    }
+
+    /// A new connection to `node`, by `deadline`. Idle ones are closed: one of them was just found dead in use.
+    pub fn open_fresh(node: &Arc<Node>, deadline: Instant) -> Result<Conn> {
+        Conn::acquire(node, deadline, false)
+    }
+
+    /// When a connection to `node` that is asked for now must stand.
+    pub fn connect_deadline(node: &Node) -> Instant {
+        after(Instant::now(), node.target.net.connect_timeout)
+    }
+
+    /// A connection to `candidate`, by `deadline`, on trial or not.
+    pub fn open_candidate(candidate: &Candidate, deadline: Instant) -> Result<Conn> {
+        match candidate.trial {
+            Some(_) => Conn::try_out(candidate, deadline),
+            None => Conn::open(&candidate.node, deadline),
+        }
+    }
+
+    fn acquire(node: &Arc<Node>, deadline: Instant, reuse: bool) -> Result<Conn> {
+        may_connect(node)?;
+        let dial = Dial::of(node);
+        loop {
+            match node.pool.acquire(deadline, |link| node.runtime.close(*link)) {
+                Place::Idle(link) => match reuse_or_close(node, link, reuse) {
+                    Some(link) => {
+                        let ready = Ready { link, reused: true, generation: dial.generation };
+                        return Ok(Conn::new(node, ready));
+                    }
+                    None => node.pool.leave(),
+                },
+                Place::New => {
+                    let dial = Dial::of(node); // the wait for the place is none of the node's
+                    let outcome = node.runtime.dialer.dial(&node.target, deadline);
+                    return dial.ended(node, outcome).map(|ready| Conn::new(node, ready));
+                }
+                Place::Cancelled => return Err(node.target.cancelled(Phase::Wait)),
+                Place::None => return Err(cap_held(node)),
+            }
+        }
+    }
+}
+
+/// What the outcome of a dial is judged by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dial {
+    /// The node's when it began.
+    pub(super) generation: u32,
+    begun: Instant,
+}
+
+impl Dial {
+    /// One that begins now.
+    pub(super) fn of(node: &Node) -> Dial {
+        Dial { generation: node.generation(), begun: Instant::now() }
+    }
+
+    /// What came of it: a link in the place that was taken for it, or the place is left. The node is told.
+    pub(super) fn ended(self, node: &Node, outcome: Result<Channel>) -> Result<Ready> {
+        let generation = self.generation;
+        match outcome {
+            Ok(channel) => {
+                node.connected(generation);
+                Ok(Ready { link: connected(node, channel), reused: false, generation })
+            }
+            Err(error) => Err(self.failed(node, error)),
+        }
+    }
+
+    /// It failed, or could not even be started.
+    pub(super) fn failed(self, node: &Node, error: Error) -> Error {
+        node.pool.leave();
+        count(&node.counters.connects_failed);
+        log_failure(node, &error);
+        node.connect_failed(self.generation, &error, self.begun.elapsed());
+        error
+    }
+}
+
+/// Whether connections may be made at all: not in a forked child, and not after the set's end.
+pub(super) fn may_connect(node: &Node) -> Result<()> {
+    let runtime = &node.runtime;
+    if runtime.birthplace.is_elsewhere() {
+        return Err(forked());
+    }
+    if runtime.closed.load(Relaxed) {
+        return Err(node.target.error(Status::Cancelled, Phase::Connect, "the upstream was destroyed"));
+    }
+    if runtime.cancel.is_set() {
+        return Err(node.target.cancelled(Phase::Connect));
+    }
+    Ok(())
+}
+
+/// An idle connection that may be used again; otherwise it is closed, and its place is the caller's.
+pub(super) fn reuse_or_close(node: &Node, mut link: Box<Link>, reuse: bool) -> Option<Box<Link>> {
+    if reuse && !link.is_too_old() && link.channel.is_quiet() {
+        count(&node.counters.reused);
+        return Some(link);
+    }
+    node.runtime.close(*link);
+    None
+}
+
+/// The error of a wait at the cap that was in vain.
+pub(super) fn cap_held(node: &Node) -> Error {
+    let cap = node.target.net.max_connections;
+    let cause =
+        format!("all {cap} connections stayed in use; raise net.max_connections, or release them sooner");
+    node.target.error(Status::Limit, Phase::Wait, cause)
+}
+
+fn connected(node: &Node, channel: Channel) -> Box<Link> {
+    count(&node.counters.connects);
+    let logger = &node.runtime.logger;
+    let target = &node.target;
+    match (&target.tls, channel.tls_version(), channel.tls_cipher()) {
+        (Some(tls), Some(version), Some(cipher)) => {
+            count(&node.counters.handshakes);
+            let level = if tls.settings.debug >= 3 { Level::Info } else { Level::Debug };
+            let version = version.to_string_lossy();
+            let peer = channel.peer();
+            logger.log(
+                level,
+                format_args!(
+                    "{} ({}): connected to {peer}, {version}, {cipher}",
+                    target.name, target.address
+                ),
+            );
+        }
+        _ => logger.log(
+            Level::Debug,
+            format_args!("{} ({}): connected to {}", target.name, target.address, channel.peer()),
+        ),
+    }
+    let lifetime = node.target.net.keepalive_max_lifetime;
+    let expires = (!lifetime.is_zero()).then(|| after(Instant::now(), jittered(lifetime)));
+    Box::new(Link { channel, expires, uses: 0, data: None })
+}
+
+fn log_failure(node: &Node, error: &Error) {
+    let level = match error.status {
+        Status::Timeout if node.target.net.connect_timeout_log_error => Level::Error,
+        Status::Timeout => Level::Debug,
+        Status::Cancelled => Level::Debug,
+        _ => Level::Warn,
+    };
+    node.runtime.logger.log(level, format_args!("{error}"));
+}

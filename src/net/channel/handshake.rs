@@ -1,0 +1,91 @@
+//! The handshake that makes a TLS channel of a connected socket. Never waits: it says what it waits for.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+
+use super::session::Session;
+use super::{Channel, Failure, broken};
+use crate::error::Status;
+use crate::net::socket::{Ready, Socket};
+use crate::net::tls::TlsClient;
+
+/// A TLS handshake under way on a connected socket.
+pub struct Handshake {
+    socket: Socket,
+    peer: SocketAddr,
+    session: Box<Session>,
+}
+
+/// What a handshake needs next.
+pub enum HandshakeStep {
+    /// The socket must become ready.
+    Wait(Ready),
+    /// Nothing: it is done and all of it is sent.
+    Done,
+}
+
+impl Handshake {
+    /// Starts a handshake; nothing is sent before [`Handshake::advance`].
+    pub fn new(socket: Socket, peer: SocketAddr, client: &TlsClient) -> Result<Handshake, String> {
+        let session = Session::new(client).map_err(|error| error.to_string())?;
+        Ok(Handshake { socket, peer, session: Box::new(session) })
+    }
+
+    /// The socket to watch.
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Goes on as far as it can without waiting.
+    pub fn advance(&mut self) -> Result<HandshakeStep, Failure> {
+        let Handshake { session, socket, .. } = self;
+        loop {
+            if session.holds_unsent() {
+                match session.send(socket) {
+                    Ok(_) => continue,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        return Ok(HandshakeStep::Wait(Ready::Write));
+                    }
+                    Err(error) => {
+                        return Err(session.last_alert(socket).unwrap_or_else(|| broken_off(&error)));
+                    }
+                }
+            }
+            if !session.is_handshaking() {
+                return Ok(HandshakeStep::Done);
+            }
+            match session.receive(socket) {
+                Ok(0) => {
+                    let text = "the server closed the connection during the handshake; does it speak TLS on this port?";
+                    return Err((Status::Tls, 0, text.to_owned()));
+                }
+                Ok(_) => {
+                    if let Err(failure) = session.process_handshake() {
+                        // Tells the server why, in its log too.
+                        let _ = session.send(socket);
+                        return Err(failure);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Ok(HandshakeStep::Wait(Ready::Read));
+                }
+                Err(error) => return Err(broken_off(&error)),
+            }
+        }
+    }
+
+    /// The stream, once [`HandshakeStep::Done`].
+    pub fn into_channel(self) -> Channel {
+        Channel::new(self.socket, Some(self.session), self.peer)
+    }
+}
+
+/// A socket failure during the handshake is a failure of TLS: the TCP connection stood.
+fn broken_off(error: &io::Error) -> Failure {
+    let (_, errno, text) = broken(error);
+    (
+        Status::Tls,
+        errno,
+        format!("the server broke off the handshake: {text}; does it speak TLS on this port?"),
+    )
+}

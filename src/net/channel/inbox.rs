@@ -1,0 +1,131 @@
+//! Bytes that came while a write could not go on: taken in so that a peer which answers as it reads is not held up
+//! by its own answers, and read before anything later. Bounded; holds no memory while it is empty.
+
+use std::io::{self, ErrorKind};
+
+/// What one connection takes in at most while it only writes, but for the last record of TLS.
+const LIMIT: usize = 1024 * 1024;
+
+/// What is asked of the socket at once.
+const PORTION: usize = 64 * 1024;
+
+/// The bytes received and not yet read, oldest first.
+#[derive(Default)]
+pub(super) struct Inbox {
+    bytes: Vec<u8>,
+    /// How many of them have been read.
+    start: usize,
+}
+
+impl Inbox {
+    pub(super) fn is_empty(&self) -> bool {
+        self.start == self.bytes.len()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.len() - self.start >= LIMIT
+    }
+
+    /// Moves the oldest bytes to `buffer`; 0 where there are none.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> usize {
+        let held = &self.bytes[self.start..];
+        let count = held.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&held[..count]);
+        self.start += count;
+        if self.is_empty() {
+            *self = Inbox::default();
+        }
+        count
+    }
+
+    /// Adds what `receive` puts into the room it is handed; its answer is handed on.
+    pub(super) fn fill(&mut self, receive: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
+        if self.start > 0 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        let held = self.bytes.len();
+        self.bytes.resize(held + PORTION, 0);
+        let outcome = receive(&mut self.bytes[held..]);
+        self.bytes.truncate(held + outcome.as_ref().map_or(0, |count| *count));
+        if self.bytes.is_empty() {
+            *self = Inbox::default();
+        }
+        outcome
+    }
+
+    /// As [`Inbox::fill`] until `receive` has nothing more. Whether that is for good: the end of the stream, or a failure
+    /// that the next read will meet again.
+    pub(super) fn fill_all(&mut self, mut receive: impl FnMut(&mut [u8]) -> io::Result<usize>) -> bool {
+        loop {
+            match self.fill(&mut receive) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() != ErrorKind::WouldBlock,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_came_is_read_once_and_in_order(
+            turns in proptest::collection::vec((0usize..300, 1usize..200), 1..60),
+        ) {
+            let mut inbox = Inbox::default();
+            let (mut came, mut read) = (0u8, 0u8);
+            let mut held = 0usize;
+            for (arrive, room) in turns {
+                inbox.fill(|buffer| {
+                    for byte in &mut buffer[..arrive] {
+                        *byte = came;
+                        came = came.wrapping_add(1);
+                    }
+                    Ok(arrive)
+                }).unwrap();
+                held += arrive;
+                let mut buffer = vec![0; room];
+                let got = inbox.read(&mut buffer);
+                prop_assert_eq!(got, held.min(room));
+                held -= got;
+                for byte in &buffer[..got] {
+                    prop_assert_eq!(*byte, read);
+                    read = read.wrapping_add(1);
+                }
+                prop_assert_eq!(inbox.is_empty(), held == 0);
+                prop_assert!(held > 0 || inbox.bytes.capacity() == 0);
+            }
+        }
+    }
+
+    #[test]
+    fn it_is_full_at_its_limit_and_has_room_again_once_read() {
+        let mut inbox = Inbox::default();
+        let mut fills = 0;
+        while !inbox.is_full() {
+            inbox.fill(|room| Ok(room.len())).unwrap();
+            fills += 1;
+        }
+        assert_eq!(fills * PORTION, LIMIT);
+        assert_eq!(inbox.read(&mut [0; 1]), 1);
+        assert!(!inbox.is_full());
+    }
+
+    #[test]
+    fn a_failure_adds_nothing() {
+        let mut inbox = Inbox::default();
+        assert!(inbox.fill(|_| Err(ErrorKind::WouldBlock.into())).is_err());
+        assert!(inbox.is_empty());
+        let mut answers = [Ok(3), Ok(2), Err(ErrorKind::WouldBlock.into())].into_iter();
+        assert!(!inbox.fill_all(|_| answers.next().unwrap()));
+        assert_eq!(inbox.read(&mut [0; 9]), 5);
+        assert!(inbox.fill_all(|_| Ok(0)));
+        assert!(inbox.fill_all(|_| Err(ErrorKind::UnexpectedEof.into())));
+        assert!(inbox.is_empty());
+    }
+}

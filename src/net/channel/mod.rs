@@ -1,0 +1,243 @@
+//! A byte stream to one node, plaintext or TLS.
+//!
+//! Everything here goes as far as it can without waiting; the blocking calls are the same steps with a wait between
+//! them. A write that waits takes in what comes meanwhile: both directions full is no deadlock.
+
+mod handshake;
+mod inbox;
+mod session;
+mod unsent;
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+pub use handshake::{Handshake, HandshakeStep};
+use inbox::Inbox;
+use session::Session;
+use unsent::Offer;
+pub use unsent::Unsent;
+
+use super::patience::{Patience, Woken};
+use super::socket::{Drained, Interest, Peek, Socket};
+use crate::error::Status;
+
+/// A connected stream.
+pub struct Channel {
+    socket: Socket,
+    session: Option<Box<Session>>,
+    peer: SocketAddr,
+    inbox: Inbox,
+    /// The end of what the peer sends was met while writing: there is nothing to take in any more.
+    ended: bool,
+}
+
+/// Why a read or write failed: status, errno, text. The caller adds the node.
+pub type Failure = (Status, i32, String);
+
+/// How far a write has come, failure or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Payload bytes that the system or the TLS layer has taken.
+    pub taken: u64,
+    /// The system has taken bytes.
+    pub moved: bool,
+}
+
+impl Channel {
+    /// A plaintext stream.
+    pub fn plain(socket: Socket, peer: SocketAddr) -> Channel {
+        Channel::new(socket, None, peer)
+    }
+
+    fn new(socket: Socket, session: Option<Box<Session>>, peer: SocketAddr) -> Channel {
+        Channel { socket, session, peer, inbox: Inbox::default(), ended: false }
+    }
+
+    /// The address of the other end.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The descriptor.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// `TLSv1.2` or `TLSv1.3`; `None` on plaintext.
+    pub fn tls_version(&self) -> Option<&'static std::ffi::CStr> {
+        self.session.as_ref()?.version()
+    }
+
+    /// The IANA name of the cipher suite; `None` on plaintext.
+    pub fn tls_cipher(&self) -> Option<String> {
+        self.session.as_ref()?.cipher()
+    }
+
+    /// Sends what goes without waiting; whether all of it has gone, bytes that TLS holds from before included. With nothing
+    /// unsent it flushes those.
+    pub fn offer(&mut self, unsent: &mut Unsent<'_, '_>, progress: &mut Progress) -> Result<bool, Failure> {
+        match &mut self.session {
+            None => offer_plain(&self.socket, unsent, progress),
+            Some(session) => session.offer(&self.socket, unsent, progress),
+        }
+    }
+
+    /// Receives what is there; 0 is the end of the stream in good order, `None` that nothing is there yet.
+    pub fn try_read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Failure> {
+        if !self.inbox.is_empty() {
+            return Ok(Some(self.inbox.read(buffer)));
+        }
+        match &mut self.session {
+            None => match self.socket.receive(buffer) {
+                Ok(got) => Ok(Some(got)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+                Err(error) => Err(broken(&error)),
+            },
+            Some(session) => session.try_read(&self.socket, buffer),
+        }
+    }
+
+    /// Sends all of `slices`.
+    pub fn write_all(
+        &mut self,
+        slices: &[IoSlice<'_>],
+        patience: &mut Patience<'_>,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
+        let mut unsent = Unsent::new(slices);
+        while !self.offer(&mut unsent, progress)? {
+            if std::mem::take(&mut progress.moved) {
+                patience.progress();
+            }
+            self.wait_for_room(patience)?;
+        }
+        Ok(())
+    }
+
+    /// Receives at least one byte; 0 is the end of the stream in good order.
+    pub fn read(&mut self, buffer: &mut [u8], patience: &mut Patience<'_>) -> Result<usize, Failure> {
+        loop {
+            if let Some(got) = self.try_read(buffer)? {
+                return Ok(got);
+            }
+            // An answer may wait for the end of a request that TLS still holds; reading sends that too.
+            let wanted = Interest { read: true, write: self.holds_unsent() };
+            wait(&self.socket, wanted, patience, "the server sent nothing within the time given")?;
+        }
+    }
+
+    /// Waits until the peer takes more. What it sends meanwhile is taken in, without counting as progress: a peer that only
+    /// sends must not keep a write waiting for ever.
+    fn wait_for_room(&mut self, patience: &mut Patience<'_>) -> Result<(), Failure> {
+        loop {
+            let wanted = Interest { read: !self.ended && !self.inbox.is_full(), write: true };
+            let ready =
+                wait(&self.socket, wanted, patience, "the server took no more within the time given")?;
+            if ready.write {
+                return Ok(());
+            }
+            self.absorb()?;
+        }
+    }
+
+    fn absorb(&mut self) -> Result<(), Failure> {
+        self.ended = match &mut self.session {
+            Some(session) => session.absorb(&self.socket, &mut self.inbox)?,
+            None => match self.inbox.fill(|room| self.socket.receive(room)) {
+                Ok(got) => got == 0,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+                Err(error) => return Err(broken(&error)),
+            },
+        };
+        Ok(())
+    }
+
+    /// Whether TLS holds bytes that the socket has not taken.
+    pub fn holds_unsent(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.holds_unsent())
+    }
+
+    /// Whether bytes were taken in that nobody has read.
+    pub fn holds_unread(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    /// Whether it may serve another payload: TLS 1.2 bounds what one key may protect.
+    pub fn has_life_left(&self) -> bool {
+        self.session.as_ref().is_none_or(|session| session.has_life_left())
+    }
+
+    /// Whether an idle stream may be used again: nothing has come but what TLS keeps to itself.
+    pub fn is_quiet(&mut self) -> bool {
+        if self.holds_unread() {
+            return false;
+        }
+        match &mut self.session {
+            None => self.socket.peek() == Peek::Quiet,
+            Some(session) => session.is_quiet(&self.socket),
+        }
+    }
+
+    /// Says goodbye, as far as that is possible without waiting. What is left is to be held until the peer closes too;
+    /// nothing is left where it has.
+    pub fn close(mut self) -> Option<Socket> {
+        if let Some(session) = &mut self.session {
+            session.say_goodbye(&self.socket);
+        }
+        let told = self.socket.end_sending().is_ok();
+        (told && self.socket.drain() == Drained::Open).then_some(self.socket)
+    }
+}
+
+fn wait(
+    socket: &Socket,
+    wanted: Interest,
+    patience: &mut Patience<'_>,
+    silence: &str,
+) -> Result<Interest, Failure> {
+    match patience.wait(socket.as_fd(), wanted) {
+        Ok(Woken::Ready(ready)) => Ok(ready),
+        Ok(Woken::TimedOut) => Err((Status::Timeout, 0, silence.to_owned())),
+        Ok(Woken::Interrupted) => Err(cancelled()),
+        Err(error) => Err(broken(&error)),
+    }
+}
+
+/// The failure of a call that upstream_cancel() ended.
+pub fn cancelled() -> Failure {
+    (Status::Cancelled, 0, "the upstream was cancelled".to_owned())
+}
+
+/// A failure of the socket itself.
+fn broken(error: &io::Error) -> Failure {
+    let status = match error.kind() {
+        ErrorKind::BrokenPipe => Status::Closed,
+        ErrorKind::TimedOut => Status::Timeout, // the kernel gave up on its retransmissions
+        _ => Status::Network,
+    };
+    (status, error.raw_os_error().unwrap_or(0), error.to_string())
+}
+
+fn offer_plain(
+    socket: &Socket,
+    unsent: &mut Unsent<'_, '_>,
+    progress: &mut Progress,
+) -> Result<bool, Failure> {
+    while !unsent.is_empty() {
+        let offered = match unsent.offer() {
+            Offer::Slices(slices) => socket.send_vectored(slices),
+            Offer::Rest(bytes) => socket.send(bytes),
+        };
+        match offered {
+            Ok(taken) => {
+                progress.taken += taken as u64;
+                progress.moved = true;
+                unsent.advance(taken);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(broken(&error)),
+        }
+    }
+    Ok(true)
+}

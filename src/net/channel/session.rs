@@ -1,0 +1,211 @@
+//! The TLS of one channel: records in, records out, as far as the socket goes without waiting.
+//!
+//! rustls is driven by read_tls, process_new_packets and write_tls, never by its Stream; everything that is
+//! sent goes through [`Wire`].
+
+use std::io::{self, ErrorKind, Read, Write};
+
+use rustls::{ClientConnection, ProtocolVersion};
+
+use super::inbox::Inbox;
+use super::unsent::{Offer, Unsent};
+use super::{Failure, Progress, broken};
+use crate::error::Status;
+use crate::net::socket::{Socket, Wire};
+use crate::net::tls::{self, TlsClient};
+use crate::net::tls_error;
+
+/// How much plaintext rustls may hold encrypted before it is sent: four records, so that a large write
+/// goes out in few system calls and memory stays bounded.
+const TLS_SEND_BUFFER: usize = 64 * 1024;
+
+/// Records of one key in TLS 1.2. rustls stops at 2^24 with AES-GCM (RFC 8446 section 5.5 gives the reason) and then drops what
+/// it is handed without a word; well before that a write fails here, and long before that no connection is kept.
+const TLS12_RECORDS: u64 = (1 << 24) - (1 << 16);
+
+/// A TLS session of a client.
+pub(super) struct Session {
+    tls: ClientConnection,
+    client: TlsClient,
+    /// The server asked for a client certificate and there was none. With TLS 1.3 its refusal comes only
+    /// with the first read.
+    certificate_missed: bool,
+    /// Records sent, at most: what TLS 1.2 allows under one key is counted in them.
+    records: u64,
+}
+
+impl Session {
+    pub(super) fn new(client: &TlsClient) -> Result<Session, rustls::Error> {
+        let mut tls = ClientConnection::new(client.config.clone(), client.name.clone())?;
+        tls.set_buffer_limit(Some(TLS_SEND_BUFFER));
+        Ok(Session { tls, client: client.clone(), certificate_missed: false, records: 0 })
+    }
+
+    pub(super) fn version(&self) -> Option<&'static std::ffi::CStr> {
+        match self.tls.protocol_version()? {
+            ProtocolVersion::TLSv1_3 => Some(c"TLSv1.3"),
+            ProtocolVersion::TLSv1_2 => Some(c"TLSv1.2"),
+            _ => None,
+        }
+    }
+
+    pub(super) fn cipher(&self) -> Option<String> {
+        Some(tls::iana_name(&self.tls.negotiated_cipher_suite()?))
+    }
+
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.tls.is_handshaking()
+    }
+
+    /// Whether encrypted bytes wait for room in the socket.
+    pub(super) fn holds_unsent(&self) -> bool {
+        self.tls.wants_write()
+    }
+
+    /// Whether it may serve another payload: see [`TLS12_RECORDS`].
+    pub(super) fn has_life_left(&self) -> bool {
+        !self.is_used_up(TLS12_RECORDS / 2)
+    }
+
+    fn is_used_up(&self, limit: u64) -> bool {
+        self.records >= limit && self.tls.protocol_version() == Some(ProtocolVersion::TLSv1_2)
+    }
+
+    pub(super) fn explain(&self, error: &rustls::Error) -> Failure {
+        let (status, text) = tls_error::explain(error, &self.client, self.certificate_missed);
+        (status, 0, text)
+    }
+
+    /// Hands encrypted bytes to the system, once.
+    pub(super) fn send(&mut self, socket: &Socket) -> io::Result<usize> {
+        self.tls.write_tls(&mut Wire(socket))
+    }
+
+    /// Takes records from the system, once; they count with [`Session::process`]. 0 is the end of the stream.
+    pub(super) fn receive(&mut self, socket: &Socket) -> io::Result<usize> {
+        self.tls.read_tls(&mut Wire(socket))
+    }
+
+    /// Decrypts what was received.
+    pub(super) fn process(&mut self) -> Result<(), Failure> {
+        self.tls.process_new_packets().map(drop).map_err(|error| self.explain(&error))
+    }
+
+    /// As [`Session::process`], during the handshake: notes whether a client certificate was asked for and missed.
+    pub(super) fn process_handshake(&mut self) -> Result<(), Failure> {
+        let (outcome, missed) = tls::watch_for_missed_certificate(|| self.tls.process_new_packets());
+        self.certificate_missed |= missed;
+        outcome.map(drop).map_err(|error| self.explain(&error))
+    }
+
+    /// Encrypts and sends what goes without waiting; whether nothing is left, held bytes included. New bytes are taken only
+    /// when none are held, so that records stay large however little the socket takes.
+    pub(super) fn offer(
+        &mut self,
+        socket: &Socket,
+        unsent: &mut Unsent<'_, '_>,
+        progress: &mut Progress,
+    ) -> Result<bool, Failure> {
+        loop {
+            while self.tls.wants_write() {
+                match self.send(socket) {
+                    Ok(_) => progress.moved = true,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                    // A server that refuses us sends an alert and closes; the alert says more than the closing.
+                    Err(error) => return Err(self.last_alert(socket).unwrap_or_else(|| broken(&error))),
+                }
+            }
+            if unsent.is_empty() {
+                return Ok(true);
+            }
+            if self.is_used_up(TLS12_RECORDS) {
+                let text = "TLS 1.2 allows no more records under one key; take a new connection";
+                return Err((Status::Closed, 0, text.to_owned()));
+            }
+            let mut writer = self.tls.writer();
+            let taken = match unsent.offer() {
+                // Slices share records, so that a short header costs none of its own.
+                Offer::Slices(slices) => writer.write_vectored(slices),
+                Offer::Rest(bytes) => writer.write(bytes),
+            };
+            let taken = taken.map_err(|error| broken(&error))?;
+            self.records += 1 + taken as u64 / (16 * 1024);
+            progress.taken += taken as u64;
+            unsent.advance(taken);
+        }
+    }
+
+    pub(super) fn last_alert(&mut self, socket: &Socket) -> Option<Failure> {
+        loop {
+            match self.receive(socket) {
+                Ok(0) | Err(_) => return None,
+                Ok(_) => {
+                    if let Err(failure) = self.process() {
+                        return Some(failure);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Receives what is there; 0 is the end of the stream in good order, `None` that nothing is there.
+    pub(super) fn try_read(&mut self, socket: &Socket, buffer: &mut [u8]) -> Result<Option<usize>, Failure> {
+        loop {
+            // Held bytes of a write, or the answer to a key update. Whether they go is for the next write to tell.
+            if self.tls.wants_write() {
+                let _ = self.send(socket);
+            }
+            match self.tls.reader().read(buffer) {
+                Ok(got) => return Ok(Some(got)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                    let text = "the server closed the connection without the close_notify of TLS";
+                    return Err((Status::Closed, 0, text.to_owned()));
+                }
+                Err(error) => return Err(broken(&error)),
+            }
+            match self.receive(socket) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(broken(&error)),
+                Ok(_) => self.process()?,
+            }
+        }
+    }
+
+    /// Moves what is there to `inbox`; whether nothing more will come. rustls takes no records while 16 KiB of what
+    /// it decrypted lie unread, so they are taken out before and after.
+    pub(super) fn absorb(&mut self, socket: &Socket, inbox: &mut Inbox) -> Result<bool, Failure> {
+        inbox.fill_all(|room| self.tls.reader().read(room));
+        match self.receive(socket) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(broken(&error)),
+            Ok(_) => {
+                self.process()?;
+                Ok(inbox.fill_all(|room| self.tls.reader().read(room)))
+            }
+        }
+    }
+
+    /// Whether nothing has come but what TLS keeps to itself.
+    pub(super) fn is_quiet(&mut self, socket: &Socket) -> bool {
+        loop {
+            match self.tls.process_new_packets() {
+                // A ticket or key update is no business of the plugin's; anything else ends the reuse.
+                Ok(state) if state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed() => {}
+                _ => return false,
+            }
+            match self.receive(socket) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+                Ok(0) | Err(_) => return false,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Says goodbye as far as that goes without waiting.
+    pub(super) fn say_goodbye(&mut self, socket: &Socket) {
+        self.tls.send_close_notify();
+        // Best effort: the peer may be gone, and nothing depends on it.
+        let _ = self.send(socket);
+    }
+}

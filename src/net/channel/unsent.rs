@@ -1,0 +1,83 @@
+//! What is left of a caller's slices. They go out as they are, none copied or changed; only the rest of one
+//! that was split goes by itself.
+
+use std::io::IoSlice;
+
+/// The part of a write that nobody has taken yet.
+pub struct Unsent<'a, 'b> {
+    slices: &'a [IoSlice<'b>],
+    /// Bytes of the first slice that have gone.
+    done: usize,
+}
+
+/// What to offer next.
+pub(super) enum Offer<'a, 'b> {
+    /// Whole slices.
+    Slices(&'a [IoSlice<'b>]),
+    /// The rest of one that was split.
+    Rest(&'a [u8]),
+}
+
+impl<'a, 'b> Unsent<'a, 'b> {
+    /// All of `slices`.
+    pub fn new(slices: &'a [IoSlice<'b>]) -> Self {
+        let mut unsent = Unsent { slices, done: 0 };
+        unsent.advance(0);
+        unsent
+    }
+
+    /// Whether everything was taken.
+    pub fn is_empty(&self) -> bool {
+        self.slices.is_empty()
+    }
+
+    pub(super) fn offer(&self) -> Offer<'a, 'b> {
+        match (self.done, self.slices.first()) {
+            (0, _) | (_, None) => Offer::Slices(self.slices),
+            (done, Some(first)) => Offer::Rest(&first[done..]),
+        }
+    }
+
+    pub(super) fn advance(&mut self, taken: usize) {
+        self.done += taken;
+        while let Some((first, rest)) = self.slices.split_first()
+            && self.done >= first.len()
+        {
+            self.done -= first.len();
+            self.slices = rest;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_byte_goes_once_and_in_order(
+            parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..5), 0..8),
+            takes in proptest::collection::vec(1usize..6, 64),
+        ) {
+            let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+            let mut unsent = Unsent::new(&slices);
+            let mut sent: Vec<u8> = Vec::new();
+            for take in takes {
+                if unsent.is_empty() {
+                    break;
+                }
+                let offered: Vec<u8> = match unsent.offer() {
+                    Offer::Slices(slices) => slices.iter().flat_map(|slice| slice.to_vec()).collect(),
+                    Offer::Rest(bytes) => bytes.to_vec(),
+                };
+                prop_assert!(!offered.is_empty());
+                let taken = take.min(offered.len());
+                sent.extend_from_slice(&offered[..taken]);
+                unsent.advance(taken);
+            }
+            prop_assert!(unsent.is_empty());
+            prop_assert_eq!(sent, parts.concat());
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The queue at the cap for those who cannot wait: they take a ticket, are told when its turn may have come, and ask. One
+//! queue with those who wait in [`Pool::acquire`], served in the order they came.
+
+use std::time::Instant;
+
+use super::{Place, Pool, State};
+
+/// Tells the holder of a ticket that its turn may have come. Called under the pool's lock, so it must not wait.
+pub type Waker = Box<dyn Fn() + Send>;
+
+/// A place in the queue. Ends with a claim that is met, or with [`Pool::give_up_turn`].
+#[derive(Debug)]
+pub struct Ticket(u64);
+
+impl<T> Pool<T> {
+    /// As [`Pool::acquire`] without waiting: `None` at the cap, or where others are in the queue.
+    pub fn try_acquire(&self, expired: impl FnMut(T)) -> Option<Place<T>> {
+        let mut state = self.state.lock();
+        let old = state.take_expired(Instant::now(), self.idle_timeout);
+        state.skip_abandoned();
+        let place = if state.cancelled {
+            Some(Place::Cancelled)
+        } else {
+            (state.nobody_waits() && state.has_room(self.cap)).then(|| state.take())
+        };
+        drop(state);
+        old.into_iter().for_each(expired);
+        place
+    }
+
+    /// A place at the end of the queue. Ask for it with [`Pool::claim`], now and whenever `wake` was called.
+    pub fn queue(&self, wake: Waker) -> Ticket {
+        let mut state = self.state.lock();
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
+        state.wakers.push((ticket, wake));
+        Ticket(ticket)
+    }
+
+    /// What the ticket gives; `None` where its turn has not come.
+    pub fn claim(&self, ticket: &Ticket, expired: impl FnMut(T)) -> Option<Place<T>> {
+        let mut state = self.state.lock();
+        let old = state.take_expired(Instant::now(), self.idle_timeout);
+        state.skip_abandoned();
+        let place = if state.cancelled {
+            Some(Place::Cancelled)
+        } else {
+            (state.served_ticket == ticket.0 && state.has_room(self.cap)).then(|| state.take())
+        };
+        if place.is_some() {
+            self.leave_queue(&mut state, ticket.0);
+        }
+        drop(state);
+        old.into_iter().for_each(expired);
+        place
+    }
+
+    /// Leaves the queue without a place.
+    pub fn give_up_turn(&self, ticket: Ticket) {
+        let mut state = self.state.lock();
+        self.leave_queue(&mut state, ticket.0);
+    }
+
+    fn leave_queue(&self, state: &mut State<T>, ticket: u64) {
+        state.wakers.retain(|(other, _)| *other != ticket);
+        state.give_way(ticket);
+        self.wake(state); // the next in line may have room too
+    }
+}
+
+impl<T> State<T> {
+    /// Wakes the holder of the ticket whose turn it is, if it is one of those who do not wait.
+    pub(super) fn wake_holder(&self) {
+        if let Some((_, wake)) = self.wakers.iter().find(|(ticket, _)| *ticket == self.served_ticket) {
+            wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::pool::Put;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::time::Duration;
+
+    fn never(_: u32) {
+        panic!("nothing is old here");
+    }
+
+    fn pool(cap: usize) -> Pool<u32> {
+        Pool::new(cap, Duration::from_secs(3600))
+    }
+
+    struct Holder {
+        ticket: Ticket,
+        woken: Arc<AtomicUsize>,
+    }
+
+    fn queue(pool: &Pool<u32>) -> Holder {
+        let woken = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&woken);
+        let ticket = pool.queue(Box::new(move || {
+            count.fetch_add(1, SeqCst);
+        }));
+        Holder { ticket, woken }
+    }
+
+    fn is_new(place: Option<Place<u32>>) -> bool {
+        matches!(place, Some(Place::New))
+    }
+
+    #[test]
+    fn turns_come_in_order_and_only_the_first_is_woken() {
+        let pool = pool(1);
+        assert!(is_new(pool.try_acquire(never)));
+        assert!(pool.try_acquire(never).is_none());
+        let (first, second) = (queue(&pool), queue(&pool));
+        assert!(pool.claim(&first.ticket, never).is_none());
+        pool.leave();
+        assert!(pool.claim(&second.ticket, never).is_none());
+        assert!(pool.try_acquire(never).is_none(), "nobody goes before those in the queue");
+        assert_eq!((first.woken.load(SeqCst), second.woken.load(SeqCst)), (1, 0));
+        assert!(is_new(pool.claim(&first.ticket, never)));
+        assert_eq!(second.woken.load(SeqCst), 0, "there is no room yet");
+        assert!(matches!(pool.put(7, never), Put::Kept { .. }));
+        assert_eq!(second.woken.load(SeqCst), 1);
+        assert!(matches!(pool.claim(&second.ticket, never), Some(Place::Idle(7))));
+        pool.leave();
+        assert!(is_new(pool.try_acquire(never)));
+    }
+
+    #[test]
+    fn who_gives_up_hands_the_turn_on() {
+        let pool = pool(1);
+        assert!(is_new(pool.try_acquire(never)));
+        let (first, second, third) = (queue(&pool), queue(&pool), queue(&pool));
+        pool.give_up_turn(second.ticket);
+        pool.leave();
+        assert_eq!(first.woken.load(SeqCst), 1);
+        pool.give_up_turn(first.ticket);
+        assert_eq!(third.woken.load(SeqCst), 1);
+        assert_eq!(second.woken.load(SeqCst), 0);
+        assert!(is_new(pool.claim(&third.ticket, never)));
+        pool.leave();
+        assert!(is_new(pool.try_acquire(never)));
+        assert!(pool.state.lock().wakers.is_empty());
+    }
+
+    #[test]
+    fn one_queue_for_those_who_wait_and_those_who_do_not() {
+        let pool = Arc::new(pool(1));
+        assert!(is_new(pool.try_acquire(never)));
+        let first = queue(&pool);
+        let waiting = {
+            let pool = Arc::clone(&pool);
+            std::thread::spawn(move || {
+                matches!(pool.acquire(Instant::now() + Duration::from_secs(60), never), Place::New)
+            })
+        };
+        while pool.state.lock().next_ticket < 2 {
+            std::thread::yield_now();
+        }
+        let last = queue(&pool);
+        pool.leave();
+        assert!(is_new(pool.claim(&first.ticket, never)));
+        assert!(pool.claim(&last.ticket, never).is_none());
+        pool.leave();
+        assert!(waiting.join().unwrap());
+        assert_eq!(last.woken.load(SeqCst), 0);
+        pool.leave();
+        assert_eq!(last.woken.load(SeqCst), 1);
+        assert!(is_new(pool.claim(&last.ticket, never)));
+    }
+
+    #[test]
+    fn cancelling_wakes_everyone() {
+        let pool = pool(1);
+        assert!(is_new(pool.try_acquire(never)));
+        let (first, second) = (queue(&pool), queue(&pool));
+        pool.cancel();
+        assert_eq!((first.woken.load(SeqCst), second.woken.load(SeqCst)), (1, 1));
+        assert!(matches!(pool.claim(&second.ticket, never), Some(Place::Cancelled)));
+        assert!(matches!(pool.claim(&first.ticket, never), Some(Place::Cancelled)));
+        assert!(matches!(pool.try_acquire(never), Some(Place::Cancelled)));
+    }
+}
