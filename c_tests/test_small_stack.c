@@ -9,18 +9,21 @@
 #include "support/openssl.h"
 
 #include <ctype.h>
+#include <poll.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
 /* 24 KiB is what an agent gives in all; 8 KiB is what the library may take of it. */
-enum { STACK = 24 * 1024, PAGE = 4096, PAINT = 0x5a, DEEPEST_ALLOWED = 8 * 1024 };
+enum { STACK = 24 * 1024, PAGE = 4096, PAINT = 0x5a, DEEPEST_ALLOWED = 8 * 1024, AGAIN = 2 };
 
 /* What the calls work on. Nothing of it lies on the small stack. */
 static upstream_options_t *options;
 static upstream_t *up, *other;
 static upstream_node_t *node;
-static upstream_conn_t *conn;
+static upstream_conn_t *conn, *other_conn;
+static upstream_attempt_t *attempt;
 static upstream_error_t *err;
 static upstream_stats_t stats = UPSTREAM_STATS_INIT;
 static char file_path[128], missing_path[128], bad_path[128];
@@ -51,6 +54,14 @@ static void keep_quiet(int32_t level, const char *message, void *ctx)
     (void)ctx;
 }
 
+static uint64_t tell_time(void *ctx)
+{
+    struct timespec now;
+    (void)ctx;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 static void free_nothing(void *data)
 {
     (void)data;
@@ -65,6 +76,12 @@ static int told(void)
     return there;
 }
 
+/* Of a call that does not block: 1 once it is done, AGAIN where it is to be called again when its descriptor is ready. */
+static int ends_with(upstream_status_t expected, upstream_status_t status)
+{
+    return status == UPSTREAM_WANT_READ || status == UPSTREAM_WANT_WRITE ? AGAIN : status == expected;
+}
+
 /*
  * CALL(name, condition): the condition is evaluated on a small stack and must hold. In this order; a call uses what
  * those above it left behind. More calls are more lines.
@@ -76,6 +93,7 @@ static int told(void)
     CALL(options_create, upstream_options_create(&options) == UPSTREAM_OK)                                             \
     CALL(options_set_logger,                                                                                           \
          upstream_options_set_logger(options, UPSTREAM_LOG_TRACE, keep_quiet, NULL) == UPSTREAM_OK)                    \
+    CALL(options_set_clock, upstream_options_set_clock(options, tell_time, NULL) == UPSTREAM_OK)                       \
     CALL(options_set, upstream_options_set(options, "net.io_timeout", "30s", NULL) == UPSTREAM_OK)                     \
     CALL(options_set_misspelt,                                                                                         \
          upstream_options_set(options, "net.conect_timeout", "1", &err) == UPSTREAM_ERR_CONFIG)                        \
@@ -120,6 +138,8 @@ static int told(void)
     CALL(node_set_data, upstream_node_set_data(node, back, free_nothing) == UPSTREAM_OK)                               \
     CALL(node_get_data, upstream_node_get_data(node) == back)                                                          \
     CALL(node_state, upstream_node_state(node) == UPSTREAM_NODE_UP)                                                    \
+    CALL(node_retry_after, upstream_node_retry_after_ms(node) == 0)                                                    \
+    CALL(retry_after, upstream_retry_after_ms(up) == 0)                                                                \
     /* TLS 1.2, and more than one record */                                                                            \
     CALL(connect_older, upstream_node_connect(upstream_node_by_name(up, "older"), &conn, &err) == UPSTREAM_OK)         \
     CALL(version_older, strcmp(upstream_conn_tls_version(conn), "TLSv1.2") == 0)                                       \
@@ -144,6 +164,24 @@ static int told(void)
     CALL(read_too_late, upstream_conn_read_exact(conn, back, 60) == UPSTREAM_ERR_TIMEOUT)                              \
     CALL(last_error, upstream_conn_last_error(conn) != NULL)                                                           \
     CALL(discard, (upstream_conn_discard(conn), conn = NULL) == NULL)                                                  \
+    /* without blocking: the look-up and the handshake; a write, a read; again, on the connection that was kept */     \
+    CALL(connect_start, upstream_connect_start(up, &conn, &err) == UPSTREAM_WANT_READ)                                 \
+    CALL(give_up, (upstream_conn_release(conn), conn = NULL) == NULL)                                                  \
+    CALL(node_connect_start, upstream_node_connect_start(node, &conn, &err) == UPSTREAM_WANT_READ)                     \
+    CALL(fd, upstream_conn_fd(conn) >= 0)                                                                              \
+    CALL(poll_events, upstream_conn_poll_events(conn) == UPSTREAM_POLL_IN)                                             \
+    CALL(timeout_ms, upstream_conn_timeout_ms(conn) > 0)                                                               \
+    CALL(connect_continue, ends_with(UPSTREAM_OK, upstream_conn_connect_continue(conn)))                               \
+    CALL(try_write, ends_with(UPSTREAM_OK, upstream_conn_try_write(conn, "hello\n", 6, &got)))                         \
+    CALL(flush, ends_with(UPSTREAM_OK, upstream_conn_flush(conn)))                                                     \
+    CALL(try_read, ends_with(UPSTREAM_OK, upstream_conn_try_read(conn, back, 6, &got)))                                \
+    CALL(release_ready, (upstream_conn_release(conn), conn = NULL) == NULL)                                            \
+    CALL(start_again, upstream_node_connect_start(node, &conn, &err) == UPSTREAM_OK && upstream_conn_reused(conn))     \
+    CALL(discard_ready, (upstream_conn_discard(conn), conn = NULL) == NULL)                                            \
+    CALL(start_refused,                                                                                                \
+         upstream_node_connect_start(upstream_node_by_name(up, "refusing"), &conn, &err) == UPSTREAM_WANT_READ)        \
+    CALL(continue_refused, ends_with(UPSTREAM_ERR_CONNECT, upstream_conn_connect_continue(conn)))                      \
+    CALL(discard_refused, (upstream_conn_discard(conn), conn = NULL) == NULL)                                          \
     /* four, so that each node is once the first: two do not fail */                                                   \
     CALL(deliver_first, upstream_deliver(up, talk, NULL, 0, &err) == UPSTREAM_OK)                                      \
     CALL(deliver_second, upstream_deliver(up, talk, NULL, 0, &err) == UPSTREAM_OK)                                     \
@@ -157,9 +195,17 @@ static int told(void)
     CALL(deliver_nowhere, upstream_deliver(up, refuse, NULL, 0, &err) != UPSTREAM_OK && told())                        \
     CALL(deliver_out_of_time, upstream_deliver(up, refuse, NULL, 1, &err) != UPSTREAM_OK && told())                    \
     CALL(connect, upstream_connect(up, &conn, &err) == UPSTREAM_OK)                                                    \
+    /* its own choice of nodes, as a plugin that does its own I/O makes it */                                          \
+    CALL(attempt_begin, upstream_attempt_begin(up, &attempt) == UPSTREAM_OK)                                           \
+    CALL(attempt_next, upstream_attempt_next(attempt) != NULL)                                                         \
+    CALL(attempt_next_again, upstream_attempt_next(attempt) != NULL)                                                   \
+    CALL(attempt_end, (upstream_attempt_end(attempt, UPSTREAM_OK), attempt = NULL) == NULL)                            \
     CALL(node_stats, upstream_node_stats(node, &stats) == UPSTREAM_OK && stats.handshakes >= 1)                        \
     CALL(stats, upstream_stats(up, &stats) == UPSTREAM_OK && stats.handshakes >= 3)                                    \
     CALL(node_report, upstream_node_report(node, UPSTREAM_ERR_TIMEOUT) == UPSTREAM_OK)                                 \
+    CALL(cancel, (upstream_cancel(up), 1))                                                                             \
+    CALL(write_cancelled, upstream_conn_write(conn, "hello\n", 6) == UPSTREAM_ERR_CANCELLED)                           \
+    CALL(connect_cancelled, upstream_node_connect(node, &other_conn, &err) == UPSTREAM_ERR_CANCELLED && told())        \
     CALL(destroy, (upstream_destroy(up), up = NULL) == NULL)                                                           \
     CALL(release_after_destroy, (upstream_conn_release(conn), conn = NULL) == NULL)
 
@@ -220,6 +266,15 @@ static size_t run(const struct call *call)
     return STACK - untouched;
 }
 
+/* Waits, on the test's own stack, until the connection may go on. */
+static void wait_until_ready(void)
+{
+    uint32_t wanted = upstream_conn_poll_events(conn);
+    struct pollfd ready = {upstream_conn_fd(conn), 0, 0};
+    ready.events = (short)((wanted & UPSTREAM_POLL_IN ? POLLIN : 0) | (wanted & UPSTREAM_POLL_OUT ? POLLOUT : 0));
+    poll(&ready, 1, (int)upstream_conn_timeout_ms(conn));
+}
+
 /* ---- the tests --------------------------------------------------------------------------------------- */
 
 static void write_file(const char *path, const char *text)
@@ -265,13 +320,18 @@ static void a_small_stack_is_enough(void **state)
     const char *arguments = "-cert valid.crt -key valid.key -Verify 1 -CAfile ca.crt";
     /* Two, as each speaks with one client at a time. */
     struct openssl_server *server = openssl_start(folder, arguments), *older = openssl_start(folder, arguments);
-    size_t i, deepest = 0, used;
+    size_t i, deepest = 0, used, again;
     int refusing;
     const char *by = "";
     (void)state;
     prepare(folder, openssl_port(server), openssl_port(older), loopback_refusing_port(&refusing));
     for (i = 0; i < CALL_COUNT; i++) {
         used = run(&calls[i]);
+        while (held == AGAIN) {
+            wait_until_ready();
+            again = run(&calls[i]);
+            used = again > used ? again : used;
+        }
         if (held != 1) {
             fail_msg("on the small stack this did not hold: %s\n%s", calls[i].text,
                      err != NULL ? upstream_error_message(err) : "");
