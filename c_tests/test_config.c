@@ -305,7 +305,7 @@ static void wrong_places_and_modes(void **state)
 static void accepted_without_effect(void **state)
 {
     (void)state;
-    warned(HEAD NODE "health.max_fails 5\n", "test.conf:7:", "health.max_fails");
+    warned(HEAD NODE "slow_start 5s\n", "test.conf:7:", "slow_start");
     warned(HEAD NODE "net.dns.resolver legacy\n", "test.conf:7:", "system");
 }
 

@@ -17,7 +17,8 @@
 pub mod attempt;
 pub mod balance;
 mod budget;
-pub mod clock;
+pub mod check;
+mod clock;
 pub mod config;
 pub mod conn;
 pub mod deliver;

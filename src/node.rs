@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use crate::check::Checker;
 use crate::clock::Clock;
 use crate::config::{HealthSettings, NodeDefinition, NodeSettings, Property};
 use crate::error::{Error, Poison, Status, c_string};
@@ -72,7 +73,12 @@ impl Runtime {
 
     /// Closes a connection in good order, without waiting for the peer.
     pub fn close(&self, link: Link) {
-        if let Some(socket) = link.channel.close() {
+        self.close_channel(link.channel);
+    }
+
+    /// As [`Runtime::close`].
+    pub fn close_channel(&self, channel: Channel) {
+        if let Some(socket) = channel.close() {
             self.dialer.linger(socket);
         }
     }
@@ -116,6 +122,8 @@ pub struct Node {
     pub runtime: Arc<Runtime>,
     /// `health.*`.
     pub health: HealthSettings,
+    /// `health.check`.
+    pub checker: Checker,
     /// The plugin's own data.
     pub data: Mutex<Option<UserData>>,
     properties: Properties,
@@ -131,24 +139,32 @@ impl Node {
         tls: Option<TlsClient>,
         runtime: Arc<Runtime>,
     ) -> Node {
-        let NodeDefinition { name, host, port, properties, settings, .. } = definition;
+        let NodeDefinition { name, host, port, properties, settings, .. } = &definition;
         let NodeSettings { net, health, .. } = settings;
         let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         // At least a millisecond, so that a timer for it never fires in a loop.
         let idle_timeout = jittered(net.keepalive_idle_timeout).max(Duration::from_millis(1));
-        let pool = Pool::new(net.max_connections as usize, idle_timeout);
+        let target = Arc::new(Target {
+            name: name.as_str().into(),
+            host: host.clone(),
+            port: *port,
+            address: address.into(),
+            net: net.clone(),
+            tls,
+        });
         Node {
             poison: Poison::default(),
             place,
             counters: Counters::default(),
-            pool,
+            pool: Pool::new(net.max_connections as usize, idle_timeout),
             runtime,
-            health,
+            health: health.clone(),
+            checker: Checker::new(&definition, &target),
             data: Mutex::new(None),
-            properties: Properties::new(&properties),
-            name: c_string(&name),
-            host: c_string(&host),
-            target: Arc::new(Target { name: name.into(), host, port, address: address.into(), net, tls }),
+            properties: Properties::new(properties),
+            name: c_string(name),
+            host: c_string(host),
+            target,
         }
     }
 
@@ -183,7 +199,8 @@ impl Node {
                 node.purge_at(next);
             }
         };
-        self.runtime.dialer.at(when, Box::new(purge));
+        // It fails only where no thread runs any more, which closes them too.
+        let _ = self.runtime.dialer.at(when, Box::new(purge));
     }
 
     /// The node's name.
@@ -212,7 +229,7 @@ impl Node {
     }
 
     /// How the work of a plugin that does its own I/O went; `generation` is that of its beginning.
-    pub fn report(&self, generation: u32, outcome: Status) {
+    pub fn report(self: &Arc<Self>, generation: u32, outcome: Status) {
         match outcome {
             Status::Ok => {
                 count(&self.counters.deliveries);
@@ -220,7 +237,7 @@ impl Node {
             }
             failed if (failed as i32) < 0 => {
                 count(&self.counters.deliveries_failed);
-                if let Some(fault) = fault_of(failed) {
+                if let Some(fault) = fault_of(&Error::new(failed, "")) {
                     self.fell_out(generation, fault, &format_args!("the plugin reported {}", failed.name()));
                 }
             }
@@ -229,7 +246,7 @@ impl Node {
     }
 
     /// A plugin that does its own I/O took another node instead.
-    pub fn passed_over(&self, generation: u32) {
+    pub fn passed_over(self: &Arc<Self>, generation: u32) {
         count(&self.counters.deliveries_failed);
         self.fell_out(generation, Fault::Soft, &"the plugin asked for another node");
     }
@@ -249,11 +266,9 @@ impl Node {
         }
     }
 
-    /// Work of `generation` here failed. What is no fault of the node's changes nothing.
-    pub fn failed(&self, generation: u32, error: &Error) {
-        if let Some(fault) = fault_of(error.status).filter(|_| !error.is_local()) {
-            self.fell_out(generation, fault, error);
-        }
+    /// Work of `generation` here failed. What is no fault of the node's changes nothing. Whether it fell out over it.
+    pub fn failed(self: &Arc<Self>, generation: u32, error: &Error) -> bool {
+        fault_of(error).is_some_and(|fault| self.fell_out(generation, fault, error))
     }
 
     /// A new connection stands. It is all that a node on trial has to show.
@@ -263,33 +278,35 @@ impl Node {
         }
     }
 
-    /// No connection could be made in `waited`.
-    pub fn connect_failed(&self, generation: u32, error: &Error, waited: Duration) {
+    /// No connection could be made in `waited`. Whether the node fell out over it.
+    pub fn connect_failed(self: &Arc<Self>, generation: u32, error: &Error, waited: Duration) -> bool {
         let silent = error.status == Status::Timeout;
         // A black hole is to cost one attempt, once; a caller's own short limit is no proof of one.
         if silent && waited >= SILENCE.min(self.target.net.connect_timeout.mul_f64(0.95)) {
-            self.fell_out(generation, Fault::Hard, error);
+            self.fell_out(generation, Fault::Hard, error)
         } else {
-            self.failed(generation, error);
+            self.failed(generation, error)
         }
     }
 
-    fn fell_out(&self, generation: u32, fault: Fault, why: &dyn fmt::Display) {
+    /// It failed; whether it is out of the rotation over it.
+    fn fell_out(self: &Arc<Self>, generation: u32, fault: Fault, why: &dyn fmt::Display) -> bool {
         let runtime = &self.runtime;
         if runtime.birthplace.is_elsewhere() {
-            return;
+            return false;
         }
         let change = runtime.roster.failed(self.place, generation, fault, runtime.clock.now());
-        if let Some(Change::Ejected(time)) = change {
-            let Target { name, address, .. } = &*self.target;
-            let millis = time.as_millis();
-            runtime.logger.log(
-                Level::Warn,
-                format_args!("{name} ({address}): out of the rotation for {millis} ms, after: {why}"),
-            );
-            // What still lies there was opened to what has just failed.
-            self.close_idle();
-        }
+        let Some(Change::Ejected(time)) = change else { return false };
+        let Target { name, address, .. } = &*self.target;
+        let millis = time.as_millis();
+        runtime.logger.log(
+            Level::Warn,
+            format_args!("{name} ({address}): out of the rotation for {millis} ms, after: {why}"),
+        );
+        // What still lies there was opened to what has just failed.
+        self.close_idle();
+        self.check_until_back();
+        true
     }
 
     /// The trial of it could not be begun; another may be had after `pause`.
@@ -334,10 +351,12 @@ pub fn millis(time: Duration) -> u128 {
 /// Nothing for so long is no lost packet: Linux sends a SYN again after 1 s and after 3 s.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// What a failure of this kind says of the node, if anything.
-fn fault_of(status: Status) -> Option<Fault> {
-    match status {
+/// What a failure says of the node, if anything: one whose reason lies in this machine says nothing.
+fn fault_of(error: &Error) -> Option<Fault> {
+    match error.status {
+        _ if error.is_local() => None,
         Status::Connect | Status::Tls | Status::Cert => Some(Fault::Hard),
+        Status::Resolve if error.is_no_such_name() => Some(Fault::Hard),
         Status::Io
         | Status::Resolve
         | Status::Timeout

@@ -126,7 +126,7 @@ static void behave(struct session *session)
         break;
     case LOOPBACK_ECHO:
         while ((got = take(session, buffer, sizeof(buffer))) > 0) {
-            (void)send(session->socket, buffer, got, MSG_NOSIGNAL);
+            (void)send(session->socket, buffer, got, MSG_NOSIGNAL); /* blocks until all of it has gone */
         }
         break;
     case LOOPBACK_SILENT: {
@@ -189,17 +189,32 @@ static void *accept_all(void *argument)
     return NULL;
 }
 
-struct loopback *loopback_start(enum loopback_behaviour behaviour)
+static struct loopback *start(enum loopback_behaviour behaviour, int narrow)
 {
     struct loopback *server = calloc(1, sizeof(*server));
     need(server != NULL, "calloc");
     server->behaviour = behaviour;
     need(pipe2(server->stop, O_CLOEXEC) == 0, "pipe");
     server->listener = listen_on_free_port(&server->port, 512);
+    if (narrow) {
+        int smallest = 1; /* the kernel rounds it up; what is accepted takes it over */
+        need(setsockopt(server->listener, SOL_SOCKET, SO_SNDBUF, &smallest, sizeof(smallest)) == 0, "SO_SNDBUF");
+        need(setsockopt(server->listener, SOL_SOCKET, SO_RCVBUF, &smallest, sizeof(smallest)) == 0, "SO_RCVBUF");
+    }
     pthread_mutex_init(&server->lock, NULL);
     pthread_cond_init(&server->changed, NULL);
     need(pthread_create(&server->acceptor, NULL, accept_all, server) == 0, "pthread_create");
     return server;
+}
+
+struct loopback *loopback_start(enum loopback_behaviour behaviour)
+{
+    return start(behaviour, 0);
+}
+
+struct loopback *loopback_start_narrow(enum loopback_behaviour behaviour)
+{
+    return start(behaviour, 1);
 }
 
 uint16_t loopback_port(const struct loopback *server)

@@ -25,6 +25,9 @@ struct loopback;
 /* Starts a server on a free port of 127.0.0.1. Never NULL: a test that cannot start one ends. */
 struct loopback *loopback_start(enum loopback_behaviour behaviour);
 
+/* The same with the smallest socket buffers the system has, so that both directions fill at once. */
+struct loopback *loopback_start_narrow(enum loopback_behaviour behaviour);
+
 uint16_t loopback_port(const struct loopback *server);
 size_t loopback_connections(struct loopback *server); /* accepted so far */
 size_t loopback_bytes(struct loopback *server);       /* read so far */

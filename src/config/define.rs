@@ -216,7 +216,14 @@ fn node_settings(
         dns_ttl: node.duration(Key::DnsTtl),
     };
     let (weight, priority) = (node.integer(Key::Weight), node.integer(Key::Priority));
-    Ok(NodeSettings { tls, net, health: health_settings(node)?, weight, priority })
+    let health = health_settings(node)?;
+    if let (None, Some(Check::Tls), Some(line)) = (&tls, health.check, given(node, Key::HealthCheck)) {
+        warnings.add(
+            &line.property.position,
+            "health.check tls checks no more than tcp does here: tls is off for this node",
+        );
+    }
+    Ok(NodeSettings { tls, net, health, weight, priority })
 }
 
 fn health_settings(node: Layers<'_, '_>) -> Result<HealthSettings> {

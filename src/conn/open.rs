@@ -77,7 +77,7 @@ impl Dial {
     }
 
     /// What came of it: a link in the place that was taken for it, or the place is left. The node is told.
-    pub(super) fn ended(self, node: &Node, outcome: Result<Channel>) -> Result<Ready> {
+    pub(super) fn ended(self, node: &Arc<Node>, outcome: Result<Channel>) -> Result<Ready> {
         let generation = self.generation;
         match outcome {
             Ok(channel) => {
@@ -89,11 +89,11 @@ impl Dial {
     }
 
     /// It failed, or could not even be started.
-    pub(super) fn failed(self, node: &Node, error: Error) -> Error {
+    pub(super) fn failed(self, node: &Arc<Node>, error: Error) -> Error {
         node.pool.leave();
         count(&node.counters.connects_failed);
-        log_failure(node, &error);
-        node.connect_failed(self.generation, &error, self.begun.elapsed());
+        let told = node.connect_failed(self.generation, &error, self.begun.elapsed());
+        log_failure(node, &error, told);
         error
     }
 }
@@ -159,11 +159,12 @@ fn connected(node: &Node, channel: Channel) -> Box<Link> {
     Box::new(Link { channel, expires, uses: 0, data: None })
 }
 
-fn log_failure(node: &Node, error: &Error) {
+/// `told`: the log has it already, as the reason why the node fell out.
+fn log_failure(node: &Node, error: &Error, told: bool) {
     let level = match error.status {
         Status::Timeout if node.target.net.connect_timeout_log_error => Level::Error,
-        Status::Timeout => Level::Debug,
-        Status::Cancelled => Level::Debug,
+        Status::Timeout | Status::Cancelled => Level::Debug,
+        _ if told => return,
         _ => Level::Warn,
     };
     node.runtime.logger.log(level, format_args!("{error}"));

@@ -228,7 +228,7 @@ pub unsafe extern "C" fn upstream_node_report(
         return number(Status::InvalidArg);
     };
     boundary!(n.cast_const(), number => |node: &Node| {
-        node.report(node.generation(), outcome);
+        share(node).report(node.generation(), outcome);
         UPSTREAM_OK
     })
 }

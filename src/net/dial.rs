@@ -92,7 +92,7 @@ impl Dialer {
         if self.cancel.is_set() {
             return Err(target.cancelled(Phase::Connect));
         }
-        self.start_thread(target)?;
+        self.start_thread().map_err(|error| target.place(Phase::Connect, error))?;
         let reply = Reply::new(notify, orphan)
             .map_err(|error| target.system_error(Status::Connect, Phase::Connect, &error))?;
         let reply = Arc::new(reply);
@@ -124,10 +124,10 @@ impl Dialer {
     }
 
     /// Has the thread run `task` at `when`, or a little later. It must not wait. Dropped unrun where the dialer stops before.
-    pub fn at(&self, when: Instant, task: Task) {
-        if let Thread::Running(_) = &*self.thread.lock() {
-            self.mailbox.post(|letters| letters.timers.push((when, task)));
-        }
+    pub fn at(&self, when: Instant, task: Task) -> Result<()> {
+        self.start_thread()?;
+        self.mailbox.post(|letters| letters.timers.push((when, task)));
+        Ok(())
     }
 
     /// Ends every dial with `Cancelled` and joins the threads; later dials fail with `Cancelled`.
@@ -154,26 +154,21 @@ impl Dialer {
         self.mailbox.epoll.give_up();
     }
 
-    fn start_thread(&self, target: &Target) -> Result<()> {
+    fn start_thread(&self) -> Result<()> {
         let mut thread = self.thread.lock();
         match &*thread {
-            Thread::Stopped => {
-                return Err(target.error(Status::Cancelled, Phase::Connect, "the upstream was destroyed"));
-            }
+            Thread::Stopped => return Err(Error::new(Status::Cancelled, "the upstream was destroyed")),
             Thread::Running(_) => return Ok(()),
             Thread::NotStarted => {}
         }
         let (mailbox, work) = (Arc::clone(&self.mailbox), Arc::clone(&self.work));
         let started = thread::spawn("upstream-dial", STACK, move || running::run(&mailbox, &work));
-        *thread = Thread::Running(started.map_err(|error| Error {
-            errno: error.raw_os_error().unwrap_or(0),
-            blame: Blame::Local,
-            ..target.error(
-                Status::NoMemory,
-                Phase::Connect,
-                format!("the library's dialer thread cannot be started: {error}"),
-            )
-        })?);
+        let what = "the library's dialer thread cannot be started";
+        *thread =
+            Thread::Running(started.map_err(|error| Error {
+                blame: Blame::Local,
+                ..Error::io(Status::NoMemory, what, &error)
+            })?);
         Ok(())
     }
 }

@@ -26,13 +26,30 @@ pub struct Target {
 }
 
 impl Target {
+    /// The same place without its TLS: only to see whether it answers, nothing may be sent there.
+    pub fn without_tls(&self) -> Target {
+        Target {
+            name: Arc::clone(&self.name),
+            host: self.host.clone(),
+            port: self.port,
+            address: Arc::clone(&self.address),
+            net: self.net.clone(),
+            tls: None,
+        }
+    }
+
     /// An error about this node.
     pub fn error(&self, status: Status, phase: Phase, cause: impl Into<String>) -> Error {
-        Error { origin: self.origin(phase), ..Error::new(status, cause) }
+        self.place(phase, Error::new(status, cause))
     }
 
     fn origin(&self, phase: Phase) -> Origin {
         Origin::Node { name: Arc::clone(&self.name), address: Arc::clone(&self.address), phase }
+    }
+
+    /// The same error, placed at this node.
+    pub fn place(&self, phase: Phase, error: Error) -> Error {
+        Error { origin: self.origin(phase), ..error }
     }
 
     /// An error of the system about this node.
@@ -46,6 +63,6 @@ impl Target {
 
     /// The error of a call to this node on a set that was cancelled.
     pub fn cancelled(&self, phase: Phase) -> Error {
-        Error { origin: self.origin(phase), ..Error::cancelled() }
+        self.place(phase, Error::cancelled())
     }
 }
