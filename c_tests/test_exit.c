@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -371,6 +372,7 @@ static void one_host(const char *how, unsigned microseconds)
     child = fork();
     assert_true(child >= 0);
     if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         dup2(output[1], 1);
         dup2(output[1], 2);
         execvp(command[0], (char *const *)command);
@@ -464,5 +466,6 @@ int main(int count, char **arguments)
     if (count == 9 && strcmp(arguments[1], "host") == 0) {
         return host(arguments);
     }
+    setvbuf(stdout, NULL, _IOLBF, 0); /* what went wrong is told even if hosts that hang take too long */
     return cmocka_run_group_tests(tests, start_servers, stop_servers);
 }
