@@ -47,7 +47,6 @@ static upstream_conn_t *connect_by_loop(upstream_t *up)
 {
     upstream_conn_t *conn = NULL;
     upstream_status_t status = upstream_connect_start(up, &conn, NULL);
-    loop.watched = -1;
     assert_status(event_loop_connect(&loop, conn, status), UPSTREAM_OK);
     return conn;
 }
@@ -75,7 +74,6 @@ static void turns_at_the_cap_come_in_order(void **state)
     upstream_conn_discard(second); /* gives its turn up */
     upstream_conn_discard(first);
     assert_int_equal(is_readable(third, 10000), 1);
-    loop.watched = -1;
     assert_status(event_loop_connect(&loop, third, UPSTREAM_WANT_READ), UPSTREAM_OK);
     assert_int_equal(upstream_conn_reused(third), 0);
     upstream_conn_release(third);
@@ -91,7 +89,6 @@ static void the_cap_refuses_after_the_bounded_wait(void **state)
     upstream_conn_t *held = connect_by_loop(up), *waiting = start(up);
     (void)state;
     assert_in_range(upstream_conn_timeout_ms(waiting), 0, 150);
-    loop.watched = -1;
     assert_status(event_loop_connect(&loop, waiting, UPSTREAM_WANT_READ), UPSTREAM_ERR_LIMIT);
     check_contains(upstream_error_message(upstream_conn_last_error(waiting)), "raise net.max_connections");
     upstream_conn_discard(waiting);
@@ -120,7 +117,6 @@ static void a_thread_that_waits_and_a_loop_share_the_queue(void **state)
     assert_int_equal(pthread_create(&thread, NULL, connect_and_release, up), 0);
     waiting = start(up);
     upstream_conn_release(held);
-    loop.watched = -1;
     assert_status(event_loop_connect(&loop, waiting, UPSTREAM_WANT_READ), UPSTREAM_OK);
     upstream_conn_release(waiting);
     pthread_join(thread, &status);
@@ -158,7 +154,7 @@ static void blocking_calls_finish_connecting_first(void **state)
     size_t got;
     (void)state;
     assert_status(upstream_conn_write(conn, "blocking", 8), UPSTREAM_OK);
-    loop.watched = -1;
+    event_loop_leave(&loop);
     assert_status(event_loop_read(&loop, conn, back, 4), UPSTREAM_OK);
     assert_status(upstream_conn_read_exact(conn, back + 4, 4), UPSTREAM_OK);
     assert_memory_equal(back, "blocking", 8);
@@ -190,7 +186,7 @@ static upstream_status_t exchange_in_a_loop(upstream_conn_t *conn, void *ctx)
 {
     char back[7];
     upstream_status_t status;
-    loop.watched = -1;
+    event_loop_leave(&loop);
     status = event_loop_write(&loop, conn, ctx, 7);
     return status == UPSTREAM_OK ? event_loop_read(&loop, conn, back, 7) : status;
 }
@@ -198,7 +194,7 @@ static upstream_status_t exchange_in_a_loop(upstream_conn_t *conn, void *ctx)
 static upstream_status_t await_what_never_comes(upstream_conn_t *conn, void *ctx)
 {
     (void)ctx;
-    loop.watched = -1;
+    event_loop_leave(&loop);
     return event_loop_read(&loop, conn, &(char){0}, 1);
 }
 
@@ -337,13 +333,11 @@ static void a_forked_child_leaves_them_alone(void **state)
     close(told[0]);
     close(told[1]);
     /* The parent's are as they were. */
-    loop.watched = -1;
+    event_loop_leave(&loop);
     assert_status(event_loop_write(&loop, ready, "ab", 2), UPSTREAM_OK);
     assert_status(event_loop_read(&loop, ready, back, 2), UPSTREAM_OK);
-    loop.watched = -1;
     assert_status(event_loop_connect(&loop, under_way, UPSTREAM_WANT_READ), UPSTREAM_OK);
     upstream_conn_release(ready);
-    loop.watched = -1;
     assert_status(event_loop_connect(&loop, queued, UPSTREAM_WANT_READ), UPSTREAM_OK);
     assert_int_equal(loopback_bytes(server), 2);
     upstream_conn_release(under_way);

@@ -22,7 +22,11 @@ void event_loop_close(struct event_loop *loop);
  * descriptor was ready, 0 where the connection's time was up. */
 int event_loop_wait(struct event_loop *loop, upstream_conn_t *conn);
 
-/* Goes on with what upstream_connect_start() returned, to its end. */
+/* Watches nothing any more: before the next connection's turn, since a kept one stays open after its release, and a number comes
+ * back. */
+void event_loop_leave(struct event_loop *loop);
+
+/* Leaves what was watched before and goes on with what upstream_connect_start() returned, to its end. */
 upstream_status_t event_loop_connect(struct event_loop *loop, upstream_conn_t *conn, upstream_status_t started);
 
 /* All of it, flushed; or the first status that is neither done nor a want. */

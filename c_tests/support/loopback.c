@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -198,6 +199,8 @@ static struct loopback *start(enum loopback_behaviour behaviour, int narrow)
     server->listener = listen_on_free_port(&server->port, 512);
     if (narrow) {
         int smallest = 1; /* the kernel rounds it up; what is accepted takes it over */
+        int segment = 536; /* so that one fits the window: else each waits for the timer of a closed window */
+        need(setsockopt(server->listener, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof(segment)) == 0, "TCP_MAXSEG");
         need(setsockopt(server->listener, SOL_SOCKET, SO_SNDBUF, &smallest, sizeof(smallest)) == 0, "SO_SNDBUF");
         need(setsockopt(server->listener, SOL_SOCKET, SO_RCVBUF, &smallest, sizeof(smallest)) == 0, "SO_RCVBUF");
     }

@@ -12,6 +12,7 @@ context.load_cert_chain(sys.argv[1] + "/valid.crt", sys.argv[1] + "/valid.key")
 context.minimum_version = context.maximum_version = ssl.TLSVersion[sys.argv[2]]
 
 listener = socket.create_server(("127.0.0.1", 0))
+listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)  # one fits the window
 listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
 listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
 print(listener.getsockname()[1], flush=True)

@@ -104,8 +104,10 @@ impl Dialer {
             stage: Stage::Resolving(None),
             awaits_answer: false,
         };
+        // Made before the thread hears of the dial: it gives its half of the descriptor back with the outcome.
+        let pending = Pending::new(id, reply, Arc::clone(&self.mailbox));
         self.mailbox.post(|letters| letters.dials.push((id, dial)));
-        Ok(Pending::new(id, reply, Arc::clone(&self.mailbox)))
+        Ok(pending)
     }
 
     /// Has the thread look at the word to cancel, which is to be given before.
