@@ -86,7 +86,8 @@ pub fn next_of_attempt(
     wait: bool,
 ) -> Option<Turn> {
     let asked = tried.count();
-    if most > 0 && asked >= most || asked >= roster.takers() || asked > 0 && budget.retry(now()).is_err() {
+    if (most > 0 && asked >= most) || asked >= roster.takers() || (asked > 0 && budget.retry(now()).is_err())
+    {
         return None;
     }
     roster.turn(tried, now, wait)

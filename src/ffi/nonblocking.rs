@@ -160,7 +160,7 @@ pub unsafe extern "C" fn upstream_conn_fd(c: *const upstream_conn_t) -> c_int {
 pub unsafe extern "C" fn upstream_conn_poll_events(c: *const upstream_conn_t) -> u32 {
     pure!(c, |_| 0 => |conn: &Conn| {
         let wanted = conn.interest();
-        u32::from(wanted.read) * UPSTREAM_POLL_IN | u32::from(wanted.write) * UPSTREAM_POLL_OUT
+        (u32::from(wanted.read) * UPSTREAM_POLL_IN) | (u32::from(wanted.write) * UPSTREAM_POLL_OUT)
     })
 }
 
