@@ -1,19 +1,16 @@
 /*
- * The library as a guest in its host: descriptors, threads, signals, output, errno, small stacks, fork, dlclose.
+ * The library as a guest in its host: descriptors, threads, signals, output, fork, dlclose.
  */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
-#include "support/openssl.h"
 
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 static upstream_t *sink_set(struct loopback *server)
@@ -154,118 +151,6 @@ static void nothing_is_printed(void **state)
     close(refusing);
 }
 
-/* ---- 24 KiB of stack between guard pages ------------------------------------------------------------- */
-
-enum { STACK = 24 * 1024, PAGE = 4096 };
-
-static ucontext_t caller, coroutine;
-static char *certificates;
-static uint16_t tls_port;
-static int coroutine_done;
-
-static upstream_status_t talk(upstream_conn_t *conn, void *ctx)
-{
-    char back[6];
-    upstream_status_t status = upstream_conn_write(conn, "hello\n", 6);
-    (void)ctx;
-    return status != UPSTREAM_OK ? status : upstream_conn_read_exact(conn, back, 6);
-}
-
-static void keep_quiet(int32_t level, const char *message, void *ctx)
-{
-    (void)level;
-    (void)message;
-    (void)ctx;
-}
-
-/* A file that is refused, then a life with TLS, a name to resolve, a failing node, every getter. */
-static void live(void)
-{
-    static char text[1024]; /* not on this stack */
-    static upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    upstream_options_t *options = NULL;
-    upstream_t *up = NULL;
-    upstream_node_t *node;
-    upstream_conn_t *conn = NULL;
-    upstream_error_t *err = NULL;
-    const char *key, *value;
-    int i;
-    upstream_options_create(&options);
-    upstream_options_set_logger(options, UPSTREAM_LOG_TRACE, keep_quiet, NULL);
-    upstream_options_set(options, "net.conect_timeout", "1", &err);
-    upstream_error_free(err);
-    upstream_create_from_text("[NODE]\nname x\n", 14, "t", options, &up, &err);
-    upstream_error_free(err);
-    snprintf(text, sizeof(text),
-             "[UPSTREAM]\nname u\n[NODE]\nname tls\nhost localhost\nport %u\ntls on\ntls.ca_file %s/ca.crt\n"
-             "tls.crt_file %s/client.crt\ntls.key_file %s/client.enc\ntls.key_passwd secret\nown 5s\n"
-             "[NODE]\nname dead\nhost no-such-host.invalid\nport 9\n",
-             (unsigned)tls_port, certificates, certificates, certificates);
-    if (upstream_create_from_text(text, strlen(text), "t", options, &up, &err) != UPSTREAM_OK) {
-        return;
-    }
-    for (i = 0; i < 4; i++) {
-        if (upstream_deliver(up, talk, NULL, 0, NULL) != UPSTREAM_OK) {
-            return;
-        }
-    }
-    node = upstream_node_by_name(up, "dead");
-    upstream_node_connect(node, &conn, &err);
-    upstream_error_message(err);
-    upstream_error_free(err);
-    node = upstream_next_node(up);
-    upstream_node_get_prop_ms(node, "own", 0);
-    upstream_node_get_prop_bool(node, "own", 0);
-    upstream_node_get_prop_int(node, "own", 0);
-    upstream_node_get_prop_size(node, "own", 0);
-    upstream_node_prop_at(node, 0, &key, &value);
-    upstream_node_set_data(node, text, NULL);
-    upstream_node_report(node, UPSTREAM_ERR_TIMEOUT);
-    if (upstream_connect(up, &conn, NULL) == UPSTREAM_OK) {
-        upstream_conn_set_timeout_ms(conn, 20);
-        upstream_conn_read_exact(conn, text, 1);
-        upstream_conn_discard(conn);
-    }
-    upstream_stats(up, &stats);
-    upstream_destroy(up);
-    upstream_options_destroy(options);
-    coroutine_done = 1;
-}
-
-static void a_small_stack_is_enough(void **state)
-{
-    struct openssl_server *server;
-    char *memory, *stack;
-    static size_t untouched; /* swapcontext returns, as setjmp does */
-    (void)state;
-    certificates = openssl_make_folder();
-    server = openssl_start(certificates, "-cert valid.crt -key valid.key -Verify 1 -CAfile ca.crt");
-    tls_port = openssl_port(server);
-    memory = mmap(NULL, STACK + 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    assert_ptr_not_equal(memory, MAP_FAILED);
-    stack = memory + PAGE;
-    assert_int_equal(mprotect(memory, PAGE, PROT_NONE), 0);
-    assert_int_equal(mprotect(stack + STACK, PAGE, PROT_NONE), 0);
-    memset(stack, 0x5a, STACK);
-    getcontext(&coroutine);
-    coroutine.uc_stack.ss_sp = stack;
-    coroutine.uc_stack.ss_size = STACK;
-    coroutine.uc_link = &caller;
-    makecontext(&coroutine, live, 0);
-    swapcontext(&caller, &coroutine);
-    assert_int_equal(coroutine_done, 1);
-    if (getenv("UPSTREAM_VALGRIND") == NULL) { /* to valgrind a stack that was left is no memory any more */
-        while (untouched < STACK && stack[untouched] == 0x5a) {
-            untouched++;
-        }
-        print_message("deepest use of the caller's stack: %zu bytes\n", STACK - untouched);
-        assert_in_range(STACK - untouched, 1, 16 * 1024);
-    }
-    munmap(memory, STACK + 2 * PAGE);
-    openssl_stop(server);
-    openssl_remove_folder(certificates);
-}
-
 /* ---- fork -------------------------------------------------------------------------------------------- */
 
 /* What the child of a fork finds, as an exit status; 0 is right. */
@@ -357,7 +242,6 @@ int main(void)
         cmocka_unit_test(descriptors_are_close_on_exec),
         cmocka_unit_test(threads_block_signals_and_are_joined),
         cmocka_unit_test(nothing_is_printed),
-        cmocka_unit_test(a_small_stack_is_enough),
         cmocka_unit_test(a_forked_child_leaves_connections_alone),
         cmocka_unit_test(loading_and_unloading),
     };

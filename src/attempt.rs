@@ -7,6 +7,7 @@ use crate::error::Status;
 use crate::node::Node;
 use crate::roster::Turn;
 use crate::upstream::Upstream;
+use crate::visits::next_of_attempt;
 
 /// The nodes for one payload, none twice.
 pub struct Attempt {
@@ -30,17 +31,9 @@ impl Attempt {
             upstream.nodes()[turn.place].passed_over(turn.generation);
         }
         let most = upstream.deliver_settings().attempts as usize;
-        if most > 0 && tried.count() >= most || tried.count() >= upstream.nodes().len() {
-            return None;
-        }
-        if tried.count() > 0 && upstream.budget.retry(runtime.clock.now()).is_err() {
-            return None;
-        }
-        let turn = runtime
-            .roster
-            .probe_due(tried, || runtime.clock.now())
-            .or_else(|| runtime.roster.next_untried(tried, !runtime.birthplace.is_elsewhere()))?;
-        tried.insert(turn.place);
+        let wait = !runtime.birthplace.is_elsewhere();
+        let now = || runtime.clock.now();
+        let turn = next_of_attempt(tried, most, &runtime.roster, &upstream.budget, now, wait)?;
         self.current = Some(turn);
         Some(&upstream.nodes()[turn.place])
     }

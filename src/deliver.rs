@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use crate::balance::Tried;
 use crate::conn::{Candidate, Conn, Trial, forked};
 use crate::error::{Error, Phase, Result, Status, summary};
 use crate::log::Level;
 use crate::net::patience::after;
-use crate::node::{Node, Runtime};
+use crate::node::Runtime;
 use crate::stats::count;
 use crate::upstream::Upstream;
+use crate::visits::Visits;
 
 /// What ended one attempt without success.
 enum Setback {
@@ -23,17 +23,6 @@ enum Setback {
     TryOn { error: Error, unsent: bool },
     /// No other node is to be asked.
     Final(Error),
-}
-
-/// The nodes one payload, or one wish for a connection, has been to.
-#[derive(Debug, Default)]
-struct Visits {
-    tried: Tried,
-    /// Nodes asked, probes that failed aside: those cost the caller nothing.
-    attempts: usize,
-    setbacks: Vec<Error>,
-    /// The next attempt sends again what may have arrived, and so has to be paid for.
-    pay: bool,
 }
 
 impl Upstream {
@@ -44,17 +33,15 @@ impl Upstream {
 
     /// As [`Upstream::connect`] without waiting: what it gives may still be connecting.
     pub fn connect_start(self: &Arc<Self>) -> Result<Conn> {
-        let (up, mut tried) = (Arc::clone(self), Tried::new());
-        Conn::start(self.runtime(), Box::new(move || up.candidate(&mut tried)))
+        let (up, mut visits) = (Arc::clone(self), Visits::new(0));
+        Conn::start(self.runtime(), Box::new(move || up.candidate(&mut visits)))
     }
 
-    /// Whom to connect to next: a node on trial, if it is due, else whose turn it is among those not in `tried`, to which it
-    /// is added.
-    fn candidate(&self, tried: &mut Tried) -> Option<Candidate> {
+    /// Whom to connect to next.
+    fn candidate(&self, visits: &mut Visits) -> Option<Candidate> {
         let Runtime { roster, clock, .. } = self.runtime();
-        let turn = roster.probe_due(tried, || clock.now()).or_else(|| roster.next_untried(tried, true))?;
-        tried.insert(turn.place);
-        let trial = turn.probe.then(|| Trial { turn, others: roster.has_eligible(tried) });
+        let (turn, others) = visits.next(roster, || clock.now())?;
+        let trial = others.map(|others| Trial { turn, others });
         Some(Candidate { node: Arc::clone(&self.nodes()[turn.place]), trial })
     }
 
@@ -80,17 +67,15 @@ impl Upstream {
         if self.runtime().birthplace.is_elsewhere() {
             return Err(forked());
         }
-        let most = match self.deliver_settings().attempts as usize {
-            most if most > 0 && last.is_some() => most,
-            _ => usize::MAX,
-        };
-        let mut visits = Visits::default();
-        while visits.attempts < most {
+        let most = last.map_or(0, |_| self.deliver_settings().attempts as usize);
+        let mut visits = Visits::new(most);
+        let mut setbacks = Vec::new();
+        while visits.may_go_on() {
             if let Err(error) = self.may_go_on(&mut visits, last) {
-                visits.setbacks.push(error);
+                setbacks.push(error);
                 break;
             }
-            let Some(conn) = self.next_conn(&mut visits, last, most) else { break };
+            let Some(conn) = self.next_conn(&mut visits, last) else { break };
             let outcome = match conn {
                 Ok(conn) => work(conn),
                 Err(error) => Err(Setback::TryOn { error, unsent: true }),
@@ -98,16 +83,16 @@ impl Upstream {
             match outcome {
                 Ok(done) => return Ok(done),
                 Err(Setback::TryOn { error, unsent }) => {
-                    visits.setbacks.push(error);
-                    visits.pay = !unsent;
+                    setbacks.push(error);
+                    visits.set_back(unsent);
                 }
                 Err(Setback::Final(error)) => {
-                    visits.setbacks.push(error);
+                    setbacks.push(error);
                     break;
                 }
             }
         }
-        Err(self.runtime().outlook(summary(visits.setbacks)))
+        Err(self.runtime().outlook(summary(setbacks)))
     }
 
     /// Whether there is time for another attempt, and the retry budget allows it: it is waited for, since the alternative is to
@@ -128,39 +113,34 @@ impl Upstream {
                     "the time for the delivery is up; see deliver.timeout",
                 ));
             }
-            if !visits.pay {
-                return Ok(());
-            }
-            match self.budget.retry(runtime.clock.now()) {
-                Ok(()) => visits.pay = false,
-                // Short sleeps: the successes of others pay too.
-                Err(wait) => {
-                    runtime.cancel.sleep(wait.min(PAY_AGAIN).min(left));
-                }
-            }
+            match visits.pay(&self.budget, || runtime.clock.now()) {
+                Ok(()) => return Ok(()),
+                Err(wait) => runtime.cancel.sleep(wait.min(left)),
+            };
         }
     }
 
     /// A connection to the next node; `None` where all were tried.
-    fn next_conn(&self, visits: &mut Visits, last: Option<Instant>, most: usize) -> Option<Result<Conn>> {
-        let candidate = self.candidate(&mut visits.tried)?;
+    fn next_conn(&self, visits: &mut Visits, last: Option<Instant>) -> Option<Result<Conn>> {
+        let candidate = self.candidate(visits)?;
         let node = &candidate.node;
         // A trial costs the payload nothing: it is neither an attempt nor a failed delivery until its connection is used.
         let aside = candidate.trial.is_some_and(|trial| trial.others);
-        let others_left = visits.attempts + 1 < most && visits.tried.count() < self.runtime().roster.takers();
-        let conn = Conn::open_candidate(&candidate, connect_by(node, last, others_left));
+        let takers = self.runtime().roster.takers();
+        let by = visits.connect_by(Conn::connect_deadline(node), Instant::now(), last, takers);
+        let conn = Conn::open_candidate(&candidate, by);
         if aside && conn.is_err() {
             return Some(conn);
         }
         if let Some(_delivery) = last {
-            if visits.attempts > 0 {
+            if visits.is_retry() {
                 count(&node.counters.redeliveries);
             }
             if conn.is_err() {
                 count(&node.counters.deliveries_failed);
             }
         }
-        visits.attempts += 1;
+        visits.attempted();
         Some(conn)
     }
 
@@ -217,17 +197,6 @@ impl Upstream {
         }
     }
 }
-
-/// By when a connection must stand: within half of the delivery's time that is left, where another node could take the payload.
-fn connect_by(node: &Node, last: Option<Instant>, others_left: bool) -> Instant {
-    let by = Conn::connect_deadline(node);
-    let Some(last) = last else { return by };
-    let left = last.saturating_duration_since(Instant::now());
-    by.min(if others_left { last - left / 2 } else { last })
-}
-
-/// How often a delivery that waits for the retry budget looks again.
-const PAY_AGAIN: Duration = Duration::from_millis(5);
 
 /// The error behind a callback's word: the connection's own where it has one of that status.
 fn failure(conn: &Conn, status: Status) -> Error {

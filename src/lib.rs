@@ -7,7 +7,7 @@
 //! - [`balance`]: which node next.
 //! - [`net`]: names, sockets, TLS, the pool.
 //! - [`node`], [`conn`], [`upstream`]: what the C handles stand for.
-//! - [`deliver`]: attempts over the nodes not yet tried.
+//! - [`visits`], [`deliver`]: attempts over the nodes not yet tried.
 //! - [`ffi`]: the only C boundary, conversion alone.
 //!
 //! Everything is safe Rust but `ffi`.
@@ -34,3 +34,4 @@ pub mod roster;
 pub mod stats;
 pub mod sync;
 pub mod upstream;
+pub mod visits;

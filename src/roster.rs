@@ -142,6 +142,14 @@ impl Roster {
         }
     }
 
+    /// The next node for a payload that has been to those in `tried`, to which it is added: a probe that is due, else
+    /// [`Roster::next_untried`].
+    pub fn turn(&self, tried: &mut Tried, now: impl FnOnce() -> u64, wait: bool) -> Option<Turn> {
+        let turn = self.probe_due(tried, now).or_else(|| self.next_untried(tried, wait))?;
+        tried.insert(turn.place);
+        Some(turn)
+    }
+
     /// A probe that is due of a node not in `tried`. Never waits: where the table is in use another caller gets it later.
     #[inline]
     pub fn probe_due(&self, tried: &Tried, now: impl FnOnce() -> u64) -> Option<Turn> {

@@ -89,28 +89,31 @@ impl Connecting {
         Ok((node, begun))
     }
 
-    /// Goes on as far as it can; `None` where it must wait. After an error there is nothing left to go on with.
-    pub(super) fn advance(&mut self) -> Option<Result<Ready>> {
-        loop {
-            let stand = match self.step.advance() {
-                Ok(None) => return None,
-                Ok(Some(stand)) => stand,
-                Err(error) => {
-                    let over = is_final(&error);
-                    self.setbacks.push(error);
-                    let next = match over {
-                        true => Err(summary(std::mem::take(&mut self.setbacks))),
-                        false => begin_with_next(&mut self.next, &mut self.setbacks),
-                    };
-                    match next {
-                        Ok((_, stand)) => stand,
-                        Err(error) => return Some(Err(self.node().runtime.outlook(error))),
-                    }
+    /// Goes on by one step at most; `None` where it must wait, or where the next step has only begun: its descriptor tells, readable
+    /// already if that step is over. Two steps in one call could open the second's descriptor under the number that the first
+    /// gave back, and the caller would take it for the one it watches. After an error there is nothing left to go on with.
+    pub(super) fn advance(&mut self) -> Option<Result<(Arc<Node>, Ready)>> {
+        let (node, stand) = match self.step.advance() {
+            Ok(None) => return None,
+            Ok(Some(stand)) => (Arc::clone(self.node()), stand),
+            Err(error) => {
+                let over = is_final(&error);
+                self.setbacks.push(error);
+                let next = match over {
+                    true => Err(summary(std::mem::take(&mut self.setbacks))),
+                    false => begin_with_next(&mut self.next, &mut self.setbacks),
+                };
+                match next {
+                    Ok(next) => next,
+                    Err(error) => return Some(Err(self.node().runtime.outlook(error))),
                 }
-            };
-            match stand {
-                Stand::Ready(ready) => return Some(Ok(ready)),
-                Stand::At(step) => self.step = step,
+            }
+        };
+        match stand {
+            Stand::Ready(ready) => Some(Ok((node, ready))),
+            Stand::At(step) => {
+                self.step = step;
+                None
             }
         }
     }

@@ -40,13 +40,16 @@ impl Conn {
     fn go_on(&mut self) -> Status {
         let Stage::Connecting(connecting) = &mut self.stage else { return Status::Ok };
         let outcome = connecting.advance();
-        let node = connecting.node();
+        let node = match &outcome {
+            Some(Ok((node, _))) => node,
+            None | Some(Err(_)) => connecting.node(),
+        };
         if !Arc::ptr_eq(&self.node, node) {
             self.node = Arc::clone(node);
         }
         match outcome {
             None => Status::WantRead,
-            Some(Ok(ready)) => {
+            Some(Ok((_, ready))) => {
                 self.take_up(ready);
                 Status::Ok
             }
