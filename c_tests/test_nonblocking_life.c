@@ -76,6 +76,8 @@ static void turns_at_the_cap_come_in_order(void **state)
     assert_int_equal(is_readable(third, 10000), 1);
     assert_status(event_loop_connect(&loop, third, UPSTREAM_WANT_READ), UPSTREAM_OK);
     assert_int_equal(upstream_conn_reused(third), 0);
+    assert_status(event_loop_write(&loop, third, "x", 1), UPSTREAM_OK);
+    assert_true(loopback_wait_bytes(server, 1));
     upstream_conn_release(third);
     assert_int_equal(stats_of(up).active, 0);
     assert_int_equal(stats_of(up).idle, 1);
@@ -118,6 +120,8 @@ static void a_thread_that_waits_and_a_loop_share_the_queue(void **state)
     waiting = start(up);
     upstream_conn_release(held);
     assert_status(event_loop_connect(&loop, waiting, UPSTREAM_WANT_READ), UPSTREAM_OK);
+    assert_status(event_loop_write(&loop, waiting, "x", 1), UPSTREAM_OK);
+    assert_true(loopback_wait_bytes(server, 1));
     upstream_conn_release(waiting);
     pthread_join(thread, &status);
     assert_string_equal(status, "UPSTREAM_OK");

@@ -14,7 +14,7 @@ void event_loop_open(struct event_loop *loop, enum event_loop_kind kind)
     loop->kind = kind;
     loop->watched = -1;
     loop->epoll = -1;
-    if (kind == EVENT_LOOP_EPOLL) {
+    if (kind != EVENT_LOOP_POLL) {
         loop->epoll = epoll_create1(EPOLL_CLOEXEC);
         assert_true(loop->epoll >= 0);
     }
@@ -77,6 +77,10 @@ static int wait_by_epoll(struct event_loop *loop, int fd, uint32_t events, int t
         ready = epoll_wait(loop->epoll, &seen, 1, timeout);
     } while (ready < 0 && errno == EINTR);
     assert_true(ready <= 0 || seen.data.fd == fd);
+    if (loop->kind == EVENT_LOOP_STOP) {
+        assert_int_equal(epoll_ctl(loop->epoll, EPOLL_CTL_DEL, fd, NULL), 0);
+        loop->watched = -1;
+    }
     return ready;
 }
 

@@ -1,5 +1,5 @@
 /*
- * An event loop for one connection, as the header tells plugin authors to write it: on poll() or on epoll. It watches what
+ * An event loop for one connection, as the header tells plugin authors to write it: on poll(), on epoll, or as with libuv. It watches what
  * the connection asks for and nothing else, so a wake-up that the library owes and does not give ends the test.
  */
 #ifndef SUPPORT_EVENT_LOOP_H
@@ -7,7 +7,11 @@
 
 #include "check.h"
 
-enum event_loop_kind { EVENT_LOOP_POLL, EVENT_LOOP_EPOLL };
+enum event_loop_kind {
+    EVENT_LOOP_POLL,
+    EVENT_LOOP_EPOLL, /* keeps a descriptor registered for as long as its number stays */
+    EVENT_LOOP_STOP,  /* stops watching before each call, as libuv asks: there a watched descriptor must not be closed */
+};
 
 struct event_loop {
     enum event_loop_kind kind;

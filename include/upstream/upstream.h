@@ -766,8 +766,10 @@ upstream_status_t upstream_conn_flush(upstream_conn_t *c);
 /**
  * The descriptor to watch. While connecting it is one of the library's own, and each call on the connection may put another in
  * its place: a new number is a new descriptor, to be registered anew, and the old one is closed and so gone from any
- * epoll; once ready it is the socket's and stays. Never to be closed, read or written. -1 where there is none: for NULL, after
- * connecting has failed, and in a forked child.
+ * epoll; once ready it is the socket's and stays. A loop in which a watched descriptor must not be closed (libuv) stops
+ * watching before each call while connecting. Take it out of the loop before upstream_conn_release() and
+ * upstream_conn_discard(): a kept connection's socket stays open, and a number comes back with another one. Never to be closed,
+ * read or written. -1 where there is none: for NULL, after connecting has failed, and in a forked child.
  */
 int upstream_conn_fd(const upstream_conn_t *c);
 
