@@ -249,8 +249,8 @@ static void one_node_alone_is_not_left_for_another(void **state)
     assert_status(upstream_node_connect_start(upstream_node_at(up, 1), &conn, NULL), UPSTREAM_WANT_READ);
     assert_status(event_loop_connect(&loop, conn, UPSTREAM_WANT_READ), UPSTREAM_OK);
     assert_status(event_loop_write(&loop, conn, "x", 1), UPSTREAM_OK);
+    assert_true(loopback_wait_bytes(server, 1));
     upstream_conn_release(conn);
-    assert_true(loopback_wait_bytes(server, 1)); /* the server may accept late */
     assert_int_equal(loopback_connections(server), 1);
     end(up);
     close(refusing);

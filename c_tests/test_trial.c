@@ -119,6 +119,30 @@ static void a_trial_without_an_answer_holds_no_delivery_up(void **state)
     loopback_stop(sink);
 }
 
+static void a_black_hole_costs_one_delivery_its_wait_and_no_more(void **state)
+{
+    struct loopback *sink = loopback_start(LOOPBACK_SINK);
+    int hole[LOOPBACK_HOLE_DESCRIPTORS], i;
+    uint16_t port = loopback_black_hole(hole);
+    upstream_t *up = sink_and(sink, port, "net.connect_timeout 500ms\nhealth.backoff 1h\nhealth.backoff_max 1h");
+    upstream_node_t *bad = upstream_node_at(up, 1);
+    (void)state;
+    for (i = 0; i < 100; i++) {
+        deliver(up, 0);
+    }
+    assert_true(loopback_wait_bytes(sink, 100 * 5));
+    assert_int_equal(loopback_bytes(sink), 100 * 5);
+    assert_int_equal(upstream_node_state(bad), UPSTREAM_NODE_EJECTED);
+    assert_int_equal(stats_of(bad).connects_failed, 1);
+    assert_int_equal(stats_of(bad).deliveries_failed, 1);
+    assert_int_equal(stats_of(bad).active, 0);
+    upstream_destroy(up);
+    for (i = 0; i < LOOPBACK_HOLE_DESCRIPTORS; i++) {
+        close(hole[i]);
+    }
+    loopback_stop(sink);
+}
+
 static void destroying_ends_a_trial_under_way(void **state)
 {
     struct loopback *sink = loopback_start(LOOPBACK_SINK), *silent = loopback_start(LOOPBACK_SILENT);
@@ -206,6 +230,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_healed_node_is_found_by_a_delivery),
         cmocka_unit_test(a_trial_without_an_answer_holds_no_delivery_up),
+        cmocka_unit_test(a_black_hole_costs_one_delivery_its_wait_and_no_more),
         cmocka_unit_test(destroying_ends_a_trial_under_way),
         cmocka_unit_test(one_silent_node_leaves_time_for_the_others),
         cmocka_unit_test(the_active_check_brings_a_node_back_without_a_caller),

@@ -290,3 +290,21 @@ uint16_t loopback_refusing_port(int *descriptor)
     *descriptor = listen_on_free_port(&port, 0);
     return port;
 }
+
+uint16_t loopback_black_hole(int descriptors[LOOPBACK_HOLE_DESCRIPTORS])
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    uint16_t port;
+    size_t i;
+    descriptors[0] = listen_on_free_port(&port, 0);
+    need(listen(descriptors[0], 1) == 0, "listen");
+    address.sin_port = htons(port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    /* Nobody accepts: two of these fill the queue, the others only make sure of it. */
+    for (i = 1; i < LOOPBACK_HOLE_DESCRIPTORS; i++) {
+        descriptors[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        need(descriptors[i] >= 0, "socket");
+        need(connect(descriptors[i], (struct sockaddr *)&address, sizeof(address)) == 0 || errno == EINPROGRESS, "connect");
+    }
+    return port;
+}

@@ -40,12 +40,12 @@ impl Conn {
 
     fn acquire(node: &Arc<Node>, deadline: Instant, reuse: bool) -> Result<Conn> {
         may_connect(node)?;
-        let dial = Dial::of(node);
+        let generation = node.generation();
         loop {
             match node.pool.acquire(deadline, |link| node.runtime.close(*link)) {
                 Place::Idle(link) => match reuse_or_close(node, link, reuse) {
                     Some(link) => {
-                        let ready = Ready { link, reused: true, generation: dial.generation };
+                        let ready = Ready { link, reused: true, generation };
                         return Ok(Conn::new(node, ready));
                     }
                     None => node.pool.leave(),

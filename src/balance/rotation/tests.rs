@@ -1,0 +1,207 @@
+use super::*;
+use crate::balance::schedule;
+use proptest::prelude::*;
+
+fn even(places: &[u32]) -> Order {
+    Order { places: places.to_vec(), even: true }
+}
+
+fn round_robin(nodes: usize, start: usize) -> (Rotation, Ledger) {
+    Rotation::new(&even(&(0..nodes as u32).collect::<Vec<_>>()), start, nodes, nodes)
+}
+
+fn take(rotation: &Rotation, picks: usize) -> Vec<usize> {
+    (0..picks).map(|_| rotation.next().unwrap()).collect()
+}
+
+#[test]
+fn the_rotation_goes_on_at_the_successor() {
+    let (rotation, mut ledger) = round_robin(4, 0);
+    assert_eq!(take(&rotation, 3), [0, 1, 2]);
+    rotation.publish(&mut ledger, &even(&[0, 1, 3])); // the last one leaves
+    assert_eq!(take(&rotation, 2), [3, 0]);
+    rotation.publish(&mut ledger, &even(&[0, 1, 2, 3]));
+    assert_eq!(take(&rotation, 5), [1, 2, 3, 0, 1]);
+    rotation.publish(&mut ledger, &even(&[0, 1, 3]));
+    rotation.publish(&mut ledger, &even(&[0, 1, 2, 3])); // no pick between: nobody is handed out twice in a row
+    assert_eq!(take(&rotation, 2), [2, 3]);
+    rotation.publish(&mut ledger, &even(&[]));
+    assert_eq!(rotation.next(), None);
+    rotation.publish(&mut ledger, &even(&[0, 1, 2, 3]));
+    assert_eq!(take(&rotation, 2), [0, 1]);
+    assert_eq!((0..4).map(|place| rotation.picks_of(&ledger, place)).collect::<Vec<_>>(), [4, 4, 3, 3]);
+    assert_eq!(rotation.picks(&ledger), 14);
+}
+
+#[test]
+fn a_start_elsewhere_is_the_first_pick() {
+    for start in 0..3 {
+        let (rotation, mut ledger) = round_robin(3, start);
+        rotation.publish(&mut ledger, &even(&[0, 1, 2]));
+        assert_eq!(take(&rotation, 3), [start, (start + 1) % 3, (start + 2) % 3]);
+    }
+}
+
+#[test]
+fn with_weights_a_node_late_in_the_cycle_is_not_starved_by_changes() {
+    let all = [(0, 5), (1, 1), (2, 1)];
+    let with = schedule::order(&[all[0], all[1], all[2], (3, 2)]);
+    let without = schedule::order(&all);
+    let (rotation, mut ledger) = Rotation::new(&with, 0, 9, 4);
+    for _ in 0..100 {
+        take(&rotation, 3);
+        rotation.publish(&mut ledger, &without);
+        take(&rotation, 3);
+        rotation.publish(&mut ledger, &with);
+    }
+    for place in [1, 2] {
+        let picks = rotation.picks_of(&ledger, place);
+        assert!((70..=82).contains(&picks), "{place}: {picks}"); // due are 300 / 9 + 300 / 7 = 76
+    }
+    assert_eq!(rotation.picks(&ledger), 600);
+}
+
+#[test]
+fn two_nodes_retry_never_meets_the_dead_one() {
+    // One fresh pick between retries made a plain cursor meet the dead node every time.
+    let (rotation, _) = round_robin(2, 0);
+    for _ in 0..20 {
+        let mut tried = Tried::new();
+        tried.insert(0);
+        rotation.next();
+        assert_eq!(rotation.next_untried(&tried), Some(1));
+    }
+}
+
+#[test]
+fn the_position_is_renewed_without_a_seam() {
+    let (rotation, mut ledger) = round_robin(7, 0);
+    rotation.word.store(word(0, RENEWAL - 3), Ordering::Relaxed);
+    let first = (RENEWAL - 3) as usize % 7;
+    let expected: Vec<usize> = (0..40).map(|turn| (first + turn) % 7).collect();
+    assert_eq!(take(&rotation, 40), expected);
+    assert!(position_of(rotation.word.load(Ordering::Relaxed)) < 100);
+    assert_eq!(rotation.picks(&ledger), u64::from(RENEWAL - 3) + 40);
+    let total: u64 = (0..7).map(|place| rotation.picks_of(&ledger, place)).sum();
+    assert_eq!(total, rotation.picks(&ledger));
+    rotation.publish(&mut ledger, &even(&[0, 1, 2, 3, 4, 5, 6]));
+    assert_eq!(rotation.next(), Some((first + 40) % 7));
+    assert_eq!(rotation.picks(&ledger), u64::from(RENEWAL - 3) + 41);
+}
+
+#[test]
+fn the_remainder_is_exact() {
+    for length in (1..2000).chain([65_537, 4_999_999, u32::MAX / 3]) {
+        let reciprocal = (u64::MAX / u64::from(length)).wrapping_add(1);
+        for position in (0..50).chain([length - 1, length, RENEWAL, u32::MAX, u32::MAX - length]) {
+            assert_eq!(remainder(position, length, reciprocal), position % length);
+        }
+    }
+}
+
+#[test]
+fn threads_share_one_order_through_changes() {
+    let (rotation, mut ledger) = round_robin(5, 0);
+    let without: Vec<Order> =
+        (0..5).map(|gone| even(&(0..5).filter(|place| *place != gone).collect::<Vec<_>>())).collect();
+    let counts: Vec<Vec<u64>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut counts = vec![0; 5];
+                    for _ in 0..200_000 {
+                        counts[rotation.next().unwrap()] += 1;
+                    }
+                    counts
+                })
+            })
+            .collect();
+        for turn in 0..2000 {
+            rotation.publish(&mut ledger, &without[turn % 5]);
+        }
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let taken: u64 = counts.iter().flatten().sum();
+    let booked: u64 = (0..5).map(|place| rotation.picks_of(&ledger, place)).sum();
+    assert_eq!((taken, booked), (800_000, rotation.picks(&ledger)));
+    assert!(booked >= taken); // a reader whose order was rewritten under it has taken a turn for nothing
+}
+
+proptest! {
+    #[test]
+    fn every_window_hits_each_node_once(nodes in 1usize..200, start in 0usize..200, skip in 0usize..500) {
+        let start = start % nodes;
+        let (rotation, ledger) = round_robin(nodes, start);
+        for turn in 0..skip {
+            prop_assert_eq!(rotation.next(), Some((start + turn) % nodes));
+        }
+        let mut seen = vec![0; nodes];
+        for _ in 0..nodes {
+            seen[rotation.next().unwrap()] += 1;
+        }
+        prop_assert!(seen.iter().all(|&n| n == 1));
+        prop_assert_eq!((0..nodes).map(|place| rotation.picks_of(&ledger, place)).sum::<u64>(), rotation.picks(&ledger));
+        prop_assert_eq!(rotation.picks(&ledger), (skip + nodes) as u64);
+    }
+
+    #[test]
+    fn after_any_changes_any_window_is_exact(
+        nodes in 1u32..20,
+        changes in proptest::collection::vec((any::<u32>(), 0usize..50), 1..30),
+    ) {
+        let (rotation, mut ledger) = round_robin(nodes as usize, 0);
+        let mut counts = vec![0u64; nodes as usize];
+        let mut last = nodes - 1;
+        for (set, picks) in changes {
+            let mut places: Vec<u32> = (0..nodes).filter(|place| set >> place & 1 == 1).collect();
+            if places.is_empty() {
+                places = (0..nodes).collect();
+            }
+            rotation.publish(&mut ledger, &even(&places));
+            for _ in 0..picks {
+                let successor = places.iter().copied().find(|place| *place > last).unwrap_or(places[0]);
+                let place = rotation.next().unwrap() as u32;
+                prop_assert_eq!(place, successor);
+                counts[place as usize] += 1;
+                last = place;
+            }
+        }
+        let booked: Vec<u64> = (0..nodes as usize).map(|place| rotation.picks_of(&ledger, place)).collect();
+        prop_assert_eq!(booked, counts);
+    }
+
+    #[test]
+    fn weighted_turns_are_booked_exactly(
+        weights in proptest::collection::vec(1u32..9, 2..8),
+        changes in proptest::collection::vec((any::<u8>(), 0usize..60), 1..12),
+    ) {
+        let all: Vec<(u32, u32)> = weights.iter().enumerate().map(|(place, weight)| (place as u32, *weight)).collect();
+        let capacity = weights.iter().sum::<u32>() as usize;
+        let (rotation, mut ledger) = Rotation::new(&schedule::order(&all), 0, capacity, all.len());
+        let mut counts = vec![0u64; all.len()];
+        for (set, picks) in changes {
+            let left: Vec<(u32, u32)> = all.iter().copied().filter(|(place, _)| set >> place & 1 == 1).collect();
+            rotation.publish(&mut ledger, &schedule::order(if left.is_empty() { &all } else { &left }));
+            for _ in 0..picks {
+                counts[rotation.next().unwrap()] += 1;
+            }
+        }
+        let booked: Vec<u64> = (0..all.len()).map(|place| rotation.picks_of(&ledger, place)).collect();
+        prop_assert_eq!(booked, counts);
+    }
+
+    #[test]
+    fn an_attempt_visits_every_node_once(nodes in 1usize..300, others in proptest::collection::vec(0usize..5, 300)) {
+        let (rotation, _) = round_robin(nodes, 0);
+        let mut tried = Tried::new();
+        for others in others.iter().take(nodes) {
+            for _ in 0..*others {
+                rotation.next();
+            }
+            let place = rotation.next_untried(&tried).unwrap();
+            prop_assert!(!tried.contains(place));
+            tried.insert(place);
+        }
+        prop_assert_eq!(rotation.next_untried(&tried), None);
+    }
+}
