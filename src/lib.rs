@@ -31,6 +31,8 @@ pub mod net;
 pub mod node;
 pub mod process;
 pub mod roster;
+#[cfg(test)]
+mod sim;
 pub mod stats;
 pub mod sync;
 pub mod upstream;

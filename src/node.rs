@@ -281,8 +281,7 @@ impl Node {
     /// No connection could be made in `waited`. Whether the node fell out over it.
     pub fn connect_failed(self: &Arc<Self>, generation: u32, error: &Error, waited: Duration) -> bool {
         let silent = error.status == Status::Timeout;
-        // A black hole is to cost one attempt, once; a caller's own short limit is no proof of one.
-        if silent && waited >= SILENCE.min(self.target.net.connect_timeout.mul_f64(0.95)) {
+        if silent && is_black_hole(waited, self.target.net.connect_timeout) {
             self.fell_out(generation, Fault::Hard, error)
         } else {
             self.failed(generation, error)
@@ -346,6 +345,11 @@ impl Node {
 /// Whole milliseconds, rounded up: nobody is to come back too early.
 pub fn millis(time: Duration) -> u128 {
     time.as_nanos().div_ceil(1_000_000)
+}
+
+/// A black hole is to cost one attempt, once; a caller's own short limit is no proof of one.
+pub(crate) fn is_black_hole(waited: Duration, connect_timeout: Duration) -> bool {
+    waited >= SILENCE.min(connect_timeout.mul_f64(0.95))
 }
 
 /// Nothing for so long is no lost packet: Linux sends a SYN again after 1 s and after 3 s.

@@ -165,11 +165,14 @@ impl Roster {
             return None;
         }
         let mut table = self.table.try_lock()?;
-        let place =
-            table.calendar.iter().take_while(|(due, _)| self.is_due(*due, now)).find_map(|(_, place)| {
-                let place = *place as usize;
-                (self.may_be_probed(&table, place) && !tried.contains(place)).then_some(place)
-            })?;
+        // Those that seem further away than any wait come first: after a clock has gone back they would otherwise wait for
+        // ever behind a node that is tried in vain again and again.
+        let astray = table.calendar.iter().rev().take_while(|(due, _)| *due > now && self.is_due(*due, now));
+        let due = table.calendar.iter().take_while(|(due, _)| *due <= now);
+        let place = astray
+            .chain(due)
+            .map(|(_, place)| *place as usize)
+            .find(|place| self.may_be_probed(&table, *place) && !tried.contains(*place))?;
         let generation = table.breakers[place].lease(now);
         self.moved(&mut table, place);
         Some(Turn { place, generation: generation?, probe: true })

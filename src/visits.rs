@@ -37,6 +37,18 @@ impl Visits {
         self.attempts < self.most
     }
 
+    /// Where it has been.
+    #[cfg(test)]
+    pub fn tried(&self) -> &Tried {
+        &self.tried
+    }
+
+    /// Whether the next attempt is to be paid for.
+    #[cfg(test)]
+    pub fn owes(&self) -> bool {
+        self.pay
+    }
+
     /// Pays for the next attempt where it has to be paid for, or tells when to ask again.
     pub fn pay(&mut self, budget: &Budget, now: impl FnOnce() -> u64) -> Result<(), Duration> {
         if self.pay {
@@ -86,8 +98,8 @@ pub fn next_of_attempt(
     wait: bool,
 ) -> Option<Turn> {
     let asked = tried.count();
-    if (most > 0 && asked >= most) || asked >= roster.takers() || (asked > 0 && budget.retry(now()).is_err())
-    {
+    let over = (most > 0 && asked >= most) || asked >= roster.takers();
+    if over || (asked > 0 && budget.retry(now()).is_err()) {
         return None;
     }
     roster.turn(tried, now, wait)

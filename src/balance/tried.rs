@@ -1,7 +1,7 @@
 //! The places one payload has been to.
 
 /// The places one payload has been to. Holds up to 128 nodes without an allocation.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Tried {
     first: u128,
     rest: Vec<u64>,

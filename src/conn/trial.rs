@@ -16,7 +16,7 @@ use crate::node::Node;
 use crate::roster::Turn;
 
 /// How long a caller stays for a trial: as long as RFC 8305 section 5 waits for an address before it starts another.
-const PATIENCE: Duration = Duration::from_millis(250);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
 
 /// A node to connect to next.
 pub struct Candidate {
