@@ -78,6 +78,12 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
         let position = section.position.clone();
         definitions.push((NodeDefinition { name, host, port, position, properties, settings }, section));
     }
+    if definitions.iter().all(|(node, _)| node.settings.weight == 0) {
+        warnings.add(
+            &upstream.position,
+            "every node has weight 0 and so takes nothing; give at least one a weight from 1 to 1000",
+        );
+    }
     let nodes = definitions.into_iter().map(|(mut node, section)| {
         let own = section.lines.into_iter().map(|line| line.property);
         node.properties = own.chain(std::mem::take(&mut node.properties)).collect();

@@ -361,6 +361,17 @@ fn warned_of() {
 }
 
 #[test]
+fn a_file_in_which_no_node_takes_anything_is_warned_of() {
+    let drained = node("weight 0");
+    assert_eq!(
+        warnings(&drained),
+        ["f:1:1: every node has weight 0 and so takes nothing; give at least one a weight from 1 to 1000"]
+    );
+    let one_left = format!("{drained}\n[NODE]\nname m\nhost h\nport 1\n");
+    assert_eq!(warnings(one_left), [""; 0]);
+}
+
+#[test]
 fn many_warnings_are_few_lines() {
     let lines: String = (0..150).map(|i| format!("[SECTION{i}]\n")).collect();
     let warnings = warnings(node(&lines));
