@@ -173,6 +173,21 @@ static void one_silent_node_leaves_time_for_the_others(void **state)
     loopback_stop(sink);
 }
 
+static void a_delivery_names_the_time_that_it_left(void **state)
+{
+    struct loopback *silent = loopback_start(LOOPBACK_SILENT);
+    uint16_t ports[] = {loopback_port(silent), loopback_port(silent)};
+    upstream_t *up = check_nodes(ports, 2, "tls on\ntls.verify off");
+    upstream_error_t *err = NULL;
+    (void)state;
+    assert_status(upstream_deliver(up, send_line, NULL, 600, &err), UPSTREAM_ERR_TIMEOUT);
+    check_contains(upstream_error_message(err), "ms that were left for it");
+    assert_null(strstr(upstream_error_message(err), "net.connect_timeout"));
+    upstream_error_free(err);
+    upstream_destroy(up);
+    loopback_stop(silent);
+}
+
 /* Only the active check can bring it back: a trial is an hour away, and nobody calls. */
 #define CHECKED "health.backoff 1h\nhealth.backoff_max 1h\nhealth.interval 20ms\n"
 
@@ -233,6 +248,7 @@ int main(void)
         cmocka_unit_test(a_black_hole_costs_one_delivery_its_wait_and_no_more),
         cmocka_unit_test(destroying_ends_a_trial_under_way),
         cmocka_unit_test(one_silent_node_leaves_time_for_the_others),
+        cmocka_unit_test(a_delivery_names_the_time_that_it_left),
         cmocka_unit_test(the_active_check_brings_a_node_back_without_a_caller),
         cmocka_unit_test(a_check_by_tls_wants_the_handshake_and_one_by_tcp_does_not),
     };

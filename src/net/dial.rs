@@ -100,6 +100,7 @@ impl Dialer {
         let dial = Dial {
             target: Arc::clone(target),
             deadline,
+            granted: deadline.saturating_duration_since(Instant::now()),
             reply: Arc::clone(&reply),
             stage: Stage::Resolving(None),
             awaits_answer: false,
@@ -179,6 +180,8 @@ impl Dialer {
 struct Dial {
     target: Arc<Target>,
     deadline: Instant,
+    /// From the start to the deadline.
+    granted: Duration,
     reply: Arc<Reply>,
     stage: Stage,
     /// A look-up of its name is under way.
@@ -211,25 +214,29 @@ impl Dial {
         next.map_or(self.deadline, |next| next.min(self.deadline))
     }
 
+    /// The time that was too short, as a message names it: the key that set it, or where a delivery had less left, that.
+    fn limit(&self) -> String {
+        let key = self.target.net.connect_timeout;
+        match self.granted < key - key / 8 {
+            true => format!("the {} ms that were left for it", self.granted.as_millis()),
+            false => "net.connect_timeout".to_owned(),
+        }
+    }
+
     fn timed_out(&self) -> Error {
+        let (host, limit) = (&self.target.host, self.limit());
         let cause = match &self.stage {
-            Stage::Resolving(_) => {
-                format!("\"{}\" did not resolve within net.connect_timeout", self.target.host)
-            }
+            Stage::Resolving(_) => format!("\"{host}\" did not resolve within {limit}"),
             Stage::Racing(race) => {
                 let silent: Vec<String> = race.running().map(|address| address.to_string()).collect();
                 let mut text = match silent.is_empty() {
-                    false => format!("no answer from {} within net.connect_timeout", silent.join(", ")),
-                    true => {
-                        format!("\"{}\" did not resolve anew within net.connect_timeout", self.target.host)
-                    }
+                    false => format!("no answer from {} within {limit}", silent.join(", ")),
+                    true => format!("\"{host}\" did not resolve anew within {limit}"),
                 };
                 append_failures(&mut text, race, &self.target);
                 text
             }
-            Stage::Handshaking(_) => {
-                "the server did not finish the TLS handshake within net.connect_timeout".to_owned()
-            }
+            Stage::Handshaking(_) => format!("the server did not finish the TLS handshake within {limit}"),
         };
         Error { errno: libc::ETIMEDOUT, ..self.target.error(Status::Timeout, self.phase(), cause) }
     }
