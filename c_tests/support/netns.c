@@ -202,5 +202,5 @@ size_t netns_dropped(void)
 
 void netns_resolver_options(const char *options)
 {
-    need(write_file(resolver_file, "nameserver 127.0.0.53\nsearch .\noptions %s\n", options), "resolv.conf");
+    need(write_file(resolver_file, "nameserver 127.0.0.53\nsearch invalid\noptions %s\n", options), "resolv.conf");
 }
