@@ -4,6 +4,7 @@
 #include "support/check.h"
 #include "support/descriptors.h"
 #include "support/dns_server.h"
+#include "support/loopback.h"
 #include "support/netns.h"
 #include "support/senders.h"
 
@@ -110,6 +111,8 @@ static void name_resolves_slowly(void **state)
     upstream_error_t *err = NULL;
     upstream_t *alone;
     char text[256];
+    upstream_conn_t *conn = NULL;
+    upstream_options_t *options;
     double begun;
     (void)state;
     netns_resolver_options("timeout:4 attempts:2");
@@ -121,21 +124,14 @@ static void name_resolves_slowly(void **state)
 
     snprintf(text, sizeof(text), "[UPSTREAM]\nname alone\n[NODE]\nname node-1\nhost %s\nport %u\n", name,
              (unsigned)senders_port(&senders, 0));
-    alone = check_create(text, NULL);
+    assert_status(upstream_options_create(&options), UPSTREAM_OK);
+    assert_status(upstream_options_set(options, "net.connect_timeout", "500ms", NULL), UPSTREAM_OK);
+    alone = check_create(text, options);
+    upstream_options_destroy(options);
     begun = seconds();
-    assert_status(upstream_deliver(alone, NULL, NULL, 500, NULL), UPSTREAM_ERR_INVALID_ARG);
-    {
-        upstream_conn_t *conn = NULL;
-        upstream_options_t *options;
-        upstream_destroy(alone);
-        assert_status(upstream_options_create(&options), UPSTREAM_OK);
-        assert_status(upstream_options_set(options, "net.connect_timeout", "500ms", NULL), UPSTREAM_OK);
-        alone = check_create(text, options);
-        upstream_options_destroy(options);
-        assert_status(upstream_connect(alone, &conn, &err), UPSTREAM_ERR_TIMEOUT);
-        check_contains(upstream_error_message(err), "\"node-1.test\" did not resolve within net.connect_timeout");
-        upstream_error_free(err);
-    }
+    assert_status(upstream_connect(alone, &conn, &err), UPSTREAM_ERR_TIMEOUT);
+    check_contains(upstream_error_message(err), "\"node-1.test\" did not resolve within net.connect_timeout");
+    upstream_error_free(err);
     assert_true(seconds() - begun < 0.5 + SLACK / 1e3);
     upstream_destroy(alone); /* with the look-up still under way */
 
@@ -263,6 +259,34 @@ static void last_answer_is_kept(void **state)
     stop();
 }
 
+static void stranger_at_the_address(void **state)
+{
+    struct loopback *stranger;
+    upstream_t *up;
+    upstream_node_t *node;
+    char text[256];
+    size_t i;
+    (void)state;
+    descriptors_before = descriptors_open();
+    dns = dns_server_start();
+    stranger = loopback_start(LOOPBACK_CLOSE); /* it takes connections, and knows nothing of TLS */
+    dns_server_set(dns, name, DNS_ANSWER, "127.0.0.1", 0);
+    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost %s\nport %u\ntls on\ntls.verify off\ndns.ttl 1h\n", name,
+             (unsigned)loopback_port(stranger));
+    up = check_create(text, NULL);
+    node = upstream_node_at(up, 0);
+    for (i = 1; i <= 2; i++) {
+        upstream_conn_t *conn = NULL;
+        assert_true(upstream_node_connect(node, &conn, NULL) < 0);
+        assert_int_equal(dns_server_asked(dns, name), i);
+        usleep(1100 * 1000); /* no two look-ups within a second */
+    }
+    upstream_destroy(up);
+    loopback_stop(stranger);
+    dns_server_stop(dns);
+    assert_true(descriptors_fall_to(descriptors_before));
+}
+
 static void names_without_descriptors(void **state)
 {
     upstream_conn_t *conn = NULL;
@@ -275,7 +299,6 @@ static void names_without_descriptors(void **state)
         descriptors_forbid(0);
         assert_true(upstream_node_connect(upstream_node_at(senders.up, 0), &conn, &err) < 0);
         descriptors_allow();
-        print_message("%s\n", upstream_error_message(err));
         assert_int_equal(upstream_error_errno(err), EMFILE);
         check_contains(upstream_error_message(err), "raise its limit");
         upstream_error_free(err);
@@ -299,6 +322,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(answer_ages),
         cmocka_unit_test(one_question_a_second),
         cmocka_unit_test(last_answer_is_kept),
+        cmocka_unit_test(stranger_at_the_address),
         cmocka_unit_test(names_without_descriptors),
     };
     if (argc > 1) {

@@ -26,6 +26,8 @@ struct senders {
     _Atomic unsigned char *unacknowledged; /* by record: sent, at least in part, and no answer came */
     atomic_size_t next;       /* record */
     atomic_size_t failed;     /* deliveries */
+    int may_fail;             /* failed deliveries are the test's to judge; their records are left out of the balance */
+    _Atomic unsigned char *given_up; /* by record: its delivery failed */
     atomic_size_t unseen;     /* acknowledged, and no node has them */
     atomic_long slowest;      /* of them, in milliseconds */
     atomic_int going;
