@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define LOCAL "127.0.0.1"
+
 /* One record, as its sender saw it. */
 struct entry {
     _Atomic unsigned char written; /* attempts that wrote it; saturates */
@@ -52,6 +54,18 @@ size_t testbed_descriptors(void)
     return count - 3; /* ".", ".." and the folder itself */
 }
 
+void testbed_wait_descriptors(size_t most)
+{
+    long until = testbed_now_ms() + testbed_patience_ms();
+    size_t open;
+    while ((open = testbed_descriptors()) > most) {
+        if (testbed_now_ms() > until) {
+            fail_msg("%zu descriptors are open, and should be %zu at most", open, most);
+        }
+        usleep(1000);
+    }
+}
+
 #define violated(bed, ...)                                                                  \
     do {                                                                                    \
         pthread_mutex_lock(&(bed)->books->lock);                                            \
@@ -69,8 +83,8 @@ static char *text_of(const struct testbed *bed, const char *keys, const struct t
     assert_non_null(file);
     fprintf(file, "[UPSTREAM]\nname test\n%s\n", keys);
     for (i = 0; i < bed->nodes; i++) {
-        fprintf(file, "[NODE]\nname node-%zu\nhost 127.0.0.1\nport %u\n%s\n", i + 1, (unsigned)proxy_port(bed->proxies[i]),
-                nodes != NULL && nodes[i].keys != NULL ? nodes[i].keys : "");
+        fprintf(file, "[NODE]\nname node-%zu\nhost %s\nport %u\n%s\n", i + 1, nodes[i].host != NULL ? nodes[i].host : LOCAL,
+                (unsigned)proxy_port(bed->proxies[i]), nodes[i].keys != NULL ? nodes[i].keys : "");
     }
     fclose(file);
     return text;
@@ -79,9 +93,11 @@ static char *text_of(const struct testbed *bed, const char *keys, const struct t
 void testbed_open(struct testbed *bed, size_t count, const char *keys, const struct testbed_node *nodes,
                   const upstream_options_t *options)
 {
+    static const struct testbed_node plain[TESTBED_NODES];
     char *text;
     size_t i;
     assert_in_range(count, 1, TESTBED_NODES);
+    nodes = nodes != NULL ? nodes : plain;
     assert_true(signal(SIGPIPE, SIG_DFL) != SIG_ERR); /* a write that raised it would end this program */
     memset(bed, 0, sizeof(*bed));
     bed->descriptors = testbed_descriptors();
@@ -91,12 +107,12 @@ void testbed_open(struct testbed *bed, size_t count, const char *keys, const str
     assert_non_null(bed->books);
     pthread_mutex_init(&bed->books->lock, NULL);
     for (i = 0; i < count; i++) {
-        uint16_t receiver = nodes != NULL ? nodes[i].receiver : 0;
+        uint16_t receiver = nodes[i].receiver;
         if (receiver == 0) {
             bed->counters[i] = counter_start(bed->ledger);
             receiver = counter_port(bed->counters[i]);
         }
-        bed->proxies[i] = proxy_start("127.0.0.1", receiver, nodes != NULL && nodes[i].narrow);
+        bed->proxies[i] = proxy_start(nodes[i].address != NULL ? nodes[i].address : LOCAL, receiver, nodes[i].narrow);
     }
     text = text_of(bed, keys, nodes);
     bed->up = check_create(text, options);
@@ -226,9 +242,8 @@ void testbed_wait_state(const struct testbed *bed, size_t node, int32_t state)
 
 void testbed_close(struct testbed *bed)
 {
-    size_t sent = testbed_sent(bed), left, i;
+    size_t sent = testbed_sent(bed), i;
     upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    long until = testbed_now_ms() + testbed_patience_ms();
     assert_status(upstream_stats(bed->up, &stats), UPSTREAM_OK);
     assert_int_equal(stats.active, 0);
     upstream_destroy(bed->up);
@@ -253,12 +268,7 @@ void testbed_close(struct testbed *bed)
             fail_msg("record %zu came more than once, and was written only once", i);
         }
     }
-    while ((left = testbed_descriptors()) != bed->descriptors) {
-        if (testbed_now_ms() > until) {
-            fail_msg("%zu descriptors were open before, %zu are now", bed->descriptors, left);
-        }
-        usleep(5000);
-    }
+    testbed_wait_descriptors(bed->descriptors);
     ledger_free(bed->ledger);
     pthread_mutex_destroy(&bed->books->lock);
     free(bed->books);

@@ -15,6 +15,8 @@ struct testbed_node {
     const char *keys;  /* more lines of its section; NULL: none */
     uint16_t receiver; /* on 127.0.0.1, and not to be counted; 0: a counting one of its own */
     int narrow;        /* as in proxy_start() */
+    const char *host;    /* as the set knows it; NULL: 127.0.0.1 */
+    const char *address; /* where its proxy listens; NULL: 127.0.0.1 */
 };
 
 struct testbed {
@@ -57,6 +59,8 @@ void testbed_close(struct testbed *bed);
 
 /* Open descriptors of the process. */
 size_t testbed_descriptors(void);
+/* Waits until they are no more than this: a thread may have one left to close. Fails where they stay more. */
+void testbed_wait_descriptors(size_t most);
 /* Bounds on hangs: ten times as long under valgrind. */
 long testbed_patience_ms(void);
 /* Milliseconds of the system's monotonic clock. */
