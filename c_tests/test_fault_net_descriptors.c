@@ -158,15 +158,12 @@ static void descriptors_exhausted_trial(void **state)
     stop();
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(descriptors_exhausted),
         cmocka_unit_test(descriptors_exhausted_pooled),
         cmocka_unit_test(descriptors_exhausted_trial),
     };
-    if (argc > 1) {
-        cmocka_set_test_filter(argv[1]);
-    }
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return check_run_tests(tests);
 }

@@ -312,7 +312,7 @@ static void names_without_descriptors(void **state)
     stop();
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(dead_first_address),
@@ -325,11 +325,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(stranger_at_the_address),
         cmocka_unit_test(names_without_descriptors),
     };
-    if (argc > 1) {
-        cmocka_set_test_filter(argv[1]);
-    }
     if (!netns_enter()) {
         return NETNS_SKIPPED;
     }
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return check_run_tests(tests);
 }
