@@ -116,5 +116,5 @@ int main(void)
     if (!netns_enter()) {
         return NETNS_SKIPPED;
     }
-    return check_run_tests(tests);
+    return check_run_tests(tests, NULL, NULL);
 }

@@ -165,5 +165,5 @@ int main(void)
         cmocka_unit_test(descriptors_exhausted_pooled),
         cmocka_unit_test(descriptors_exhausted_trial),
     };
-    return check_run_tests(tests);
+    return check_run_tests(tests, NULL, NULL);
 }

@@ -65,7 +65,7 @@ static void deliver_many(size_t count)
     }
 }
 
-static void dead_first_address(void **state)
+static void black_holed_address_first(void **state)
 {
     enum { RECORDS = 10 };
     char list[64];
@@ -315,7 +315,7 @@ static void names_without_descriptors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(dead_first_address),
+        cmocka_unit_test(black_holed_address_first),
         cmocka_unit_test(name_does_not_exist),
         cmocka_unit_test(name_resolves_slowly),
         cmocka_unit_test(name_changes_address),
@@ -328,5 +328,5 @@ int main(void)
     if (!netns_enter()) {
         return NETNS_SKIPPED;
     }
-    return check_run_tests(tests);
+    return check_run_tests(tests, NULL, NULL);
 }
