@@ -287,6 +287,35 @@ static void stranger_at_the_address(void **state)
     assert_true(descriptors_fall_to(descriptors_before));
 }
 
+/* One address of the name refuses, and for the other there is no descriptor: it might have answered. */
+static void one_address_without_a_descriptor(void **state)
+{
+    upstream_conn_t *conn = NULL;
+    upstream_error_t *err = NULL;
+    upstream_node_t *node;
+    char list[64];
+    size_t at_rest;
+    (void)state;
+    start("net.keepalive off\nhealth.max_fails 1", TIMEOUT);
+    at_rest = descriptors_open();
+    node = upstream_node_at(senders.up, 0);
+    snprintf(list, sizeof(list), "%s %s", elsewhere, addresses[0]);
+    dns_server_set(dns, name, DNS_ANSWER, list, 0);
+    senders_even(&senders, 3); /* the addresses are known */
+    assert_true(descriptors_fall_to(at_rest));
+    descriptors_forbid(1); /* the first address's, which is not closed yet when the second's is wanted */
+    assert_status(upstream_node_connect(node, &conn, &err), UPSTREAM_ERR_CONNECT);
+    descriptors_allow();
+    check_contains(upstream_error_message(err), "Connection refused");
+    check_contains(upstream_error_message(err), "raise its limit");
+    assert_int_equal(upstream_error_errno(err), EMFILE);
+    upstream_error_free(err);
+    assert_int_equal(stats_of(0).ejections, 0);
+    senders_even(&senders, 3);
+    assert_int_equal(senders_balance(&senders, SLACK), 0);
+    stop();
+}
+
 static void names_without_descriptors(void **state)
 {
     upstream_conn_t *conn = NULL;
@@ -323,6 +352,7 @@ int main(void)
         cmocka_unit_test(one_question_a_second),
         cmocka_unit_test(last_answer_is_kept),
         cmocka_unit_test(stranger_at_the_address),
+        cmocka_unit_test(one_address_without_a_descriptor),
         cmocka_unit_test(names_without_descriptors),
     };
     if (!netns_enter()) {

@@ -163,8 +163,8 @@ void senders_heal(struct senders *senders)
         if (stats.nodes_up == senders->nodes) {
             return;
         }
-        if (milliseconds() - begun > 60000) {
-            fail_msg("%zu nodes of %zu are up after a minute", (size_t)stats.nodes_up, senders->nodes);
+        if (milliseconds() - begun > (senders_are_slow() ? 300000 : 30000)) {
+            fail_msg("%zu nodes of %zu are up, and no more come back", (size_t)stats.nodes_up, senders->nodes);
         }
         senders_deliver(senders);
         usleep(5000);
