@@ -112,12 +112,12 @@ static void close_at_reuse(void **state)
 /* A receiver that stops reading: the window closes in the middle of a payload. */
 static void window_full(void **state)
 {
-    static const struct testbed_node nodes[2] = {{.narrow = 1}, {.narrow = 0}};
+    static const struct testbed_node nodes[2] = {{.narrow = 1, .keys = "net.io_timeout 500ms"}};
     static const struct script stall = {.fault = FAULT_STALL, .direction = TO_RECEIVER, .after = 1000 * RECORD};
     struct testbed bed;
     size_t i;
     (void)state;
-    testbed_open(&bed, 2, STAYS_IN "net.io_timeout 500ms\n", nodes, NULL);
+    testbed_open(&bed, 2, STAYS_IN, nodes, NULL);
     proxy_play(bed.proxies[0], &stall);
     assert_status(testbed_deliver(&bed, LARGE, 0), UPSTREAM_OK);
     assert_int_equal(testbed_stats(&bed, 0).deliveries_failed, 1);

@@ -24,13 +24,14 @@ static int remove_folder(void **state)
     return 0;
 }
 
-/* Three nodes, the first over TLS to `receiver` (0: a counting one, for what never gets there), trusting `roots` of the folder. */
+/* Three nodes, the first over TLS to `receiver` (0: a counting one, for what never gets there), trusting `roots` of the folder, with
+ * more `keys`. */
 static void open_with_tls(struct testbed *bed, const char *keys, uint16_t receiver, const char *roots)
 {
-    char lines[512];
+    char lines[1024];
     struct testbed_node nodes[3] = {{.keys = lines, .receiver = receiver}};
-    snprintf(lines, sizeof(lines), "tls on\ntls.vhost localhost\ntls.ca_file %s/%s", folder, roots);
-    testbed_open(bed, 3, keys, nodes, NULL);
+    snprintf(lines, sizeof(lines), "tls on\ntls.vhost localhost\ntls.ca_file %s/%s\n%s", folder, roots, keys);
+    testbed_open(bed, 3, "", nodes, NULL);
 }
 
 /* The delivery that meets node 1 goes on to another, nothing of it having left; after that node 1 is out, and the others share. */

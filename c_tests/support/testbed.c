@@ -20,7 +20,8 @@ struct entry {
 struct books {
     atomic_size_t next; /* record */
     pthread_mutex_t lock;
-    char violation[2048]; /* the first */
+    char violation[2048];  /* the first */
+    char last_error[2048];
     struct entry entries[TESTBED_RECORDS];
 };
 
@@ -66,14 +67,19 @@ void testbed_wait_descriptors(size_t most)
     }
 }
 
-#define violated(bed, ...)                                                                  \
-    do {                                                                                    \
-        pthread_mutex_lock(&(bed)->books->lock);                                            \
-        if ((bed)->books->violation[0] == '\0') {                                           \
-            snprintf((bed)->books->violation, sizeof((bed)->books->violation), __VA_ARGS__); \
-        }                                                                                   \
-        pthread_mutex_unlock(&(bed)->books->lock);                                          \
-    } while (0)
+/* Notes what did not hold; the first of it is what testbed_close() tells. */
+__attribute__((format(printf, 2, 3))) static void violated(struct testbed *bed, const char *format, ...)
+{
+    struct books *books = bed->books;
+    va_list arguments;
+    va_start(arguments, format);
+    pthread_mutex_lock(&books->lock);
+    if (books->violation[0] == '\0') {
+        vsnprintf(books->violation, sizeof(books->violation), format, arguments);
+    }
+    pthread_mutex_unlock(&books->lock);
+    va_end(arguments);
+}
 
 static char *text_of(const struct testbed *bed, const char *keys, const struct testbed_node *nodes)
 {
@@ -173,6 +179,11 @@ upstream_status_t testbed_deliver(struct testbed *bed, size_t records, uint32_t 
             violated(bed, "record %zu was acknowledged, and no receiver has it", i);
         }
     }
+    if (err != NULL) {
+        pthread_mutex_lock(&bed->books->lock);
+        snprintf(bed->books->last_error, sizeof(bed->books->last_error), "%s", upstream_error_message(err));
+        pthread_mutex_unlock(&bed->books->lock);
+    }
     upstream_error_free(err);
     free(payload.numbers);
     free(payload.answers);
@@ -182,7 +193,10 @@ upstream_status_t testbed_deliver(struct testbed *bed, size_t records, uint32_t 
 void testbed_deliver_each(struct testbed *bed, size_t times)
 {
     while (times-- > 0) {
-        assert_status(testbed_deliver(bed, 1, 0), UPSTREAM_OK);
+        upstream_status_t status = testbed_deliver(bed, 1, 0);
+        if (status != UPSTREAM_OK) {
+            fail_msg("%s: %s", upstream_status_name(status), testbed_last_error(bed));
+        }
     }
 }
 
@@ -201,6 +215,11 @@ void testbed_shares_are_even(struct testbed *bed, unsigned nodes, size_t rounds)
             fail_msg("node %zu had %llu of %zu deliveries, in %zu rounds", i + 1, (unsigned long long)had, members * rounds, rounds);
         }
     }
+}
+
+const char *testbed_last_error(const struct testbed *bed)
+{
+    return bed->books->last_error;
 }
 
 size_t testbed_sent(const struct testbed *bed)

@@ -44,6 +44,8 @@ void testbed_deliver_each(struct testbed *bed, size_t times);
 /* Delivers until each of these nodes (a bit for each) has had `rounds`; fails unless all have and no other node had any. */
 void testbed_shares_are_even(struct testbed *bed, unsigned nodes, size_t rounds);
 
+/* The words of the delivery that failed last; not while deliveries are under way. */
+const char *testbed_last_error(const struct testbed *bed);
 size_t testbed_sent(const struct testbed *bed);  /* records so far */
 size_t testbed_twice(const struct testbed *bed); /* those that came more than once */
 upstream_stats_t testbed_stats(const struct testbed *bed, size_t node);
