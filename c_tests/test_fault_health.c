@@ -20,13 +20,13 @@ static uint64_t the_clock(void *ctx)
     return atomic_load(&virtual_now);
 }
 
-static void open_by_virtual_clock(struct testbed *bed, size_t count)
+static void open_by_virtual_clock(struct testbed *bed, size_t count, const char *keys)
 {
     upstream_options_t *options;
     atomic_store(&virtual_now, 1000 * DAY);
     assert_status(upstream_options_create(&options), UPSTREAM_OK);
     assert_status(upstream_options_set_clock(options, the_clock, NULL), UPSTREAM_OK);
-    testbed_open(bed, count, "", NULL, options);
+    testbed_open(bed, count, keys, NULL, options);
     upstream_options_destroy(options);
 }
 
@@ -47,7 +47,7 @@ static void node_flapping_each_second(void **state)
     uint64_t second, third, ejections;
     size_t i;
     (void)state;
-    open_by_virtual_clock(&bed, 3);
+    open_by_virtual_clock(&bed, 3, "");
     for (i = 0; i < OUTAGES; i++) {
         proxy_close(bed.proxies[0]);
         deliver_for(&bed, SECOND, 50 * MILLISECOND);
@@ -70,13 +70,14 @@ static void node_flapping_each_second(void **state)
     testbed_close(&bed);
 }
 
+static const int64_t jumps[] = {(int64_t)DAY, -(int64_t)DAY, -(int64_t)(50 * DAY), (int64_t)(400 * DAY)};
+
 static void clock_jumps(void **state)
 {
-    static const int64_t jumps[] = {(int64_t)DAY, -(int64_t)DAY, -(int64_t)(50 * DAY), (int64_t)(400 * DAY)};
     struct testbed bed;
     size_t i, dead;
     (void)state;
-    open_by_virtual_clock(&bed, 3);
+    open_by_virtual_clock(&bed, 3, "");
     for (i = 0; i < sizeof(jumps) / sizeof(jumps[0]); i++) {
         for (dead = 0; dead < 2; dead++) { /* a jump while all are up, and one while a node is out */
             if (dead) {
@@ -95,6 +96,25 @@ static void clock_jumps(void **state)
             testbed_shares_are_even(&bed, 7, 10);
         }
     }
+    assert_int_equal(testbed_twice(&bed), 0);
+    testbed_close(&bed);
+}
+
+/* A resend is paid for out of the retry budget, which goes by the same clock: no jump may empty it for good. */
+static void clock_jumps_amid_resends(void **state)
+{
+    static const struct script reset = {.fault = FAULT_RESET, .direction = TO_RECEIVER, .after = 4};
+    struct testbed bed;
+    size_t i;
+    (void)state;
+    open_by_virtual_clock(&bed, 3, "health.max_fails 1000\ndeliver.timeout 20s\n");
+    proxy_play(bed.proxies[0], &reset);
+    for (i = 0; i < sizeof(jumps) / sizeof(jumps[0]); i++) {
+        testbed_shares_are_even(&bed, 6, 5); /* at one moment, within what may come at once */
+        atomic_fetch_add(&virtual_now, (uint64_t)jumps[i]);
+        deliver_for(&bed, 5 * SECOND, 100 * MILLISECOND); /* five resends a second, where ten are allowed */
+    }
+    assert_int_equal(testbed_stats(&bed, 0).deliveries_failed, proxy_faults(bed.proxies[0]));
     assert_int_equal(testbed_twice(&bed), 0);
     testbed_close(&bed);
 }
@@ -162,6 +182,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(node_flapping_each_second),
         cmocka_unit_test(clock_jumps),
+        cmocka_unit_test(clock_jumps_amid_resends),
         cmocka_unit_test(rolling_restart),
     };
     return check_run_tests(tests, NULL, NULL);

@@ -58,7 +58,7 @@ static void half_close_at_each_byte(void **state)
     at_each_byte(FAULT_HALF_CLOSE);
 }
 
-/* The server ends what lies in the pool: the next delivery must not even try it. */
+/* The server ends what lies in the pool: no delivery is harmed by it, and none of it is the node's fault. */
 static void on_an_idle_connection(void (*end_all)(struct proxy *))
 {
     struct testbed bed;
