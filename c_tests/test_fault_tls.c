@@ -90,7 +90,8 @@ static void certificate_self_signed(void **state)
 static void tls_alert(void **state)
 {
     /* TLS 1.2 record of 2 bytes: fatal (2), handshake_failure (40). RFC 8446 section 6. */
-    static const struct script alert = {.fault = FAULT_CLOSE, .direction = TO_RECEIVER, .says = "\x15\x03\x03\x00\x02\x02\x28", .says_len = 7};
+    static const char record[] = "\x15\x03\x03\x00\x02\x02\x28";
+    static const struct script alert = {.fault = FAULT_CLOSE, .direction = TO_RECEIVER, .says = record, .says_len = sizeof(record) - 1};
     struct testbed bed;
     (void)state;
     open_with_tls(&bed, OUT_FOR_GOOD, 0, "ca.crt");
