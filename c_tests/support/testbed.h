@@ -7,6 +7,7 @@
 
 #include "check.h"
 #include "counter.h"
+#include "event_loop.h"
 #include "proxy.h"
 
 enum { TESTBED_NODES = 5, TESTBED_RECORDS = 1 << 18 };
@@ -27,6 +28,7 @@ struct testbed {
     struct books *books;   /* what became of each record, as the sender saw it */
     struct counter *counters[TESTBED_NODES];
     size_t descriptors; /* of the process before */
+    struct event_loop *loop; /* where set, testbed_deliver() goes by the calls of an event loop, and tries on as a plugin does */
 };
 
 /* `keys`: more lines of [UPSTREAM]. `nodes` may be NULL: nothing special about any. `options` may be NULL. */
