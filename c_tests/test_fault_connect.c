@@ -26,10 +26,11 @@ static void refused(void **state)
 static void accept_then_silence(void **state)
 {
     static const struct script silence = {.fault = FAULT_STALL, .direction = TO_RECEIVER};
+    static const struct testbed_node nodes[3] = {{.keys = "net.io_timeout 300ms"}};
     struct testbed bed;
     size_t i;
     (void)state;
-    testbed_open(&bed, 3, OUT_FOR_GOOD "net.io_timeout 300ms\n", NULL, NULL);
+    testbed_open(&bed, 3, OUT_FOR_GOOD, nodes, NULL);
     proxy_play(bed.proxies[0], &silence);
     for (i = 0; testbed_stats(&bed, 0).ejections == 0 && i < 100; i++) {
         testbed_deliver_each(&bed, 1);
@@ -38,7 +39,7 @@ static void accept_then_silence(void **state)
     assert_int_equal(proxy_accepted(bed.proxies[0]), 3);
     testbed_shares_are_even(&bed, 6, 20);
     assert_int_equal(testbed_twice(&bed), 0);
-    /* With all of them silent a delivery ends by its own deadline; the seconds of net.io_timeout would come after it. */
+    /* With all of them silent a delivery ends by its own deadline; net.io_timeout is a minute. */
     proxy_play(bed.proxies[1], &silence);
     proxy_play(bed.proxies[2], &silence);
     proxy_reset_all(bed.proxies[1]);

@@ -14,12 +14,13 @@ enum { RECORD = 8, LARGE = 32768 };
  * Node 1 of three plays `fault` at each byte of the record, and of its answer. Of the two deliveries of a round one begins there
  * and ends at node 2, the other is node 3's. Where the record had come whole, the answer is what was lost, and it comes twice.
  */
-static void at_each_byte(enum fault fault)
+static void at_each_byte(enum fault fault, struct event_loop *loop)
 {
     struct script script = {.fault = fault};
     struct testbed bed;
     size_t first = 0;
     testbed_open(&bed, 3, STAYS_IN, NULL, NULL);
+    bed.loop = loop;
     for (script.direction = TO_RECEIVER; script.direction <= TO_CLIENT; script.direction++) {
         for (script.after = 0; script.after < RECORD; script.after++) {
             size_t twice = testbed_twice(&bed), faults = proxy_faults(bed.proxies[0]);
@@ -43,22 +44,36 @@ static void at_each_byte(enum fault fault)
 static void reset_at_each_byte(void **state)
 {
     (void)state;
-    at_each_byte(FAULT_RESET);
+    at_each_byte(FAULT_RESET, NULL);
 }
 
 static void fin_at_each_byte(void **state)
 {
     (void)state;
-    at_each_byte(FAULT_CLOSE);
+    at_each_byte(FAULT_CLOSE, NULL);
 }
 
 static void half_close_at_each_byte(void **state)
 {
     (void)state;
-    at_each_byte(FAULT_HALF_CLOSE);
+    at_each_byte(FAULT_HALF_CLOSE, NULL);
 }
 
-/* The server ends what lies in the pool: the next delivery must not even try it. */
+static void event_loop_at_each_byte(void **state)
+{
+    static const enum event_loop_kind kinds[] = {EVENT_LOOP_POLL, EVENT_LOOP_EPOLL, EVENT_LOOP_STOP};
+    size_t i;
+    (void)state;
+    for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        struct event_loop loop;
+        event_loop_open(&loop, kinds[i]);
+        at_each_byte(FAULT_RESET, &loop);
+        at_each_byte(FAULT_CLOSE, &loop);
+        event_loop_close(&loop);
+    }
+}
+
+/* The server ends what lies in the pool: no delivery is harmed by it, and none of it is the node's fault. */
 static void on_an_idle_connection(void (*end_all)(struct proxy *))
 {
     struct testbed bed;
@@ -90,15 +105,15 @@ static void reset_on_an_idle_connection(void **state)
 
 /* Each connection takes one record, and dies at the first byte of the next: that says nothing about the node, which gets the record
  * once more on a new connection. */
-static void close_at_reuse(void **state)
+static void at_reuse(struct event_loop *loop)
 {
     static const enum fault faults[] = {FAULT_RESET, FAULT_CLOSE, FAULT_HALF_CLOSE};
     size_t i;
-    (void)state;
     for (i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
         struct script script = {.fault = faults[i], .direction = TO_RECEIVER, .after = RECORD};
         struct testbed bed;
         testbed_open(&bed, 2, "health.max_fails 1\n", NULL, NULL);
+        bed.loop = loop;
         proxy_play(bed.proxies[0], &script);
         testbed_shares_are_even(&bed, 3, 30);
         assert_int_equal(proxy_faults(bed.proxies[0]), 29);
@@ -109,15 +124,30 @@ static void close_at_reuse(void **state)
     }
 }
 
+static void close_at_reuse(void **state)
+{
+    (void)state;
+    at_reuse(NULL);
+}
+
+static void event_loop_close_at_reuse(void **state)
+{
+    struct event_loop loop;
+    (void)state;
+    event_loop_open(&loop, EVENT_LOOP_EPOLL);
+    at_reuse(&loop);
+    event_loop_close(&loop);
+}
+
 /* A receiver that stops reading: the window closes in the middle of a payload. */
 static void window_full(void **state)
 {
-    static const struct testbed_node nodes[2] = {{.narrow = 1}, {.narrow = 0}};
+    static const struct testbed_node nodes[2] = {{.narrow = 1, .keys = "net.io_timeout 500ms"}};
     static const struct script stall = {.fault = FAULT_STALL, .direction = TO_RECEIVER, .after = 1000 * RECORD};
     struct testbed bed;
     size_t i;
     (void)state;
-    testbed_open(&bed, 2, STAYS_IN "net.io_timeout 500ms\n", nodes, NULL);
+    testbed_open(&bed, 2, STAYS_IN, nodes, NULL);
     proxy_play(bed.proxies[0], &stall);
     assert_status(testbed_deliver(&bed, LARGE, 0), UPSTREAM_OK);
     assert_int_equal(testbed_stats(&bed, 0).deliveries_failed, 1);
@@ -192,9 +222,11 @@ int main(void)
         cmocka_unit_test(reset_at_each_byte),
         cmocka_unit_test(fin_at_each_byte),
         cmocka_unit_test(half_close_at_each_byte),
+        cmocka_unit_test(event_loop_at_each_byte),
         cmocka_unit_test(fin_on_an_idle_connection),
         cmocka_unit_test(reset_on_an_idle_connection),
         cmocka_unit_test(close_at_reuse),
+        cmocka_unit_test(event_loop_close_at_reuse),
         cmocka_unit_test(window_full),
         cmocka_unit_test(slow_reader),
         cmocka_unit_test(byte_by_byte),

@@ -24,13 +24,14 @@ static int remove_folder(void **state)
     return 0;
 }
 
-/* Three nodes, the first over TLS to `receiver` (0: a counting one, for what never gets there), trusting `roots` of the folder. */
+/* Three nodes, the first over TLS to `receiver` (0: a counting one, for what never gets there), trusting `roots` of the folder, with
+ * more `keys`. */
 static void open_with_tls(struct testbed *bed, const char *keys, uint16_t receiver, const char *roots)
 {
-    char lines[512];
+    char lines[1024];
     struct testbed_node nodes[3] = {{.keys = lines, .receiver = receiver}};
-    snprintf(lines, sizeof(lines), "tls on\ntls.vhost localhost\ntls.ca_file %s/%s", folder, roots);
-    testbed_open(bed, 3, keys, nodes, NULL);
+    snprintf(lines, sizeof(lines), "tls on\ntls.vhost localhost\ntls.ca_file %s/%s\n%s", folder, roots, keys);
+    testbed_open(bed, 3, "", nodes, NULL);
 }
 
 /* The delivery that meets node 1 goes on to another, nothing of it having left; after that node 1 is out, and the others share. */
@@ -89,7 +90,8 @@ static void certificate_self_signed(void **state)
 static void tls_alert(void **state)
 {
     /* TLS 1.2 record of 2 bytes: fatal (2), handshake_failure (40). RFC 8446 section 6. */
-    static const struct script alert = {.fault = FAULT_CLOSE, .direction = TO_RECEIVER, .says = "\x15\x03\x03\x00\x02\x02\x28", .says_len = 7};
+    static const char record[] = "\x15\x03\x03\x00\x02\x02\x28";
+    static const struct script alert = {.fault = FAULT_CLOSE, .direction = TO_RECEIVER, .says = record, .says_len = sizeof(record) - 1};
     struct testbed bed;
     (void)state;
     open_with_tls(&bed, OUT_FOR_GOOD, 0, "ca.crt");

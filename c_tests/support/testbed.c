@@ -20,7 +20,8 @@ struct entry {
 struct books {
     atomic_size_t next; /* record */
     pthread_mutex_t lock;
-    char violation[2048]; /* the first */
+    char violation[2048];  /* the first */
+    char last_error[2048];
     struct entry entries[TESTBED_RECORDS];
 };
 
@@ -66,14 +67,19 @@ void testbed_wait_descriptors(size_t most)
     }
 }
 
-#define violated(bed, ...)                                                                  \
-    do {                                                                                    \
-        pthread_mutex_lock(&(bed)->books->lock);                                            \
-        if ((bed)->books->violation[0] == '\0') {                                           \
-            snprintf((bed)->books->violation, sizeof((bed)->books->violation), __VA_ARGS__); \
-        }                                                                                   \
-        pthread_mutex_unlock(&(bed)->books->lock);                                          \
-    } while (0)
+/* Notes what did not hold; the first of it is what testbed_close() tells. */
+__attribute__((format(printf, 2, 3))) static void violated(struct testbed *bed, const char *format, ...)
+{
+    struct books *books = bed->books;
+    va_list arguments;
+    va_start(arguments, format);
+    pthread_mutex_lock(&books->lock);
+    if (books->violation[0] == '\0') {
+        vsnprintf(books->violation, sizeof(books->violation), format, arguments);
+    }
+    pthread_mutex_unlock(&books->lock);
+    va_end(arguments);
+}
 
 static char *text_of(const struct testbed *bed, const char *keys, const struct testbed_node *nodes)
 {
@@ -119,12 +125,22 @@ void testbed_open(struct testbed *bed, size_t count, const char *keys, const str
     free(text);
 }
 
+static upstream_status_t write_all(struct testbed *bed, upstream_conn_t *conn, const void *data, size_t size)
+{
+    return bed->loop != NULL ? event_loop_write(bed->loop, conn, data, size) : upstream_conn_write(conn, data, size);
+}
+
+static upstream_status_t read_all(struct testbed *bed, upstream_conn_t *conn, void *data, size_t size)
+{
+    return bed->loop != NULL ? event_loop_read(bed->loop, conn, data, size) : upstream_conn_read_exact(conn, data, size);
+}
+
 /* Records of eight bytes, each of which is answered with itself once the receiver has marked it. */
 static upstream_status_t send_payload(upstream_conn_t *conn, void *ctx)
 {
     struct payload *payload = ctx;
     size_t size = payload->records * sizeof(uint64_t), i;
-    upstream_status_t status = upstream_conn_write(conn, payload->numbers, size);
+    upstream_status_t status = write_all(payload->bed, conn, payload->numbers, size);
     if (status != UPSTREAM_OK && payload->records == 1) {
         return status; /* so few bytes go at once or not at all; of more some may have gone */
     }
@@ -135,10 +151,47 @@ static upstream_status_t send_payload(upstream_conn_t *conn, void *ctx)
         }
     }
     if (status == UPSTREAM_OK) {
-        status = upstream_conn_read_exact(conn, payload->answers, size);
+        status = read_all(payload->bed, conn, payload->answers, size);
     }
     if (status == UPSTREAM_OK && memcmp(payload->numbers, payload->answers, size) != 0) {
         status = UPSTREAM_ERR_PROTOCOL;
+    }
+    return status;
+}
+
+/* As upstream_deliver(), from an event loop: a node that failed is reported and the next one asked; a kept connection that turns
+ * out dead says nothing about its node, which is asked again. */
+static upstream_status_t send_by_loop(struct testbed *bed, struct payload *payload)
+{
+    upstream_status_t status = UPSTREAM_ERR_NO_NODE;
+    upstream_node_t *again = NULL;
+    size_t turns;
+    for (turns = 0; turns < 2 * bed->nodes; turns++) {
+        upstream_conn_t *conn = NULL;
+        int stale;
+        status = again != NULL ? upstream_node_connect_start(again, &conn, NULL) : upstream_connect_start(bed->up, &conn, NULL);
+        if (conn == NULL) {
+            break;
+        }
+        status = event_loop_connect(bed->loop, conn, status);
+        if (status != UPSTREAM_OK) {
+            event_loop_leave(bed->loop);
+            upstream_conn_discard(conn);
+            break;
+        }
+        status = send_payload(conn, payload);
+        status = status == UPSTREAM_EOF ? UPSTREAM_ERR_CLOSED : status;
+        stale = upstream_conn_reused(conn) && (status == UPSTREAM_ERR_CLOSED || status == UPSTREAM_ERR_NETWORK);
+        again = stale ? upstream_conn_node(conn) : NULL;
+        if (!stale) {
+            upstream_node_report(upstream_conn_node(conn), status);
+        }
+        event_loop_leave(bed->loop);
+        if (status == UPSTREAM_OK) {
+            upstream_conn_release(conn);
+            break;
+        }
+        upstream_conn_discard(conn);
     }
     return status;
 }
@@ -159,12 +212,12 @@ upstream_status_t testbed_deliver(struct testbed *bed, size_t records, uint32_t 
     for (i = 0; i < records; i++) {
         payload.numbers[i] = first + i;
     }
-    status = upstream_deliver(bed->up, send_payload, &payload, timeout_ms, &err);
+    status = bed->loop != NULL ? send_by_loop(bed, &payload) : upstream_deliver(bed->up, send_payload, &payload, timeout_ms, &err);
     took = testbed_now_ms() - begun;
     if (took > (timeout_ms > 0 ? (long)timeout_ms : 60000) + testbed_patience_ms()) {
         violated(bed, "a delivery with %u ms took %ld ms", timeout_ms, took);
     }
-    if ((status == UPSTREAM_OK) != (err == NULL)) {
+    if (bed->loop == NULL && (status == UPSTREAM_OK) != (err == NULL)) {
         violated(bed, "%s, and the error says: %s", upstream_status_name(status), upstream_error_message(err));
     }
     for (i = first; i < first + records && status == UPSTREAM_OK; i++) {
@@ -172,6 +225,11 @@ upstream_status_t testbed_deliver(struct testbed *bed, size_t records, uint32_t 
         if (ledger_times(bed->ledger, i) == 0) {
             violated(bed, "record %zu was acknowledged, and no receiver has it", i);
         }
+    }
+    if (err != NULL) {
+        pthread_mutex_lock(&bed->books->lock);
+        snprintf(bed->books->last_error, sizeof(bed->books->last_error), "%s", upstream_error_message(err));
+        pthread_mutex_unlock(&bed->books->lock);
     }
     upstream_error_free(err);
     free(payload.numbers);
@@ -182,7 +240,10 @@ upstream_status_t testbed_deliver(struct testbed *bed, size_t records, uint32_t 
 void testbed_deliver_each(struct testbed *bed, size_t times)
 {
     while (times-- > 0) {
-        assert_status(testbed_deliver(bed, 1, 0), UPSTREAM_OK);
+        upstream_status_t status = testbed_deliver(bed, 1, 0);
+        if (status != UPSTREAM_OK) {
+            fail_msg("%s: %s", upstream_status_name(status), testbed_last_error(bed));
+        }
     }
 }
 
@@ -201,6 +262,11 @@ void testbed_shares_are_even(struct testbed *bed, unsigned nodes, size_t rounds)
             fail_msg("node %zu had %llu of %zu deliveries, in %zu rounds", i + 1, (unsigned long long)had, members * rounds, rounds);
         }
     }
+}
+
+const char *testbed_last_error(const struct testbed *bed)
+{
+    return bed->books->last_error;
 }
 
 size_t testbed_sent(const struct testbed *bed)

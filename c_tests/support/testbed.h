@@ -7,6 +7,7 @@
 
 #include "check.h"
 #include "counter.h"
+#include "event_loop.h"
 #include "proxy.h"
 
 enum { TESTBED_NODES = 5, TESTBED_RECORDS = 1 << 18 };
@@ -27,6 +28,7 @@ struct testbed {
     struct books *books;   /* what became of each record, as the sender saw it */
     struct counter *counters[TESTBED_NODES];
     size_t descriptors; /* of the process before */
+    struct event_loop *loop; /* where set, testbed_deliver() goes by the calls of an event loop, and tries on as a plugin does */
 };
 
 /* `keys`: more lines of [UPSTREAM]. `nodes` may be NULL: nothing special about any. `options` may be NULL. */
@@ -44,6 +46,8 @@ void testbed_deliver_each(struct testbed *bed, size_t times);
 /* Delivers until each of these nodes (a bit for each) has had `rounds`; fails unless all have and no other node had any. */
 void testbed_shares_are_even(struct testbed *bed, unsigned nodes, size_t rounds);
 
+/* The words of the delivery that failed last; not while deliveries are under way. */
+const char *testbed_last_error(const struct testbed *bed);
 size_t testbed_sent(const struct testbed *bed);  /* records so far */
 size_t testbed_twice(const struct testbed *bed); /* those that came more than once */
 upstream_stats_t testbed_stats(const struct testbed *bed, size_t node);
