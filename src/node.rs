@@ -193,7 +193,8 @@ impl Node {
         let node: Weak<Node> = Arc::downgrade(self); // the timer keeps nothing alive
         let purge = move || {
             let Some(node) = node.upgrade() else { return };
-            let (gone, next) = node.pool.purge(Instant::now(), |link| link.channel.is_quiet());
+            let good = |link: &mut Box<Link>| !link.is_too_old() && link.channel.is_quiet();
+            let (gone, next) = node.pool.purge(Instant::now(), good);
             gone.into_iter().for_each(|link| node.runtime.close(*link));
             if let Some(next) = next {
                 node.purge_at(next);

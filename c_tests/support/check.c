@@ -1,6 +1,23 @@
 /* See check.h. */
 #include "check.h"
 
+int check_filter(const struct CMUnitTest *tests, size_t count)
+{
+    const char *wanted = getenv("UPSTREAM_TEST_FILTER");
+    size_t i;
+    if (wanted == NULL) {
+        return 1;
+    }
+    for (i = 0; i < count; i++) {
+        if (strcmp(tests[i].name, wanted) == 0) {
+            cmocka_set_test_filter(wanted);
+            return 1;
+        }
+    }
+    print_error("no test is called \"%s\"\n", wanted);
+    return 0;
+}
+
 upstream_t *check_create(const char *text, const upstream_options_t *options)
 {
     upstream_t *up = NULL;

@@ -27,6 +27,7 @@ struct connection {
 
 struct counter {
     struct ledger *ledger;
+    struct in_addr address;
     uint16_t port;
     int listener; /* -1 while it is dead */
     int commands[2], answers[2];
@@ -84,7 +85,7 @@ static void listen_again(struct counter *counter)
     memset(&address, 0, sizeof(address));
     address.sin_family = AF_INET;
     address.sin_port = htons(counter->port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_addr = counter->address;
     counter->listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     need(counter->listener >= 0, "socket");
     need(setsockopt(counter->listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) == 0, "SO_REUSEADDR");
@@ -191,9 +192,16 @@ static void order(struct counter *counter, const char *command)
 
 struct counter *counter_start(struct ledger *ledger)
 {
+    return counter_start_at(ledger, "127.0.0.1", 0);
+}
+
+struct counter *counter_start_at(struct ledger *ledger, const char *address, uint16_t port)
+{
     struct counter *counter = calloc(1, sizeof(*counter));
     need(counter != NULL, "calloc");
     counter->ledger = ledger;
+    counter->port = port;
+    need(inet_aton(address, &counter->address), "address");
     need(pipe(counter->commands) == 0 && pipe(counter->answers) == 0, "pipe");
     listen_again(counter);
     need(pthread_create(&counter->thread, NULL, run, counter) == 0, "pthread_create");

@@ -19,6 +19,8 @@ struct counter;
 
 /* Starts a receiver on a free port of 127.0.0.1. Never NULL: a test that cannot start one ends. */
 struct counter *counter_start(struct ledger *ledger);
+/* The same on an IPv4 address of the loopback and a port of choice; 0 is a free one. */
+struct counter *counter_start_at(struct ledger *ledger, const char *address, uint16_t port);
 uint16_t counter_port(const struct counter *counter);
 
 /* Resets every connection and refuses new ones, until counter_revive(). Both return once it is so. */

@@ -46,8 +46,6 @@ pub struct Ledger {
     /// The place handed out last when the current order was taken up.
     last: u32,
     even: bool,
-    /// The part of a cycle, in 2^-32, by which the current order was taken up too early, for there are only whole turns.
-    kept: u64,
     /// Turns of each place in earlier orders.
     turns: Box<[u64]>,
 }
@@ -131,7 +129,6 @@ impl Rotation {
             begin: start as u32,
             last: before.copied().unwrap_or(0),
             even: order.even,
-            kept: 0,
             turns: vec![0; places].into(),
         };
         (Rotation { word: AtomicU64::new(word(0, start as u32)), frames: Frames(frames) }, ledger)
@@ -211,9 +208,9 @@ impl Rotation {
         }
     }
 
-    /// Goes over to `order`, which must fit the capacity, and goes on where the old one stood: with equal weights at the successor
-    /// of the place handed out last, otherwise at the same fraction of the cycle, so that a node that comes and goes
-    /// never starves the ones late in the cycle.
+    /// Goes over to `order`, which must fit the capacity: from equal weights to equal ones at the successor of the place handed out
+    /// last, otherwise anywhere in the cycle, so that each place gets its share in the long run however often and whenever nodes come and go. A
+    /// rule that goes by the place reached would favour some, for changes may keep step with it.
     pub fn publish(&self, ledger: &mut Ledger, order: &Order) {
         let mut seen = self.word.load(Ordering::Acquire);
         let number = number_of(seen);
@@ -222,19 +219,13 @@ impl Rotation {
         new.write(next, order);
         loop {
             let position = position_of(seen);
-            let mut kept = 0;
-            let begin = match order.even {
+            let begin = match order.even && ledger.even {
                 true => {
                     let last = ledger.last_place(old, position);
                     let successor = order.places.partition_point(|place| *place <= last);
                     if successor == order.places.len() { 0 } else { successor as u32 }
                 }
-                false => {
-                    let passed = ledger.phase(old, position);
-                    let begin = (passed * order.places.len() as u64) >> 32;
-                    kept = passed - begin_phase(begin, order.places.len() as u64);
-                    begin as u32
-                }
+                false => ((u128::from(scattered(next)) * order.places.len() as u128) >> 64) as u32,
             };
             match self.word.compare_exchange_weak(
                 seen,
@@ -245,13 +236,8 @@ impl Rotation {
                 Ok(_) => {
                     let last = ledger.last_place(old, position);
                     ledger.close(old, position);
-                    *ledger = Ledger {
-                        begin,
-                        last,
-                        even: order.even,
-                        kept,
-                        turns: std::mem::take(&mut ledger.turns),
-                    };
+                    *ledger =
+                        Ledger { begin, last, even: order.even, turns: std::mem::take(&mut ledger.turns) };
                     return;
                 }
                 Err(now) => seen = now,
@@ -285,22 +271,16 @@ impl Frame {
     }
 }
 
-/// The part of its cycle that an order has passed at `slot`, in 2^-32, rounded up.
-fn begin_phase(slot: u64, length: u64) -> u64 {
-    (slot << 32).div_ceil(length)
+/// Numbers one after the other, scattered over 64 bits: SplitMix64 of G. Steele, D. Lea, C. Flood, "Fast splittable
+/// pseudorandom number generators" (2014).
+fn scattered(number: u64) -> u64 {
+    let mut z = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 impl Ledger {
-    /// The part of the cycle that is passed, in 2^-32.
-    fn phase(&self, frame: &Frame, position: u32) -> u64 {
-        match u64::from(frame.length()) {
-            0 => 0,
-            length => {
-                (begin_phase(u64::from(frame.slot(position)), length) + self.kept) & u64::from(u32::MAX)
-            }
-        }
-    }
-
     fn last_place(&self, frame: &Frame, position: u32) -> u32 {
         if position == self.begin && frame.renewed.load(Ordering::Relaxed) == 0 || frame.length() == 0 {
             return self.last;

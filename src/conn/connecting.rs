@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use nix::sys::eventfd::EventFd;
 
-use super::open::{Dial, cap_held, may_connect, reuse_or_close};
+use super::open::{Dial, cap_held, first_usable, may_connect};
 use super::trial::{self, Trial, left_alone};
 use super::{Candidate, Conn, Ready};
 use crate::error::{Error, Phase, Result, Status, summary};
@@ -182,7 +182,7 @@ fn begin(candidate: &Candidate) -> Result<Stand> {
 /// What a place in the pool leads to.
 fn take_place(node: &Arc<Node>, place: Place<Box<Link>>, deadline: Instant) -> Result<Stand> {
     match place {
-        Place::Idle(link) => match reuse_or_close(node, link, true) {
+        Place::Idle(link) => match first_usable(node, link, true) {
             Some(link) => Ok(Stand::Ready(Ready { link, reused: true, generation: node.generation() })),
             None => dial(node, deadline), // in the place of the dead one
         },

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use super::trial::PATIENCE;
 use super::{Candidate, Conn, Ready, forked};
 use crate::error::{Error, Phase, Result, Status};
 use crate::log::Level;
@@ -12,6 +13,7 @@ use crate::net::channel::Channel;
 use crate::net::patience::{after, jittered};
 use crate::net::pool::Place;
 use crate::node::{Link, Node};
+use crate::roster::Turn;
 use crate::stats::count;
 
 impl Conn {
@@ -41,24 +43,18 @@ impl Conn {
     fn acquire(node: &Arc<Node>, deadline: Instant, reuse: bool) -> Result<Conn> {
         may_connect(node)?;
         let generation = node.generation();
-        loop {
-            match node.pool.acquire(deadline, |link| node.runtime.close(*link)) {
-                Place::Idle(link) => match reuse_or_close(node, link, reuse) {
-                    Some(link) => {
-                        let ready = Ready { link, reused: true, generation };
-                        return Ok(Conn::new(node, ready));
-                    }
-                    None => node.pool.leave(),
-                },
-                Place::New => {
-                    let dial = Dial::of(node); // the wait for the place is none of the node's
-                    let outcome = node.runtime.dialer.dial(&node.target, deadline);
-                    return dial.ended(node, outcome).map(|ready| Conn::new(node, ready));
-                }
-                Place::Cancelled => return Err(node.target.cancelled(Phase::Wait)),
-                Place::None => return Err(cap_held(node)),
-            }
+        let idle = match node.pool.acquire(deadline, |link| node.runtime.close(*link)) {
+            Place::Idle(link) => first_usable(node, link, reuse),
+            Place::New => None,
+            Place::Cancelled => return Err(node.target.cancelled(Phase::Wait)),
+            Place::None => return Err(cap_held(node)),
+        };
+        if let Some(link) = idle {
+            return Ok(Conn::new(node, Ready { link, reused: true, generation }));
         }
+        let dial = Dial::of(node); // the wait for the place is none of the node's
+        let outcome = node.runtime.dialer.dial(&node.target, deadline);
+        dial.ended(node, outcome).map(|ready| Conn::new(node, ready))
     }
 }
 
@@ -68,12 +64,19 @@ pub(super) struct Dial {
     /// The node's when it began.
     pub(super) generation: u32,
     begun: Instant,
+    /// The probe that it is.
+    trial: Option<Turn>,
 }
 
 impl Dial {
     /// One that begins now.
     pub(super) fn of(node: &Node) -> Dial {
-        Dial { generation: node.generation(), begun: Instant::now() }
+        Dial { generation: node.generation(), begun: Instant::now(), trial: None }
+    }
+
+    /// One that begins now and is a trial.
+    pub(super) fn on_trial(node: &Node, turn: Turn) -> Dial {
+        Dial { trial: Some(turn), ..Dial::of(node) }
     }
 
     /// What came of it: a link in the place that was taken for it, or the place is left. The node is told.
@@ -93,6 +96,9 @@ impl Dial {
         node.pool.leave();
         count(&node.counters.connects_failed);
         let told = node.connect_failed(self.generation, &error, self.begun.elapsed());
+        if let Some(turn) = self.trial.filter(|_| error.is_local()) {
+            node.give_back(turn, PATIENCE); // it told nothing of the node, which need not wait for the lease to end
+        }
         log_failure(node, &error, told);
         error
     }
@@ -113,13 +119,18 @@ pub(super) fn may_connect(node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// An idle connection that may be used again; otherwise it is closed, and its place is the caller's.
-pub(super) fn reuse_or_close(node: &Node, mut link: Box<Link>, reuse: bool) -> Option<Box<Link>> {
-    if reuse && !link.is_too_old() && link.channel.is_quiet() {
-        count(&node.counters.reused);
-        return Some(link);
+/// The first idle connection that may be used again, `link` or one below it; those that may not are closed. Where there is none the
+/// place is the caller's all the same.
+pub(super) fn first_usable(node: &Node, link: Box<Link>, reuse: bool) -> Option<Box<Link>> {
+    let mut next = Some(link);
+    while let Some(mut link) = next {
+        if reuse && !link.is_too_old() && link.channel.is_quiet() {
+            count(&node.counters.reused);
+            return Some(link);
+        }
+        node.runtime.close(*link);
+        next = node.pool.exchange();
     }
-    node.runtime.close(*link);
     None
 }
 

@@ -79,7 +79,7 @@ pub(super) fn begin(node: &Arc<Node>, trial: Trial, deadline: Instant, notify: b
             return Err(cap_held(node));
         }
     }
-    let dial = Dial::of(node);
+    let dial = Dial::on_trial(node, trial.turn);
     let started = node.runtime.dialer.start(&node.target, deadline, notify, Some(orphan(node, dial)));
     match started {
         Ok(pending) => Ok(Trying { pending, dial, until: trial.stays_until(deadline) }),

@@ -247,7 +247,7 @@ fn append_failures(text: &mut String, race: &Race, target: &Target) {
         if !text.is_empty() {
             text.push_str("; ");
         }
-        text.push_str(&format!("{address}: {}", explained(error, target)));
+        text.push_str(&format!("{address}: {}", explained(error, Some(target))));
     }
 }
 

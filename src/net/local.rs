@@ -9,9 +9,14 @@ pub(super) fn is_local(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|errno| mend(errno, None).is_some())
 }
 
-/// The system's words with the mend, where there is one.
-pub(super) fn explained(error: &io::Error, target: &Target) -> String {
-    match error.raw_os_error().and_then(|errno| mend(errno, Some(target))) {
+/// Whether the system had none left of what the call needs: what it would have found elsewhere is not known then.
+pub(super) fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS))
+}
+
+/// The system's words with the mend, where there is one; `target` is what the call was about.
+pub(super) fn explained(error: &io::Error, target: Option<&Target>) -> String {
+    match error.raw_os_error().and_then(|errno| mend(errno, target)) {
         Some(mend) => format!("{error}; {mend}"),
         None => error.to_string(),
     }

@@ -72,7 +72,8 @@ impl<'a> Patience<'a> {
     }
 }
 
-/// Waits until `descriptor` is ready for what is wanted, `interrupt` is readable, or `deadline` has come.
+/// Waits until `descriptor` is ready for what is wanted, `interrupt` is readable, or `deadline` has come; where that has passed
+/// before, readiness counts no more.
 pub fn wait_until(
     descriptor: BorrowedFd<'_>,
     wanted: Interest,
@@ -91,6 +92,8 @@ pub fn wait_until(
             Ok(0) if Instant::now() >= deadline => return Ok(Woken::TimedOut),
             Ok(0) | Err(Errno::EINTR) => {}
             Ok(_) if interrupt.is_some() && both[1].any() == Some(true) => return Ok(Woken::Interrupted),
+            // A peer that is always ready again must not keep a call going past its end.
+            Ok(_) if left.is_zero() => return Ok(Woken::TimedOut),
             Ok(_) => return Ok(Woken::Ready(readiness(&both[0], wanted))),
             Err(error) => return Err(error.into()),
         }
@@ -172,6 +175,10 @@ mod tests {
         assert_eq!(wait(Interest::BOTH, HOUR), Woken::Ready(Interest::BOTH));
         alarm.write_all(b"x").unwrap();
         assert_eq!(wait(Interest::BOTH, HOUR), Woken::Interrupted);
+        let passed = Instant::now();
+        let wait_in_vain = |interrupt| wait_until(near.as_fd(), Interest::BOTH, passed, interrupt).unwrap();
+        assert_eq!(wait_in_vain(None), Woken::TimedOut);
+        assert_eq!(wait_in_vain(Some(interrupt.as_fd())), Woken::Interrupted);
         let deadline = Instant::now() + HOUR;
         assert_eq!(
             wait_until(near.as_fd(), Interest::READ, deadline, None).unwrap(),

@@ -172,6 +172,16 @@ impl<T> Pool<T> {
         idle
     }
 
+    /// Another idle connection for a caller that holds a place and has closed its own: of the two places one comes free. `None`
+    /// where none lies there, and the place stays the caller's: who gets a dead one at the cap loses no turn over it.
+    pub fn exchange(&self) -> Option<T> {
+        let mut state = self.state.lock();
+        let (_, item) = state.idle.pop_back()?;
+        state.open -= 1;
+        self.wake(&mut state);
+        Some(item)
+    }
+
     /// Gives a place back: its connection is closed, or was never made.
     pub fn leave(&self) {
         let mut state = self.state.lock();

@@ -11,7 +11,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType};
+use nix::errno::Errno;
 
+use super::cancel::eventfd;
 use super::{local, thread};
 use crate::error::Blame;
 use crate::sync::{Condvar, Mutex};
@@ -101,6 +103,7 @@ impl Resolver {
 }
 
 fn look_up(host: &str) -> Answer {
+    Errno::clear();
     // std's own look-up tells a name that does not exist from a server that is away by words in the host's language alone.
     let hints = AddrInfoHints { socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
     let found = dns_lookup::getaddrinfo(Some(host), None, Some(hints)).map_err(no_answer)?;
@@ -114,9 +117,25 @@ fn look_up(host: &str) -> Answer {
     Ok(addresses.into())
 }
 
+/// What this process has run out of, if anything. Without a descriptor for its files and its socket glibc says that the name does
+/// not exist; what it ran into is at best still in errno.
+fn exhausted() -> Option<io::Error> {
+    let left = io::Error::from(Errno::last());
+    if local::is_exhausted(&left) { Some(left) } else { eventfd().err().filter(local::is_exhausted) }
+}
+
 fn no_answer(error: LookupError) -> NoAnswer {
     let kind = error.kind();
-    let error = io::Error::from(error);
+    let error = match exhausted() {
+        Some(error) => {
+            return NoAnswer {
+                errno: error.raw_os_error().unwrap_or(0),
+                blame: Blame::Local,
+                cause: local::explained(&error, None),
+            };
+        }
+        None => io::Error::from(error),
+    };
     let blame = match kind {
         LookupErrorKind::NoName | LookupErrorKind::NoData => Blame::NoSuchName,
         LookupErrorKind::Memory => Blame::Local,

@@ -57,7 +57,7 @@ impl Target {
         Error {
             errno: error.raw_os_error().unwrap_or(0),
             blame: if is_local(error) { Blame::Local } else { Blame::Open },
-            ..self.error(status, phase, explained(error, self))
+            ..self.error(status, phase, explained(error, Some(self)))
         }
     }
 

@@ -35,7 +35,9 @@ impl Shares {
     /// The rotation goes over `nodes` from here on.
     pub fn follow(&mut self, nodes: Vec<(usize, u32)>) {
         if nodes != self.nodes {
+            let was_even = self.is_even();
             self.nodes = nodes;
+            self.last = self.last.filter(|_| was_even && self.is_even());
             self.stretch.clear();
         }
     }

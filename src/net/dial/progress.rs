@@ -20,8 +20,8 @@ use crate::net::resolve::{Answer, NoAnswer};
 use crate::net::socket::Ready;
 use crate::net::target::Target;
 
-/// How long a dial that has an old answer waits for the new one. RFC 8767 section 5 suggests 1.8 s for a resolver that serves
-/// stale data; here the old addresses are most likely good, and a payload waits.
+/// How long after a look-up began its answer is waited for by a dial that has an old one. RFC 8767 section 5 suggests 1.8 s for a
+/// resolver that serves stale data; here the old addresses are most likely good, and a payload waits.
 const REFRESH_WAIT: Duration = Duration::from_millis(250);
 
 impl Work {
@@ -37,10 +37,11 @@ impl Work {
         match known {
             Known::Good(addresses) => return self.race(id, &addresses),
             Known::Failed(cause) => return self.unresolved(id, &cause),
-            Known::Old(addresses) => {
+            Known::Old(addresses, asked) => {
                 if let Some(dial) = self.dials.get_mut(&id) {
                     let half = dial.deadline.saturating_duration_since(now) / 2;
-                    dial.stage = Stage::Resolving(Some((now + REFRESH_WAIT.min(half), addresses)));
+                    let until = (asked + REFRESH_WAIT).min(now + half);
+                    dial.stage = Stage::Resolving(Some((until, addresses)));
                 }
             }
             Known::Nothing => {}
@@ -228,10 +229,14 @@ fn ordered(addresses: &[SocketAddr], target: &Target) -> Vec<SocketAddr> {
 /// The error of a race that no address won.
 fn lost(target: &Target, race: &Race) -> Error {
     let failures = race.failures();
-    // One that a server had a part in says more than one of this machine.
-    let telling = failures.iter().find(|(_, error)| !local::is_local(error)).or(failures.first());
+    let find = |telling: fn(&io::Error) -> bool| failures.iter().find(|(_, error)| telling(error));
+    // An address that could not be tried for want of a descriptor or of memory might have been the one that answers. Else one that
+    // a server had a part in says more than one of this machine.
+    let exhausted = find(local::is_exhausted);
+    let of_server = find(|error| !local::is_local(error));
+    let telling = exhausted.or(of_server).or(failures.first());
     let errno = telling.and_then(|(_, error)| error.raw_os_error()).unwrap_or(0);
-    let is_local = failures.iter().all(|(_, error)| local::is_local(error));
+    let is_local = exhausted.is_some() || of_server.is_none();
     let timed_out = failures.iter().all(|(_, error)| error.kind() == ErrorKind::TimedOut);
     let status = if timed_out { Status::Timeout } else { Status::Connect };
     let mut cause = String::new();

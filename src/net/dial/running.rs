@@ -229,9 +229,10 @@ impl Work {
 
     pub(super) fn finish(&mut self, id: u64, result: Result<Channel>) {
         if let Some(mut dial) = self.dials.remove(&id) {
-            if matches!(&dial.stage, Stage::Racing(_))
+            // A server that breaks off the handshake, or has another's certificate, may have moved in where the node was.
+            if matches!(&dial.stage, Stage::Racing(_) | Stage::Handshaking(_))
                 && let Err(error) = &result
-                && matches!(error.status, Status::Connect | Status::Timeout)
+                && !matches!(error.status, Status::Cancelled)
                 && !error.is_local()
             {
                 self.cache.suspect(&dial.target.host);

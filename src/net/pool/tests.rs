@@ -161,6 +161,30 @@ fn a_purge_makes_room_at_the_cap() {
 }
 
 #[test]
+fn who_gets_a_dead_one_keeps_the_place_and_others_get_the_rest() {
+    let pool = Arc::new(pool(2));
+    for _ in 0..2 {
+        assert!(matches!(pool.acquire(soon(), never), Place::New));
+    }
+    let waiting = {
+        let pool = Arc::clone(&pool);
+        let far = Instant::now() + Duration::from_secs(60);
+        std::thread::spawn(move || matches!(pool.acquire(far, never), Place::New))
+    };
+    while pool.state.lock().next_ticket < 1 {
+        std::thread::yield_now();
+    }
+    assert_eq!(pool.exchange(), None);
+    assert_eq!(pool.gauge().unwrap(), (0, 2), "no place came free");
+    pool.leave();
+    assert!(waiting.join().unwrap());
+    assert!(is_kept(pool.put(1, never)));
+    assert_eq!(pool.exchange(), Some(1));
+    assert_eq!(pool.gauge().unwrap(), (0, 1));
+    assert!(matches!(pool.acquire(soon(), never), Place::New));
+}
+
+#[test]
 fn a_closed_pool_keeps_nothing() {
     let pool = pool(0);
     assert!(matches!(pool.acquire(soon(), never), Place::New));

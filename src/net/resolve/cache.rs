@@ -38,8 +38,8 @@ struct Name {
 pub(in crate::net) enum Known {
     /// An answer that holds, or an old one where it is too soon to ask again.
     Good(Arc<[SocketAddr]>),
-    /// An old one. A look-up is under way, and worth a short wait.
-    Old(Arc<[SocketAddr]>),
+    /// An old one. A look-up is under way since then, and worth a short wait.
+    Old(Arc<[SocketAddr]>, Instant),
     /// None. A look-up is under way.
     Nothing,
     /// None, and the last look-up has just failed.
@@ -59,15 +59,16 @@ impl Cache {
             return (Known::Good(Arc::clone(addresses)), false);
         }
         let may_ask = !name.asking && name.asked.is_none_or(|asked| since(asked) >= RATE);
-        let known = match (&name.good, &name.failed) {
-            (Some((addresses, _)), _) if name.asking || may_ask => Known::Old(Arc::clone(addresses)),
-            (Some((addresses, _)), _) => Known::Good(Arc::clone(addresses)),
-            (None, Some((cause, at))) if !name.asking && (since(*at) < NEGATIVE || !may_ask) => {
+        let began = name.asked.filter(|_| name.asking).or(may_ask.then_some(now));
+        let known = match (&name.good, &name.failed, began) {
+            (Some((addresses, _)), _, Some(began)) => Known::Old(Arc::clone(addresses), began),
+            (Some((addresses, _)), _, None) => Known::Good(Arc::clone(addresses)),
+            (None, Some((cause, at)), _) if !name.asking && (since(*at) < NEGATIVE || !may_ask) => {
                 Known::Failed(cause.clone())
             }
-            (None, _) => Known::Nothing,
+            (None, _, _) => Known::Nothing,
         };
-        let ask = may_ask && matches!(known, Known::Old(_) | Known::Nothing);
+        let ask = may_ask && matches!(known, Known::Old(..) | Known::Nothing);
         if ask {
             name.asking = true;
             name.asked = Some(now);
@@ -89,7 +90,7 @@ impl Cache {
         }
     }
 
-    /// No address of `host` took a connection: the next dial asks again.
+    /// No address of `host` gave a connection: the next dial asks again.
     pub(in crate::net) fn suspect(&mut self, host: &str) {
         if let Some(name) = self.names.get_mut(host) {
             name.suspect = true;
@@ -119,7 +120,7 @@ mod tests {
 
     fn last(known: &Known) -> Option<u8> {
         match known {
-            Known::Good(found) | Known::Old(found) => match found[0] {
+            Known::Good(found) | Known::Old(found, _) => match found[0] {
                 SocketAddr::V4(address) => Some(address.ip().octets()[3]),
                 SocketAddr::V6(_) => None,
             },
@@ -137,8 +138,10 @@ mod tests {
         );
         cache.answered(&host, &Ok(addresses(1)), start);
         assert!(matches!(cache.ask(&host, TTL, start + seconds(29)), (Known::Good(_), false)));
-        assert!(matches!(cache.ask(&host, TTL, start + seconds(30)), (Known::Old(_), true)));
-        assert!(matches!(cache.ask(&host, TTL, start + seconds(35)), (Known::Old(_), false)));
+        let began = start + seconds(30);
+        assert!(matches!(cache.ask(&host, TTL, began), (Known::Old(_, since), true) if since == began));
+        let later = cache.ask(&host, TTL, start + seconds(35));
+        assert!(matches!(later, (Known::Old(_, since), false) if since == began));
         cache.answered(&host, &Err(no_answer()), start + seconds(35));
         let (known, ask) = cache.ask(&host, TTL, start + seconds(35));
         assert_eq!((last(&known), ask), (Some(1), true));
@@ -169,7 +172,7 @@ mod tests {
         cache.suspect("h");
         cache.suspect("another");
         assert!(matches!(cache.ask(&host, TTL, start + Duration::from_millis(999)), (Known::Good(_), false)));
-        assert!(matches!(cache.ask(&host, TTL, start + seconds(1)), (Known::Old(_), true)));
+        assert!(matches!(cache.ask(&host, TTL, start + seconds(1)), (Known::Old(..), true)));
         cache.answered(&host, &Ok(addresses(2)), start + seconds(1));
         let (known, ask) = cache.ask(&host, TTL, start + seconds(20));
         assert_eq!((last(&known), ask), (Some(2), false));
@@ -229,7 +232,7 @@ mod tests {
                             (asking, asked) = (true, Some(now));
                         }
                         match &known {
-                            Known::Old(_) => prop_assert!(asking),
+                            Known::Old(_, since) => prop_assert!(asking && asked == Some(*since)),
                             Known::Nothing => prop_assert!(asking && good.is_none()),
                             Known::Failed(_) => {
                                 prop_assert!(good.is_none() && !asking);

@@ -1,0 +1,32 @@
+/*
+ * A network of the test's own: the process moves into network and mount namespaces that nobody else sees, where it may drop
+ * packets and choose the resolver. Nothing it does here reaches the machine. Never used outside the tests.
+ */
+#ifndef SUPPORT_NETNS_H
+#define SUPPORT_NETNS_H
+
+#include <stddef.h>
+
+/* What a program returns where the kernel forbids such namespaces: ctest shows it as skipped (SKIP_RETURN_CODE). */
+enum { NETNS_SKIPPED = 77 };
+
+/* Moves there, before any thread is started: all of 127.0.0.0/8 is there, and the files /etc/resolv.conf and /etc/nsswitch.conf
+ * ask the name server at 127.0.0.53 alone. Gives 0 and says why, in one line, where the kernel forbids it. */
+int netns_enter(void);
+
+/* From now on every packet from or to that IPv4 address is dropped on arrival, without a word to its sender. */
+void netns_drop(const char *address);
+
+/* The same for what it sends alone: what is sent to it arrives, and nobody hears of it. */
+void netns_drop_answers(const char *address);
+
+/* Drops nothing any more. */
+void netns_heal(void);
+
+/* Packets dropped so far. */
+size_t netns_dropped(void);
+
+/* `options` of /etc/resolv.conf from now on, as "timeout:1 attempts:1". */
+void netns_resolver_options(const char *options);
+
+#endif
