@@ -227,7 +227,9 @@ static void nothing_is_lost_while_nodes_come_and_go(void **state)
                   "resident %zu KiB, then %zu KiB\n",
                   sent, twice, (unsigned long long)stats.redeliveries, (unsigned long long)stats.ejections,
                   atomic_load(&load.slowest) / 1000, first_kib, kib);
-    assert_in_range(kib, 0, first_kib + 8192);
+    if (!check_sanitized("thread")) { /* which keeps what it knows of each address */
+        assert_in_range(kib, 0, first_kib + 8192);
+    }
     upstream_destroy(load.up);
     for (i = 0; i < NODES; i++) {
         counter_stop(load.counters[i]);
