@@ -10,12 +10,13 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CMAKE_FLAGS := -DUPSTREAM_CARGO_TARGET_DIR=$(abspath $(BUILD))/cargo
 CARGO := CARGO_TARGET_DIR=$(abspath $(BUILD))/cargo cargo
 
-.PHONY: help setup build test demo lint clean
+.PHONY: help setup build test test-sanitize demo lint clean
 
 help:
 	@echo "make setup   install by package name what this machine lacks (Debian, Ubuntu)"
 	@echo "make build   libupstream.so, libupstream.a, the examples and the C tests, in $(BUILD)/"
 	@echo "make test    setup, build, the Rust tests, the C tests plainly and under valgrind"
+	@echo "make test-sanitize   the C tests with library and tests built under clang's sanitizers, in $(BUILD)/asan and tsan"
 	@echo "make demo    a real log file over three servers, one of which is killed half way (LOG=file)"
 	@echo "make lint    formatting, clippy with warnings as errors, licences and sources of the dependencies"
 	@echo "make clean   take $(BUILD)/ away"
@@ -33,6 +34,18 @@ test:
 	$(CARGO) test --workspace --locked
 	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 	@echo "make test: all passed"
+
+# Presets of CMakePresets.json: asan for addresses, leaks and undefined behaviour, tsan for data races.
+test-sanitize:
+	@scripts/setup
+	@scripts/setup sanitize
+	@set -e; for preset in asan tsan; do \
+		echo "make test-sanitize: $$preset"; \
+		cmake --preset $$preset >/dev/null; \
+		cmake --build --preset $$preset -j $(JOBS); \
+		ctest --preset $$preset -j $(JOBS); \
+	done
+	@echo "make test-sanitize: all passed"
 
 # Without the tests, which take most of the packages.
 demo:

@@ -95,14 +95,12 @@ static upstream_status_t wait_at_the_cap(upstream_t *up)
 {
     upstream_conn_t *conn = NULL;
     upstream_status_t status = UPSTREAM_OK;
+    static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&once);
     if (taken == NULL) { /* the first one takes the only place */
-        static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER;
-        pthread_mutex_lock(&once);
-        if (taken == NULL) {
-            status = upstream_connect(up, &taken, NULL);
-        }
-        pthread_mutex_unlock(&once);
+        status = upstream_connect(up, &taken, NULL);
     }
+    pthread_mutex_unlock(&once);
     atomic_fetch_add(&waiting, 1);
     if (status == UPSTREAM_OK) {
         status = upstream_connect(up, &conn, NULL);

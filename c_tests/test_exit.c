@@ -373,13 +373,16 @@ static void one_host(const char *how, unsigned microseconds)
     assert_true(child >= 0);
     if (child == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (check_sanitized("address")) {
+            setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
+        }
         dup2(output[1], 1);
         dup2(output[1], 2);
         execvp(command[0], (char *const *)command);
         _exit(127);
     }
     close(output[1]);
-    in_time = read_all(output[0], said, sizeof(said), under_valgrind() ? 200 : 30);
+    in_time = read_all(output[0], said, sizeof(said), check_slow() ? 200 : 30);
     if (!in_time) {
         kill(child, SIGABRT);
     }
@@ -403,7 +406,7 @@ static void hosts_end(const char *how, int rounds)
     int i;
     for (i = 0; i < rounds; i++) {
         /* Under valgrind all is slower; and the first moments are the busiest. */
-        unsigned latest = LATEST_US * (under_valgrind() ? 20u : 1u) / (i % 2 == 0 ? 1u : 10u);
+        unsigned latest = LATEST_US * (check_slow() ? 20u : 1u) / (i % 2 == 0 ? 1u : 10u);
         echo = loopback_start(LOOPBACK_ECHO);
         mute = loopback_start(LOOPBACK_SILENT);
         one_host(how, (unsigned)rand_r(&seed) % latest);
@@ -426,31 +429,31 @@ static void the_host_is_at_work(void **state)
 static void by_exit_from_another_thread(void **state)
 {
     (void)state;
-    hosts_end("exit", under_valgrind() ? 4 : 100);
+    hosts_end("exit", check_slow() ? 4 : 100);
 }
 
 static void by_return_from_main(void **state)
 {
     (void)state;
-    hosts_end("return", under_valgrind() ? 2 : 15);
+    hosts_end("return", check_slow() ? 2 : 15);
 }
 
 static void by_exit_inside_a_callback(void **state)
 {
     (void)state;
-    hosts_end("callback", under_valgrind() ? 2 : 15);
+    hosts_end("callback", check_slow() ? 2 : 15);
 }
 
 static void by_quick_exit(void **state)
 {
     (void)state;
-    hosts_end("quick_exit", under_valgrind() ? 2 : 15);
+    hosts_end("quick_exit", check_slow() ? 2 : 15);
 }
 
 static void by_exit_without_handlers(void **state)
 {
     (void)state;
-    hosts_end("_exit", under_valgrind() ? 2 : 15);
+    hosts_end("_exit", check_slow() ? 2 : 15);
 }
 
 int main(int count, char **arguments)

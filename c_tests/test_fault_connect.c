@@ -78,7 +78,7 @@ static void all_down(void **state)
         proxy_close(bed.proxies[i]);
     }
     assert_status(testbed_deliver(&bed, 1, 5000), UPSTREAM_ERR_CONNECT);
-    first = testbed_descriptors();
+    first = descriptors_open();
     for (i = 0; i < 50; i++) {
         assert_status(testbed_deliver(&bed, 1, 5000), UPSTREAM_ERR_CONNECT);
     }

@@ -55,7 +55,7 @@ static void one_node_plays(const forward_script *fault, const char *keys, upstre
     const char *patient = fault->helo == HELO_NONE ? KEYS_ACK_PATIENT : KEYS_PATIENT ASKS_FOR_ACK;
     const char *each[NODES] = {keys, patient, patient};
     forward_script good = LOGIN(HELO_GOOD, PONG_GOOD);
-    size_t before = testbed_descriptors(), acknowledged[NODES] = {0};
+    size_t before = descriptors_open(), acknowledged[NODES] = {0};
     forward_server *servers[NODES];
     upstream_stats_t stats = UPSTREAM_STATS_INIT;
     upstream_t *up;
@@ -142,7 +142,7 @@ static void ack_of_another_chunk(void **state)
 static void ack_split_byte_by_byte(void **state)
 {
     static const forward_script script = {.helo = HELO_BYTEWISE, .pong = PONG_BYTEWISE, .ack = ACK_BYTEWISE, .shared_key = "secret"};
-    size_t before = testbed_descriptors();
+    size_t before = descriptors_open();
     forward_server *servers[NODES];
     upstream_t *up;
     unsigned failures = 0, i, n;

@@ -89,7 +89,7 @@ static upstream_t *set_over(const uint16_t *ports, const struct receiver *receiv
 static void tls_session_cut_short(void **state)
 {
     static const enum fault faults[] = {FAULT_RESET, FAULT_CLOSE};
-    size_t before = testbed_descriptors(), first = 0, i;
+    size_t before = descriptors_open(), first = 0, i;
     unsigned *seen = calloc(MOST_RECORDS, sizeof(*seen)), *may_be = calloc(MOST_RECORDS, sizeof(*may_be)), record = 0, cuts = 0;
     struct receiver receivers[NODES];
     struct proxy *proxy;
@@ -121,7 +121,7 @@ static void tls_session_cut_short(void **state)
                     may_be[record++] = 1 + (script.direction == TO_CLIENT && delivery.failures > 0);
                     usleep(1500);
                 }
-                first = first == 0 ? testbed_descriptors() : first;
+                first = first == 0 ? descriptors_open() : first;
             }
             assert_true(cuts > 10);
             proxy_reset_all(proxy);

@@ -28,7 +28,7 @@ static void start(void)
 
 static size_t threads(void)
 {
-    return senders_are_slow() ? 4 : 8;
+    return check_slow() ? 4 : 8;
 }
 
 static upstream_stats_t stats_of_lost(void)

@@ -31,7 +31,7 @@ static void at_each_byte(enum fault fault, struct event_loop *loop)
             assert_int_equal(testbed_stats(&bed, 0).deliveries_failed, failed + 1);
             assert_int_equal(testbed_twice(&bed), twice + (script.direction == TO_CLIENT));
             proxy_reset_all(bed.proxies[0]); /* which waits for the proxy's side of it */
-            first = first == 0 ? testbed_descriptors() : first;
+            first = first == 0 ? descriptors_open() : first;
         }
     }
     testbed_wait_descriptors(first + 2); /* of so many rounds none left one */

@@ -185,7 +185,7 @@ static void tls_cut_short(void **state)
                 upstream_error_free(err);
                 assert_int_equal(proxy_faults(bed.proxies[0]), ++round);
                 proxy_reset_all(bed.proxies[0]);
-                first = round == 1 ? testbed_descriptors() : first;
+                first = round == 1 ? descriptors_open() : first;
             }
         }
     }

@@ -97,7 +97,7 @@ static int in_child(upstream_t *up, uint16_t port)
 static void children_of_a_busy_parent(void **state)
 {
     struct loopback *server = loopback_start(LOOPBACK_ECHO);
-    int refusing, i, children = getenv("UPSTREAM_VALGRIND") != NULL ? 10 : 100;
+    int refusing, i, children = check_slow() ? 10 : 100;
     uint16_t ports[3] = {loopback_port(server), loopback_port(server), loopback_refusing_port(&refusing)};
     upstream_t *up = check_nodes(ports, 3, "health.backoff 5ms\nhealth.backoff_max 20ms\nnet.max_connections 4");
     pthread_t threads[THREADS];

@@ -12,18 +12,32 @@ set(upstream_cargo
     ${CMAKE_COMMAND} -E env --unset=MAKEFLAGS --unset=MFLAGS --unset=MAKELEVEL
     "CARGO_TARGET_DIR=${UPSTREAM_CARGO_TARGET_DIR}" "${UPSTREAM_CARGO}")
 
+set(upstream_library_environment "")
+include("${CMAKE_CURRENT_LIST_DIR}/sanitize.cmake")
+
 set(upstream_lib_dir "${PROJECT_BINARY_DIR}/lib")
 set(upstream_so "libupstream.so.${PROJECT_VERSION}")
 set(upstream_so_link "libupstream.so.${UPSTREAM_SOVERSION}")
 set(upstream_release_dir "${UPSTREAM_CARGO_TARGET_DIR}/release")
+set(upstream_kinds cdylib,staticlib)
+set(upstream_library_dir "${upstream_release_dir}")
+set(copy_static COMMAND ${CMAKE_COMMAND} -E copy_if_different "${upstream_library_dir}/libupstream.a" "${upstream_lib_dir}/libupstream.a")
+set(target_flag "")
+if(UPSTREAM_SANITIZE)
+    set(upstream_kinds cdylib)
+    set(upstream_library_dir "${UPSTREAM_CARGO_TARGET_DIR}/${upstream_host}/release")
+    set(copy_static "")
+    set(target_flag --target "${upstream_host}")
+endif()
 
 # Both kinds in one run of rustc: the whole-program optimisation is done once, and neither build can push the
 # other's files aside. It stays on as long as no rlib is asked for beside them.
 add_custom_target(upstream_library ALL
-    COMMAND ${upstream_cargo} rustc --lib --release --locked --crate-type cdylib,staticlib
+    COMMAND ${CMAKE_COMMAND} -E env ${upstream_library_environment}
+        ${upstream_cargo} rustc --lib --release --locked ${target_flag} --crate-type ${upstream_kinds}
     COMMAND ${CMAKE_COMMAND} -E make_directory "${upstream_lib_dir}"
-    COMMAND ${CMAKE_COMMAND} -E copy_if_different "${upstream_release_dir}/libupstream.so" "${upstream_lib_dir}/${upstream_so}"
-    COMMAND ${CMAKE_COMMAND} -E copy_if_different "${upstream_release_dir}/libupstream.a" "${upstream_lib_dir}/libupstream.a"
+    COMMAND ${CMAKE_COMMAND} -E copy_if_different "${upstream_library_dir}/libupstream.so" "${upstream_lib_dir}/${upstream_so}"
+    ${copy_static}
     COMMAND ${CMAKE_COMMAND} -E create_symlink "${upstream_so}" "${upstream_lib_dir}/${upstream_so_link}"
     COMMAND ${CMAKE_COMMAND} -E create_symlink "${upstream_so_link}" "${upstream_lib_dir}/libupstream.so"
     BYPRODUCTS

@@ -29,6 +29,12 @@ upstream_t *check_create(const char *text, const upstream_options_t *options);
 /* The error of a text that is refused as configuration; the caller frees it. */
 upstream_error_t *check_refused(const char *text, const upstream_options_t *options);
 
+/* Whether valgrind or a sanitizer runs this: then everything takes ten times as long, and more stack. */
+int check_slow(void);
+
+/* Whether the sanitizer of that name, "address" or "thread", runs this. */
+int check_sanitized(const char *by);
+
 /* Fails unless `text` holds `part`, showing both. */
 void check_contains(const char *text, const char *part);
 

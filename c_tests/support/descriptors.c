@@ -1,5 +1,6 @@
 /* See descriptors.h. */
 #define _GNU_SOURCE
+#include "check.h"
 #include "descriptors.h"
 
 #include <dirent.h>
@@ -25,8 +26,12 @@ static void need(int holds, const char *what)
 
 size_t descriptors_open(void)
 {
-    DIR *folder = opendir("/proc/self/fd");
+    DIR *folder;
     size_t count = 0;
+    if (check_sanitized("thread")) {
+        return 0;
+    }
+    folder = opendir("/proc/self/fd");
     need(folder != NULL, "/proc/self/fd");
     while (readdir(folder) != NULL) {
         count++;

@@ -19,11 +19,6 @@ static long milliseconds(void)
     return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-int senders_are_slow(void)
-{
-    return getenv("UPSTREAM_VALGRIND") != NULL;
-}
-
 void senders_start(struct senders *senders, const char *const *addresses, size_t nodes, unsigned timeout_ms)
 {
     size_t i;
@@ -163,7 +158,7 @@ void senders_heal(struct senders *senders)
         if (stats.nodes_up == senders->nodes) {
             return;
         }
-        if (milliseconds() - begun > (senders_are_slow() ? 300000 : 30000)) {
+        if (milliseconds() - begun > (check_slow() ? 300000 : 30000)) {
             fail_msg("%zu nodes of %zu are up, and no more come back", (size_t)stats.nodes_up, senders->nodes);
         }
         senders_deliver(senders);

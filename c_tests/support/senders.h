@@ -66,7 +66,4 @@ size_t senders_balance(struct senders *senders, long slack_ms);
 /* Ends the set and the counters, frees. */
 void senders_stop(struct senders *senders);
 
-/* Whether this runs under valgrind, where all takes longer. */
-int senders_are_slow(void);
-
 #endif

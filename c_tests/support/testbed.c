@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "testbed.h"
 
-#include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -40,26 +39,14 @@ long testbed_now_ms(void)
 
 long testbed_patience_ms(void)
 {
-    return getenv("UPSTREAM_VALGRIND") != NULL ? 50000 : 5000;
-}
-
-size_t testbed_descriptors(void)
-{
-    DIR *folder = opendir("/proc/self/fd");
-    size_t count = 0;
-    assert_non_null(folder);
-    while (readdir(folder) != NULL) {
-        count++;
-    }
-    closedir(folder);
-    return count - 3; /* ".", ".." and the folder itself */
+    return check_slow() ? 50000 : 5000;
 }
 
 void testbed_wait_descriptors(size_t most)
 {
     long until = testbed_now_ms() + testbed_patience_ms();
     size_t open;
-    while ((open = testbed_descriptors()) > most) {
+    while ((open = descriptors_open()) > most) {
         if (testbed_now_ms() > until) {
             fail_msg("%zu descriptors are open, and should be %zu at most", open, most);
         }
@@ -106,7 +93,7 @@ void testbed_open(struct testbed *bed, size_t count, const char *keys, const str
     nodes = nodes != NULL ? nodes : plain;
     assert_true(signal(SIGPIPE, SIG_DFL) != SIG_ERR); /* a write that raised it would end this program */
     memset(bed, 0, sizeof(*bed));
-    bed->descriptors = testbed_descriptors();
+    bed->descriptors = descriptors_open();
     bed->nodes = count;
     bed->ledger = ledger_create(TESTBED_RECORDS);
     bed->books = calloc(1, sizeof(*bed->books));

@@ -7,6 +7,7 @@
 
 #include "check.h"
 #include "counter.h"
+#include "descriptors.h"
 #include "event_loop.h"
 #include "proxy.h"
 
@@ -61,8 +62,6 @@ void testbed_wait_state(const struct testbed *bed, size_t node, int32_t state);
  */
 void testbed_close(struct testbed *bed);
 
-/* Open descriptors of the process. */
-size_t testbed_descriptors(void);
 /* Waits until they are no more than this: a thread may have one left to close. Fails where they stay more. */
 void testbed_wait_descriptors(size_t most);
 /* Bounds on hangs: ten times as long under valgrind. */

@@ -1,0 +1,53 @@
+//! The same locks on parking_lot, for the thread sanitizer alone: it must see every step of a lock, and std comes compiled without it.
+//! Never in a library that is installed, for parking_lot's queue does not outlive a fork.
+
+use std::time::Instant;
+
+pub type Guard<'a, T> = parking_lot::MutexGuard<'a, T>;
+
+#[derive(Debug, Default)]
+pub struct Mutex<T>(parking_lot::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub const fn new(value: T) -> Self {
+        Mutex(parking_lot::Mutex::new(value))
+    }
+
+    pub fn lock(&self) -> Guard<'_, T> {
+        self.0.lock()
+    }
+
+    pub fn try_lock(&self) -> Option<Guard<'_, T>> {
+        self.0.try_lock()
+    }
+
+    pub fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut()
+    }
+
+    pub fn into_inner(self) -> T {
+        self.0.into_inner()
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Condvar(parking_lot::Condvar);
+
+impl Condvar {
+    pub const fn new() -> Self {
+        Condvar(parking_lot::Condvar::new())
+    }
+
+    pub fn wait_until<'a, T>(&self, mut guard: Guard<'a, T>, deadline: Instant) -> (Guard<'a, T>, bool) {
+        self.0.wait_until(&mut guard, deadline);
+        (guard, Instant::now() >= deadline)
+    }
+
+    pub fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    pub fn notify_all(&self) {
+        self.0.notify_all();
+    }
+}
