@@ -99,5 +99,7 @@ bool forward_server_all_dropped(forward_server *s);
 const char *forward_server_chunk(forward_server *s, unsigned i);
 const char *forward_server_tag(forward_server *s, unsigned i);
 bool forward_server_integer_times(forward_server *s, unsigned i);
+/* The bytes of message `i`'s entries as they came in a PackedForward, inflated; NULL for any other. Until forward_server_stop(). */
+const char *forward_server_packed(forward_server *s, unsigned i, size_t *len);
 
 #endif

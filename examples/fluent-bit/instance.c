@@ -6,8 +6,8 @@
 
 #include "instance.h"
 
+#include <pthread.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,11 +35,18 @@ struct instance {
     upstream_t *up;
     char *name; /* of the upstream file, for the log */
     bool at_most_once;
+    pthread_mutex_t lock;
+    pthread_cond_t idle;
+    size_t flushing; /* under way; guarded by `lock` */
 };
 
 /* The levels of the library's log are numbered as the agent's are. */
+static bool wanted(const struct instance *in, int level) {
+    return in->api->output_log_check == NULL || in->api->output_log_check(in->output, level);
+}
+
 static void say(const struct instance *in, int level, const char *what, const char *text) {
-    if (in->api->output_log_check(in->output, level)) {
+    if (wanted(in, level)) {
         in->api->log_print(level, NULL, 0, "[output:upstream] %s: %s%s", in->name, what, text);
     }
 }
@@ -128,6 +135,8 @@ struct instance *instance_create(const struct proxy_plugin *plugin) {
     }
     in->api = plugin->api;
     in->output = plugin->instance;
+    pthread_mutex_init(&in->lock, NULL);
+    pthread_cond_init(&in->idle, NULL);
     if (!start(in)) {
         instance_destroy(in);
         return NULL;
@@ -140,7 +149,7 @@ static void node_failed(const forward_delivery *d, const upstream_node_t *node, 
                         const char *reason) {
     (void)status;
     const struct instance *in = d->user;
-    if (in->api->output_log_check(in->output, UPSTREAM_LOG_WARN)) {
+    if (wanted(in, UPSTREAM_LOG_WARN)) {
         in->api->log_print(UPSTREAM_LOG_WARN, NULL, 0, "[output:upstream] %s: %s (%s:%u): %s", in->name,
                            upstream_node_name(node), upstream_node_host(node), (unsigned)upstream_node_port(node), reason);
     }
@@ -173,7 +182,7 @@ static int deliver(const struct instance *in, forward_delivery *d) {
     return result;
 }
 
-int instance_flush(struct instance *in, const void *events, size_t len, const char *tag) {
+static int flush(struct instance *in, const void *events, size_t len, const char *tag) {
     forward_batch *batch = forward_batch_create(tag);
     forward_delivery *d = calloc(1, sizeof *d);
     int result = PROXY_RETRY;
@@ -196,11 +205,32 @@ int instance_flush(struct instance *in, const void *events, size_t len, const ch
     return result;
 }
 
-void instance_destroy(struct instance *in) {
-    if (in != NULL) {
-        upstream_cancel(in->up); /* what is under way ends within 50 ms, instead of its own time */
-        upstream_destroy(in->up);
-        free(in->name);
-        free(in);
+int instance_flush(struct instance *in, const void *events, size_t len, const char *tag) {
+    pthread_mutex_lock(&in->lock);
+    in->flushing++;
+    pthread_mutex_unlock(&in->lock);
+    int result = flush(in, events, len, tag);
+    pthread_mutex_lock(&in->lock);
+    if (--in->flushing == 0) {
+        pthread_cond_broadcast(&in->idle);
     }
+    pthread_mutex_unlock(&in->lock);
+    return result;
+}
+
+void instance_destroy(struct instance *in) {
+    if (in == NULL) {
+        return;
+    }
+    upstream_cancel(in->up); /* what is under way ends within 50 ms, instead of its own time */
+    pthread_mutex_lock(&in->lock);
+    while (in->flushing > 0) {
+        pthread_cond_wait(&in->idle, &in->lock);
+    }
+    pthread_mutex_unlock(&in->lock);
+    upstream_destroy(in->up);
+    pthread_cond_destroy(&in->idle);
+    pthread_mutex_destroy(&in->lock);
+    free(in->name);
+    free(in);
 }

@@ -17,6 +17,7 @@ struct instance *instance_create(const struct proxy_plugin *plugin);
 /* Sends one chunk; PROXY_OK, PROXY_RETRY or PROXY_ERROR. Any number of threads at once. */
 int instance_flush(struct instance *in, const void *events, size_t len, const char *tag);
 
+/* Ends the flushes under way, each of which asks for a retry, waits for them, and frees. None may begin any more. */
 void instance_destroy(struct instance *in);
 
 #endif

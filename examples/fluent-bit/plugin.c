@@ -35,7 +35,7 @@ EXPORT int FLBPluginFlushCtx(void *context, const void *events, size_t len, cons
     return instance_flush(context, events, len, tag);
 }
 
-/* After the last flush has returned. */
+/* No flush comes after it; one may be under way. */
 EXPORT int FLBPluginExitCtx(void *context) {
     instance_destroy(context);
     return 1;

@@ -31,7 +31,7 @@ struct proxy_api {
     void (*input_get_cmt_instance)(void);
     void (*log_print)(int level, const char *file, int line, const char *format, ...);
     void (*input_log_check)(void);
-    int (*output_log_check)(void *instance, int level); /* whether this level is wanted */
+    int (*output_log_check)(void *instance, int level); /* whether this level is wanted; NULL in an agent without */
 };
 
 struct proxy_context {
