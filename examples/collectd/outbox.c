@@ -8,6 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+/* Of the last flush, when collectd stops; with it go the seconds in which no node took anything any more. */
+#define LAST_FLUSH_MS 10000
 
 typedef struct waiting {
     struct waiting *next;
@@ -26,7 +30,14 @@ struct outbox {
     waiting *first;         /* oldest first */
     waiting **end;
     size_t records; /* in `first` and its successors */
+    int64_t failing_since_ms; /* since then no node has taken anything; 0 where the last delivery went well */
 };
+
+static int64_t now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
 
 static void say(const outbox *box, int32_t level, const char *format, ...) {
     char line[FORWARD_REASON_MAX + 256];
@@ -87,14 +98,26 @@ static void give_up(const outbox *box, forward_batch *batch, const char *why) {
     forward_batch_destroy(batch);
 }
 
-/* Ends the batch, unless it is worth another try. */
-static bool deliver(outbox *box, forward_batch *batch) {
+static void note_outcome(outbox *box, int64_t begun_ms, bool failed) {
+    pthread_mutex_lock(&box->lock);
+    if (!failed) {
+        box->failing_since_ms = 0;
+    } else if (box->failing_since_ms == 0) {
+        box->failing_since_ms = begun_ms;
+    }
+    pthread_mutex_unlock(&box->lock);
+}
+
+/* Ends the batch, unless it is worth another try. `timeout_ms` 0: the configured one. */
+static bool deliver(outbox *box, forward_batch *batch, uint32_t timeout_ms) {
+    int64_t begun_ms = now_ms();
     forward_delivery d = FORWARD_DELIVERY_INIT(batch);
     upstream_error_t *err = NULL;
     d.on_failure = node_failed;
     d.user = box;
-    upstream_status_t status = upstream_deliver(box->up, forward_deliver_fn, &d, 0, &err);
+    upstream_status_t status = upstream_deliver(box->up, forward_deliver_fn, &d, timeout_ms, &err);
     bool done = true;
+    note_outcome(box, begun_ms, status != UPSTREAM_OK && status != UPSTREAM_STOP);
     if (status == UPSTREAM_OK) {
         forward_batch_destroy(batch);
     } else if (status == UPSTREAM_STOP) {
@@ -166,17 +189,29 @@ static void close_batch(outbox *box) {
     }
 }
 
-bool outbox_flush(outbox *box) {
+/* How long a delivery may take that ends at `end_ms`; 0 means the configured time, for an end of 0. False once it is over. */
+static bool time_left(int64_t end_ms, uint32_t *timeout_ms) {
+    int64_t left = end_ms == 0 ? 0 : end_ms - now_ms();
+    *timeout_ms = (uint32_t)(left > 0 ? left : 0);
+    return end_ms == 0 || left > 0;
+}
+
+static bool flush_until(outbox *box, int64_t end_ms) {
+    uint32_t timeout_ms;
     bool done = true;
     pthread_mutex_lock(&box->lock);
     close_batch(box);
     size_t left = box->records;
     while (done && left > 0 && box->first != NULL) {
+        if (!time_left(end_ms, &timeout_ms)) {
+            done = false;
+            break;
+        }
         waiting *w = take_first(box);
         size_t count = forward_batch_count(w->batch);
         left = count > left ? 0 : left - count; /* not what others add meanwhile */
         pthread_mutex_unlock(&box->lock);
-        done = deliver(box, w->batch);
+        done = deliver(box, w->batch, timeout_ms);
         pthread_mutex_lock(&box->lock);
         if (done) {
             free(w);
@@ -187,6 +222,10 @@ bool outbox_flush(outbox *box) {
     pthread_mutex_unlock(&box->lock);
     keep_to_the_limit(box);
     return done;
+}
+
+bool outbox_flush(outbox *box) {
+    return flush_until(box, 0);
 }
 
 /* With the lock held. */
@@ -208,7 +247,7 @@ bool outbox_add(outbox *box, const struct timespec *time, const void *record, si
         full = others_wait ? NULL : take_first(box);
     }
     pthread_mutex_unlock(&box->lock);
-    if (full != NULL && !deliver(box, full->batch)) {
+    if (full != NULL && !deliver(box, full->batch, 0)) {
         pthread_mutex_lock(&box->lock);
         put_first(box, full);
         pthread_mutex_unlock(&box->lock);
@@ -219,18 +258,30 @@ bool outbox_add(outbox *box, const struct timespec *time, const void *record, si
     return added;
 }
 
+/* The last flush, and what is left after it. */
+static void flush_for_the_last_time(outbox *box) {
+    int64_t since = box->failing_since_ms == 0 ? now_ms() : box->failing_since_ms;
+    size_t lost = 0;
+    flush_until(box, since + LAST_FLUSH_MS);
+    for (waiting *w; (w = take_first(box)) != NULL; free(w)) {
+        lost += forward_batch_count(w->batch);
+        forward_batch_destroy(w->batch);
+    }
+    if (box->filling != NULL) { /* there was no memory to close it */
+        lost += forward_batch_count(box->filling);
+        forward_batch_destroy(box->filling);
+    }
+    if (lost > 0) {
+        say(box, UPSTREAM_LOG_ERROR, "%zu values are lost: collectd stops, and no node took them in time", lost);
+    }
+}
+
 void outbox_destroy(outbox *box) {
     if (box == NULL) {
         return;
     }
     if (box->up != NULL) {
-        outbox_flush(box);
-    }
-    for (waiting *w; (w = take_first(box)) != NULL; free(w)) {
-        give_up(box, w->batch, "collectd stops, and no node takes them");
-    }
-    if (box->filling != NULL) {
-        give_up(box, box->filling, "collectd stops, and there is no memory");
+        flush_for_the_last_time(box);
     }
     upstream_destroy(box->up);
     pthread_mutex_destroy(&box->lock);

@@ -35,7 +35,10 @@ bool outbox_add(outbox *box, const struct timespec *time, const void *record, si
 /* Sends what is there, however little, and what has waited. False where records still wait. */
 bool outbox_flush(outbox *box);
 
-/* Sends what it can, tells of what it cannot, and ends it. No other call may be under way. */
+/*
+ * Sends what it can in ten seconds, tells of what it cannot, and ends it. Where for as long no node has taken anything, none is tried
+ * again. No other call may be under way.
+ */
 void outbox_destroy(outbox *box);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * The write plugin of collectd: each `<Plugin upstream>` block is an outbox of its own. Sets are made in the init callback:
- * collectd forks into the background before it, and neither threads nor connections live through a fork.
+ * The write plugin of collectd: each `<Plugin upstream>` block is an outbox of its own. Those that work are made in the init
+ * callback: collectd forks into the background before it, and neither threads nor connections live through a fork.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +14,8 @@
 #define BATCH_RECORDS 512
 #define BUFFER_RECORDS 100000
 #define FLUSH_INTERVAL TIME_T_TO_CDTIME_T_STATIC(1)
+/* collectd waits for each of its threads when it stops, and they wait here. An Option or the file may say otherwise. */
+#define DELIVER_TIMEOUT "10s"
 
 typedef struct block {
     struct block *next;
@@ -101,8 +103,12 @@ static void block_free(block *b) {
 static block *block_create(void) {
     block *b = calloc(1, sizeof *b), **end = &blocks;
     size_t number = 1;
-    if (b == NULL || upstream_options_create(&b->options) != UPSTREAM_OK) {
-        free(b);
+    if (b == NULL) {
+        return NULL;
+    }
+    if (upstream_options_create(&b->options) != UPSTREAM_OK ||
+        upstream_options_set(b->options, "deliver.timeout", DELIVER_TIMEOUT, NULL) != UPSTREAM_OK) {
+        block_free(b);
         return NULL;
     }
     for (; *end != NULL; end = &(*end)->next) {
@@ -114,6 +120,27 @@ static block *block_create(void) {
     b->interval = FLUSH_INTERVAL;
     *end = b;
     return b;
+}
+
+static outbox *open_outbox(block *b) {
+    const outbox_settings settings = {
+        .file = b->file,
+        .tag = b->tag == NULL ? "collectd" : b->tag,
+        .options = b->options,
+        .batch_records = (size_t)b->batch_records,
+        .limit_records = (size_t)b->buffer_records,
+        .log = log_line,
+        .log_ctx = b,
+    };
+    upstream_options_set_logger(b->options, UPSTREAM_LOG_INFO, log_line, b);
+    return outbox_create(&settings);
+}
+
+/* One for a look, that ends at once: after a failed init collectd would go on without the plugin, after this it does not start. */
+static int check(block *b) {
+    outbox *box = open_outbox(b);
+    outbox_destroy(box);
+    return box == NULL ? -1 : 0;
 }
 
 static int configure(oconfig_item_t *config) {
@@ -130,7 +157,12 @@ static int configure(oconfig_item_t *config) {
         plugin_log(LOG_ERR, "%s plugin: no upstream file is named; add a line UpstreamFile \"/path\"", b->name);
         return -1;
     }
-    return 0;
+    if (b->file[0] != '/') {
+        plugin_log(LOG_ERR, "%s plugin: UpstreamFile is \"%s\"; set it to a path from the root, for collectd changes its directory",
+                   b->name, b->file);
+        return -1;
+    }
+    return check(b);
 }
 
 /* ---- values ------------------------------------------------------------------------------------- */
@@ -167,17 +199,7 @@ static int flush_now(cdtime_t timeout, const char *identifier, user_data_t *data
 
 static int start(block *b) {
     user_data_t data = {b, NULL};
-    const outbox_settings settings = {
-        .file = b->file,
-        .tag = b->tag == NULL ? "collectd" : b->tag,
-        .options = b->options,
-        .batch_records = (size_t)b->batch_records,
-        .limit_records = (size_t)b->buffer_records,
-        .log = log_line,
-        .log_ctx = b,
-    };
-    upstream_options_set_logger(b->options, UPSTREAM_LOG_INFO, log_line, b);
-    b->box = outbox_create(&settings);
+    b->box = open_outbox(b);
     if (b->box == NULL) {
         return -1;
     }
