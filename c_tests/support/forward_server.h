@@ -16,7 +16,7 @@ typedef enum {
     HELO_BYTEWISE,        /* each byte a segment of its own */
     HELO_BIN,             /* nonce and digests as bin */
     HELO_NO_KEEPALIVE,    /* keepalive false */
-    HELO_AUTH,            /* asks for a user */
+    HELO_AUTH,            /* sends a salt for passwords; takes any user where the script names none */
     HELO_NO_AUTH,         /* the option auth is left out */
     HELO_SILENT,          /* accepts, then says nothing */
     HELO_EMPTY,           /* ["HELO", {}] */
