@@ -103,7 +103,7 @@ impl Dialer {
             granted: deadline.saturating_duration_since(Instant::now()),
             reply: Arc::clone(&reply),
             stage: Stage::Resolving(None),
-            awaits_answer: false,
+            answer_by: None,
         };
         // Made before the thread hears of the dial: it gives its half of the descriptor back with the outcome.
         let pending = Pending::new(id, reply, Arc::clone(&self.mailbox));
@@ -184,8 +184,9 @@ struct Dial {
     granted: Duration,
     reply: Arc<Reply>,
     stage: Stage,
-    /// A look-up of its name is under way.
-    awaits_answer: bool,
+    /// While a look-up of its name is under way that may bring other addresses than the old ones it has: until when that is waited
+    /// for once those have failed.
+    answer_by: Option<Instant>,
 }
 
 enum Stage {
@@ -208,6 +209,7 @@ impl Dial {
     fn alarm(&self) -> Instant {
         let next = match &self.stage {
             Stage::Resolving(old) => old.as_ref().map(|(until, _)| *until),
+            Stage::Racing(race) if race.is_lost() => self.answer_by,
             Stage::Racing(race) => race.next_start(),
             Stage::Handshaking(_) => None,
         };
@@ -229,10 +231,7 @@ impl Dial {
             Stage::Resolving(_) => format!("\"{host}\" did not resolve within {limit}"),
             Stage::Racing(race) => {
                 let silent: Vec<String> = race.running().map(|address| address.to_string()).collect();
-                let mut text = match silent.is_empty() {
-                    false => format!("no answer from {} within {limit}", silent.join(", ")),
-                    true => format!("\"{host}\" did not resolve anew within {limit}"),
-                };
+                let mut text = format!("no answer from {} within {limit}", silent.join(", "));
                 append_failures(&mut text, race, &self.target);
                 text
             }

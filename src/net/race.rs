@@ -63,6 +63,11 @@ impl Race {
         (!self.waiting.is_empty()).then_some(self.next_start)
     }
 
+    /// Whether every address has failed.
+    pub(super) fn is_lost(&self) -> bool {
+        self.running.is_empty() && self.waiting.is_empty()
+    }
+
     /// The addresses that failed, each with its reason.
     pub(super) fn failures(&self) -> &[(SocketAddr, io::Error)] {
         &self.failures
@@ -105,7 +110,7 @@ impl Race {
                 Err(error) => self.failures.push((address, error)),
             }
         }
-        if self.running.is_empty() && self.waiting.is_empty() {
+        if self.is_lost() {
             return Standing::Lost;
         }
         Standing::Running { started }

@@ -24,6 +24,10 @@ use crate::net::target::Target;
 /// resolver that serves stale data; here the old addresses are most likely good, and a payload waits.
 const REFRESH_WAIT: Duration = Duration::from_millis(250);
 
+/// The same for a dial whose old addresses have failed, so that nothing else is left to it: the client response timer that RFC 8767
+/// section 5 suggests.
+const ANSWER_WAIT: Duration = Duration::from_millis(1800);
+
 impl Work {
     pub(super) fn begin(&mut self, id: u64, dial: Dial) {
         if let Ok(address) = dial.target.host.parse::<IpAddr>() {
@@ -42,12 +46,10 @@ impl Work {
                     let half = dial.deadline.saturating_duration_since(now) / 2;
                     let until = (asked + REFRESH_WAIT).min(now + half);
                     dial.stage = Stage::Resolving(Some((until, addresses)));
+                    dial.answer_by = Some((asked + ANSWER_WAIT).min(dial.deadline));
                 }
             }
             Known::Nothing => {}
-        }
-        if let Some(dial) = self.dials.get_mut(&id) {
-            dial.awaits_answer = true;
         }
         self.names.entry(Arc::clone(&host)).or_default().push(id);
         if ask {
@@ -75,7 +77,7 @@ impl Work {
         self.cache.answered(host, answer, Instant::now());
         for id in self.names.remove(host).unwrap_or_default() {
             let Some(dial) = self.dials.get_mut(&id) else { continue };
-            dial.awaits_answer = false;
+            dial.answer_by = None;
             match (&mut dial.stage, answer) {
                 (Stage::Resolving(_), Ok(addresses)) => self.race(id, addresses),
                 (Stage::Resolving(Some(_)), Err(_)) => self.settle_for_old(id),
@@ -143,9 +145,9 @@ impl Work {
                             self.finish(id, Err(error));
                         }
                     }
-                    Standing::Lost if dial.awaits_answer => {} // which may bring other addresses
+                    Standing::Lost if dial.answer_by.is_some_and(|by| Instant::now() < by) => {}
                     Standing::Lost => {
-                        let error = lost(&dial.target, race);
+                        let error = lost(&dial.target, race, dial.answer_by.is_some());
                         self.finish(id, Err(error));
                     }
                     Standing::Won(peer, socket) => match &dial.target.tls {
@@ -226,8 +228,8 @@ fn ordered(addresses: &[SocketAddr], target: &Target) -> Vec<SocketAddr> {
     ordered
 }
 
-/// The error of a race that no address won.
-fn lost(target: &Target, race: &Race) -> Error {
+/// The error of a race that no address won; `unanswered` where a look-up that might have brought others is still under way.
+fn lost(target: &Target, race: &Race, unanswered: bool) -> Error {
     let failures = race.failures();
     let find = |telling: fn(&io::Error) -> bool| failures.iter().find(|(_, error)| telling(error));
     // An address that could not be tried for want of a descriptor or of memory might have been the one that answers. Else one that
@@ -241,6 +243,12 @@ fn lost(target: &Target, race: &Race) -> Error {
     let status = if timed_out { Status::Timeout } else { Status::Connect };
     let mut cause = String::new();
     append_failures(&mut cause, race, target);
+    if unanswered {
+        let host = &target.host;
+        cause.push_str(&format!(
+            "; these are old addresses, and the look-up of \"{host}\" has not answered in time; see to this machine's resolver"
+        ));
+    }
     let blame = if is_local { Blame::Local } else { Blame::Open };
     Error { errno, blame, ..target.error(status, Phase::Connect, cause) }
 }

@@ -216,7 +216,8 @@ impl Work {
             let Some(dial) = self.dials.get(&id) else {
                 continue;
             };
-            if dial.deadline <= now {
+            let lost = matches!(&dial.stage, Stage::Racing(race) if race.is_lost());
+            if dial.deadline <= now && !lost {
                 let error = dial.timed_out();
                 self.finish(id, Err(error));
             } else if matches!(dial.stage, Stage::Resolving(_)) {

@@ -224,6 +224,25 @@ fn a_dial_that_lost_goes_on_with_a_newer_answer() {
 }
 
 #[test]
+fn a_dial_that_lost_waits_for_a_look_up_that_hangs_no_longer_than_its_time() {
+    let (_, dialer) = dialer();
+    let host = know_of_old(&dialer, &[[127, 0, 0, 2]]);
+    assert!(dialer.work.lock().cache.ask(&host, LONG, Instant::now()).1);
+    // The deadline is nearer than that time, then a minute away.
+    for time in [Duration::from_millis(600), LONG] {
+        let begun = Instant::now();
+        let error = dialer.dial(&named(ABSENT, 9), begun + time).err().unwrap();
+        assert!(begun.elapsed() < LONG / 2);
+        assert_eq!((error.status, error.errno), (Status::Connect, libc::ECONNREFUSED));
+        let text = error.to_string();
+        assert!(text.contains("127.0.0.2:9: ") && text.contains("has not answered in time"), "{text}");
+        // Nobody has answered: for those that come after it the look-up is still under way.
+        assert!(!dialer.work.lock().cache.ask(&host, LONG, Instant::now()).1);
+    }
+    dialer.stop();
+}
+
+#[test]
 fn a_newer_answer_of_the_same_addresses_ends_a_dial_that_lost() {
     let (listener, _) = listener();
     let (_, dialer) = dialer();
