@@ -123,7 +123,7 @@ impl Channel {
             }
             // An answer may wait for the end of a request that TLS still holds; reading sends that too.
             let wanted = Interest { read: true, write: self.holds_unsent() };
-            wait(&self.socket, wanted, patience, "the server sent nothing within the time given")?;
+            wait(&self.socket, wanted, patience, "the server sent nothing")?;
         }
     }
 
@@ -132,8 +132,7 @@ impl Channel {
     fn wait_for_room(&mut self, patience: &mut Patience<'_>) -> Result<(), Failure> {
         loop {
             let wanted = Interest { read: !self.ended && !self.inbox.is_full(), write: true };
-            let ready =
-                wait(&self.socket, wanted, patience, "the server took no more within the time given")?;
+            let ready = wait(&self.socket, wanted, patience, "the server took no more")?;
             if ready.write {
                 return Ok(());
             }
@@ -198,7 +197,7 @@ fn wait(
 ) -> Result<Interest, Failure> {
     match patience.wait(socket.as_fd(), wanted) {
         Ok(Woken::Ready(ready)) => Ok(ready),
-        Ok(Woken::TimedOut) => Err((Status::Timeout, 0, silence.to_owned())),
+        Ok(Woken::TimedOut) => Err((Status::Timeout, 0, format!("{silence} {}", patience.struck()))),
         Ok(Woken::Interrupted) => Err(cancelled()),
         Err(error) => Err(broken(&error)),
     }
