@@ -26,7 +26,7 @@ use super::thread;
 use crate::error::{Blame, Error, Phase, Result, Status};
 use crate::process::Birthplace;
 use crate::sync::Mutex;
-use mailbox::{MAILBOX, Mailbox};
+use mailbox::{LINGERING, MAILBOX, Mailbox};
 use pending::Reply;
 pub use pending::{Orphan, Pending};
 use running::Work;
@@ -118,11 +118,18 @@ impl Dialer {
 
     /// Takes a connection that was closed on this side, and holds it until the peer closes too or a second has passed. Were it
     /// dropped at once, unread bytes of the peer's (the tickets of TLS 1.3, an answer nobody waits for) would make the
-    /// kernel reset it and throw away what was sent and has not arrived.
+    /// kernel reset it and throw away what was sent and has not arrived. Of more than [`LINGERING`] the oldest is dropped all the same:
+    /// a storm of closings is not to take the process's last descriptors.
     pub fn linger(&self, socket: Socket) {
         if let Thread::Running(_) = &*self.thread.lock() {
             let id = self.next_id.fetch_add(1, Relaxed);
-            self.mailbox.post(|letters| letters.closed.push((id, socket)));
+            let mut oldest = None; // closed outside the lock
+            self.mailbox.post(|letters| {
+                if letters.closed.len() >= LINGERING {
+                    oldest = letters.closed.pop_front();
+                }
+                letters.closed.push_back((id, socket));
+            });
         }
     }
 

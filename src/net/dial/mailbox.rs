@@ -1,5 +1,6 @@
 //! What reaches the dialer thread, and what a forked child needs to close of its: the wake-up and the epoll.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -21,6 +22,10 @@ use crate::sync::Mutex;
 /// The epoll token of the mailbox; dials and lingering sockets count from 1.
 pub(super) const MAILBOX: u64 = 0;
 
+/// How many connections that are closed on this side are held for their peers at once; beyond it the oldest is closed. A quarter of the
+/// 1,024 descriptors that a process has by default.
+pub(super) const LINGERING: usize = 256;
+
 /// The dialer thread's mailbox.
 pub(super) struct Mailbox {
     pub(super) letters: Mutex<Letters>,
@@ -37,7 +42,7 @@ pub(super) struct Letters {
     pub(super) orphaned: Vec<(Orphan, Result<Channel>)>,
     pub(super) answers: Vec<(Arc<str>, Answer)>,
     /// Connections closed on this side.
-    pub(super) closed: Vec<(u64, Socket)>,
+    pub(super) closed: VecDeque<(u64, Socket)>,
     pub(super) timers: Vec<(Instant, Task)>,
     pub(super) stop: bool,
     /// The thread has read its last letter.

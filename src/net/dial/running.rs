@@ -1,13 +1,13 @@
 //! The dialer thread's round: wait, read the letters, take each dial on, ring the alarms. Never waits for anything else.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
-use super::mailbox::{MAILBOX, Mailbox};
+use super::mailbox::{LINGERING, MAILBOX, Mailbox};
 use super::{Dial, Stage, Task};
 use crate::error::{Error, Result, Status};
 use crate::net::cancel::Cancel;
@@ -27,8 +27,8 @@ pub(super) struct Work {
     pub(super) dials: HashMap<u64, Dial>,
     /// The dials that wait for each name under look-up, or would profit from its answer.
     pub(super) names: HashMap<Arc<str>, Vec<u64>>,
-    /// Closed connections whose peers have not closed yet, each with the moment it is waited for no longer.
-    lingering: HashMap<u64, (Instant, Socket)>,
+    /// Closed connections whose peers have not closed yet, each with the moment it is waited for no longer; oldest first.
+    pub(super) lingering: BTreeMap<u64, (Instant, Socket)>,
     timers: Vec<(Instant, Task)>,
     stopping: bool,
 }
@@ -73,7 +73,7 @@ impl Work {
             cache: Cache::default(),
             dials: HashMap::new(),
             names: HashMap::new(),
-            lingering: HashMap::new(),
+            lingering: BTreeMap::new(),
             timers: Vec::new(),
             stopping: false,
         }
@@ -182,6 +182,12 @@ impl Work {
     }
 
     fn linger(&mut self, id: u64, socket: Socket) {
+        if self.lingering.len() >= LINGERING
+            && let Some((_, (_, oldest))) = self.lingering.pop_first()
+        {
+            self.forget(&oldest);
+            oldest.drain(); // what lies unread would make a reset of its closing
+        }
         // A socket that cannot be watched is closed as it is.
         if self.mailbox.epoll.get().add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, id)).is_ok() {
             self.lingering.insert(id, (Instant::now() + LINGER, socket));

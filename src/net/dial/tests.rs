@@ -275,6 +275,43 @@ fn a_failed_look_up_says_whether_the_name_exists() {
 }
 
 #[test]
+fn a_storm_of_closings_holds_so_many_descriptors_and_no_more() {
+    use socket2::{Domain, Type};
+    let listener = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(1024).unwrap(); // whose peers stay there, and never close
+    let address = listener.local_addr().unwrap().as_socket().unwrap();
+    let (_, dialer) = dialer();
+    let _started = dialer.dial(&target(address.port()), far()).ok().unwrap();
+    let storm = || {
+        for _ in 0..LINGERING + 50 {
+            dialer.linger(Socket::start_connect(address, &net()).unwrap());
+        }
+        assert!(dialer.mailbox.letters.lock().closed.len() <= LINGERING);
+    };
+    let busy = dialer.work.lock(); // the thread does not come to them
+    storm();
+    assert_eq!(dialer.mailbox.letters.lock().closed.len(), LINGERING);
+    drop(busy);
+    let until = far();
+    while !dialer.mailbox.letters.lock().closed.is_empty() {
+        assert!(Instant::now() < until);
+        std::thread::yield_now();
+    }
+    let second = dialer.next_id.load(Relaxed);
+    storm();
+    while !dialer.mailbox.letters.lock().closed.is_empty() {
+        assert!(Instant::now() < until);
+        std::thread::yield_now();
+    }
+    let work = dialer.work.lock();
+    assert!(work.lingering.len() <= LINGERING);
+    assert!(work.lingering.keys().all(|id| *id >= second), "the oldest go first");
+    drop(work);
+    dialer.stop();
+}
+
+#[test]
 fn a_failure_of_this_machine_says_so_with_the_mend() {
     let (_, dialer) = dialer();
     let bound = crate::config::NetSettings { source_address: Some([192, 0, 2, 1].into()), ..net() };
