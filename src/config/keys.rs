@@ -135,8 +135,8 @@ table! {
     NetTcpKeepaliveInterval "net.tcp_keepalive_interval", PROBE_TIME, ANYWHERE, Unset("the system's"), Acts: "Time between probes";
     NetTcpKeepaliveProbes "net.tcp_keepalive_probes", PROBES, ANYWHERE, Unset("the system's"), Acts: "Unanswered probes before the connection is given up";
     NetSourceAddress "net.source_address", Address, ANYWHERE, Unset("the system's choice"), Acts: "Local address to bind";
-    NetDnsPreferIpv4 "net.dns.prefer_ipv4", Bool, ANYWHERE, Is("off"), Acts: "Try IPv4 addresses first";
-    NetDnsPreferIpv6 "net.dns.prefer_ipv6", Bool, ANYWHERE, Is("off"), Acts: "Try IPv6 addresses first";
+    NetDnsPreferIpv4 "net.dns.prefer_ipv4", Bool, ANYWHERE, Is("off"), Acts: "Try IPv4 addresses first; one that connected where the first did not leads for ten minutes, unless it fails";
+    NetDnsPreferIpv6 "net.dns.prefer_ipv6", Bool, ANYWHERE, Is("off"), Acts: "Try IPv6 addresses first; one that connected where the first did not leads for ten minutes, unless it fails";
     NetDnsResolver "net.dns.resolver", one_of(&["LEGACY", "ASYNC"]), ANYWHERE, Unset("the system resolver"), SystemResolver: "The agent's choice of resolver";
     NetDnsMode "net.dns.mode", one_of(&["UDP", "TCP"]), ANYWHERE, Unset("the system resolver's"), SystemResolver: "The agent's transport for DNS";
     NetProxyEnvIgnore "net.proxy_env_ignore", Bool, ANYWHERE, Unset("no proxy"), NoProxy: "Whether the agent follows the proxy variables of the environment";

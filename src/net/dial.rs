@@ -8,6 +8,7 @@ mod mailbox;
 mod pending;
 mod progress;
 mod running;
+mod winners;
 
 use std::io;
 use std::net::SocketAddr;

@@ -17,7 +17,7 @@ use crate::net::local;
 use crate::net::race::{self, Race, Standing};
 use crate::net::resolve::cache::Known;
 use crate::net::resolve::{Answer, NoAnswer};
-use crate::net::socket::Ready;
+use crate::net::socket::{Ready, Socket};
 use crate::net::target::Target;
 
 /// How long after a look-up began its answer is waited for by a dial that has an old one. RFC 8767 section 5 suggests 1.8 s for a
@@ -105,7 +105,8 @@ impl Work {
         let Some(dial) = self.dials.get_mut(&id) else {
             return;
         };
-        let ordered = ordered(addresses, &dial.target);
+        let mut ordered = ordered(addresses, &dial.target);
+        self.winners.lead(&dial.target.name, &mut ordered, Instant::now());
         if ordered.is_empty() {
             let cause = format!(
                 "\"{}\" has no address of the family of net.source_address; set one of its family, or none",
@@ -150,30 +151,38 @@ impl Work {
                         let error = lost(&dial.target, race, dial.answer_by.is_some());
                         self.finish(id, Err(error));
                     }
-                    Standing::Won(peer, socket) => match &dial.target.tls {
-                        None => {
-                            let channel = Channel::plain(socket, peer);
-                            // Registered with this thread's epoll; the caller must not wake it.
-                            let result = self.unwatch(&channel).map(|()| channel);
-                            let result = result.map_err(|error| {
-                                self.dials[&id].target.system_error(Status::Connect, Phase::Connect, &error)
-                            });
-                            self.finish(id, result);
-                        }
-                        Some(tls) => match Handshake::new(socket, peer, tls) {
-                            Ok(handshake) => {
-                                dial.stage = Stage::Handshaking(handshake);
-                                self.handshake(id);
-                            }
-                            Err(cause) => {
-                                let error = dial.target.error(Status::Tls, Phase::Tls, cause);
-                                self.finish(id, Err(error));
-                            }
-                        },
-                    },
+                    Standing::Won(peer, socket) => self.won(id, peer, socket),
                 }
             }
             Stage::Handshaking(_) => self.handshake(id),
+        }
+    }
+
+    /// An address has won the race: the handshake is next, or nothing.
+    fn won(&mut self, id: u64, peer: SocketAddr, socket: Socket) {
+        let Some(dial) = self.dials.get_mut(&id) else {
+            return;
+        };
+        let target = &dial.target;
+        if matches!(&dial.stage, Stage::Racing(race) if !race.is_first(peer)) {
+            self.winners.won(&target.name, peer, Instant::now());
+        }
+        let Some(tls) = &target.tls else {
+            let channel = Channel::plain(socket, peer);
+            // Registered with this thread's epoll; the caller must not wake it.
+            let result = self.unwatch(&channel).map(|()| channel);
+            let failed = |error| self.dials[&id].target.system_error(Status::Connect, Phase::Connect, &error);
+            return self.finish(id, result.map_err(failed));
+        };
+        match Handshake::new(socket, peer, tls) {
+            Ok(handshake) => {
+                dial.stage = Stage::Handshaking(handshake);
+                self.handshake(id);
+            }
+            Err(cause) => {
+                let error = target.error(Status::Tls, Phase::Tls, cause);
+                self.finish(id, Err(error));
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use super::mailbox::{LINGERING, MAILBOX, Mailbox};
+use super::winners::Winners;
 use super::{Dial, Stage, Task};
 use crate::error::{Error, Result, Status};
 use crate::net::cancel::Cancel;
@@ -24,6 +25,7 @@ pub(super) struct Work {
     cancel: Arc<Cancel>,
     pub(super) resolver: Resolver,
     pub(super) cache: Cache,
+    pub(super) winners: Winners,
     pub(super) dials: HashMap<u64, Dial>,
     /// The dials that wait for each name under look-up, or would profit from its answer.
     pub(super) names: HashMap<Arc<str>, Vec<u64>>,
@@ -71,6 +73,7 @@ impl Work {
             cancel,
             resolver: Resolver::default(),
             cache: Cache::default(),
+            winners: Winners::default(),
             dials: HashMap::new(),
             names: HashMap::new(),
             lingering: BTreeMap::new(),
@@ -243,6 +246,7 @@ impl Work {
                 && !error.is_local()
             {
                 self.cache.suspect(&dial.target.host);
+                self.winners.forget(&dial.target.name);
             }
             match &mut dial.stage {
                 Stage::Racing(race) => {

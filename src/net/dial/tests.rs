@@ -275,6 +275,65 @@ fn a_failed_look_up_says_whether_the_name_exists() {
 }
 
 #[test]
+fn a_race_starts_with_the_address_that_won_last() {
+    use std::io::ErrorKind;
+    let (first, second) = ([127, 0, 0, 2], [127, 0, 0, 1]);
+    let (listener, _) = listener();
+    let port = listener.local_addr().unwrap().port();
+    let (_, dialer) = dialer();
+    let (target, host) = (named(ABSENT, port), Arc::from(ABSENT));
+    let answered = |addresses: &[[u8; 4]]| {
+        dialer.work.lock().cache.answered(&host, &Ok(sockets(addresses)), far());
+    };
+    let dial = || dialer.dial(&target, far()).map(|channel| channel.peer()).ok().unwrap();
+    let [first_address, second_address] = [first, second].map(|ip| SocketAddr::from((ip, port)));
+    answered(&[first, second]);
+    assert_eq!(dial(), second_address, "the first one refuses");
+    // Whoever goes to the first address from now on is taken there, and seen.
+    let returned = TcpListener::bind(first_address).unwrap();
+    returned.set_nonblocking(true).unwrap();
+    for _ in 0..3 {
+        assert_eq!(dial(), second_address);
+    }
+    assert_eq!(returned.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    // It fails: the other wins, and leads from then on.
+    drop(listener);
+    assert_eq!(dial(), first_address);
+    let back = TcpListener::bind(second_address).unwrap();
+    back.set_nonblocking(true).unwrap();
+    answered(&[second, first]);
+    assert_eq!(dial(), first_address);
+    // A newer answer does not hold it.
+    answered(&[second]);
+    assert_eq!(dial(), second_address);
+    answered(&[second, first]);
+    assert_eq!(dial(), second_address, "forgotten");
+    dialer.stop();
+}
+
+#[test]
+fn a_node_that_fails_forgets_the_address_that_won() {
+    let (listener, _) = listener();
+    let port = listener.local_addr().unwrap().port();
+    let (_, dialer) = dialer();
+    let (target, host) = (named(ABSENT, port), Arc::from(ABSENT));
+    let addresses = sockets(&[[127, 0, 0, 2], [127, 0, 0, 1]]);
+    dialer.work.lock().cache.answered(&host, &Ok(Arc::clone(&addresses)), far());
+    assert!(dialer.dial(&target, far()).is_ok());
+    let leads = |last: u8| {
+        let mut order: Vec<SocketAddr> =
+            addresses.iter().map(|address| SocketAddr::new(address.ip(), port)).collect();
+        dialer.work.lock().winners.lead(&target.name, &mut order, Instant::now());
+        order[0] == SocketAddr::from(([127, 0, 0, last], port))
+    };
+    assert!(leads(1));
+    drop(listener);
+    assert!(dialer.dial(&target, far()).is_err());
+    assert!(leads(2));
+    dialer.stop();
+}
+
+#[test]
 fn a_storm_of_closings_holds_so_many_descriptors_and_no_more() {
     use socket2::{Domain, Type};
     let listener = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
