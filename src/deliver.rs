@@ -177,7 +177,8 @@ impl Upstream {
             let unsent = conn.sent() == 0;
             // The server may have closed a kept connection just as it was taken up again, which says
             // nothing about the node. A fresh one decides.
-            let stale = conn.is_reused() && matches!(error.status, Status::Closed | Status::Network);
+            let broke = matches!(error.status, Status::Closed | Status::Network) && !error.is_local();
+            let stale = conn.is_reused() && broke;
             drop(conn);
             if !stale {
                 node.failed(generation, &error);
@@ -219,7 +220,8 @@ fn failure(conn: &Conn, status: Status) -> Error {
         (_, Some(report)) => {
             let cause =
                 format!("the deliver callback returned {} after: {}", status.name(), report.error.cause);
-            target.error(status, Phase::Callback, cause)
+            // What this machine could not do is no fault of the node's, whatever the plugin calls it.
+            Error { blame: report.error.blame, ..target.error(status, Phase::Callback, cause) }
         }
         (_, None) => {
             target.error(status, Phase::Callback, format!("the deliver callback returned {}", status.name()))

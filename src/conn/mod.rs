@@ -332,10 +332,10 @@ impl Conn {
         }
     }
 
-    fn fail(&mut self, phase: Phase, (status, errno, cause): Failure) -> Status {
-        let error = match status {
+    fn fail(&mut self, phase: Phase, failure: Failure) -> Status {
+        let error = match failure.0 {
             Status::Cancelled => self.node.target.cancelled(phase),
-            _ => Error { errno, ..self.node.target.error(status, phase, cause) },
+            _ => self.node.target.failure(phase, failure),
         };
         self.fault.get_or_insert_with(|| Box::new(error.clone()));
         self.fail_with(error)

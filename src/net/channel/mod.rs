@@ -18,6 +18,7 @@ use session::Session;
 use unsent::Offer;
 pub use unsent::Unsent;
 
+use super::local::explained;
 use super::patience::{Patience, Woken};
 use super::socket::{Drained, Interest, Peek, Socket};
 use crate::error::Status;
@@ -208,14 +209,14 @@ pub fn cancelled() -> Failure {
     (Status::Cancelled, 0, "the upstream was cancelled".to_owned())
 }
 
-/// A failure of the socket itself.
+/// A failure of the socket itself, or of this machine at it.
 fn broken(error: &io::Error) -> Failure {
     let status = match error.kind() {
         ErrorKind::BrokenPipe => Status::Closed,
         ErrorKind::TimedOut => Status::Timeout, // the kernel gave up on its retransmissions
         _ => Status::Network,
     };
-    (status, error.raw_os_error().unwrap_or(0), error.to_string())
+    (status, error.raw_os_error().unwrap_or(0), explained(error, None))
 }
 
 fn offer_plain(

@@ -217,8 +217,8 @@ impl Work {
                     result.map_err(|error| dial.target.system_error(Status::Tls, Phase::Tls, &error));
                 dial.reply.leave(result);
             }
-            Err((status, errno, cause)) => {
-                let error = Error { errno, ..target.error(status, Phase::Tls, cause) };
+            Err(failure) => {
+                let error = target.failure(Phase::Tls, failure);
                 self.finish(id, Err(error));
             }
         }

@@ -388,5 +388,10 @@ fn a_failure_of_this_machine_says_so_with_the_mend() {
         let error = super::tests::target(9).system_error(Status::Connect, Phase::Connect, &error);
         assert!(error.is_local() && error.cause.contains(mend), "{error}");
     }
+    for (errno, local) in [(0, false), (libc::ECONNRESET, false), (libc::ENOBUFS, true), (libc::ENOMEM, true)]
+    {
+        let error = super::tests::target(9).failure(Phase::Tls, (Status::Tls, errno, "why".to_owned()));
+        assert_eq!((error.is_local(), error.errno, error.status), (local, errno, Status::Tls));
+    }
     dialer.stop();
 }
