@@ -5,6 +5,10 @@ use std::io;
 use super::target::Target;
 use crate::error::Blame;
 
+/// The mend where descriptors of the library's are gone.
+pub(super) const CLOSED_BY_HOST: &str = "another part of this process has closed the library's descriptors; one that closes all it \
+     finds, as a daemon does, must do so before it creates the upstream";
+
 /// Whether the system refused for a reason that lies on this side of the wire.
 pub(super) fn is_local(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|errno| mend(errno, None).is_some())
@@ -41,6 +45,7 @@ fn mend(errno: i32, target: Option<&Target>) -> Option<String> {
         (libc::ENOMEM | libc::ENOBUFS, _) => {
             "this machine has no memory left for a socket; free some, or raise the sysctl net.ipv4.tcp_mem"
         }
+        (libc::EBADF | libc::ENOTSOCK, _) => CLOSED_BY_HOST,
         (libc::ENOSPC, _) => {
             "this machine watches as many descriptors as it may; raise the sysctl fs.epoll.max_user_watches"
         }

@@ -122,19 +122,26 @@ pub fn wait_until(
     flags.set(PollFlags::POLLOUT, wanted.write);
     let stop = interrupt.unwrap_or(descriptor);
     let mut both = [PollFd::new(descriptor, flags), PollFd::new(stop, PollFlags::POLLIN)];
-    let asked = 1 + usize::from(interrupt.is_some());
+    let mut asked = 1 + usize::from(interrupt.is_some());
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match poll(&mut both[..asked], poll_timeout(left)) {
             Ok(0) if Instant::now() >= deadline => return Ok(Woken::TimedOut),
             Ok(0) | Err(Errno::EINTR) => {}
-            Ok(_) if interrupt.is_some() && both[1].any() == Some(true) => return Ok(Woken::Interrupted),
+            // Closed by another part of the process, it is no word from anyone.
+            Ok(_) if asked > 1 && is_closed(&both[1]) => asked = 1,
+            Ok(_) if asked > 1 && both[1].any() == Some(true) => return Ok(Woken::Interrupted),
             // A peer that is always ready again must not keep a call going past its end.
             Ok(_) if left.is_zero() => return Ok(Woken::TimedOut),
             Ok(_) => return Ok(Woken::Ready(readiness(&both[0], wanted))),
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Whether there is no such descriptor any more.
+pub fn is_closed(polled: &PollFd<'_>) -> bool {
+    polled.revents().is_some_and(|found| found.contains(PollFlags::POLLNVAL))
 }
 
 fn readiness(polled: &PollFd<'_>, wanted: Interest) -> Interest {

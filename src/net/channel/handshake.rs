@@ -37,6 +37,11 @@ impl Handshake {
         &self.socket
     }
 
+    /// The socket alone, where nothing becomes of the handshake.
+    pub fn into_socket(self) -> Socket {
+        self.socket
+    }
+
     /// Goes on as far as it can without waiting.
     pub fn advance(&mut self) -> Result<HandshakeStep, Failure> {
         let Handshake { session, socket, .. } = self;

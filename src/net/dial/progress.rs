@@ -55,7 +55,9 @@ impl Work {
         if ask {
             let mailbox = Arc::clone(&self.mailbox);
             let name = Arc::clone(&host);
-            let answer = move |answer| mailbox.post(|letters| letters.answers.push((name, answer)));
+            let answer = move |answer| {
+                mailbox.post(|letters| letters.answers.push((name, answer)));
+            };
             if let Err(error) = self.resolver.start(&host, answer) {
                 let cause = format!("no thread for the look-up: {error}");
                 let errno = error.raw_os_error().unwrap_or(0);
