@@ -19,7 +19,9 @@ pub type upstream_deliver_fn =
 
 /// Runs `fn` on a ready connection to the next node; where the connection or `fn` fails, on the next one not yet tried for this
 /// payload, until `fn` says UPSTREAM_OK or UPSTREAM_STOP (returned as they are), every node was tried, or `timeout_ms`
-/// milliseconds have passed (0 takes deliver.timeout). At least once: a payload of which a failed node may have had bytes
+/// milliseconds have passed (0 takes deliver.timeout). While another node is left, a read or write that meets silence ends after half of the
+/// time that the delivery had when this node was asked (after net.io_timeout where that is less), unless
+/// upstream_conn_set_timeout_ms() says otherwise; the last node gets all that is left. At least once: a payload of which a failed node may have had bytes
 /// is sent again to another, unless `deliver.resend off`. On failure the status is the last attempt's, and `*err` (the
 /// caller's; `err` may be NULL) tells of every attempt.
 #[unsafe(no_mangle)]
