@@ -83,22 +83,24 @@ impl<T> Pool<T> {
     }
 
     /// The newest idle connection, or a place for a new one; at the cap, waits its turn until `deadline`.
-    /// What has lain idle too long is handed to `expired`, outside the lock.
+    /// What has lain idle too long is handed to `expired` before, outside the lock.
     pub fn acquire(&self, deadline: Instant, expired: impl FnMut(T)) -> Place<T> {
         let mut state = self.state.lock();
-        let old = match state.idle.is_empty() {
-            true => Vec::new(),
-            false => state.take_expired(Instant::now(), self.idle_timeout),
-        };
-        let place = if state.cancelled {
+        if !state.idle.is_empty() {
+            let old = state.take_expired(Instant::now(), self.idle_timeout);
+            if !old.is_empty() {
+                drop(state); // what is closed may call back
+                old.into_iter().for_each(expired);
+                state = self.state.lock();
+            }
+        }
+        if state.cancelled {
             Place::Cancelled
         } else if state.nobody_waits() && state.has_room(self.cap) {
             state.take()
         } else {
             self.wait_turn(state, deadline)
-        };
-        old.into_iter().for_each(expired);
-        place
+        }
     }
 
     fn wait_turn(&self, mut state: Guard<'_, State<T>>, deadline: Instant) -> Place<T> {
