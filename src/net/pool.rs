@@ -199,10 +199,15 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Takes everything out; from now on nothing is kept. Nothing comes out in a forked child where a thread of the
-    /// parent's held the lock.
+    /// Takes everything out; from now on nothing is kept, and those in the queue are told to look. Nothing comes out in a
+    /// forked child where a thread of the parent's held the lock.
     pub fn close(&self) -> Vec<T> {
-        self.state.reach(self.birthplace).map(|mut state| state.close()).unwrap_or_default()
+        let Some(mut state) = self.state.reach(self.birthplace) else { return Vec::new() };
+        if !self.birthplace.is_elsewhere() {
+            state.wakers.iter().for_each(|(_, wake)| wake()); // a child's would wake the parent
+        }
+        state.closed = true;
+        state.take_idle()
     }
 
     /// Ends every wait at the cap, and from now on gives no place.
@@ -274,11 +279,6 @@ impl<T> State<T> {
     fn take_idle(&mut self) -> Vec<T> {
         self.open -= self.idle.len();
         self.idle.drain(..).map(|(_, item)| item).collect()
-    }
-
-    fn close(&mut self) -> Vec<T> {
-        self.closed = true;
-        self.take_idle()
     }
 }
 
