@@ -322,8 +322,7 @@ impl Node {
 
     /// How long until the node is tried again; zero where it is up.
     pub fn retry_after(&self) -> Duration {
-        let due = self.runtime.roster.due(self.place);
-        Duration::from_nanos(due.map_or(0, |due| due.saturating_sub(self.runtime.clock.now())))
+        self.runtime.roster.wait_for(self.place, self.runtime.clock.now())
     }
 
     /// Counters and gauges.

@@ -81,7 +81,10 @@ fn what_lies_too_long_is_closed_before_the_wait_at_the_cap() {
     let mut first_in_line = Some(pool.queue(Box::new(|| {})));
     assert!(is_kept(pool.put(1, never)));
     let give_way = |_| pool.give_up_turn(first_in_line.take().unwrap());
-    assert!(matches!(pool.acquire(soon(), give_way), Place::New), "who was first is gone when the wait begins");
+    assert!(
+        matches!(pool.acquire(soon(), give_way), Place::New),
+        "who was first is gone when the wait begins"
+    );
 }
 
 #[test]
