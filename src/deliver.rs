@@ -219,3 +219,6 @@ fn failure(conn: &Conn, status: Status) -> Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
