@@ -85,3 +85,40 @@ fn each_trial_that_runs_out_of_time_makes_the_next_wait_longer() {
     );
     up.close();
 }
+
+#[test]
+fn a_trial_has_the_nodes_own_time_however_short_its_callers() {
+    let (slow, good) = (silent(), reader());
+    let up = upstream(&format!(
+        "net.connect_timeout 60s\nhealth.backoff 1ms\n{}{}",
+        node("slow", &slow, "tls on\ntls.verify off"),
+        node("good", &good, ""),
+    ));
+    let slow = &up.nodes()[0];
+    slow.report(slow.generation(), Status::Connect);
+    until(|| {
+        assert_eq!(up.deliver(Duration::from_millis(200), write).unwrap(), Status::Ok);
+        slow.state() == NodeState::Probing
+    });
+    // With the other out there is nobody to go on to, and the caller stays as long as it can.
+    let good = &up.nodes()[1];
+    good.report(good.generation(), Status::Connect);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!((slow.state(), failed_connects(slow)), (NodeState::Probing, 0), "it is dialled on");
+    up.close();
+}
+
+#[test]
+fn a_trial_that_is_given_up_says_how_long_it_was_waited_for() {
+    let slow = silent();
+    let up = upstream(&format!("health.backoff 1ms\n{}", node("slow", &slow, "tls on\ntls.verify off")));
+    let slow = &up.nodes()[0];
+    slow.report(slow.generation(), Status::Connect);
+    std::thread::sleep(Duration::from_millis(10));
+    let begun = Instant::now();
+    let error = up.deliver(Duration::from_millis(100), write).unwrap_err();
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert_eq!((error.status, slow.state()), (Status::Timeout, NodeState::Probing));
+    assert!(error.cause.contains("a node on trial is waited for; it is dialled on"), "{}", error.cause);
+    up.close();
+}
