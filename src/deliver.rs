@@ -228,3 +228,6 @@ fn failure(conn: &Conn, status: Status) -> Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

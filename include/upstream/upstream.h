@@ -513,7 +513,7 @@ void *upstream_node_get_data(const upstream_node_t *n);
 
 /**
  * For a plugin that does its own I/O: how its work with the node went, as a status of this header. UPSTREAM_OK zeroes the count of
- * failures and brings an ejected node back. UPSTREAM_ERR_CONNECT, _TLS and _CERT take the node out of the rotation at once,
+ * failures and brings an ejected node back; so does UPSTREAM_STOP, by which the node answered. UPSTREAM_ERR_CONNECT, _TLS and _CERT take the node out of the rotation at once,
  * UPSTREAM_ERR_RESOLVE, _TIMEOUT, _CLOSED, _NETWORK, _PROTOCOL and _IO after health.max_fails in a row; the others
  * say nothing of it. UPSTREAM_ERR_INVALID_ARG for a number that is no status. Not to be told besides of what the library's own
  * connections and deliveries did, which is known.
@@ -813,7 +813,7 @@ upstream_status_t upstream_attempt_begin(upstream_t *up, upstream_attempt_t **ou
 /**
  * The node to try next: never one that this attempt has had. Asking again says that the last one failed, which counts against its
  * health as one of health.max_fails; where the plugin knows more (refused: UPSTREAM_ERR_CONNECT), it tells by
- * upstream_node_report() before it asks. A node on trial after an ejection may be among them. NULL once every node was
+ * upstream_node_report() before it asks, and that counts instead. A node on trial after an ejection may be among them. NULL once every node was
  * tried (or deliver.attempts of them), or the retry budget is spent: ten retries a second, and one more for every ten successes
  * up to ten. Then upstream_retry_after_ms() tells when to come again. Borrowed until upstream_destroy(). NULL for NULL.
  */
@@ -821,7 +821,7 @@ upstream_node_t *upstream_attempt_next(upstream_attempt_t *a);
 
 /**
  * Ends with a payload: `outcome` is how it went at the last node, as upstream_node_report() takes it; where the last answer was NULL it
- * tells nothing. Frees the attempt. Takes NULL.
+ * tells nothing of a node. Not to be told by upstream_node_report() besides. Frees the attempt. Takes NULL.
  */
 void upstream_attempt_end(upstream_attempt_t *a,
                           upstream_status_t outcome);

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use connecting::Connecting;
 pub use connecting::NextNode;
-#[cfg(test)]
 pub(crate) use trial::PATIENCE;
 pub use trial::{Candidate, Trial};
 use waiting::Waiting;
