@@ -4,7 +4,6 @@ use std::any::Any;
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::io;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -25,6 +24,7 @@ use crate::process::Birthplace;
 use crate::roster::{Change, NodeState, Roster, Turn};
 use crate::stats::{Counters, Snapshot, count};
 use crate::sync::Mutex;
+use crate::sync::atomic::AtomicBool;
 
 /// What all nodes of a set share.
 pub struct Runtime {

@@ -12,7 +12,6 @@ mod running;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -26,6 +25,7 @@ use super::thread;
 use crate::error::{Blame, Error, Phase, Result, Status};
 use crate::process::Birthplace;
 use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use mailbox::{MAILBOX, Mailbox};
 use pending::Reply;
 pub use pending::{Orphan, Pending};
