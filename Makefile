@@ -4,6 +4,8 @@ BUILD ?= build
 JOBS ?= $(shell nproc)
 # A log file for the demo to send; without it the demo looks for one.
 LOG ?=
+# The models to run: a part of their names.
+MODEL ?= model::
 
 MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -39,7 +41,7 @@ test:
 
 # Runs the library's own code on loom's locks and atomics: src/model. About a minute, most of it the build.
 test-model:
-	$(CARGO) test --lib --locked --features model -- model::$(MODEL)
+	$(CARGO) test --lib --locked --features model -- $(MODEL)
 
 # Presets of CMakePresets.json: asan for addresses, leaks and undefined behaviour, tsan for data races.
 test-sanitize:

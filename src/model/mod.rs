@@ -9,6 +9,7 @@ mod budget;
 mod lease;
 mod pool;
 mod rotation;
+mod set;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

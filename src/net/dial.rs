@@ -251,5 +251,7 @@ fn append_failures(text: &mut String, race: &Race, target: &Target) {
     }
 }
 
+#[cfg(all(test, feature = "model"))]
+mod model;
 #[cfg(test)]
 mod tests;
