@@ -1,7 +1,7 @@
 //! Places at the cap: waiters that block, waiters that are told, and all that may give a place back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use super::{check, never, spawn};
@@ -13,6 +13,8 @@ struct Capped {
     pool: Pool<u32>,
     cap: usize,
     in_use: AtomicUsize,
+    /// Set by the first in line, where a model has one.
+    first_had_it: AtomicBool,
 }
 
 /// How a wait ended that the caller has no place of.
@@ -29,7 +31,7 @@ fn closed_elsewhere(_: u32) {
 impl Capped {
     fn new(cap: usize) -> Arc<Capped> {
         let pool = Pool::new(cap, Duration::from_secs(86_400));
-        Arc::new(Capped { pool, cap, in_use: AtomicUsize::new(0) })
+        Arc::new(Capped { pool, cap, in_use: AtomicUsize::new(0), first_had_it: AtomicBool::new(false) })
     }
 
     /// What a place holds: the idle connection, if it is one.
@@ -141,6 +143,38 @@ fn three_share_two_places() {
         let others = [spawn(&capped, Capped::turn), spawn(&capped, Capped::turn)];
         assert_eq!(capped.turn(), Ok(None));
         others.into_iter().for_each(|other| assert_eq!(other.join().unwrap(), Ok(None)));
+        capped.is_free();
+    });
+}
+
+/// Turns come in the order of the tickets, and nobody goes before those who wait.
+#[test]
+fn nobody_overtakes_a_waiter() {
+    check(|| {
+        let capped = Capped::new(1);
+        assert_eq!(capped.acquire(never()), Ok(None));
+        let first = capped.pool.queue(Box::new(|| {}));
+        let turn_after = |capped: &Capped| {
+            let had = capped.acquire(never());
+            assert!(capped.first_had_it.load(SeqCst), "the first in line was overtaken");
+            capped.leave();
+            had
+        };
+        let passer_by = |capped: &Capped| {
+            if let Some(place) = capped.pool.try_acquire(closed_elsewhere) {
+                assert!(capped.first_had_it.load(SeqCst), "the first in line was overtaken");
+                assert_eq!(capped.taken(place), Ok(None));
+                capped.leave();
+            }
+        };
+        let (second, passer_by) = (spawn(&capped, turn_after), spawn(&capped, passer_by));
+        capped.leave();
+        let place = capped.pool.claim(&first, closed_elsewhere).expect("its turn has come");
+        assert_eq!(capped.taken(place), Ok(None));
+        capped.first_had_it.store(true, SeqCst);
+        capped.leave();
+        assert_eq!(second.join().unwrap(), Ok(None));
+        passer_by.join().unwrap();
         capped.is_free();
     });
 }

@@ -9,9 +9,53 @@ use nix::sys::epoll::EpollEvent;
 
 use super::*;
 use crate::model::{check, never, spawn};
+use crate::net::resolve::NoAnswer;
 
-/// A dialer whose thread is the model's own to run, and a target whose look-up never ends: a dial to it stays under way until
-/// it is given up, cancelled or stopped.
+impl Dialer {
+    /// The thread is the model's to run, and the look-up of `host` under way for ever: a dial to it ends when it is given up,
+    /// cancelled or stopped, at its deadline, or by [`Dialer::answer`].
+    pub(crate) fn prepare(&self, host: &str) {
+        *self.thread.lock() = Thread::Running(std::thread::spawn(|| {}));
+        let _under_way = self.work.lock().cache.ask(&host.into(), Duration::ZERO, Instant::now());
+    }
+
+    /// The look-up of `host` fails for a reason of this machine.
+    pub(crate) fn answer(&self, host: &str) {
+        let no = NoAnswer { cause: "no memory".to_owned(), blame: Blame::Local, errno: 0 };
+        self.mailbox.post(|letters| letters.answers.push((host.into(), Err(no))));
+    }
+
+    /// As the dialer thread does, until it is stopped.
+    pub(crate) fn run(&self) {
+        let mut events = [EpollEvent::empty(); 8];
+        loop {
+            let ready = self.mailbox.epoll.get().wait(&mut events, PollTimeout::ZERO).unwrap();
+            if ready == 0 {
+                loom::thread::yield_now();
+                continue;
+            }
+            let round = running::round(&self.mailbox, &self.work, &events[..ready]);
+            if round == ControlFlow::Break(()) {
+                return;
+            }
+        }
+    }
+
+    /// Stops once every dial has ended by itself.
+    pub(crate) fn finish(&self) {
+        let is_idle = || {
+            let (work, letters) = (self.work.lock(), self.mailbox.letters.lock());
+            letters.dials.is_empty() && letters.abandoned.is_empty() && work.gauge() == 0
+        };
+        while !is_idle() {
+            loom::thread::yield_now();
+        }
+        self.stop();
+    }
+}
+
+const HOST: &str = "no-such-host.invalid";
+
 struct Room {
     dialer: Dialer,
     cancel: Arc<Cancel>,
@@ -23,11 +67,10 @@ struct Room {
 fn room() -> Arc<Room> {
     let cancel = Arc::new(Cancel::new().unwrap());
     let dialer = Dialer::new(Arc::clone(&cancel)).unwrap();
-    *dialer.thread.lock() = Thread::Running(std::thread::spawn(|| {}));
-    let (name, host) = ("n".into(), "no-such-host.invalid".to_owned());
-    let _under_way = dialer.work.lock().cache.ask(&host.as_str().into(), Duration::ZERO, Instant::now());
-    let (address, net) = (format!("{host}:9").into(), crate::net::race::tests::net());
-    let target = Arc::new(Target { name, address, host, port: 9, net, tls: None });
+    dialer.prepare(HOST);
+    let (name, host, net) = ("n".into(), HOST.to_owned(), crate::net::race::tests::net());
+    let target =
+        Arc::new(Target { name, address: format!("{HOST}:9").into(), host, port: 9, net, tls: None });
     Arc::new(Room { dialer, cancel, target, orphaned: AtomicUsize::new(0) })
 }
 
@@ -40,22 +83,6 @@ impl Room {
             room.orphaned.fetch_add(1, SeqCst);
         });
         self.dialer.start(&self.target, never(), notify, with_orphan.then_some(count))
-    }
-
-    /// As the dialer thread does, until it is stopped.
-    fn run(&self) {
-        let mut events = [EpollEvent::empty(); 8];
-        loop {
-            let ready = self.dialer.mailbox.epoll.get().wait(&mut events, PollTimeout::ZERO).unwrap();
-            if ready == 0 {
-                loom::thread::yield_now();
-                continue;
-            }
-            let round = running::round(&self.dialer.mailbox, &self.dialer.work, &events[..ready]);
-            if round == ControlFlow::Break(()) {
-                return;
-            }
-        }
     }
 
     fn orphaned(&self) -> usize {
@@ -77,7 +104,7 @@ fn given_up(take: fn(&mut Pending) -> bool) {
     check(move || {
         let room = room();
         let mut pending = room.start(true, true).unwrap();
-        let thread = spawn(&room, Room::run);
+        let thread = spawn(&room, |room| room.dialer.run());
         let stopper = spawn(&room, |room| room.dialer.stop());
         let taken = take(&mut pending);
         drop(pending);
@@ -117,7 +144,7 @@ fn stopping_answers_whoever_waits() {
     check(|| {
         let room = room();
         let mut pending = room.start(true, false).unwrap();
-        let thread = spawn(&room, Room::run);
+        let thread = spawn(&room, |room| room.dialer.run());
         let stopper = spawn(&room, |room| room.dialer.stop());
         assert!(is_cancelled(pending.wait(never()).expect("a wait without an end has an outcome")));
         assert!(is_readable(&pending), "an event loop hears of it too");
@@ -132,7 +159,7 @@ fn stopping_answers_whoever_waits() {
 fn cancelling_ends_a_dial_whenever_it_began() {
     check(|| {
         let room = room();
-        let thread = spawn(&room, Room::run);
+        let thread = spawn(&room, |room| room.dialer.run());
         let canceller = spawn(&room, |room| {
             room.cancel.set();
             room.dialer.cancel();
@@ -153,17 +180,10 @@ fn cancelling_ends_a_dial_whenever_it_began() {
 fn a_dial_given_up_is_ended() {
     check(|| {
         let room = room();
-        let thread = spawn(&room, Room::run);
+        let thread = spawn(&room, |room| room.dialer.run());
         let pending = room.start(false, false).unwrap();
         drop(pending);
-        let is_over = || {
-            let (work, letters) = (room.dialer.work.lock(), room.dialer.mailbox.letters.lock());
-            letters.dials.is_empty() && letters.abandoned.is_empty() && work.gauge() == 0
-        };
-        while !is_over() {
-            loom::thread::yield_now();
-        }
-        room.dialer.stop();
+        room.dialer.finish();
         thread.join().unwrap();
     });
 }
