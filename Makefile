@@ -4,18 +4,21 @@ BUILD ?= build
 JOBS ?= $(shell nproc)
 # A log file for the demo to send; without it the demo looks for one.
 LOG ?=
+# The models to run: a part of their names.
+MODEL ?= model::
 
 MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(HOME)/.cargo/bin
 CMAKE_FLAGS := -DUPSTREAM_CARGO_TARGET_DIR=$(abspath $(BUILD))/cargo
 CARGO := CARGO_TARGET_DIR=$(abspath $(BUILD))/cargo cargo
 
-.PHONY: help setup build test test-sanitize demo lint clean
+.PHONY: help setup build test test-model test-sanitize demo lint clean
 
 help:
 	@echo "make setup   install by package name what this machine lacks (Debian, Ubuntu)"
 	@echo "make build   libupstream.so, libupstream.a, the examples and the C tests, in $(BUILD)/"
-	@echo "make test    setup, build, the Rust tests, the C tests plainly and under valgrind"
+	@echo "make test    setup, build, the Rust tests, the models, the C tests plainly and under valgrind"
+	@echo "make test-model      the rooms that threads share, under every order of their steps (MODEL=name for one)"
 	@echo "make test-sanitize   the C tests with library and tests built under clang's sanitizers, in $(BUILD)/asan and tsan"
 	@echo "make demo    a real log file over three servers, one of which is killed half way (LOG=file)"
 	@echo "make lint    formatting, clippy with warnings as errors, licences and sources of the dependencies"
@@ -32,8 +35,13 @@ test:
 	@echo "make test: packages, build, Rust tests, C tests; about ten minutes the first time on two cores"
 	@$(MAKE) build
 	$(CARGO) test --workspace --locked
+	@$(MAKE) test-model
 	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 	@echo "make test: all passed"
+
+# Runs the library's own code on loom's locks and atomics: src/model. About a minute, most of it the build.
+test-model:
+	$(CARGO) test --lib --locked --features model -- $(MODEL)
 
 # Presets of CMakePresets.json: asan for addresses, leaks and undefined behaviour, tsan for data races.
 test-sanitize:

@@ -3,8 +3,9 @@
 //! A retry takes one token of ten, a success gives a tenth back (gRPC A6 with maxTokens 10, tokenRatio 0.1); besides, ten retries a second
 //! are always allowed (Finagle's RetryBudget, minRetriesPerSec 10).
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Tokens are counted in tenths.
 const FULL: u64 = 100;

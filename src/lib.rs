@@ -27,6 +27,8 @@ pub mod error;
 pub mod ffi;
 pub mod health;
 pub mod log;
+#[cfg(all(test, feature = "model"))]
+mod model;
 pub mod net;
 pub mod node;
 pub mod process;

@@ -6,7 +6,7 @@ use std::any::Any;
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,7 @@ use crate::process::Birthplace;
 use crate::roster::{Change, NodeState, Roster, Turn};
 use crate::stats::{Counters, Snapshot, count};
 use crate::sync::Mutex;
+use crate::sync::atomic::AtomicBool;
 use properties::Properties;
 
 /// What all nodes of a set share.

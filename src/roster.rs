@@ -5,11 +5,11 @@
 //! first is picked. A pick takes no lock and, while no node is ejected, asks no clock.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::balance::{self, Ledger, Order, Rotation, Tried};
 use crate::health::{Breaker, BreakerSettings, Fault, State};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::sync::{Guard, Mutex};
 
 /// What the roster knows of a node beforehand.

@@ -1,4 +1,4 @@
-//! std's Mutex and Condvar, without poisoning. They wait on a futex of their own and share no state with other locks:
+//! std's atomics, and its Mutex and Condvar without poisoning. These wait on a futex of their own and share no state with other locks:
 //! parking_lot's queue belongs to the process, and a child forked while other threads wait in it cannot wait safely.
 //!
 //! Never waits on a lock that was made before a fork: its holder may not exist in the child; see [`Mutex::reach`].
@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use crate::process::Birthplace;
 
 #[cfg_attr(upstream_tsan, path = "sync/instrumented.rs")]
+#[cfg_attr(all(test, feature = "model"), path = "sync/modelled.rs")]
 mod locks;
 
-pub use locks::{Condvar, Guard, Mutex};
+pub use locks::{Condvar, Guard, Mutex, atomic, hint};
 
 /// How long a thread of a forked child tries for a lock that another thread of the child may hold for a few instructions.
 const REACH: Duration = Duration::from_millis(20);

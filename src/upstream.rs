@@ -74,7 +74,7 @@ impl Upstream {
         thread.join().unwrap_or_else(|defect| std::panic::resume_unwind(defect))
     }
 
-    fn new(definition: Definition, hooks: Hooks) -> Result<Arc<Upstream>> {
+    pub(crate) fn new(definition: Definition, hooks: Hooks) -> Result<Arc<Upstream>> {
         let Hooks { logger, clock } = hooks;
         let Definition { name, nodes: definitions, settings, warnings } = definition;
         for warning in &warnings {

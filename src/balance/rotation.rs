@@ -5,9 +5,9 @@
 //! two latest orders are kept and rewritten in place under their number (a seqlock, as H.-J. Boehm describes it in "Can seqlocks
 //! get along with programming language memory models?", 2012): a reader whose order was rewritten under it takes a new turn.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-
 use super::{Order, Tried};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::hint;
 
 /// The rotation of a set. Many readers; one writer at a time, the holder of the [`Ledger`].
 #[derive(Debug)]
@@ -170,6 +170,7 @@ impl Rotation {
             let frame = self.frame(number_of(seen));
             let none = frame.first_untried(position_of(seen), tried).is_none();
             if !frame.is_still(number_of(seen)) {
+                hint::spin_loop(); // until the word of the new order is seen here
                 continue;
             }
             if none {

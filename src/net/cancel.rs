@@ -3,7 +3,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -13,6 +12,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use super::patience::is_closed;
 use super::socket::poll_timeout;
 use crate::process::Shared;
+use crate::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Whether the calls of a set are to end.
 #[derive(Debug)]

@@ -14,7 +14,6 @@ mod winners;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::cancel::Cancel;
@@ -26,6 +25,7 @@ use super::target::Target;
 use crate::error::{Blame, Error, Phase, Result, Status};
 use crate::process::Birthplace;
 use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use desk::{Desk, Thread};
 use mailbox::{LINGERING, MAILBOX};
 use pending::Reply;
@@ -264,5 +264,7 @@ fn append_failures(text: &mut String, race: &Race, target: &Target) {
     }
 }
 
+#[cfg(all(test, feature = "model"))]
+mod model;
 #[cfg(test)]
 mod tests;

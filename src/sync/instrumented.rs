@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+pub use std::{hint, sync::atomic};
+
 pub type Guard<'a, T> = parking_lot::MutexGuard<'a, T>;
 
 #[derive(Debug, Default)]

@@ -3,6 +3,9 @@
 use std::sync::{self, PoisonError, TryLockError};
 use std::time::Instant;
 
+/// What rooms that threads enter without a lock are made of.
+pub use std::{hint, sync::atomic};
+
 /// The hold on a [`Mutex`].
 pub type Guard<'a, T> = sync::MutexGuard<'a, T>;
 

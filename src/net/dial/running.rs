@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -75,22 +76,35 @@ pub(super) fn run(mailbox: &Mailbox, work: &Mutex<Work>) {
                 return lost.tell(); // outside the lock
             }
         };
-        let mut work = work.lock();
-        match catch_unwind(AssertUnwindSafe(|| work.turn(&events[..ready]))) {
-            Ok(()) => {}
-            Err(defect) => {
-                std::mem::forget(defect); // its drop may panic too
-                work.fail_all();
-            }
+        match round(mailbox, work, &events[..ready]) {
+            ControlFlow::Continue(next) => alarm = next,
+            ControlFlow::Break(()) => return,
         }
-        if work.stopping && work.lingering.is_empty() {
-            let resolver = std::mem::take(&mut work.resolver);
-            drop(work);
-            resolver.stop();
-            return Work::end(mailbox);
-        }
-        alarm = work.alarm();
     }
+}
+
+/// What is done between two waits. Breaks where it was the last; else tells when the next is due though nothing happens.
+pub(super) fn round(
+    mailbox: &Mailbox,
+    work: &Mutex<Work>,
+    events: &[EpollEvent],
+) -> ControlFlow<(), Option<Instant>> {
+    let mut work = work.lock();
+    match catch_unwind(AssertUnwindSafe(|| work.turn(events))) {
+        Ok(()) => {}
+        Err(defect) => {
+            std::mem::forget(defect); // its drop may panic too
+            work.fail_all();
+        }
+    }
+    if work.stopping && work.lingering.is_empty() {
+        let resolver = std::mem::take(&mut work.resolver);
+        drop(work);
+        resolver.stop();
+        Work::end(mailbox);
+        return ControlFlow::Break(());
+    }
+    ControlFlow::Continue(work.alarm())
 }
 
 impl Work {

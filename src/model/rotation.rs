@@ -1,0 +1,121 @@
+//! Picks against changes of the order.
+
+use std::sync::Arc;
+
+use super::{check, spawn};
+use crate::balance::{Ledger, Order, Rotation, Tried, order};
+
+/// The order of places of equal weight.
+fn even(places: &[u32]) -> Order {
+    order(&places.iter().map(|place| (*place, 1)).collect::<Vec<_>>())
+}
+
+/// How often each of the picks' places occurs in them.
+fn count(places: usize, picks: impl IntoIterator<Item = usize>) -> Vec<u64> {
+    let mut counts = vec![0; places];
+    picks.into_iter().for_each(|place| counts[place] += 1);
+    counts
+}
+
+/// How often the ledger has each place handed out.
+fn booked(rotation: &Rotation, ledger: &Ledger, places: usize) -> Vec<u64> {
+    (0..places).map(|place| rotation.picks_of(ledger, place)).collect()
+}
+
+fn two_picks(rotation: &Rotation) -> [usize; 2] {
+    [(); 2].map(|()| rotation.next().expect("no order here is empty"))
+}
+
+#[test]
+fn each_slot_is_taken_once_across_threads() {
+    check(|| {
+        let (rotation, ledger) = Rotation::new(&even(&[0, 1, 2]), 1, 3, 3);
+        let rotation = Arc::new(rotation);
+        let others = [(); 2].map(|()| spawn(&rotation, two_picks));
+        let mut picks = two_picks(&rotation).to_vec();
+        others.into_iter().for_each(|other| picks.extend(other.join().unwrap()));
+        assert_eq!(count(3, picks), [2, 2, 2]);
+        assert_eq!(booked(&rotation, &ledger, 3), [2, 2, 2]);
+    });
+}
+
+/// The frame that the old order is in is left alone, so that no pick is taken anew: the books are exact.
+#[test]
+fn a_pick_belongs_to_the_old_order_or_to_the_new_one() {
+    check(|| {
+        let (rotation, mut ledger) = Rotation::new(&even(&[0, 1]), 0, 3, 5);
+        let rotation = Arc::new(rotation);
+        let others = [(); 2].map(|()| spawn(&rotation, two_picks));
+        rotation.publish(&mut ledger, &even(&[2, 3, 4]));
+        let picks = others.map(|other| other.join().unwrap());
+        for [first, second] in picks {
+            assert!(first < 2 || second >= 2, "after the new order the old one came again");
+        }
+        assert_eq!(count(5, picks.concat()), booked(&rotation, &ledger, 5));
+        assert_eq!(rotation.picks(&ledger), 4);
+    });
+}
+
+/// The second change rewrites the frame of the first order under a reader that may still be in it. The turn it had taken there
+/// is lost; the place it gets is of an order that was there and is booked for it.
+#[test]
+fn a_reader_never_sees_half_of_an_order() {
+    check(|| {
+        let (rotation, mut ledger) = Rotation::new(&even(&[0]), 0, 2, 5);
+        let rotation = Arc::new(rotation);
+        let reader = spawn(&rotation, |rotation| rotation.next().expect("no order here is empty"));
+        rotation.publish(&mut ledger, &even(&[1, 2]));
+        rotation.publish(&mut ledger, &even(&[3, 4]));
+        let place = reader.join().unwrap();
+        assert!(booked(&rotation, &ledger, 5)[place] > 0, "place {place} had no turn");
+        let all = rotation.picks(&ledger);
+        assert!((1..=2).contains(&all), "{all} turns for one pick");
+    });
+}
+
+#[test]
+fn a_retry_never_meets_a_tried_place_while_orders_change() {
+    check(|| {
+        let (rotation, mut ledger) = Rotation::new(&even(&[0, 1]), 0, 2, 4);
+        let rotation = Arc::new(rotation);
+        let reader = spawn(&rotation, |rotation| {
+            let mut tried = Tried::new();
+            tried.insert(0);
+            tried.insert(3);
+            rotation.next_untried(&tried)
+        });
+        rotation.publish(&mut ledger, &even(&[2]));
+        rotation.publish(&mut ledger, &even(&[3]));
+        let place = reader.join().unwrap();
+        // None only of the last order, all of whose places were tried.
+        assert!(matches!(place, None | Some(1 | 2)), "{place:?}");
+    });
+}
+
+#[test]
+fn an_order_that_empties_gives_nothing_or_the_old_places() {
+    check(|| {
+        let (rotation, mut ledger) = Rotation::new(&even(&[0]), 0, 1, 1);
+        let rotation = Arc::new(rotation);
+        let reader = spawn(&rotation, |rotation| [rotation.next(), rotation.next()]);
+        rotation.publish(&mut ledger, &even(&[]));
+        let picks = reader.join().unwrap();
+        assert!(matches!(picks, [_, None] | [Some(0), Some(0)]), "{picks:?}");
+        assert_eq!(booked(&rotation, &ledger, 1), count(1, picks.into_iter().flatten()));
+    });
+}
+
+/// At 2^31 turns the position is taken back by whole cycles, by whichever threads see it.
+#[test]
+fn a_renewed_position_loses_no_turn() {
+    const BEFORE_RENEWAL: usize = (1 << 31) - 1;
+    check(|| {
+        let (rotation, ledger) = Rotation::new(&even(&[0, 1, 2]), BEFORE_RENEWAL, 3, 3);
+        let rotation = Arc::new(rotation);
+        let others = [(); 2].map(|()| spawn(&rotation, two_picks));
+        let mut picks = two_picks(&rotation).to_vec();
+        others.into_iter().for_each(|other| picks.extend(other.join().unwrap()));
+        assert_eq!(count(3, picks), [2, 2, 2]);
+        assert_eq!(booked(&rotation, &ledger, 3), [2, 2, 2]);
+    });
+}
