@@ -103,7 +103,11 @@ impl Upstream {
     /// lose the payload.
     fn may_go_on(&self, visits: &mut Visits, last: Option<Instant>) -> Result<()> {
         let runtime = self.runtime();
+        let mut held_up = false;
         loop {
+            if runtime.birthplace.is_elsewhere() {
+                return Err(forked()); // by a callback
+            }
             if runtime.closed.load(Relaxed) {
                 return Err(Error::new(Status::Cancelled, "the upstream was destroyed"));
             }
@@ -112,15 +116,22 @@ impl Upstream {
             }
             let left = last.map_or(Duration::MAX, |last| last.saturating_duration_since(Instant::now()));
             if left.is_zero() {
-                return Err(Error::new(
-                    Status::Timeout,
-                    "the time for the delivery is up; see deliver.timeout",
-                ));
+                let cause = match held_up {
+                    false => "the time for the delivery is up; see deliver.timeout",
+                    true => {
+                        "the retry budget was spent until the time for the delivery was up: ten retries a second may send again \
+                         what may have arrived, and one more for every ten deliveries that went well"
+                    }
+                };
+                return Err(Error::new(Status::Timeout, cause));
             }
             match visits.pay(&self.budget, || runtime.clock.now()) {
                 Ok(()) => return Ok(()),
-                Err(wait) => runtime.cancel.sleep(wait.min(left)),
-            };
+                Err(wait) => {
+                    held_up = true;
+                    runtime.cancel.sleep(wait.min(left));
+                }
+            }
         }
     }
 
@@ -156,6 +167,7 @@ impl Upstream {
         send: &mut impl FnMut(&mut Conn) -> Status,
     ) -> Result<Status, Setback> {
         let node = Arc::clone(conn.node());
+        let mut unsent = true;
         loop {
             // A node that is silent is to leave time for the others.
             let share = others.then(|| last.saturating_duration_since(Instant::now()) / 2);
@@ -174,7 +186,7 @@ impl Upstream {
                 return Ok(status);
             }
             let error = failure(&conn, status);
-            let unsent = conn.sent() == 0;
+            unsent &= conn.sent() == 0;
             // The server may have closed a kept connection just as it was taken up again, which says
             // nothing about the node. A fresh one decides.
             let broke = matches!(error.status, Status::Closed | Status::Network) && !error.is_local();
@@ -189,7 +201,7 @@ impl Upstream {
                     format!("{}; the payload may have arrived, and deliver.resend is off", error.cause);
                 return Err(Setback::Final(Error { cause, ..error }));
             }
-            if matches!(error.status, Status::InvalidArg | Status::Cancelled) {
+            if matches!(error.status, Status::InvalidArg | Status::Cancelled | Status::Forked) {
                 count(&node.counters.deliveries_failed);
                 return Err(Setback::Final(error));
             }

@@ -122,3 +122,79 @@ fn a_trial_that_is_given_up_says_how_long_it_was_waited_for() {
     assert!(error.cause.contains("a node on trial is waited for; it is dialled on"), "{}", error.cause);
     up.close();
 }
+
+/// Answers so many records with a byte each, and closes without an answer then; at once where it owes a greeting.
+fn answering(answers: usize, greeting: bool) -> TcpListener {
+    use std::io::Write;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let accepting = listener.try_clone().unwrap();
+    std::thread::spawn(move || {
+        let mut left = answers;
+        for stream in accepting.incoming() {
+            let mut stream = stream.unwrap();
+            match (greeting, left) {
+                (true, 0) => continue,
+                (true, _) => stream.write_all(b"!").unwrap(),
+                (false, _) => {}
+            }
+            while left > 0 && stream.read_exact(&mut [0; 6]).is_ok() {
+                left -= 1;
+                stream.write_all(b"+").unwrap();
+            }
+            let _ = stream.read(&mut [0; 6]);
+        }
+    });
+    listener
+}
+
+/// A record, and the wait for its answer.
+fn converse(conn: &mut Conn) -> Status {
+    match write(conn) {
+        Status::Ok => conn.read_exact(&mut [0]),
+        failed => failed,
+    }
+}
+
+/// As [`converse`], after a greeting on each new connection.
+fn greet_and_converse(conn: &mut Conn) -> Status {
+    match if conn.is_reused() { Status::Ok } else { conn.read_exact(&mut [0]) } {
+        Status::Ok => converse(conn),
+        failed => failed,
+    }
+}
+
+/// A clock that stands still, so that no retry is added to the budget.
+fn timeless(text: &str) -> Arc<Upstream> {
+    let hooks = Hooks { clock: crate::clock::Clock::host(|| 1), ..Hooks::default() };
+    let source = Source::Text(format!("[UPSTREAM]\nname u\n{text}").into_bytes(), "t".to_owned());
+    Upstream::load(source, Options::default(), hooks).unwrap()
+}
+
+fn retries_left(up: &Upstream) -> usize {
+    (0..100).take_while(|_| up.budget.retry(1).is_ok()).count()
+}
+
+#[test]
+fn what_went_on_a_kept_connection_that_was_dead_is_paid_for_when_it_goes_elsewhere() {
+    let (dying, good) = (answering(1, true), answering(1000, true));
+    let up = timeless(&format!("{}{}", node("dying", &dying, ""), node("good", &good, "")));
+    for _ in 0..2 {
+        assert_eq!(up.deliver(Duration::ZERO, greet_and_converse).unwrap(), Status::Ok);
+    }
+    // By the kept connection, on which the record goes; by a fresh one, on which nothing does; by the other node.
+    assert_eq!(up.deliver(Duration::ZERO, greet_and_converse).unwrap(), Status::Ok);
+    assert_eq!(up.nodes()[1].counters.redeliveries.load(Relaxed), 1);
+    assert_eq!(retries_left(&up), 19);
+    up.close();
+}
+
+#[test]
+fn a_delivery_that_the_retry_budget_held_up_says_so() {
+    let (one, two) = (answering(0, false), answering(0, false));
+    let up = timeless(&format!("{}{}", node("one", &one, ""), node("two", &two, "")));
+    retries_left(&up);
+    let error = up.deliver(Duration::from_millis(300), converse).unwrap_err();
+    assert_eq!(error.status, Status::Timeout);
+    assert!(error.cause.contains("retry budget"), "{}", error.cause);
+    up.close();
+}

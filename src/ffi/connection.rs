@@ -119,7 +119,7 @@ pub unsafe extern "C" fn upstream_conn_writev(
     };
     // SAFETY: `n` is as long as `slices`, whose memory this is; looked at as C's type to find NULL parts.
     let parts = unsafe { std::slice::from_raw_parts(iov, slices.len()) };
-    if parts.iter().any(|part| part.iov_base.is_null()) {
+    if parts.iter().any(|part| part.iov_base.is_null() || !strings::fits::<u8>(part.iov_len)) {
         return write_without_null(c, parts);
     }
     with(c, |conn| conn.write(slices))
