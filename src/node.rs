@@ -352,12 +352,17 @@ impl Node {
 
     /// Counters and gauges.
     pub fn snapshot(&self) -> Snapshot {
+        let wait = !self.runtime.birthplace.is_elsewhere();
+        let picks = self.runtime.roster.picks_of(self.place, wait).unwrap_or_default();
+        Snapshot { picks, ..self.snapshot_without_picks() }
+    }
+
+    /// As [`Node::snapshot`]: with uneven weights the picks of one node take a look at the whole cycle.
+    pub fn snapshot_without_picks(&self) -> Snapshot {
         // In a forked child the pool may be out of reach.
         let (idle, open) = self.pool.gauge().unwrap_or_default();
-        let roster = &self.runtime.roster;
         Snapshot {
-            picks: roster.picks_of(self.place, !self.runtime.birthplace.is_elsewhere()).unwrap_or_default(),
-            ejections: roster.ejections(self.place),
+            ejections: self.runtime.roster.ejections(self.place),
             idle: idle as u64,
             active: (open - idle) as u64,
             nodes_up: u64::from(self.state() == NodeState::Up),

@@ -153,7 +153,7 @@ impl Upstream {
     pub fn snapshot(&self) -> Snapshot {
         let mut sum = Snapshot::default();
         for node in &self.nodes {
-            sum.add(&node.snapshot());
+            sum.add(&node.snapshot_without_picks());
         }
         // A node's count is of attempts; the set's is of payloads that no node took.
         let picks = self.runtime.roster.picks(!self.runtime.birthplace.is_elsewhere()).unwrap_or_default();

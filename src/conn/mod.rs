@@ -371,7 +371,8 @@ impl Conn {
             Stage::Ready(link) => link,
             Stage::Connecting(_) | Stage::Over(_) => return,
         };
-        let clean = !self.broken;
+        // One that a plugin has done with or that has come to its end may still have bytes on their way.
+        let clean = self.fault.is_none();
         if self.may_be_kept(&link) && is_sent(&mut link.channel) {
             self.node.keep(link);
         } else {

@@ -198,3 +198,30 @@ fn a_delivery_that_the_retry_budget_held_up_says_so() {
     assert!(error.cause.contains("retry budget"), "{}", error.cause);
     up.close();
 }
+
+#[test]
+fn what_was_delivered_on_a_connection_that_is_not_to_be_kept_arrives() {
+    use std::io::Write;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (send, answered) = std::sync::mpsc::channel();
+    let up = upstream(&node("n", &listener, ""));
+    let server = std::thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        stream.write_all(b"an answer that nobody reads").unwrap();
+        send.send(()).unwrap();
+        let mut came = Vec::new();
+        stream.read_to_end(&mut came).map(|_| came)
+    });
+    let status = up.deliver(Duration::ZERO, |conn| {
+        answered.recv().unwrap();
+        conn.distrust();
+        write(conn)
+    });
+    assert_eq!(status.unwrap(), Status::Ok);
+    assert_eq!(
+        server.join().unwrap().unwrap(),
+        b"record",
+        "a reset would throw away what is still on its way"
+    );
+    up.close();
+}

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::time::Duration;
 
-use crate::error::Status;
+use crate::error::{Error, Status};
 use crate::ffi::connection::{self, upstream_conn_t};
 use crate::ffi::error::{null_argument, number, refuse, tell, upstream_error_t};
 use crate::ffi::panic::boundary;
@@ -36,14 +36,23 @@ pub unsafe extern "C" fn upstream_deliver(
         return tell(err, null_argument("upstream_deliver"));
     };
     boundary!(up.cast_const(), |status| refuse(err, "upstream_deliver", status) => |up: &Upstream| {
+        let mut odd = None;
         let send = |conn: &mut crate::conn::Conn| {
             // SAFETY: the plugin's own function with its own `ctx`; the connection outlives the call.
             let status = unsafe { function(connection::lend(conn), ctx) };
-            Status::from_number(status).unwrap_or(Status::InvalidArg)
+            Status::from_number(status).unwrap_or_else(|| {
+                odd = Some(status);
+                Status::InvalidArg
+            })
         };
-        match up.deliver(Duration::from_millis(timeout_ms.into()), send) {
-            Ok(status) => number(status),
-            Err(error) => tell(err, error),
+        let outcome = up.deliver(Duration::from_millis(timeout_ms.into()), send);
+        match (outcome, odd) {
+            (Ok(status), _) => number(status),
+            (Err(error), None) => tell(err, error),
+            (Err(error), Some(odd)) => {
+                let cause = format!("{}, in place of {odd}, which is no status of upstream.h", error.cause);
+                tell(err, Error { cause, ..error })
+            }
         }
     })
 }
