@@ -19,9 +19,9 @@ impl Dialer {
         let _under_way = self.first.work.lock().cache.ask(&host.into(), Duration::ZERO, Instant::now());
     }
 
-    /// The look-up of `host` fails for a reason of this machine.
-    pub(crate) fn answer(&self, host: &str) {
-        let no = NoAnswer { cause: "no memory".to_owned(), blame: Blame::Local, errno: 0 };
+    /// The look-up of `host` fails, and `blame` tells through whom.
+    pub(crate) fn answer(&self, host: &str, blame: Blame) {
+        let no = NoAnswer { cause: "no answer".to_owned(), blame, errno: 0 };
         self.first.mailbox.post(|letters| letters.answers.push((host.into(), Err(no))));
     }
 
