@@ -240,10 +240,12 @@ static void the_deadline_holds_in_the_callback(void **state)
     upstream_error_t *err = NULL;
     int calls = 0;
     (void)state;
-    /* net.io_timeout is a minute; the delivery has 700 ms. */
-    assert_status(upstream_deliver(up, wait_for_answer, &calls, 700, &err), UPSTREAM_ERR_TIMEOUT);
-    assert_int_equal(calls, 1);
-    check_contains(upstream_error_message(err), "deliver.timeout");
+    /* net.io_timeout is a minute; the delivery has 2 s: one for the first, then as much for the second. */
+    assert_status(upstream_deliver(up, wait_for_answer, &calls, 2000, &err), UPSTREAM_ERR_TIMEOUT);
+    assert_int_equal(calls, 2);
+    check_contains(upstream_error_message(err), "sent nothing before the time of the delivery was up; raise deliver.timeout");
+    check_contains(upstream_error_message(err), "sent nothing within ");
+    check_contains(upstream_error_message(err), " ms, half of what the delivery had left while others could take the payload; raise deliver.timeout");
     upstream_error_free(err);
     upstream_destroy(up);
     loopback_stop(servers[0]);
@@ -255,6 +257,71 @@ static upstream_status_t write_and_wait(upstream_conn_t *conn, void *ctx)
     char byte;
     upstream_status_t status = upstream_conn_write(conn, ctx, 1);
     return status != UPSTREAM_OK ? status : upstream_conn_read_exact(conn, &byte, 1);
+}
+
+static upstream_status_t write_and_wait_long(upstream_conn_t *conn, void *ctx)
+{
+    ++*(int *)ctx;
+    assert_status(upstream_conn_set_timeout_ms(conn, 60000), UPSTREAM_OK);
+    return write_and_wait(conn, "x");
+}
+
+static upstream_status_t write_and_wait_as_configured(upstream_conn_t *conn, void *ctx)
+{
+    ++*(int *)ctx;
+    return write_and_wait(conn, "x");
+}
+
+/* A node that accepts and is silent must not take all of the time from the others, though net.io_timeout would let it. */
+static void a_silent_node_leaves_time_for_the_others(void **state)
+{
+    struct loopback *servers[2] = {loopback_start(LOOPBACK_SILENT), loopback_start(LOOPBACK_ECHO)};
+    uint16_t ports[2] = {loopback_port(servers[0]), loopback_port(servers[1])};
+    upstream_t *up = check_nodes(ports, 2, "");
+    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    (void)state;
+    assert_status(upstream_deliver(up, write_and_wait, "x", 4000, NULL), UPSTREAM_OK);
+    assert_int_equal(loopback_connections(servers[0]), 1);
+    assert_int_equal(loopback_bytes(servers[1]), 1);
+    assert_status(upstream_node_stats(upstream_node_at(up, 0), &stats), UPSTREAM_OK);
+    assert_int_equal(stats.deliveries_failed, 1);
+    upstream_destroy(up);
+    loopback_stop(servers[0]);
+    loopback_stop(servers[1]);
+}
+
+/* The first of two silent nodes keeps the whole delivery: nobody else is to have what it may have got, or the plugin asks for it. */
+static void whole_delivery_at_the_first(const char *settings, upstream_deliver_fn send)
+{
+    struct loopback *servers[2] = {loopback_start(LOOPBACK_SILENT), loopback_start(LOOPBACK_SILENT)};
+    char text[512];
+    upstream_t *up;
+    upstream_error_t *err = NULL;
+    int calls = 0;
+    snprintf(text, sizeof(text),
+             "[UPSTREAM]\nname s\n%s[NODE]\nname a\nhost 127.0.0.1\nport %u\n[NODE]\nname b\nhost 127.0.0.1\nport %u\n", settings,
+             (unsigned)loopback_port(servers[0]), (unsigned)loopback_port(servers[1]));
+    up = check_create(text, NULL);
+    assert_status(upstream_deliver(up, send, &calls, 500, &err), UPSTREAM_ERR_TIMEOUT);
+    assert_int_equal(calls, 1);
+    check_contains(upstream_error_message(err), "before the time of the delivery was up");
+    upstream_error_free(err);
+    upstream_destroy(up);
+    loopback_stop(servers[0]);
+    loopback_stop(servers[1]);
+}
+
+static void no_share_where_no_other_is_to_have_the_payload(void **state)
+{
+    (void)state;
+    whole_delivery_at_the_first("deliver.resend off\n", write_and_wait_as_configured);
+    whole_delivery_at_the_first("deliver.attempts 1\n", write_and_wait_as_configured);
+}
+
+static void an_explicit_limit_goes_before_the_share(void **state)
+{
+    (void)state;
+    whole_delivery_at_the_first("", write_and_wait_long);
 }
 
 static void a_stale_connection_is_no_failure_of_the_node(void **state)
@@ -327,6 +394,9 @@ int main(void)
         cmocka_unit_test(resend_off_is_at_most_once),
         cmocka_unit_test(a_word_that_is_none_ends_it),
         cmocka_unit_test(the_deadline_holds_in_the_callback),
+        cmocka_unit_test(a_silent_node_leaves_time_for_the_others),
+        cmocka_unit_test(no_share_where_no_other_is_to_have_the_payload),
+        cmocka_unit_test(an_explicit_limit_goes_before_the_share),
         cmocka_unit_test(a_stale_connection_is_no_failure_of_the_node),
         cmocka_unit_test(the_log_tells),
     };

@@ -77,7 +77,7 @@ static void black_holed_address_first(void **state)
     netns_drop(elsewhere);
     deliver_many(RECORDS * NODES);
     netns_heal();
-    assert_in_range(netns_dropped() - dropped, RECORDS, 1000); /* each connection tried it first */
+    assert_in_range(netns_dropped() - dropped, 1, RECORDS - 1); /* the first connection tried it first; those after it knew better */
     assert_int_equal(senders_came(&senders, 0), RECORDS);
     assert_int_equal(stats_of(0).connects_failed, 0);
     assert_int_equal(senders_balance(&senders, SLACK), 0);
@@ -299,13 +299,15 @@ static void one_address_without_a_descriptor(void **state)
     start("net.keepalive off\nhealth.max_fails 1", TIMEOUT);
     at_rest = descriptors_open();
     node = upstream_node_at(senders.up, 0);
-    snprintf(list, sizeof(list), "%s %s", elsewhere, addresses[0]);
+    snprintf(list, sizeof(list), "%s %s", addresses[0], elsewhere);
     dns_server_set(dns, name, DNS_ANSWER, list, 0);
     senders_even(&senders, 3); /* the addresses are known */
     assert_true(descriptors_fall_to(at_rest));
+    counter_kill(senders.counters[0]);
     descriptors_forbid(1); /* the first address's, which is not closed yet when the second's is wanted */
     assert_status(upstream_node_connect(node, &conn, &err), UPSTREAM_ERR_CONNECT);
     descriptors_allow();
+    counter_revive(senders.counters[0]);
     check_contains(upstream_error_message(err), "Connection refused");
     check_contains(upstream_error_message(err), "raise its limit");
     assert_int_equal(upstream_error_errno(err), EMFILE);

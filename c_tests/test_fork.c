@@ -145,10 +145,43 @@ static void children_of_a_busy_parent(void **state)
     loopback_stop(server);
 }
 
+static upstream_status_t fork_and_exchange(upstream_conn_t *conn, void *child)
+{
+    *(pid_t *)child = fork();
+    return exchange(conn, NULL);
+}
+
+static void a_callback_that_comes_back_in_a_child_too(void **state)
+{
+    struct loopback *server = loopback_start(LOOPBACK_ECHO);
+    uint16_t ports[2] = {loopback_port(server), loopback_port(server)};
+    upstream_t *up = check_nodes(ports, 2, "");
+    upstream_error_t *err = NULL;
+    pid_t child = -1;
+    int ended;
+    upstream_status_t status = upstream_deliver(up, fork_and_exchange, &child, 0, &err);
+    (void)state;
+    if (child == 0) {
+        /* Its delivery is over: no other node is asked. */
+        int right = status == UPSTREAM_ERR_FORKED && strstr(upstream_error_message(err), "before that") == NULL;
+        upstream_error_free(err);
+        upstream_destroy(up);
+        _exit(right ? 0 : 1);
+    }
+    assert_true(child > 0);
+    assert_status(status, UPSTREAM_OK);
+    assert_int_equal(waitpid(child, &ended, 0), child);
+    assert_true(WIFEXITED(ended));
+    assert_int_equal(WEXITSTATUS(ended), 0);
+    upstream_destroy(up);
+    loopback_stop(server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(children_of_a_busy_parent),
+        cmocka_unit_test(a_callback_that_comes_back_in_a_child_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -80,6 +80,22 @@ static void good_servers_are_understood(void **state) {
     }
 }
 
+/* Fluent Bit's server sends a salt for passwords though it has no users: no reason not to log in with the key alone. */
+static void a_salt_asks_for_no_user(void **state) {
+    (void)state;
+    static const forward_script script = {.helo = HELO_AUTH, .ack = ACK_GOOD, .shared_key = "secret"};
+    forward_server *server = forward_server_start(&script);
+    upstream_t *up = forward_client_over(&server, 1, KEYS_PATIENT "    require_ack_response on\n");
+    forward_delivery d;
+    if (forward_client_send(up, 1, &d) != UPSTREAM_OK) {
+        fail_msg("%s", d.reason);
+    }
+    assert_int_equal(forward_server_logins(server), 1);
+    assert_int_equal(forward_client_arrived(server, 1), 1);
+    upstream_destroy(up);
+    forward_server_stop(server);
+}
+
 static void wrong_credentials_are_refused(void **state) {
     (void)state;
     static const struct {
@@ -267,6 +283,7 @@ int main(void) {
         cmocka_unit_test(helo_instead_of_an_ack),
         cmocka_unit_test(the_previous_ack_is_not_this_one),
         cmocka_unit_test(good_servers_are_understood),
+        cmocka_unit_test(a_salt_asks_for_no_user),
         cmocka_unit_test(wrong_credentials_are_refused),
         cmocka_unit_test(the_empty_key_logs_in),
         cmocka_unit_test(some_connections_are_used_once),

@@ -231,10 +231,11 @@ static void packed_bodies_hold_the_entries(void **state) {
         c.time_as_integer = i & 2;
         decode(b, &c, &m, &bytes);
         char *body = packed_body(&m.data, c.gzip, &len);
-        const msgpack_sbuffer *entries;
-        assert_int_equal(forward_batch_entries(b, c.time_as_integer, &entries), UPSTREAM_OK);
-        assert_int_equal(len, entries->size);
-        assert_memory_equal(body, entries->data, len);
+        forward_entries entries;
+        forward_form form = c.time_as_integer ? FORWARD_INTEGER : FORWARD_AS_GIVEN;
+        assert_int_equal(forward_batch_entries(b, form, &entries), UPSTREAM_OK);
+        assert_int_equal(len, entries.bytes.len);
+        assert_memory_equal(body, entries.bytes.data, len);
         if (c.gzip) {
             assert_true(m.data.via.array.ptr[1].via.bin.size < len / 10);
             assert_true(forward_text_is(option(&m.data, "compressed"), "gzip"));

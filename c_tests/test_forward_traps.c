@@ -116,8 +116,9 @@ static void bad_helo(void **state) {
          UPSTREAM_ERR_PROTOCOL, "nested", false},
         {"HTTP instead of Forward", SECURED(HELO_TEXT, PONG_GOOD), KEYS_SECURED,
          UPSTREAM_ERR_PROTOCOL, "HELO", false},
-        {"a user is asked for, none is set", SECURED(HELO_AUTH, PONG_GOOD), KEYS_SECURED,
-         UPSTREAM_ERR_PROTOCOL, "set username and password", false},
+        {"a user is asked for, none is set",
+         {.helo = HELO_AUTH, .shared_key = "secret", .username = "me", .password = "pw"}, KEYS_SECURED,
+         UPSTREAM_ERR_PROTOCOL, "set shared_key, username, password", false},
     };
     run_traps(traps, COUNT(traps));
 }

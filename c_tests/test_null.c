@@ -194,6 +194,31 @@ static void connection_calls(void **state)
     assert_true(loopback_wait_bytes(server, 1));
 }
 
+/* A length that went below zero on its way here, as of a failed read() that nobody looked at. */
+static void lengths_beyond_all_memory(void **state)
+{
+    char byte = 'x';
+    struct iovec part = {&byte, SIZE_MAX};
+    upstream_t *other = NULL;
+    upstream_error_t *err = NULL;
+    size_t count;
+    (void)state;
+    refused(upstream_create_from_text(&byte, SIZE_MAX, NULL, NULL, &other, &err));
+    assert_null(other);
+    check_contains(upstream_error_message(err), "length");
+    upstream_error_free(err);
+    refused(upstream_conn_write(conn, &byte, SIZE_MAX));
+    refused(upstream_conn_writev(conn, &part, 1));
+    refused(upstream_conn_writev(conn, &part, SIZE_MAX));
+    refused(upstream_conn_writev(conn, &part, SIZE_MAX / sizeof(part)));
+    refused(upstream_conn_read(conn, &byte, SIZE_MAX, &count));
+    refused(upstream_conn_read_exact(conn, &byte, SIZE_MAX));
+    refused(upstream_conn_try_write(conn, &byte, SIZE_MAX, &count));
+    refused(upstream_conn_try_read(conn, &byte, SIZE_MAX, &count));
+    assert_status(upstream_conn_write(conn, &byte, 1), UPSTREAM_OK);
+    assert_true(loopback_wait_bytes(server, 1));
+}
+
 static void names(void **state)
 {
     (void)state;
@@ -211,6 +236,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(set_calls, create, destroy),
         cmocka_unit_test_setup_teardown(node_calls, create, destroy),
         cmocka_unit_test_setup_teardown(connection_calls, create, destroy),
+        cmocka_unit_test_setup_teardown(lengths_beyond_all_memory, create, destroy),
         cmocka_unit_test(names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

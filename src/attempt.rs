@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use crate::balance::Tried;
+use crate::conn::PATIENCE;
 use crate::error::Status;
 use crate::node::Node;
 use crate::roster::Turn;
+use crate::stats::count;
 use crate::upstream::Upstream;
 use crate::visits::next_of_attempt;
 
@@ -13,7 +15,8 @@ use crate::visits::next_of_attempt;
 pub struct Attempt {
     upstream: Arc<Upstream>,
     tried: Tried,
-    current: Option<Turn>,
+    /// The node asked last, and how often a plugin had told of a failure there by then.
+    current: Option<(Turn, u64)>,
 }
 
 impl Attempt {
@@ -27,24 +30,41 @@ impl Attempt {
     pub fn next_node(&mut self) -> Option<&Arc<Node>> {
         let (upstream, tried) = (&*self.upstream, &mut self.tried);
         let runtime = upstream.runtime();
-        if let Some(turn) = self.current.take() {
-            upstream.nodes()[turn.place].passed_over(turn.generation);
+        if let Some((turn, told)) = self.current.take() {
+            let node = &upstream.nodes()[turn.place];
+            // What the plugin has told of it since is this failure.
+            if node.failures_told() == told {
+                node.passed_over(turn.generation);
+            }
         }
         let most = upstream.deliver_settings().attempts as usize;
         let wait = !runtime.birthplace.is_elsewhere();
         let now = || runtime.clock.now();
         let turn = next_of_attempt(tried, most, &runtime.roster, &upstream.budget, now, wait)?;
-        self.current = Some(turn);
-        Some(&upstream.nodes()[turn.place])
+        let node = &upstream.nodes()[turn.place];
+        if tried.count() > 1 {
+            count(&node.counters.redeliveries);
+        }
+        self.current = Some((turn, node.failures_told()));
+        Some(node)
     }
 
     /// How it went at the last node.
     pub fn end(self, outcome: Status) {
-        if let Some(turn) = self.current {
-            self.upstream.nodes()[turn.place].report(turn.generation, outcome);
-            if outcome == Status::Ok {
-                self.upstream.budget.succeeded();
+        if let Some((turn, _)) = self.current {
+            let node = &self.upstream.nodes()[turn.place];
+            if !node.report(turn.generation, outcome) && turn.probe {
+                node.give_back(turn, PATIENCE); // it told nothing of the node, as where a trial cannot be begun
             }
+            if outcome == Status::Ok {
+                return self.upstream.budget.succeeded();
+            }
+        }
+        if self.tried.count() > 0 {
+            count(&self.upstream.deliveries_failed);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use crate::conn::{Candidate, Conn, Trial, forked};
+use crate::conn::{Candidate, Conn, Loan, Trial, forked};
 use crate::error::{Error, Phase, Result, Status, summary};
 use crate::log::Level;
 use crate::net::patience::after;
@@ -28,7 +28,7 @@ enum Setback {
 impl Upstream {
     /// Connects to the node whose turn it is; where that fails, to the others.
     pub fn connect(&self) -> Result<Conn> {
-        self.visit(None, Ok)
+        self.visit(None, |conn, _| Ok(conn))
     }
 
     /// As [`Upstream::connect`] without waiting: what it gives may still be connecting.
@@ -50,7 +50,7 @@ impl Upstream {
     pub fn deliver(&self, timeout: Duration, mut send: impl FnMut(&mut Conn) -> Status) -> Result<Status> {
         let timeout = if timeout.is_zero() { self.deliver_settings().timeout } else { timeout };
         let last = after(Instant::now(), timeout);
-        let outcome = self.visit(Some(last), |conn| self.attempt(conn, last, &mut send));
+        let outcome = self.visit(Some(last), |conn, others| self.attempt(conn, last, others, &mut send));
         match &outcome {
             Err(error) => {
                 count(&self.deliveries_failed);
@@ -62,8 +62,12 @@ impl Upstream {
         outcome
     }
 
-    /// Connections to nodes by turns, none twice, until `work` succeeds.
-    fn visit<T>(&self, last: Option<Instant>, mut work: impl FnMut(Conn) -> Result<T, Setback>) -> Result<T> {
+    /// Connections to nodes by turns, none twice, until `work` succeeds, which hears whether another node is left.
+    fn visit<T>(
+        &self,
+        last: Option<Instant>,
+        mut work: impl FnMut(Conn, bool) -> Result<T, Setback>,
+    ) -> Result<T> {
         if self.runtime().birthplace.is_elsewhere() {
             return Err(forked());
         }
@@ -77,7 +81,7 @@ impl Upstream {
             }
             let Some(conn) = self.next_conn(&mut visits, last) else { break };
             let outcome = match conn {
-                Ok(conn) => work(conn),
+                Ok(conn) => work(conn, visits.others_left(self.runtime().roster.takers())),
                 Err(error) => Err(Setback::TryOn { error, unsent: true }),
             };
             match outcome {
@@ -99,7 +103,11 @@ impl Upstream {
     /// lose the payload.
     fn may_go_on(&self, visits: &mut Visits, last: Option<Instant>) -> Result<()> {
         let runtime = self.runtime();
+        let mut held_up = false;
         loop {
+            if runtime.birthplace.is_elsewhere() {
+                return Err(forked()); // by a callback
+            }
             if runtime.closed.load(Relaxed) {
                 return Err(Error::new(Status::Cancelled, "the upstream was destroyed"));
             }
@@ -108,15 +116,22 @@ impl Upstream {
             }
             let left = last.map_or(Duration::MAX, |last| last.saturating_duration_since(Instant::now()));
             if left.is_zero() {
-                return Err(Error::new(
-                    Status::Timeout,
-                    "the time for the delivery is up; see deliver.timeout",
-                ));
+                let cause = match held_up {
+                    false => "the time for the delivery is up; see deliver.timeout",
+                    true => {
+                        "the retry budget was spent until the time for the delivery was up: ten retries a second may send again \
+                         what may have arrived, and one more for every ten deliveries that went well"
+                    }
+                };
+                return Err(Error::new(Status::Timeout, cause));
             }
             match visits.pay(&self.budget, || runtime.clock.now()) {
                 Ok(()) => return Ok(()),
-                Err(wait) => runtime.cancel.sleep(wait.min(left)),
-            };
+                Err(wait) => {
+                    held_up = true;
+                    runtime.cancel.sleep(wait.min(left));
+                }
+            }
         }
     }
 
@@ -148,11 +163,15 @@ impl Upstream {
         &self,
         mut conn: Conn,
         last: Instant,
+        others: bool,
         send: &mut impl FnMut(&mut Conn) -> Status,
     ) -> Result<Status, Setback> {
         let node = Arc::clone(conn.node());
+        let mut unsent = true;
         loop {
-            conn.lend(last);
+            // A node that is silent is to leave time for the others.
+            let share = others.then(|| last.saturating_duration_since(Instant::now()) / 2);
+            conn.lend(Loan { last, share, until_sent: !self.deliver_settings().resend });
             let status = send(&mut conn);
             let generation = conn.generation();
             if matches!(status, Status::Ok | Status::Stop) {
@@ -167,10 +186,11 @@ impl Upstream {
                 return Ok(status);
             }
             let error = failure(&conn, status);
-            let unsent = conn.sent() == 0;
+            unsent &= conn.sent() == 0;
             // The server may have closed a kept connection just as it was taken up again, which says
             // nothing about the node. A fresh one decides.
-            let stale = conn.is_reused() && matches!(error.status, Status::Closed | Status::Network);
+            let broke = matches!(error.status, Status::Closed | Status::Network) && !error.is_local();
+            let stale = conn.is_reused() && broke;
             drop(conn);
             if !stale {
                 node.failed(generation, &error);
@@ -181,7 +201,7 @@ impl Upstream {
                     format!("{}; the payload may have arrived, and deliver.resend is off", error.cause);
                 return Err(Setback::Final(Error { cause, ..error }));
             }
-            if matches!(error.status, Status::InvalidArg | Status::Cancelled) {
+            if matches!(error.status, Status::InvalidArg | Status::Cancelled | Status::Forked) {
                 count(&node.counters.deliveries_failed);
                 return Err(Setback::Final(error));
             }
@@ -212,10 +232,14 @@ fn failure(conn: &Conn, status: Status) -> Error {
         (_, Some(report)) => {
             let cause =
                 format!("the deliver callback returned {} after: {}", status.name(), report.error.cause);
-            target.error(status, Phase::Callback, cause)
+            // What this machine could not do is no fault of the node's, whatever the plugin calls it.
+            Error { blame: report.error.blame, ..target.error(status, Phase::Callback, cause) }
         }
         (_, None) => {
             target.error(status, Phase::Callback, format!("the deliver callback returned {}", status.name()))
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,18 @@
 //! A member of the set: its properties, its counters, and the connections kept to it.
 
+mod properties;
+
 use std::any::Any;
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::check::Checker;
 use crate::clock::Clock;
-use crate::config::{HealthSettings, NodeDefinition, NodeSettings, Property};
+use crate::config::{HealthSettings, NodeDefinition, NodeSettings};
 use crate::error::{Error, Poison, Status, c_string};
 use crate::health::Fault;
 use crate::log::{Level, Logger};
@@ -25,6 +28,7 @@ use crate::roster::{Change, NodeState, Roster, Turn};
 use crate::stats::{Counters, Snapshot, count};
 use crate::sync::Mutex;
 use crate::sync::atomic::AtomicBool;
+use properties::Properties;
 
 /// What all nodes of a set share.
 pub struct Runtime {
@@ -116,6 +120,8 @@ pub struct Node {
     pub target: Arc<Target>,
     /// What happened here.
     pub counters: Counters,
+    /// See [`Node::failures_told`].
+    failures_told: AtomicU64,
     /// Connections to it.
     pub pool: Pool<Box<Link>>,
     /// Shared with the other nodes.
@@ -156,6 +162,7 @@ impl Node {
             poison: Poison::default(),
             place,
             counters: Counters::default(),
+            failures_told: AtomicU64::new(0),
             pool: Pool::new(net.max_connections as usize, idle_timeout),
             runtime,
             health: health.clone(),
@@ -229,21 +236,36 @@ impl Node {
         self.runtime.roster.generation(self.place)
     }
 
-    /// How the work of a plugin that does its own I/O went; `generation` is that of its beginning.
-    pub fn report(self: &Arc<Self>, generation: u32, outcome: Status) {
-        match outcome {
-            Status::Ok => {
-                count(&self.counters.deliveries);
-                self.succeeded(generation);
-            }
-            failed if (failed as i32) < 0 => {
-                count(&self.counters.deliveries_failed);
-                if let Some(fault) = fault_of(&Error::new(failed, "")) {
-                    self.fell_out(generation, fault, &format_args!("the plugin reported {}", failed.name()));
-                }
-            }
-            _ => {}
+    /// A plugin that does its own I/O tells how it went.
+    pub fn told(self: &Arc<Self>, outcome: Status) {
+        if (outcome as i32) < 0 {
+            count(&self.failures_told);
         }
+        self.report(self.generation(), outcome);
+    }
+
+    /// How often a plugin told of a failure here.
+    pub fn failures_told(&self) -> u64 {
+        self.failures_told.load(Relaxed)
+    }
+
+    /// How the work of a plugin that does its own I/O went; `generation` is that of its beginning. Whether that says anything of the
+    /// node.
+    pub fn report(self: &Arc<Self>, generation: u32, outcome: Status) -> bool {
+        let good = matches!(outcome, Status::Ok | Status::Stop); // as in a delivery: it answered
+        if outcome == Status::Ok {
+            count(&self.counters.deliveries);
+        } else if outcome == Status::Stop || (outcome as i32) < 0 {
+            count(&self.counters.deliveries_failed);
+        }
+        let fault = fault_of(&Error::new(outcome, "")).filter(|_| !good);
+        if good {
+            self.succeeded(generation);
+        }
+        if let Some(fault) = fault {
+            self.fell_out(generation, fault, &format_args!("the plugin reported {}", outcome.name()));
+        }
+        good || fault.is_some()
     }
 
     /// A plugin that does its own I/O took another node instead.
@@ -309,9 +331,12 @@ impl Node {
         true
     }
 
-    /// The trial of it could not be begun; another may be had after `pause`.
+    /// The trial of it told nothing; another may be had after `pause`.
     pub fn give_back(&self, turn: Turn, pause: Duration) {
         let runtime = &self.runtime;
+        if runtime.birthplace.is_elsewhere() {
+            return;
+        }
         runtime.roster.give_back(turn, runtime.clock.now().saturating_add(pause.as_nanos() as u64));
     }
 
@@ -322,18 +347,22 @@ impl Node {
 
     /// How long until the node is tried again; zero where it is up.
     pub fn retry_after(&self) -> Duration {
-        let due = self.runtime.roster.due(self.place);
-        Duration::from_nanos(due.map_or(0, |due| due.saturating_sub(self.runtime.clock.now())))
+        self.runtime.roster.wait_for(self.place, self.runtime.clock.now())
     }
 
     /// Counters and gauges.
     pub fn snapshot(&self) -> Snapshot {
+        let wait = !self.runtime.birthplace.is_elsewhere();
+        let picks = self.runtime.roster.picks_of(self.place, wait).unwrap_or_default();
+        Snapshot { picks, ..self.snapshot_without_picks() }
+    }
+
+    /// As [`Node::snapshot`]: with uneven weights the picks of one node take a look at the whole cycle.
+    pub fn snapshot_without_picks(&self) -> Snapshot {
         // In a forked child the pool may be out of reach.
         let (idle, open) = self.pool.gauge().unwrap_or_default();
-        let roster = &self.runtime.roster;
         Snapshot {
-            picks: roster.picks_of(self.place, !self.runtime.birthplace.is_elsewhere()).unwrap_or_default(),
-            ejections: roster.ejections(self.place),
+            ejections: self.runtime.roster.ejections(self.place),
             idle: idle as u64,
             active: (open - idle) as u64,
             nodes_up: u64::from(self.state() == NodeState::Up),
@@ -370,37 +399,4 @@ fn fault_of(error: &Error) -> Option<Fault> {
         | Status::Protocol => Some(Fault::Soft),
         _ => None,
     }
-}
-
-/// Properties by name. Small by nature, so a scan over hashes beats a table.
-#[derive(Debug)]
-struct Properties {
-    hashes: Box<[u32]>,
-    entries: Box<[(CString, CString)]>,
-}
-
-impl Properties {
-    fn new(properties: &[Property]) -> Self {
-        Properties {
-            hashes: properties.iter().map(|property| hash(property.key.as_bytes())).collect(),
-            entries: properties
-                .iter()
-                .map(|property| (c_string(&property.key), c_string(&property.value)))
-                .collect(),
-        }
-    }
-
-    fn get(&self, key: &[u8]) -> Option<&CStr> {
-        let wanted = hash(key);
-        self.hashes.iter().zip(&self.entries).find_map(|(hash, (name, value))| {
-            (*hash == wanted && name.as_bytes().eq_ignore_ascii_case(key)).then_some(value.as_c_str())
-        })
-    }
-}
-
-/// FNV-1a (Fowler, Noll, Vo; 32 bit) over the lower-case letters.
-fn hash(key: &[u8]) -> u32 {
-    key.iter().fold(0x811c_9dc5, |hash, byte| {
-        (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
-    })
 }

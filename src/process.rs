@@ -68,6 +68,16 @@ impl<T> Shared<T> {
         (!self.birthplace.is_elsewhere()).then(|| self.get())
     }
 
+    /// Its number is another's: it was closed behind its back. Nothing is closed any more.
+    pub fn disown(&self) {
+        self.given_up.store(true, Relaxed);
+    }
+
+    /// Whether it is of no more use.
+    pub fn is_given_up(&self) -> bool {
+        self.given_up.load(Relaxed)
+    }
+
     /// Closes the copy of a forked child; nothing in the process that made it.
     pub fn give_up(&self) {
         if self.birthplace.is_elsewhere() && !self.given_up.swap(true, Relaxed) {

@@ -228,8 +228,9 @@ impl Roster {
         if nothing_to_tell {
             return None;
         }
+        let now = now(); // the host's function, which is not to run under the lock
         let mut table = self.table.lock();
-        let restored = table.breakers[place].succeeded(generation, now());
+        let restored = table.breakers[place].succeeded(generation, now);
         self.moved(&mut table, place);
         restored.then_some(Change::Restored)
     }
@@ -257,7 +258,9 @@ impl Roster {
     /// Brings everything in line with a breaker that may have changed.
     fn moved(&self, table: &mut Guard<'_, Table>, place: usize) {
         let breaker = &table.breakers[place];
-        let (due, generation) = (breaker.probe_due(), breaker.generation());
+        // 0 and the last number have meanings of their own.
+        let due = breaker.probe_due().map(|due| due.clamp(1, NEVER - 1));
+        let generation = breaker.generation();
         let standing = &self.standings[place];
         standing.fails.store(breaker.fails(), Relaxed);
         if standing.generation.swap(generation, Relaxed) == generation {
@@ -269,13 +272,13 @@ impl Roster {
             State::Probing { .. } => NodeState::Probing,
         };
         standing.state.store(state as u32, Relaxed);
-        let before = standing.due.swap(due.map_or(0, |due| due.max(1)), Relaxed);
+        let before = standing.due.swap(due.unwrap_or(0), Relaxed);
         if self.members[place].weight == 0 {
             return; // it takes no turns in any state
         }
         table.calendar.remove(&(before, place as u32));
         if let Some(due) = due {
-            table.calendar.insert((due.max(1), place as u32));
+            table.calendar.insert((due, place as u32));
         }
         self.refresh(table);
     }
@@ -323,6 +326,12 @@ impl Roster {
     /// When the next probe of a node is due, in nanoseconds; `None` where it is up.
     pub fn due(&self, place: usize) -> Option<u64> {
         Some(self.standings[place].due.load(Relaxed)).filter(|due| *due > 0)
+    }
+
+    /// How long until a node is tried again: zero where it is up or may be tried now.
+    pub fn wait_for(&self, place: usize, now: u64) -> Duration {
+        let ahead = self.due(place).filter(|due| !self.is_due(*due, now));
+        Duration::from_nanos(ahead.map_or(0, |due| due - now))
     }
 
     /// How often a node was ejected.
@@ -379,3 +388,6 @@ fn capacity(members: &[Member]) -> usize {
     tiers.values().map(|weights| balance::cycle_length(weights.iter().copied())).max().unwrap_or(0).max(1)
         as usize
 }
+
+#[cfg(test)]
+mod tests;

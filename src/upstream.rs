@@ -153,7 +153,7 @@ impl Upstream {
     pub fn snapshot(&self) -> Snapshot {
         let mut sum = Snapshot::default();
         for node in &self.nodes {
-            sum.add(&node.snapshot());
+            sum.add(&node.snapshot_without_picks());
         }
         // A node's count is of attempts; the set's is of payloads that no node took.
         let picks = self.runtime.roster.picks(!self.runtime.birthplace.is_elsewhere()).unwrap_or_default();
@@ -194,6 +194,11 @@ impl Upstream {
     }
 }
 
+/// A probe is a connect plus handshake, so it ends by net.connect_timeout; its outcome is told a little later, on a loaded machine
+/// later still. Were the lease over by then, another caller would have the next probe already, and a node that is silent would
+/// be tried without a pause: no such outcome counts.
+const LEASE_MARGIN: Duration = Duration::from_secs(1);
+
 fn member(definition: &NodeDefinition) -> Member {
     let settings = &definition.settings;
     Member {
@@ -203,8 +208,7 @@ fn member(definition: &NodeDefinition) -> Member {
             max_fails: settings.health.max_fails,
             backoff: settings.health.backoff,
             backoff_max: settings.health.backoff_max,
-            // A probe is a connect plus handshake, so it has ended by then.
-            lease: settings.net.connect_timeout,
+            lease: settings.net.connect_timeout + LEASE_MARGIN,
         },
     }
 }

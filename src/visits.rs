@@ -64,6 +64,11 @@ impl Visits {
         Some((turn, turn.probe.then(|| roster.has_eligible(&self.tried))))
     }
 
+    /// Whether another of `takers` nodes could take the payload after the one that was asked last.
+    pub fn others_left(&self, takers: usize) -> bool {
+        self.may_go_on() && self.tried.count() < takers
+    }
+
     /// By when a connection must stand that would be waited for until `by`: within half of the time that is left until `last`, where
     /// another of `takers` nodes could take the payload.
     pub fn connect_by(&self, by: Instant, now: Instant, last: Option<Instant>, takers: usize) -> Instant {

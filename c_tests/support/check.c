@@ -78,14 +78,3 @@ upstream_t *check_nodes(const uint16_t *ports, size_t nodes, const char *more)
     free(text);
     return up;
 }
-
-int check_slow(void)
-{
-    return getenv("UPSTREAM_VALGRIND") != NULL || getenv("UPSTREAM_SANITIZE") != NULL;
-}
-
-int check_sanitized(const char *by)
-{
-    const char *sanitizer = getenv("UPSTREAM_SANITIZE");
-    return sanitizer != NULL && strcmp(sanitizer, by) == 0;
-}

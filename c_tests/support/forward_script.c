@@ -204,7 +204,7 @@ static bool check_ping(const peer *p, const msgpack_object *ping, helo_part helo
     if (!forward_object_is(&o[3], expected)) {
         return false;
     }
-    if (helo != HELO_AUTH) {
+    if (helo != HELO_AUTH || script->username == NULL) {
         return true;
     }
     text password[] = {of(AUTH_SALT), of(script->username), of(script->password)};

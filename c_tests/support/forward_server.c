@@ -84,11 +84,14 @@ static void note_packed(forward_server *s, message *m, const msgpack_object *bin
         forward_die("a packed body is cut off");
     }
     msgpack_unpacked_destroy(&entry);
+    m->packed = forward_alloc(NULL, len + 1);
+    memcpy(m->packed, data, len);
+    m->packed_len = len;
     free(inflated);
 }
 
 const char *forward_note_message(forward_server *s, const msgpack_object *o) {
-    message m = {NULL, NULL, false};
+    message m = {NULL, NULL, false, NULL, 0};
     const msgpack_object *parts = o->type == MSGPACK_OBJECT_ARRAY ? o->via.array.ptr : NULL;
 
     if (parts == NULL || o->via.array.size < 2) {
@@ -207,6 +210,7 @@ void forward_server_stop(forward_server *s) {
     for (unsigned i = 0; i < s->message_count; i++) {
         free(s->messages[i].tag);
         free(s->messages[i].chunk);
+        free(s->messages[i].packed);
     }
     free(s->records);
     free(s->messages);
@@ -256,6 +260,17 @@ const char *forward_server_tag(forward_server *s, unsigned i) {
 
 bool forward_server_integer_times(forward_server *s, unsigned i) {
     LOCKED(bool, i < s->message_count && s->messages[i].integer_times);
+}
+
+const char *forward_server_packed(forward_server *s, unsigned i, size_t *len) {
+    const char *bytes = NULL;
+    pthread_mutex_lock(&s->lock);
+    if (i < s->message_count) {
+        bytes = s->messages[i].packed;
+        *len = s->messages[i].packed_len;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return bytes;
 }
 
 unsigned forward_server_count(forward_server *s, const char *text) {

@@ -16,7 +16,7 @@ typedef enum {
     HELO_BYTEWISE,        /* each byte a segment of its own */
     HELO_BIN,             /* nonce and digests as bin */
     HELO_NO_KEEPALIVE,    /* keepalive false */
-    HELO_AUTH,            /* asks for a user */
+    HELO_AUTH,            /* sends a salt for passwords; takes any user where the script names none */
     HELO_NO_AUTH,         /* the option auth is left out */
     HELO_SILENT,          /* accepts, then says nothing */
     HELO_EMPTY,           /* ["HELO", {}] */
@@ -99,5 +99,7 @@ bool forward_server_all_dropped(forward_server *s);
 const char *forward_server_chunk(forward_server *s, unsigned i);
 const char *forward_server_tag(forward_server *s, unsigned i);
 bool forward_server_integer_times(forward_server *s, unsigned i);
+/* The bytes of message `i`'s entries as they came in a PackedForward, inflated; NULL for any other. Until forward_server_stop(). */
+const char *forward_server_packed(forward_server *s, unsigned i, size_t *len);
 
 #endif

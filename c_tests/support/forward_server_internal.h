@@ -28,6 +28,8 @@ typedef struct message {
     char *tag;
     char *chunk;
     bool integer_times;
+    char *packed;
+    size_t packed_len;
 } message;
 
 struct forward_server {

@@ -45,9 +45,9 @@ static bool same_word(const char *a, const char *b) {
     return *a == *b;
 }
 
-static bool read_bool(const reader *r, const char *key, bool *out) {
+static bool read_bool(const reader *r, const char *key, bool def, bool *out) {
     const char *value = upstream_node_get_prop(r->node, key);
-    *out = false;
+    *out = value == NULL && def;
     if (value == NULL || same_word(value, "off") || same_word(value, "false") || same_word(value, "no")) {
         return true;
     }
@@ -83,7 +83,7 @@ static bool read_ack_timeout(const reader *r, uint32_t *out) {
 
 static bool read_login(const reader *r, forward_config *c) {
     bool empty_key;
-    if (!read_bool(r, "empty_shared_key", &empty_key)) {
+    if (!read_bool(r, "empty_shared_key", false, &empty_key)) {
         return false;
     }
     c->shared_key = upstream_node_get_prop(r->node, "shared_key");
@@ -113,18 +113,20 @@ upstream_status_t forward_config_from_node(const upstream_node_t *node, forward_
                                            size_t cap) {
     reader r = {node, message, cap};
     forward_config c;
+    bool retain;
 
     if (node == NULL || out == NULL) {
         return UPSTREAM_ERR_INVALID_ARG;
     }
     memset(&c, 0, sizeof c);
     c.tag = upstream_node_get_prop(node, "tag");
-    if (!read_login(&r, &c) || !read_bool(&r, "time_as_integer", &c.time_as_integer) ||
-        !read_bool(&r, "send_options", &c.send_options) ||
-        !read_bool(&r, "require_ack_response", &c.require_ack_response) || !read_compress(&r, &c.gzip) ||
+    if (!read_login(&r, &c) || !read_bool(&r, "time_as_integer", false, &c.time_as_integer) ||
+        !read_bool(&r, "retain_metadata_in_forward_mode", true, &retain) || !read_bool(&r, "send_options", false, &c.send_options) ||
+        !read_bool(&r, "require_ack_response", false, &c.require_ack_response) || !read_compress(&r, &c.gzip) ||
         !read_ack_timeout(&r, &c.ack_timeout_ms)) {
         return UPSTREAM_ERR_CONFIG;
     }
+    c.without_metadata = !retain;
     *out = c;
     return UPSTREAM_OK;
 }

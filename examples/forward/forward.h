@@ -48,6 +48,7 @@ typedef struct forward_config {
     const char *self_hostname; /* never NULL */
     const char *tag;           /* replaces the batch's own; NULL where unset */
     bool time_as_integer;
+    bool without_metadata;     /* retain_metadata_in_forward_mode off: `[time, record]`, which any server understands */
     bool send_options;
     bool require_ack_response;
     bool gzip;                 /* compress gzip; implies PackedForward */
@@ -91,6 +92,14 @@ void forward_batch_destroy(forward_batch *batch);
  */
 upstream_status_t forward_batch_append(forward_batch *batch, const struct timespec *time, const void *record,
                                        size_t len);
+
+/*
+ * Puts an agent's chunk in place of the batch's records: `[time, record]` or `[[time, metadata], record]`, one after the
+ * other, time as EventTime or a number. The bytes are pointed at, not copied, and go out as they are (unless a node's keys
+ * ask for another form): they must stay until the batch is cleared or ended. The chunk has a new id.
+ * UPSTREAM_ERR_INVALID_ARG where they are not such events; UPSTREAM_ERR_LIMIT over 2^32 - 1 bytes. The batch is then empty.
+ */
+upstream_status_t forward_batch_set_events(forward_batch *batch, const void *events, size_t len);
 
 /* Empties the batch and keeps its memory. What is appended afterwards is a new chunk with a new id. */
 void forward_batch_clear(forward_batch *batch);

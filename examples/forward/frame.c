@@ -23,8 +23,8 @@ static int pack_options(msgpack_packer *pk, size_t count, const char *chunk_id, 
     return gzip && (pack_text(pk, "compressed") || pack_text(pk, "gzip"));
 }
 
-static upstream_status_t pack(forward_frame *f, forward_batch *batch, const forward_config *config, size_t body_len) {
-    size_t count = forward_batch_count(batch);
+static upstream_status_t pack(forward_frame *f, forward_batch *batch, const forward_config *config,
+                              const forward_entries *body) {
     bool packed = config->packed || config->gzip;
     bool options = config->send_options || config->require_ack_response || config->gzip;
     const char *chunk_id = NULL;
@@ -36,27 +36,38 @@ static upstream_status_t pack(forward_frame *f, forward_batch *batch, const forw
     msgpack_packer_init(&pk, &f->head, msgpack_sbuffer_write);
     const char *tag = config->tag != NULL ? config->tag : forward_batch_tag(batch);
     if (msgpack_pack_array(&pk, options ? 3 : 2) || pack_text(&pk, tag) ||
-        (packed ? msgpack_pack_bin(&pk, body_len) : msgpack_pack_array(&pk, count))) {
+        (packed ? msgpack_pack_bin(&pk, body->bytes.len) : msgpack_pack_array(&pk, body->count))) {
         return UPSTREAM_ERR_NO_MEMORY;
     }
     msgpack_packer_init(&pk, &f->tail, msgpack_sbuffer_write);
-    if (options && pack_options(&pk, count, chunk_id, config->gzip)) {
+    if (options && pack_options(&pk, body->count, chunk_id, config->gzip)) {
         return UPSTREAM_ERR_NO_MEMORY;
     }
     return UPSTREAM_OK;
 }
 
-static void add(forward_frame *f, const msgpack_sbuffer *part) {
-    if (part->size > 0) {
-        f->iov[f->iov_count].iov_base = part->data;
-        f->iov[f->iov_count].iov_len = part->size;
+static void add(forward_frame *f, forward_bytes part) {
+    if (part.len > 0) {
+        f->iov[f->iov_count].iov_base = (void *)(uintptr_t)part.data; /* iovec has no const; it is only read */
+        f->iov[f->iov_count].iov_len = part.len;
         f->iov_count++;
-        f->bytes += part->size;
+        f->bytes += part.len;
     }
 }
 
+static forward_bytes bytes_of(const msgpack_sbuffer *buffer) {
+    return (forward_bytes){buffer->data, buffer->size};
+}
+
+static forward_form form_for(const forward_config *config) {
+    if (config->time_as_integer) {
+        return FORWARD_INTEGER;
+    }
+    return config->without_metadata ? FORWARD_PLAIN : FORWARD_AS_GIVEN;
+}
+
 upstream_status_t forward_frame_build(forward_frame *f, forward_batch *batch, const forward_config *config) {
-    const msgpack_sbuffer *body;
+    forward_entries body;
     upstream_status_t status;
 
     if (f == NULL || config == NULL || forward_batch_count(batch) == 0) {
@@ -64,20 +75,20 @@ upstream_status_t forward_frame_build(forward_frame *f, forward_batch *batch, co
     }
     memset(f, 0, sizeof *f);
     if (config->gzip) {
-        status = forward_batch_gzip(batch, config->time_as_integer, &body);
+        status = forward_batch_gzip(batch, form_for(config), &body);
     } else {
-        status = forward_batch_entries(batch, config->time_as_integer, &body);
+        status = forward_batch_entries(batch, form_for(config), &body);
     }
     if (status == UPSTREAM_OK) {
-        status = pack(f, batch, config, body->size);
+        status = pack(f, batch, config, &body);
     }
     if (status != UPSTREAM_OK) {
         forward_frame_destroy(f);
         return status;
     }
-    add(f, &f->head);
-    add(f, body);
-    add(f, &f->tail);
+    add(f, bytes_of(&f->head));
+    add(f, body.bytes);
+    add(f, bytes_of(&f->tail));
     return UPSTREAM_OK;
 }
 

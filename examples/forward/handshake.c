@@ -12,7 +12,7 @@
 /* What a HELO says; the texts live in its answer. */
 typedef struct helo {
     forward_bytes nonce;
-    forward_bytes auth; /* empty where no user is asked for */
+    forward_bytes auth; /* salt of the password; empty from a server without users, but Fluent Bit's sends one all the same */
     bool keepalive;
 } helo;
 
@@ -73,8 +73,8 @@ static int pack_ping(msgpack_sbuffer *out, const forward_config *c, const helo *
     forward_bytes key_parts[] = {bytes_of(salt), bytes_of(c->self_hostname), h->nonce, bytes_of(c->shared_key)};
     forward_digest(key_digest, key_parts, 4);
     if (h->auth.len > 0) {
-        username = c->username;
-        forward_bytes password_parts[] = {h->auth, bytes_of(username), bytes_of(c->password)};
+        username = c->username == NULL ? "" : c->username;
+        forward_bytes password_parts[] = {h->auth, bytes_of(username), bytes_of(c->password == NULL ? "" : c->password)};
         forward_digest(password_digest, password_parts, 3);
     }
     msgpack_packer_init(&pk, out, msgpack_sbuffer_write);
@@ -149,9 +149,6 @@ static upstream_status_t read_alone(forward_answer *a, upstream_conn_t *conn, co
 static upstream_status_t log_in(upstream_conn_t *conn, const forward_config *c, const helo *h, forward_delivery *d) {
     char salt[FORWARD_CHUNK_ID_LEN + 1]; /* text, since some servers read PING as UTF-8 */
 
-    if (h->auth.len > 0 && c->username == NULL) {
-        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "the server asks for a user; set username and password");
-    }
     if (!forward_random_id(salt)) {
         return forward_fail(d, UPSTREAM_ERR_IO, "the system gives no random bytes for the salt");
     }

@@ -42,22 +42,52 @@ typedef struct forward_scan {
  */
 forward_scan_result forward_scan_value(forward_scan *scan, const unsigned char *data, size_t len, size_t limit);
 
-/* ---- batch.c ------------------------------------------------------------------------------------ */
-
-/* The chunk's entries under a time format, `[time, record]` one after the other. */
-upstream_status_t forward_batch_entries(forward_batch *batch, bool time_as_integer, const msgpack_sbuffer **out);
-/* The same entries as one gzip member. */
-upstream_status_t forward_batch_gzip(forward_batch *batch, bool time_as_integer, const msgpack_sbuffer **out);
-const char *forward_batch_tag(const forward_batch *batch);
-
-/* ---- digest.c ----------------------------------------------------------------------------------- */
-
-#define FORWARD_DIGEST_LEN 128 /* SHA-512 in hexadecimal */
+/* ---- events.c: the entries of a chunk ----------------------------------------------------------- */
 
 typedef struct forward_bytes {
     const char *data;
     size_t len;
 } forward_bytes;
+
+/* Entries one after the other, and how many they are. */
+typedef struct forward_entries {
+    forward_bytes bytes;
+    size_t count;
+} forward_entries;
+
+/* What an entry looks like on the wire. */
+typedef enum forward_form {
+    FORWARD_AS_GIVEN,
+    FORWARD_PLAIN,   /* [time, record] */
+    FORWARD_INTEGER, /* [seconds, record] */
+    FORWARD_FORMS
+} forward_form;
+
+/* `[time, record]` opens with an array header and the time as ext type 0: 2 + 8 bytes. */
+#define FORWARD_EVENT_HEAD 11
+
+void forward_event_head(unsigned char head[FORWARD_EVENT_HEAD], uint32_t seconds, uint32_t nanoseconds);
+
+/* Whether `record` is the msgpack text of exactly one map. */
+bool forward_is_one_map(const unsigned char *record, size_t len);
+
+/* How many events stand in `events`; false where it is anything else than whole events. */
+bool forward_events_count(forward_bytes events, size_t *count);
+
+/* Appends to `out` the events in another form, and counts them: the marks that open and close a group carry no record. */
+upstream_status_t forward_events_convert(forward_bytes events, forward_form form, msgpack_sbuffer *out, size_t *count);
+
+/* ---- batch.c ------------------------------------------------------------------------------------ */
+
+/* The chunk's entries in a form. */
+upstream_status_t forward_batch_entries(forward_batch *batch, forward_form form, forward_entries *out);
+/* The same entries as one gzip member. */
+upstream_status_t forward_batch_gzip(forward_batch *batch, forward_form form, forward_entries *out);
+const char *forward_batch_tag(const forward_batch *batch);
+
+/* ---- digest.c ----------------------------------------------------------------------------------- */
+
+#define FORWARD_DIGEST_LEN 128 /* SHA-512 in hexadecimal */
 
 /* The hexadecimal SHA-512 of the parts one after the other; `out` gets a final NUL. */
 void forward_digest(char out[FORWARD_DIGEST_LEN + 1], const forward_bytes *parts, size_t count);

@@ -513,7 +513,7 @@ void *upstream_node_get_data(const upstream_node_t *n);
 
 /**
  * For a plugin that does its own I/O: how its work with the node went, as a status of this header. UPSTREAM_OK zeroes the count of
- * failures and brings an ejected node back. UPSTREAM_ERR_CONNECT, _TLS and _CERT take the node out of the rotation at once,
+ * failures and brings an ejected node back; so does UPSTREAM_STOP, by which the node answered. UPSTREAM_ERR_CONNECT, _TLS and _CERT take the node out of the rotation at once,
  * UPSTREAM_ERR_RESOLVE, _TIMEOUT, _CLOSED, _NETWORK, _PROTOCOL and _IO after health.max_fails in a row; the others
  * say nothing of it. UPSTREAM_ERR_INVALID_ARG for a number that is no status. Not to be told besides of what the library's own
  * connections and deliveries did, which is known.
@@ -648,7 +648,8 @@ upstream_status_t upstream_conn_read_exact(upstream_conn_t *c, void *buf, size_t
 
 /**
  * Bounds each whole call after this one by `ms` milliseconds; 0 takes the configured limit again (net.io_timeout
- * without progress). For the calls of an event loop it is the time without progress. Inside a deliver callback the delivery's own deadline holds besides.
+ * without progress). For the calls of an event loop it is the time without progress. Inside a deliver callback the delivery's own deadline
+ * holds besides; the half of its time that upstream_deliver() would grant a silent node does not.
  */
 upstream_status_t upstream_conn_set_timeout_ms(upstream_conn_t *c,
                                                uint32_t ms);
@@ -792,7 +793,9 @@ int64_t upstream_conn_timeout_ms(const upstream_conn_t *c);
 /**
  * Runs `fn` on a ready connection to the next node; where the connection or `fn` fails, on the next one not yet tried for this
  * payload, until `fn` says UPSTREAM_OK or UPSTREAM_STOP (returned as they are), every node was tried, or `timeout_ms`
- * milliseconds have passed (0 takes deliver.timeout). At least once: a payload of which a failed node may have had bytes
+ * milliseconds have passed (0 takes deliver.timeout). While another node is left, a read or write that meets silence ends after half of the
+ * time that the delivery had when this node was asked (after net.io_timeout where that is less), unless
+ * upstream_conn_set_timeout_ms() says otherwise; the last node gets all that is left. At least once: a payload of which a failed node may have had bytes
  * is sent again to another, unless `deliver.resend off`. On failure the status is the last attempt's, and `*err` (the
  * caller's; `err` may be NULL) tells of every attempt.
  */
@@ -810,7 +813,7 @@ upstream_status_t upstream_attempt_begin(upstream_t *up, upstream_attempt_t **ou
 /**
  * The node to try next: never one that this attempt has had. Asking again says that the last one failed, which counts against its
  * health as one of health.max_fails; where the plugin knows more (refused: UPSTREAM_ERR_CONNECT), it tells by
- * upstream_node_report() before it asks. A node on trial after an ejection may be among them. NULL once every node was
+ * upstream_node_report() before it asks, and that counts instead. A node on trial after an ejection may be among them. NULL once every node was
  * tried (or deliver.attempts of them), or the retry budget is spent: ten retries a second, and one more for every ten successes
  * up to ten. Then upstream_retry_after_ms() tells when to come again. Borrowed until upstream_destroy(). NULL for NULL.
  */
@@ -818,7 +821,7 @@ upstream_node_t *upstream_attempt_next(upstream_attempt_t *a);
 
 /**
  * Ends with a payload: `outcome` is how it went at the last node, as upstream_node_report() takes it; where the last answer was NULL it
- * tells nothing. Frees the attempt. Takes NULL.
+ * tells nothing of a node. Not to be told by upstream_node_report() besides. Frees the attempt. Takes NULL.
  */
 void upstream_attempt_end(upstream_attempt_t *a,
                           upstream_status_t outcome);

@@ -124,7 +124,7 @@ table! {
 
     NetConnectTimeout "net.connect_timeout", WAIT, ANYWHERE, Is("10s"), Acts: "Name resolution, TCP to all addresses and TLS handshake together";
     NetConnectTimeoutLogError "net.connect_timeout_log_error", Bool, ANYWHERE, Is("on"), Acts: "Log a connect timeout as an error (off: for debugging only)";
-    NetIoTimeout "net.io_timeout", WAIT, ANYWHERE, Is("60s"), Acts: "One blocking read or write without progress";
+    NetIoTimeout "net.io_timeout", WAIT, ANYWHERE, Is("60s"), Acts: "One blocking read or write without progress; in a delivery that could go on to another node, at most half of the time that it had left";
     NetKeepalive "net.keepalive", Bool, ANYWHERE, Is("on"), Acts: "Keep connections for reuse";
     NetKeepaliveIdleTimeout "net.keepalive_idle_timeout", TIME, ANYWHERE, Is("30s"), Acts: "How long a kept connection may lie idle";
     NetKeepaliveMaxRecycle "net.keepalive_max_recycle", COUNT, ANYWHERE, Is("2000"), Acts: "Uses of one connection; 0 is without limit";
@@ -135,13 +135,13 @@ table! {
     NetTcpKeepaliveInterval "net.tcp_keepalive_interval", PROBE_TIME, ANYWHERE, Unset("the system's"), Acts: "Time between probes";
     NetTcpKeepaliveProbes "net.tcp_keepalive_probes", PROBES, ANYWHERE, Unset("the system's"), Acts: "Unanswered probes before the connection is given up";
     NetSourceAddress "net.source_address", Address, ANYWHERE, Unset("the system's choice"), Acts: "Local address to bind";
-    NetDnsPreferIpv4 "net.dns.prefer_ipv4", Bool, ANYWHERE, Is("off"), Acts: "Try IPv4 addresses first";
-    NetDnsPreferIpv6 "net.dns.prefer_ipv6", Bool, ANYWHERE, Is("off"), Acts: "Try IPv6 addresses first";
+    NetDnsPreferIpv4 "net.dns.prefer_ipv4", Bool, ANYWHERE, Is("off"), Acts: "Try IPv4 addresses first; one that connected where the first did not leads for ten minutes, unless it fails";
+    NetDnsPreferIpv6 "net.dns.prefer_ipv6", Bool, ANYWHERE, Is("off"), Acts: "Try IPv6 addresses first; one that connected where the first did not leads for ten minutes, unless it fails";
     NetDnsResolver "net.dns.resolver", one_of(&["LEGACY", "ASYNC"]), ANYWHERE, Unset("the system resolver"), SystemResolver: "The agent's choice of resolver";
     NetDnsMode "net.dns.mode", one_of(&["UDP", "TCP"]), ANYWHERE, Unset("the system resolver's"), SystemResolver: "The agent's transport for DNS";
     NetProxyEnvIgnore "net.proxy_env_ignore", Bool, ANYWHERE, Unset("no proxy"), NoProxy: "Whether the agent follows the proxy variables of the environment";
 
-    DeliverTimeout "deliver.timeout", WAIT, FOR_THE_SET, Is("60s"), Acts: "All attempts of one delivery together";
+    DeliverTimeout "deliver.timeout", WAIT, FOR_THE_SET, Is("60s"), Acts: "All attempts of one delivery together; a connect, or a silence, takes at most half of what is left while another node could take the payload";
     DeliverAttempts "deliver.attempts", COUNT, FOR_THE_SET, Is("0"), Acts: "Nodes tried for one payload; 0 is each node once";
     DeliverResend "deliver.resend", Bool, FOR_THE_SET, Is("on"), Acts: "Send a payload that may have arrived again elsewhere; off: at most once";
 

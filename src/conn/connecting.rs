@@ -11,7 +11,7 @@ use std::time::Instant;
 use nix::sys::eventfd::EventFd;
 
 use super::open::{Dial, cap_held, first_usable, may_connect};
-use super::trial::{self, Trial, left_alone};
+use super::trial::{self, Trial};
 use super::{Candidate, Conn, Ready};
 use crate::error::{Error, Phase, Result, Status, summary};
 use crate::net::cancel::eventfd;
@@ -266,7 +266,7 @@ impl Dialling {
             Some(outcome) => outcome,
             None if self.node.runtime.cancel.is_set() => return Err(target.cancelled(Phase::Connect)),
             None if Instant::now() < self.until => return Ok(None),
-            None if self.hold == Hold::Trial => return Err(left_alone(&self.node)),
+            None if self.hold == Hold::Trial => return Err(self.dial.left_alone(&self.node, self.until)),
             None => Err(target.error(Status::Timeout, Phase::Connect, "no connection within the time given")),
         };
         self.hold = Hold::Nothing;

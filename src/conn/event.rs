@@ -10,7 +10,7 @@ use super::connecting::{Begun, Connecting, NextNode};
 use super::{Conn, Stage, cut_off};
 use crate::error::{Error, Phase, Result, Status};
 use crate::net::channel::{Channel, Progress, Unsent};
-use crate::net::patience::{Limit, Woken, after, wait_until};
+use crate::net::patience::{Limit, OVER, Woken, after, wait_until};
 use crate::net::socket::Interest;
 use crate::node::Runtime;
 
@@ -67,7 +67,7 @@ impl Conn {
     pub(super) fn finish_connecting(&mut self) -> Result<(), Status> {
         let own = match self.limit() {
             Limit::Call(limit) => Some(after(Instant::now(), limit)),
-            Limit::Silence(_) => None,
+            Limit::Silence(_) | Limit::Share(_) => None,
         };
         loop {
             match self.go_on() {
@@ -186,16 +186,17 @@ impl Conn {
         // What follows a part of a message would stand inside it.
         self.torn |= self.unfinished || self.waiting.interest().write;
         let text = match status {
-            Status::WantWrite => "the server took no more within the time given",
-            _ => "the server sent nothing within the time given",
+            Status::WantWrite => "the server took no more",
+            _ => "the server sent nothing",
         };
-        self.fail(phase, (Status::Timeout, 0, text.to_owned()))
+        let over = self.loan.is_some_and(|loan| Instant::now() >= loan.last);
+        let struck = if over { OVER.to_owned() } else { self.limit().struck() };
+        self.fail(phase, (Status::Timeout, 0, format!("{text} {struck}")))
     }
 
     fn io_deadline(&self) -> Option<Instant> {
-        let (Limit::Silence(limit) | Limit::Call(limit)) = self.limit();
-        let silence = self.waiting.deadline(limit)?;
-        Some(self.last.map_or(silence, |last| last.min(silence)))
+        let silence = self.waiting.deadline(self.limit().time())?;
+        Some(self.loan.map_or(silence, |loan| loan.last.min(silence)))
     }
 
     /// The descriptor to watch; `None` where there is none, as in a forked child.

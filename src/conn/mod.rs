@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use connecting::Connecting;
 pub use connecting::NextNode;
-#[cfg(test)]
 pub(crate) use trial::PATIENCE;
 pub use trial::{Candidate, Trial};
 use waiting::Waiting;
@@ -45,15 +44,25 @@ pub struct Conn {
     unfinished: bool,
     waiting: Waiting,
     /// Lent to a deliver callback, which must not free it.
-    lent: bool,
+    loan: Option<Loan>,
     timeout: Option<Duration>,
-    last: Option<Instant>,
     sent: u64,
     /// Bytes went or came.
     moved: bool,
     /// The first call that failed.
     fault: Option<Box<Error>>,
     last_error: Option<Box<Report>>,
+}
+
+/// On what terms a delivery lends a connection to its callback.
+#[derive(Clone, Copy, Debug)]
+pub struct Loan {
+    /// When the delivery is over, and every call with it.
+    pub last: Instant,
+    /// The longest silence, where other nodes could take the payload; an explicit limit of the callback's goes before.
+    pub share: Option<Duration>,
+    /// Not any more once bytes of the payload have gone: no other node is to have it then.
+    pub until_sent: bool,
 }
 
 /// A connection that stands.
@@ -92,9 +101,8 @@ impl Conn {
             torn: false,
             unfinished: false,
             waiting: Waiting::default(),
-            lent: false,
+            loan: None,
             timeout: None,
-            last: None,
             sent: 0,
             moved: false,
             fault: None,
@@ -109,15 +117,14 @@ impl Conn {
         self.stage = Stage::Ready(link);
     }
 
-    /// Bounds every call by `last`, and lends the connection out: see [`Conn::is_lent`].
-    pub fn lend(&mut self, last: Instant) {
-        self.last = Some(last);
-        self.lent = true;
+    /// Bounds every call by the terms of the loan, and lends the connection out: see [`Conn::is_lent`].
+    pub fn lend(&mut self, loan: Loan) {
+        self.loan = Some(loan);
     }
 
     /// Whether it is only lent, and so not the holder's to free.
     pub fn is_lent(&self) -> bool {
-        self.lent
+        self.loan.is_some()
     }
 
     /// The node's generation when it was begun.
@@ -128,7 +135,7 @@ impl Conn {
     /// Tells the node how it went, where no delivery does: well if bytes moved and nothing failed, badly if a call failed. What a
     /// kept connection breaks by says nothing of its node.
     fn tell_node(&self) {
-        if self.lent || self.birthplace.is_elsewhere() {
+        if self.is_lent() || self.birthplace.is_elsewhere() {
             return;
         }
         match &self.fault {
@@ -301,10 +308,11 @@ impl Conn {
             self.finish_connecting()?;
         }
         let limit = self.limit();
-        let Conn { stage, node, last, .. } = self;
+        let Conn { stage, node, loan, .. } = self;
         match stage {
             Stage::Ready(link) => {
-                let patience = Patience::new(limit, *last, Some(node.runtime.cancel.descriptor()));
+                let last = loan.map(|loan| loan.last);
+                let patience = Patience::new(limit, last, Some(node.runtime.cancel.descriptor()));
                 Ok((&mut link.channel, patience))
             }
             Stage::Connecting(_) => Err(Status::WantRead), // not after finish_connecting()
@@ -313,16 +321,20 @@ impl Conn {
     }
 
     fn limit(&self) -> Limit {
-        match self.timeout {
-            Some(timeout) => Limit::Call(timeout),
-            None => Limit::Silence(self.node.target.net.io_timeout),
+        let silence = self.node.target.net.io_timeout;
+        let holds = |loan: &Loan| !(loan.until_sent && self.sent > 0);
+        let share = self.loan.filter(holds).and_then(|loan| loan.share);
+        match (self.timeout, share.filter(|share| *share < silence)) {
+            (Some(timeout), _) => Limit::Call(timeout),
+            (None, Some(share)) => Limit::Share(share),
+            (None, None) => Limit::Silence(silence),
         }
     }
 
-    fn fail(&mut self, phase: Phase, (status, errno, cause): Failure) -> Status {
-        let error = match status {
+    fn fail(&mut self, phase: Phase, failure: Failure) -> Status {
+        let error = match failure.0 {
             Status::Cancelled => self.node.target.cancelled(phase),
-            _ => Error { errno, ..self.node.target.error(status, phase, cause) },
+            _ => self.node.target.failure(phase, failure),
         };
         self.fault.get_or_insert_with(|| Box::new(error.clone()));
         self.fail_with(error)
@@ -359,7 +371,8 @@ impl Conn {
             Stage::Ready(link) => link,
             Stage::Connecting(_) | Stage::Over(_) => return,
         };
-        let clean = !self.broken;
+        // One that a plugin has done with or that has come to its end may still have bytes on their way.
+        let clean = self.fault.is_none();
         if self.may_be_kept(&link) && is_sent(&mut link.channel) {
             self.node.keep(link);
         } else {

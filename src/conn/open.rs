@@ -12,7 +12,7 @@ use crate::log::Level;
 use crate::net::channel::Channel;
 use crate::net::patience::{after, jittered};
 use crate::net::pool::Place;
-use crate::node::{Link, Node};
+use crate::node::{Link, Node, millis};
 use crate::roster::Turn;
 use crate::stats::count;
 
@@ -77,6 +77,15 @@ impl Dial {
     /// One that begins now and is a trial.
     pub(super) fn on_trial(node: &Node, turn: Turn) -> Dial {
         Dial { trial: Some(turn), ..Dial::of(node) }
+    }
+
+    /// The error of a caller that stays for a trial until `until` and no longer.
+    pub(super) fn left_alone(self, node: &Node, until: Instant) -> Error {
+        let waited = millis(until.saturating_duration_since(self.begun));
+        let cause = format!(
+            "no connection within the {waited} ms that a node on trial is waited for; it is dialled on"
+        );
+        node.target.error(Status::Timeout, Phase::Connect, cause)
     }
 
     /// What came of it: a link in the place that was taken for it, or the place is left. The node is told.

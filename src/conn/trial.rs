@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::open::{Dial, cap_held, may_connect};
 use super::{Conn, Ready};
-use crate::error::{Error, Phase, Result, Status};
+use crate::error::{Phase, Result};
 use crate::net::dial::{GUARD, Orphan, Pending};
 use crate::net::patience::after;
 use crate::net::pool::Place;
@@ -36,11 +36,12 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// Until when the caller stays, at most until `deadline`.
-    pub(super) fn stays_until(self, deadline: Instant) -> Instant {
+    /// Until when the caller, which has until `deadline`, stays for a dial that ends by `ends`.
+    fn stays_until(self, deadline: Instant, ends: Instant) -> Instant {
         match self.others {
             true => deadline.min(after(Instant::now(), PATIENCE)),
-            false => deadline + GUARD,
+            false if deadline + GUARD < ends => deadline,
+            false => deadline + GUARD, // to hear how it ended
         }
     }
 }
@@ -61,12 +62,14 @@ impl Conn {
         let mut trying = begin(node, trial, deadline, false)?;
         match trying.pending.wait(trying.until) {
             Some(outcome) => trying.dial.ended(node, outcome).map(|ready| Conn::new(node, ready)),
-            None => Err(left_alone(node)),
+            None => Err(trying.dial.left_alone(node, trying.until)),
         }
     }
 }
 
-/// Begins a trial. Its dial lives on where the caller gives it up. `notify` as for the dialer.
+/// Begins a trial, which its caller stays for until `deadline` at most. The dial lives on where the caller gives it up, and so has
+/// the node's own time: by a caller's short one a node that is slow to connect would never be found well again. `notify` as for
+/// the dialer.
 pub(super) fn begin(node: &Arc<Node>, trial: Trial, deadline: Instant, notify: bool) -> Result<Trying> {
     may_connect(node)?;
     match node.pool.try_acquire(|link| node.runtime.close(*link)) {
@@ -80,20 +83,12 @@ pub(super) fn begin(node: &Arc<Node>, trial: Trial, deadline: Instant, notify: b
         }
     }
     let dial = Dial::on_trial(node, trial.turn);
-    let started = node.runtime.dialer.start(&node.target, deadline, notify, Some(orphan(node, dial)));
+    let ends = Conn::connect_deadline(node);
+    let started = node.runtime.dialer.start(&node.target, ends, notify, Some(orphan(node, dial)));
     match started {
-        Ok(pending) => Ok(Trying { pending, dial, until: trial.stays_until(deadline) }),
+        Ok(pending) => Ok(Trying { pending, dial, until: trial.stays_until(deadline, ends) }),
         Err(error) => Err(dial.failed(node, error)),
     }
-}
-
-/// The error of a caller that stays no longer.
-pub(super) fn left_alone(node: &Node) -> Error {
-    let cause = format!(
-        "no connection within the {} ms that a node on trial is waited for; it is dialled on",
-        PATIENCE.as_millis()
-    );
-    node.target.error(Status::Timeout, Phase::Connect, cause)
 }
 
 /// What becomes of a trial that its caller gave up: where it works, the node is back and the connection waits in the pool.

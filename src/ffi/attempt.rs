@@ -48,7 +48,7 @@ pub unsafe extern "C" fn upstream_attempt_begin(
 
 /// The node to try next: never one that this attempt has had. Asking again says that the last one failed, which counts against its
 /// health as one of health.max_fails; where the plugin knows more (refused: UPSTREAM_ERR_CONNECT), it tells by
-/// upstream_node_report() before it asks. A node on trial after an ejection may be among them. NULL once every node was
+/// upstream_node_report() before it asks, and that counts instead. A node on trial after an ejection may be among them. NULL once every node was
 /// tried (or deliver.attempts of them), or the retry budget is spent: ten retries a second, and one more for every ten successes
 /// up to ten. Then upstream_retry_after_ms() tells when to come again. Borrowed until upstream_destroy(). NULL for NULL.
 #[unsafe(no_mangle)]
@@ -61,7 +61,7 @@ pub unsafe extern "C" fn upstream_attempt_next(a: *mut upstream_attempt_t) -> *m
 }
 
 /// Ends with a payload: `outcome` is how it went at the last node, as upstream_node_report() takes it; where the last answer was NULL it
-/// tells nothing. Frees the attempt. Takes NULL.
+/// tells nothing of a node. Not to be told by upstream_node_report() besides. Frees the attempt. Takes NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_attempt_end(a: *mut upstream_attempt_t, outcome: upstream_status_t) {
     let _errno = KeepErrno::new();

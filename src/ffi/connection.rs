@@ -119,7 +119,7 @@ pub unsafe extern "C" fn upstream_conn_writev(
     };
     // SAFETY: `n` is as long as `slices`, whose memory this is; looked at as C's type to find NULL parts.
     let parts = unsafe { std::slice::from_raw_parts(iov, slices.len()) };
-    if parts.iter().any(|part| part.iov_base.is_null()) {
+    if parts.iter().any(|part| part.iov_base.is_null() || !strings::fits::<u8>(part.iov_len)) {
         return write_without_null(c, parts);
     }
     with(c, |conn| conn.write(slices))
@@ -174,7 +174,8 @@ pub unsafe extern "C" fn upstream_conn_read_exact(
 }
 
 /// Bounds each whole call after this one by `ms` milliseconds; 0 takes the configured limit again (net.io_timeout
-/// without progress). For the calls of an event loop it is the time without progress. Inside a deliver callback the delivery's own deadline holds besides.
+/// without progress). For the calls of an event loop it is the time without progress. Inside a deliver callback the delivery's own deadline
+/// holds besides; the half of its time that upstream_deliver() would grant a silent node does not.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_set_timeout_ms(c: *mut upstream_conn_t, ms: u32) -> upstream_status_t {
     with(c, |conn| {

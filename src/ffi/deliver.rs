@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::time::Duration;
 
-use crate::error::Status;
+use crate::error::{Error, Status};
 use crate::ffi::connection::{self, upstream_conn_t};
 use crate::ffi::error::{null_argument, number, refuse, tell, upstream_error_t};
 use crate::ffi::panic::boundary;
@@ -19,7 +19,9 @@ pub type upstream_deliver_fn =
 
 /// Runs `fn` on a ready connection to the next node; where the connection or `fn` fails, on the next one not yet tried for this
 /// payload, until `fn` says UPSTREAM_OK or UPSTREAM_STOP (returned as they are), every node was tried, or `timeout_ms`
-/// milliseconds have passed (0 takes deliver.timeout). At least once: a payload of which a failed node may have had bytes
+/// milliseconds have passed (0 takes deliver.timeout). While another node is left, a read or write that meets silence ends after half of the
+/// time that the delivery had when this node was asked (after net.io_timeout where that is less), unless
+/// upstream_conn_set_timeout_ms() says otherwise; the last node gets all that is left. At least once: a payload of which a failed node may have had bytes
 /// is sent again to another, unless `deliver.resend off`. On failure the status is the last attempt's, and `*err` (the
 /// caller's; `err` may be NULL) tells of every attempt.
 #[unsafe(no_mangle)]
@@ -34,14 +36,23 @@ pub unsafe extern "C" fn upstream_deliver(
         return tell(err, null_argument("upstream_deliver"));
     };
     boundary!(up.cast_const(), |status| refuse(err, "upstream_deliver", status) => |up: &Upstream| {
+        let mut odd = None;
         let send = |conn: &mut crate::conn::Conn| {
             // SAFETY: the plugin's own function with its own `ctx`; the connection outlives the call.
             let status = unsafe { function(connection::lend(conn), ctx) };
-            Status::from_number(status).unwrap_or(Status::InvalidArg)
+            Status::from_number(status).unwrap_or_else(|| {
+                odd = Some(status);
+                Status::InvalidArg
+            })
         };
-        match up.deliver(Duration::from_millis(timeout_ms.into()), send) {
-            Ok(status) => number(status),
-            Err(error) => tell(err, error),
+        let outcome = up.deliver(Duration::from_millis(timeout_ms.into()), send);
+        match (outcome, odd) {
+            (Ok(status), _) => number(status),
+            (Err(error), None) => tell(err, error),
+            (Err(error), Some(odd)) => {
+                let cause = format!("{}, in place of {odd}, which is no status of upstream.h", error.cause);
+                tell(err, Error { cause, ..error })
+            }
         }
     })
 }

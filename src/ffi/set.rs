@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::error::Error;
+use crate::error::{Error, Status};
 use crate::ffi::error::{null_argument, tell, upstream_error_t};
 use crate::ffi::handle::{self, Opaque};
 use crate::ffi::node::{self, upstream_node_t};
@@ -66,9 +66,13 @@ pub unsafe extern "C" fn upstream_create_from_text(
     out: *mut *mut upstream_t,
     err: *mut *mut upstream_error_t,
 ) -> upstream_status_t {
-    let Some(text) = strings::slice(text.cast::<u8>(), len).filter(|_| !text.is_null() && !out.is_null())
-    else {
+    if text.is_null() || out.is_null() {
         return tell(err, null_argument("upstream_create_from_text"));
+    }
+    let Some(text) = strings::slice(text.cast::<u8>(), len) else {
+        let cause =
+            format!("upstream_create_from_text was handed a length of {len} bytes, which no text has");
+        return tell(err, Error::new(Status::InvalidArg, cause));
     };
     let name = strings::text(source_name).unwrap_or("text".into()).into_owned();
     create(Source::Text(text.to_vec(), name), o, out, err)

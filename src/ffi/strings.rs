@@ -15,13 +15,13 @@ pub(crate) fn text<'a>(text: *const c_char) -> Option<Cow<'a, str>> {
     bytes(text).map(String::from_utf8_lossy)
 }
 
-/// A buffer from C; an empty one may be NULL. `None` where it is NULL and not empty.
+/// A buffer from C; an empty one may be NULL. `None` where it is NULL and not empty, or longer than any memory is.
 pub(crate) fn slice<'a, T>(data: *const T, len: usize) -> Option<&'a [T]> {
     if len == 0 {
         return Some(&[]);
     }
     // SAFETY: by the API's rules `len` elements stand there and stay as they are during the call.
-    (!data.is_null()).then(|| unsafe { std::slice::from_raw_parts(data, len) })
+    (!data.is_null() && fits::<T>(len)).then(|| unsafe { std::slice::from_raw_parts(data, len) })
 }
 
 /// A buffer from C to be written to; as [`slice`].
@@ -30,5 +30,10 @@ pub(crate) fn slice_mut<'a, T>(data: *mut T, len: usize) -> Option<&'a mut [T]> 
         return Some(&mut []);
     }
     // SAFETY: as in `slice`, and nobody else touches it during the call.
-    (!data.is_null()).then(|| unsafe { std::slice::from_raw_parts_mut(data, len) })
+    (!data.is_null() && fits::<T>(len)).then(|| unsafe { std::slice::from_raw_parts_mut(data, len) })
+}
+
+/// Whether so many elements are no more than Rust allows a slice to be: an address space's half.
+pub(crate) fn fits<T>(len: usize) -> bool {
+    len.checked_mul(size_of::<T>()).is_some_and(|bytes| isize::try_from(bytes).is_ok())
 }

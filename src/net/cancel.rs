@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::patience::is_closed;
 use super::socket::poll_timeout;
 use crate::process::Shared;
 use crate::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -54,7 +55,9 @@ impl Cancel {
             if left.is_zero() {
                 break;
             }
-            match poll(&mut [PollFd::new(self.descriptor(), PollFlags::POLLIN)], poll_timeout(left)) {
+            let mut word = [PollFd::new(self.descriptor(), PollFlags::POLLIN)];
+            match poll(&mut word, poll_timeout(left)) {
+                Ok(_) if is_closed(&word[0]) => std::thread::sleep(left), // there is nothing to wake it any more
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(_) => break, // ENOMEM: better awake too soon than asleep in a loop
             }

@@ -4,15 +4,16 @@
 //! Callers wait with their deadline and nothing of this touches their stacks; reading and writing of
 //! a ready connection never come here.
 
+mod desk;
 mod mailbox;
 mod pending;
 mod progress;
 mod running;
+mod winners;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::cancel::Cancel;
@@ -21,15 +22,14 @@ use super::local::explained;
 use super::race::Race;
 use super::socket::Socket;
 use super::target::Target;
-use super::thread;
 use crate::error::{Blame, Error, Phase, Result, Status};
 use crate::process::Birthplace;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use mailbox::{MAILBOX, Mailbox};
+use desk::{Desk, Thread};
+use mailbox::{LINGERING, MAILBOX};
 use pending::Reply;
 pub use pending::{Orphan, Pending};
-use running::Work;
 
 /// Stack of the dialer thread: a rustls handshake was measured at 37 KB, certificate checks add to it.
 const STACK: usize = 512 * 1024;
@@ -43,33 +43,58 @@ pub type Task = Box<dyn FnOnce() + Send>;
 
 /// The dialer of a set.
 pub struct Dialer {
-    mailbox: Arc<Mailbox>,
-    work: Arc<Mutex<Work>>,
-    thread: Mutex<Thread>,
+    first: Desk,
+    /// Held while a lost desk gets its successor, and by the end of it all.
+    stopped: Mutex<bool>,
     cancel: Arc<Cancel>,
     next_id: AtomicU64,
     birthplace: Birthplace,
 }
 
-enum Thread {
-    NotStarted,
-    Running(JoinHandle<()>),
-    Stopped,
-}
-
 impl Dialer {
     /// A dialer whose thread is not started yet. `cancel` ends every dial.
     pub fn new(cancel: Arc<Cancel>) -> io::Result<Dialer> {
-        let mailbox = Arc::new(Mailbox::new()?);
-        let work = Work::new(Arc::clone(&mailbox), Arc::clone(&cancel));
         Ok(Dialer {
-            mailbox,
-            work: Arc::new(Mutex::new(work)),
-            thread: Mutex::new(Thread::NotStarted),
+            first: Desk::new(&cancel)?,
+            stopped: Mutex::new(false),
             cancel,
             next_id: AtomicU64::new(MAILBOX + 1),
             birthplace: Birthplace::here(),
         })
+    }
+
+    fn desks(&self) -> impl Iterator<Item = &Desk> {
+        std::iter::successors(Some(&self.first), |desk| desk.next.get().map(|next| &**next))
+    }
+
+    /// The desk in use; it may be lost.
+    fn last_desk(&self) -> &Desk {
+        self.desks().last().unwrap_or(&self.first)
+    }
+
+    /// The desk in use with its thread running; a new one where the descriptors of the last were closed.
+    fn desk(&self) -> Result<&Desk> {
+        let mut desk = self.last_desk();
+        while !desk.mailbox.is_whole() {
+            let stopped = self.stopped.lock();
+            if *stopped {
+                break;
+            }
+            if desk.next.get().is_some() {
+                desk = self.last_desk(); // another caller was faster
+                continue;
+            }
+            let next = Desk::new(&self.cancel).map_err(|error| Error {
+                blame: Blame::Local,
+                ..Error::io(Status::Connect, "the library's dialer cannot be made anew", &error)
+            })?;
+            let lost = desk.retire(Some(&next));
+            desk = desk.next.get_or_init(|| Box::new(next));
+            drop(stopped);
+            lost.tell();
+        }
+        desk.start_thread()?;
+        Ok(desk)
     }
 
     /// Connects to `target`, TLS included, or fails by `deadline`.
@@ -92,7 +117,7 @@ impl Dialer {
         if self.cancel.is_set() {
             return Err(target.cancelled(Phase::Connect));
         }
-        self.start_thread().map_err(|error| target.place(Phase::Connect, error))?;
+        let desk = self.desk().map_err(|error| target.place(Phase::Connect, error))?;
         let reply = Reply::new(notify, orphan)
             .map_err(|error| target.system_error(Status::Connect, Phase::Connect, &error))?;
         let reply = Arc::new(reply);
@@ -103,76 +128,65 @@ impl Dialer {
             granted: deadline.saturating_duration_since(Instant::now()),
             reply: Arc::clone(&reply),
             stage: Stage::Resolving(None),
-            awaits_answer: false,
+            answer_by: None,
         };
         // Made before the thread hears of the dial: it gives its half of the descriptor back with the outcome.
-        let pending = Pending::new(id, reply, Arc::clone(&self.mailbox));
-        self.mailbox.post(|letters| letters.dials.push((id, dial)));
+        let pending = Pending::new(id, reply, Arc::clone(&desk.mailbox));
+        if !desk.mailbox.post(|letters| letters.dials.push((id, dial))) {
+            let error = io::Error::from_raw_os_error(libc::EBADF);
+            return Err(target.system_error(Status::Connect, Phase::Connect, &error));
+        }
         Ok(pending)
     }
 
     /// Has the thread look at the word to cancel, which is to be given before.
     pub fn cancel(&self) {
-        self.mailbox.post(|_| {});
+        let desk = self.last_desk();
+        if desk.mailbox.is_whole() {
+            desk.mailbox.post(|_| {});
+        } else {
+            desk.retire(None).tell(); // nobody else comes to its dials
+        }
     }
 
     /// Takes a connection that was closed on this side, and holds it until the peer closes too or a second has passed. Were it
     /// dropped at once, unread bytes of the peer's (the tickets of TLS 1.3, an answer nobody waits for) would make the
-    /// kernel reset it and throw away what was sent and has not arrived.
+    /// kernel reset it and throw away what was sent and has not arrived. Of more than [`LINGERING`] the oldest is dropped all the same:
+    /// a storm of closings is not to take the process's last descriptors.
     pub fn linger(&self, socket: Socket) {
-        if let Thread::Running(_) = &*self.thread.lock() {
+        let desk = self.last_desk();
+        if let Thread::Running(_) = &*desk.thread.lock() {
             let id = self.next_id.fetch_add(1, Relaxed);
-            self.mailbox.post(|letters| letters.closed.push((id, socket)));
+            let mut oldest = None; // closed outside the lock
+            desk.mailbox.post(|letters| {
+                if letters.closed.len() >= LINGERING {
+                    oldest = letters.closed.pop_front();
+                }
+                letters.closed.push_back((id, socket));
+            });
         }
     }
 
     /// Has the thread run `task` at `when`, or a little later. It must not wait. Dropped unrun where the dialer stops before.
     pub fn at(&self, when: Instant, task: Task) -> Result<()> {
-        self.start_thread()?;
-        self.mailbox.post(|letters| letters.timers.push((when, task)));
+        self.desk()?.mailbox.post(|letters| letters.timers.push((when, task)));
         Ok(())
     }
 
     /// Ends every dial with `Cancelled` and joins the threads; later dials fail with `Cancelled`.
     pub fn stop(&self) {
-        self.mailbox.post(|letters| letters.stop = true);
-        let thread = std::mem::replace(&mut *self.thread.lock(), Thread::Stopped);
-        if let Thread::Running(thread) = thread {
-            // It catches its own panics.
-            let _ = thread.join();
+        *self.stopped.lock() = true;
+        let desk = self.last_desk();
+        if desk.mailbox.is_whole() {
+            return desk.stop();
         }
+        desk.retire(None).tell();
     }
 
     /// In a forked child: forgets the threads, which do not exist there, and closes what they had open. What a thread was at
     /// work on in the very moment of the fork stays open.
     pub fn give_up(&self) {
-        if let Some(mut thread) = self.thread.reach(self.birthplace) {
-            std::mem::forget(std::mem::replace(&mut *thread, Thread::Stopped));
-        }
-        let letters =
-            self.mailbox.letters.reach(self.birthplace).map(|mut letters| std::mem::take(&mut *letters));
-        let work = self.work.reach(self.birthplace).map(|mut work| work.give_up());
-        drop((letters, work)); // outside the locks
-        self.mailbox.wake.give_up();
-        self.mailbox.epoll.give_up();
-    }
-
-    fn start_thread(&self) -> Result<()> {
-        let mut thread = self.thread.lock();
-        match &*thread {
-            Thread::Stopped => return Err(Error::new(Status::Cancelled, "the upstream was destroyed")),
-            Thread::Running(_) => return Ok(()),
-            Thread::NotStarted => {}
-        }
-        let (mailbox, work) = (Arc::clone(&self.mailbox), Arc::clone(&self.work));
-        let started = thread::spawn("upstream-dial", STACK, move || running::run(&mailbox, &work));
-        let what = "the library's dialer thread cannot be started";
-        *thread =
-            Thread::Running(started.map_err(|error| Error {
-                blame: Blame::Local,
-                ..Error::io(Status::NoMemory, what, &error)
-            })?);
-        Ok(())
+        self.desks().for_each(|desk| desk.give_up(self.birthplace));
     }
 }
 
@@ -184,8 +198,9 @@ struct Dial {
     granted: Duration,
     reply: Arc<Reply>,
     stage: Stage,
-    /// A look-up of its name is under way.
-    awaits_answer: bool,
+    /// While a look-up of its name is under way that may bring other addresses than the old ones it has: until when that is waited
+    /// for once those have failed.
+    answer_by: Option<Instant>,
 }
 
 enum Stage {
@@ -208,6 +223,7 @@ impl Dial {
     fn alarm(&self) -> Instant {
         let next = match &self.stage {
             Stage::Resolving(old) => old.as_ref().map(|(until, _)| *until),
+            Stage::Racing(race) if race.is_lost() => self.answer_by,
             Stage::Racing(race) => race.next_start(),
             Stage::Handshaking(_) => None,
         };
@@ -229,10 +245,7 @@ impl Dial {
             Stage::Resolving(_) => format!("\"{host}\" did not resolve within {limit}"),
             Stage::Racing(race) => {
                 let silent: Vec<String> = race.running().map(|address| address.to_string()).collect();
-                let mut text = match silent.is_empty() {
-                    false => format!("no answer from {} within {limit}", silent.join(", ")),
-                    true => format!("\"{host}\" did not resolve anew within {limit}"),
-                };
+                let mut text = format!("no answer from {} within {limit}", silent.join(", "));
                 append_failures(&mut text, race, &self.target);
                 text
             }

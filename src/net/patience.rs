@@ -26,9 +26,38 @@ pub struct Patience<'a> {
 pub enum Limit {
     /// The time without a byte moving (`net.io_timeout`).
     Silence(Duration),
+    /// The same where it is less, because a delivery has other nodes left to try.
+    Share(Duration),
     /// The whole call (a caller's own timeout).
     Call(Duration),
 }
+
+impl Limit {
+    /// How long it is.
+    pub fn time(self) -> Duration {
+        let (Limit::Silence(time) | Limit::Share(time) | Limit::Call(time)) = self;
+        time
+    }
+
+    /// The limit that was too short, as a message names it, and what mends it.
+    pub fn struck(self) -> String {
+        let millis = self.time().as_millis();
+        match self {
+            Limit::Silence(_) => {
+                format!("within the {millis} ms of net.io_timeout; raise it if that is too short")
+            }
+            Limit::Share(_) => format!(
+                "within {millis} ms, half of what the delivery had left while others could take the payload; raise \
+                 deliver.timeout, or set a limit with upstream_conn_set_timeout_ms(), if that is too short"
+            ),
+            Limit::Call(_) => format!("within the {millis} ms of upstream_conn_set_timeout_ms()"),
+        }
+    }
+}
+
+/// The same of a delivery that was over before any of these.
+pub const OVER: &str =
+    "before the time of the delivery was up; raise deliver.timeout, or what upstream_deliver() was given";
 
 /// What ended a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,23 +75,31 @@ impl<'a> Patience<'a> {
     pub fn new(limit: Limit, last: Option<Instant>, interrupt: Option<BorrowedFd<'a>>) -> Patience<'a> {
         let until = match limit {
             Limit::Call(limit) => Some(after(Instant::now(), limit)),
-            Limit::Silence(_) => None,
+            Limit::Silence(_) | Limit::Share(_) => None,
         };
         Patience { limit, until, last, interrupt }
     }
 
     /// Bytes have moved.
     pub fn progress(&mut self) {
-        if let Limit::Silence(_) = self.limit {
+        if let Limit::Silence(_) | Limit::Share(_) = self.limit {
             self.until = None;
         }
     }
 
     /// When the wait that begins now must end.
     pub fn deadline(&mut self) -> Instant {
-        let (Limit::Silence(limit) | Limit::Call(limit)) = self.limit;
-        let until = *self.until.get_or_insert_with(|| after(Instant::now(), limit));
+        let time = self.limit.time();
+        let until = *self.until.get_or_insert_with(|| after(Instant::now(), time));
         self.last.map_or(until, |last| last.min(until))
+    }
+
+    /// What ended the wait that timed out, as [`Limit::struck`].
+    pub fn struck(&self) -> String {
+        match (self.last, self.until) {
+            (Some(last), Some(until)) if last <= until => OVER.to_owned(),
+            _ => self.limit.struck(),
+        }
     }
 
     /// Waits until `descriptor` is ready for what is wanted.
@@ -85,19 +122,26 @@ pub fn wait_until(
     flags.set(PollFlags::POLLOUT, wanted.write);
     let stop = interrupt.unwrap_or(descriptor);
     let mut both = [PollFd::new(descriptor, flags), PollFd::new(stop, PollFlags::POLLIN)];
-    let asked = 1 + usize::from(interrupt.is_some());
+    let mut asked = 1 + usize::from(interrupt.is_some());
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match poll(&mut both[..asked], poll_timeout(left)) {
             Ok(0) if Instant::now() >= deadline => return Ok(Woken::TimedOut),
             Ok(0) | Err(Errno::EINTR) => {}
-            Ok(_) if interrupt.is_some() && both[1].any() == Some(true) => return Ok(Woken::Interrupted),
+            // Closed by another part of the process, it is no word from anyone.
+            Ok(_) if asked > 1 && is_closed(&both[1]) => asked = 1,
+            Ok(_) if asked > 1 && both[1].any() == Some(true) => return Ok(Woken::Interrupted),
             // A peer that is always ready again must not keep a call going past its end.
             Ok(_) if left.is_zero() => return Ok(Woken::TimedOut),
             Ok(_) => return Ok(Woken::Ready(readiness(&both[0], wanted))),
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Whether there is no such descriptor any more.
+pub fn is_closed(polled: &PollFd<'_>) -> bool {
+    polled.revents().is_some_and(|found| found.contains(PollFlags::POLLNVAL))
 }
 
 fn readiness(polled: &PollFd<'_>, wanted: Interest) -> Interest {
@@ -146,6 +190,11 @@ mod tests {
         silence.progress();
         assert!(silence.deadline() > first);
 
+        let mut share = Patience::new(Limit::Share(HOUR), None, None);
+        let first = share.deadline();
+        share.progress();
+        assert!(share.deadline() > first);
+
         let mut call = Patience::new(Limit::Call(HOUR), None, None);
         let first = call.deadline();
         call.progress();
@@ -157,6 +206,26 @@ mod tests {
         let last = Instant::now();
         let mut patience = Patience::new(Limit::Silence(Duration::MAX), Some(last), None);
         assert_eq!(patience.deadline(), last);
+    }
+
+    #[test]
+    fn the_limit_that_struck_is_named() {
+        let (_far, near) = UnixStream::pair().unwrap();
+        let limit = Duration::from_millis(2);
+        let struck = |limit, last| {
+            let mut patience = Patience::new(limit, last, None);
+            assert_eq!(patience.wait(near.as_fd(), Interest::READ).unwrap(), Woken::TimedOut);
+            patience.struck()
+        };
+        let far = Some(Instant::now() + HOUR);
+        assert!(struck(Limit::Silence(limit), far).starts_with("within the 2 ms of net.io_timeout"));
+        assert!(
+            struck(Limit::Share(limit), far).starts_with("within 2 ms, half of what the delivery had left")
+        );
+        assert_eq!(struck(Limit::Call(limit), far), "within the 2 ms of upstream_conn_set_timeout_ms()");
+        for limit in [Limit::Silence(HOUR), Limit::Share(HOUR), Limit::Call(HOUR)] {
+            assert_eq!(struck(limit, Some(Instant::now())), OVER);
+        }
     }
 
     #[test]

@@ -83,22 +83,24 @@ impl<T> Pool<T> {
     }
 
     /// The newest idle connection, or a place for a new one; at the cap, waits its turn until `deadline`.
-    /// What has lain idle too long is handed to `expired`, outside the lock.
+    /// What has lain idle too long is handed to `expired` before, outside the lock.
     pub fn acquire(&self, deadline: Instant, expired: impl FnMut(T)) -> Place<T> {
         let mut state = self.state.lock();
-        let old = match state.idle.is_empty() {
-            true => Vec::new(),
-            false => state.take_expired(Instant::now(), self.idle_timeout),
-        };
-        let place = if state.cancelled {
+        if !state.idle.is_empty() {
+            let old = state.take_expired(Instant::now(), self.idle_timeout);
+            if !old.is_empty() {
+                drop(state); // what is closed may call back
+                old.into_iter().for_each(expired);
+                state = self.state.lock();
+            }
+        }
+        if state.cancelled {
             Place::Cancelled
         } else if state.nobody_waits() && state.has_room(self.cap) {
             state.take()
         } else {
             self.wait_turn(state, deadline)
-        };
-        old.into_iter().for_each(expired);
-        place
+        }
     }
 
     fn wait_turn(&self, mut state: Guard<'_, State<T>>, deadline: Instant) -> Place<T> {
@@ -197,10 +199,15 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Takes everything out; from now on nothing is kept. Nothing comes out in a forked child where a thread of the
-    /// parent's held the lock.
+    /// Takes everything out; from now on nothing is kept, and those in the queue are told to look. Nothing comes out in a
+    /// forked child where a thread of the parent's held the lock.
     pub fn close(&self) -> Vec<T> {
-        self.state.reach(self.birthplace).map(|mut state| state.close()).unwrap_or_default()
+        let Some(mut state) = self.state.reach(self.birthplace) else { return Vec::new() };
+        if !self.birthplace.is_elsewhere() {
+            state.wakers.iter().for_each(|(_, wake)| wake()); // a child's would wake the parent
+        }
+        state.closed = true;
+        state.take_idle()
     }
 
     /// Ends every wait at the cap, and from now on gives no place.
@@ -272,11 +279,6 @@ impl<T> State<T> {
     fn take_idle(&mut self) -> Vec<T> {
         self.open -= self.idle.len();
         self.idle.drain(..).map(|(_, item)| item).collect()
-    }
-
-    fn close(&mut self) -> Vec<T> {
-        self.closed = true;
-        self.take_idle()
     }
 }
 

@@ -15,6 +15,7 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// A race under way. Whoever drives it calls [`Race::advance`] when a socket of it is ready, and no later
 /// than [`Race::next_start`].
 pub(super) struct Race {
+    first: Option<SocketAddr>,
     waiting: VecDeque<SocketAddr>,
     running: Vec<(SocketAddr, Socket)>,
     next_start: Instant,
@@ -37,6 +38,7 @@ impl Race {
     /// A race over `addresses`, already in the order of [`order`].
     pub(super) fn new(addresses: Vec<SocketAddr>, now: Instant) -> Race {
         Race {
+            first: addresses.first().copied(),
             waiting: addresses.into(),
             running: Vec::new(),
             next_start: now,
@@ -61,6 +63,16 @@ impl Race {
     /// When [`Race::advance`] must be called next, sockets aside; `None` where no address waits.
     pub(super) fn next_start(&self) -> Option<Instant> {
         (!self.waiting.is_empty()).then_some(self.next_start)
+    }
+
+    /// Whether it started with this address.
+    pub(super) fn is_first(&self, address: SocketAddr) -> bool {
+        self.first == Some(address)
+    }
+
+    /// Whether every address has failed.
+    pub(super) fn is_lost(&self) -> bool {
+        self.running.is_empty() && self.waiting.is_empty()
     }
 
     /// The addresses that failed, each with its reason.
@@ -105,7 +117,7 @@ impl Race {
                 Err(error) => self.failures.push((address, error)),
             }
         }
-        if self.running.is_empty() && self.waiting.is_empty() {
+        if self.is_lost() {
             return Standing::Lost;
         }
         Standing::Running { started }

@@ -5,7 +5,7 @@
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, RawFd};
 use std::time::Duration;
 
 use nix::poll::PollTimeout;
@@ -145,6 +145,11 @@ impl Socket {
             }
         }
         Drained::Open
+    }
+
+    /// Forgets the descriptor, which another part of the process has closed: its number may be another's by now.
+    pub fn disown(self) {
+        let _ = self.0.into_raw_fd();
     }
 
     /// The descriptor, for registering with epoll.

@@ -3,10 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use super::local::{explained, is_local};
+use super::channel::Failure;
+use super::local::{blame, explained};
 use super::tls::TlsClient;
 use crate::config::NetSettings;
-use crate::error::{Blame, Error, Origin, Phase, Status};
+use crate::error::{Error, Origin, Phase, Status};
 
 /// What it takes to connect to a node.
 #[derive(Debug)]
@@ -56,9 +57,15 @@ impl Target {
     pub fn system_error(&self, status: Status, phase: Phase, error: &io::Error) -> Error {
         Error {
             errno: error.raw_os_error().unwrap_or(0),
-            blame: if is_local(error) { Blame::Local } else { Blame::Open },
+            blame: blame(error),
             ..self.error(status, phase, explained(error, Some(self)))
         }
+    }
+
+    /// The error of a stream to this node that broke.
+    pub fn failure(&self, phase: Phase, (status, errno, cause): Failure) -> Error {
+        let blame = blame(&io::Error::from_raw_os_error(errno));
+        Error { errno, blame, ..self.error(status, phase, cause) }
     }
 
     /// The error of a call to this node on a set that was cancelled.

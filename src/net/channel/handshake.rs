@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use super::session::Session;
 use super::{Channel, Failure, broken};
 use crate::error::Status;
+use crate::net::local::is_local;
 use crate::net::socket::{Ready, Socket};
 use crate::net::tls::TlsClient;
 
@@ -34,6 +35,11 @@ impl Handshake {
     /// The socket to watch.
     pub fn socket(&self) -> &Socket {
         &self.socket
+    }
+
+    /// The socket alone, where nothing becomes of the handshake.
+    pub fn into_socket(self) -> Socket {
+        self.socket
     }
 
     /// Goes on as far as it can without waiting.
@@ -80,12 +86,27 @@ impl Handshake {
     }
 }
 
-/// A socket failure during the handshake is a failure of TLS: the TCP connection stood.
+/// A socket failure during the handshake is a failure of TLS: the TCP connection stood. The server's, unless it is this machine's.
 fn broken_off(error: &io::Error) -> Failure {
-    let (_, errno, text) = broken(error);
-    (
-        Status::Tls,
-        errno,
-        format!("the server broke off the handshake: {text}; does it speak TLS on this port?"),
-    )
+    let (_, errno, mut text) = broken(error);
+    if !is_local(error) {
+        text = format!("the server broke off the handshake: {text}; does it speak TLS on this port?");
+    }
+    (Status::Tls, errno, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_is_accused_of_what_it_did_alone() {
+        let words = |errno| broken_off(&io::Error::from_raw_os_error(errno));
+        let (status, errno, text) = words(libc::ECONNRESET);
+        assert_eq!((status, errno), (Status::Tls, libc::ECONNRESET));
+        assert!(text.contains("the server broke off"));
+        let (status, errno, text) = words(libc::ENOBUFS);
+        assert_eq!((status, errno), (Status::Tls, libc::ENOBUFS));
+        assert!(!text.contains("server") && text.contains("this machine has no memory left"), "{text}");
+    }
 }

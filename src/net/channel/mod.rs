@@ -18,6 +18,7 @@ use session::Session;
 use unsent::Offer;
 pub use unsent::Unsent;
 
+use super::local::explained;
 use super::patience::{Patience, Woken};
 use super::socket::{Drained, Interest, Peek, Socket};
 use crate::error::Status;
@@ -123,7 +124,7 @@ impl Channel {
             }
             // An answer may wait for the end of a request that TLS still holds; reading sends that too.
             let wanted = Interest { read: true, write: self.holds_unsent() };
-            wait(&self.socket, wanted, patience, "the server sent nothing within the time given")?;
+            wait(&self.socket, wanted, patience, "the server sent nothing")?;
         }
     }
 
@@ -132,8 +133,7 @@ impl Channel {
     fn wait_for_room(&mut self, patience: &mut Patience<'_>) -> Result<(), Failure> {
         loop {
             let wanted = Interest { read: !self.ended && !self.inbox.is_full(), write: true };
-            let ready =
-                wait(&self.socket, wanted, patience, "the server took no more within the time given")?;
+            let ready = wait(&self.socket, wanted, patience, "the server took no more")?;
             if ready.write {
                 return Ok(());
             }
@@ -198,7 +198,7 @@ fn wait(
 ) -> Result<Interest, Failure> {
     match patience.wait(socket.as_fd(), wanted) {
         Ok(Woken::Ready(ready)) => Ok(ready),
-        Ok(Woken::TimedOut) => Err((Status::Timeout, 0, silence.to_owned())),
+        Ok(Woken::TimedOut) => Err((Status::Timeout, 0, format!("{silence} {}", patience.struck()))),
         Ok(Woken::Interrupted) => Err(cancelled()),
         Err(error) => Err(broken(&error)),
     }
@@ -209,14 +209,14 @@ pub fn cancelled() -> Failure {
     (Status::Cancelled, 0, "the upstream was cancelled".to_owned())
 }
 
-/// A failure of the socket itself.
+/// A failure of the socket itself, or of this machine at it.
 fn broken(error: &io::Error) -> Failure {
     let status = match error.kind() {
         ErrorKind::BrokenPipe => Status::Closed,
         ErrorKind::TimedOut => Status::Timeout, // the kernel gave up on its retransmissions
         _ => Status::Network,
     };
-    (status, error.raw_os_error().unwrap_or(0), error.to_string())
+    (status, error.raw_os_error().unwrap_or(0), explained(error, None))
 }
 
 fn offer_plain(

@@ -1,10 +1,13 @@
 //! What reaches the dialer thread, and what a forked child needs to close of its: the wake-up and the epoll.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Instant;
 
+use nix::errno::Errno;
+use nix::poll::PollTimeout;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::EventFd;
 
@@ -20,6 +23,10 @@ use crate::sync::Mutex;
 
 /// The epoll token of the mailbox; dials and lingering sockets count from 1.
 pub(super) const MAILBOX: u64 = 0;
+
+/// How many connections that are closed on this side are held for their peers at once; beyond it the oldest is closed. A quarter of the
+/// 1,024 descriptors that a process has by default.
+pub(super) const LINGERING: usize = 256;
 
 /// The dialer thread's mailbox.
 pub(super) struct Mailbox {
@@ -37,11 +44,23 @@ pub(super) struct Letters {
     pub(super) orphaned: Vec<(Orphan, Result<Channel>)>,
     pub(super) answers: Vec<(Arc<str>, Answer)>,
     /// Connections closed on this side.
-    pub(super) closed: Vec<(u64, Socket)>,
+    pub(super) closed: VecDeque<(u64, Socket)>,
     pub(super) timers: Vec<(Instant, Task)>,
+    /// Who gets the tasks for later, once the descriptors are lost.
+    pub(super) heir: Option<Arc<Mailbox>>,
     pub(super) stop: bool,
     /// The thread has read its last letter.
     pub(super) ended: bool,
+}
+
+impl Letters {
+    /// Hands the tasks for later to the heir, where there is one yet. Its lock is taken under this one's, and never the other way.
+    pub(super) fn bequeath(&mut self) {
+        if let Some(heir) = &self.heir {
+            let timers = std::mem::take(&mut self.timers);
+            heir.post(|letters| letters.timers.extend(timers));
+        }
+    }
 }
 
 impl Mailbox {
@@ -53,19 +72,53 @@ impl Mailbox {
         Ok(Mailbox { letters: Mutex::default(), wake, epoll: Shared::new(epoll, number) })
     }
 
-    /// Writes a letter and wakes the thread. Nothing in a forked child, which has no such thread.
-    pub(super) fn post(&self, write: impl FnOnce(&mut Letters)) {
-        let Some(wake) = self.wake.get_here() else { return };
-        write(&mut self.letters.lock());
+    /// Whether its descriptors are what they were: a number that another file has got by now does not pass for the old one, since the
+    /// epoll knows the wake-up by both. One system call.
+    pub(super) fn is_whole(&self) -> bool {
+        let mut letters = EpollEvent::new(EpollFlags::EPOLLIN, MAILBOX);
+        !self.wake.is_given_up() && self.epoll.get().modify(self.wake.get(), &mut letters).is_ok()
+    }
+
+    /// Waits for something to do. Where the descriptors are lost that is an error, once and for all.
+    pub(super) fn wait(&self, events: &mut [EpollEvent], timeout: PollTimeout) -> nix::Result<usize> {
+        let check = || if self.wake.is_given_up() { Err(Errno::EBADF) } else { Ok(()) };
+        check()?;
+        let outcome = self.epoll.get().wait(events, timeout);
+        check()?;
+        if let Err(error) = outcome
+            && error != Errno::EINTR
+        {
+            self.disown();
+        }
+        outcome
+    }
+
+    /// Its descriptors were closed by others, and are not to be closed again. No letter is taken from now on.
+    pub(super) fn disown(&self) {
+        self.wake.disown();
+        self.epoll.disown();
+    }
+
+    /// Writes a letter and wakes the thread; whether it will be read. It is not in a forked child, which has no such thread, and
+    /// after the thread's end.
+    pub(super) fn post(&self, write: impl FnOnce(&mut Letters)) -> bool {
+        let Some(wake) = self.wake.get_here().filter(|_| !self.wake.is_given_up()) else { return false };
+        let mut letters = self.letters.lock();
+        if letters.ended {
+            return false;
+        }
+        write(&mut letters);
+        drop(letters);
         // Fails only when the counter is full, and then the thread is awake anyway.
         let _ = wake.write(1);
+        true
     }
 
     /// Has the thread call `orphan`, or does so here where the thread has ended.
     pub(super) fn hand_over(&self, orphan: Orphan, result: Result<Channel>) {
         let Some(wake) = self.wake.get_here() else { return };
         let mut letters = self.letters.lock();
-        if letters.ended {
+        if letters.ended || self.wake.is_given_up() {
             drop(letters);
             return orphan(result);
         }

@@ -15,26 +15,26 @@ impl Dialer {
     /// The thread is the model's to run, and the look-up of `host` under way for ever: a dial to it ends when it is given up,
     /// cancelled or stopped, at its deadline, or by [`Dialer::answer`].
     pub(crate) fn prepare(&self, host: &str) {
-        *self.thread.lock() = Thread::Running(std::thread::spawn(|| {}));
-        let _under_way = self.work.lock().cache.ask(&host.into(), Duration::ZERO, Instant::now());
+        *self.first.thread.lock() = Thread::Running(std::thread::spawn(|| {}));
+        let _under_way = self.first.work.lock().cache.ask(&host.into(), Duration::ZERO, Instant::now());
     }
 
-    /// The look-up of `host` fails for a reason of this machine.
-    pub(crate) fn answer(&self, host: &str) {
-        let no = NoAnswer { cause: "no memory".to_owned(), blame: Blame::Local, errno: 0 };
-        self.mailbox.post(|letters| letters.answers.push((host.into(), Err(no))));
+    /// The look-up of `host` fails, and `blame` tells through whom.
+    pub(crate) fn answer(&self, host: &str, blame: Blame) {
+        let no = NoAnswer { cause: "no answer".to_owned(), blame, errno: 0 };
+        self.first.mailbox.post(|letters| letters.answers.push((host.into(), Err(no))));
     }
 
     /// As the dialer thread does, until it is stopped.
     pub(crate) fn run(&self) {
         let mut events = [EpollEvent::empty(); 8];
         loop {
-            let ready = self.mailbox.epoll.get().wait(&mut events, PollTimeout::ZERO).unwrap();
+            let ready = self.first.mailbox.epoll.get().wait(&mut events, PollTimeout::ZERO).unwrap();
             if ready == 0 {
                 loom::thread::yield_now();
                 continue;
             }
-            let round = running::round(&self.mailbox, &self.work, &events[..ready]);
+            let round = running::round(&self.first.mailbox, &self.first.work, &events[..ready]);
             if round == ControlFlow::Break(()) {
                 return;
             }
@@ -44,7 +44,7 @@ impl Dialer {
     /// Stops once every dial has ended by itself.
     pub(crate) fn finish(&self) {
         let is_idle = || {
-            let (work, letters) = (self.work.lock(), self.mailbox.letters.lock());
+            let (work, letters) = (self.first.work.lock(), self.first.mailbox.letters.lock());
             letters.dials.is_empty() && letters.abandoned.is_empty() && work.gauge() == 0
         };
         while !is_idle() {
@@ -150,7 +150,7 @@ fn stopping_answers_whoever_waits() {
         assert!(is_readable(&pending), "an event loop hears of it too");
         stopper.join().unwrap();
         thread.join().unwrap();
-        assert_eq!(room.dialer.work.lock().gauge(), 0);
+        assert_eq!(room.dialer.first.work.lock().gauge(), 0);
     });
 }
 

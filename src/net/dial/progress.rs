@@ -17,12 +17,16 @@ use crate::net::local;
 use crate::net::race::{self, Race, Standing};
 use crate::net::resolve::cache::Known;
 use crate::net::resolve::{Answer, NoAnswer};
-use crate::net::socket::Ready;
+use crate::net::socket::{Ready, Socket};
 use crate::net::target::Target;
 
 /// How long after a look-up began its answer is waited for by a dial that has an old one. RFC 8767 section 5 suggests 1.8 s for a
 /// resolver that serves stale data; here the old addresses are most likely good, and a payload waits.
 const REFRESH_WAIT: Duration = Duration::from_millis(250);
+
+/// The same for a dial whose old addresses have failed, so that nothing else is left to it: the client response timer that RFC 8767
+/// section 5 suggests.
+const ANSWER_WAIT: Duration = Duration::from_millis(1800);
 
 impl Work {
     pub(super) fn begin(&mut self, id: u64, dial: Dial) {
@@ -42,18 +46,18 @@ impl Work {
                     let half = dial.deadline.saturating_duration_since(now) / 2;
                     let until = (asked + REFRESH_WAIT).min(now + half);
                     dial.stage = Stage::Resolving(Some((until, addresses)));
+                    dial.answer_by = Some((asked + ANSWER_WAIT).min(dial.deadline));
                 }
             }
             Known::Nothing => {}
-        }
-        if let Some(dial) = self.dials.get_mut(&id) {
-            dial.awaits_answer = true;
         }
         self.names.entry(Arc::clone(&host)).or_default().push(id);
         if ask {
             let mailbox = Arc::clone(&self.mailbox);
             let name = Arc::clone(&host);
-            let answer = move |answer| mailbox.post(|letters| letters.answers.push((name, answer)));
+            let answer = move |answer| {
+                mailbox.post(|letters| letters.answers.push((name, answer)));
+            };
             if let Err(error) = self.resolver.start(&host, answer) {
                 let cause = format!("no thread for the look-up: {error}");
                 let errno = error.raw_os_error().unwrap_or(0);
@@ -75,7 +79,7 @@ impl Work {
         self.cache.answered(host, answer, Instant::now());
         for id in self.names.remove(host).unwrap_or_default() {
             let Some(dial) = self.dials.get_mut(&id) else { continue };
-            dial.awaits_answer = false;
+            dial.answer_by = None;
             match (&mut dial.stage, answer) {
                 (Stage::Resolving(_), Ok(addresses)) => self.race(id, addresses),
                 (Stage::Resolving(Some(_)), Err(_)) => self.settle_for_old(id),
@@ -103,7 +107,8 @@ impl Work {
         let Some(dial) = self.dials.get_mut(&id) else {
             return;
         };
-        let ordered = ordered(addresses, &dial.target);
+        let mut ordered = ordered(addresses, &dial.target);
+        self.winners.lead(&dial.target.name, &mut ordered, Instant::now());
         if ordered.is_empty() {
             let cause = format!(
                 "\"{}\" has no address of the family of net.source_address; set one of its family, or none",
@@ -143,35 +148,43 @@ impl Work {
                             self.finish(id, Err(error));
                         }
                     }
-                    Standing::Lost if dial.awaits_answer => {} // which may bring other addresses
+                    Standing::Lost if dial.answer_by.is_some_and(|by| Instant::now() < by) => {}
                     Standing::Lost => {
-                        let error = lost(&dial.target, race);
+                        let error = lost(&dial.target, race, dial.answer_by.is_some());
                         self.finish(id, Err(error));
                     }
-                    Standing::Won(peer, socket) => match &dial.target.tls {
-                        None => {
-                            let channel = Channel::plain(socket, peer);
-                            // Registered with this thread's epoll; the caller must not wake it.
-                            let result = self.unwatch(&channel).map(|()| channel);
-                            let result = result.map_err(|error| {
-                                self.dials[&id].target.system_error(Status::Connect, Phase::Connect, &error)
-                            });
-                            self.finish(id, result);
-                        }
-                        Some(tls) => match Handshake::new(socket, peer, tls) {
-                            Ok(handshake) => {
-                                dial.stage = Stage::Handshaking(handshake);
-                                self.handshake(id);
-                            }
-                            Err(cause) => {
-                                let error = dial.target.error(Status::Tls, Phase::Tls, cause);
-                                self.finish(id, Err(error));
-                            }
-                        },
-                    },
+                    Standing::Won(peer, socket) => self.won(id, peer, socket),
                 }
             }
             Stage::Handshaking(_) => self.handshake(id),
+        }
+    }
+
+    /// An address has won the race: the handshake is next, or nothing.
+    fn won(&mut self, id: u64, peer: SocketAddr, socket: Socket) {
+        let Some(dial) = self.dials.get_mut(&id) else {
+            return;
+        };
+        let target = &dial.target;
+        if matches!(&dial.stage, Stage::Racing(race) if !race.is_first(peer)) {
+            self.winners.won(&target.name, peer, Instant::now());
+        }
+        let Some(tls) = &target.tls else {
+            let channel = Channel::plain(socket, peer);
+            // Registered with this thread's epoll; the caller must not wake it.
+            let result = self.unwatch(&channel).map(|()| channel);
+            let failed = |error| self.dials[&id].target.system_error(Status::Connect, Phase::Connect, &error);
+            return self.finish(id, result.map_err(failed));
+        };
+        match Handshake::new(socket, peer, tls) {
+            Ok(handshake) => {
+                dial.stage = Stage::Handshaking(handshake);
+                self.handshake(id);
+            }
+            Err(cause) => {
+                let error = target.error(Status::Tls, Phase::Tls, cause);
+                self.finish(id, Err(error));
+            }
         }
     }
 
@@ -206,8 +219,8 @@ impl Work {
                     result.map_err(|error| dial.target.system_error(Status::Tls, Phase::Tls, &error));
                 dial.reply.leave(result);
             }
-            Err((status, errno, cause)) => {
-                let error = Error { errno, ..target.error(status, Phase::Tls, cause) };
+            Err(failure) => {
+                let error = target.failure(Phase::Tls, failure);
                 self.finish(id, Err(error));
             }
         }
@@ -226,8 +239,8 @@ fn ordered(addresses: &[SocketAddr], target: &Target) -> Vec<SocketAddr> {
     ordered
 }
 
-/// The error of a race that no address won.
-fn lost(target: &Target, race: &Race) -> Error {
+/// The error of a race that no address won; `unanswered` where a look-up that might have brought others is still under way.
+fn lost(target: &Target, race: &Race, unanswered: bool) -> Error {
     let failures = race.failures();
     let find = |telling: fn(&io::Error) -> bool| failures.iter().find(|(_, error)| telling(error));
     // An address that could not be tried for want of a descriptor or of memory might have been the one that answers. Else one that
@@ -241,6 +254,12 @@ fn lost(target: &Target, race: &Race) -> Error {
     let status = if timed_out { Status::Timeout } else { Status::Connect };
     let mut cause = String::new();
     append_failures(&mut cause, race, target);
+    if unanswered {
+        let host = &target.host;
+        cause.push_str(&format!(
+            "; these are old addresses, and the look-up of \"{host}\" has not answered in time; see to this machine's resolver"
+        ));
+    }
     let blame = if is_local { Blame::Local } else { Blame::Open };
     Error { errno, blame, ..target.error(status, Phase::Connect, cause) }
 }

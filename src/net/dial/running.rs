@@ -1,18 +1,23 @@
 //! The dialer thread's round: wait, read the letters, take each dial on, ring the alarms. Never waits for anything else.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
-use super::mailbox::{MAILBOX, Mailbox};
+use super::mailbox::{LINGERING, MAILBOX, Mailbox};
+use super::pending::{Orphan, Reply};
+use super::winners::Winners;
 use super::{Dial, Stage, Task};
-use crate::error::{Error, Result, Status};
+use crate::error::{Blame, Error, Result, Status};
 use crate::net::cancel::Cancel;
 use crate::net::channel::Channel;
+use crate::net::local::CLOSED_BY_HOST;
 use crate::net::resolve::Resolver;
 use crate::net::resolve::cache::Cache;
 use crate::net::socket::{Drained, Socket, poll_timeout};
@@ -25,11 +30,12 @@ pub(super) struct Work {
     cancel: Arc<Cancel>,
     pub(super) resolver: Resolver,
     pub(super) cache: Cache,
+    pub(super) winners: Winners,
     pub(super) dials: HashMap<u64, Dial>,
     /// The dials that wait for each name under look-up, or would profit from its answer.
     pub(super) names: HashMap<Arc<str>, Vec<u64>>,
-    /// Closed connections whose peers have not closed yet, each with the moment it is waited for no longer.
-    lingering: HashMap<u64, (Instant, Socket)>,
+    /// Closed connections whose peers have not closed yet, each with the moment it is waited for no longer; oldest first.
+    pub(super) lingering: BTreeMap<u64, (Instant, Socket)>,
     timers: Vec<(Instant, Task)>,
     stopping: bool,
 }
@@ -38,15 +44,38 @@ pub(super) struct Work {
 /// lingering_timeout is 5 s; here the peer has been told that nothing more comes, and need only read.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How long the thread sleeps at most. Its wake-up ends every sleep, unless another part of the process has closed that.
+const SLEEP: Duration = Duration::from_secs(3600);
+
+/// The outcomes of a desk that is lost, for those who wait for them.
+#[derive(Default)]
+pub(super) struct Lost {
+    dials: Vec<(Arc<Reply>, Error)>,
+    orphaned: Vec<(Orphan, Result<Channel>)>,
+}
+
+impl Lost {
+    /// Tells them. Not under a lock: an orphan may ask the dialer for more.
+    pub(super) fn tell(self) {
+        self.dials.into_iter().for_each(|(reply, error)| reply.leave(Err(error)));
+        self.orphaned.into_iter().for_each(|(orphan, result)| orphan(result));
+    }
+}
+
 /// The body of the dialer thread.
 pub(super) fn run(mailbox: &Mailbox, work: &Mutex<Work>) {
     let mut events = [EpollEvent::empty(); 64];
     let mut alarm = None;
     loop {
-        let timeout = alarm.map_or(nix::poll::PollTimeout::NONE, |alarm: Instant| {
-            poll_timeout(alarm.saturating_duration_since(Instant::now()))
-        });
-        let ready = mailbox.epoll.get().wait(&mut events, timeout).unwrap_or(0); // EINTR cannot be: signals are blocked
+        let left = alarm.map_or(SLEEP, |alarm: Instant| alarm.saturating_duration_since(Instant::now()));
+        let ready = match mailbox.wait(&mut events, poll_timeout(left.min(SLEEP))) {
+            Ok(ready) => ready,
+            Err(Errno::EINTR) => 0,
+            Err(error) => {
+                let lost = work.lock().lose(error as i32);
+                return lost.tell(); // outside the lock
+            }
+        };
         match round(mailbox, work, &events[..ready]) {
             ControlFlow::Continue(next) => alarm = next,
             ControlFlow::Break(()) => return,
@@ -85,9 +114,10 @@ impl Work {
             cancel,
             resolver: Resolver::default(),
             cache: Cache::default(),
+            winners: Winners::default(),
             dials: HashMap::new(),
             names: HashMap::new(),
-            lingering: HashMap::new(),
+            lingering: BTreeMap::new(),
             timers: Vec::new(),
             stopping: false,
         }
@@ -98,6 +128,35 @@ impl Work {
         std::mem::forget(std::mem::take(&mut self.resolver));
         let (dials, lingering) = (std::mem::take(&mut self.dials), std::mem::take(&mut self.lingering));
         (dials, lingering, std::mem::take(&mut self.timers))
+    }
+
+    /// After the loss of the descriptors: the sockets are as lost as the epoll, where the host has closed all it found.
+    pub(super) fn lose(&mut self, errno: i32) -> Lost {
+        let mut letters = self.mailbox.letters.lock();
+        letters.ended = true;
+        letters.timers.append(&mut self.timers);
+        let (dials, orphaned) = (std::mem::take(&mut letters.dials), std::mem::take(&mut letters.orphaned));
+        let closed = std::mem::take(&mut letters.closed);
+        letters.bequeath();
+        drop(letters);
+        let lingering = std::mem::take(&mut self.lingering).into_values().map(|(_, socket)| socket);
+        closed.into_iter().map(|(_, socket)| socket).chain(lingering).for_each(Socket::disown);
+        let lost = io::Error::from_raw_os_error(errno);
+        let lose = |(_, dial): (u64, Dial)| {
+            let cause = format!("the dialer lost its descriptors: {lost}; {CLOSED_BY_HOST}");
+            let error = dial.target.error(Status::Connect, dial.phase(), cause);
+            let error = Error { errno, blame: Blame::Local, ..error };
+            match dial.stage {
+                Stage::Resolving(_) => {}
+                Stage::Racing(mut race) => {
+                    race.abort();
+                    race.take_over().into_iter().for_each(Socket::disown);
+                }
+                Stage::Handshaking(handshake) => handshake.into_socket().disown(),
+            }
+            (dial.reply, error)
+        };
+        Lost { dials: std::mem::take(&mut self.dials).into_iter().chain(dials).map(lose).collect(), orphaned }
     }
 
     /// The last letters, once nobody works on them.
@@ -115,6 +174,12 @@ impl Work {
     #[cfg(test)]
     pub(super) fn gauge(&self) -> usize {
         self.dials.len()
+    }
+
+    /// How many tasks wait for their time.
+    #[cfg(test)]
+    pub(super) fn timers_left(&self) -> usize {
+        self.timers.len()
     }
 
     /// When something is to be done even if nothing happens.
@@ -136,7 +201,13 @@ impl Work {
                 id => self.advance(id),
             }
         }
-        let letters = std::mem::take(&mut *self.mailbox.letters.lock());
+        let letters = {
+            let mut letters = self.mailbox.letters.lock();
+            let heir = letters.heir.take();
+            let read = std::mem::take(&mut *letters);
+            letters.heir = heir;
+            read
+        };
         for (id, dial) in letters.dials {
             self.begin(id, dial);
         }
@@ -196,6 +267,12 @@ impl Work {
     }
 
     fn linger(&mut self, id: u64, socket: Socket) {
+        if self.lingering.len() >= LINGERING
+            && let Some((_, (_, oldest))) = self.lingering.pop_first()
+        {
+            self.forget(&oldest);
+            oldest.drain(); // what lies unread would make a reset of its closing
+        }
         // A socket that cannot be watched is closed as it is.
         if self.mailbox.epoll.get().add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, id)).is_ok() {
             self.lingering.insert(id, (Instant::now() + LINGER, socket));
@@ -230,7 +307,8 @@ impl Work {
             let Some(dial) = self.dials.get(&id) else {
                 continue;
             };
-            if dial.deadline <= now {
+            let lost = matches!(&dial.stage, Stage::Racing(race) if race.is_lost());
+            if dial.deadline <= now && !lost {
                 let error = dial.timed_out();
                 self.finish(id, Err(error));
             } else if matches!(dial.stage, Stage::Resolving(_)) {
@@ -250,6 +328,7 @@ impl Work {
                 && !error.is_local()
             {
                 self.cache.suspect(&dial.target.host);
+                self.winners.forget(&dial.target.name);
             }
             match &mut dial.stage {
                 Stage::Racing(race) => {

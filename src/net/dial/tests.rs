@@ -8,6 +8,8 @@ use nix::poll::{PollFd, PollFlags, poll};
 use super::*;
 use crate::net::race::tests::net;
 
+mod lost;
+
 const LONG: Duration = Duration::from_secs(60);
 
 fn dialer() -> (Arc<Cancel>, Dialer) {
@@ -84,7 +86,7 @@ fn what_nobody_waits_for_is_ended() {
     let pending: Vec<_> = (0..8).map(|_| dialer.start(&target, far(), true, None).unwrap()).collect();
     drop(pending);
     let until = far();
-    while dialer.work.lock().gauge() != 0 {
+    while dialer.first.work.lock().gauge() != 0 {
         assert!(Instant::now() < until, "the dials that were given up are still there");
         std::thread::yield_now();
     }
@@ -172,7 +174,7 @@ const ABSENT: &str = "no-such-host.invalid";
 /// Has the dialer know `addresses` of [`ABSENT`] since ten seconds ago, and suspect them.
 fn know_of_old(dialer: &Dialer, addresses: &[[u8; 4]]) -> Arc<str> {
     let (host, past) = (Arc::from(ABSENT), Instant::now() - Duration::from_secs(10));
-    let cache = &mut dialer.work.lock().cache;
+    let cache = &mut dialer.first.work.lock().cache;
     assert!(cache.ask(&host, LONG, past).1);
     cache.answered(&host, &Ok(sockets(addresses)), past);
     cache.suspect(&host);
@@ -201,7 +203,7 @@ fn an_old_answer_serves_where_the_new_one_takes_its_time() {
     let (_, dialer) = dialer();
     let host = know_of_old(&dialer, &[[127, 0, 0, 1]]);
     // A look-up that never ends.
-    assert!(dialer.work.lock().cache.ask(&host, LONG, Instant::now()).1);
+    assert!(dialer.first.work.lock().cache.ask(&host, LONG, Instant::now()).1);
     let target = named(ABSENT, listener.local_addr().unwrap().port());
     assert!(dialer.dial(&target, far()).is_ok());
     dialer.stop();
@@ -212,14 +214,33 @@ fn a_dial_that_lost_goes_on_with_a_newer_answer() {
     let (listener, _) = listener();
     let (_, dialer) = dialer();
     let host = know_of_old(&dialer, &[[127, 0, 0, 2]]);
-    assert!(dialer.work.lock().cache.ask(&host, LONG, Instant::now()).1);
+    assert!(dialer.first.work.lock().cache.ask(&host, LONG, Instant::now()).1);
     let target = named(ABSENT, listener.local_addr().unwrap().port());
     let mut pending = dialer.start(&target, far(), false, None).unwrap();
     // Longer than the wait for the new answer: the old address has refused by now, which is no outcome yet.
     assert!(pending.wait(Instant::now() + Duration::from_millis(400)).is_none());
     let answer = Ok(sockets(&[[127, 0, 0, 2], [127, 0, 0, 1]]));
-    dialer.mailbox.post(|letters| letters.answers.push((Arc::clone(&host), answer)));
+    dialer.first.mailbox.post(|letters| letters.answers.push((Arc::clone(&host), answer)));
     assert!(pending.wait(far()).unwrap().is_ok());
+    dialer.stop();
+}
+
+#[test]
+fn a_dial_that_lost_waits_for_a_look_up_that_hangs_no_longer_than_its_time() {
+    let (_, dialer) = dialer();
+    let host = know_of_old(&dialer, &[[127, 0, 0, 2]]);
+    assert!(dialer.first.work.lock().cache.ask(&host, LONG, Instant::now()).1);
+    // The deadline is nearer than that time, then a minute away.
+    for time in [Duration::from_millis(600), LONG] {
+        let begun = Instant::now();
+        let error = dialer.dial(&named(ABSENT, 9), begun + time).err().unwrap();
+        assert!(begun.elapsed() < LONG / 2);
+        assert_eq!((error.status, error.errno), (Status::Connect, libc::ECONNREFUSED));
+        let text = error.to_string();
+        assert!(text.contains("127.0.0.2:9: ") && text.contains("has not answered in time"), "{text}");
+        // Nobody has answered: for those that come after it the look-up is still under way.
+        assert!(!dialer.first.work.lock().cache.ask(&host, LONG, Instant::now()).1);
+    }
     dialer.stop();
 }
 
@@ -229,10 +250,10 @@ fn a_newer_answer_of_the_same_addresses_ends_a_dial_that_lost() {
     let (_, dialer) = dialer();
     let target = named(ABSENT, listener.local_addr().unwrap().port());
     let host = know_of_old(&dialer, &[[127, 0, 0, 2]]);
-    assert!(dialer.work.lock().cache.ask(&host, LONG, Instant::now()).1);
+    assert!(dialer.first.work.lock().cache.ask(&host, LONG, Instant::now()).1);
     let mut pending = dialer.start(&target, far(), false, None).unwrap();
     let answer = Ok(sockets(&[[127, 0, 0, 2]]));
-    dialer.mailbox.post(|letters| letters.answers.push((host, answer)));
+    dialer.first.mailbox.post(|letters| letters.answers.push((host, answer)));
     let error = pending.wait(far()).unwrap().err().unwrap();
     assert_eq!((error.status, error.errno), (Status::Connect, libc::ECONNREFUSED));
     assert!(!error.is_local() && !error.is_no_such_name());
@@ -247,11 +268,126 @@ fn a_failed_look_up_says_whether_the_name_exists() {
     let host: Arc<str> = ABSENT.into();
     for blame in [Blame::NoSuchName, Blame::Open, Blame::Local] {
         let no = NoAnswer { cause: "the system's words".to_owned(), blame, errno: 0 };
-        dialer.work.lock().cache.answered(&host, &Err(no), far());
+        dialer.first.work.lock().cache.answered(&host, &Err(no), far());
         let error = dialer.dial(&target, far()).err().unwrap();
         assert_eq!((error.status, error.blame), (Status::Resolve, blame));
         assert_eq!(error.to_string(), format!("n ({ABSENT}:9): resolve: \"{ABSENT}\": the system's words"));
     }
+    dialer.stop();
+}
+
+#[test]
+fn a_race_starts_with_the_address_that_won_last() {
+    use std::io::ErrorKind;
+    let (first, second) = ([127, 0, 0, 2], [127, 0, 0, 1]);
+    let (listener, _) = listener();
+    let port = listener.local_addr().unwrap().port();
+    let (_, dialer) = dialer();
+    let (target, host) = (named(ABSENT, port), Arc::from(ABSENT));
+    let answered = |addresses: &[[u8; 4]]| {
+        dialer.first.work.lock().cache.answered(&host, &Ok(sockets(addresses)), far());
+    };
+    let dial = || dialer.dial(&target, far()).map(|channel| channel.peer()).ok().unwrap();
+    let [first_address, second_address] = [first, second].map(|ip| SocketAddr::from((ip, port)));
+    answered(&[first, second]);
+    assert_eq!(dial(), second_address, "the first one refuses");
+    // Whoever goes to the first address from now on is taken there, and seen.
+    let returned = TcpListener::bind(first_address).unwrap();
+    returned.set_nonblocking(true).unwrap();
+    for _ in 0..3 {
+        assert_eq!(dial(), second_address);
+    }
+    assert_eq!(returned.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    // It fails: the other wins, and leads from then on.
+    drop(listener);
+    assert_eq!(dial(), first_address);
+    let back = TcpListener::bind(second_address).unwrap();
+    back.set_nonblocking(true).unwrap();
+    answered(&[second, first]);
+    assert_eq!(dial(), first_address);
+    // A newer answer does not hold it.
+    answered(&[second]);
+    assert_eq!(dial(), second_address);
+    answered(&[second, first]);
+    assert_eq!(dial(), second_address, "forgotten");
+    dialer.stop();
+}
+
+#[test]
+fn a_node_that_fails_forgets_the_address_that_won() {
+    let (listener, _) = listener();
+    let port = listener.local_addr().unwrap().port();
+    let (_, dialer) = dialer();
+    let (target, host) = (named(ABSENT, port), Arc::from(ABSENT));
+    let addresses = sockets(&[[127, 0, 0, 2], [127, 0, 0, 1]]);
+    dialer.first.work.lock().cache.answered(&host, &Ok(Arc::clone(&addresses)), far());
+    assert!(dialer.dial(&target, far()).is_ok());
+    let leads = |last: u8| {
+        let mut order: Vec<SocketAddr> =
+            addresses.iter().map(|address| SocketAddr::new(address.ip(), port)).collect();
+        dialer.first.work.lock().winners.lead(&target.name, &mut order, Instant::now());
+        order[0] == SocketAddr::from(([127, 0, 0, last], port))
+    };
+    assert!(leads(1));
+    drop(listener);
+    assert!(dialer.dial(&target, far()).is_err());
+    assert!(leads(2));
+    dialer.stop();
+}
+
+#[test]
+fn an_orphan_may_ask_for_more_while_the_dialer_stops() {
+    let (_held, target) = silent();
+    for _ in 0..20 {
+        let dialer = Arc::new(dialer().1);
+        let (tell, told) = mpsc::channel();
+        let asked = Arc::downgrade(&dialer);
+        let orphan = Box::new(move |_| {
+            let more = asked.upgrade().map(|dialer| dialer.at(far(), Box::new(|| {})));
+            tell.send(more.is_some()).unwrap();
+        });
+        drop(dialer.start(&target, far(), false, Some(orphan)).unwrap());
+        let stopping = Arc::clone(&dialer);
+        let stopped = std::thread::spawn(move || stopping.stop());
+        assert_eq!(told.recv_timeout(LONG), Ok(true));
+        stopped.join().unwrap();
+    }
+}
+
+#[test]
+fn a_storm_of_closings_holds_so_many_descriptors_and_no_more() {
+    use socket2::{Domain, Type};
+    let listener = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(1024).unwrap(); // whose peers stay there, and never close
+    let address = listener.local_addr().unwrap().as_socket().unwrap();
+    let (_, dialer) = dialer();
+    let _started = dialer.dial(&target(address.port()), far()).ok().unwrap();
+    let storm = || {
+        for _ in 0..LINGERING + 50 {
+            dialer.linger(Socket::start_connect(address, &net()).unwrap());
+        }
+        assert!(dialer.first.mailbox.letters.lock().closed.len() <= LINGERING);
+    };
+    let busy = dialer.first.work.lock(); // the thread does not come to them
+    storm();
+    assert_eq!(dialer.first.mailbox.letters.lock().closed.len(), LINGERING);
+    drop(busy);
+    let until = far();
+    while !dialer.first.mailbox.letters.lock().closed.is_empty() {
+        assert!(Instant::now() < until);
+        std::thread::yield_now();
+    }
+    let second = dialer.next_id.load(Relaxed);
+    storm();
+    while !dialer.first.mailbox.letters.lock().closed.is_empty() {
+        assert!(Instant::now() < until);
+        std::thread::yield_now();
+    }
+    let work = dialer.first.work.lock();
+    assert!(work.lingering.len() <= LINGERING);
+    assert!(work.lingering.keys().all(|id| *id >= second), "the oldest go first");
+    drop(work);
     dialer.stop();
 }
 
@@ -272,6 +408,11 @@ fn a_failure_of_this_machine_says_so_with_the_mend() {
         let error = io::Error::from_raw_os_error(errno);
         let error = super::tests::target(9).system_error(Status::Connect, Phase::Connect, &error);
         assert!(error.is_local() && error.cause.contains(mend), "{error}");
+    }
+    for (errno, local) in [(0, false), (libc::ECONNRESET, false), (libc::ENOBUFS, true), (libc::ENOMEM, true)]
+    {
+        let error = super::tests::target(9).failure(Phase::Tls, (Status::Tls, errno, "why".to_owned()));
+        assert_eq!((error.is_local(), error.errno, error.status), (local, errno, Status::Tls));
     }
     dialer.stop();
 }

@@ -81,6 +81,7 @@ impl<T> State<T> {
 mod tests {
     use super::*;
     use crate::net::pool::Put;
+    use crate::process::Birthplace;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
     use std::time::Duration;
@@ -184,5 +185,18 @@ mod tests {
         assert!(matches!(pool.claim(&second.ticket, never), Some(Place::Cancelled)));
         assert!(matches!(pool.claim(&first.ticket, never), Some(Place::Cancelled)));
         assert!(matches!(pool.try_acquire(never), Some(Place::Cancelled)));
+    }
+
+    #[test]
+    fn the_end_of_the_set_wakes_everyone_but_in_a_forked_child() {
+        let mut pool = pool(1);
+        assert!(is_new(pool.try_acquire(never)));
+        let (first, second) = (queue(&pool), queue(&pool));
+        let here = std::mem::replace(&mut pool.birthplace, Birthplace::of_a_parent());
+        pool.close();
+        assert_eq!((first.woken.load(SeqCst), second.woken.load(SeqCst)), (0, 0), "the loop is the parent's");
+        pool.birthplace = here;
+        pool.close();
+        assert_eq!((first.woken.load(SeqCst), second.woken.load(SeqCst)), (1, 1));
     }
 }

@@ -55,6 +55,39 @@ fn what_lies_too_long_is_handed_out_for_closing() {
 }
 
 #[test]
+fn what_is_closed_may_ask_the_pool() {
+    let pool: Pool<u32> = Pool::new(1, Duration::ZERO);
+    let mut asked = 0;
+    let mut ask = |_| {
+        assert!(pool.state.try_lock().is_some(), "a plugin's free function may call back");
+        asked += 1;
+    };
+    assert!(matches!(pool.acquire(soon(), &mut ask), Place::New));
+    assert!(is_kept(pool.put(1, &mut ask)));
+    assert!(matches!(pool.acquire(soon(), &mut ask), Place::New));
+    assert!(is_kept(pool.put(2, &mut ask)));
+    assert!(matches!(pool.try_acquire(&mut ask), Some(Place::New)));
+    let ticket = pool.queue(Box::new(|| {}));
+    assert!(is_kept(pool.put(3, &mut ask)));
+    assert!(matches!(pool.claim(&ticket, &mut ask), Some(Place::New)));
+    assert_eq!(asked, 3);
+}
+
+#[test]
+fn what_lies_too_long_is_closed_before_the_wait_at_the_cap() {
+    let pool: Pool<u32> = Pool::new(2, Duration::ZERO);
+    assert!(matches!(pool.acquire(soon(), never), Place::New));
+    assert!(matches!(pool.acquire(soon(), never), Place::New));
+    let mut first_in_line = Some(pool.queue(Box::new(|| {})));
+    assert!(is_kept(pool.put(1, never)));
+    let give_way = |_| pool.give_up_turn(first_in_line.take().unwrap());
+    assert!(
+        matches!(pool.acquire(soon(), give_way), Place::New),
+        "who was first is gone when the wait begins"
+    );
+}
+
+#[test]
 fn the_cap_holds_until_a_place_is_left() {
     let pool = Arc::new(pool(1));
     assert!(matches!(pool.acquire(soon(), never), Place::New));

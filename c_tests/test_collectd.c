@@ -1,0 +1,340 @@
+/*
+ * The plugin for collectd (examples/collectd) inside the real agent, between its command socket and three Forward servers: every
+ * value that went in is looked for at the far end. Under valgrind it is collectd that valgrind watches.
+ */
+#define _GNU_SOURCE
+#include "support/check.h"
+#include "support/collectd.h"
+#include "support/receiver.h"
+
+#include <time.h>
+#include <unistd.h>
+
+enum { NODES = 3, KINDS = 5, SKIPPED = 77 };
+
+static char folder[] = "/tmp/upstream-collectd.XXXXXX";
+static struct receiver receivers[NODES];
+static const char *const plain[] = {NULL}, *const secured[] = {"--tls", "--shared-key", "secret", NULL};
+
+static void start_node(int node)
+{
+    static const char *const names[NODES] = {"node-1", "node-2", "node-3"};
+    receiver_start(&receivers[node], folder, names[node], node == 2 ? secured : plain);
+}
+
+/* Three receivers, the third with TLS and a shared key, and the upstream file. */
+static int start_nodes(void **state)
+{
+    char path[256];
+    FILE *file;
+    int i;
+    (void)state;
+    memset(receivers, 0, sizeof(receivers));
+    for (i = 0; i < NODES; i++) {
+        start_node(i);
+        unlink(receivers[i].out);
+        receiver_stop(&receivers[i]);
+        start_node(i);
+    }
+    snprintf(path, sizeof(path), "%s/upstream.conf", folder);
+    file = fopen(path, "w");
+    assert_non_null(file);
+    fprintf(file,
+            "[UPSTREAM]\nname three\nrequire_ack_response on\nhealth.backoff 200ms\nhealth.backoff_max 200ms\n"
+            "[NODE]\nname node-1\nhost 127.0.0.1\nport %u\n[NODE]\nname node-2\nhost 127.0.0.1\nport %u\n"
+            "[NODE]\nname node-3\nhost 127.0.0.1\nport %u\ntls on\ntls.verify off\nshared_key secret\nself_hostname client\n",
+            receivers[0].port, receivers[1].port, receivers[2].port);
+    return fclose(file);
+}
+
+static int stop_nodes(void **state)
+{
+    int i;
+    (void)state;
+    for (i = 0; i < NODES; i++) {
+        receiver_stop(&receivers[i]);
+    }
+    return 0;
+}
+
+static int make_folder(void **state)
+{
+    (void)state;
+    return mkdtemp(folder) == NULL ? -1 : 0;
+}
+
+static int remove_folder(void **state)
+{
+    const char *arguments[] = {"rm", "-rf", folder, NULL};
+    (void)state;
+    return process_run(arguments, NULL);
+}
+
+static void tell_all(const char *command)
+{
+    int i;
+    for (i = 0; i < NODES; i++) {
+        receiver_tell(&receivers[i], command);
+    }
+}
+
+/* ---- values ------------------------------------------------------------------------------------------ */
+
+/* Each kind of value, and its record as it must arrive; NUMBER stands for the value's own. */
+static const struct kind {
+    const char *type;
+    const char *values;
+    const char *record;
+} kinds[KINDS] = {
+    {"gauge", "12.5", "\"values\":[12.5],\"dstypes\":[\"gauge\"],\"dsnames\":[\"value\"]"},
+    {"load", "0.25:U:-1e300", "\"values\":[0.25,null,-1e300],\"dstypes\":[\"gauge\",\"gauge\",\"gauge\"],"
+                              "\"dsnames\":[\"shortterm\",\"midterm\",\"longterm\"]"},
+    {"if_octets", "-9223372036854775807:9223372036854775807",
+     "\"values\":[-9223372036854775807,9223372036854775807],\"dstypes\":[\"derive\",\"derive\"],\"dsnames\":[\"rx\",\"tx\"]"},
+    {"counter", "18446744073709551615", "\"values\":[18446744073709551615],\"dstypes\":[\"counter\"],\"dsnames\":[\"value\"]"},
+    {"absolute", "7", "\"values\":[7],\"dstypes\":[\"absolute\"],\"dsnames\":[\"value\"]"},
+};
+
+/* One value, of the kind that its number has, at a time of its own. */
+static void put(struct collectd *collectd, unsigned number)
+{
+    const struct kind *kind = &kinds[number % KINDS];
+    collectd_command(collectd, "PUTVAL test.example/plugin-one/%s-%u interval=2.5 %u.5:%s", kind->type, number,
+                     1700000000 + number, kind->values);
+}
+
+static void put_all(struct collectd *collectd, unsigned from, unsigned to)
+{
+    for (; from < to; from++) {
+        put(collectd, from);
+    }
+}
+
+struct seen {
+    unsigned *times;
+    unsigned values;
+};
+
+/* A line of a receiver, compared in full. */
+static void see(const char *line, void *context)
+{
+    struct seen *seen = context;
+    const char *at = strstr(line, "\"type_instance\":\"");
+    const struct kind *kind;
+    char expected[1024];
+    unsigned number;
+    if (at == NULL || sscanf(at, "\"type_instance\":\"%u\"", &number) != 1 || number >= seen->values) {
+        fail_msg("not one of ours: %s", line);
+    }
+    kind = &kinds[number % KINDS];
+    snprintf(expected, sizeof(expected),
+             "{\"tag\":\"collectd\",\"time\":\"%u.500000000\",\"record\":{%s,\"host\":\"test.example\",\"plugin\":\"plugin\","
+             "\"plugin_instance\":\"one\",\"type\":\"%s\",\"type_instance\":\"%u\",\"interval\":2.5}}",
+             1700000000 + number, kind->record, kind->type, number);
+    assert_string_equal(line, expected);
+    seen->times[number]++;
+}
+
+static size_t arrived(void)
+{
+    size_t records = 0;
+    int i;
+    for (i = 0; i < NODES; i++) {
+        records += receiver_records(&receivers[i]);
+    }
+    return records;
+}
+
+/* Waits for so many records, at most 30 seconds. */
+static void await(size_t records)
+{
+    int turns;
+    for (turns = 0; turns < 3000 && arrived() < records; turns++) {
+        usleep(10000);
+    }
+    assert_true(arrived() >= records);
+}
+
+/* ---- the tests --------------------------------------------------------------------------------------- */
+
+/* From five write threads; the second node dies with its connections on the way, and comes back. */
+static void every_value_arrives(void **state)
+{
+    enum { VALUES = 3000 };
+    struct seen all = {calloc(VALUES, sizeof(unsigned)), VALUES}, second = {calloc(VALUES, sizeof(unsigned)), VALUES};
+    struct collectd collectd = collectd_start(folder, "  BatchSize 10\n  FlushInterval 0.2\n", 5);
+    size_t before, twice = 0;
+    unsigned i;
+    (void)state;
+    put_all(&collectd, 0, VALUES / 3);
+    await(VALUES / 6);
+    receiver_kill(&receivers[1]);
+    put_all(&collectd, VALUES / 3, 2 * VALUES / 3);
+    before = receiver_records(&receivers[1]);
+    start_node(1);
+    usleep(500 * 1000); /* its time out is 200 ms */
+    put_all(&collectd, 2 * VALUES / 3, VALUES);
+    await(VALUES);
+    collectd_command(&collectd, "FLUSH plugin=upstream");
+    assert_int_equal(collectd_stop(&collectd), 0);
+    receiver_each(&receivers[1], see, &second);
+    for (i = 0; i < NODES; i++) {
+        receiver_each(&receivers[i], see, &all);
+    }
+    for (i = 0; i < VALUES; i++) {
+        /* What the second node had written down when it died may have lost its ack. */
+        assert_in_range(all.times[i], 1, second.times[i] > 0 ? 2 : 1);
+        twice += all.times[i] > 1;
+    }
+    print_message("%u values: %zu, %zu, %zu at the nodes; %zu twice\n", (unsigned)VALUES, receiver_records(&receivers[0]),
+                  receiver_records(&receivers[1]), receiver_records(&receivers[2]), twice);
+    assert_true(before > 0 && receiver_records(&receivers[1]) > before);
+    assert_true(receiver_records(&receivers[0]) > VALUES / 6 && receiver_records(&receivers[2]) > VALUES / 6);
+    collectd_log_contains(folder, "upstream plugin: ");
+    free(all.times);
+    free(second.times);
+}
+
+/* FLUSH sends what is there, and so does the end of collectd: nothing else would within an hour. */
+static void flush_and_stop_send_what_is_there(void **state)
+{
+    enum { FLUSHED = 25, VALUES = 60 };
+    struct seen seen = {calloc(VALUES, sizeof(unsigned)), VALUES};
+    struct collectd collectd = collectd_start(folder, "  FlushInterval 3600\n", 1);
+    unsigned i;
+    (void)state;
+    /* There is one write thread: when it takes the last value up, it has done with those before. */
+    put_all(&collectd, 0, FLUSHED + 1);
+    collectd_await_value(&collectd, "test.example/plugin-one/gauge-25");
+    assert_int_equal(arrived(), 0);
+    collectd_command(&collectd, "FLUSH plugin=upstream");
+    assert_in_range(arrived(), FLUSHED, FLUSHED + 1);
+    put_all(&collectd, FLUSHED + 1, VALUES);
+    collectd_command(&collectd, "PUTVAL test.example/end/gauge-%u interval=2.5 1700000000:0", (unsigned)VALUES);
+    collectd_await_value(&collectd, "test.example/end/gauge-60");
+    assert_true(arrived() <= FLUSHED + 1);
+    assert_int_equal(collectd_stop(&collectd), 0);
+    assert_in_range(arrived(), VALUES, VALUES + 1); /* the last one is collectd's to drop or to hand over */
+    seen.values = VALUES;
+    for (i = 0; i < NODES; i++) {
+        FILE *file = fopen(receivers[i].out, "re");
+        char line[1024];
+        assert_non_null(file);
+        while (fgets(line, sizeof(line), file) != NULL) {
+            line[strcspn(line, "\n")] = '\0';
+            if (strstr(line, "\"plugin\":\"end\"") == NULL) {
+                see(line, &seen);
+            }
+        }
+        fclose(file);
+    }
+    for (i = 0; i < VALUES; i++) {
+        assert_int_equal(seen.times[i], 1);
+    }
+    free(seen.times);
+}
+
+/* Adds up the numbers N of "N values are lost" in the log. */
+static size_t told_lost(const char *why)
+{
+    char *log = collectd_log(folder), *at = log, pattern[128];
+    size_t lost = 0;
+    snprintf(pattern, sizeof(pattern), " values are lost: %s", why);
+    while ((at = strstr(at, pattern)) != NULL) {
+        const char *number = at;
+        while (number > log && number[-1] >= '0' && number[-1] <= '9') {
+            number--;
+        }
+        lost += strtoul(number, NULL, 10);
+        at++;
+    }
+    free(log);
+    return lost;
+}
+
+/* With all nodes away no more wait than may; each that had to go is told of, and the others arrive when the nodes are back. */
+static void the_buffer_has_a_limit(void **state)
+{
+    enum { VALUES = 400, LIMIT = 50 };
+    struct seen seen = {calloc(VALUES, sizeof(unsigned)), VALUES};
+    struct collectd collectd;
+    unsigned i;
+    size_t lost, distinct = 0;
+    (void)state;
+    tell_all("refuse");
+    collectd = collectd_start(folder, "  BatchSize 10\n  BufferLimit 50\n  FlushInterval 0.2\n", 5);
+    put_all(&collectd, 0, VALUES);
+    collectd_log_contains(folder, "values are lost: more would wait than BufferLimit allows");
+    collectd_log_contains(folder, "node-2 (127.0.0.1:");
+    for (i = 0; i < 3000 && told_lost("more would wait") + LIMIT < VALUES; i++) {
+        usleep(10000);
+    }
+    tell_all("listen");
+    await(LIMIT / 2);
+    assert_int_equal(collectd_stop(&collectd), 0);
+    lost = told_lost("");
+    for (i = 0; i < NODES; i++) {
+        receiver_each(&receivers[i], see, &seen);
+    }
+    for (i = 0; i < VALUES; i++) {
+        assert_in_range(seen.times[i], 0, 1);
+        distinct += seen.times[i];
+    }
+    print_message("%zu lost and told of, %zu arrived\n", lost, distinct);
+    assert_int_equal(lost + distinct, VALUES);
+    assert_true(lost >= VALUES - 2 * LIMIT);
+    free(seen.times);
+}
+
+/* All nodes hang: collectd stops all the same, and says what is lost. */
+static void the_end_is_bounded(void **state)
+{
+    enum { VALUES = 30 };
+    struct collectd collectd;
+    time_t begun, took;
+    (void)state;
+    tell_all("stall");
+    collectd = collectd_start(folder, "", 1);
+    put_all(&collectd, 0, VALUES);
+    collectd_command(&collectd, "PUTVAL test.example/end/gauge-0 interval=2.5 1700000000:0");
+    collectd_await_value(&collectd, "test.example/end/gauge-0");
+    begun = time(NULL);
+    assert_int_equal(collectd_stop(&collectd), 0);
+    took = time(NULL) - begun;
+    print_message("stopped after %ld s\n", (long)took);
+    assert_true(took < (check_slow() ? 120 : 50));
+    assert_in_range(told_lost("collectd stops"), VALUES, VALUES + 1);
+    tell_all("resume");
+}
+
+static void mistakes_are_told_with_the_mend(void **state)
+{
+    static const char *const mistakes[][2] = {
+        {"  BatchSice 10\n", "BatchSice: is no option of this plugin; there are"},
+        {"  BatchSize 0\n", "BatchSize: takes a number above 0"},
+        {"  FlushInterval -1\n", "FlushInterval: takes seconds above 0"},
+        {"  Option \"deliver.timeot\" \"1s\"\n", "did you mean \"deliver.timeout\"?"},
+        {"  Option \"deliver.timeout\"\n", "takes a key and a value"},
+        {"  UpstreamFile \"/no/such/file.conf\"\n", "no such file"},
+        {"  UpstreamFile \"upstream.conf\"\n", "set it to a path from the root"},
+        {"  Option \"compress\" \"zip\"\n", "compress is \"zip\"; set it to text or gzip"},
+    };
+    size_t i;
+    (void)state;
+    for (i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
+        assert_int_equal(collectd_refuses(folder, mistakes[i][0]), 1);
+        collectd_log_contains(folder, mistakes[i][1]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(every_value_arrives, start_nodes, stop_nodes),
+        cmocka_unit_test_setup_teardown(flush_and_stop_send_what_is_there, start_nodes, stop_nodes),
+        cmocka_unit_test_setup_teardown(the_buffer_has_a_limit, start_nodes, stop_nodes),
+        cmocka_unit_test_setup_teardown(the_end_is_bounded, start_nodes, stop_nodes),
+        cmocka_unit_test_setup_teardown(mistakes_are_told_with_the_mend, start_nodes, stop_nodes),
+    };
+    return collectd_is_there() ? cmocka_run_group_tests(tests, make_folder, remove_folder) : SKIPPED;
+}

@@ -1,0 +1,155 @@
+/*
+ * The plugin for Fluent Bit (examples/fluent-bit) from start to end: what it refuses and how it says so, whose log level holds, a
+ * reload amid flushes, and the end of a flush that nobody answers.
+ */
+#define _GNU_SOURCE
+#include "support/agent_bed.h"
+#include "support/check.h"
+#include "support/forward_server.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum { RECORDS = 5 };
+
+/* ---- refused sections -------------------------------------------------------------------------------- */
+
+static void refused(const char *text, const char *const *section, const char *part, const char *mend)
+{
+    agent_bed_write(text);
+    agent_log_clear();
+    assert_null(agent_output_start(bed.agent, section));
+    agent_log_contains("1 [output:upstream] ", part);
+    agent_log_contains(part, mend);
+}
+
+static void mistakes_are_told_with_the_mend(void **state)
+{
+    static const char good[] = "[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\n";
+    const char *none[] = {"match", "*", NULL};
+    const char *missing[] = {"upstream", "/no/such/file.conf", NULL};
+    const char *plain[] = {"upstream", bed.conf, NULL};
+    const char *option[] = {"upstream", bed.conf, "deliver.timeout", "soon", NULL};
+    const char *name[] = {"upstream", bed.conf, "upstream.name", "other", NULL};
+    const char *compress[] = {"upstream", bed.conf, "compress", "zip", NULL};
+    (void)state;
+    refused(good, none, "no upstream file is named", "add a line \"upstream FILE\"");
+    refused(good, missing, "/no/such/file.conf", "no such file");
+    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 70000\n", plain, "upstream.conf:6", "port");
+    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\ntls.verfiy off\n", plain, "upstream.conf:7", "\"tls.verify\"");
+    refused(good, option, "deliver.timeout", "soon");
+    refused(good, name, "upstream.name", "other");
+    refused(good, compress, "compress is \"zip\"", "set it to text or gzip");
+    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\nack_timeout never\n", plain, "n: ack_timeout is \"never\"",
+            "set it to a time");
+}
+
+/* The agent's log_level holds for the library's lines too. */
+static void the_log_level_is_the_agents(void **state)
+{
+    forward_script script = {.helo = HELO_NONE, .ack = ACK_NONE};
+    forward_server *server = forward_server_start(&script);
+    const char *quiet[] = {"upstream", bed.conf, "log_level", "0", NULL}, *loud[] = {"upstream", bed.conf, "log_level", "5", NULL};
+    struct agent_output *output;
+    char *log;
+    (void)state;
+    agent_bed_write_one(forward_server_port(server), "");
+    output = agent_bed_start(quiet);
+    assert_int_equal(agent_output_flush(output, "\xc1", 1, "t"), AGENT_ERROR);
+    assert_int_equal(agent_bed_flush(output, 0, 1), AGENT_OK);
+    agent_output_exit(output);
+    log = agent_log();
+    assert_string_equal(log, "");
+    free(log);
+    output = agent_bed_start(loud);
+    assert_int_equal(agent_bed_flush(output, 1, 1), AGENT_OK);
+    agent_output_exit(output);
+    log = agent_log();
+    assert_true(strstr(log, "4 [output:upstream] ") != NULL || strstr(log, "5 [output:upstream] ") != NULL);
+    free(log);
+    forward_server_stop(server);
+}
+
+/* ---- reload and exit --------------------------------------------------------------------------------- */
+
+struct late {
+    pthread_t thread;
+    struct agent_output *output;
+    atomic_int result;
+};
+
+static void *flush_one(void *argument)
+{
+    struct late *late = argument;
+    atomic_store(&late->result, agent_bed_flush(late->output, 0, 1));
+    return NULL;
+}
+
+/*
+ * The agent reloads: the section starts once more while four flushes of the old one wait for a node that has fallen silent. The
+ * new one delivers at once; the old one's exit ends what waits, long before its time is up, and the agent gets its chunks back.
+ */
+static void reload_amid_flushes(void **state)
+{
+    enum { WAITING = 4 };
+    forward_script silent_script = {.helo = HELO_NONE, .ack = ACK_SILENT}, good_script = {.helo = HELO_NONE, .ack = ACK_GOOD};
+    forward_server *silent = forward_server_start(&silent_script), *good = forward_server_start(&good_script);
+    static const char keys[] = "require_ack_response on\nack_timeout 10m\ndeliver.timeout 10m\n";
+    const char *section[] = {"upstream", bed.conf, NULL};
+    struct agent_output *old, *new;
+    struct late late[WAITING];
+    int i;
+    (void)state;
+    agent_bed_write_one(forward_server_port(silent), keys);
+    old = agent_bed_start(section);
+    for (i = 0; i < WAITING; i++) {
+        late[i].output = old;
+        atomic_init(&late[i].result, -1);
+        assert_int_equal(pthread_create(&late[i].thread, NULL, flush_one, &late[i]), 0);
+    }
+    assert_true(forward_server_await(silent, WAITING)); /* all wait for their acks */
+    agent_bed_write_one(forward_server_port(good), keys);
+    new = agent_bed_start(section);
+    assert_int_equal(agent_bed_flush(new, 1, RECORDS), AGENT_OK);
+    assert_int_equal(forward_server_records(good), RECORDS);
+    for (i = 0; i < WAITING; i++) {
+        assert_int_equal(atomic_load(&late[i].result), -1);
+    }
+    agent_output_exit(old);
+    for (i = 0; i < WAITING; i++) {
+        assert_int_equal(pthread_join(late[i].thread, NULL), 0);
+        assert_int_equal(atomic_load(&late[i].result), AGENT_RETRY);
+    }
+    assert_int_equal(agent_bed_flush(new, 1 + RECORDS, RECORDS), AGENT_OK); /* and goes on */
+    assert_int_equal(forward_server_records(good), 2 * RECORDS);
+    agent_output_exit(new);
+    forward_server_stop(silent);
+    forward_server_stop(good);
+}
+
+/* The agent gives five seconds for flushes under way when it stops: without a word from anyone a flush ends before. */
+static void a_flush_ends_within_the_grace_time(void **state)
+{
+    forward_script script = {.helo = HELO_NONE, .ack = ACK_SILENT};
+    forward_server *server = forward_server_start(&script);
+    const char *section[] = {"upstream", bed.conf, "require_ack_response", "on", "ack_timeout", "10m", NULL};
+    struct agent_output *output;
+    (void)state;
+    agent_bed_write_one(forward_server_port(server), "");
+    output = agent_bed_start(section);
+    assert_int_equal(agent_bed_flush(output, 0, 1), AGENT_RETRY); /* ten minutes would be the test's own timeout */
+    assert_int_equal(forward_server_records(server), 1);
+    agent_output_exit(output);
+    forward_server_stop(server);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(mistakes_are_told_with_the_mend, agent_bed_load, agent_bed_unload),
+        cmocka_unit_test_setup_teardown(the_log_level_is_the_agents, agent_bed_load, agent_bed_unload),
+        cmocka_unit_test_setup_teardown(reload_amid_flushes, agent_bed_load, agent_bed_unload),
+        cmocka_unit_test_setup_teardown(a_flush_ends_within_the_grace_time, agent_bed_load, agent_bed_unload),
+    };
+    return cmocka_run_group_tests(tests, agent_bed_open, agent_bed_close);
+}

@@ -1,0 +1,236 @@
+/*
+ * Properties to options, chunks to deliveries, the library's log to the agent's. A flush runs on a coroutine's stack of
+ * 24 KiB in most agents: everything large is on the heap.
+ */
+#define _POSIX_C_SOURCE 200809L /* under a strict -std=: struct timespec */
+
+#include "instance.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <forward.h>
+
+/*
+ * The agent waits `grace` (5 s) for flushes under way when it stops, and cannot tell a plugin before that it does; so a
+ * flush ends earlier than that, and the chunk is the agent's to retry or to keep.
+ */
+#define DELIVER_TIMEOUT "4s"
+
+/* What is looked for in the section: the agent hands out properties by name only. The file's own values go first. */
+static const char *const properties[] = {
+    "upstream.name", "config.dir", "balance", "start",
+    "deliver.attempts", "deliver.timeout", "deliver.resend",
+    "health.max_fails", "health.backoff", "health.backoff_max", "health.check", "health.interval",
+    "tag", "shared_key", "empty_shared_key", "username", "password", "self_hostname",
+    "time_as_integer", "retain_metadata_in_forward_mode", "send_options", "require_ack_response", "ack_timeout",
+    "compress",
+};
+
+struct instance {
+    const struct proxy_api *api; /* the agent's own, which outlives the plugin */
+    void *output;
+    upstream_t *up;
+    char *name; /* of the upstream file, for the log */
+    bool at_most_once;
+    pthread_mutex_t lock;
+    pthread_cond_t idle;
+    size_t flushing; /* under way; guarded by `lock` */
+};
+
+/* The levels of the library's log are numbered as the agent's are. */
+static bool wanted(const struct instance *in, int level) {
+    return in->api->output_log_check == NULL || in->api->output_log_check(in->output, level);
+}
+
+static void say(const struct instance *in, int level, const char *what, const char *text) {
+    if (wanted(in, level)) {
+        in->api->log_print(level, NULL, 0, "[output:upstream] %s: %s%s", in->name, what, text);
+    }
+}
+
+static void log_line(int32_t level, const char *message, void *ctx) {
+    say(ctx, level, "", message);
+}
+
+static bool set_option(const struct instance *in, upstream_options_t *options, const char *key, const char *value) {
+    upstream_error_t *err = NULL;
+    if (upstream_options_set(options, key, value, &err) == UPSTREAM_OK) {
+        return true;
+    }
+    say(in, UPSTREAM_LOG_ERROR, "", err == NULL ? "no memory" : upstream_error_message(err));
+    upstream_error_free(err);
+    return false;
+}
+
+static bool set_options(struct instance *in, upstream_options_t *options) {
+    if (!set_option(in, options, "deliver.timeout", DELIVER_TIMEOUT)) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof properties / sizeof *properties; i++) {
+        const char *value = in->api->output_get_property(properties[i], in->output);
+        if (value != NULL && !set_option(in, options, properties[i], value)) {
+            return false;
+        }
+    }
+    return upstream_options_set_logger(options, UPSTREAM_LOG_TRACE, log_line, in) == UPSTREAM_OK;
+}
+
+/* PackedForward: the chunk goes out as it lies in the agent's memory. */
+static void use_packed(forward_config *config) {
+    config->packed = true;
+}
+
+static bool open_set(struct instance *in, const upstream_options_t *options) {
+    upstream_error_t *err = NULL;
+    char *message;
+    bool done;
+
+    if (upstream_create(in->name, options, &in->up, &err) != UPSTREAM_OK) {
+        say(in, UPSTREAM_LOG_ERROR, "", err == NULL ? "no memory" : upstream_error_message(err));
+        upstream_error_free(err);
+        return false;
+    }
+    message = calloc(1, FORWARD_REASON_MAX);
+    done = message != NULL && forward_prepare(in->up, use_packed, message, FORWARD_REASON_MAX) == UPSTREAM_OK;
+    if (!done) {
+        say(in, UPSTREAM_LOG_ERROR, "", message == NULL || *message == '\0' ? "no memory" : message);
+    }
+    free(message);
+    return done;
+}
+
+static char *copy(const char *text) {
+    size_t size = strlen(text) + 1;
+    char *out = malloc(size);
+    return out == NULL ? NULL : memcpy(out, text, size);
+}
+
+static bool start(struct instance *in) {
+    upstream_options_t *options = NULL;
+    const char *file = in->api->output_get_property("upstream", in->output);
+    if (file == NULL) {
+        in->api->log_print(UPSTREAM_LOG_ERROR, NULL, 0,
+                           "[output:upstream] no upstream file is named; add a line \"upstream FILE\" to this [OUTPUT]");
+        return false;
+    }
+    in->name = copy(file);
+    if (in->name == NULL || upstream_options_create(&options) != UPSTREAM_OK) {
+        return false;
+    }
+    bool done = set_options(in, options) && open_set(in, options);
+    upstream_options_destroy(options);
+    if (done) {
+        in->at_most_once = !upstream_node_get_prop_bool(upstream_node_at(in->up, 0), "deliver.resend", 1);
+    }
+    return done;
+}
+
+struct instance *instance_create(const struct proxy_plugin *plugin) {
+    struct instance *in = calloc(1, sizeof *in);
+    if (in == NULL) {
+        return NULL;
+    }
+    in->api = plugin->api;
+    in->output = plugin->instance;
+    pthread_mutex_init(&in->lock, NULL);
+    pthread_cond_init(&in->idle, NULL);
+    if (!start(in)) {
+        instance_destroy(in);
+        return NULL;
+    }
+    return in;
+}
+
+/* What the library cannot know: what the server did against the protocol. */
+static void node_failed(const forward_delivery *d, const upstream_node_t *node, upstream_status_t status,
+                        const char *reason) {
+    (void)status;
+    const struct instance *in = d->user;
+    if (wanted(in, UPSTREAM_LOG_WARN)) {
+        in->api->log_print(UPSTREAM_LOG_WARN, NULL, 0, "[output:upstream] %s: %s (%s:%u): %s", in->name,
+                           upstream_node_name(node), upstream_node_host(node), (unsigned)upstream_node_port(node), reason);
+    }
+}
+
+/* Another try may help, but for a chunk that no node could ever take, or that may have arrived where it must not go twice. */
+static int verdict(const struct instance *in, const forward_delivery *d, upstream_status_t status,
+                   const upstream_error_t *err) {
+    const char *why = err == NULL ? d->reason : upstream_error_message(err);
+    if (status == UPSTREAM_OK) {
+        return PROXY_OK;
+    }
+    if (status == UPSTREAM_STOP) {
+        say(in, UPSTREAM_LOG_ERROR, "a chunk is given up: ", d->reason);
+        return PROXY_ERROR;
+    }
+    if (in->at_most_once && d->failures > 0) {
+        say(in, UPSTREAM_LOG_ERROR, "a chunk is given up, for it may have arrived and deliver.resend is off: ", why);
+        return PROXY_ERROR;
+    }
+    say(in, UPSTREAM_LOG_WARN, "no node took a chunk, which the agent keeps for a retry: ", why);
+    return PROXY_RETRY;
+}
+
+static int deliver(const struct instance *in, forward_delivery *d) {
+    upstream_error_t *err = NULL;
+    upstream_status_t status = upstream_deliver(in->up, forward_deliver_fn, d, 0, &err);
+    int result = verdict(in, d, status, err);
+    upstream_error_free(err);
+    return result;
+}
+
+static int flush(struct instance *in, const void *events, size_t len, const char *tag) {
+    forward_batch *batch = forward_batch_create(tag);
+    forward_delivery *d = calloc(1, sizeof *d);
+    int result = PROXY_RETRY;
+
+    if (batch == NULL || d == NULL) {
+        say(in, UPSTREAM_LOG_WARN, "", "no memory for a chunk, which the agent keeps for a retry");
+    } else if (forward_batch_set_events(batch, events, len) != UPSTREAM_OK) {
+        say(in, UPSTREAM_LOG_ERROR, "", "a chunk is given up: it does not hold log events as msgpack");
+        result = PROXY_ERROR;
+    } else if (forward_batch_count(batch) == 0) {
+        result = PROXY_OK;
+    } else {
+        d->batch = batch;
+        d->on_failure = node_failed;
+        d->user = in;
+        result = deliver(in, d);
+    }
+    free(d);
+    forward_batch_destroy(batch);
+    return result;
+}
+
+int instance_flush(struct instance *in, const void *events, size_t len, const char *tag) {
+    pthread_mutex_lock(&in->lock);
+    in->flushing++;
+    pthread_mutex_unlock(&in->lock);
+    int result = flush(in, events, len, tag);
+    pthread_mutex_lock(&in->lock);
+    if (--in->flushing == 0) {
+        pthread_cond_broadcast(&in->idle);
+    }
+    pthread_mutex_unlock(&in->lock);
+    return result;
+}
+
+void instance_destroy(struct instance *in) {
+    if (in == NULL) {
+        return;
+    }
+    upstream_cancel(in->up); /* what is under way ends within 50 ms, instead of its own time */
+    pthread_mutex_lock(&in->lock);
+    while (in->flushing > 0) {
+        pthread_cond_wait(&in->idle, &in->lock);
+    }
+    pthread_mutex_unlock(&in->lock);
+    upstream_destroy(in->up);
+    pthread_cond_destroy(&in->idle);
+    pthread_mutex_destroy(&in->lock);
+    free(in->name);
+    free(in);
+}

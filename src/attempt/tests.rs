@@ -1,0 +1,117 @@
+//! What an attempt tells of its nodes: each outcome once, in the counters and to the breakers alike.
+
+use super::*;
+use crate::clock::Clock;
+use crate::config::Options;
+use crate::roster::NodeState;
+use crate::stats::Snapshot;
+use crate::upstream::{Hooks, Source};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+struct Bench {
+    up: Arc<Upstream>,
+    now: Arc<AtomicU64>,
+}
+
+impl Bench {
+    fn new(nodes: usize) -> Bench {
+        let mut text = "[UPSTREAM]\nname u\n".to_owned();
+        (0..nodes).for_each(|n| text += &format!("[NODE]\nname n{n}\nhost 127.0.0.1\nport 1\n"));
+        let now = Arc::new(AtomicU64::new(0));
+        let clock = Arc::clone(&now);
+        let hooks = Hooks { clock: Clock::host(move || clock.load(Relaxed)), ..Hooks::default() };
+        let source = Source::Text(text.into_bytes(), "t".to_owned());
+        Bench { up: Upstream::load(source, Options::default(), hooks).unwrap(), now }
+    }
+
+    fn attempt(&self) -> Attempt {
+        Attempt::new(Arc::clone(&self.up))
+    }
+
+    fn node(&self, place: usize) -> Snapshot {
+        self.up.nodes()[place].snapshot()
+    }
+
+    fn state(&self, place: usize) -> NodeState {
+        self.up.nodes()[place].state()
+    }
+
+    fn pass(&self, time: Duration) {
+        self.now.fetch_add(time.as_nanos() as u64, Relaxed);
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.up.close();
+    }
+}
+
+#[test]
+fn what_the_plugin_told_before_it_asked_on_counts_once() {
+    let bench = Bench::new(2);
+    for payload in 1..=2 {
+        let mut attempt = bench.attempt();
+        let first = Arc::clone(attempt.next_node().unwrap());
+        first.told(Status::Timeout);
+        assert!(attempt.next_node().is_some());
+        attempt.end(Status::Ok);
+        assert_eq!((first.place, first.snapshot().deliveries_failed), (0, payload));
+    }
+    assert_eq!(bench.state(0), NodeState::Up, "two failures are not three");
+    let one = Bench::new(1);
+    for _ in 0..2 {
+        let mut attempt = one.attempt();
+        attempt.next_node().unwrap().told(Status::Timeout);
+        assert!(attempt.next_node().is_none());
+        attempt.end(Status::Timeout);
+    }
+    assert_eq!(one.node(0).deliveries_failed, 2);
+    assert_eq!(one.state(0), NodeState::Up, "two failures are not three");
+    one.attempt().next_node().unwrap().told(Status::Timeout);
+    assert_eq!(one.state(0), NodeState::Ejected);
+}
+
+#[test]
+fn the_counters_of_attempts_add_up_as_those_of_deliveries_do() {
+    let bench = Bench::new(2);
+    let mut taken = bench.attempt();
+    assert!(taken.next_node().is_some() && taken.next_node().is_some());
+    taken.end(Status::Ok);
+    let mut refused = bench.attempt();
+    assert!(refused.next_node().is_some());
+    refused.end(Status::Stop);
+    let mut lost = bench.attempt();
+    while lost.next_node().is_some() {}
+    lost.end(Status::Network);
+    bench.attempt().end(Status::Network); // of nothing
+    let set = bench.up.snapshot();
+    assert_eq!((set.picks, set.deliveries, set.redeliveries, set.deliveries_failed), (5, 1, 2, 2));
+    let of_nodes = bench.node(0).deliveries_failed + bench.node(1).deliveries_failed;
+    assert_eq!(of_nodes, 4, "each pick ended well or failed");
+}
+
+#[test]
+fn an_end_that_tells_nothing_of_a_node_on_trial_gives_the_trial_back() {
+    for (outcome, state) in [
+        (Status::Stop, NodeState::Up),
+        (Status::Ok, NodeState::Up),
+        (Status::Network, NodeState::Ejected),
+        (Status::Cancelled, NodeState::Ejected),
+        (Status::NoMemory, NodeState::Ejected),
+    ] {
+        let bench = Bench::new(2);
+        bench.up.nodes()[0].told(Status::Connect);
+        bench.pass(Duration::from_secs(2));
+        let mut attempt = bench.attempt();
+        assert_eq!(attempt.next_node().unwrap().place, 0);
+        assert_eq!(bench.state(0), NodeState::Probing);
+        attempt.end(outcome);
+        assert_eq!(bench.state(0), state, "{outcome:?}");
+        if outcome == Status::Cancelled {
+            bench.pass(Duration::from_millis(250));
+            assert_eq!(bench.attempt().next_node().unwrap().place, 0, "another may have it soon");
+        }
+    }
+}
