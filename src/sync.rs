@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::process::Birthplace;
 
 #[cfg_attr(upstream_tsan, path = "sync/instrumented.rs")]
-#[cfg_attr(all(test, feature = "model"), path = "sync/modelled.rs")]
+#[cfg_attr(all(test, feature = "model"), path = "sync/modelled/mod.rs")]
 mod locks;
 
 pub use locks::{Condvar, Guard, Mutex, atomic, hint};

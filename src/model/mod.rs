@@ -22,8 +22,13 @@ const PREEMPTIONS: usize = 3;
 
 /// Runs `body` under every order of its threads' steps.
 pub(crate) fn check(body: impl Fn() + Send + Sync + 'static) {
+    check_within(PREEMPTIONS, body);
+}
+
+/// As [`check`], for a model of many steps, with a bound of its own.
+pub(crate) fn check_within(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound.get_or_insert(PREEMPTIONS);
+    builder.preemption_bound.get_or_insert(preemptions);
     builder.check(body);
 }
 

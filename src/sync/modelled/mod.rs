@@ -7,7 +7,9 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{self, OnceLock, PoisonError};
 use std::time::Instant;
 
-pub use loom::{hint, sync::atomic};
+pub use loom::hint;
+
+pub mod atomic;
 
 pub struct Guard<'a, T> {
     lock: &'a loom::sync::Mutex<T>,

@@ -1,0 +1,78 @@
+//! loom's atomics, under which no order of steps is left out. Of an atomic's accesses loom (0.7) keeps the last in mind and takes
+//! two loads to be independent: a thread's load goes forgotten behind another's, and a store is never tried between them.
+//!
+//! So each load here first stores to a twin of the atomic that nobody reads. Accesses to one atomic thus all depend on each
+//! other, and since nothing is read of it the twin orders nothing.
+
+pub use loom::sync::atomic::{Ordering, fence};
+
+macro_rules! atomic {
+    ($name:ident, $value:ty) => {
+        #[derive(Debug, Default)]
+        pub struct $name {
+            value: loom::sync::atomic::$name,
+            twin: loom::sync::atomic::AtomicBool,
+        }
+
+        impl $name {
+            pub fn new(value: $value) -> Self {
+                $name { value: loom::sync::atomic::$name::new(value), twin: Default::default() }
+            }
+
+            pub fn load(&self, order: Ordering) -> $value {
+                self.twin.store(true, Ordering::Relaxed);
+                self.value.load(order)
+            }
+
+            pub fn store(&self, value: $value, order: Ordering) {
+                self.value.store(value, order);
+            }
+
+            pub fn swap(&self, value: $value, order: Ordering) -> $value {
+                self.value.swap(value, order)
+            }
+        }
+    };
+}
+
+macro_rules! number {
+    ($name:ident, $value:ty) => {
+        atomic!($name, $value);
+
+        impl $name {
+            pub fn fetch_add(&self, value: $value, order: Ordering) -> $value {
+                self.value.fetch_add(value, order)
+            }
+
+            pub fn compare_exchange_weak(
+                &self,
+                current: $value,
+                new: $value,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
+                self.value.compare_exchange_weak(current, new, success, failure)
+            }
+
+            pub fn fetch_update(
+                &self,
+                set: Ordering,
+                fetch: Ordering,
+                mut update: impl FnMut($value) -> Option<$value>,
+            ) -> Result<$value, $value> {
+                let mut seen = self.load(fetch);
+                while let Some(next) = update(seen) {
+                    match self.compare_exchange_weak(seen, next, set, fetch) {
+                        Ok(before) => return Ok(before),
+                        Err(now) => seen = now,
+                    }
+                }
+                Err(seen)
+            }
+        }
+    };
+}
+
+atomic!(AtomicBool, bool);
+number!(AtomicU32, u32);
+number!(AtomicU64, u64);
