@@ -273,7 +273,7 @@ static inline struct flb_upstream_node *upstream_flb_ha_node_get(struct flb_upst
                 upstream_attempt_begin(set->up, &pick->attempt) != UPSTREAM_OK) {
                 break;
             }
-        } else if (time(NULL) - began < node->u->base.net.connect_timeout) {
+        } else if (node->u->base.net.connect_timeout <= 0 || time(NULL) - began < node->u->base.net.connect_timeout) {
             upstream_node_report(chosen, UPSTREAM_ERR_CONNECT); /* a time-out is one of health.max_fails, which asking on says */
         }
     }
