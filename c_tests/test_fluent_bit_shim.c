@@ -271,6 +271,57 @@ static void two_connections_in_hand_at_once(void **state)
     three_stop(&three);
 }
 
+static void several_payloads_in_one_flush(void **state)
+{
+    struct three three = three_start();
+    (void)state;
+    start(WITH_FLAG, three.ports, 3, "");
+    records()->manner = RECORDS_SEVERAL;
+    assert_int_equal(flush(0, 2, 1, FLB_OK), 2);
+    assert_memory_equal(records()->order, "abcabcabcabc", 12);
+    stop();
+    three_stop(&three);
+}
+
+static void another_server_between_pick_and_connection(void **state)
+{
+    struct three three = three_start();
+    (void)state;
+    start(WITH_FLAG, three.ports, 2, "");
+    records()->manner = RECORDS_LOOK_UP;
+    records()->u = flb_upstream_create(NULL, "127.0.0.1", three.ports[2], 0, NULL);
+    assert_int_equal(flush(0, 40, 10, FLB_OK), 40);
+    arrived(40);
+    stop();
+    three_stop(&three);
+}
+
+static void work_that_is_no_flush(void **state)
+{
+    struct loopback *bad = loopback_start(LOOPBACK_RESET), *good = loopback_start(LOOPBACK_ECHO);
+    uint16_t ports[2] = {loopback_port(bad), loopback_port(good)};
+    (void)state;
+    /* In a coroutine nothing says when it is over, so its outcome counts a while later; outside of any at once. */
+    start(WITH_FLAG, ports, 2, "    health.max_fails 1\n    health.backoff 60s\n");
+    guest_timer(&guest, 1);
+    assert_int_equal(flush(0, 1, 1, FLB_OK), 1);
+    assert_int_equal(guest_warnings(), 0);
+    guest_time_passes(60);
+    assert_int_equal(flush(0, 1, 1, FLB_OK), 1);
+    assert_memory_equal(records()->order, "abb", 3);
+    assert_int_equal(guest_warnings(), 1);
+    stop();
+
+    start(WITH_FLAG, ports, 2, "    health.max_fails 1\n    health.backoff 60s\n");
+    guest_timer(&guest, 0);
+    assert_int_equal(guest_warnings(), 1);
+    assert_int_equal(flush(0, 3, 1, FLB_OK), 3);
+    assert_memory_equal(records()->order, "abbb", 4);
+    stop();
+    loopback_stop(bad);
+    loopback_stop(good);
+}
+
 static void all_nodes_down(void **state)
 {
     struct three three = three_start();
@@ -452,6 +503,9 @@ int main(void)
         cmocka_unit_test(coming_back_after_a_network_error_meets_other_nodes),
         cmocka_unit_test(a_pick_without_a_connection_leaks_none),
         cmocka_unit_test(two_connections_in_hand_at_once),
+        cmocka_unit_test(several_payloads_in_one_flush),
+        cmocka_unit_test(another_server_between_pick_and_connection),
+        cmocka_unit_test(work_that_is_no_flush),
         cmocka_unit_test(all_nodes_down),
         cmocka_unit_test(a_connect_that_runs_out_of_time_is_one_of_max_fails),
         cmocka_unit_test(a_full_worker_blames_no_node),

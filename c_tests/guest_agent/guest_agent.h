@@ -79,6 +79,7 @@ struct flb_connection {
     int ka_count; /* how often it was given back to be kept */
     struct flb_upstream *upstream;
     pthread_t thread;
+    struct flb_coro *coroutine; /* whose it is */
     struct mk_list _head;
 };
 
@@ -141,6 +142,7 @@ struct flb_output_plugin {
     void (*cb_flush)(struct flb_event_chunk *chunk, struct flb_output_flush *flush, struct flb_input_instance *input,
                      void *context, struct flb_config *config);
     int (*cb_exit)(void *context, struct flb_config *config);
+    int (*cb_timer)(void *context); /* work of the plugin's own that is no flush */
 };
 
 void guest_flush_over(struct flb_coro *coro, int word);
@@ -163,6 +165,7 @@ struct guest {
     struct flb_output_plugin *plugin;
     struct flb_output_instance instance;
     struct flb_config config;
+    struct flb_coro *timer; /* the last one that is over */
 };
 
 /* Loads a plugin as the agent does and initialises it. Ends the test where that fails. */
@@ -181,11 +184,17 @@ void guest_flush(struct guest *guest, int worker, struct guest_task *tasks, size
 /* Begins with a flush and drops its coroutine at the first yield, as the agent does at its end. */
 void guest_flush_given_up(struct guest *guest, uint64_t record);
 
+/* Runs the plugin's timer in a coroutine of its own, or in none. At most once for each guest_start(). */
+void guest_timer(struct guest *guest, int in_coroutine);
+
+/* From now on time() says that so many seconds more have passed, here and in the plugin. */
+void guest_time_passes(int seconds);
+
 int guest_connections_busy(void);   /* handed out and not given back */
 int guest_connections_kept(void);   /* idle */
 int guest_connects_failed(void);    /* since the last guest_start() */
 int guest_warnings(void);           /* log lines of level WARN and worse since then */
 void guest_set_connect_limit(int connections); /* per node and worker, for the upstreams made from now on; 0 is none */
-void guest_set_connect_hangs(int port);        /* connects to this port fail after their time-out of one second; 0: none */
+void guest_set_connect_hangs(int port);        /* connects to this port fail after their time-out, which passes at once; 0: none */
 
 #endif

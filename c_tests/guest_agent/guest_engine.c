@@ -4,8 +4,10 @@
 #include "guest_internal.h"
 
 #include <dlfcn.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <ucontext.h>
 #include <valgrind/valgrind.h>
 
@@ -23,6 +25,25 @@ struct flb_coro {
 
 __thread int guest_worker;
 static __thread struct flb_coro *current;
+
+static atomic_int seconds_passed;
+
+/* Stands in for the C library's, in the whole program: plugins and their headers go by it. */
+time_t time(time_t *out)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    now.tv_sec += atomic_load(&seconds_passed);
+    if (out != NULL) {
+        *out = now.tv_sec;
+    }
+    return now.tv_sec;
+}
+
+void guest_time_passes(int seconds)
+{
+    atomic_fetch_add(&seconds_passed, seconds);
+}
 
 struct flb_coro *flb_coro_get(void)
 {
@@ -45,6 +66,11 @@ static void enter(void)
 {
     struct flb_coro *coro = current;
     struct guest *guest = coro->guest;
+    if (coro->task == NULL) {
+        guest->plugin->cb_timer(guest->instance.context);
+        coro->over = 1;
+        flb_coro_yield(coro, FLB_TRUE);
+    }
     guest->plugin->cb_flush(&coro->chunk, NULL, NULL, guest->instance.context, &guest->config);
     guest_need(0, "a flush returned by itself");
 }
@@ -62,7 +88,9 @@ static struct flb_coro *begin(struct guest *guest, struct guest_task *task)
     guest_need(coro != NULL, "calloc");
     coro->guest = guest;
     coro->task = task;
-    coro->chunk = (struct flb_event_chunk){&task->record, sizeof(task->record)};
+    if (task != NULL) {
+        coro->chunk = (struct flb_event_chunk){&task->record, sizeof(task->record)};
+    }
     coro->stack = mmap(NULL, STACK + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     guest_need(coro->stack != MAP_FAILED && mprotect(coro->stack, PAGE, PROT_NONE) == 0, "mmap");
     coro->registered = VALGRIND_STACK_REGISTER(coro->stack + PAGE, coro->stack + PAGE + STACK - 1);
@@ -114,6 +142,20 @@ void guest_flush_given_up(struct guest *guest, uint64_t record)
     end(coro);
 }
 
+void guest_timer(struct guest *guest, int in_coroutine)
+{
+    guest_worker = 0;
+    if (!in_coroutine) {
+        guest->plugin->cb_timer(guest->instance.context);
+        return;
+    }
+    guest_need(guest->timer == NULL, "guest_timer");
+    guest->timer = begin(guest, NULL); /* kept, so that no other coroutine comes to lie at its address */
+    while (!guest->timer->over) {
+        resume(guest->timer);
+    }
+}
+
 void guest_start(struct guest *guest, const char *module, const char *symbol, const char *upstream_file, int port,
                  const char *conf_path)
 {
@@ -124,11 +166,15 @@ void guest_start(struct guest *guest, const char *module, const char *symbol, co
     guest_need(guest->plugin != NULL, symbol);
     guest->instance = (struct flb_output_instance){NULL, upstream_file, port};
     guest->config.conf_path = (char *)conf_path;
+    guest->timer = NULL;
     guest_need(guest->plugin->cb_init(&guest->instance, &guest->config, NULL) == 0, "cb_init");
 }
 
 void guest_stop(struct guest *guest)
 {
     guest->plugin->cb_exit(guest->instance.context, &guest->config);
+    if (guest->timer != NULL) {
+        end(guest->timer);
+    }
     dlclose(guest->module);
 }

@@ -13,7 +13,6 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 static atomic_int busy, kept, failed, warnings;
@@ -172,12 +171,10 @@ static void yield(void)
 static int connect_to(const struct flb_upstream *u)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)u->port)};
-    time_t until = time(NULL) + u->base.net.connect_timeout;
     int fd;
     yield();
-    while (u->port == hanging_port && time(NULL) < until) {
-        poll(NULL, 0, 20);
-        yield();
+    if (u->port == hanging_port) {
+        guest_time_passes(u->base.net.connect_timeout);
     }
     fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     guest_need(fd >= 0, "socket");
@@ -205,6 +202,7 @@ struct flb_connection *flb_upstream_conn_get(struct flb_upstream *u)
         mk_list_del(&conn->_head);
         mk_list_add(&conn->_head, &queue->busy_queue);
         conn->net_error = -1;
+        conn->coroutine = flb_coro_get();
         atomic_fetch_add(&busy, 1);
         return conn;
     }
@@ -218,7 +216,12 @@ struct flb_connection *flb_upstream_conn_get(struct flb_upstream *u)
     }
     conn = calloc(1, sizeof(*conn));
     guest_need(conn != NULL, "calloc");
-    *conn = (struct flb_connection){.fd = fd, .net_error = -1, .recycle = FLB_TRUE, .upstream = u, .thread = pthread_self()};
+    conn->fd = fd;
+    conn->net_error = -1;
+    conn->recycle = FLB_TRUE;
+    conn->upstream = u;
+    conn->thread = pthread_self();
+    conn->coroutine = flb_coro_get();
     mk_list_add(&conn->_head, &queue->busy_queue);
     atomic_fetch_add(&busy, 1);
     return conn;
@@ -249,6 +252,7 @@ int flb_upstream_conn_release(struct flb_connection *conn)
 int flb_io_net_write(struct flb_connection *conn, const void *data, size_t len, size_t *out_len)
 {
     ssize_t sent;
+    guest_need(conn->coroutine == flb_coro_get(), "a connection was used by another coroutine than its own");
     yield();
     sent = send(conn->fd, data, len, MSG_NOSIGNAL);
     *out_len = sent > 0 ? (size_t)sent : 0;

@@ -81,7 +81,8 @@ static void cb_records_flush(struct flb_event_chunk *chunk, struct flb_output_fl
 {
     struct records *ctx = context;
     struct flb_upstream *u;
-    int net_error = -1, ret, rounds = ctx->manner == RECORDS_AGAIN ? 10 : 1;
+    int net_error = -1, ret, look_up_error, rounds = ctx->manner == RECORDS_AGAIN ? 10 : 1;
+    int pieces = ctx->manner == RECORDS_SEVERAL ? 6 : 1;
     (void)flush;
     (void)input;
     (void)config;
@@ -99,9 +100,20 @@ static void cb_records_flush(struct flb_event_chunk *chunk, struct flb_output_fl
         if (ctx->manner == RECORDS_PICK_TWICE && (u = target(ctx)) == NULL) {
             FLB_OUTPUT_RETURN(FLB_RETRY);
         }
+        if (ctx->manner == RECORDS_LOOK_UP && send_to(ctx, ctx->u, chunk, &look_up_error) != FLB_OK) {
+            FLB_OUTPUT_RETURN(FLB_RETRY);
+        }
         ret = send_to(ctx, u, chunk, &net_error);
-    } while (ret != FLB_OK && net_error != -1 && --rounds > 0);
+    } while (ret == FLB_OK ? --pieces > 0 : net_error != -1 && --rounds > 0);
     FLB_OUTPUT_RETURN(ctx->manner == RECORDS_UNSENDABLE ? FLB_ERROR : ret);
+}
+
+static int cb_records_timer(void *context)
+{
+    const struct flb_event_chunk chunk = {"by timer", 8};
+    struct flb_upstream *u = target(context);
+    int net_error;
+    return u != NULL ? send_to(context, u, &chunk, &net_error) : FLB_RETRY;
 }
 
 static int cb_records_init(struct flb_output_instance *ins, struct flb_config *config, void *data)
@@ -124,4 +136,5 @@ struct flb_output_plugin out_records_plugin = {
     .cb_init = cb_records_init,
     .cb_flush = cb_records_flush,
     .cb_exit = cb_records_exit,
+    .cb_timer = cb_records_timer,
 };

@@ -12,6 +12,8 @@ enum records_manner {
     RECORDS_PICK_TWICE,  /* picks again before it asks for a connection */
     RECORDS_AGAIN,       /* comes back for another node where the network failed, ten times at most */
     RECORDS_TWO,         /* sends to two nodes, with both connections in hand */
+    RECORDS_SEVERAL,     /* sends the record six times, each time by a pick of its own */
+    RECORDS_LOOK_UP,     /* speaks to another server, at `u`, between the pick and its connection */
     RECORDS_UNSENDABLE   /* sends, and then says that the chunk is beyond help */
 };
 

@@ -36,7 +36,8 @@ void records_conf_destroy(struct records *ctx)
             free(flb_upstream_node_get_data(mk_list_entry(head, struct flb_upstream_node, _head)));
         }
         flb_upstream_ha_destroy(ctx->ha);
-    } else {
+    }
+    if (ctx->u != NULL) {
         flb_upstream_destroy(ctx->u);
     }
     free(ctx);
