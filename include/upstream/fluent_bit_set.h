@@ -102,8 +102,8 @@ static inline upstream_t *upstream_flb_create(struct flb_upstream_ha *ha, const 
         up = NULL;
     }
     if (up == NULL) {
-        flb_warn("[upstream] %s: %s; balancing the nodes as the agent read them", path,
-                 err != NULL ? upstream_error_message(err) : "read differently by the agent");
+        flb_warn("[upstream] %s; balancing the nodes of %s as the agent read them",
+                 err != NULL ? upstream_error_message(err) : "the agent reads it differently", path);
         upstream_error_free(err);
         err = NULL;
         if (upstream_flb_create_from_nodes(ha, options, &up, &err) == UPSTREAM_OK && !upstream_flb_bind(up, ha)) {
