@@ -154,12 +154,6 @@ fn nobody_overtakes_a_waiter() {
         let capped = Capped::new(1);
         assert_eq!(capped.acquire(never()), Ok(None));
         let first = capped.pool.queue(Box::new(|| {}));
-        let turn_after = |capped: &Capped| {
-            let had = capped.acquire(never());
-            assert!(capped.first_had_it.load(SeqCst), "the first in line was overtaken");
-            capped.leave();
-            had
-        };
         let passer_by = |capped: &Capped| {
             if let Some(place) = capped.pool.try_acquire(closed_elsewhere) {
                 assert!(capped.first_had_it.load(SeqCst), "the first in line was overtaken");
@@ -167,7 +161,7 @@ fn nobody_overtakes_a_waiter() {
                 capped.leave();
             }
         };
-        let (second, passer_by) = (spawn(&capped, turn_after), spawn(&capped, passer_by));
+        let (second, passer_by) = (spawn(&capped, Capped::turn_by_ticket), spawn(&capped, passer_by));
         capped.leave();
         let place = capped.pool.claim(&first, closed_elsewhere).expect("its turn has come");
         assert_eq!(capped.taken(place), Ok(None));
@@ -175,6 +169,39 @@ fn nobody_overtakes_a_waiter() {
         capped.leave();
         assert_eq!(second.join().unwrap(), Ok(None));
         passer_by.join().unwrap();
+        capped.is_free();
+    });
+}
+
+/// Neither gives its place back before the other has one: the second is not to wait for the first.
+#[test]
+fn places_freed_at_once_serve_both_waiters() {
+    check(|| {
+        let capped = Capped::new(2);
+        assert_eq!([(); 2].map(|()| capped.acquire(never())), [Ok(None), Ok(None)]);
+        let waiters = [(); 2].map(|()| spawn(&capped, |capped| capped.acquire(never())));
+        capped.leave();
+        capped.leave();
+        waiters.into_iter().for_each(|waiter| assert_eq!(waiter.join().unwrap(), Ok(None)));
+        capped.leave();
+        capped.leave();
+        capped.is_free();
+    });
+}
+
+/// Each wake-up is for the first in line, whoever else it meets.
+#[test]
+fn waiters_behind_a_ticket_get_their_turns() {
+    check(|| {
+        let capped = Capped::new(1);
+        assert_eq!(capped.acquire(never()), Ok(None));
+        let first = capped.pool.queue(Box::new(|| {}));
+        let others = [(); 2].map(|()| spawn(&capped, Capped::turn));
+        capped.leave();
+        let place = capped.pool.claim(&first, closed_elsewhere).expect("its turn has come");
+        assert_eq!(capped.taken(place), Ok(None));
+        capped.leave();
+        others.into_iter().for_each(|other| assert_eq!(other.join().unwrap(), Ok(None)));
         capped.is_free();
     });
 }
