@@ -129,6 +129,22 @@ static void a_thread_that_waits_and_a_loop_share_the_queue(void **state)
     end(up);
 }
 
+static void the_end_of_the_set_tells_who_queues_at_the_cap(void **state)
+{
+    upstream_t *up = one_node(LOOPBACK_SINK, "    net.max_connections 1");
+    upstream_conn_t *held = connect_by_loop(up), *queued = start(up);
+    (void)state;
+    assert_int_equal(is_readable(queued, 0), 0);
+    upstream_destroy(up);
+    assert_int_equal(is_readable(queued, 0), 1);
+    assert_status(upstream_conn_connect_continue(queued), UPSTREAM_ERR_CANCELLED);
+    check_contains(upstream_error_message(upstream_conn_last_error(queued)), "destroyed");
+    upstream_conn_discard(queued);
+    upstream_conn_release(held);
+    loopback_stop(server);
+    event_loop_close(&loop);
+}
+
 static void a_connection_under_way_can_be_given_up(void **state)
 {
     upstream_t *up = one_node(LOOPBACK_SILENT, "    tls on\n    tls.verify off");
@@ -356,6 +372,7 @@ int main(void)
         cmocka_unit_test(turns_at_the_cap_come_in_order),
         cmocka_unit_test(the_cap_refuses_after_the_bounded_wait),
         cmocka_unit_test(a_thread_that_waits_and_a_loop_share_the_queue),
+        cmocka_unit_test(the_end_of_the_set_tells_who_queues_at_the_cap),
         cmocka_unit_test(a_connection_under_way_can_be_given_up),
         cmocka_unit_test(blocking_calls_finish_connecting_first),
         cmocka_unit_test(a_blocking_call_bounds_the_connecting_too),
