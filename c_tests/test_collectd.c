@@ -206,7 +206,8 @@ static void flush_and_stop_send_what_is_there(void **state)
     /* There is one write thread: when it takes the last value up, it has done with those before. */
     put_all(&collectd, 0, FLUSHED + 1);
     collectd_await_value(&collectd, "test.example/plugin-one/gauge-25");
-    assert_int_equal(arrived(), 0);
+    /* The interval's first call is made at the start, and may find some of them there. */
+    assert_true(arrived() < FLUSHED);
     collectd_command(&collectd, "FLUSH plugin=upstream");
     assert_in_range(arrived(), FLUSHED, FLUSHED + 1);
     put_all(&collectd, FLUSHED + 1, VALUES);

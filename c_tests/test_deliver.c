@@ -222,6 +222,9 @@ static void a_word_that_is_none_ends_it(void **state)
         payload.answer = words[i];
         assert_status(deliver_once("", &payload, 0, message, &idle), UPSTREAM_ERR_INVALID_ARG);
         assert_int_equal(payload.calls, 1);
+        if (words[i] == 1234) {
+            check_contains(message, "1234, which is no status");
+        }
     }
 }
 

@@ -185,7 +185,7 @@ static void what_is_taken_in_is_bounded(void **state)
 {
     struct loopback *server = loopback_start_narrow(LOOPBACK_ECHO);
     uint16_t port = loopback_port(server);
-    upstream_t *up = check_nodes(&port, 1, "    net.io_timeout 2s");
+    upstream_t *up = check_nodes(&port, 1, check_slow() ? "    net.io_timeout 20s" : "    net.io_timeout 2s");
     upstream_conn_t *conn = connect_narrow(up);
     size_t size = 8 * MIB, got, received = 0;
     char *out = make_bytes(size), *in = malloc(size);

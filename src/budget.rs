@@ -45,7 +45,8 @@ impl Budget {
         }
         let limit = INTERVAL * (BURST - 1);
         let taken = self.paid_up.fetch_update(Relaxed, Relaxed, |paid_up| {
-            // Further ahead than the whole burst it shows a clock that went back.
+            // Further ahead than the whole burst it shows a clock that went back. A clock that comes by that time again takes the
+            // retries of then for new ones: one burst, once.
             let ahead = paid_up.saturating_sub(now);
             let ahead = if ahead > INTERVAL * BURST { 0 } else { ahead };
             (ahead <= limit).then_some(now.saturating_add(ahead + INTERVAL))

@@ -39,6 +39,16 @@ pkg-config)
     loads_it "$work/consumer_c" || { echo "consumer_c does not load libupstream.so.0"; exit 1; }
     expect env LD_LIBRARY_PATH="$libdir" "$work/consumer_c"
 
+    # A plugin for Fluent Bit by the installed headers, with the test's stand-in for the agent's.
+    guest=$source/../guest_agent
+    mkdir -p "$work/guest/fluent-bit"
+    for name in info config coro log output_plugin upstream upstream_conn upstream_ha upstream_node; do
+        echo '#include <guest_agent.h>' >"$work/guest/fluent-bit/flb_$name.h"
+    done
+    "$CC" -D_GNU_SOURCE -Wall -Wextra -Werror -fPIC -shared -include upstream/fluent_bit.h -I"$work/guest" -I"$guest" \
+        -o "$work/flb-out_records.so" "$guest/out_records.c" "$guest/out_records_conf.c" $(pkg-config --cflags --libs upstream)
+    loads_it "$work/flb-out_records.so" || { echo "flb-out_records.so does not load libupstream.so.0"; exit 1; }
+
     "$CC" -o "$work/consumer_static" "$source/consumer.c" $(pkg-config --cflags upstream) \
         $(pkg-config --static --libs upstream | sed 's/-lupstream/-l:libupstream.a/')
     ;;

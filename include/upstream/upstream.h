@@ -133,7 +133,8 @@ typedef int32_t upstream_status_t;
 
 /**
  * Receives one log line, without a newline; `message` is borrowed during the call. May be called from any
- * thread, the library's own among them, and from several at once.
+ * thread, the library's own among them, and from several at once. Not to wait in: a connect or a delivery from within may
+ * wait, up to its deadline, for the very thread that is calling.
  */
 typedef void (*upstream_log_fn)(int32_t level, const char *message, void *ctx);
 
@@ -405,7 +406,7 @@ upstream_status_t upstream_options_set(upstream_options_t *o,
  * Sends log lines up to `max_level` (UPSTREAM_LOG_*) to `fn`, with `ctx`; a NULL `fn` switches the log off
  * again. ERROR: a payload no node took, a connect that timed out. WARN: a connect that failed, an odd file. INFO: rare
  * events. DEBUG: each connection. `fn` and `ctx` must stay good until every set created with these
- * options, and every connection of it, is gone. UPSTREAM_ERR_INVALID_ARG for a level that is none.
+ * options, and every connection and attempt of it, is gone. UPSTREAM_ERR_INVALID_ARG for a level that is none.
  */
 upstream_status_t upstream_options_set_logger(upstream_options_t *o,
                                               int32_t max_level,
@@ -415,7 +416,7 @@ upstream_status_t upstream_options_set_logger(upstream_options_t *o,
 /**
  * Lets health (ejections, backoff, probes) and the retry budget go by `fn`, with `ctx`, instead of the system's monotonic clock: for
  * tests and simulation of a plugin's own. Deadlines of connections and deliveries stay the system's. A NULL `fn` takes the system's
- * again. `fn` and `ctx` must stay good until every set created with these options, and every connection of it, is gone.
+ * again. `fn` and `ctx` must stay good until every set created with these options, and every connection and attempt of it, is gone.
  */
 upstream_status_t upstream_options_set_clock(upstream_options_t *o,
                                              upstream_clock_fn fn,
@@ -678,7 +679,7 @@ const char *upstream_conn_tls_version(const upstream_conn_t *c);
 /**
  * Attaches the plugin's own data ("logged in") to the connection, where it stays while the connection is kept in the
  * pool. What was there before is freed. `free_fn` (may be NULL) is called with it on replacement and when the
- * connection ends, on any thread. NULL `data` only removes. UPSTREAM_ERR_INVALID_ARG, and nothing is freed, on one that is not
+ * connection ends, on any thread, where it is not to wait for a connection. NULL `data` only removes. UPSTREAM_ERR_INVALID_ARG, and nothing is freed, on one that is not
  * connected yet: it may still come from the pool, with its data.
  */
 upstream_status_t upstream_conn_set_data(upstream_conn_t *c,

@@ -12,7 +12,7 @@ use super::settings::{
 };
 use super::tls_files::TlsFiles;
 use super::value::{Value, shown};
-use super::{Definition, MAX_INHERITED, NodeDefinition, Options, Property, suggest};
+use super::{Definition, MAX_INHERITED, NodeDefinition, Options, Property, idle, suggest};
 use crate::error::{Error, Position, Result};
 
 /// Checks a whole document.
@@ -70,14 +70,13 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
                 settings
             }
         };
-        if settings.tls.is_none() {
-            warn_of_idle_tls_keys(&section.lines, &mut warnings);
-        }
+        idle::warn_of_node(&section.lines, &settings, &mut warnings);
         let properties = inherited.complete(&layer, &section)?;
         names.insert(name.clone(), position);
         let position = section.position.clone();
         definitions.push((NodeDefinition { name, host, port, position, properties, settings }, section));
     }
+    idle::warn_of_set(&upstream.lines, definitions.iter().map(|(node, _)| &node.settings), &mut warnings);
     if definitions.iter().all(|(node, _)| node.settings.weight == 0) {
         warnings.add(
             &upstream.position,
@@ -327,18 +326,4 @@ fn check_certificate_and_key(node: Layers<'_, '_>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Says of a plaintext node that its `tls.*` lines do nothing.
-fn warn_of_idle_tls_keys(lines: &[Line], warnings: &mut Warnings) {
-    let mut idle =
-        lines.iter().map(|line| &line.property).filter(|p| p.key.to_ascii_lowercase().starts_with("tls."));
-    if let Some(first) = idle.next() {
-        let keys: Vec<&str> = std::iter::once(first).chain(idle).map(|p| p.key.as_str()).collect();
-        let text = format!(
-            "tls is off for this node, which is spoken to in plaintext, so that {} has no effect; set tls on",
-            keys.join(", ")
-        );
-        warnings.add(&first.position, &text);
-    }
 }

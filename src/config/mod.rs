@@ -5,6 +5,7 @@
 mod classic;
 mod define;
 mod expand;
+mod idle;
 mod include;
 pub mod keys;
 mod layers;

@@ -1,6 +1,7 @@
 //! The room as a whole: a text or file goes in, a [`Definition`] or one exact message comes out.
 
 mod files;
+mod idle;
 mod keys;
 mod properties;
 mod scale;

@@ -215,7 +215,7 @@ pub unsafe extern "C" fn upstream_conn_tls_version(c: *const upstream_conn_t) ->
 
 /// Attaches the plugin's own data ("logged in") to the connection, where it stays while the connection is kept in the
 /// pool. What was there before is freed. `free_fn` (may be NULL) is called with it on replacement and when the
-/// connection ends, on any thread. NULL `data` only removes. UPSTREAM_ERR_INVALID_ARG, and nothing is freed, on one that is not
+/// connection ends, on any thread, where it is not to wait for a connection. NULL `data` only removes. UPSTREAM_ERR_INVALID_ARG, and nothing is freed, on one that is not
 /// connected yet: it may still come from the pool, with its data.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_set_data(

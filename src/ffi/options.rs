@@ -31,7 +31,8 @@ pub const UPSTREAM_LOG_DEBUG: i32 = 4;
 pub const UPSTREAM_LOG_TRACE: i32 = 5;
 
 /// Receives one log line, without a newline; `message` is borrowed during the call. May be called from any
-/// thread, the library's own among them, and from several at once.
+/// thread, the library's own among them, and from several at once. Not to wait in: a connect or a delivery from within may
+/// wait, up to its deadline, for the very thread that is calling.
 pub type upstream_log_fn = Option<unsafe extern "C" fn(level: i32, message: *const c_char, ctx: *mut c_void)>;
 
 /// What `upstream_options_t` stands for.
@@ -105,7 +106,7 @@ pub unsafe extern "C" fn upstream_options_set(
 /// Sends log lines up to `max_level` (UPSTREAM_LOG_*) to `fn`, with `ctx`; a NULL `fn` switches the log off
 /// again. ERROR: a payload no node took, a connect that timed out. WARN: a connect that failed, an odd file. INFO: rare
 /// events. DEBUG: each connection. `fn` and `ctx` must stay good until every set created with these
-/// options, and every connection of it, is gone. UPSTREAM_ERR_INVALID_ARG for a level that is none.
+/// options, and every connection and attempt of it, is gone. UPSTREAM_ERR_INVALID_ARG for a level that is none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_options_set_logger(
     o: *mut upstream_options_t,
@@ -137,7 +138,7 @@ pub type upstream_clock_fn = Option<unsafe extern "C" fn(ctx: *mut c_void) -> u6
 
 /// Lets health (ejections, backoff, probes) and the retry budget go by `fn`, with `ctx`, instead of the system's monotonic clock: for
 /// tests and simulation of a plugin's own. Deadlines of connections and deliveries stay the system's. A NULL `fn` takes the system's
-/// again. `fn` and `ctx` must stay good until every set created with these options, and every connection of it, is gone.
+/// again. `fn` and `ctx` must stay good until every set created with these options, and every connection and attempt of it, is gone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_options_set_clock(
     o: *mut upstream_options_t,

@@ -16,6 +16,8 @@ pub struct Pool<T> {
     freed: Condvar,
     cap: usize,
     idle_timeout: Duration,
+    /// See [`queue::COMES_WITHIN`].
+    comes_within: Duration,
     birthplace: Birthplace,
 }
 
@@ -29,6 +31,8 @@ struct State<T> {
     abandoned: Vec<u64>,
     /// How to tell those of them who do not wait in [`Pool::acquire`].
     wakers: Vec<(u64, Waker)>,
+    /// The last of those who was told that its turn has come, and when.
+    told: Option<(u64, Instant)>,
     closed: bool,
     cancelled: bool,
     /// A purge is to come.
@@ -74,12 +78,13 @@ impl<T> Pool<T> {
             served_ticket: 0,
             abandoned: Vec::new(),
             wakers: Vec::new(),
+            told: None,
             closed: false,
             cancelled: false,
             purge_due: false,
         };
         let (state, freed, birthplace) = (Mutex::new(state), Condvar::new(), Birthplace::here());
-        Pool { state, freed, cap, idle_timeout, birthplace }
+        Pool { state, freed, cap, idle_timeout, comes_within: queue::COMES_WITHIN, birthplace }
     }
 
     /// The newest idle connection, or a place for a new one; at the cap, waits its turn until `deadline`.
@@ -119,12 +124,22 @@ impl<T> Pool<T> {
                 self.wake(&mut state); // the next in line may have room too
                 return place;
             }
+            let overtakes =
+                state.overtakes_at(ticket, self.comes_within).filter(|_| state.has_room(self.cap));
+            if overtakes.is_some_and(|at| Instant::now() >= at) {
+                state.give_way(ticket);
+                let place = state.take();
+                self.wake(&mut state);
+                return place;
+            }
             if passed {
                 state.give_way(ticket);
                 self.wake(&mut state);
                 return Place::None;
             }
-            (state, passed) = self.freed.wait_until(state, deadline);
+            let until = overtakes.map_or(deadline, |at| at.min(deadline));
+            (state, passed) = self.freed.wait_until(state, until);
+            passed = passed && until == deadline;
         }
     }
 

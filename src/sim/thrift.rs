@@ -15,8 +15,13 @@ pub struct Thrift {
     granted: VecDeque<u64>,
     /// The clock went back so often: each time the ten a second may begin anew.
     jumps_back: u32,
-    /// When, in true time, the clock went back last.
-    jumped_back: Option<u64>,
+    /// The latest that the clock ever showed at a retry.
+    latest: u64,
+    /// For each jump back, until when, in true time, the clock shows what it has shown before, or a burst after that: meanwhile retries
+    /// of the past may look like those of the present, once.
+    excuses: Vec<u64>,
+    /// That has happened, and ends then.
+    excused: u64,
 }
 
 impl Thrift {
@@ -30,14 +35,16 @@ impl Thrift {
         self.spent = (self.spent - 0.1).max(0.0);
     }
 
-    pub fn jumped_back(&mut self, time: u64) {
+    /// At true `time`, to `now`.
+    pub fn jumped_back(&mut self, time: u64, now: u64) {
         self.jumps_back += 1;
-        self.jumped_back = Some(time);
+        self.excuses.push(time + self.latest.saturating_sub(now) + SECOND);
     }
 
     /// One more, at true `time`, when the clock shows `now`.
     pub fn granted(&mut self, time: u64, now: u64) {
         self.at(now);
+        self.latest = self.latest.max(now);
         self.spent += 1.0;
         assert!(
             self.spent < 20.0 + 10.0 * f64::from(self.jumps_back) + 1e-6,
@@ -47,12 +54,17 @@ impl Thrift {
         self.granted.push_back(time);
     }
 
-    /// None, for the time being. A jump back shorter than the burst looks like a burst, for as long.
+    /// None, for the time being.
     pub fn denied(&mut self, time: u64) {
         while self.granted.front().is_some_and(|then| then + SECOND <= time) {
             self.granted.pop_front();
         }
-        let jumped = self.jumped_back.is_some_and(|then| then + SECOND > time);
-        assert!(jumped || self.granted.len() >= 10, "denied after {} in the last second", self.granted.len());
+        if self.granted.len() >= 10 || time < self.excused {
+            return;
+        }
+        self.excuses.retain(|until| time < *until);
+        assert!(!self.excuses.is_empty(), "denied after {} in the last second", self.granted.len());
+        self.excuses.remove(0);
+        self.excused = time + SECOND;
     }
 }

@@ -116,7 +116,7 @@ impl World {
         self.skew += by;
         if self.clock() < before {
             self.expected.clock_went_back = true;
-            self.thrift.jumped_back(self.now);
+            self.thrift.jumped_back(self.now, self.clock());
         }
         self.settle();
     }

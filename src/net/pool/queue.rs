@@ -1,12 +1,16 @@
 //! The queue at the cap for those who cannot wait: they take a ticket, are told when its turn may have come, and ask. One
 //! queue with those who wait in [`Pool::acquire`], served in the order they came.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Place, Pool, State};
 
 /// Tells the holder of a ticket that its turn may have come. Called under the pool's lock, so it must not wait.
 pub type Waker = Box<dyn Fn() + Send>;
+
+/// Who is told of its turn and does not come for it within this holds up no longer those who wait. A loop comes at once, unless
+/// it is busy elsewhere: perhaps in a call that waits behind it.
+pub(super) const COMES_WITHIN: Duration = Duration::from_millis(20);
 
 /// A place in the queue. Ends with a claim that is met, or with [`Pool::give_up_turn`].
 #[derive(Debug)]
@@ -49,6 +53,8 @@ impl<T> Pool<T> {
         };
         if place.is_some() {
             self.leave_queue(&mut state, ticket.0);
+        } else {
+            state.told = state.told.filter(|(told, _)| *told != ticket.0); // it does come, and has its time anew
         }
         drop(state);
         old.into_iter().for_each(expired);
@@ -70,10 +76,22 @@ impl<T> Pool<T> {
 
 impl<T> State<T> {
     /// Wakes the holder of the ticket whose turn it is, if it is one of those who do not wait.
-    pub(super) fn wake_holder(&self) {
-        if let Some((_, wake)) = self.wakers.iter().find(|(ticket, _)| *ticket == self.served_ticket) {
+    pub(super) fn wake_holder(&mut self) {
+        if let Some((ticket, wake)) = self.wakers.iter().find(|(ticket, _)| *ticket == self.served_ticket) {
             wake();
+            if self.told.is_none_or(|(told, _)| told != *ticket) {
+                self.told = Some((*ticket, Instant::now()));
+            }
         }
+    }
+
+    /// From when on one who waits may take a place before those ahead of it: all of them must be of those who do not wait, and
+    /// the first must have been told.
+    pub(super) fn overtakes_at(&self, ticket: u64, comes_within: Duration) -> Option<Instant> {
+        let (_, since) = self.told.filter(|(told, _)| *told == self.served_ticket)?;
+        let comes_by_itself = |ahead: u64| self.wakers.iter().any(|(ticket, _)| *ticket == ahead);
+        let mut ahead = (self.served_ticket..ticket).filter(|ahead| !self.abandoned.contains(ahead));
+        ahead.all(comes_by_itself).then_some(since + comes_within)
     }
 }
 
@@ -84,7 +102,6 @@ mod tests {
     use crate::process::Birthplace;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-    use std::time::Duration;
 
     fn never(_: u32) {
         panic!("nothing is old here");
@@ -151,7 +168,9 @@ mod tests {
 
     #[test]
     fn one_queue_for_those_who_wait_and_those_who_do_not() {
-        let pool = Arc::new(pool(1));
+        let mut pool = pool(1);
+        pool.comes_within = Duration::from_secs(3600);
+        let pool = Arc::new(pool);
         assert!(is_new(pool.try_acquire(never)));
         let first = queue(&pool);
         let waiting = {

@@ -228,3 +228,24 @@ fn a_closed_pool_keeps_nothing() {
     pool.leave();
     assert_eq!(pool.gauge().unwrap(), (0, 0));
 }
+
+#[test]
+fn a_loop_that_does_not_come_for_its_turn_holds_no_thread_up() {
+    let mut pool = pool(1);
+    pool.comes_within = Duration::from_millis(1);
+    let later = || Instant::now() + Duration::from_secs(60);
+    assert!(matches!(pool.acquire(soon(), never), Place::New));
+    let ticket = pool.queue(Box::new(|| {}));
+    pool.leave(); // the loop is told, and busy elsewhere
+    let begun = Instant::now();
+    assert!(matches!(pool.acquire(later(), never), Place::New));
+    assert!(begun.elapsed() < Duration::from_secs(30), "there was room all the time");
+    // It is first in line all the same, and has its time anew once it has come.
+    assert!(pool.claim(&ticket, never).is_none());
+    pool.comes_within = Duration::from_secs(3600);
+    pool.leave();
+    assert!(matches!(pool.acquire(soon(), never), Place::None));
+    assert!(matches!(pool.claim(&ticket, never), Some(Place::New)));
+    pool.leave();
+    assert!(matches!(pool.try_acquire(never), Some(Place::New)));
+}

@@ -1,0 +1,44 @@
+/* The set-up of the plugin, in a source of its own as real plugins have it. */
+#include "out_records.h"
+
+#include <stdlib.h>
+
+int records_conf_create(struct records *ctx, struct flb_output_instance *ins, struct flb_config *config)
+{
+    struct mk_list *head;
+    if (ins->upstream_file == NULL) {
+        ctx->u = flb_upstream_create(config, "127.0.0.1", ins->port, 0, NULL);
+        return ctx->u != NULL ? 0 : -1;
+    }
+    ctx->ha_mode = FLB_TRUE;
+    ctx->ha = flb_upstream_ha_from_file(ins->upstream_file, config);
+    if (ctx->ha == NULL) {
+        return -1;
+    }
+    mk_list_foreach(head, &ctx->ha->nodes) {
+        struct flb_upstream_node *node = mk_list_entry(head, struct flb_upstream_node, _head);
+        struct records_node *own = calloc(1, sizeof(*own));
+        const char *label = flb_upstream_node_get_property("label", node);
+        if (own == NULL) {
+            return -1;
+        }
+        own->label = label != NULL ? label[0] : '?';
+        flb_upstream_node_set_data(own, node);
+    }
+    return 0;
+}
+
+void records_conf_destroy(struct records *ctx)
+{
+    struct mk_list *head;
+    if (ctx->ha_mode == FLB_TRUE) {
+        mk_list_foreach(head, &ctx->ha->nodes) {
+            free(flb_upstream_node_get_data(mk_list_entry(head, struct flb_upstream_node, _head)));
+        }
+        flb_upstream_ha_destroy(ctx->ha);
+    }
+    if (ctx->u != NULL) {
+        flb_upstream_destroy(ctx->u);
+    }
+    free(ctx);
+}

@@ -1,0 +1,123 @@
+/*
+ * Part of upstream/fluent_bit.h: the library's set of nodes for one that the agent has read from the same file. Not to be
+ * included by itself.
+ */
+#ifndef UPSTREAM_FLUENT_BIT_SET_H
+#define UPSTREAM_FLUENT_BIT_SET_H
+
+#include <fluent-bit/flb_info.h>
+#include <fluent-bit/flb_config.h>
+#include <fluent-bit/flb_log.h>
+#include <fluent-bit/flb_upstream_ha.h>
+#include <fluent-bit/flb_upstream_node.h>
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <upstream/upstream.h>
+
+/* The levels of the library and of the agent are the same numbers. */
+static inline void upstream_flb_log(int32_t level, const char *message, void *ctx)
+{
+    (void)ctx;
+    if (flb_log_check(level)) {
+        flb_log_print(level, NULL, 0, "[upstream] %s", message);
+    }
+}
+
+/* Puts the agent's nodes on the library's, which must be the same ones in the same order: 1, else 0. */
+static inline int upstream_flb_bind(upstream_t *up, struct flb_upstream_ha *ha)
+{
+    struct mk_list *head;
+    size_t place = 0;
+    mk_list_foreach(head, &ha->nodes) {
+        struct flb_upstream_node *node = mk_list_entry(head, struct flb_upstream_node, _head);
+        upstream_node_t *own = upstream_node_at(up, place++);
+        if (own == NULL || strcmp(upstream_node_name(own), node->name) != 0) {
+            return 0;
+        }
+        upstream_node_set_data(own, node, NULL);
+    }
+    return place == upstream_node_count(up);
+}
+
+/* The file that the agent found under this name, by its rule: `path` as it is, else in the folder of the configuration. */
+static inline const char *upstream_flb_path(const char *path, const struct flb_config *config, char *buffer, size_t size)
+{
+    struct stat st;
+    if (stat(path, &st) == 0 || path[0] == '/' || config->conf_path == NULL) {
+        return path;
+    }
+    snprintf(buffer, size, "%s%s", config->conf_path, path);
+    return buffer;
+}
+
+/* A set of the nodes that the agent has read, with what the library needs of them. */
+static inline upstream_status_t upstream_flb_create_from_nodes(struct flb_upstream_ha *ha, const upstream_options_t *options,
+                                                               upstream_t **up, upstream_error_t **err)
+{
+    static const char *const keys[] = {"weight", "priority", "health.max_fails", "health.backoff", "health.backoff_max"};
+    upstream_status_t status = UPSTREAM_ERR_NO_MEMORY;
+    struct mk_list *head;
+    char *text = NULL;
+    size_t len = 0, i;
+    FILE *out = open_memstream(&text, &len);
+    if (out == NULL) {
+        return status;
+    }
+    fprintf(out, "[UPSTREAM]\n    name %s\n", ha->name);
+    mk_list_foreach(head, &ha->nodes) {
+        struct flb_upstream_node *node = mk_list_entry(head, struct flb_upstream_node, _head);
+        fprintf(out, "[NODE]\n    name %s\n    host %s\n    port %s\n", node->name, node->host, node->port);
+        for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+            const char *value = flb_upstream_node_get_property(keys[i], node);
+            if (value != NULL) {
+                fprintf(out, "    %s %s\n", keys[i], value);
+            }
+        }
+    }
+    if (fclose(out) == 0) {
+        status = upstream_create_from_text(text, len, "the agent's nodes", options, up, err);
+    }
+    free(text);
+    return status;
+}
+
+/* The library's set for the agent's. NULL where there can be none, and the agent's own order stays. */
+static inline upstream_t *upstream_flb_create(struct flb_upstream_ha *ha, const char *file, struct flb_config *config)
+{
+    char buffer[PATH_MAX + 1];
+    const char *path = upstream_flb_path(file, config, buffer, sizeof(buffer));
+    upstream_options_t *options = NULL;
+    upstream_error_t *err = NULL;
+    upstream_t *up = NULL;
+    if (upstream_options_create(&options) == UPSTREAM_OK) {
+        upstream_options_set_logger(options, UPSTREAM_LOG_INFO, upstream_flb_log, NULL);
+    }
+    if (upstream_create(path, options, &up, &err) == UPSTREAM_OK && !upstream_flb_bind(up, ha)) {
+        upstream_destroy(up);
+        up = NULL;
+    }
+    if (up == NULL) {
+        flb_warn("[upstream] %s; balancing the nodes of %s as the agent read them",
+                 err != NULL ? upstream_error_message(err) : "the agent reads it differently", path);
+        upstream_error_free(err);
+        err = NULL;
+        if (upstream_flb_create_from_nodes(ha, options, &up, &err) == UPSTREAM_OK && !upstream_flb_bind(up, ha)) {
+            upstream_destroy(up);
+            up = NULL;
+        }
+    }
+    if (up == NULL) {
+        flb_error("[upstream] %s: %s; the order stays the agent's own", path,
+                  err != NULL ? upstream_error_message(err) : "the nodes cannot be told apart");
+    }
+    upstream_error_free(err);
+    upstream_options_destroy(options);
+    return up;
+}
+
+#endif

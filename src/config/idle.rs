@@ -1,0 +1,79 @@
+//! Lines that do nothing because of what others say: told of, so that nobody relies on them. Never an error, and never about the
+//! options, which a program may set whatever a file says.
+
+use super::classic::Line;
+use super::layers::Warnings;
+use super::settings::NodeSettings;
+
+/// Keys that a setting makes idle.
+struct Rule {
+    /// Whether it does.
+    holds: fn(&NodeSettings) -> bool,
+    /// Whether it concerns a key, which is in small letters.
+    concerns: fn(&str) -> bool,
+    /// What the setting is, the node or nodes it is that of, and the rest of the sentence.
+    why: (&'static str, &'static str),
+    mend: &'static str,
+}
+
+const RULES: [Rule; 5] = [
+    Rule {
+        holds: |node| node.tls.is_none(),
+        concerns: |key| key.starts_with("tls."),
+        why: ("tls is off for", ", which is spoken to in plaintext, so that"),
+        mend: "set tls on",
+    },
+    Rule {
+        holds: |node| !node.net.keepalive,
+        concerns: |key| key.starts_with("net.keepalive_"),
+        why: ("net.keepalive is off for", ", so that"),
+        mend: "set net.keepalive on",
+    },
+    Rule {
+        holds: |node| !node.net.tcp_keepalive,
+        concerns: |key| key.starts_with("net.tcp_keepalive_"),
+        why: ("net.tcp_keepalive is off for", ", so that"),
+        mend: "set net.tcp_keepalive on",
+    },
+    Rule {
+        holds: |node| node.net.prefer_ipv4 && node.net.prefer_ipv6,
+        concerns: |key| key == "net.dns.prefer_ipv4",
+        why: ("net.dns.prefer_ipv6 is on too for", ", so that"),
+        mend: "set one of the two",
+    },
+    Rule {
+        holds: |node| node.health.check.is_none(),
+        concerns: |key| key == "health.interval",
+        why: ("health.check is off for", ", so that"),
+        mend: "set health.check tcp or tls",
+    },
+];
+
+/// Warns of a node's own lines.
+pub(super) fn warn_of_node(lines: &[Line], settings: &NodeSettings, warnings: &mut Warnings) {
+    for rule in RULES.iter().filter(|rule| (rule.holds)(settings)) {
+        warn(rule, lines, "this node", warnings);
+    }
+}
+
+/// Warns of the lines of `[UPSTREAM]` that are idle for every node.
+pub(super) fn warn_of_set<'a>(
+    lines: &[Line],
+    nodes: impl Iterator<Item = &'a NodeSettings> + Clone,
+    warnings: &mut Warnings,
+) {
+    for rule in RULES.iter().filter(|rule| nodes.clone().all(rule.holds)) {
+        warn(rule, lines, "every node", warnings);
+    }
+}
+
+fn warn(rule: &Rule, lines: &[Line], whose: &str, warnings: &mut Warnings) {
+    let mut idle =
+        lines.iter().map(|line| &line.property).filter(|p| (rule.concerns)(&p.key.to_ascii_lowercase()));
+    if let Some(first) = idle.next() {
+        let keys: Vec<&str> = std::iter::once(first).chain(idle).map(|p| p.key.as_str()).collect();
+        let ((setting, so_that), keys, mend) = (rule.why, keys.join(", "), rule.mend);
+        let text = format!("{setting} {whose}{so_that} {keys} has no effect; {mend}");
+        warnings.add(&first.position, &text);
+    }
+}
