@@ -132,6 +132,9 @@ fn an_outcome_waited_for_in_vain_is_had_by_one() {
 #[test]
 fn a_readable_descriptor_shows_an_outcome() {
     given_up(|pending| {
+        if pending.poll().is_some() {
+            return true;
+        }
         let readable = is_readable(pending);
         let outcome = pending.poll();
         assert!(outcome.is_some() || !readable, "the outcome comes before the descriptor tells of it");
