@@ -133,6 +133,9 @@ impl Dialer {
         // Made before the thread hears of the dial: it gives its half of the descriptor back with the outcome.
         let pending = Pending::new(id, reply, Arc::clone(&desk.mailbox));
         if !desk.mailbox.post(|letters| letters.dials.push((id, dial))) {
+            if desk.mailbox.is_whole() {
+                return Err(target.cancelled(Phase::Connect)); // the set has ended
+            }
             let error = io::Error::from_raw_os_error(libc::EBADF);
             return Err(target.system_error(Status::Connect, Phase::Connect, &error));
         }

@@ -160,11 +160,14 @@ impl Work {
     }
 
     /// The last letters, once nobody works on them.
-    fn end(mailbox: &Mailbox) {
+    pub(super) fn end(mailbox: &Mailbox) {
         let mut letters = mailbox.letters.lock();
         letters.ended = true;
-        let orphaned = std::mem::take(&mut letters.orphaned);
+        let (dials, orphaned) = (std::mem::take(&mut letters.dials), std::mem::take(&mut letters.orphaned));
         drop(letters);
+        for (_, dial) in dials {
+            dial.reply.leave(Err(dial.target.cancelled(dial.phase())));
+        }
         for (orphan, result) in orphaned {
             orphan(result);
         }

@@ -68,6 +68,19 @@ fn an_outcome_is_told_once_and_by_the_descriptor() {
 }
 
 #[test]
+fn a_dial_beside_the_end_and_one_after_it_are_told() {
+    let (_held, target) = silent();
+    let (_, dialer) = dialer();
+    // A thread that has had its last turn.
+    *dialer.first.thread.lock() = Thread::Running(std::thread::spawn(|| {}));
+    let mut pending = dialer.start(&target, far(), false, None).unwrap();
+    running::Work::end(&dialer.first.mailbox);
+    assert_eq!(pending.poll().unwrap().err().unwrap().status, Status::Cancelled);
+    assert_eq!(dialer.start(&target, far(), false, None).err().unwrap().status, Status::Cancelled);
+    dialer.stop();
+}
+
+#[test]
 fn a_wait_may_end_before_the_dial() {
     let (_held, target) = silent();
     let (_, dialer) = dialer();
