@@ -565,7 +565,7 @@ void upstream_cancel(upstream_t *up);
  * Ends a set: library threads are joined, idle connections closed. No other call on the set or its nodes may run
  * beside it or come after it. Connections in use stay good and are to be released or discarded as ever, before or
  * after. Node handles and their strings end with the set; that of a connection in use with the connection. May take up to a
- * second where a peer has not yet read what was sent. Takes NULL.
+ * second where a peer has not yet read what was sent, and up to another where a look-up of the system's hangs. Takes NULL.
  */
 void upstream_destroy(upstream_t *up);
 

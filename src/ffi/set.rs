@@ -137,7 +137,7 @@ pub unsafe extern "C" fn upstream_cancel(up: *mut upstream_t) {
 /// Ends a set: library threads are joined, idle connections closed. No other call on the set or its nodes may run
 /// beside it or come after it. Connections in use stay good and are to be released or discarded as ever, before or
 /// after. Node handles and their strings end with the set; that of a connection in use with the connection. May take up to a
-/// second where a peer has not yet read what was sent. Takes NULL.
+/// second where a peer has not yet read what was sent, and up to another where a look-up of the system's hangs. Takes NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_destroy(up: *mut upstream_t) {
     if up.is_null() {
