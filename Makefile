@@ -39,7 +39,7 @@ test:
 	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 	@echo "make test: all passed"
 
-# Runs the library's own code on loom's locks and atomics: src/model. About a minute, most of it the build.
+# Runs the library's own code on loom's locks and atomics: src/model. About two minutes on two cores, the build included.
 test-model:
 	$(CARGO) test --lib --locked --features model -- $(MODEL)
 

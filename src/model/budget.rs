@@ -44,7 +44,7 @@ fn the_next_of_the_ten_a_second_is_taken_once() {
 }
 
 #[test]
-fn no_success_is_lost_and_none_fills_it_over() {
+fn successes_and_retries_lose_nothing_to_each_other() {
     check(|| {
         let budget = Arc::new(empty());
         (0..8).for_each(|_| budget.succeeded());
