@@ -86,7 +86,7 @@ impl Upstream {
             Start::Random => (random() % definitions.len() as u64) as usize,
         };
         let members = definitions.iter().map(member).collect();
-        let roster = Roster::new(members, start, random(), clock.now());
+        let roster = Roster::new(members, start, random(), clock.now(), clock.runs_by_itself());
         let runtime = Runtime::new(roster, clock, logger)
             .map_err(|error| Error::io(Status::NoMemory, "an eventfd cannot be had", &error))?;
         let runtime = Arc::new(runtime);
