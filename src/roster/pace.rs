@@ -81,8 +81,8 @@ impl Pace {
         self.watch.store(watch as u32, Relaxed);
     }
 
-    /// Never over what [`Pace::set`] says meanwhile.
+    /// Never over what [`Pace::set`] says meanwhile. Where it fails for no reason the next pick or outcome tries again.
     fn turn(&self, from: Watch, to: Watch) {
-        let _ = self.watch.compare_exchange(from as u32, to as u32, Relaxed, Relaxed);
+        let _ = self.watch.compare_exchange_weak(from as u32, to as u32, Relaxed, Relaxed);
     }
 }
