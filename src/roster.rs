@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::balance::{self, Ledger, Order, Rotation, Tried};
+use crate::balance::{self, Ledger, Order, Rotation, Taken, Tried};
 use crate::health::{Breaker, BreakerSettings, Fault, State};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::sync::{Guard, Mutex};
@@ -33,6 +33,17 @@ pub struct Turn {
     pub generation: u32,
     /// It is on trial: the caller has the one probe that is out.
     pub probe: bool,
+}
+
+/// What is left of a pick that could not be made in a few instructions.
+#[derive(Clone, Copy, Debug)]
+pub enum Rest {
+    /// Everything: a probe may be due.
+    All,
+    /// To see what the turn is worth.
+    Turn(Taken),
+    /// To look at the clock; the place is had.
+    Look(usize),
 }
 
 /// A change of the rotation that an outcome brought about.
@@ -140,32 +151,47 @@ impl Roster {
     /// node is ever to be handed out.
     #[inline]
     pub fn next(&self, now: impl Fn() -> u64) -> Option<usize> {
+        self.try_next().map_or_else(|rest| self.finish(rest, now), Some)
+    }
+
+    /// As [`Roster::next`] but for what takes longer, which is left to [`Roster::finish`]. See [`Rotation::try_next`] for why.
+    #[inline(always)]
+    pub fn try_next(&self) -> Result<usize, Rest> {
         let watch = self.pace.watch();
         if watch == Watch::EachPick {
-            return self.next_watched(now);
+            return Err(Rest::All);
         }
-        let turn = self.rotation.next_turn()?;
-        if watch == Watch::NowAndThen && Pace::is_marked(turn.position) {
-            self.look(now());
+        let pick = self.rotation.try_next().map_err(Rest::Turn)?;
+        match watch == Watch::NowAndThen && Pace::is_marked(pick.position) {
+            true => Err(Rest::Look(pick.place)),
+            false => Ok(pick.place),
         }
-        Some(turn.place)
     }
 
+    /// What is left of a pick.
     #[cold]
     #[inline(never)]
-    fn next_watched(&self, now: impl Fn() -> u64) -> Option<usize> {
-        let now = now();
-        if let Some(turn) = self.probe(&Tried::new(), now) {
-            return Some(turn.place);
+    pub fn finish(&self, rest: Rest, now: impl Fn() -> u64) -> Option<usize> {
+        match rest {
+            Rest::All => {
+                let now = now();
+                if let Some(turn) = self.probe(&Tried::new(), now) {
+                    return Some(turn.place);
+                }
+                let pick = self.rotation.next_pick()?;
+                if Pace::is_marked(pick.position) {
+                    self.look(now);
+                }
+                Some(pick.place)
+            }
+            Rest::Turn(taken) => self.rotation.pick_of(taken).map(|pick| pick.place),
+            Rest::Look(place) => {
+                self.look(now());
+                Some(place)
+            }
         }
-        let turn = self.rotation.next_turn()?;
-        if Pace::is_marked(turn.position) {
-            self.look(now);
-        }
-        Some(turn.place)
     }
 
-    #[cold]
     fn look(&self, now: u64) {
         self.pace.look(now, self.is_due(self.alarm.load(Relaxed), now));
     }

@@ -47,6 +47,10 @@ pub struct Pick {
     pub position: u32,
 }
 
+/// A turn that was taken, and is not known yet to be worth a place.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken(u64);
+
 /// A number that no order has: the frame is being rewritten.
 const REWRITING: u64 = u64::MAX;
 /// Positions are taken down to their remainder from here on, far from the 32 bits' end.
@@ -156,14 +160,21 @@ impl Rotation {
     /// The next place; `None` where no node is to be handed out.
     #[inline]
     pub fn next(&self) -> Option<usize> {
-        self.next_turn().map(|pick| pick.place)
+        self.next_pick().map(|pick| pick.place)
     }
 
     /// As [`Rotation::next`], with the position.
-    ///
-    /// The increment holds up every load after it, so what can be read is read ahead of it.
     #[inline]
-    pub fn next_turn(&self) -> Option<Pick> {
+    pub fn next_pick(&self) -> Option<Pick> {
+        self.try_next().map_or_else(|taken| self.pick_of(taken), Some)
+    }
+
+    /// As [`Rotation::next_pick`] but for the rare cases, which are left to [`Rotation::pick_of`].
+    ///
+    /// The increment waits for every store before it and holds up every load after it, so what can be read is read ahead of it
+    /// and nothing is stored: compiled in place, without the cases that need more registers than a caller leaves.
+    #[inline(always)]
+    pub fn try_next(&self) -> Result<Pick, Taken> {
         let number = self.frames.number.load(Ordering::Acquire);
         let frame = self.frame(number);
         let (length, reciprocal) = (frame.length(), frame.reciprocal.load(Ordering::Relaxed));
@@ -172,16 +183,17 @@ impl Rotation {
         if number_of(word) == number && position < RENEWAL && length > 0 {
             let place = frame.place(remainder(position, length, reciprocal)) as usize;
             if frame.is_still(number) {
-                return Some(Pick { place, position });
+                return Ok(Pick { place, position });
             }
         }
-        self.turn_of(word)
+        Err(Taken(word))
     }
 
-    /// What the increment that gave `word` is worth; another one where the order was changed meanwhile.
+    /// What a turn is worth; another one is taken where the order was changed meanwhile. `None` where no node is to be handed out.
     #[cold]
     #[inline(never)]
-    fn turn_of(&self, mut word: u64) -> Option<Pick> {
+    pub fn pick_of(&self, taken: Taken) -> Option<Pick> {
+        let Taken(mut word) = taken;
         loop {
             let (number, position) = (number_of(word), position_of(word));
             let frame = self.frame(number);
