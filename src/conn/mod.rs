@@ -83,19 +83,19 @@ enum Stage {
 }
 
 impl Conn {
-    fn new(node: &Arc<Node>, ready: Ready) -> Conn {
+    fn new(node: Arc<Node>, ready: Ready) -> Conn {
         let mut conn = Conn::at(node, Stage::Over(Status::InvalidArg));
         conn.take_up(ready);
         conn
     }
 
-    fn at(node: &Arc<Node>, stage: Stage) -> Conn {
+    fn at(node: Arc<Node>, stage: Stage) -> Conn {
         Conn {
             poison: Poison::default(),
-            node: Arc::clone(node),
+            birthplace: node.runtime.birthplace,
+            node,
             generation: 0,
             stage,
-            birthplace: node.runtime.birthplace,
             reused: false,
             broken: false,
             torn: false,
@@ -361,8 +361,9 @@ impl Conn {
             && link.channel.has_life_left()
     }
 
-    /// Gives it back: kept in the pool where it may be, closed otherwise. One that is still connecting is given up.
-    pub fn release(mut self) {
+    /// Gives it back: kept in the pool where it may be, closed otherwise. One that is still connecting is given up. Nothing is left to
+    /// do with it then.
+    pub fn release(&mut self) {
         if self.birthplace.is_elsewhere() {
             return; // the drop closes the descriptor here; the parent's end is untouched
         }

@@ -4,6 +4,7 @@ pub mod cancel;
 pub mod channel;
 pub mod dial;
 mod local;
+pub mod moment;
 pub mod patience;
 pub mod pool;
 mod race;

@@ -108,6 +108,9 @@ impl Socket {
 
     /// Sends what the system takes at once of the first 1,024 slices (IOV_MAX).
     pub fn send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if let [one] = slices {
+            return self.send(one); // the kernel has no message header and no vector to copy and check
+        }
         let slices = &slices[..slices.len().min(libc::UIO_MAXIOV as usize)];
         retry_interrupted(|| self.0.send_vectored_with_flags(slices, libc::MSG_NOSIGNAL))
     }
@@ -123,7 +126,7 @@ impl Socket {
         match retry_interrupted(|| self.0.peek(&mut byte)) {
             Ok(0) => Peek::Dead,
             Ok(_) => Peek::Bytes,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Peek::Quiet,
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Peek::Quiet,
             Err(_) => Peek::Dead,
         }
     }
@@ -210,7 +213,7 @@ fn set_keepalive(socket: &RawSocket, net: &NetSettings) -> io::Result<()> {
 fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
             outcome => return outcome,
         }
     }
