@@ -157,7 +157,7 @@ impl Node {
             port: *port,
             address: address.into(),
             net: net.clone(),
-            tls,
+            tls: tls.map(Arc::new),
         });
         Node {
             poison: Poison::default(),

@@ -15,3 +15,4 @@ pub(crate) mod thread;
 pub mod tls;
 mod tls_error;
 mod tls_files;
+mod tls_sessions;
