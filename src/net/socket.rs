@@ -68,8 +68,8 @@ impl Socket {
     /// Starts a connection to `address` and returns at once; see [`Socket::finish_connect`].
     pub fn start_connect(address: SocketAddr, net: &NetSettings) -> io::Result<Socket> {
         // socket2 sets close-on-exec in the same call.
-        let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
+        let kind = Type::STREAM.nonblocking();
+        let socket = RawSocket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
         // A plugin sends whole messages; waiting to fill a segment only delays their last part.
         socket.set_tcp_nodelay(true)?;
         if net.tcp_keepalive {
