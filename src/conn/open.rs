@@ -132,6 +132,7 @@ pub(super) fn may_connect(node: &Node) -> Result<()> {
 
 /// The first idle connection that may be used again, `link` or one below it; those that may not are closed. Where there is none the
 /// place is the caller's all the same.
+#[inline(always)]
 pub(super) fn first_usable(node: &Node, link: Box<Link>, reuse: bool) -> Option<Box<Link>> {
     let mut next = Some(link);
     while let Some(mut link) = next {

@@ -75,6 +75,7 @@ fn hand_over(
 }
 
 /// Runs a call that changes the connection.
+#[inline(always)]
 pub(crate) fn with(c: *mut upstream_conn_t, work: impl FnOnce(&mut Conn) -> Status) -> upstream_status_t {
     let _errno = KeepErrno::new();
     let Some(conn) = handle::borrow_mut(c) else {
@@ -126,6 +127,7 @@ pub unsafe extern "C" fn upstream_conn_writev(
 }
 
 /// An empty part may be NULL in C, never in Rust.
+#[cold]
 fn write_without_null(c: *mut upstream_conn_t, parts: &[libc::iovec]) -> upstream_status_t {
     let Some(slices) = parts
         .iter()

@@ -1,6 +1,9 @@
 //! The socket calls: every send is `sendmsg(MSG_NOSIGNAL)`, none waits.
 //!
 //! std's own writers send without that flag and kill a C host by SIGPIPE; nothing here uses them.
+//!
+//! What sends and peeks is inlined up to the boundary: the processor has lost its return addresses after a system call, and each
+//! return on the way out of one costs as much as the rest of the function.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
@@ -102,11 +105,13 @@ impl Socket {
     }
 
     /// Sends what the system takes at once.
+    #[inline(always)]
     pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         retry_interrupted(|| self.0.send_with_flags(bytes, libc::MSG_NOSIGNAL))
     }
 
     /// Sends what the system takes at once of the first 1,024 slices (IOV_MAX).
+    #[inline(always)]
     pub fn send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         if let [one] = slices {
             return self.send(one); // the kernel has no message header and no vector to copy and check
@@ -121,6 +126,7 @@ impl Socket {
     }
 
     /// Looks, in one system call, at what an idle connection has received.
+    #[inline(always)]
     pub fn peek(&self) -> Peek {
         let mut byte = [MaybeUninit::uninit()];
         match retry_interrupted(|| self.0.peek(&mut byte)) {
@@ -210,6 +216,7 @@ fn set_keepalive(socket: &RawSocket, net: &NetSettings) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)
 }
 
+#[inline(always)]
 fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {

@@ -104,6 +104,7 @@ impl Session {
 
     /// Encrypts and sends what goes without waiting; whether nothing is left, held bytes included. New bytes are taken only
     /// when none are held, so that records stay large however little the socket takes.
+    #[inline(never)] // beside the plaintext that the caller inlines
     pub(super) fn offer(
         &mut self,
         socket: &Socket,
@@ -191,6 +192,7 @@ impl Session {
     }
 
     /// Whether nothing has come but what TLS keeps to itself.
+    #[inline(never)]
     pub(super) fn is_quiet(&mut self, socket: &Socket) -> bool {
         loop {
             match self.tls.process_new_packets() {
