@@ -1,4 +1,4 @@
-//! The socket calls: every send is `sendmsg(MSG_NOSIGNAL)`, none waits.
+//! The socket calls: every send carries MSG_NOSIGNAL, none waits.
 //!
 //! std's own writers send without that flag and kill a C host by SIGPIPE; nothing here uses them.
 //!
