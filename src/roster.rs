@@ -82,6 +82,7 @@ pub struct Roster {
     longest_wait: u64,
     standings: Box<[Standing]>,
     members: Box<[Member]>,
+    takers: usize,
     table: Mutex<Table>,
 }
 
@@ -142,6 +143,7 @@ impl Roster {
             pace: Pace::new(clock_runs),
             longest_wait,
             standings: members.iter().map(|_| Standing::default()).collect(),
+            takers: members.iter().filter(|member| member.weight > 0).count(),
             members: members.into(),
             table: Mutex::new(table),
         }
@@ -266,7 +268,7 @@ impl Roster {
 
     /// How many nodes are ever handed out.
     pub fn takers(&self) -> usize {
-        self.members.iter().filter(|member| member.weight > 0).count()
+        self.takers
     }
 
     /// Whether a node of the rotation is left beside those in `tried`.

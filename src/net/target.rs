@@ -23,7 +23,7 @@ pub struct Target {
     /// `net.*`.
     pub net: NetSettings,
     /// TLS, where the node has it.
-    pub tls: Option<TlsClient>,
+    pub tls: Option<Arc<TlsClient>>,
 }
 
 impl Target {
