@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
-use crate::config::{Check, NodeDefinition};
+use crate::config::Check;
 use crate::error::{Result, Status};
 use crate::log::Level;
 use crate::net::channel::Channel;
@@ -24,11 +24,11 @@ pub struct Checker {
 }
 
 impl Checker {
-    /// For `target`, by what `definition` says of it.
-    pub fn new(definition: &NodeDefinition, target: &Arc<Target>) -> Checker {
-        let target = definition.settings.health.check.map(|check| match check {
-            Check::Tls => Arc::clone(target),
-            Check::Tcp => Arc::new(target.without_tls()),
+    /// For `target`, checked in this way.
+    pub fn new(check: Option<Check>, target: &Arc<Target>) -> Checker {
+        let target = check.map(|check| match check {
+            Check::Tcp if target.tls.is_some() => Arc::new(target.without_tls()),
+            Check::Tcp | Check::Tls => Arc::clone(target),
         });
         Checker { target, due: AtomicBool::new(false) }
     }

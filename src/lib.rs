@@ -2,7 +2,7 @@
 //!
 //! The map of the house, in the order data flows through it; a lower room never imports a higher one:
 //!
-//! - [`error`]: the one error type and the status numbers; [`log`], [`stats`], [`process`], [`sync`] beside it.
+//! - [`error`]: the one error type and the status numbers; [`log`], [`stats`], [`process`], [`sync`], [`text`] beside it.
 //! - [`config`]: text to a checked [`config::Definition`].
 //! - [`balance`]: which node next.
 //! - [`net`]: names, sockets, TLS, the pool.
@@ -37,5 +37,6 @@ pub mod roster;
 mod sim;
 pub mod stats;
 pub mod sync;
+pub mod text;
 pub mod upstream;
 pub mod visits;

@@ -1,9 +1,7 @@
 //! A member of the set: its properties, its counters, and the connections kept to it.
 
-mod properties;
-
 use std::any::Any;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::check::Checker;
 use crate::clock::Clock;
-use crate::config::{HealthSettings, NodeDefinition, NodeSettings};
-use crate::error::{Error, Poison, Status, c_string};
+use crate::config::{HealthSettings, NodeDefinition, NodeSettings, Owner, Properties};
+use crate::error::{Error, Poison, Status};
 use crate::health::Fault;
 use crate::log::{Level, Logger};
 use crate::net::cancel::Cancel;
@@ -29,7 +27,6 @@ use crate::roster::{Change, NodeState, Roster, Turn};
 use crate::stats::{Counters, Snapshot, count};
 use crate::sync::Mutex;
 use crate::sync::atomic::AtomicBool;
-use properties::Properties;
 
 /// What all nodes of a set share.
 pub struct Runtime {
@@ -128,50 +125,44 @@ pub struct Node {
     /// Shared with the other nodes.
     pub runtime: Arc<Runtime>,
     /// `health.*`.
-    pub health: HealthSettings,
+    pub health: Arc<HealthSettings>,
     /// `health.check`.
     pub checker: Checker,
     /// The plugin's own data.
     pub data: Mutex<Option<UserData>>,
-    properties: Properties,
-    name: CString,
-    host: CString,
+    /// Those of all nodes.
+    properties: Arc<Properties>,
+    /// Its own among them.
+    owner: Owner,
 }
 
 impl Node {
-    /// The node of a definition; `tls` is made from its settings.
+    /// The node of a definition; `tls` is made from its settings, `properties` are those of all nodes.
     pub fn new(
         place: usize,
         definition: NodeDefinition,
         tls: Option<TlsClient>,
+        properties: Arc<Properties>,
         runtime: Arc<Runtime>,
     ) -> Node {
-        let NodeDefinition { name, host, port, properties, settings, .. } = &definition;
+        let NodeDefinition { name, host, port, owner, settings, .. } = definition;
         let NodeSettings { net, health, .. } = settings;
-        let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         // At least a millisecond, so that a timer for it never fires in a loop.
         let idle_timeout = jittered(net.keepalive_idle_timeout).max(Duration::from_millis(1));
-        let target = Arc::new(Target {
-            name: name.as_str().into(),
-            host: host.clone(),
-            port: *port,
-            address: address.into(),
-            net: net.clone(),
-            tls: tls.map(Arc::new),
-        });
+        let cap = net.max_connections as usize;
+        let target = Arc::new(Target { name, host, port, net, tls: tls.map(Arc::new) });
         Node {
             poison: Poison::default(),
             place,
             counters: Counters::default(),
             failures_told: AtomicU64::new(0),
-            pool: Pool::new(net.max_connections as usize, idle_timeout),
+            pool: Pool::new(cap, idle_timeout),
             runtime,
-            health: health.clone(),
-            checker: Checker::new(&definition, &target),
+            checker: Checker::new(health.check, &target),
+            health,
             data: Mutex::new(None),
-            properties: Properties::new(properties),
-            name: c_string(name),
-            host: c_string(host),
+            properties,
+            owner,
             target,
         }
     }
@@ -214,22 +205,28 @@ impl Node {
 
     /// The node's name.
     pub fn name(&self) -> &CStr {
-        &self.name
+        self.target.name.as_c_str()
     }
 
     /// Host name or numeric address, without brackets.
     pub fn host(&self) -> &CStr {
-        &self.host
+        self.target.host.as_c_str()
     }
 
-    /// The value of `key` in any letter case.
-    pub fn property(&self, key: &[u8]) -> Option<&CStr> {
-        self.properties.get(key)
+    /// The value of `key` in any letter case, with the NUL byte that ends it.
+    #[inline]
+    pub fn property(&self, key: &[u8]) -> Option<&[u8]> {
+        self.properties.get(self.owner, key)
     }
 
-    /// All properties, in the order of [`NodeDefinition::properties`].
-    pub fn properties(&self) -> &[(CString, CString)] {
-        &self.properties.entries
+    /// How many properties it has.
+    pub fn count_of_properties(&self) -> usize {
+        self.properties.count(self.owner)
+    }
+
+    /// Key and value of a property, as [`Properties::at`] orders them.
+    pub fn property_at(&self, index: usize) -> Option<(&[u8], &[u8])> {
+        self.properties.at(self.owner, index)
     }
 
     /// What an outcome of work begun now must carry.
@@ -285,7 +282,7 @@ impl Node {
             runtime.roster.succeeded(self.place, generation, || runtime.clock.now())
         {
             let target = &self.target;
-            let line = format_args!("{} ({}): back in the rotation", target.name, target.address);
+            let line = format_args!("{} ({}): back in the rotation", target.name, target.address());
             runtime.logger.log(Level::Info, line);
         }
     }
@@ -320,7 +317,7 @@ impl Node {
         }
         let change = runtime.roster.failed(self.place, generation, fault, runtime.clock.now());
         let Some(Change::Ejected(time)) = change else { return false };
-        let Target { name, address, .. } = &*self.target;
+        let (name, address) = (&self.target.name, self.target.address());
         let millis = time.as_millis();
         runtime.logger.log(
             Level::Warn,

@@ -1,6 +1,5 @@
 //! The set of nodes: made from a definition, hands out nodes by turns, ends everything that belongs to it.
 
-use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::ffi::{CStr, CString};
 use std::hash::{BuildHasher, Hasher};
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 use crate::budget::Budget;
 use crate::clock::Clock;
-use crate::config::{self, Balance, Definition, DeliverSettings, NodeDefinition, Options, Start};
+use crate::config::{self, Balance, Definition, DeliverSettings, NameIndex, NodeDefinition, Options, Start};
 use crate::error::{Error, Poison, Result, Status, c_string};
 use crate::health::BreakerSettings;
 use crate::log::{Level, Logger};
@@ -30,7 +29,7 @@ pub struct Upstream {
     /// Set after a defect was caught in a call on this set.
     pub poison: Poison,
     nodes: Vec<Arc<Node>>,
-    by_name: HashMap<Arc<str>, usize>,
+    by_name: NameIndex,
     deliver: DeliverSettings,
     runtime: Arc<Runtime>,
     /// What retries are taken from.
@@ -74,13 +73,13 @@ impl Upstream {
         thread.join().unwrap_or_else(|defect| std::panic::resume_unwind(defect))
     }
 
-    pub(crate) fn new(definition: Definition, hooks: Hooks) -> Result<Arc<Upstream>> {
+    pub(crate) fn new(mut definition: Definition, hooks: Hooks) -> Result<Arc<Upstream>> {
         let Hooks { logger, clock } = hooks;
-        let Definition { name, nodes: definitions, settings, warnings } = definition;
-        for warning in &warnings {
+        for warning in &definition.warnings {
             logger.log(Level::Warn, format_args!("{warning}"));
         }
-        let start = match settings.start {
+        let definitions = &definition.nodes;
+        let start = match definition.settings.start {
             Start::First => 0,
             // The bias of the remainder is below 2^-40 for any set that fits in memory.
             Start::Random => (random() % definitions.len() as u64) as usize,
@@ -91,20 +90,21 @@ impl Upstream {
             .map_err(|error| Error::io(Status::NoMemory, "an eventfd cannot be had", &error))?;
         let runtime = Arc::new(runtime);
         let mut clients = TlsClients::default();
-        let mut nodes = Vec::with_capacity(definitions.len());
-        for (place, definition) in definitions.into_iter().enumerate() {
-            let tls = match &definition.settings.tls {
-                Some(tls) => Some(clients.client(tls, &definition.host, &definition.position)?),
+        let mut nodes = Vec::with_capacity(definition.nodes.len());
+        for (place, node) in std::mem::take(&mut definition.nodes).into_iter().enumerate() {
+            let tls = match &node.settings.tls {
+                Some(tls) => Some(clients.client(tls, &node.host, || definition.position_of(&node))?),
                 None => None,
             };
-            nodes.push(Arc::new(Node::new(place, definition, tls, Arc::clone(&runtime))));
+            let properties = Arc::clone(&definition.properties);
+            nodes.push(Arc::new(Node::new(place, node, tls, properties, Arc::clone(&runtime))));
         }
+        let Definition { name, settings, index, .. } = definition;
         let Balance::RoundRobin = settings.balance;
-        let by_name = nodes.iter().map(|node| (Arc::clone(&node.target.name), node.place)).collect();
         Ok(Arc::new(Upstream {
             poison: Poison::default(),
             nodes,
-            by_name,
+            by_name: index,
             deliver: settings.deliver,
             runtime,
             budget: Budget::default(),
@@ -125,7 +125,7 @@ impl Upstream {
 
     /// The node of that name, letter case counting.
     pub fn node_by_name(&self, name: &str) -> Option<&Arc<Node>> {
-        self.by_name.get(name).map(|place| &self.nodes[*place])
+        self.by_name.find(name, |place| &self.nodes[place].target.name).map(|place| &self.nodes[place])
     }
 
     /// `deliver.*`.

@@ -4,8 +4,9 @@
 //! stray further than 1 - 1/(2n - 2) from what is due, at any moment of the cycle. Of the nodes whose claim has
 //! grown to 1/(2n - 2) of a turn, the one goes next whose claim would pass the bound first.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+mod free;
+
+use free::FreeTurns;
 
 /// One cycle of turns, as places.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +30,8 @@ pub fn order(nodes: &[(u32, u32)]) -> Order {
         return Order { places: nodes.iter().map(|(place, _)| *place).collect(), even: true };
     }
     let weights: Vec<u64> = nodes.iter().map(|(_, weight)| weight / divisor).collect();
-    let places = chairmen(&weights).map(|at| nodes[at].0).collect();
+    let mut places = chairmen(&weights);
+    places.iter_mut().for_each(|at| *at = nodes[*at as usize].0);
     Order { places, even: false }
 }
 
@@ -50,54 +52,110 @@ fn common_divisor(weights: impl Iterator<Item = u64>) -> u64 {
 /// The indices of the weights (at least two, all above 0) by turns, for one whole cycle.
 ///
 /// A node that had x turns claims its next one from turn (x + 1/D) / share on and must have it by (x + 1 - 1/D) / share, where D is
-/// 2n - 2. So this is earliest-deadline-first over two heaps, all in whole numbers: times are counted in parts of
-/// 1 / (D * weight) turns and compared crosswise.
-fn chairmen(weights: &[u64]) -> impl Iterator<Item = usize> {
+/// 2n - 2. So this is a schedule by earliest deadline, and as every claim has its rank by its deadline alone, it comes out
+/// the same where the claims are gone through in order of their deadlines and each takes the first turn from its
+/// beginning on that is free: no queue of the waiting is needed, only a calendar of each node's next deadline.
+fn chairmen(weights: &[u64]) -> Vec<u32> {
     let cycle: u64 = weights.iter().sum();
     let d = 2 * weights.len() as u64 - 2;
-    let mut claiming: BinaryHeap<Reverse<(Due, usize)>> = BinaryHeap::with_capacity(weights.len());
-    let mut resting: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::with_capacity(weights.len());
-    let mut turns = vec![0u64; weights.len()];
-    // The first whole turn at which a node of that many turns has a claim again.
-    let claim = move |at: usize, turns: u64| {
-        (u128::from(cycle) * u128::from(d * turns + 1)).div_ceil(u128::from(d * weights[at])) as u64
-    };
-    let due = move |at: usize, turns: u64| Due { turns: d * turns + d - 1, weight: weights[at] };
-    for at in 0..weights.len() {
-        resting.push(Reverse((claim(at, 0), at)));
+    let mut claims: Vec<Claim> = weights.iter().map(|weight| Claim::first(*weight, cycle, d)).collect();
+    let mut calendar = Calendar::new(cycle, claims.len());
+    for (at, claim) in claims.iter().enumerate() {
+        calendar.enter(claim.due.whole, at as u32);
     }
-    (1..=cycle).map(move |turn| {
-        while let Some(Reverse((from, at))) = resting.peek().copied()
-            && from <= turn
-        {
-            resting.pop();
-            claiming.push(Reverse((due(at, turns[at]), at)));
+    let mut free = FreeTurns::new(cycle as usize);
+    let mut places = vec![0; cycle as usize];
+    let mut same_turn = Vec::new();
+    for turn in 0..cycle {
+        calendar.take(turn, &mut same_turn);
+        if same_turn.len() > 1 {
+            // The turn is the same, so the parts of it tell; then the place in the file.
+            same_turn.sort_unstable_by(|a, b| {
+                let (one, other) = (&claims[*a as usize], &claims[*b as usize]);
+                let crosswise = (one.due.part * other.weight).cmp(&(other.due.part * one.weight));
+                crosswise.then(a.cmp(b))
+            });
         }
-        // Tijdeman's theorem: at every turn some node has a claim.
-        let Reverse((_, at)) = claiming.pop().expect("a node has a claim at every turn");
-        turns[at] += 1;
-        resting.push(Reverse((claim(at, turns[at]), at)));
-        at
-    })
+        for at in &same_turn {
+            let claim = &mut claims[*at as usize];
+            // Tijdeman's theorem: no claim finds all turns up to its deadline taken.
+            places[free.take(claim.begin())] = *at;
+            claim.next();
+            if claim.begin() < cycle as usize {
+                calendar.enter(claim.due.whole, *at);
+            }
+        }
+    }
+    places
 }
 
-/// When a claim passes the bound: `turns` / `weight`, in the same unit for all nodes of one cycle.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Due {
-    turns: u64,
+/// A moment of the cycle: whole turns and a part of one, counted in 1 / (D * weight).
+#[derive(Clone, Copy)]
+struct Moment {
+    whole: u64,
+    part: u64,
+}
+
+/// What a node claims next. All claims of a node are as far apart, so no division is needed but for the first.
+struct Claim {
     weight: u64,
+    /// Parts in a turn: D * weight.
+    parts: u64,
+    apart: Moment,
+    from: Moment,
+    due: Moment,
 }
 
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let crosswise = |a: u64, b: u64| u128::from(a) * u128::from(b);
-        crosswise(self.turns, other.weight).cmp(&crosswise(other.turns, self.weight))
+impl Claim {
+    fn first(weight: u64, cycle: u64, d: u64) -> Claim {
+        let parts = d * weight;
+        let moment = |dth: u64| Moment { whole: cycle * dth / parts, part: cycle * dth % parts };
+        Claim { weight, parts, apart: moment(d), from: moment(1), due: moment(d - 1) }
+    }
+
+    /// The first whole turn of the claim, counted from 0: it is the one that ends no earlier than the claim begins.
+    fn begin(&self) -> usize {
+        (self.from.whole + u64::from(self.from.part > 0)) as usize - 1
+    }
+
+    fn next(&mut self) {
+        for moment in [&mut self.from, &mut self.due] {
+            moment.whole += self.apart.whole;
+            moment.part += self.apart.part;
+            if moment.part >= self.parts {
+                moment.part -= self.parts;
+                moment.whole += 1;
+            }
+        }
     }
 }
 
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
+/// Who has a deadline in which turn; each node one at a time.
+struct Calendar {
+    /// The first node of each turn.
+    first: Vec<u32>,
+    /// The node behind each in its turn.
+    behind: Vec<u32>,
+}
+
+impl Calendar {
+    const NOBODY: u32 = 0;
+
+    fn new(cycle: u64, nodes: usize) -> Calendar {
+        Calendar { first: vec![Self::NOBODY; cycle as usize], behind: vec![Self::NOBODY; nodes] }
+    }
+
+    fn enter(&mut self, turn: u64, at: u32) {
+        self.behind[at as usize] = std::mem::replace(&mut self.first[turn as usize], at + 1);
+    }
+
+    fn take(&self, turn: u64, into: &mut Vec<u32>) {
+        into.clear();
+        let mut next = self.first[turn as usize];
+        while next != Self::NOBODY {
+            into.push(next - 1);
+            next = self.behind[next as usize - 1];
+        }
     }
 }
 
@@ -141,11 +199,28 @@ mod tests {
     #[test]
     fn equal_weights_are_round_robin_by_the_same_rule() {
         for n in 2..50u64 {
-            assert!(chairmen(&vec![1; n as usize]).eq(0..n as usize));
+            assert!(chairmen(&vec![1; n as usize]).into_iter().eq(0..n as u32));
         }
         assert_eq!(order(&nodes(&[7, 7, 7])), Order { places: vec![0, 1, 2], even: true });
         assert_eq!(order(&nodes(&[0, 5, 0])), Order { places: vec![1], even: true });
         assert_eq!(order(&[]), Order { places: vec![], even: true });
+    }
+
+    /// The rule by the letter: of the nodes that have a claim at a turn the one whose claim passes the bound first.
+    fn by_the_letter(weights: &[u64]) -> Vec<u32> {
+        let cycle: u64 = weights.iter().sum();
+        let d = 2 * weights.len() as u64 - 2;
+        let mut turns = vec![0u64; weights.len()];
+        let taker = |turn: u64| {
+            let claims = |at: &usize| cycle * (d * turns[*at] + 1) <= turn * d * weights[*at];
+            let due = |at: &usize| d * turns[*at] + d - 1;
+            let sooner =
+                |a: &usize, b: &usize| (due(a) * weights[*b]).cmp(&(due(b) * weights[*a])).then(a.cmp(b));
+            let at = (0..weights.len()).filter(claims).min_by(sooner).unwrap();
+            turns[at] += 1;
+            at as u32
+        };
+        (1..=cycle).map(taker).collect()
     }
 
     #[test]
@@ -174,6 +249,19 @@ mod tests {
         #[test]
         fn any_weights_keep_the_bound(weights in proptest::collection::vec(0u32..=60, 1..12)) {
             check(&nodes(&weights));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_is_the_rule_by_the_letter(
+            weights in prop_oneof![
+                proptest::collection::vec(1u64..=60, 2..40),
+                proptest::collection::vec(1u64..=3, 2..40),
+                proptest::collection::vec(1u64..=1000, 2..6),
+            ],
+        ) {
+            prop_assert_eq!(chairmen(&weights), by_the_letter(&weights));
         }
     }
 

@@ -1,37 +1,22 @@
 //! The classic form: bytes to sections of expanded lines, with `@INCLUDE` and `@SET` carried out.
 //! Knows nothing of what the keys mean. Iterative: files that include files never deepen the stack.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::expand::{Environment, Variables, is_name};
 use super::include::{self, MAX_FILES};
+use super::lines::{At, Lines, TooMuch};
 use super::source::{self, FileId};
-use super::{MAX_FILE, MAX_KEY, MAX_VALUE, Property, suggest, value::shown};
+use super::{MAX_FILE, MAX_KEY, MAX_VALUE, suggest, value::shown};
 use crate::error::{Error, Position, Result};
 
 /// Files within files, at most.
 const MAX_DEPTH: usize = 32;
 /// What stands around keys and values and is trimmed from them.
 const BLANKS: [char; 2] = [' ', '\t'];
-
-/// A `key value` line.
-#[derive(Clone, Debug)]
-pub(super) struct Line {
-    pub property: Property,
-    /// Column of the value.
-    pub value_column: usize,
-    /// Directory of the file it stands in; `None` for texts and options.
-    pub directory: Option<Arc<Path>>,
-}
-
-impl Line {
-    /// Where the value stands.
-    pub fn value_position(&self) -> Position {
-        Position { column: self.value_column, ..self.property.position.clone() }
-    }
-}
 
 /// What a section is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,14 +29,15 @@ pub(super) enum Header {
 #[derive(Debug)]
 pub(super) struct Section {
     pub header: Header,
-    pub position: Position,
-    pub lines: Vec<Line>,
+    pub at: At,
+    pub lines: Range<u32>,
 }
 
 /// All a file says, files it includes among it.
 #[derive(Debug)]
 pub(super) struct Document {
     pub sections: Vec<Section>,
+    pub lines: Lines,
     pub warnings: Vec<String>,
     /// Where the text starts, for errors about what it lacks.
     pub start: Position,
@@ -74,7 +60,7 @@ pub(super) fn read(main: Main<'_>, environment: Environment<'_>) -> Result<Docum
     let start = Position { file: name.clone(), line: 1, column: 0 };
     let mut reader = Reader {
         variables: Variables::new(environment),
-        document: Document { sections: Vec::new(), warnings: Vec::new(), start },
+        document: Document { sections: Vec::new(), lines: Lines::default(), warnings: Vec::new(), start },
         text_directories: main.text_directories,
         bytes_left: MAX_FILE.saturating_sub(main.bytes.len()),
         growth_left: MAX_FILE,
@@ -124,6 +110,8 @@ struct Open {
     line: usize,
     chain: Rc<Chain>,
     directory: Option<Arc<Path>>,
+    /// Its number among the files of the document.
+    file: u32,
     section: Current,
 }
 
@@ -132,7 +120,7 @@ struct Open {
 enum Current {
     None,
     Unknown,
-    Known(usize),
+    Known(u32),
 }
 
 impl Reader<'_> {
@@ -141,12 +129,15 @@ impl Reader<'_> {
             let position = Position { file: chain.name.clone(), line: bad.line, column: bad.column };
             Error::config(&position, bad.cause)
         })?;
+        let directory: Option<Arc<Path>> = directory.map(Arc::from);
+        let file = self.document.lines.open(Arc::clone(&chain.name), directory.clone());
         self.stack.push(Step::Read(Open {
             text: text.into(),
             offset: 0,
             line: 0,
             chain,
-            directory: directory.map(Arc::from),
+            directory,
+            file,
             section: Current::None,
         }));
         Ok(())
@@ -190,17 +181,15 @@ impl Reader<'_> {
             open.offset += end + 1;
             open.line += 1;
             let line = rest[..end].strip_suffix('\r').unwrap_or(&rest[..end]);
-            let content = line.trim_start_matches(BLANKS);
-            let position = Position {
-                file: open.chain.name.clone(),
-                line: open.line,
-                column: line.len() - content.len() + 1,
-            };
-            let content = content.trim_end_matches(BLANKS);
+            let content = without_blanks_before(line);
+            let column = (line.len() - content.len() + 1) as u32;
+            let at = At { file: open.file, line: open.line as u32, column };
+            let content = without_blanks_behind(content);
             match content.as_bytes().first() {
                 None | Some(b'#') => {}
-                Some(b'[') => open.section = self.header(content, position)?,
+                Some(b'[') => open.section = self.header(content, at)?,
                 Some(b'@') => {
+                    let position = self.document.lines.place(at);
                     if let Some(mut includes) = self.command(content, position, &open)? {
                         self.stack.push(Step::Read(open));
                         includes.reverse();
@@ -208,19 +197,24 @@ impl Reader<'_> {
                         return Ok(());
                     }
                 }
-                Some(_) => self.key_and_value(content, position, &open)?,
+                Some(_) => self.key_and_value(content, at, open.section)?,
             }
         }
         Ok(())
     }
 
-    fn header(&mut self, content: &str, position: Position) -> Result<Current> {
+    fn header(&mut self, content: &str, at: At) -> Result<Current> {
+        let position = || self.document.lines.place(at);
         let Some((name, rest)) = content[1..].split_once(']') else {
-            return Err(Error::config(&position, "a section without its \"]\"; write [UPSTREAM] or [NODE]"));
+            return Err(Error::config(
+                &position(),
+                "a section without its \"]\"; write [UPSTREAM] or [NODE]",
+            ));
         };
         let name = name.trim_matches(BLANKS);
         let rest = rest.trim_start_matches(BLANKS);
         if !rest.is_empty() {
+            let position = position();
             let column = position.column + content[..content.len() - rest.len()].chars().count();
             return Err(Error::config(
                 &Position { column, ..position },
@@ -231,9 +225,13 @@ impl Reader<'_> {
             () if name.eq_ignore_ascii_case("UPSTREAM") => Header::Upstream,
             () if name.eq_ignore_ascii_case("NODE") => Header::Node,
             () if name.is_empty() => {
-                return Err(Error::config(&position, "a section without a name; write [UPSTREAM] or [NODE]"));
+                return Err(Error::config(
+                    &position(),
+                    "a section without a name; write [UPSTREAM] or [NODE]",
+                ));
             }
             () => {
+                let position = position();
                 let near = suggest::nearest(&name.to_ascii_uppercase(), ["UPSTREAM", "NODE"], 2);
                 let mend = near.map(|near| format!("; did you mean [{near}]?")).unwrap_or_default();
                 self.document
@@ -242,8 +240,9 @@ impl Reader<'_> {
                 return Ok(Current::Unknown);
             }
         };
-        self.document.sections.push(Section { header, position, lines: Vec::new() });
-        Ok(Current::Known(self.document.sections.len() - 1))
+        self.document.lines.spellings.begin();
+        self.document.sections.push(Section { header, at, lines: 0..0 });
+        Ok(Current::Known(self.document.sections.len() as u32 - 1))
     }
 
     /// Carries out `@SET`; for `@INCLUDE`, says what to read next.
@@ -287,12 +286,12 @@ impl Reader<'_> {
         Ok(Some(paths.into_iter().map(include).collect()))
     }
 
-    fn key_and_value(&mut self, content: &str, position: Position, open: &Open) -> Result<()> {
-        let section = match open.section {
+    fn key_and_value(&mut self, content: &str, at: At, section: Current) -> Result<()> {
+        let section = match section {
             Current::Unknown => return Ok(()),
             Current::None => {
-                return Err(Error::config(
-                    &position,
+                return Err(self.refusal(
+                    at,
                     format!(
                         "{} stands before any section; open one with [UPSTREAM] or [NODE]",
                         shown(content)
@@ -301,36 +300,53 @@ impl Reader<'_> {
             }
             Current::Known(index) => index,
         };
-        let (key, value) = content.split_once(BLANKS).unwrap_or((content, ""));
-        let value = value.trim_start_matches(BLANKS);
-        if key.len() > MAX_KEY {
-            return Err(Error::config(
-                &position,
-                format!("a key of {} bytes; it may have {MAX_KEY} at most", key.len()),
-            ));
-        }
-        if let Some(odd) = key.chars().find(|&c| is_unseen(c)) {
-            return Err(Error::config(
-                &position,
-                format!("the key {} carries {odd:?}, which does not show; retype the line", shown(key)),
-            ));
-        }
+        let key = match self.document.lines.spellings.expected(content) {
+            Some(key) => key,
+            None => self.key(content, at)?,
+        };
+        let spellings = &self.document.lines.spellings;
+        let behind = &content[spellings.get(key).len()..];
+        let value = without_blanks_before(behind);
         if value.is_empty() {
+            let key = spellings.get(key);
             let mend =
                 if key.contains(['=', ':']) { ", apart by a blank and without \"=\" or \":\"" } else { "" };
-            return Err(Error::config(
-                &position,
-                format!("the key {} has no value; write one behind it{mend}", shown(key)),
-            ));
+            let text = format!("the key {} has no value; write one behind it{mend}", shown(key));
+            return Err(self.refusal(at, text));
         }
-        let value_column = position.column + content[..content.len() - value.len()].chars().count();
-        let value = self.expand(value, &Position { column: value_column, ..position.clone() })?;
-        self.document.sections[section].lines.push(Line {
-            property: Property { key: key.to_owned(), value, position },
-            value_column,
-            directory: open.directory.clone(),
-        });
-        Ok(())
+        let before = spellings.width(key) + behind.len() - value.len();
+        let value_column = at.column + before as u32;
+        let expanded;
+        let value = if value.as_bytes().contains(&b'$') || value.len() > MAX_VALUE {
+            let position = self.document.lines.place(At { column: value_column, ..at });
+            expanded = self.expand(value, &position)?;
+            &expanded
+        } else {
+            trimmed(value)
+        };
+        let pushed = self.document.lines.push(section, key, at, value_column, value);
+        pushed.map_err(|TooMuch| self.refusal(at, "all values together are over 4 GiB; shorten them".into()))
+    }
+
+    /// The key that `content` opens with.
+    fn key(&mut self, content: &str, at: At) -> Result<u32> {
+        let key = content.split_once(BLANKS).map_or(content, |(key, _)| key);
+        if !self.document.lines.spellings.knows(key) {
+            if key.len() > MAX_KEY {
+                let text = format!("a key of {} bytes; it may have {MAX_KEY} at most", key.len());
+                return Err(self.refusal(at, text));
+            }
+            if let Some(odd) = key.chars().find(|&c| is_unseen(c)) {
+                let text =
+                    format!("the key {} carries {odd:?}, which does not show; retype the line", shown(key));
+                return Err(self.refusal(at, text));
+            }
+        }
+        Ok(self.document.lines.spellings.follow(key))
+    }
+
+    fn refusal(&self, at: At, cause: String) -> Error {
+        Error::config(&self.document.lines.place(at), cause)
     }
 
     /// The value with its variables put in, trimmed; `at` is where it starts.
@@ -345,14 +361,35 @@ impl Reader<'_> {
             let column = at.column + text[..fault.offset].chars().count();
             Error::config(&Position { column, ..at.clone() }, fault.cause)
         })?;
-        // A variable often brings the newline of the file it was read from.
-        let trimmed = expanded.trim_matches([' ', '\t', '\r', '\n']);
+        let trimmed = trimmed(&expanded);
         self.growth_left =
             self.growth_left.checked_sub(trimmed.len().saturating_sub(text.len())).ok_or_else(|| {
                 let limit = MAX_FILE >> 20;
                 Error::config(at, format!("variables make the file over {limit} MiB longer; shorten them"))
             })?;
         Ok(trimmed.to_owned())
+    }
+}
+
+/// Without the blanks it begins with.
+fn without_blanks_before(text: &str) -> &str {
+    let blanks = text.bytes().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    &text[blanks..]
+}
+
+/// Without the blanks it ends with.
+fn without_blanks_behind(text: &str) -> &str {
+    let blanks = text.bytes().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    &text[..text.len() - blanks]
+}
+
+/// A value without what stands around it: a variable often brings the newline of the file it was read from.
+fn trimmed(value: &str) -> &str {
+    let stays = |byte: &u8| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    let bytes = value.as_bytes();
+    match (bytes.iter().position(stays), bytes.iter().rposition(stays)) {
+        (Some(first), Some(last)) => &value[first..=last],
+        _ => "",
     }
 }
 

@@ -1,8 +1,10 @@
 //! Lines that do nothing because of what others say: told of, so that nobody relies on them. Never an error, and never about the
 //! options, which a program may set whatever a file says.
 
-use super::classic::Line;
+use std::ops::Range;
+
 use super::layers::Warnings;
+use super::lines::{Given, Lines};
 use super::settings::NodeSettings;
 
 /// Keys that a setting makes idle.
@@ -49,31 +51,47 @@ const RULES: [Rule; 5] = [
     },
 ];
 
+/// Whether any rule concerns a key, which is in small letters.
+pub(super) fn may_be_idle(key: &str) -> bool {
+    RULES.iter().any(|rule| (rule.concerns)(key))
+}
+
 /// Warns of a node's own lines.
-pub(super) fn warn_of_node(lines: &[Line], settings: &NodeSettings, warnings: &mut Warnings) {
+pub(super) fn warn_of_node(
+    lines: &Lines,
+    own: &Range<u32>,
+    settings: &NodeSettings,
+    warnings: &mut Warnings,
+) {
     for rule in RULES.iter().filter(|rule| (rule.holds)(settings)) {
-        warn(rule, lines, "this node", warnings);
+        warn(rule, lines, own, "this node", warnings);
     }
 }
 
 /// Warns of the lines of `[UPSTREAM]` that are idle for every node.
 pub(super) fn warn_of_set<'a>(
-    lines: &[Line],
+    lines: &Lines,
+    own: &Range<u32>,
     nodes: impl Iterator<Item = &'a NodeSettings> + Clone,
     warnings: &mut Warnings,
 ) {
-    for rule in RULES.iter().filter(|rule| nodes.clone().all(rule.holds)) {
-        warn(rule, lines, "every node", warnings);
+    let is_concerned = |rule: &&Rule| idle_by(rule, lines, own).next().is_some();
+    for rule in RULES.iter().filter(is_concerned).filter(|rule| nodes.clone().all(rule.holds)) {
+        warn(rule, lines, own, "every node", warnings);
     }
 }
 
-fn warn(rule: &Rule, lines: &[Line], whose: &str, warnings: &mut Warnings) {
-    let mut idle =
-        lines.iter().map(|line| &line.property).filter(|p| (rule.concerns)(&p.key.to_ascii_lowercase()));
+fn warn(rule: &Rule, lines: &Lines, own: &Range<u32>, whose: &str, warnings: &mut Warnings) {
+    let mut idle = idle_by(rule, lines, own);
     if let Some(first) = idle.next() {
-        let keys: Vec<&str> = std::iter::once(first).chain(idle).map(|p| p.key.as_str()).collect();
+        let keys: Vec<&str> = std::iter::once(first).chain(idle).map(Given::key).collect();
         let ((setting, so_that), keys, mend) = (rule.why, keys.join(", "), rule.mend);
         let text = format!("{setting} {whose}{so_that} {keys} has no effect; {mend}");
-        warnings.add(&first.position, &text);
+        warnings.add(&first.position(), &text);
     }
+}
+
+fn idle_by<'a>(rule: &Rule, lines: &'a Lines, own: &Range<u32>) -> impl Iterator<Item = Given<'a>> {
+    let own = own.clone().map(|line| lines.line(line));
+    own.filter(|line| (rule.concerns)(&line.key().to_ascii_lowercase()))
 }

@@ -185,7 +185,7 @@ impl Key {
 
 impl Entry {
     /// The default as a value; `None` where there is none.
-    pub fn default_value(&self) -> Option<Value> {
+    pub fn default_value(&self) -> Option<Value<'static>> {
         match self.default {
             Fallback::Value(text) => self.kind.read(self.name, text).ok(),
             Fallback::Unset(_) | Fallback::Mandatory => None,

@@ -1,36 +1,36 @@
 //! One section's keys, checked and typed, and the order in which node, `[UPSTREAM]`, options and defaults
 //! answer for a key. Judges names and values; what the keys mean together is for `define`.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
-use super::classic::Line;
 use super::keys::{self, COUNT_OF_KEYS, Effect, Entry, Key, Place, TABLE, Unknown};
+use super::lines::{Given, Lines};
+use super::spelling::Spellings;
 use super::value::Value;
 use crate::error::{Error, Position, Result};
 
 /// A key that was given, or its default.
 #[derive(Debug)]
 pub(super) struct Setting<'a> {
-    pub value: Value,
+    pub value: Value<'a>,
     /// Where it was given; `None` for a default.
-    pub line: Option<&'a Line>,
+    pub line: Option<Given<'a>>,
 }
 
 /// The library's keys of one section.
 pub(super) struct Layer<'a> {
     settings: Vec<Option<Setting<'a>>>,
-    /// Every key of the section by the name it is compared under.
-    pub names: HashMap<String, &'a Line>,
-    /// How many keys are given that bear on a node's settings.
-    pub own: usize,
+    /// Those that are given.
+    given: Vec<Key>,
 }
 
 /// What is worth a log line, each thing said once.
 #[derive(Default)]
 pub(super) struct Warnings {
     lines: Vec<String>,
-    said: std::collections::HashSet<String>,
-    judged: HashMap<String, Unknown>,
+    said: HashSet<String>,
+    /// How often anything was to be added, said before or not.
+    tries: usize,
 }
 
 impl Warnings {
@@ -41,6 +41,7 @@ impl Warnings {
 
     /// Adds a line.
     pub fn add(&mut self, position: &Position, text: &str) {
+        self.tries += 1;
         let line = format!("{position}: {text}");
         if self.said.insert(line.clone()) {
             self.lines.push(line);
@@ -58,27 +59,92 @@ impl Warnings {
         self.lines
     }
 
+    /// How often anything was to be added so far.
+    pub fn tries(&self) -> usize {
+        self.tries
+    }
+
     /// Adds a line unless one about this `subject` was added before, wherever it stood.
     fn add_once(&mut self, subject: &str, position: &Position, text: &str) {
         if self.said.insert(subject.to_owned()) {
             self.add(position, text);
         }
     }
-
-    fn judge(&mut self, name: &str) -> &Unknown {
-        if !self.judged.contains_key(name) {
-            self.judged.insert(name.to_owned(), keys::judge(name));
-        }
-        &self.judged[name]
-    }
 }
 
-/// The name keys are compared under: small letters, and of several names of a key the first.
-pub(super) fn canonical(key: &str) -> (String, Option<&'static Entry>) {
-    let lower = key.to_ascii_lowercase();
-    match keys::find(&lower) {
-        Some(entry) => (entry.name.to_owned(), Some(entry)),
-        None => (lower, None),
+/// What is to be done about a line, whatever its value.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    /// Read the value.
+    Known(&'static Entry),
+    /// Warn of the key.
+    Suspect,
+}
+
+/// The judge of sections' keys: which are known, which stand twice, which are likely slips.
+pub(super) struct Judge {
+    /// For each key of the document, the section it was seen in last, and its line there.
+    seen: Vec<(u32, u32)>,
+    /// The same for what is made of it where it is unknown.
+    unknown: Vec<Option<Unknown>>,
+    /// Sections so far.
+    sections: u32,
+}
+
+impl Judge {
+    /// A judge of keys spelled like this.
+    pub fn new(spellings: &Spellings) -> Judge {
+        let keys = spellings.count_of_names();
+        Judge { seen: vec![(0, 0); keys], unknown: vec![None; keys], sections: 0 }
+    }
+
+    /// The next section begins.
+    pub fn begin(&mut self) {
+        self.sections += 1;
+    }
+
+    /// Whether the key of this number stands in the section.
+    pub fn has_seen(&self, name: u32) -> bool {
+        self.seen[name as usize].0 == self.sections
+    }
+
+    /// The next line of the section, which is of this kind: what to do about it. `None` is nothing.
+    pub fn next(&mut self, lines: &Lines, line: Given<'_>, kind: Place) -> Result<Option<Step>> {
+        let number = line.name();
+        let name = lines.spellings.name(number);
+        if self.has_seen(number) {
+            let (position, first) = (line.position(), lines.line(self.seen[number as usize].1));
+            let first = place(&first.position(), &position);
+            let name = &name.text;
+            return Err(Error::config(
+                &position,
+                format!("{name} stands twice in this section, first on {first}; take out one"),
+            ));
+        }
+        self.seen[number as usize] = (self.sections, line.number());
+        if let Some(entry) = name.entry {
+            return match entry.places.contains(&kind) {
+                true => Ok(Some(Step::Known(entry))),
+                false => Err(Error::config(&line.position(), misplaced(entry))),
+            };
+        }
+        match self.unknown(lines, number) {
+            Unknown::Foreign => Ok(None),
+            Unknown::Suspect(_) => Ok(Some(Step::Suspect)),
+            Unknown::Refused(text) => Err(Error::config(&line.position(), text.clone())),
+        }
+    }
+
+    /// Warns of a line's key.
+    pub fn warn(&mut self, lines: &Lines, line: Given<'_>, warnings: &mut Warnings) {
+        if let Unknown::Suspect(text) = self.unknown(lines, line.name()) {
+            warnings.add(&line.position(), text);
+        }
+    }
+
+    /// What is made of a key that is unknown.
+    fn unknown(&mut self, lines: &Lines, name: u32) -> &Unknown {
+        self.unknown[name as usize].get_or_insert_with(|| keys::judge(&lines.spellings.name(name).text))
     }
 }
 
@@ -92,77 +158,51 @@ pub(super) fn place(other: &Position, position: &Position) -> String {
 }
 
 impl<'a> Layer<'a> {
-    /// Checks the lines of a section of this kind.
-    pub fn read(lines: &'a [Line], kind: Place, warnings: &mut Warnings) -> Result<Self> {
+    /// A section without keys.
+    pub fn new() -> Self {
         let mut settings = Vec::new();
         settings.resize_with(COUNT_OF_KEYS, || None);
-        let mut layer = Layer { settings, names: HashMap::with_capacity(lines.len()), own: 0 };
-        for line in lines {
-            let position = &line.property.position;
-            let (name, entry) = canonical(&line.property.key);
-            if let Some(first) = layer.names.get(&name) {
-                let first = place(&first.property.position, position);
-                return Err(Error::config(
-                    position,
-                    format!("{name} stands twice in this section, first on {first}; take out one"),
-                ));
-            }
-            match entry {
-                Some(entry) => layer.known(line, entry, kind, warnings)?,
-                None => match warnings.judge(&name) {
-                    Unknown::Foreign => {}
-                    Unknown::Suspect(text) => {
-                        let text = text.clone();
-                        warnings.add(position, &text);
-                    }
-                    Unknown::Refused(text) => return Err(Error::config(position, text.clone())),
-                },
-            }
-            layer.names.insert(name, line);
-        }
-        Ok(layer)
-    }
-
-    fn known(
-        &mut self,
-        line: &'a Line,
-        entry: &'static Entry,
-        kind: Place,
-        warnings: &mut Warnings,
-    ) -> Result<()> {
-        let position = &line.property.position;
-        if !entry.places.contains(&kind) {
-            return Err(Error::config(position, misplaced(entry)));
-        }
-        let value = entry
-            .kind
-            .read(entry.name, &line.property.value)
-            .map_err(|cause| Error::config(&line.value_position(), cause))?;
-        let name = entry.name;
-        match entry.effect {
-            Effect::Acts => {}
-            Effect::Later if entry.default_value().as_ref() == Some(&value) => {}
-            Effect::Later => {
-                warnings.add_once(name, position, &format!("{name} has no effect in this version"));
-            }
-            Effect::SystemResolver => {
-                let text = format!("{name} has no effect: names are resolved by the system resolver");
-                warnings.add_once("the resolver", position, &text);
-            }
-            Effect::NoProxy => {
-                let text = format!("{name} has no effect: no proxy is used, whatever the environment says");
-                warnings.add_once("the proxy", position, &text);
-            }
-        }
-        self.own += usize::from(!matches!(entry.key, Key::Name | Key::Host | Key::Port));
-        self.settings[entry.key as usize] = Some(Setting { value, line: Some(line) });
-        Ok(())
+        Layer { settings, given: Vec::new() }
     }
 
     /// The table's defaults, as a section that says them.
     pub fn defaults() -> Self {
         let setting = |entry: &Entry| Some(Setting { value: entry.default_value()?, line: None });
-        Layer { settings: TABLE.iter().map(setting).collect(), names: HashMap::new(), own: 0 }
+        Layer { settings: TABLE.iter().map(setting).collect(), given: Vec::new() }
+    }
+
+    /// Takes every key out.
+    pub fn clear(&mut self) {
+        for key in self.given.drain(..) {
+            self.settings[key as usize] = None;
+        }
+    }
+
+    /// Reads the line of a key.
+    pub fn read(&mut self, entry: &'static Entry, line: Given<'a>, warnings: &mut Warnings) -> Result<()> {
+        let name = entry.name;
+        let value = entry
+            .kind
+            .read(name, line.value())
+            .map_err(|cause| Error::config(&line.value_position(), cause))?;
+        match entry.effect {
+            Effect::Acts => {}
+            Effect::Later if entry.default_value().as_ref() == Some(&value) => {}
+            Effect::Later => {
+                warnings.add_once(name, &line.position(), &format!("{name} has no effect in this version"));
+            }
+            Effect::SystemResolver => {
+                let text = format!("{name} has no effect: names are resolved by the system resolver");
+                warnings.add_once("the resolver", &line.position(), &text);
+            }
+            Effect::NoProxy => {
+                let text = format!("{name} has no effect: no proxy is used, whatever the environment says");
+                warnings.add_once("the proxy", &line.position(), &text);
+            }
+        }
+        self.settings[entry.key as usize] = Some(Setting { value, line: Some(line) });
+        self.given.push(entry.key);
+        Ok(())
     }
 
     /// What the section itself says of a key.
@@ -190,9 +230,14 @@ impl<'a, 'b> Layers<'a, 'b> {
         self.0.iter().find_map(|layer| layer.get(key))
     }
 
-    pub fn text(self, key: Key) -> Option<String> {
+    /// Where a key was given, if it was.
+    pub fn given(self, key: Key) -> Option<Given<'a>> {
+        self.get(key)?.line
+    }
+
+    pub fn text(self, key: Key) -> Option<&'a str> {
         match self.get(key) {
-            Some(Setting { value: Value::Text(text), .. }) => Some(text.clone()),
+            Some(Setting { value: Value::Text(text), .. }) => Some(text),
             _ => None,
         }
     }

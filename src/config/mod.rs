@@ -9,9 +9,15 @@ mod idle;
 mod include;
 pub mod keys;
 mod layers;
+mod lines;
+mod members;
+mod name_index;
+mod node_settings;
 mod options;
+mod properties;
 pub mod settings;
 mod source;
+mod spelling;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -19,10 +25,15 @@ mod tls_files;
 pub mod value;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::{Error, Position, Result, Status};
+use crate::text::Text;
 
+use lines::{At, Lines};
+pub use name_index::NameIndex;
 pub use options::Options;
+pub use properties::{Owner, Properties};
 pub use settings::{
     Balance, Check, CipherNames, DeliverSettings, HealthSettings, NetSettings, NodeSettings, SetSettings,
     Start, TlsFile, TlsSettings, TlsVersion,
@@ -43,16 +54,15 @@ pub struct Property {
 #[derive(Clone, Debug)]
 pub struct NodeDefinition {
     /// The node's name, unique in the set.
-    pub name: String,
+    pub name: Text,
     /// Host name or numeric address, without the brackets of an IPv6 literal.
-    pub host: String,
+    pub host: Text,
     /// TCP port, 1 to 65535.
     pub port: u16,
+    /// Its part of [`Definition::properties`].
+    pub owner: Owner,
     /// Where its `[NODE]` stands.
-    pub position: Position,
-    /// What `upstream_node_get_prop` answers: the node's own lines in file order, then those of
-    /// `[UPSTREAM]` and of the options that no earlier one hides (keys compared without letter case).
-    pub properties: Vec<Property>,
+    at: At,
     /// The library's own keys, typed: node, then `[UPSTREAM]`, then options, then default.
     pub settings: NodeSettings,
 }
@@ -69,6 +79,26 @@ pub struct Definition {
     /// What is worth one log line each: unknown sections, near misses of plugin keys, keys accepted
     /// but without effect here. Each carries file:line:column.
     pub warnings: Vec<String>,
+    /// What `upstream_node_get_prop` answers: the node's own lines in file order, then those of
+    /// `[UPSTREAM]` and of the options that no earlier one hides (keys compared without letter case).
+    pub properties: Arc<Properties>,
+    /// The nodes by name.
+    pub index: NameIndex,
+    /// Where all of it stands.
+    lines: Lines,
+}
+
+impl Definition {
+    /// Where a node's `[NODE]` stands.
+    pub fn position_of(&self, node: &NodeDefinition) -> Position {
+        self.lines.place(node.at)
+    }
+
+    /// A node's properties, with where each of them stands.
+    pub fn properties_of(&self, node: &NodeDefinition) -> Vec<Property> {
+        let lines = (0..self.properties.count(node.owner)).map(|at| self.properties.line(node.owner, at));
+        lines.map(|line| self.lines.line(line).property()).collect()
+    }
 }
 
 /// The upstream file and all it includes together, in bytes; the agent's own limit for a file.

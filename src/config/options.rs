@@ -5,9 +5,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::classic::Line;
 use super::keys::{self, Place, Unknown};
-use super::{MAX_KEY, MAX_VALUE, Property};
+use super::{MAX_KEY, MAX_VALUE};
 use crate::error::{Error, Position, Result};
 
 /// Defaults under the file: any key of the library, and any key of a plugin's own.
@@ -15,7 +14,8 @@ use crate::error::{Error, Position, Result};
 /// Keys are compared without letter case. Values are taken as they are: `${VAR}` is not expanded.
 #[derive(Clone)]
 pub struct Options {
-    lines: Vec<Line>,
+    /// Keys as they were spelled, and values.
+    lines: Vec<(String, String)>,
     index: HashMap<String, usize>,
     position: Position,
 }
@@ -30,7 +30,7 @@ impl Default for Options {
 impl fmt::Debug for Options {
     // Values may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.lines.iter().map(|line| &line.property.key)).finish()
+        f.debug_list().entries(self.lines.iter().map(|(key, _)| key)).finish()
     }
 }
 
@@ -72,11 +72,7 @@ impl Options {
                 Unknown::Suspect(_) | Unknown::Foreign => {}
             },
         }
-        let line = Line {
-            property: Property { key: key.into(), value: value.into(), position: self.position.clone() },
-            value_column: 0,
-            directory: None,
-        };
+        let line = (key.to_owned(), value.to_owned());
         match self.index.get(&name) {
             Some(&at) => self.lines[at] = line,
             None => {
@@ -91,11 +87,17 @@ impl Options {
     pub fn get(&self, key: &str) -> Option<&str> {
         let lower = key.to_ascii_lowercase();
         let name = keys::find(&lower).map_or(lower.as_str(), |entry| entry.name);
-        self.index.get(name).map(|&at| self.lines[at].property.value.as_str())
+        self.index.get(name).map(|&at| self.lines[at].1.as_str())
     }
 
-    pub(super) fn lines(&self) -> &[Line] {
-        &self.lines
+    /// Keys and values, in the order they were first set.
+    pub(super) fn lines(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.lines.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// What stands for a place in a file.
+    pub(super) fn position(&self) -> &Position {
+        &self.position
     }
 
     pub(super) fn config_dir(&self) -> Option<PathBuf> {

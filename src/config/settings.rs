@@ -2,19 +2,20 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Position;
 
-/// Everything the library reads for one node.
+/// Everything the library reads for one node. Nodes that say the same share it.
 #[derive(Clone, Debug)]
 pub struct NodeSettings {
     /// TLS to this node; `None` is plaintext.
-    pub tls: Option<TlsSettings>,
+    pub tls: Option<Arc<TlsSettings>>,
     /// `net.*`.
-    pub net: NetSettings,
+    pub net: Arc<NetSettings>,
     /// `health.*`.
-    pub health: HealthSettings,
+    pub health: Arc<HealthSettings>,
     /// Share of the turns; 0 has none.
     pub weight: u32,
     /// Tier; the lowest number with an eligible node is in use.

@@ -39,9 +39,13 @@ fn node(lines: &str) -> String {
 }
 
 /// A node's value of a key.
-fn property<'a>(definition: &'a Definition, node: usize, key: &str) -> Option<&'a str> {
-    let properties = &definition.nodes[node].properties;
-    properties.iter().find(|p| p.key.eq_ignore_ascii_case(key)).map(|p| p.value.as_str())
+fn property(definition: &Definition, node: usize, key: &str) -> Option<String> {
+    let mut properties = properties_of(definition, node).into_iter();
+    properties.find(|p| p.key.eq_ignore_ascii_case(key)).map(|p| p.value)
+}
+
+fn properties_of(definition: &Definition, node: usize) -> Vec<Property> {
+    definition.properties_of(&definition.nodes[node])
 }
 
 #[test]
@@ -57,7 +61,7 @@ fn the_reference_example() {
     let tls = d.nodes[2].settings.tls.as_ref().unwrap();
     assert!(!tls.verify && tls.verify_hostname);
     let shown = |p: &Property| format!("{} {} {}", p.position, p.key, p.value);
-    let properties: Vec<_> = d.nodes[2].properties.iter().map(shown).collect();
+    let properties: Vec<_> = properties_of(&d, 2).iter().map(shown).collect();
     let file = "examples/forward-balancing.conf";
     assert_eq!(
         properties,
@@ -113,7 +117,7 @@ fn accepted_grammar() {
         ("@SET of =", format!("@SET A==b=\n{}", node(" k ${A}")), "=b="),
     ] {
         let definition = check(&text).unwrap_or_else(|error| panic!("{row}: {error}"));
-        assert_eq!(property(&definition, 0, "k"), Some(k), "{row}");
+        assert_eq!(property(&definition, 0, "k").as_deref(), Some(k), "{row}");
         assert_eq!(definition.warnings, [""; 0], "{row}");
         let node = &definition.nodes[0];
         let known =

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::classic::Line;
 use super::keys::Key;
+use super::lines::Given;
 use super::settings::TlsFile;
 use super::{source, value};
 use crate::error::{Error, Result};
@@ -22,10 +22,10 @@ impl TlsFiles {
     }
 
     /// The file (for `tls.ca_path`, the directory) that `line` names as `key`.
-    pub fn find(&mut self, key: Key, line: &Line) -> Result<TlsFile> {
+    pub fn find(&mut self, key: Key, line: Given<'_>) -> Result<TlsFile> {
         let is_directory = key == Key::TlsCaPath;
-        let directory = line.directory.as_deref().map(Path::to_path_buf);
-        let asked = (directory, line.property.value.clone(), is_directory);
+        let directory = line.directory().map(Path::to_path_buf);
+        let asked = (directory, line.value().to_owned(), is_directory);
         let path = match self.found.get(&asked) {
             Some(path) => path.clone(),
             None => {
@@ -36,7 +36,7 @@ impl TlsFiles {
                 path
             }
         };
-        Ok(TlsFile { path, position: line.property.position.clone() })
+        Ok(TlsFile { path, position: line.position() })
     }
 
     fn look(&self, name: &str, beside: Option<&Path>, is_directory: bool) -> Result<PathBuf, String> {

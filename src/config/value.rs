@@ -54,7 +54,7 @@ pub enum Kind {
 
 /// A value that was read.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum Value<'a> {
     /// Of [`Kind::Bool`].
     Bool(bool),
     /// Of [`Kind::Duration`].
@@ -64,13 +64,13 @@ pub enum Value {
     /// Of [`Kind::Word`], in the table's letter case.
     Word(&'static str),
     /// Of the kinds that stay text; a host without the brackets of an IPv6 literal.
-    Text(String),
+    Text(&'a str),
     /// Of [`Kind::Address`].
     Address(IpAddr),
     /// Of [`Kind::TlsVersion`].
     TlsVersion(TlsVersion),
     /// Of [`Kind::Names`]; never empty.
-    Names(Vec<String>),
+    Names(Vec<&'a str>),
 }
 
 /// Reads `on`, `true`, `yes` and `off`, `false`, `no` in any letter case.
@@ -139,7 +139,7 @@ pub(super) fn shown(value: &str) -> String {
 
 impl Kind {
     /// Reads `text` as the value of `key`; the error is a whole sentence with the mend.
-    pub fn read(self, key: &str, text: &str) -> Result<Value, String> {
+    pub fn read<'a>(self, key: &str, text: &'a str) -> Result<Value<'a>, String> {
         let text = text.trim();
         if text.is_empty() {
             return Err(format!("{key}: the value is empty; give one, or leave the line out"));
@@ -168,10 +168,8 @@ impl Kind {
                 None => refuse("is not a port; write a decimal number from 1 to 65535"),
             },
             Kind::Word { known, later } => word(key, text, known, later),
-            Kind::Text if text.contains(char::is_control) => {
-                refuse("carries a sign that does not print; retype it")
-            }
-            Kind::Text | Kind::Secret | Kind::File | Kind::Directory => Ok(Value::Text(text.to_owned())),
+            Kind::Text if has_control(text) => refuse("carries a sign that does not print; retype it"),
+            Kind::Text | Kind::Secret | Kind::File | Kind::Directory => Ok(Value::Text(text)),
             Kind::Host => match host(text) {
                 Ok(host) => Ok(Value::Text(host)),
                 Err(why) => Err(format!("{key}: {} {why}", shown(text))),
@@ -183,7 +181,7 @@ impl Kind {
             Kind::TlsVersion => tls_version(key, text),
             Kind::Names => {
                 let parts = text.split([':', ',', ' ', '\t']).filter(|name| !name.is_empty());
-                let names: Vec<String> = parts.map(str::to_owned).collect();
+                let names: Vec<&str> = parts.collect();
                 if names.is_empty() { refuse("holds no name") } else { Ok(Value::Names(names)) }
             }
         }
@@ -209,7 +207,7 @@ fn word(
     text: &str,
     known: &'static [&'static str],
     later: &'static [&'static str],
-) -> Result<Value, String> {
+) -> Result<Value<'static>, String> {
     if let Some(word) = known.iter().find(|word| text.eq_ignore_ascii_case(word)) {
         return Ok(Value::Word(word));
     }
@@ -220,7 +218,7 @@ fn word(
     Err(format!("{key}: {} is not known; write {known}{}", shown(text), trap(text)))
 }
 
-fn tls_version(key: &str, text: &str) -> Result<Value, String> {
+fn tls_version(key: &str, text: &str) -> Result<Value<'static>, String> {
     let lower = text.to_ascii_lowercase();
     let number =
         lower.strip_prefix("tls").map_or(lower.as_str(), |rest| rest.strip_prefix('v').unwrap_or(rest));
@@ -244,7 +242,10 @@ fn unbracketed(text: &str) -> Option<&str> {
 }
 
 /// The host without the brackets of an IPv6 literal; the error goes behind the quoted value.
-fn host(text: &str) -> Result<String, String> {
+fn host(text: &str) -> Result<&str, String> {
+    if text.bytes().all(is_of_host_name) {
+        return host_name(text); // nearly always
+    }
     if text.contains(['"', '\'']) {
         return Err("carries quotes, which are not part of a host; write it without them".into());
     }
@@ -259,31 +260,48 @@ fn host(text: &str) -> Result<String, String> {
     }
     if let Some(inner) = unbracketed(text) {
         return match ipv6(inner) {
-            true => Ok(inner.to_owned()),
+            true => Ok(inner),
             false => Err("is not an IPv6 address in its brackets, such as [::1]".into()),
         };
     }
     if text.contains([':', '[', ']']) {
         return match ipv6(text) {
-            true => Ok(text.to_owned()),
+            true => Ok(text),
             false if text.matches(':').count() == 1 || text.starts_with('[') => {
                 Err("carries a port; write the host alone, and the port under the key port".into())
             }
             false => Err("is not an IPv6 address, such as ::1".into()),
         };
     }
-    // The host names of RFC 1123, and the underscore, which names in container networks carry.
-    if let Some(odd) = text.chars().find(|&c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))) {
+    if let Some(odd) = text.chars().find(|&c| !u8::try_from(c).is_ok_and(is_of_host_name)) {
         let mend = if odd.is_ascii() { "" } else { "; write an international name in its xn-- form" };
         return Err(format!("carries {odd:?}, which no host name has{mend}"));
     }
+    host_name(text)
+}
+
+/// The host names of RFC 1123, and the underscore, which names in container networks carry.
+fn is_of_host_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
+}
+
+/// A text of such letters, checked to be a host name.
+fn host_name(text: &str) -> Result<&str, String> {
     let name = text.strip_suffix('.').unwrap_or(text);
-    if name.len() > 253 || name.split('.').any(|label| label.is_empty() || label.len() > 63) {
+    let mut labels = name.as_bytes().split(|byte| *byte == b'.');
+    if name.len() > 253 || labels.any(|label| label.is_empty() || label.len() > 63) {
         return Err(
             "is not a host name: its parts between dots have 1 to 63 letters, 253 in all at most".into()
         );
     }
-    Ok(text.to_owned())
+    Ok(text)
+}
+
+fn has_control(text: &str) -> bool {
+    match text.is_ascii() {
+        true => text.bytes().any(|byte| byte.is_ascii_control()),
+        false => text.contains(char::is_control),
+    }
 }
 
 /// An IPv6 address, with a zone (`fe80::1%eth0`) or without.

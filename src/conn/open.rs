@@ -168,13 +168,14 @@ fn connected(node: &Node, channel: Channel) -> Box<Link> {
                 level,
                 format_args!(
                     "{} ({}): connected to {peer}, {version}, {cipher}",
-                    target.name, target.address
+                    target.name,
+                    target.address()
                 ),
             );
         }
         _ => logger.log(
             Level::Debug,
-            format_args!("{} ({}): connected to {}", target.name, target.address, channel.peer()),
+            format_args!("{} ({}): connected to {}", target.name, target.address(), channel.peer()),
         ),
     }
     let lifetime = node.target.net.keepalive_max_lifetime;

@@ -1,6 +1,6 @@
 //! `upstream_node_t`: a member of the set.
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{c_char, c_void};
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
 
@@ -56,13 +56,13 @@ pub const UPSTREAM_NODE_DRAINING: i32 = 3;
 /// The node's name. NULL for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_name(n: *const upstream_node_t) -> *const c_char {
-    pure!(n, |_| null() => |node: &Node| node.name().as_ptr())
+    pure!(n, |_| null() => |node: &Node| node.target.name.as_ptr())
 }
 
 /// The node's host name or numeric address (an IPv6 one without brackets). NULL for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_host(n: *const upstream_node_t) -> *const c_char {
-    pure!(n, |_| null() => |node: &Node| node.host().as_ptr())
+    pure!(n, |_| null() => |node: &Node| node.target.host.as_ptr())
 }
 
 /// The node's TCP port. 0 for NULL.
@@ -87,7 +87,7 @@ pub unsafe extern "C" fn upstream_node_get_prop(
     let Some(key) = strings::bytes(key) else {
         return null();
     };
-    pure!(n, |_| null() => |node: &Node| node.property(key).map_or(null(), CStr::as_ptr))
+    pure!(n, |_| null() => |node: &Node| node.property(key).map_or(null(), |value| value.as_ptr().cast()))
 }
 
 /// The value of `key` as a switch: 1 for true, on, yes, 0 for false, off, no, in any letter case; `fallback` where
@@ -145,8 +145,9 @@ fn typed<T: Copy>(
     };
     boundary!(n, |_| fallback => |node: &Node| {
         let Some(text) = node.property(key) else { return fallback };
-        let text = text.to_string_lossy();
-        parse(&text).unwrap_or_else(|| {
+        let text = String::from_utf8_lossy(text);
+        let text = text.trim_end_matches('\0');
+        parse(text).unwrap_or_else(|| {
             let key = String::from_utf8_lossy(key);
             let name = &node.target.name;
             node.runtime.logger.log(
@@ -161,7 +162,7 @@ fn typed<T: Copy>(
 /// The number of properties that upstream_node_prop_at() lists. 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_prop_count(n: *const upstream_node_t) -> usize {
-    pure!(n, |_| 0 => |node: &Node| node.properties().len())
+    pure!(n, |_| 0 => |node: &Node| node.count_of_properties())
 }
 
 /// The property at `i`, from 0: the node's own in file order, then those it has from [UPSTREAM] and the options. Both
@@ -176,11 +177,11 @@ pub unsafe extern "C" fn upstream_node_prop_at(
     if key.is_null() || value.is_null() {
         return number(Status::InvalidArg);
     }
-    pure!(n, number => |node: &Node| match node.properties().get(i) {
+    pure!(n, number => |node: &Node| match node.property_at(i) {
         None => UPSTREAM_ERR_NOT_FOUND,
         Some((name, text)) => {
-            handle::store(key, name.as_ptr());
-            handle::store(value, text.as_ptr());
+            handle::store(key, name.as_ptr().cast());
+            handle::store(value, text.as_ptr().cast());
             UPSTREAM_OK
         }
     })

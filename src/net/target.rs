@@ -8,20 +8,19 @@ use super::local::{blame, explained};
 use super::tls::TlsClient;
 use crate::config::NetSettings;
 use crate::error::{Error, Origin, Phase, Status};
+use crate::text::Text;
 
 /// What it takes to connect to a node.
 #[derive(Debug)]
 pub struct Target {
     /// The node's name.
-    pub name: Arc<str>,
+    pub name: Text,
     /// Host name or numeric address.
-    pub host: String,
+    pub host: Text,
     /// TCP port.
     pub port: u16,
-    /// `host:port`, for messages.
-    pub address: Arc<str>,
     /// `net.*`.
-    pub net: NetSettings,
+    pub net: Arc<NetSettings>,
     /// TLS, where the node has it.
     pub tls: Option<Arc<TlsClient>>,
 }
@@ -30,13 +29,18 @@ impl Target {
     /// The same place without its TLS: only to see whether it answers, nothing may be sent there.
     pub fn without_tls(&self) -> Target {
         Target {
-            name: Arc::clone(&self.name),
+            name: self.name.clone(),
             host: self.host.clone(),
             port: self.port,
-            address: Arc::clone(&self.address),
-            net: self.net.clone(),
+            net: Arc::clone(&self.net),
             tls: None,
         }
+    }
+
+    /// `host:port`, for messages.
+    pub fn address(&self) -> String {
+        let Target { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
     /// An error about this node.
@@ -45,7 +49,7 @@ impl Target {
     }
 
     fn origin(&self, phase: Phase) -> Origin {
-        Origin::Node { name: Arc::clone(&self.name), address: Arc::clone(&self.address), phase }
+        Origin::Node { name: self.name.as_str().into(), address: self.address().into(), phase }
     }
 
     /// The same error, placed at this node.

@@ -63,26 +63,38 @@ impl fmt::Debug for TlsClient {
 /// Makes [`TlsClient`]s, one configuration for all nodes that say the same.
 #[derive(Default)]
 pub struct TlsClients {
-    made: HashMap<TlsSettings, (Arc<ClientConfig>, Arc<TlsSettings>)>,
+    made: HashMap<Arc<TlsSettings>, Arc<ClientConfig>>,
+    /// The one asked for last: nodes mostly say the same as the one before.
+    last: Option<(Arc<TlsSettings>, Arc<ClientConfig>)>,
 }
 
 impl TlsClients {
     /// The client for a node of these settings; `position` is the node's, for errors about its host.
-    pub fn client(&mut self, settings: &TlsSettings, host: &str, position: &Position) -> Result<TlsClient> {
+    pub fn client(
+        &mut self,
+        settings: &Arc<TlsSettings>,
+        host: &str,
+        position: impl FnOnce() -> Position,
+    ) -> Result<TlsClient> {
         let text = settings.vhost.as_deref().unwrap_or(host);
         let name = ServerName::try_from(text.to_owned()).map_err(|_| {
             Error::config(
-                position,
+                &position(),
                 format!("\"{text}\" cannot stand in a certificate; set tls.vhost to the name that the server's carries"),
             )
         })?;
-        if let Some((config, settings)) = self.made.get(settings) {
+        if let Some((last, config)) = &self.last
+            && Arc::ptr_eq(last, settings)
+        {
             return Ok(TlsClient::new(config, name, settings));
         }
-        let config = Arc::new(build(settings)?);
-        let shared = Arc::new(settings.clone());
-        let client = TlsClient::new(&config, name, &shared);
-        self.made.insert(settings.clone(), (config, shared));
+        let config = match self.made.get(settings) {
+            Some(config) => Arc::clone(config),
+            None => Arc::new(build(settings)?),
+        };
+        self.made.insert(Arc::clone(settings), Arc::clone(&config));
+        let client = TlsClient::new(&config, name, settings);
+        self.last = Some((Arc::clone(settings), config));
         Ok(client)
     }
 }

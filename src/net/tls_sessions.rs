@@ -138,9 +138,10 @@ mod tests {
     #[test]
     fn a_node_resumes_its_own_sessions_and_no_others() {
         for version in [TlsVersion::V1_3, TlsVersion::V1_2] {
-            let position = Position { file: "t.conf".into(), line: 1, column: 1 };
+            let position = || Position { file: "t.conf".into(), line: 1, column: 1 };
             let mut clients = TlsClients::default();
-            let mut node = || clients.client(&settings(version), "localhost", &position).unwrap();
+            let settings = Arc::new(settings(version));
+            let mut node = || clients.client(&settings, "localhost", position).unwrap();
             let (first, second) = (node(), node()); // two ports of one host
             let server = server(); // both lead here, so that a ticket of the other's would do
             assert!(!resumes(&first, &server));

@@ -88,7 +88,7 @@ fn a_main_file_that_cannot_be_read_is_an_io_error_and_never_waited_for() {
 fn a_relative_main_file_is_found_under_config_dir() {
     let (_directory, root) = directory(&[("sub/up.conf", &node(""))]);
     let definition = load(Path::new("sub/up.conf"), &options("config.dir", &root)).unwrap();
-    assert_eq!(*definition.nodes[0].properties[0].position.file, *format!("{root}/sub/up.conf"));
+    assert_eq!(*properties_of(&definition, 0)[0].position.file, *format!("{root}/sub/up.conf"));
 }
 
 #[test]
@@ -107,8 +107,8 @@ fn includes_are_read_in_their_place() {
     // The section goes on behind the @INCLUDE within it.
     assert_eq!(names(&definition), ["a", "b", "c"]);
     assert_eq!(definition.nodes.iter().map(|node| node.port).collect::<Vec<_>>(), [9, 1, 7]);
-    assert_eq!(property(&definition, 1, "k"), Some("9"));
-    let position = &definition.nodes[1].properties[0].position;
+    assert_eq!(property(&definition, 1, "k").as_deref(), Some("9"));
+    let position = &properties_of(&definition, 1)[0].position;
     assert_eq!(position.to_string(), format!("{root}/sub/n1.conf:2:1"));
 }
 
@@ -269,12 +269,12 @@ fn config_dir_goes_before_the_directory_of_the_file_and_behind_the_working_direc
     let options = options("config.dir", &format!("{root}/dir"));
     let definition = load(Path::new(&format!("{root}/main.conf")), &options).unwrap();
     let tls = definition.nodes[0].settings.tls.clone().unwrap();
-    assert_eq!(tls.ca_file.unwrap().path, Path::new(&format!("{root}/dir/ca.pem")));
-    assert_eq!(tls.key_file.unwrap().path, Path::new(&format!("{root}/k")));
+    assert_eq!(tls.ca_file.as_ref().unwrap().path, Path::new(&format!("{root}/dir/ca.pem")));
+    assert_eq!(tls.key_file.as_ref().unwrap().path, Path::new(&format!("{root}/k")));
 
     let definition = parse(node("tls on\ntls.ca_file Cargo.toml").as_bytes(), "f", &options).unwrap();
     let tls = definition.nodes[0].settings.tls.clone().unwrap();
-    assert_eq!(tls.ca_file.unwrap().path, Path::new("Cargo.toml"));
+    assert_eq!(tls.ca_file.as_ref().unwrap().path, Path::new("Cargo.toml"));
 }
 
 #[test]

@@ -196,8 +196,8 @@ fn every_key_reaches_its_setting() {
     let node = &definition.nodes[0].settings;
     let position = |line| Position { file: "f".into(), line, column: 1 };
     assert_eq!(
-        node.tls,
-        Some(TlsSettings {
+        node.tls.as_deref(),
+        Some(&TlsSettings {
             verify: true,
             verify_hostname: false,
             vhost: Some("::1".into()),
@@ -216,7 +216,7 @@ fn every_key_reaches_its_setting() {
         })
     );
     assert_eq!(
-        node.net,
+        *node.net,
         NetSettings {
             connect_timeout: Duration::from_millis(250),
             connect_timeout_log_error: false,
@@ -285,7 +285,7 @@ fn node_then_upstream_then_options_then_default() {
     assert_eq!((deliver.timeout.as_secs(), deliver.attempts), (2, 3));
     let properties = |node: usize| -> Vec<String> {
         let shown = |p: &Property| format!("{} {}={}", p.position, p.key, p.value);
-        definition.nodes[node].properties.iter().map(shown).collect()
+        properties_of(&definition, node).iter().map(shown).collect()
     };
     let inherited = [
         "f:4:1 net.connect_timeout=2s",

@@ -78,17 +78,18 @@ proptest! {
         let definition = check(&text).unwrap();
         prop_assert_eq!(definition.nodes.len(), nodes.len());
         for (index, (read, written)) in definition.nodes.iter().zip(&nodes).enumerate() {
-            prop_assert_eq!(&read.name, &format!("n{index}"));
-            prop_assert_eq!((&read.host, read.port), (&written.host, written.port));
-            let mut expected = vec![("NAME".into(), read.name.clone()), ("host".into(), read.host.clone())];
+            let properties = definition.properties_of(read);
+            prop_assert_eq!(read.name.as_str(), format!("n{index}"));
+            prop_assert_eq!((read.host.as_str(), read.port), (written.host.as_str(), written.port));
+            let mut expected = vec![("NAME".into(), read.name.to_string()), ("host".into(), read.host.to_string())];
             expected.extend(written.keys.iter().cloned());
             expected.push(("Port".into(), read.port.to_string()));
             expected.extend(shared.iter().map(|value| ("Y".to_owned(), value.clone())));
-            let properties: Vec<(String, String)> =
-                read.properties.iter().map(|p| (p.key.clone(), p.value.clone())).collect();
-            prop_assert_eq!(properties, expected);
+            let pairs: Vec<(String, String)> =
+                properties.iter().map(|p| (p.key.clone(), p.value.clone())).collect();
+            prop_assert_eq!(pairs, expected);
             let lines: Vec<&str> = text.split('\n').collect();
-            for property in &read.properties {
+            for property in &properties {
                 let line: Vec<char> = lines[property.position.line - 1].chars().collect();
                 let at = property.position.column - 1;
                 let key: String = line[at..].iter().take(property.key.chars().count()).collect();

@@ -68,9 +68,8 @@ fn room() -> Arc<Room> {
     let cancel = Arc::new(Cancel::new().unwrap());
     let dialer = Dialer::new(Arc::clone(&cancel)).unwrap();
     dialer.prepare(HOST);
-    let (name, host, net) = ("n".into(), HOST.to_owned(), crate::net::race::tests::net());
-    let target =
-        Arc::new(Target { name, address: format!("{HOST}:9").into(), host, port: 9, net, tls: None });
+    let (name, host, net) = ("n".into(), HOST.into(), crate::net::race::tests::net().into());
+    let target = Arc::new(Target { name, host, port: 9, net, tls: None });
     Arc::new(Room { dialer, cancel, target, orphaned: AtomicUsize::new(0) })
 }
 

@@ -22,8 +22,7 @@ fn target(port: u16) -> Arc<Target> {
 }
 
 fn named(host: &str, port: u16) -> Arc<Target> {
-    let (name, host) = ("n".into(), host.to_owned());
-    Arc::new(Target { name, address: format!("{host}:{port}").into(), host, port, net: net(), tls: None })
+    Arc::new(Target { name: "n".into(), host: host.into(), port, net: net().into(), tls: None })
 }
 
 fn listener() -> (TcpListener, Arc<Target>) {
@@ -408,7 +407,7 @@ fn a_storm_of_closings_holds_so_many_descriptors_and_no_more() {
 fn a_failure_of_this_machine_says_so_with_the_mend() {
     let (_, dialer) = dialer();
     let bound = crate::config::NetSettings { source_address: Some([192, 0, 2, 1].into()), ..net() };
-    let target = Arc::new(Target { net: bound, ..Arc::into_inner(target(9)).unwrap() });
+    let target = Arc::new(Target { net: bound.into(), ..Arc::into_inner(target(9)).unwrap() });
     let error = dialer.dial(&target, far()).err().unwrap();
     assert!(error.is_local() && error.errno == libc::EADDRNOTAVAIL);
     assert!(

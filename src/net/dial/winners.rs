@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a winner is remembered: the preferred family, or the address that was down, is to get another chance. RFC 6555
@@ -16,7 +15,7 @@ const MEMORY: Duration = Duration::from_secs(600);
 /// The winners of a set's nodes, by name.
 #[derive(Default)]
 pub(super) struct Winners {
-    of: HashMap<Arc<str>, (SocketAddr, Instant)>,
+    of: HashMap<Box<str>, (SocketAddr, Instant)>,
 }
 
 impl Winners {
@@ -30,8 +29,8 @@ impl Winners {
     }
 
     /// `winner` won a race that another had started.
-    pub(super) fn won(&mut self, node: &Arc<str>, winner: SocketAddr, now: Instant) {
-        self.of.insert(Arc::clone(node), (winner, now));
+    pub(super) fn won(&mut self, node: &str, winner: SocketAddr, now: Instant) {
+        self.of.insert(node.into(), (winner, now));
     }
 
     /// A connection to the node failed.
@@ -58,8 +57,8 @@ mod tests {
     fn the_winner_leads_and_the_others_keep_their_order() {
         let (mut winners, now) = (Winners::default(), Instant::now());
         assert_eq!(led(&mut winners, &[1, 2, 3], now), [address(1), address(2), address(3)]);
-        winners.won(&"n".into(), address(3), now);
-        winners.won(&"another".into(), address(2), now);
+        winners.won("n", address(3), now);
+        winners.won("another", address(2), now);
         assert_eq!(led(&mut winners, &[1, 2, 3, 4], now), [address(3), address(1), address(2), address(4)]);
         assert_eq!(led(&mut winners, &[3, 2], now), [address(3), address(2)]);
         winners.forget("n");
@@ -69,10 +68,10 @@ mod tests {
     #[test]
     fn it_is_forgotten_with_its_answer_and_with_time() {
         let (mut winners, now) = (Winners::default(), Instant::now());
-        winners.won(&"n".into(), address(3), now);
+        winners.won("n", address(3), now);
         assert_eq!(led(&mut winners, &[1, 2], now), [address(1), address(2)]);
         assert_eq!(led(&mut winners, &[1, 2, 3], now)[0], address(1), "it is back, and as good as new");
-        winners.won(&"n".into(), address(3), now);
+        winners.won("n", address(3), now);
         assert_eq!(led(&mut winners, &[1, 3], now + MEMORY - Duration::from_secs(1))[0], address(3));
         assert_eq!(led(&mut winners, &[1, 3], now + MEMORY)[0], address(1));
     }

@@ -1,0 +1,216 @@
+//! The lines of a document, side by side: which key, which value, where. The values stand one behind the other in one text, a
+//! NUL byte behind each, as C will read them.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Property;
+use super::spelling::Spellings;
+use crate::error::{Error, Position, Result};
+
+/// A place, of which [`Lines::place`] makes a [`Position`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At {
+    pub file: u32,
+    pub line: u32,
+    pub column: u32,
+}
+
+/// A `key value` line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line {
+    pub section: u32,
+    /// The key, as spelled.
+    pub key: u32,
+    /// Where the key stands.
+    pub at: At,
+    /// Column of the value.
+    pub value_column: u32,
+    /// Where the value begins and ends in the text of all values.
+    start: u32,
+    end: u32,
+}
+
+/// A file that was read, or the options.
+#[derive(Clone, Debug)]
+struct File {
+    name: Arc<str>,
+    /// `None` for texts and options.
+    directory: Option<Arc<Path>>,
+}
+
+/// All lines: they are added, then [`Lines::finish`] is called, then they are read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lines {
+    list: Vec<Line>,
+    files: Vec<File>,
+    /// The values while lines are added.
+    draft: String,
+    values: Arc<String>,
+    pub spellings: Spellings,
+    /// The lines of some section stand apart.
+    scattered: bool,
+}
+
+impl Lines {
+    /// A file to be read, by the number that its lines have.
+    pub fn open(&mut self, name: Arc<str>, directory: Option<Arc<Path>>) -> u32 {
+        self.files.push(File { name, directory });
+        self.files.len() as u32 - 1
+    }
+
+    /// Adds a line.
+    pub fn push(
+        &mut self,
+        section: u32,
+        key: u32,
+        at: At,
+        value_column: u32,
+        value: &str,
+    ) -> Result<(), TooMuch> {
+        let (start, end) = (self.draft.len(), self.draft.len() + value.len());
+        let (Ok(start), Ok(end)) = (u32::try_from(start), u32::try_from(end)) else { return Err(TooMuch) };
+        if end == u32::MAX {
+            return Err(TooMuch);
+        }
+        self.draft.push_str(value);
+        self.draft.push('\0');
+        self.scattered |= self.list.last().is_some_and(|last| last.section > section);
+        self.list.push(Line { section, key, at, value_column, start, end });
+        Ok(())
+    }
+
+    /// No line is added from here on. Brings those of a section together, which may have got some before and some after an
+    /// `@INCLUDE` of other sections.
+    pub fn finish(&mut self) {
+        let mut values = std::mem::take(&mut self.draft);
+        if self.scattered {
+            let scattered = std::mem::take(&mut values);
+            values.reserve_exact(scattered.len());
+            self.list.sort_by_key(|line| line.section);
+            for line in &mut self.list {
+                let start = values.len() as u32;
+                values.push_str(&scattered[line.start as usize..=line.end as usize]);
+                (line.start, line.end) = (start, start + (line.end - line.start));
+            }
+        }
+        values.shrink_to_fit();
+        self.values = Arc::new(values);
+    }
+
+    /// The lines of each section that has any, in order of the sections.
+    pub fn by_section(&self) -> impl Iterator<Item = (u32, Range<u32>)> {
+        let mut from = 0;
+        self.list.chunk_by(|a, b| a.section == b.section).map(move |lines| {
+            let range = from..from + lines.len() as u32;
+            from = range.end;
+            (lines[0].section, range)
+        })
+    }
+
+    /// Adds the options, as a last section.
+    pub fn append_options<'a>(
+        &mut self,
+        options: impl Iterator<Item = (&'a str, &'a str)>,
+        position: &Position,
+    ) -> Result<Range<u32>> {
+        let file = self.open(Arc::clone(&position.file), None);
+        let from = self.list.len() as u32;
+        for (key, value) in options {
+            let key = self.spellings.of(key);
+            let at = At { file, line: 0, column: 0 };
+            self.push(u32::MAX, key, at, 0, value).map_err(|TooMuch| {
+                Error::config(position, "all values together are over 4 GiB; set fewer")
+            })?;
+        }
+        Ok(from..self.list.len() as u32)
+    }
+
+    /// Every value with a NUL byte behind it.
+    pub fn values(&self) -> &Arc<String> {
+        &self.values
+    }
+
+    /// Where each value begins in [`Lines::values`], and where the last ends.
+    pub fn starts(&self) -> Box<[u32]> {
+        self.list.iter().map(|line| line.start).chain([self.values.len() as u32]).collect()
+    }
+
+    /// A run of lines.
+    pub fn of(&self, range: &Range<u32>) -> &[Line] {
+        &self.list[range.start as usize..range.end as usize]
+    }
+
+    /// A line.
+    pub fn line(&self, line: u32) -> Given<'_> {
+        Given { lines: self, number: line }
+    }
+
+    /// A place for a message.
+    pub fn place(&self, at: At) -> Position {
+        let file = Arc::clone(&self.files[at.file as usize].name);
+        Position { file, line: at.line as usize, column: at.column as usize }
+    }
+}
+
+/// The values come to more than 32 bits can count.
+#[derive(Debug)]
+pub(super) struct TooMuch;
+
+/// A line among the others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Given<'a> {
+    lines: &'a Lines,
+    number: u32,
+}
+
+impl<'a> Given<'a> {
+    fn line(self) -> &'a Line {
+        &self.lines.list[self.number as usize]
+    }
+
+    pub fn number(self) -> u32 {
+        self.number
+    }
+
+    /// The key as it was spelled.
+    pub fn key(self) -> &'a str {
+        self.lines.spellings.get(self.line().key)
+    }
+
+    /// The number of the key, however it is spelled.
+    pub fn name(self) -> u32 {
+        self.lines.spellings.name_of(self.line().key)
+    }
+
+    pub fn value(self) -> &'a str {
+        let Line { start, end, .. } = *self.line();
+        &self.lines.values[start as usize..end as usize]
+    }
+
+    /// Where the value begins in [`Lines::values`].
+    pub fn start(self) -> u32 {
+        self.line().start
+    }
+
+    /// Where the key stands.
+    pub fn position(self) -> Position {
+        self.lines.place(self.line().at)
+    }
+
+    /// Where the value stands.
+    pub fn value_position(self) -> Position {
+        let Line { at, value_column, .. } = *self.line();
+        self.lines.place(At { column: value_column, ..at })
+    }
+
+    /// Directory of the file it stands in.
+    pub fn directory(self) -> Option<&'a Path> {
+        self.lines.files[self.line().at.file as usize].directory.as_deref()
+    }
+
+    pub fn property(self) -> Property {
+        Property { key: self.key().to_owned(), value: self.value().to_owned(), position: self.position() }
+    }
+}

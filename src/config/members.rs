@@ -1,0 +1,278 @@
+//! `[NODE]` sections to [`NodeDefinition`]s. Sections mostly repeat each other, so what was found out about the keys of one holds for
+//! all of the same keys, and what was read from equal values holds again.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::classic::Section;
+use super::define::{mandatory, mandatory_text};
+use super::keys::{Key, Place};
+use super::layers::{Judge, Layer, Layers, Step, Warnings, place};
+use super::lines::{Given, Line, Lines};
+use super::name_index::NameIndex;
+use super::node_settings::node_settings;
+use super::properties::{Owner, Shape};
+use super::settings::NodeSettings;
+use super::tls_files::TlsFiles;
+use super::value::{Value, shown};
+use super::{MAX_INHERITED, NodeDefinition, Property, idle};
+use crate::error::{Error, Result};
+use crate::text::Text;
+
+/// The nodes so far.
+pub(super) struct Members<'a> {
+    lines: &'a Lines,
+    judge: Judge,
+    /// The layers under a node's own.
+    of_set: [&'a Layer<'a>; 3],
+    tls_files: TlsFiles,
+    inherited: Inherited,
+    plans: Vec<Plan>,
+    shapes: Vec<Shape>,
+    /// The plan for sections of these keys.
+    by_keys: HashMap<Box<[u32]>, usize>,
+    /// The plan used last.
+    last_plan: usize,
+    layer: Layer<'a>,
+    /// What a node gets that sets nothing of its own: read once, and only if there is such a node.
+    shared: Option<NodeSettings>,
+    index: NameIndex,
+    nodes: Vec<NodeDefinition>,
+}
+
+/// What is to be done with a section that has certain keys.
+struct Plan {
+    keys: Box<[u32]>,
+    /// By the number of the line in its section.
+    steps: Vec<(u32, Step)>,
+    /// Lines that bear on the settings, but for weight and priority.
+    bearing: Vec<u32>,
+    /// Some line may be idle.
+    may_be_idle: bool,
+    /// The settings of the last such node, and its first line; only where nothing in them was worth a warning.
+    last: Option<(NodeSettings, u32)>,
+    /// What such a node takes over.
+    inherited_bytes: usize,
+}
+
+/// What nodes take over from `[UPSTREAM]` and the options.
+struct Inherited {
+    /// Lines, and the numbers of their keys.
+    lines: Vec<(u32, u32)>,
+    bytes_left: usize,
+}
+
+impl Inherited {
+    fn new(lines: &Lines, sources: [&Range<u32>; 2]) -> Self {
+        let mut seen = vec![false; lines.spellings.count_of_names()];
+        let mut found = Vec::new();
+        for line in sources.into_iter().cloned().flatten() {
+            let name = lines.line(line).name();
+            // The node's own name always hides it.
+            let is_name = lines.spellings.name(name).entry.is_some_and(|entry| entry.key == Key::Name);
+            if !is_name && !std::mem::replace(&mut seen[name as usize], true) {
+                found.push((line, name));
+            }
+        }
+        Inherited { lines: found, bytes_left: MAX_INHERITED }
+    }
+}
+
+impl<'a> Members<'a> {
+    /// No node yet, but `count` to come.
+    pub fn new(
+        lines: &'a Lines,
+        judge: Judge,
+        inherited: [&Range<u32>; 2],
+        of_set: [&'a Layer<'a>; 3],
+        tls_files: TlsFiles,
+        count: usize,
+    ) -> Members<'a> {
+        Members {
+            lines,
+            judge,
+            of_set,
+            tls_files,
+            inherited: Inherited::new(lines, inherited),
+            plans: Vec::new(),
+            shapes: Vec::new(),
+            by_keys: HashMap::new(),
+            last_plan: 0,
+            layer: Layer::new(),
+            shared: None,
+            index: NameIndex::for_names(count),
+            nodes: Vec::with_capacity(count),
+        }
+    }
+
+    /// The nodes, their names, and the keys they have.
+    pub fn finish(self) -> (Vec<NodeDefinition>, NameIndex, Vec<Shape>) {
+        (self.nodes, self.index, self.shapes)
+    }
+
+    /// Checks the next section.
+    pub fn add(&mut self, section: &Section, warnings: &mut Warnings) -> Result<()> {
+        let own = &section.lines;
+        self.layer.clear();
+        let (plan, same) = match self.known_plan(self.lines.of(own)) {
+            Some(plan) => (plan, self.follow(plan, own.start, warnings)?),
+            None => (self.make_plan(own, warnings)?, false),
+        };
+        self.last_plan = plan;
+
+        let name = mandatory_text(self.lines, &self.layer, section, Key::Name)?;
+        let host = mandatory_text(self.lines, &self.layer, section, Key::Host)?;
+        let port = match mandatory(self.lines, &self.layer, section, Key::Port)?.value {
+            Value::Integer(port) => u16::try_from(port).unwrap_or_default(),
+            ref other => unreachable!("port is {other:?}"),
+        };
+        let number = self.nodes.len();
+        if let Some(first) = self.index.insert(name, number, |at| &self.nodes[at].name) {
+            return Err(self.second_of_name(name, first));
+        }
+        let settings = self.settings(plan, own.start, same, warnings)?;
+        let plan = &self.plans[plan];
+        if plan.may_be_idle {
+            idle::warn_of_node(self.lines, own, &settings, warnings);
+        }
+        self.inherited.bytes_left =
+            self.inherited.bytes_left.checked_sub(plan.inherited_bytes).ok_or_else(|| {
+                Error::config(
+                    &self.lines.place(section.at),
+                    format!(
+                        "what the nodes take over from [UPSTREAM] and the options comes to over {} MiB; shorten it",
+                        MAX_INHERITED >> 20
+                    ),
+                )
+            })?;
+        self.nodes.push(NodeDefinition {
+            name: self.text(Key::Name, name),
+            host: self.text(Key::Host, host),
+            port,
+            settings,
+            owner: Owner { shape: self.last_plan as u32, first: own.start },
+            at: section.at,
+        });
+        Ok(())
+    }
+
+    /// The plan for sections of the keys that these lines have.
+    fn known_plan(&self, own: &[Line]) -> Option<usize> {
+        let keys = own.iter().map(|line| line.key);
+        if self.plans.get(self.last_plan).is_some_and(|plan| keys.clone().eq(plan.keys.iter().copied())) {
+            return Some(self.last_plan);
+        }
+        self.by_keys.get(&*keys.collect::<Vec<u32>>()).copied()
+    }
+
+    /// Reads the lines of a section by its plan. Whether those that bear on the settings say what those of the last such
+    /// section said, and so were left out.
+    fn follow(&mut self, plan: usize, first: u32, warnings: &mut Warnings) -> Result<bool> {
+        let (plan, lines) = (&self.plans[plan], self.lines);
+        let value = |line: u32| lines.line(line).value();
+        let same = plan.last.as_ref().is_some_and(|(_, last)| {
+            plan.bearing.iter().all(|line| value(first + line) == value(last + line))
+        });
+        for (line, step) in &plan.steps {
+            let line = lines.line(first + line);
+            match step {
+                Step::Known(entry) if same && bears(entry.key) => {}
+                Step::Known(entry) => self.layer.read(entry, line, warnings)?,
+                Step::Suspect => self.judge.warn(lines, line, warnings),
+            }
+        }
+        Ok(same)
+    }
+
+    /// Judges the keys of a section while it reads its lines, so that the first error is told.
+    fn make_plan(&mut self, own: &Range<u32>, warnings: &mut Warnings) -> Result<usize> {
+        let lines = self.lines;
+        let (mut steps, mut bearing, mut may_be_idle) = (Vec::new(), Vec::new(), false);
+        self.judge.begin();
+        for (at, line) in own.clone().map(|line| lines.line(line)).enumerate() {
+            let step = self.judge.next(lines, line, Place::Node)?;
+            match step {
+                None => continue,
+                Some(Step::Suspect) => self.judge.warn(lines, line, warnings),
+                Some(Step::Known(entry)) => {
+                    self.layer.read(entry, line, warnings)?;
+                    may_be_idle |= idle::may_be_idle(entry.name);
+                    if bears(entry.key) {
+                        bearing.push(at as u32);
+                    }
+                }
+            }
+            steps.extend(step.map(|step| (at as u32, step)));
+        }
+        let is_open = |(_, name): &&(u32, u32)| !self.judge.has_seen(*name);
+        let inherited: Vec<u32> =
+            self.inherited.lines.iter().filter(is_open).map(|(line, _)| *line).collect();
+        let bytes = |line: Given<'_>| size_of::<Property>() + line.key().len() + line.value().len();
+        let inherited_bytes = inherited.iter().map(|line| bytes(lines.line(*line))).sum();
+        let keys: Box<[u32]> = lines.of(own).iter().map(|line| line.key).collect();
+        self.shapes.push(Shape::new(lines, &keys, inherited));
+        self.by_keys.insert(keys.clone(), self.plans.len());
+        self.plans.push(Plan { keys, steps, bearing, may_be_idle, last: None, inherited_bytes });
+        Ok(self.plans.len() - 1)
+    }
+
+    fn settings(
+        &mut self,
+        plan: usize,
+        first: u32,
+        same: bool,
+        warnings: &mut Warnings,
+    ) -> Result<NodeSettings> {
+        let plan = &mut self.plans[plan];
+        let [upstream, options, defaults] = self.of_set;
+        let layers = [&self.layer, upstream, options, defaults];
+        let layers = Layers(&layers);
+        let known = match &plan.last {
+            Some((last, _)) if same => Some(last),
+            _ if plan.bearing.is_empty() => self.shared.as_ref(),
+            _ => None,
+        };
+        if let Some(known) = known {
+            let (weight, priority) = (layers.integer(Key::Weight), layers.integer(Key::Priority));
+            return Ok(NodeSettings { weight, priority, ..known.clone() });
+        }
+        let before = warnings.tries();
+        let settings = node_settings(layers, &mut self.tls_files, warnings)?;
+        if plan.bearing.is_empty() {
+            self.shared = Some(settings.clone());
+        } else {
+            plan.last = (warnings.tries() == before).then(|| (settings.clone(), first));
+        }
+        Ok(settings)
+    }
+
+    /// A text of the node at hand, which is the value of `key`.
+    fn text(&self, key: Key, text: &str) -> Text {
+        let start = self.layer.get(key).and_then(|setting| setting.line).map_or(0, Given::start);
+        Text::of(self.lines.values(), start, text)
+    }
+
+    fn second_of_name(&self, name: &str, first: usize) -> Error {
+        let Owner { shape, first } = self.nodes[first].owner;
+        let mut of_first = (first..).take(self.plans[shape as usize].keys.len());
+        let is_name = |line: &u32| {
+            let entry = self.lines.spellings.name(self.lines.line(*line).name()).entry;
+            entry.is_some_and(|entry| entry.key == Key::Name)
+        };
+        let first = of_first.find(is_name).map(|line| self.lines.line(line).value_position());
+        let position = self.layer.get(Key::Name).and_then(|setting| setting.line).map(Given::value_position);
+        let (Some(first), Some(position)) = (first, position) else {
+            unreachable!("both have names");
+        };
+        let first = place(&first, &position);
+        Error::config(
+            &position,
+            format!("a second node of the name {}, the first is on {first}; rename one", shown(name)),
+        )
+    }
+}
+
+/// Whether a key bears on what nodes share of their settings.
+fn bears(key: Key) -> bool {
+    !matches!(key, Key::Name | Key::Host | Key::Port | Key::Weight | Key::Priority)
+}

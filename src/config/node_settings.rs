@@ -1,0 +1,142 @@
+//! The library's keys of one node, typed, where they make sense together.
+
+use std::sync::Arc;
+
+use super::keys::Key;
+use super::layers::{Layers, Warnings, place};
+use super::settings::{Check, CipherNames, HealthSettings, NetSettings, NodeSettings, TlsFile, TlsSettings};
+use super::tls_files::TlsFiles;
+use super::value::Value;
+use crate::error::{Error, Result};
+
+/// Reads them.
+pub(super) fn node_settings(
+    node: Layers<'_, '_>,
+    files: &mut TlsFiles,
+    warnings: &mut Warnings,
+) -> Result<NodeSettings> {
+    check_versions(node)?;
+    let tls = match node.bool(Key::Tls) {
+        true => Some(Arc::new(tls_settings(node, files, warnings)?)),
+        false => None,
+    };
+    let net = NetSettings {
+        connect_timeout: node.duration(Key::NetConnectTimeout),
+        connect_timeout_log_error: node.bool(Key::NetConnectTimeoutLogError),
+        io_timeout: node.duration(Key::NetIoTimeout),
+        keepalive: node.bool(Key::NetKeepalive),
+        keepalive_idle_timeout: node.duration(Key::NetKeepaliveIdleTimeout),
+        keepalive_max_recycle: node.integer(Key::NetKeepaliveMaxRecycle),
+        keepalive_max_lifetime: node.duration(Key::NetKeepaliveMaxLifetime),
+        max_connections: node.integer(Key::NetMaxConnections),
+        tcp_keepalive: node.bool(Key::NetTcpKeepalive),
+        tcp_keepalive_time: node.given_duration(Key::NetTcpKeepaliveTime),
+        tcp_keepalive_interval: node.given_duration(Key::NetTcpKeepaliveInterval),
+        tcp_keepalive_probes: node.given_integer(Key::NetTcpKeepaliveProbes),
+        source_address: node.address(Key::NetSourceAddress),
+        prefer_ipv4: node.bool(Key::NetDnsPreferIpv4),
+        prefer_ipv6: node.bool(Key::NetDnsPreferIpv6),
+        dns_ttl: node.duration(Key::DnsTtl),
+    };
+    let (weight, priority) = (node.integer(Key::Weight), node.integer(Key::Priority));
+    let health = health_settings(node)?;
+    if let (None, Some(Check::Tls), Some(line)) = (&tls, health.check, node.given(Key::HealthCheck)) {
+        warnings.add(
+            &line.position(),
+            "health.check tls checks no more than tcp does here: tls is off for this node",
+        );
+    }
+    Ok(NodeSettings { tls, net: Arc::new(net), health: Arc::new(health), weight, priority })
+}
+
+fn health_settings(node: Layers<'_, '_>) -> Result<HealthSettings> {
+    let health = HealthSettings {
+        max_fails: node.integer(Key::HealthMaxFails),
+        backoff: node.duration(Key::HealthBackoff),
+        backoff_max: node.duration(Key::HealthBackoffMax),
+        check: match node.word(Key::HealthCheck) {
+            "tcp" => Some(Check::Tcp),
+            "tls" => Some(Check::Tls),
+            _ => None,
+        },
+        interval: node.duration(Key::HealthInterval),
+    };
+    let (backoff, most) = (node.given(Key::HealthBackoff), node.given(Key::HealthBackoffMax));
+    match backoff.or(most) {
+        Some(line) if health.backoff > health.backoff_max => Err(Error::config(
+            &line.value_position(),
+            "health.backoff is above health.backoff_max; lower one or raise the other",
+        )),
+        _ => Ok(health),
+    }
+}
+
+fn tls_settings(node: Layers<'_, '_>, files: &mut TlsFiles, warnings: &mut Warnings) -> Result<TlsSettings> {
+    check_certificate_and_key(node)?;
+    let verify = node.bool(Key::TlsVerify);
+    let verify_hostname = node.bool(Key::TlsVerifyHostname);
+    if let (false, true, Some(line)) = (verify, verify_hostname, node.given(Key::TlsVerifyHostname)) {
+        warnings.add(
+            &line.position(),
+            "tls.verify_hostname has no effect with tls.verify off: without the chain anyone can write a certificate \
+             of that name; set tls.verify on",
+        );
+    }
+    let mut file = |key: Key| -> Result<Option<TlsFile>> {
+        node.given(key).map(|line| files.find(key, line)).transpose()
+    };
+    Ok(TlsSettings {
+        verify,
+        verify_hostname,
+        vhost: node.text(Key::TlsVhost).map(str::to_owned),
+        ca_file: file(Key::TlsCaFile)?,
+        ca_path: file(Key::TlsCaPath)?,
+        crt_file: file(Key::TlsCrtFile)?,
+        key_file: file(Key::TlsKeyFile)?,
+        key_passwd: node.text(Key::TlsKeyPasswd).map(str::to_owned),
+        min_version: node.version(Key::TlsMinVersion),
+        max_version: node.version(Key::TlsMaxVersion),
+        ciphers: ciphers(node),
+        debug: u8::try_from(node.integer(Key::TlsDebug)).unwrap_or(u8::MAX),
+    })
+}
+
+fn ciphers(node: Layers<'_, '_>) -> Option<CipherNames> {
+    match &node.get(Key::TlsCiphers)?.value {
+        Value::Names(names) => Some(CipherNames {
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            position: node.given(Key::TlsCiphers)?.position(),
+        }),
+        other => unreachable!("tls.ciphers is {other:?}"),
+    }
+}
+
+fn check_versions(node: Layers<'_, '_>) -> Result<()> {
+    if node.version(Key::TlsMinVersion) <= node.version(Key::TlsMaxVersion) {
+        return Ok(());
+    }
+    let (min, max) = (node.given(Key::TlsMinVersion), node.given(Key::TlsMaxVersion));
+    let Some(line) = min.or(max) else { return Ok(()) };
+    let position = line.value_position();
+    let of_max = max.map_or(String::new(), |max| format!(" of {}", place(&max.position(), &position)));
+    Err(Error::config(
+        &position,
+        format!("tls.min_version is above the tls.max_version{of_max}; lower one or raise the other"),
+    ))
+}
+
+fn check_certificate_and_key(node: Layers<'_, '_>) -> Result<()> {
+    for (key, other) in [
+        (Key::TlsCrtFile, Key::TlsKeyFile),
+        (Key::TlsKeyFile, Key::TlsCrtFile),
+        (Key::TlsKeyPasswd, Key::TlsKeyFile),
+    ] {
+        if let (Some(line), None) = (node.given(key), node.get(other)) {
+            return Err(Error::config(
+                &line.position(),
+                format!("{} without {}; give both or neither", key.name(), other.name()),
+            ));
+        }
+    }
+    Ok(())
+}

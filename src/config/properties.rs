@@ -1,0 +1,283 @@
+//! The properties of all nodes of a set, as C reads them: every text once and for all in one piece, found in any letter case.
+//! Nodes whose sections have the same keys share one table of them, so that a node itself is two numbers.
+
+use std::sync::Arc;
+
+use super::lines::Lines;
+
+/// The properties of the nodes of a set.
+#[derive(Clone, Debug)]
+pub struct Properties {
+    /// Every value, a NUL byte behind each.
+    values: Arc<String>,
+    /// Where each line's value begins, and where the last ends.
+    starts: Box<[u32]>,
+    /// Every key, a NUL byte behind each.
+    keys: Box<str>,
+    shapes: Box<[Shape]>,
+}
+
+/// Which of them are a node's.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner {
+    /// What keys it has.
+    pub(super) shape: u32,
+    /// The first line of its own.
+    pub(super) first: u32,
+}
+
+/// The keys of a section, and of what it takes over from other sections.
+#[derive(Clone, Debug)]
+pub(super) struct Shape {
+    /// Where each key stands in the text of the keys: its own in the order of its lines, then the others.
+    keys: Box<[u32]>,
+    /// The lines of the others.
+    inherited: Box<[u32]>,
+    slots: Box<[Slot]>,
+}
+
+/// A place of the open-addressing table.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    /// 0 where it is free: no key is empty.
+    length: u32,
+    /// The number of the property.
+    index: u32,
+    ends: [u64; 2],
+}
+
+const FREE: Slot = Slot { length: 0, index: 0, ends: [0; 2] };
+
+impl Shape {
+    /// Of a section whose lines have the keys `own`, and which takes over the lines `inherited`.
+    pub fn new(lines: &Lines, own: &[u32], inherited: Vec<u32>) -> Shape {
+        let of_others = inherited.iter().map(|line| lines.of(&(*line..*line + 1))[0].key);
+        let spellings: Vec<u32> = own.iter().copied().chain(of_others).collect();
+        // At most half full, so that most misses end at the first look.
+        let mut slots = vec![FREE; (2 * spellings.len()).next_power_of_two()];
+        for (index, spelling) in spellings.iter().enumerate() {
+            let key = lines.spellings.get(*spelling).as_bytes();
+            let folded = Folded::of(key);
+            let mut at = folded.hash as usize & (slots.len() - 1);
+            while slots[at].length > 0 {
+                at = (at + 1) & (slots.len() - 1);
+            }
+            slots[at] = Slot { length: key.len() as u32, index: index as u32, ends: folded.ends };
+        }
+        let keys = spellings.iter().map(|spelling| lines.spellings.start(*spelling)).collect();
+        Shape { keys, inherited: inherited.into(), slots: slots.into() }
+    }
+
+    /// The line of a property.
+    #[inline]
+    fn line(&self, first: u32, index: usize) -> usize {
+        let own = self.keys.len() - self.inherited.len();
+        match index.checked_sub(own) {
+            None => first as usize + index,
+            Some(at) => self.inherited[at] as usize,
+        }
+    }
+}
+
+impl Properties {
+    pub(super) fn new(lines: &Lines, shapes: Vec<Shape>) -> Properties {
+        Properties {
+            values: Arc::clone(lines.values()),
+            starts: lines.starts(),
+            keys: lines.spellings.text().into(),
+            shapes: shapes.into(),
+        }
+    }
+
+    /// The value of a key in any letter case, with the NUL byte that ends it.
+    #[inline]
+    pub fn get(&self, owner: Owner, key: &[u8]) -> Option<&[u8]> {
+        let shape = &self.shapes[owner.shape as usize];
+        let folded = Folded::of(key);
+        let mut at = folded.hash as usize;
+        loop {
+            let slot = &shape.slots[at & (shape.slots.len() - 1)];
+            if slot.length == 0 {
+                return None;
+            }
+            let index = slot.index as usize;
+            if slot.length as usize == key.len()
+                && slot.ends == folded.ends
+                && (key.len() <= 16 || self.same_middle(shape.keys[index], key))
+            {
+                return (!key.is_empty()).then(|| self.value(shape.line(owner.first, index)));
+            }
+            at += 1;
+        }
+    }
+
+    /// Whether a key is the same but for the eight bytes at either end, which are known to be.
+    #[inline]
+    fn same_middle(&self, start: u32, key: &[u8]) -> bool {
+        let (from, to) = (8, key.len() - 8);
+        let start = start as usize;
+        self.keys.as_bytes()[start + from..start + to].eq_ignore_ascii_case(&key[from..to])
+    }
+
+    #[inline]
+    fn value(&self, line: usize) -> &[u8] {
+        &self.values.as_bytes()[self.starts[line] as usize..self.starts[line + 1] as usize]
+    }
+
+    /// How many there are.
+    pub fn count(&self, owner: Owner) -> usize {
+        self.shapes[owner.shape as usize].keys.len()
+    }
+
+    /// The key and the value of a number, each with the NUL byte that ends it: the node's own in the order of its lines, then
+    /// those of `[UPSTREAM]` and of the options that no earlier one hides.
+    pub fn at(&self, owner: Owner, index: usize) -> Option<(&[u8], &[u8])> {
+        let shape = &self.shapes[owner.shape as usize];
+        let key = &self.keys.as_bytes()[*shape.keys.get(index)? as usize..];
+        let end = key.iter().position(|byte| *byte == 0).unwrap_or_default();
+        Some((&key[..=end], self.value(shape.line(owner.first, index))))
+    }
+
+    /// The line of a property.
+    pub(super) fn line(&self, owner: Owner, index: usize) -> u32 {
+        self.shapes[owner.shape as usize].line(owner.first, index) as u32
+    }
+}
+
+/// A key without its letter case: its first and last eight bytes, and a hash of all of it.
+struct Folded {
+    ends: [u64; 2],
+    hash: u64,
+}
+
+impl Folded {
+    #[inline]
+    fn of(key: &[u8]) -> Folded {
+        let ends = match (key.first_chunk::<8>(), key.last_chunk::<8>()) {
+            (Some(first), Some(last)) => {
+                [lower(u64::from_le_bytes(*first)), lower(u64::from_le_bytes(*last))]
+            }
+            _ => [lower(short(key)), 0],
+        };
+        let mut hash = mixed(ends[0] ^ key.len() as u64, ends[1]);
+        if key.len() > 16 {
+            for middle in key[8..key.len() - 8].chunks(8) {
+                let word =
+                    middle.first_chunk::<8>().map_or_else(|| short(middle), |w| u64::from_le_bytes(*w));
+                hash = mixed(hash, lower(word));
+            }
+        }
+        Folded { ends, hash }
+    }
+}
+
+/// Up to seven bytes, each at least once.
+#[inline]
+fn short(bytes: &[u8]) -> u64 {
+    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(first), Some(last)) => {
+            u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32
+        }
+        _ => match *bytes {
+            [] => 0,
+            [a] => u64::from(a),
+            [a, b] => u64::from(a) | u64::from(b) << 8,
+            [a, b, c, ..] => u64::from(a) | u64::from(b) << 8 | u64::from(c) << 16,
+        },
+    }
+}
+
+/// ASCII letters to small ones, in eight bytes at once.
+#[inline]
+fn lower(word: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let seven = word & (0x7f * EACH);
+    let from_a = seven + (0x80 - b'A' as u64) * EACH;
+    let behind_z = seven + (0x7f - b'Z' as u64) * EACH;
+    let letter = (from_a ^ behind_z) & !word & (0x80 * EACH);
+    word | letter >> 2
+}
+
+/// Multiply and fold, as wyhash does (Wang Yi, 2019). The factors are parts of pi and the golden ratio.
+#[inline]
+fn mixed(a: u64, b: u64) -> u64 {
+    let product = u128::from(a ^ 0x243f_6a88_85a3_08d3) * u128::from(b ^ 0x9e37_79b9_7f4a_7c15);
+    product as u64 ^ (product >> 64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Options, parse};
+    use proptest::prelude::*;
+
+    fn properties(of_upstream: &[String], of_node: &[String]) -> (Arc<Properties>, Owner) {
+        let lines =
+            |keys: &[String]| -> String { keys.iter().map(|key| format!("{key} of-{key}\n")).collect() };
+        let text = format!(
+            "[UPSTREAM]\nname u\n{}[NODE]\nname n\nhost h\nport 1\n{}",
+            lines(of_upstream),
+            lines(of_node)
+        );
+        let definition = parse(text.as_bytes(), "f", &Options::default()).unwrap();
+        let owner = definition.nodes[0].owner;
+        (definition.properties, owner)
+    }
+
+    #[test]
+    fn folding_is_ascii_lower_case() {
+        for byte in 0..=255u8 {
+            for at in 0..8 {
+                let word =
+                    |byte: u8| u64::from_le_bytes(std::array::from_fn(|i| if i == at { byte } else { 0xc9 }));
+                assert_eq!(lower(word(byte)), word(byte.to_ascii_lowercase()), "{byte} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn keys_of_every_length_are_found_and_their_neighbours_are_not() {
+        let keys: Vec<String> = (1..80).map(|length| "k".repeat(length)).collect();
+        let (properties, owner) = properties(&[], &keys);
+        for key in &keys {
+            let found = properties.get(owner, key.to_ascii_uppercase().as_bytes());
+            assert_eq!(found, Some(format!("of-{key}\0").as_bytes()), "{key}");
+            for at in 0..key.len() {
+                let mut other = key.clone().into_bytes();
+                other[at] = b'+'; // no letter, and 0x40 away from one
+                assert_eq!(properties.get(owner, &other), None, "{key} at {at}");
+            }
+        }
+        assert_eq!(properties.get(owner, b""), None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_key_is_found_in_any_letter_case_and_no_other(
+            keys in prop::collection::btree_set("x[a-zé._-]{0,24}", 0..40),
+            inherited in 0..10usize,
+            others in prop::collection::vec("[xa-f]{0,3}", 0..20),
+        ) {
+            let keys: Vec<String> = keys.into_iter().collect();
+            let (of_upstream, of_node) = keys.split_at(inherited.min(keys.len()));
+            let (properties, owner) = properties(of_upstream, of_node);
+            prop_assert_eq!(properties.count(owner), 3 + keys.len());
+            for key in &keys {
+                let expected = format!("of-{key}\0");
+                prop_assert_eq!(properties.get(owner, key.as_bytes()), Some(expected.as_bytes()));
+                prop_assert_eq!(
+                    properties.get(owner, key.to_ascii_uppercase().as_bytes()),
+                    Some(expected.as_bytes())
+                );
+            }
+            for other in others.iter().filter(|other| !keys.contains(other)) {
+                prop_assert_eq!(properties.get(owner, other.as_bytes()), None);
+            }
+            let listed: Vec<Vec<u8>> =
+                (0..properties.count(owner)).map(|at| properties.at(owner, at).unwrap().0.to_vec()).collect();
+            let expected = ["name", "host", "port"].into_iter();
+            let expected = expected.chain(of_node.iter().chain(of_upstream).map(String::as_str));
+            prop_assert_eq!(listed, expected.map(|key| format!("{key}\0").into_bytes()).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The keys of a document, each spelling kept once: sections repeat each other, so that most lines are told by one comparison
+//! with the key that is expected next. Knows which spellings mean the same key, and nothing of what it means.
+
+use std::collections::HashMap;
+
+use super::keys::{self, Entry};
+
+/// Every spelling that was met.
+#[derive(Clone, Debug)]
+pub(super) struct Spellings {
+    /// The spellings, a NUL byte behind each.
+    text: String,
+    list: Vec<Spelling>,
+    by_text: HashMap<Box<str>, u32>,
+    names: Vec<Name>,
+    by_name: HashMap<Box<str>, u32>,
+    /// The spelling met last.
+    last: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Spelling {
+    start: u32,
+    length: u32,
+    /// In characters.
+    width: u32,
+    name: u32,
+    /// The spelling that followed it last.
+    next: u32,
+}
+
+/// A key, however it is spelled.
+#[derive(Clone, Debug)]
+pub(super) struct Name {
+    /// What it is compared under: small letters, and of several names of a key the first.
+    pub text: Box<str>,
+    /// Its row, where it is the library's.
+    pub entry: Option<&'static Entry>,
+}
+
+/// No key: what stands before the first of a section.
+const BEGINNING: u32 = 0;
+
+impl Default for Spellings {
+    fn default() -> Self {
+        let mut spellings = Spellings {
+            text: String::new(),
+            list: Vec::new(),
+            by_text: HashMap::new(),
+            names: Vec::new(),
+            by_name: HashMap::new(),
+            last: BEGINNING,
+        };
+        spellings.of("");
+        spellings
+    }
+}
+
+impl Spellings {
+    /// A section begins.
+    pub fn begin(&mut self) {
+        self.last = BEGINNING;
+    }
+
+    /// The spelling that `content` opens with, where it is the expected one and a blank stands behind it.
+    pub fn expected(&mut self, content: &str) -> Option<u32> {
+        let next = self.list[self.last as usize].next;
+        let key = self.get(next);
+        let (opening, rest) = content.as_bytes().split_at_checked(key.len())?;
+        if next == BEGINNING || opening != key.as_bytes() || !matches!(rest, [b' ' | b'\t', ..]) {
+            return None;
+        }
+        self.last = next;
+        Some(next)
+    }
+
+    /// The spelling `key`, which comes next in its section.
+    pub fn follow(&mut self, key: &str) -> u32 {
+        let found = self.of(key);
+        self.list[self.last as usize].next = found;
+        self.last = found;
+        found
+    }
+
+    /// The spelling `key`.
+    pub fn of(&mut self, key: &str) -> u32 {
+        if let Some(found) = self.by_text.get(key) {
+            return *found;
+        }
+        let id = self.list.len() as u32;
+        let name = self.name_of_new(key);
+        self.list.push(Spelling {
+            start: self.text.len() as u32,
+            length: key.len() as u32,
+            width: key.chars().count() as u32,
+            name,
+            next: BEGINNING,
+        });
+        self.text.push_str(key);
+        self.text.push('\0');
+        self.by_text.insert(key.into(), id);
+        id
+    }
+
+    fn name_of_new(&mut self, key: &str) -> u32 {
+        let lower = key.to_ascii_lowercase();
+        let entry = keys::find(&lower);
+        let text = entry.map_or(lower.as_str(), |entry| entry.name);
+        if let Some(found) = self.by_name.get(text) {
+            return *found;
+        }
+        let id = self.names.len() as u32;
+        self.names.push(Name { text: text.into(), entry });
+        self.by_name.insert(text.into(), id);
+        id
+    }
+
+    /// Whether `key` was met.
+    pub fn knows(&self, key: &str) -> bool {
+        self.by_text.contains_key(key)
+    }
+
+    /// A spelling's text.
+    pub fn get(&self, spelling: u32) -> &str {
+        let Spelling { start, length, .. } = self.list[spelling as usize];
+        &self.text[start as usize..(start + length) as usize]
+    }
+
+    /// Where a spelling stands in [`Spellings::into_text`].
+    pub fn start(&self, spelling: u32) -> u32 {
+        self.list[spelling as usize].start
+    }
+
+    /// Its length in characters.
+    pub fn width(&self, spelling: u32) -> usize {
+        self.list[spelling as usize].width as usize
+    }
+
+    /// The number of the key that it spells.
+    pub fn name_of(&self, spelling: u32) -> u32 {
+        self.list[spelling as usize].name
+    }
+
+    /// The key of a number.
+    pub fn name(&self, name: u32) -> &Name {
+        &self.names[name as usize]
+    }
+
+    /// How many keys were met.
+    pub fn count_of_names(&self) -> usize {
+        self.names.len()
+    }
+
+    /// All spellings, a NUL byte behind each.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_one_key_share_its_name() {
+        let mut spellings = Spellings::default();
+        let ids = ["Host", "host", "Tag", "net.max_worker_connections", "NET.max_connections", "Tag"];
+        let ids = ids.map(|key| spellings.of(key));
+        assert_eq!(ids[2], ids[5]);
+        let names = ids.map(|id| spellings.name_of(id));
+        assert_eq!((names[0], names[3]), (names[1], names[4]));
+        assert_eq!(&*spellings.name(names[3]).text, "net.max_connections");
+        assert_eq!(&*spellings.name(names[2]).text, "tag");
+        assert_eq!((spellings.get(ids[2]), spellings.knows("TAG")), ("Tag", false));
+    }
+
+    #[test]
+    fn what_came_last_time_is_expected_with_a_blank_behind_it() {
+        let mut spellings = Spellings::default();
+        assert_eq!(spellings.expected("name x"), None);
+        let (name, host) = (spellings.follow("name"), spellings.follow("host"));
+        spellings.begin();
+        for content in ["", "nam", "name", "names x", "Name x"] {
+            assert_eq!(spellings.expected(content), None, "{content}");
+        }
+        assert_eq!(spellings.expected("name\tx"), Some(name));
+        assert_eq!(spellings.expected("host x"), Some(host));
+        assert_eq!(spellings.expected("host x"), None);
+    }
+}

@@ -1,0 +1,110 @@
+//! A piece of a text that many hold together, as a Rust string and as a C string at once: a NUL byte, which is no part of it,
+//! stands behind it. Never changes and is never copied.
+
+use std::ffi::{CStr, c_char};
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// A text without a NUL byte.
+#[derive(Clone)]
+pub struct Text {
+    whole: Arc<String>,
+    start: u32,
+    end: u32,
+}
+
+impl Text {
+    /// `part` of `whole`; in a copy of its own where it is no part of it, or something else than NUL stands behind it.
+    pub fn of(whole: &Arc<String>, start: u32, part: &str) -> Text {
+        let end = start as usize + part.len();
+        let stands_there = whole.get(start as usize..end) == Some(part);
+        match u32::try_from(end) {
+            Ok(end) if stands_there && whole.as_bytes().get(end as usize) == Some(&0) => {
+                Text { whole: Arc::clone(whole), start, end }
+            }
+            _ => part.into(),
+        }
+    }
+
+    /// As a Rust string.
+    pub fn as_str(&self) -> &str {
+        &self.whole[self.start as usize..self.end as usize]
+    }
+
+    /// As a C string.
+    pub fn as_c_str(&self) -> &CStr {
+        let bytes = &self.whole.as_bytes()[self.start as usize..=self.end as usize];
+        CStr::from_bytes_with_nul(bytes).unwrap_or_default()
+    }
+
+    /// The C string's pointer, which lives as long as the whole text.
+    pub fn as_ptr(&self) -> *const c_char {
+        self.whole.as_bytes()[self.start as usize..].as_ptr().cast()
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Text {
+        let mut whole = String::with_capacity(text.len() + 1);
+        whole.push_str(text);
+        whole.push('\0');
+        let end = u32::try_from(text.len()).unwrap_or_default(); // none of ours is longer than a value of the file
+        Text { whole: Arc::new(whole), start: 0, end }
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Text {
+        text.as_str().into()
+    }
+}
+
+impl Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl PartialEq<str> for Text {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == other
+    }
+}
+
+impl PartialEq<&str> for Text {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_shared_where_it_can_be() {
+        let whole = Arc::new("a\0[::1]\0".to_owned());
+        for (start, part, shared) in [(0, "a", true), (2, "[::1]", true), (3, "::1", false), (9, "", false)] {
+            let text = Text::of(&whole, start, part);
+            assert_eq!(text, part);
+            assert_eq!(text.as_c_str().to_bytes(), part.as_bytes());
+            assert_eq!(text.as_ptr(), text.as_c_str().as_ptr());
+            assert_eq!(Arc::ptr_eq(&text.whole, &whole), shared, "{part}");
+        }
+    }
+}
