@@ -2,7 +2,6 @@
 #include "bench.h"
 
 #include <errno.h>
-#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,13 +117,18 @@ static double go(struct crew *crew, int threads, bench_work *work, uint64_t coun
     return (threads == 0 ? bench_thread_cpu() : bench_now()) - begun;
 }
 
-/* How many of it fill the time. */
+/* How many of it fill the time. What looks slow is tried again: a thread that was pushed aside for a moment is no measure. */
 static uint64_t fill(struct crew *crew, int threads, bench_work *work, double milliseconds)
 {
     uint64_t count = 1;
     double wanted = milliseconds * 1e6;
     for (;;) {
         double took = go(crew, threads, work, count);
+        int again;
+        for (again = 0; again < 3 && took >= wanted / 4; again++) {
+            double next = go(crew, threads, work, count);
+            took = next < took ? next : took;
+        }
         if (took >= wanted / 4) {
             double exact = (double)count * wanted / took;
             return exact < 1 ? 1 : (uint64_t)exact;
@@ -170,13 +174,14 @@ struct bench_pair bench_compare(bench_work *work, bench_work *floor, void *conte
 double bench_time(bench_work *work, void *context, double milliseconds)
 {
     struct crew crew = {.context = context};
-    double values[BENCH_ROUNDS];
-    uint64_t count = fill(&crew, 1, work, milliseconds);
+    double least = 0;
+    uint64_t count = fill(&crew, 0, work, milliseconds);
     int i;
     for (i = 0; i < BENCH_ROUNDS; i++) {
-        values[i] = go(&crew, 1, work, count) / (double)count;
+        double each = go(&crew, 0, work, count) / (double)count;
+        least = i == 0 || each < least ? each : least;
     }
-    return bench_median(values, BENCH_ROUNDS);
+    return least;
 }
 
 static upstream_t *set(uint16_t port, size_t nodes, const char *keys, const char *node_keys)

@@ -47,7 +47,7 @@ struct bench_pair {
  * time by all that was done on all threads. With `threads` 0 it is processor time of the calling thread. */
 struct bench_pair bench_compare(bench_work *work, bench_work *floor, void *context, int threads, double milliseconds);
 
-/* How long `work` takes each, without a comparison: the median of the rounds, in nanoseconds. */
+/* How long `work` takes each, without a comparison: processor time of the calling thread in nanoseconds, of the best round. */
 double bench_time(bench_work *work, void *context, double milliseconds);
 
 double bench_median(double *values, size_t count);
