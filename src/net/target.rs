@@ -21,8 +21,8 @@ pub struct Target {
     pub port: u16,
     /// `net.*`.
     pub net: Arc<NetSettings>,
-    /// TLS, where the node has it.
-    pub tls: Option<TlsClient>,
+    /// TLS, where the node has it; most have none, so it takes no room in them.
+    pub tls: Option<Box<TlsClient>>,
 }
 
 impl Target {
