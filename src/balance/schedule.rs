@@ -20,16 +20,12 @@ pub struct Order {
 /// The cycle of `nodes`, each a place with its weight, in rising order of places. A weight of 0 has no turn. Equal weights
 /// give plain round-robin by the same rule.
 pub fn order(nodes: &[(u32, u32)]) -> Order {
-    let nodes: Vec<(u32, u64)> = nodes
-        .iter()
-        .filter(|(_, weight)| *weight > 0)
-        .map(|(place, weight)| (*place, u64::from(*weight)))
-        .collect();
-    let divisor = common_divisor(nodes.iter().map(|(_, weight)| *weight));
+    let nodes: Vec<(u32, u32)> = nodes.iter().copied().filter(|(_, weight)| *weight > 0).collect();
+    let divisor = common_divisor(nodes.iter().map(|(_, weight)| u64::from(*weight))) as u32;
     if nodes.iter().all(|(_, weight)| *weight == divisor) {
         return Order { places: nodes.iter().map(|(place, _)| *place).collect(), even: true };
     }
-    let weights: Vec<u64> = nodes.iter().map(|(_, weight)| weight / divisor).collect();
+    let weights: Vec<u32> = nodes.iter().map(|(_, weight)| weight / divisor).collect();
     let mut places = chairmen(&weights);
     places.iter_mut().for_each(|at| *at = nodes[*at as usize].0);
     Order { places, even: false }
@@ -55,106 +51,93 @@ fn common_divisor(weights: impl Iterator<Item = u64>) -> u64 {
 /// 2n - 2. So this is a schedule by earliest deadline, and as every claim has its rank by its deadline alone, it comes out
 /// the same where the claims are gone through in order of their deadlines and each takes the first turn from its
 /// beginning on that is free: no queue of the waiting is needed, only a calendar of each node's next deadline.
-fn chairmen(weights: &[u64]) -> Vec<u32> {
-    let cycle: u64 = weights.iter().sum();
+fn chairmen(weights: &[u32]) -> Vec<u32> {
+    let cycle: u64 = weights.iter().copied().map(u64::from).sum();
     let d = 2 * weights.len() as u64 - 2;
     let mut claims: Vec<Claim> = weights.iter().map(|weight| Claim::first(*weight, cycle, d)).collect();
-    let mut calendar = Calendar::new(cycle, claims.len());
+    // Up to the turn reached, whose turn each is. Beyond it, a calendar: the first of the nodes with a deadline in each turn, from 1
+    // on, and behind each the next of its turn. What is taken lies before its deadline, so one never gets in the way of
+    // the other.
+    let mut turns = vec![NOBODY; cycle as usize];
+    let mut behind = vec![NOBODY; claims.len()];
     for (at, claim) in claims.iter().enumerate() {
-        calendar.enter(claim.due.whole, at as u32);
+        behind[at] = std::mem::replace(&mut turns[claim.due.whole as usize], at as u32 + 1);
     }
-    let mut free = FreeTurns::new(cycle as usize);
-    let mut places = vec![0; cycle as usize];
+    let mut free = FreeTurns::new(turns.len());
     let mut same_turn = Vec::new();
-    for turn in 0..cycle {
-        calendar.take(turn, &mut same_turn);
+    for turn in 0..turns.len() {
+        let mut next = turns[turn];
+        while next != NOBODY {
+            same_turn.push(next - 1);
+            next = behind[next as usize - 1];
+        }
         if same_turn.len() > 1 {
             // The turn is the same, so the parts of it tell; then the place in the file.
+            let key = |at: u32| (&claims[at as usize], at);
             same_turn.sort_unstable_by(|a, b| {
-                let (one, other) = (&claims[*a as usize], &claims[*b as usize]);
-                let crosswise = (one.due.part * other.weight).cmp(&(other.due.part * one.weight));
-                crosswise.then(a.cmp(b))
+                let ((one, a), (other, b)) = (key(*a), key(*b));
+                let crosswise = |part: u32, weight: u32| u64::from(part) * u64::from(weight);
+                crosswise(one.due.part, other.weight)
+                    .cmp(&crosswise(other.due.part, one.weight))
+                    .then(a.cmp(&b))
             });
         }
-        for at in &same_turn {
-            let claim = &mut claims[*at as usize];
+        for at in same_turn.drain(..) {
+            let claim = &mut claims[at as usize];
             // Tijdeman's theorem: no claim finds all turns up to its deadline taken.
-            places[free.take(claim.begin())] = *at;
+            turns[free.take(claim.begin())] = at;
             claim.next();
-            if claim.begin() < cycle as usize {
-                calendar.enter(claim.due.whole, *at);
+            if claim.begin() < turns.len() {
+                behind[at as usize] = std::mem::replace(&mut turns[claim.due.whole as usize], at + 1);
             }
         }
     }
-    places
+    turns
 }
+
+/// In the calendar; the others are numbers from 1 on.
+const NOBODY: u32 = 0;
 
 /// A moment of the cycle: whole turns and a part of one, counted in 1 / (D * weight).
 #[derive(Clone, Copy)]
 struct Moment {
-    whole: u64,
-    part: u64,
+    whole: u32,
+    part: u32,
 }
 
 /// What a node claims next. All claims of a node are as far apart, so no division is needed but for the first.
 struct Claim {
-    weight: u64,
-    /// Parts in a turn: D * weight.
-    parts: u64,
+    weight: u32,
+    /// Parts in a turn: D * weight. Below 2^32 for two million nodes and weights to 1000, which is more than a file can hold.
+    parts: u32,
     apart: Moment,
     from: Moment,
     due: Moment,
 }
 
 impl Claim {
-    fn first(weight: u64, cycle: u64, d: u64) -> Claim {
-        let parts = d * weight;
-        let moment = |dth: u64| Moment { whole: cycle * dth / parts, part: cycle * dth % parts };
-        Claim { weight, parts, apart: moment(d), from: moment(1), due: moment(d - 1) }
+    fn first(weight: u32, cycle: u64, d: u64) -> Claim {
+        let parts = d * u64::from(weight);
+        assert!(
+            parts <= u64::from(u32::MAX) && cycle <= u64::from(u32::MAX),
+            "too many nodes of too much weight"
+        );
+        let moment =
+            |dth: u64| Moment { whole: (cycle * dth / parts) as u32, part: (cycle * dth % parts) as u32 };
+        Claim { weight, parts: parts as u32, apart: moment(d), from: moment(1), due: moment(d - 1) }
     }
 
     /// The first whole turn of the claim, counted from 0: it is the one that ends no earlier than the claim begins.
     fn begin(&self) -> usize {
-        (self.from.whole + u64::from(self.from.part > 0)) as usize - 1
+        (self.from.whole + u32::from(self.from.part > 0)) as usize - 1
     }
 
     fn next(&mut self) {
         for moment in [&mut self.from, &mut self.due] {
-            moment.whole += self.apart.whole;
-            moment.part += self.apart.part;
-            if moment.part >= self.parts {
-                moment.part -= self.parts;
-                moment.whole += 1;
-            }
-        }
-    }
-}
-
-/// Who has a deadline in which turn; each node one at a time.
-struct Calendar {
-    /// The first node of each turn.
-    first: Vec<u32>,
-    /// The node behind each in its turn.
-    behind: Vec<u32>,
-}
-
-impl Calendar {
-    const NOBODY: u32 = 0;
-
-    fn new(cycle: u64, nodes: usize) -> Calendar {
-        Calendar { first: vec![Self::NOBODY; cycle as usize], behind: vec![Self::NOBODY; nodes] }
-    }
-
-    fn enter(&mut self, turn: u64, at: u32) {
-        self.behind[at as usize] = std::mem::replace(&mut self.first[turn as usize], at + 1);
-    }
-
-    fn take(&self, turn: u64, into: &mut Vec<u32>) {
-        into.clear();
-        let mut next = self.first[turn as usize];
-        while next != Self::NOBODY {
-            into.push(next - 1);
-            next = self.behind[next as usize - 1];
+            let part = u64::from(moment.part) + u64::from(self.apart.part);
+            let over = part >= u64::from(self.parts);
+            moment.whole += self.apart.whole + u32::from(over);
+            moment.part = (part - if over { u64::from(self.parts) } else { 0 }) as u32;
         }
     }
 }
@@ -207,7 +190,8 @@ mod tests {
     }
 
     /// The rule by the letter: of the nodes that have a claim at a turn the one whose claim passes the bound first.
-    fn by_the_letter(weights: &[u64]) -> Vec<u32> {
+    fn by_the_letter(weights: &[u32]) -> Vec<u32> {
+        let weights: Vec<u64> = weights.iter().copied().map(u64::from).collect();
         let cycle: u64 = weights.iter().sum();
         let d = 2 * weights.len() as u64 - 2;
         let mut turns = vec![0u64; weights.len()];
@@ -256,9 +240,9 @@ mod tests {
         #[test]
         fn the_order_is_the_rule_by_the_letter(
             weights in prop_oneof![
-                proptest::collection::vec(1u64..=60, 2..40),
-                proptest::collection::vec(1u64..=3, 2..40),
-                proptest::collection::vec(1u64..=1000, 2..6),
+                proptest::collection::vec(1u32..=60, 2..40),
+                proptest::collection::vec(1u32..=3, 2..40),
+                proptest::collection::vec(1u32..=1000, 2..6),
             ],
         ) {
             prop_assert_eq!(chairmen(&weights), by_the_letter(&weights));

@@ -177,7 +177,7 @@ impl Reader<'_> {
         let text = open.text.clone();
         while open.offset < text.len() {
             let rest = &text[open.offset..];
-            let end = rest.find('\n').unwrap_or(rest.len());
+            let end = rest.bytes().position(|byte| byte == b'\n').unwrap_or(rest.len()); // lines are short
             open.offset += end + 1;
             open.line += 1;
             let line = rest[..end].strip_suffix('\r').unwrap_or(&rest[..end]);

@@ -114,9 +114,8 @@ impl Properties {
     /// Whether a key is the same but for the eight bytes at either end, which are known to be.
     #[inline]
     fn same_middle(&self, start: u32, key: &[u8]) -> bool {
-        let (from, to) = (8, key.len() - 8);
-        let start = start as usize;
-        self.keys.as_bytes()[start + from..start + to].eq_ignore_ascii_case(&key[from..to])
+        let known = &self.keys.as_bytes()[start as usize..start as usize + key.len()];
+        middle(known).eq(middle(key))
     }
 
     #[inline]
@@ -160,15 +159,22 @@ impl Folded {
             _ => [lower(short(key)), 0],
         };
         let mut hash = mixed(ends[0] ^ key.len() as u64, ends[1]);
-        if key.len() > 16 {
-            for middle in key[8..key.len() - 8].chunks(8) {
-                let word =
-                    middle.first_chunk::<8>().map_or_else(|| short(middle), |w| u64::from_le_bytes(*w));
-                hash = mixed(hash, lower(word));
-            }
+        for word in middle(key) {
+            hash = mixed(hash, word);
         }
         Folded { ends, hash }
     }
+}
+
+/// What lies between the first and the last eight bytes, the last word of it reaching into those.
+#[inline]
+fn middle(key: &[u8]) -> impl Iterator<Item = u64> {
+    let mut rest = key.get(8..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let (word, behind) = rest.split_first_chunk::<8>().filter(|(_, behind)| !behind.is_empty())?;
+        rest = behind;
+        Some(lower(u64::from_le_bytes(*word)))
+    })
 }
 
 /// Up to seven bytes, each at least once.

@@ -3,6 +3,7 @@
 mod files;
 mod idle;
 mod keys;
+mod likeness;
 mod properties;
 mod scale;
 
@@ -44,8 +45,15 @@ fn property(definition: &Definition, node: usize, key: &str) -> Option<String> {
     properties.find(|p| p.key.eq_ignore_ascii_case(key)).map(|p| p.value)
 }
 
+/// A node's properties, which C is seen to get too.
 fn properties_of(definition: &Definition, node: usize) -> Vec<Property> {
-    definition.properties_of(&definition.nodes[node])
+    let node = &definition.nodes[node];
+    let properties = definition.properties_of(node);
+    for property in &properties {
+        let value = definition.properties.get(node.owner, property.key.as_bytes());
+        assert_eq!(value, Some(format!("{}\0", property.value).as_bytes()), "{}", property.position);
+    }
+    properties
 }
 
 #[test]

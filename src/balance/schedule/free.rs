@@ -33,7 +33,7 @@ impl FreeTurns {
 
 fn ones(count: usize) -> Vec<u64> {
     let mut words = vec![u64::MAX; count.div_ceil(64)];
-    if let Some(last) = words.last_mut().filter(|_| count % 64 > 0) {
+    if let Some(last) = words.last_mut().filter(|_| !count.is_multiple_of(64)) {
         *last >>= 64 - count % 64;
     }
     words
