@@ -12,7 +12,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CMAKE_FLAGS := -DUPSTREAM_CARGO_TARGET_DIR=$(abspath $(BUILD))/cargo
 CARGO := CARGO_TARGET_DIR=$(abspath $(BUILD))/cargo cargo
 
-.PHONY: help setup build test test-model test-sanitize demo lint clean
+.PHONY: help setup build test test-model test-sanitize demo bench lint clean
 
 help:
 	@echo "make setup   install by package name what this machine lacks (Debian, Ubuntu)"
@@ -21,6 +21,7 @@ help:
 	@echo "make test-model      the rooms that threads share, under every order of their steps (MODEL=name for one)"
 	@echo "make test-sanitize   the C tests with library and tests built under clang's sanitizers, in $(BUILD)/asan and tsan"
 	@echo "make demo    a real log file over three servers, one of which is killed half way (LOG=file)"
+	@echo "make bench   the library beside its peers and the least that is possible: writes docs/performance.md"
 	@echo "make lint    formatting, clippy with warnings as errors, licences and sources of the dependencies"
 	@echo "make clean   take $(BUILD)/ away"
 
@@ -54,6 +55,9 @@ test-sanitize:
 		ctest --preset $$preset -j $(JOBS); \
 	done
 	@echo "make test-sanitize: all passed"
+
+bench:
+	@BUILD="$(BUILD)" JOBS="$(JOBS)" scripts/bench
 
 # Without the tests, which take most of the packages.
 demo:

@@ -36,6 +36,11 @@ impl Clock {
         Clock(Source::Host(Arc::new(read)))
     }
 
+    /// Whether it goes on while nobody turns it.
+    pub fn runs_by_itself(&self) -> bool {
+        matches!(self.0, Source::System(_))
+    }
+
     /// Nanoseconds since a moment of the clock's choice.
     pub fn now(&self) -> u64 {
         match &self.0 {

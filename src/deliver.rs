@@ -25,6 +25,25 @@ enum Setback {
     Final(Error),
 }
 
+/// The time of a delivery.
+#[derive(Clone, Copy)]
+struct Term {
+    /// When the attempt that is under way began.
+    now: Instant,
+    /// When it all must be over.
+    last: Instant,
+}
+
+impl Term {
+    fn later(self) -> Term {
+        Term { now: Instant::now(), ..self }
+    }
+
+    fn left(self) -> Duration {
+        self.last.saturating_duration_since(self.now)
+    }
+}
+
 impl Upstream {
     /// Connects to the node whose turn it is; where that fails, to the others.
     pub fn connect(&self) -> Result<Conn> {
@@ -49,8 +68,10 @@ impl Upstream {
     /// tried, or `timeout` (zero: the configured one) has passed.
     pub fn deliver(&self, timeout: Duration, mut send: impl FnMut(&mut Conn) -> Status) -> Result<Status> {
         let timeout = if timeout.is_zero() { self.deliver_settings().timeout } else { timeout };
-        let last = after(Instant::now(), timeout);
-        let outcome = self.visit(Some(last), |conn, others| self.attempt(conn, last, others, &mut send));
+        let now = Instant::now();
+        let last = after(now, timeout);
+        let outcome =
+            self.visit(Some(Term { now, last }), |conn, others| self.attempt(conn, last, others, &mut send));
         match &outcome {
             Err(error) => {
                 count(&self.deliveries_failed);
@@ -65,21 +86,21 @@ impl Upstream {
     /// Connections to nodes by turns, none twice, until `work` succeeds, which hears whether another node is left.
     fn visit<T>(
         &self,
-        last: Option<Instant>,
+        mut term: Option<Term>,
         mut work: impl FnMut(Conn, bool) -> Result<T, Setback>,
     ) -> Result<T> {
         if self.runtime().birthplace.is_elsewhere() {
             return Err(forked());
         }
-        let most = last.map_or(0, |_| self.deliver_settings().attempts as usize);
+        let most = term.map_or(0, |_| self.deliver_settings().attempts as usize);
         let mut visits = Visits::new(most);
         let mut setbacks = Vec::new();
         while visits.may_go_on() {
-            if let Err(error) = self.may_go_on(&mut visits, last) {
+            if let Err(error) = self.may_go_on(&mut visits, &mut term) {
                 setbacks.push(error);
                 break;
             }
-            let Some(conn) = self.next_conn(&mut visits, last) else { break };
+            let Some(conn) = self.next_conn(&mut visits, term) else { break };
             let outcome = match conn {
                 Ok(conn) => work(conn, visits.others_left(self.runtime().roster.takers())),
                 Err(error) => Err(Setback::TryOn { error, unsent: true }),
@@ -89,6 +110,7 @@ impl Upstream {
                 Err(Setback::TryOn { error, unsent }) => {
                     setbacks.push(error);
                     visits.set_back(unsent);
+                    term = term.map(Term::later);
                 }
                 Err(Setback::Final(error)) => {
                     setbacks.push(error);
@@ -101,7 +123,7 @@ impl Upstream {
 
     /// Whether there is time for another attempt, and the retry budget allows it: it is waited for, since the alternative is to
     /// lose the payload.
-    fn may_go_on(&self, visits: &mut Visits, last: Option<Instant>) -> Result<()> {
+    fn may_go_on(&self, visits: &mut Visits, term: &mut Option<Term>) -> Result<()> {
         let runtime = self.runtime();
         let mut held_up = false;
         loop {
@@ -114,7 +136,7 @@ impl Upstream {
             if runtime.cancel.is_set() {
                 return Err(Error::cancelled());
             }
-            let left = last.map_or(Duration::MAX, |last| last.saturating_duration_since(Instant::now()));
+            let left = term.map_or(Duration::MAX, Term::left);
             if left.is_zero() {
                 let cause = match held_up {
                     false => "the time for the delivery is up; see deliver.timeout",
@@ -130,24 +152,28 @@ impl Upstream {
                 Err(wait) => {
                     held_up = true;
                     runtime.cancel.sleep(wait.min(left));
+                    *term = term.map(Term::later);
                 }
             }
         }
     }
 
     /// A connection to the next node; `None` where all were tried.
-    fn next_conn(&self, visits: &mut Visits, last: Option<Instant>) -> Option<Result<Conn>> {
+    fn next_conn(&self, visits: &mut Visits, term: Option<Term>) -> Option<Result<Conn>> {
         let candidate = self.candidate(visits)?;
-        let node = &candidate.node;
+        let node = &self.nodes()[candidate.node.place];
         // A trial costs the payload nothing: it is neither an attempt nor a failed delivery until its connection is used.
         let aside = candidate.trial.is_some_and(|trial| trial.others);
-        let takers = self.runtime().roster.takers();
-        let by = visits.connect_by(Conn::connect_deadline(node), Instant::now(), last, takers);
-        let conn = Conn::open_candidate(&candidate, by);
+        let by = || {
+            let now = term.map_or_else(Instant::now, |term| term.now);
+            let own = after(now, node.target.net.connect_timeout);
+            visits.connect_by(own, now, term.map(|term| term.last), self.runtime().roster.takers())
+        };
+        let conn = Conn::open_candidate(candidate, by);
         if aside && conn.is_err() {
             return Some(conn);
         }
-        if let Some(_delivery) = last {
+        if let Some(_delivery) = term {
             if visits.is_retry() {
                 count(&node.counters.redeliveries);
             }
@@ -166,7 +192,7 @@ impl Upstream {
         others: bool,
         send: &mut impl FnMut(&mut Conn) -> Status,
     ) -> Result<Status, Setback> {
-        let node = Arc::clone(conn.node());
+        let node = &self.nodes()[conn.node().place];
         let mut unsent = true;
         loop {
             // A node that is silent is to leave time for the others.
@@ -209,8 +235,8 @@ impl Upstream {
                 count(&node.counters.deliveries_failed);
                 return Err(Setback::TryOn { error, unsent });
             }
-            let deadline = last.min(Conn::connect_deadline(&node));
-            conn = Conn::open_fresh(&node, deadline).map_err(|error| {
+            let deadline = last.min(Conn::connect_deadline(node));
+            conn = Conn::open_fresh(Arc::clone(node), deadline).map_err(|error| {
                 count(&node.counters.deliveries_failed);
                 Setback::TryOn { error, unsent }
             })?;

@@ -17,6 +17,7 @@ use crate::log::{Level, Logger};
 use crate::net::cancel::Cancel;
 use crate::net::channel::Channel;
 use crate::net::dial::Dialer;
+use crate::net::moment::Moment;
 use crate::net::patience::jittered;
 use crate::net::pool::{Pool, Put};
 use crate::net::target::Target;
@@ -149,7 +150,7 @@ impl Node {
         // At least a millisecond, so that a timer for it never fires in a loop.
         let idle_timeout = jittered(net.keepalive_idle_timeout).max(Duration::from_millis(1));
         let cap = net.max_connections as usize;
-        let target = Arc::new(Target { name, host, port, net, tls: tls.map(Box::new) });
+        let target = Arc::new(Target { name, host, port, net, tls: tls.map(Arc::new) });
         Node {
             poison: Poison::default(),
             place,
@@ -187,19 +188,19 @@ impl Node {
     }
 
     /// Has the dialer thread close what will have lain idle too long, and what the server has closed, without a caller.
-    fn purge_at(self: &Arc<Node>, when: Instant) {
+    fn purge_at(self: &Arc<Node>, when: Moment) {
         let node: Weak<Node> = Arc::downgrade(self); // the timer keeps nothing alive
         let purge = move || {
             let Some(node) = node.upgrade() else { return };
             let good = |link: &mut Box<Link>| !link.is_too_old() && link.channel.is_quiet();
-            let (gone, next) = node.pool.purge(Instant::now(), good);
+            let (gone, next) = node.pool.purge(Moment::now(), good);
             gone.into_iter().for_each(|link| node.runtime.close(*link));
             if let Some(next) = next {
                 node.purge_at(next);
             }
         };
         // It fails only where no thread runs any more, which closes them too.
-        let _ = self.runtime.dialer.at(when, Box::new(purge));
+        let _ = self.runtime.dialer.at(when.instant(), Box::new(purge));
     }
 
     /// The node's name.

@@ -2,15 +2,16 @@
 //!
 //! Invariants: no ejected node is picked while another is eligible, its one leased probe aside, which takes no turn from the others;
 //! a node of a lower tier is picked only while no node above is eligible; with every node ejected the one whose time is up
-//! first is picked. A pick takes no lock and, while no node is ejected, asks no clock.
+//! first is picked. A pick takes no lock and, while no node is ejected, asks no clock; while one is, see [`pace`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::balance::{self, Ledger, Order, Rotation, Tried};
+use crate::balance::{self, Ledger, Order, Rotation, Taken, Tried};
 use crate::health::{Breaker, BreakerSettings, Fault, State};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::sync::{Guard, Mutex};
+use pace::{Pace, Watch};
 
 /// What the roster knows of a node beforehand.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +33,17 @@ pub struct Turn {
     pub generation: u32,
     /// It is on trial: the caller has the one probe that is out.
     pub probe: bool,
+}
+
+/// What is left of a pick that could not be made in a few instructions.
+#[derive(Clone, Copy, Debug)]
+pub enum Rest {
+    /// Everything: a probe may be due.
+    All,
+    /// To see what the turn is worth.
+    Turn(Taken),
+    /// To look at the clock; the place is had.
+    Look(usize),
 }
 
 /// A change of the rotation that an outcome brought about.
@@ -65,10 +77,12 @@ pub struct Roster {
     rotation: Rotation,
     /// When the next probe may be had.
     alarm: AtomicU64,
+    pace: Pace,
     /// An alarm further away shows a clock that went back.
     longest_wait: u64,
     standings: Box<[Standing]>,
     members: Box<[Member]>,
+    takers: usize,
     table: Mutex<Table>,
 }
 
@@ -111,7 +125,8 @@ impl Chance {
 
 impl Roster {
     /// A roster of `members`, all up at `now`. The rotation starts with the node at `start`, or the next one that takes turns.
-    pub fn new(members: Vec<Member>, start: usize, seed: u64, now: u64) -> Roster {
+    /// `clock_runs` tells of a clock that goes on by itself: see [`Pace`].
+    pub fn new(members: Vec<Member>, start: usize, seed: u64, now: u64, clock_runs: bool) -> Roster {
         let capacity = capacity(&members);
         let breakers: Box<[Breaker]> =
             members.iter().map(|member| Breaker::new(member.breaker, now)).collect();
@@ -125,8 +140,10 @@ impl Roster {
         Roster {
             rotation,
             alarm: AtomicU64::new(NEVER),
+            pace: Pace::new(clock_runs),
             longest_wait,
             standings: members.iter().map(|_| Standing::default()).collect(),
+            takers: members.iter().filter(|member| member.weight > 0).count(),
             members: members.into(),
             table: Mutex::new(table),
         }
@@ -135,11 +152,50 @@ impl Roster {
     /// The next node, for whoever does not come back for another: a probe that is due, else the rotation's. `None` where no
     /// node is ever to be handed out.
     #[inline]
-    pub fn next(&self, now: impl FnOnce() -> u64) -> Option<usize> {
-        match self.probe_due(&Tried::new(), now) {
-            Some(turn) => Some(turn.place),
-            None => self.rotation.next(),
+    pub fn next(&self, now: impl Fn() -> u64) -> Option<usize> {
+        self.try_next().map_or_else(|rest| self.finish(rest, now), Some)
+    }
+
+    /// As [`Roster::next`] but for what takes longer, which is left to [`Roster::finish`]. See [`Rotation::try_next`] for why.
+    #[inline(always)]
+    pub fn try_next(&self) -> Result<usize, Rest> {
+        let watch = self.pace.watch();
+        if watch == Watch::EachPick {
+            return Err(Rest::All);
         }
+        let pick = self.rotation.try_next().map_err(Rest::Turn)?;
+        match watch == Watch::NowAndThen && Pace::is_marked(pick.position) {
+            true => Err(Rest::Look(pick.place)),
+            false => Ok(pick.place),
+        }
+    }
+
+    /// What is left of a pick.
+    #[cold]
+    #[inline(never)]
+    pub fn finish(&self, rest: Rest, now: impl Fn() -> u64) -> Option<usize> {
+        match rest {
+            Rest::All => {
+                let now = now();
+                if let Some(turn) = self.probe(&Tried::new(), now) {
+                    return Some(turn.place);
+                }
+                let pick = self.rotation.next_pick()?;
+                if Pace::is_marked(pick.position) {
+                    self.look(now);
+                }
+                Some(pick.place)
+            }
+            Rest::Turn(taken) => self.rotation.pick_of(taken).map(|pick| pick.place),
+            Rest::Look(place) => {
+                self.look(now());
+                Some(place)
+            }
+        }
+    }
+
+    fn look(&self, now: u64) {
+        self.pace.look(now, self.is_due(self.alarm.load(Relaxed), now));
     }
 
     /// The next node for a payload that has been to those in `tried`, to which it is added: a probe that is due, else
@@ -212,7 +268,7 @@ impl Roster {
 
     /// How many nodes are ever handed out.
     pub fn takers(&self) -> usize {
-        self.members.iter().filter(|member| member.weight > 0).count()
+        self.takers
     }
 
     /// Whether a node of the rotation is left beside those in `tried`.
@@ -223,6 +279,7 @@ impl Roster {
 
     /// The work of `generation` with a node went well.
     pub fn succeeded(&self, place: usize, generation: u32, now: impl FnOnce() -> u64) -> Option<Change> {
+        self.pace.step();
         let standing = &self.standings[place];
         let nothing_to_tell = standing.fails.load(Relaxed) == 0 && standing.due.load(Relaxed) == 0;
         if nothing_to_tell {
@@ -237,6 +294,7 @@ impl Roster {
 
     /// The work of `generation` with a node failed.
     pub fn failed(&self, place: usize, generation: u32, fault: Fault, now: u64) -> Option<Change> {
+        self.pace.step();
         let mut table = self.table.lock();
         let chance = table.chance.next();
         let ejected = table.breakers[place].failed(generation, fault, now, chance);
@@ -297,6 +355,7 @@ impl Roster {
         }
         let next = table.calendar.iter().find(|(_, place)| self.may_be_probed(table, *place as usize));
         self.alarm.store(next.map_or(NEVER, |(due, _)| *due), Relaxed);
+        self.pace.set(next.is_some());
     }
 
     /// Of the nodes that are out the one to hand out where nothing else is left: not one that somebody is trying, if there is another.
@@ -389,5 +448,6 @@ fn capacity(members: &[Member]) -> usize {
         as usize
 }
 
+mod pace;
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ use crate::log::{Level, Logger};
 use crate::net::thread;
 use crate::net::tls::TlsClients;
 use crate::node::{Node, Runtime};
-use crate::roster::{Member, Roster};
+use crate::roster::{Member, Rest, Roster};
 use crate::stats::Snapshot;
 
 /// Stack of the thread that reads a file: parsing, certificates, and scrypt of an encrypted key. Hosts call
@@ -85,7 +85,7 @@ impl Upstream {
             Start::Random => (random() % definitions.len() as u64) as usize,
         };
         let members = definitions.iter().map(member).collect();
-        let roster = Roster::new(members, start, random(), clock.now());
+        let roster = Roster::new(members, start, random(), clock.now(), clock.runs_by_itself());
         let runtime = Runtime::new(roster, clock, logger)
             .map_err(|error| Error::io(Status::NoMemory, "an eventfd cannot be had", &error))?;
         let runtime = Arc::new(runtime);
@@ -139,9 +139,20 @@ impl Upstream {
     }
 
     /// The node whose turn it is; `None` where every node is drained.
-    #[inline]
     pub fn next_node(&self) -> Option<&Arc<Node>> {
-        self.runtime.roster.next(|| self.runtime.clock.now()).map(|place| &self.nodes[place])
+        self.try_next_node().map_or_else(|rest| self.finish_next_node(rest), Some)
+    }
+
+    /// As [`Upstream::next_node`] but for what takes longer, which is left to [`Upstream::finish_next_node`].
+    #[inline(always)]
+    pub fn try_next_node(&self) -> Result<&Arc<Node>, Rest> {
+        let place = self.runtime.roster.try_next()?;
+        self.nodes.get(place).ok_or(Rest::All)
+    }
+
+    /// What is left of a pick.
+    pub fn finish_next_node(&self, rest: Rest) -> Option<&Arc<Node>> {
+        self.runtime.roster.finish(rest, || self.runtime.clock.now()).map(|place| &self.nodes[place])
     }
 
     /// How long until a node may be back: zero where one is up, `None` where none will be.

@@ -7,6 +7,6 @@ mod rotation;
 mod schedule;
 mod tried;
 
-pub use rotation::{Ledger, Rotation};
+pub use rotation::{Ledger, Rotation, Taken};
 pub use schedule::{Order, cycle_length, order};
 pub use tried::Tried;

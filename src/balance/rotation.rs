@@ -20,7 +20,11 @@ pub struct Rotation {
 
 #[derive(Debug)]
 #[repr(align(128))]
-struct Frames([Frame; 2]);
+struct Frames {
+    /// The order's number once more: a reader that knows it beforehand has the frame at hand when it gets its turn.
+    number: AtomicU64,
+    of: [Frame; 2],
+}
 
 /// An order as readers see it.
 #[derive(Debug)]
@@ -33,6 +37,19 @@ struct Frame {
     renewed: AtomicU64,
     places: Box<[AtomicU32]>,
 }
+
+/// What a pick gets.
+#[derive(Clone, Copy, Debug)]
+pub struct Pick {
+    /// The place whose turn it is.
+    pub place: usize,
+    /// Turns of this order before, but for whole cycles: one more with each pick of any thread.
+    pub position: u32,
+}
+
+/// A turn that was taken, and is not known yet to be worth a place.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken(u64);
 
 /// A number that no order has: the frame is being rewritten.
 const REWRITING: u64 = u64::MAX;
@@ -131,29 +148,64 @@ impl Rotation {
             even: order.even,
             turns: vec![0; places].into(),
         };
-        (Rotation { word: AtomicU64::new(word(0, start as u32)), frames: Frames(frames) }, ledger)
+        let frames = Frames { number: AtomicU64::new(0), of: frames };
+        (Rotation { word: AtomicU64::new(word(0, start as u32)), frames }, ledger)
     }
 
     #[inline]
     fn frame(&self, number: u64) -> &Frame {
-        &self.frames.0[(number & 1) as usize]
+        &self.frames.of[(number & 1) as usize]
     }
 
     /// The next place; `None` where no node is to be handed out.
     #[inline]
     pub fn next(&self) -> Option<usize> {
+        self.next_pick().map(|pick| pick.place)
+    }
+
+    /// As [`Rotation::next`], with the position.
+    #[inline]
+    pub fn next_pick(&self) -> Option<Pick> {
+        self.try_next().map_or_else(|taken| self.pick_of(taken), Some)
+    }
+
+    /// As [`Rotation::next_pick`] but for the rare cases, which are left to [`Rotation::pick_of`].
+    ///
+    /// The increment waits for every store before it and holds up every load after it, so what can be read is read ahead of it
+    /// and nothing is stored: compiled in place, without the cases that need more registers than a caller leaves.
+    #[inline(always)]
+    pub fn try_next(&self) -> Result<Pick, Taken> {
+        let number = self.frames.number.load(Ordering::Acquire);
+        let frame = self.frame(number);
+        let (length, reciprocal) = (frame.length(), frame.reciprocal.load(Ordering::Relaxed));
+        let word = self.word.fetch_add(1, Ordering::Acquire);
+        let position = position_of(word);
+        if number_of(word) == number && position < RENEWAL && length > 0 {
+            let place = frame.place(remainder(position, length, reciprocal)) as usize;
+            if frame.is_still(number) {
+                return Ok(Pick { place, position });
+            }
+        }
+        Err(Taken(word))
+    }
+
+    /// What a turn is worth; another one is taken where the order was changed meanwhile. `None` where no node is to be handed out.
+    #[cold]
+    #[inline(never)]
+    pub fn pick_of(&self, taken: Taken) -> Option<Pick> {
+        let Taken(mut word) = taken;
         loop {
-            let word = self.word.fetch_add(1, Ordering::Acquire);
             let (number, position) = (number_of(word), position_of(word));
             let frame = self.frame(number);
-            let place = frame.place(frame.slot(position));
+            let place = frame.place(frame.slot(position)) as usize;
             let empty = frame.length() == 0;
             if frame.is_still(number) {
                 if position >= RENEWAL {
                     self.renew(number);
                 }
-                return (!empty).then_some(place as usize);
+                return (!empty).then_some(Pick { place, position });
             }
+            word = self.word.fetch_add(1, Ordering::Acquire);
         }
     }
 
@@ -235,6 +287,7 @@ impl Rotation {
                 Ordering::Acquire,
             ) {
                 Ok(_) => {
+                    self.frames.number.store(next, Ordering::Release);
                     let last = ledger.last_place(old, position);
                     ledger.close(old, position);
                     *ledger =

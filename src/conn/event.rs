@@ -19,8 +19,8 @@ impl Conn {
     pub fn start(runtime: &Runtime, next: NextNode) -> Result<Conn> {
         let (node, begun) = Connecting::start(next).map_err(|error| runtime.outlook(error))?;
         Ok(match begun {
-            Begun::Ready(ready) => Conn::new(&node, ready),
-            Begun::Waiting(connecting) => Conn::at(&node, Stage::Connecting(Box::new(connecting))),
+            Begun::Ready(ready) => Conn::new(node, ready),
+            Begun::Waiting(connecting) => Conn::at(node, Stage::Connecting(Box::new(connecting))),
         })
     }
 

@@ -83,19 +83,19 @@ enum Stage {
 }
 
 impl Conn {
-    fn new(node: &Arc<Node>, ready: Ready) -> Conn {
+    fn new(node: Arc<Node>, ready: Ready) -> Conn {
         let mut conn = Conn::at(node, Stage::Over(Status::InvalidArg));
         conn.take_up(ready);
         conn
     }
 
-    fn at(node: &Arc<Node>, stage: Stage) -> Conn {
+    fn at(node: Arc<Node>, stage: Stage) -> Conn {
         Conn {
             poison: Poison::default(),
-            node: Arc::clone(node),
+            birthplace: node.runtime.birthplace,
+            node,
             generation: 0,
             stage,
-            birthplace: node.runtime.birthplace,
             reused: false,
             broken: false,
             torn: false,
@@ -205,27 +205,48 @@ impl Conn {
     }
 
     /// Sends all of `slices`.
+    #[inline(always)]
     pub fn write(&mut self, slices: &[IoSlice<'_>]) -> Status {
         if self.torn {
             return self.fail(Phase::Write, cut_off());
         }
-        let mut progress = Progress::default();
-        let outcome = match self.begin(Phase::Write) {
-            Ok((channel, mut patience)) => channel.write_all(slices, &mut patience, &mut progress),
-            Err(status) => return status,
+        if let Err(status) = self.check(Phase::Write) {
+            return status;
+        }
+        let (mut unsent, mut progress) = (Unsent::new(slices), Progress::default());
+        let timed = self.timeout.is_some();
+        let outcome = match &mut self.stage {
+            // Most writes go at once. How long one may wait is worked out where it must, unless the whole call is timed.
+            Stage::Ready(link) if !timed => match link.channel.offer(&mut unsent, &mut progress) {
+                Ok(true) => return self.written(&progress),
+                Ok(false) => match self.patient() {
+                    Ok((channel, mut patience)) => {
+                        channel.write_rest(&mut unsent, &mut patience, &mut progress)
+                    }
+                    Err(status) => return status,
+                },
+                Err(failure) => Err(failure),
+            },
+            _ => match self.patient() {
+                Ok((channel, mut patience)) => channel.write_all(&mut unsent, &mut patience, &mut progress),
+                Err(status) => return status,
+            },
         };
-        self.count_sent(&progress);
         match outcome {
-            Ok(()) => {
-                self.unfinished = false;
-                self.waiting.write(false, Instant::now);
-                Status::Ok
-            }
+            Ok(()) => self.written(&progress),
             Err(failure) => {
+                self.count_sent(&progress);
                 self.torn = matches!(failure.0, Status::Timeout | Status::Cancelled) && progress.taken > 0;
                 self.fail(Phase::Write, failure)
             }
         }
+    }
+
+    fn written(&mut self, progress: &Progress) -> Status {
+        self.count_sent(progress);
+        self.unfinished = false;
+        self.waiting.write(false, Instant::now);
+        Status::Ok
     }
 
     fn count_sent(&mut self, progress: &Progress) {
@@ -304,6 +325,11 @@ impl Conn {
     /// The stream of a blocking call, and how long that may wait. Finishes connecting first.
     fn begin(&mut self, phase: Phase) -> Result<(&mut Channel, Patience<'_>), Status> {
         self.check(phase)?;
+        self.patient()
+    }
+
+    /// As [`Conn::begin`], checked already.
+    fn patient(&mut self) -> Result<(&mut Channel, Patience<'_>), Status> {
         if let Stage::Connecting(_) = self.stage {
             self.finish_connecting()?;
         }
@@ -331,6 +357,7 @@ impl Conn {
         }
     }
 
+    #[cold]
     fn fail(&mut self, phase: Phase, failure: Failure) -> Status {
         let error = match failure.0 {
             Status::Cancelled => self.node.target.cancelled(phase),
@@ -361,8 +388,9 @@ impl Conn {
             && link.channel.has_life_left()
     }
 
-    /// Gives it back: kept in the pool where it may be, closed otherwise. One that is still connecting is given up.
-    pub fn release(mut self) {
+    /// Gives it back: kept in the pool where it may be, closed otherwise. One that is still connecting is given up. Nothing is left to
+    /// do with it then.
+    pub fn release(&mut self) {
         if self.birthplace.is_elsewhere() {
             return; // the drop closes the descriptor here; the parent's end is untouched
         }

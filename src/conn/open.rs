@@ -1,6 +1,7 @@
 //! How a connection to a node is had: kept in the pool, or new. Waits for its turn and for the dialer, never past the
 //! deadline.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -17,14 +18,14 @@ use crate::roster::Turn;
 use crate::stats::count;
 
 impl Conn {
-    /// A connection to `node`, from the pool or new, by `deadline`.
-    pub fn open(node: &Arc<Node>, deadline: Instant) -> Result<Conn> {
+    /// A connection to `node`, from the pool or new, by `deadline`, which is asked for only where something is to be waited for.
+    pub fn open(node: Arc<Node>, deadline: impl FnOnce() -> Instant) -> Result<Conn> {
         Conn::acquire(node, deadline, true)
     }
 
     /// A new connection to `node`, by `deadline`. Idle ones are closed: one of them was just found dead in use.
-    pub fn open_fresh(node: &Arc<Node>, deadline: Instant) -> Result<Conn> {
-        Conn::acquire(node, deadline, false)
+    pub fn open_fresh(node: Arc<Node>, deadline: Instant) -> Result<Conn> {
+        Conn::acquire(node, || deadline, false)
     }
 
     /// When a connection to `node` that is asked for now must stand.
@@ -33,28 +34,29 @@ impl Conn {
     }
 
     /// A connection to `candidate`, by `deadline`, on trial or not.
-    pub fn open_candidate(candidate: &Candidate, deadline: Instant) -> Result<Conn> {
+    pub fn open_candidate(candidate: Candidate, deadline: impl FnOnce() -> Instant) -> Result<Conn> {
         match candidate.trial {
-            Some(_) => Conn::try_out(candidate, deadline),
-            None => Conn::open(&candidate.node, deadline),
+            Some(trial) => Conn::try_out(candidate.node, trial, deadline()),
+            None => Conn::open(candidate.node, deadline),
         }
     }
 
-    fn acquire(node: &Arc<Node>, deadline: Instant, reuse: bool) -> Result<Conn> {
-        may_connect(node)?;
+    fn acquire(node: Arc<Node>, deadline: impl FnOnce() -> Instant, reuse: bool) -> Result<Conn> {
+        may_connect(&node)?;
         let generation = node.generation();
-        let idle = match node.pool.acquire(deadline, |link| node.runtime.close(*link)) {
-            Place::Idle(link) => first_usable(node, link, reuse),
+        let deadline = LazyCell::new(deadline);
+        let idle = match node.pool.acquire(|| *deadline, |link| node.runtime.close(*link)) {
+            Place::Idle(link) => first_usable(&node, link, reuse),
             Place::New => None,
             Place::Cancelled => return Err(node.target.cancelled(Phase::Wait)),
-            Place::None => return Err(cap_held(node)),
+            Place::None => return Err(cap_held(&node)),
         };
         if let Some(link) = idle {
             return Ok(Conn::new(node, Ready { link, reused: true, generation }));
         }
-        let dial = Dial::of(node); // the wait for the place is none of the node's
-        let outcome = node.runtime.dialer.dial(&node.target, deadline);
-        dial.ended(node, outcome).map(|ready| Conn::new(node, ready))
+        let dial = Dial::of(&node); // the wait for the place is none of the node's
+        let outcome = node.runtime.dialer.dial(&node.target, *deadline);
+        dial.ended(&node, outcome).map(|ready| Conn::new(node, ready))
     }
 }
 
@@ -130,6 +132,7 @@ pub(super) fn may_connect(node: &Node) -> Result<()> {
 
 /// The first idle connection that may be used again, `link` or one below it; those that may not are closed. Where there is none the
 /// place is the caller's all the same.
+#[inline(always)]
 pub(super) fn first_usable(node: &Node, link: Box<Link>, reuse: bool) -> Option<Box<Link>> {
     let mut next = Some(link);
     while let Some(mut link) = next {

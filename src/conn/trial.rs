@@ -55,14 +55,11 @@ pub(super) struct Trying {
 
 impl Conn {
     /// A new connection to a node on trial, by `deadline`.
-    pub(super) fn try_out(candidate: &Candidate, deadline: Instant) -> Result<Conn> {
-        let (node, Some(trial)) = (&candidate.node, candidate.trial) else {
-            return Conn::open(&candidate.node, deadline);
-        };
-        let mut trying = begin(node, trial, deadline, false)?;
+    pub(super) fn try_out(node: Arc<Node>, trial: Trial, deadline: Instant) -> Result<Conn> {
+        let mut trying = begin(&node, trial, deadline, false)?;
         match trying.pending.wait(trying.until) {
-            Some(outcome) => trying.dial.ended(node, outcome).map(|ready| Conn::new(node, ready)),
-            None => Err(trying.dial.left_alone(node, trying.until)),
+            Some(outcome) => trying.dial.ended(&node, outcome).map(|ready| Conn::new(node, ready)),
+            None => Err(trying.dial.left_alone(&node, trying.until)),
         }
     }
 }

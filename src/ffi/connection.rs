@@ -56,7 +56,7 @@ pub unsafe extern "C" fn upstream_node_connect(
         return tell(err, null_argument("upstream_node_connect"));
     }
     boundary!(n.cast_const(), |status| refuse(err, "upstream_node_connect", status) => |node: &Node| {
-        hand_over(Conn::open(&node::share(node), Conn::connect_deadline(node)), out, err)
+        hand_over(Conn::open(node::share(node), || Conn::connect_deadline(node)), out, err)
     })
 }
 
@@ -75,6 +75,7 @@ fn hand_over(
 }
 
 /// Runs a call that changes the connection.
+#[inline(always)]
 pub(crate) fn with(c: *mut upstream_conn_t, work: impl FnOnce(&mut Conn) -> Status) -> upstream_status_t {
     let _errno = KeepErrno::new();
     let Some(conn) = handle::borrow_mut(c) else {
@@ -126,6 +127,7 @@ pub unsafe extern "C" fn upstream_conn_writev(
 }
 
 /// An empty part may be NULL in C, never in Rust.
+#[cold]
 fn write_without_null(c: *mut upstream_conn_t, parts: &[libc::iovec]) -> upstream_status_t {
     let Some(slices) = parts
         .iter()
@@ -247,7 +249,7 @@ pub unsafe extern "C" fn upstream_conn_get_data(c: *const upstream_conn_t) -> *m
 /// connection is the delivery's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_release(c: *mut upstream_conn_t) {
-    end(c, |_| {}, |conn| conn.release());
+    end(c, |_| {}, |mut conn| conn.release());
 }
 
 /// Closes the connection: the plugin no longer trusts it. Takes NULL. Inside a deliver callback the connection is only
@@ -257,7 +259,7 @@ pub unsafe extern "C" fn upstream_conn_discard(c: *mut upstream_conn_t) {
     end(c, Conn::distrust, drop);
 }
 
-fn end(c: *mut upstream_conn_t, if_lent: impl FnOnce(&mut Conn), if_owned: impl FnOnce(Conn)) {
+fn end(c: *mut upstream_conn_t, if_lent: impl FnOnce(&mut Conn), if_owned: impl FnOnce(Box<Conn>)) {
     let _errno = KeepErrno::new();
     let Some(conn) = handle::borrow_mut(c) else {
         return;
@@ -269,7 +271,7 @@ fn end(c: *mut upstream_conn_t, if_lent: impl FnOnce(&mut Conn), if_owned: impl 
             if conn.is_lent() {
                 if_lent(conn);
             } else if let Some(conn) = handle::take(c) {
-                if_owned(*conn);
+                if_owned(conn);
             }
         },
     );

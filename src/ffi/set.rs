@@ -17,6 +17,7 @@ use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
 use crate::ffi::strings;
 use crate::node::millis;
 use crate::process;
+use crate::roster::Rest;
 use crate::upstream::{Source, Upstream};
 
 /// A set of nodes, made from one upstream file. Every call on it may be made from any number of threads at
@@ -192,7 +193,18 @@ pub unsafe extern "C" fn upstream_node_by_name(
 /// until upstream_destroy(). NULL where every node has weight 0, and for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_next_node(up: *mut upstream_t) -> *mut upstream_node_t {
-    pure!(up.cast_const(), |_| null_mut() => |up: &Upstream| up.next_node().map_or(null_mut(), node::lend))
+    // Only what cannot panic and needs no register saved: see Rotation::try_next().
+    match handle::borrow(up).filter(|up| !up.poison.is_set()).map(Upstream::try_next_node) {
+        Some(Ok(node)) => node::lend(node),
+        Some(Err(rest)) => finish_next_node(up, rest),
+        None => null_mut(),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn finish_next_node(up: *const upstream_t, rest: Rest) -> *mut upstream_node_t {
+    pure!(up, |_| null_mut() => |up: &Upstream| up.finish_next_node(rest).map_or(null_mut(), node::lend))
 }
 
 /// How long until a node may be back, in milliseconds: 0 where one is in the rotation or may be tried now, -1 where none ever will be

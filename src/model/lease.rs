@@ -23,7 +23,7 @@ fn roster(nodes: usize) -> Roster {
         lease: Duration::from_secs(10),
     };
     let member = Member { weight: 1, priority: 0, breaker };
-    Roster::new(vec![member; nodes], 0, 1, 0)
+    Roster::new(vec![member; nodes], 0, 1, 0, false)
 }
 
 /// Of so many nodes the first is out, and its time is up at [`DUE`].

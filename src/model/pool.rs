@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use super::{check, never, spawn};
+use crate::net::moment::Moment;
 use crate::net::pool::{Place, Pool, Put, Waker};
 use crate::sync::{Condvar, Mutex};
 
@@ -48,7 +49,7 @@ impl Capped {
     }
 
     fn acquire(&self, deadline: Instant) -> Result<Option<u32>, Without> {
-        self.taken(self.pool.acquire(deadline, closed_elsewhere))
+        self.taken(self.pool.acquire(|| deadline, closed_elsewhere))
     }
 
     fn leave(&self) {
@@ -286,7 +287,7 @@ fn a_purge_beside_waiters_frees_each_place_once() {
     check(|| {
         let capped = Capped::new(1);
         assert_eq!(capped.acquire(never()), Ok(None));
-        let purger = spawn(&capped, |capped| capped.pool.purge(Instant::now(), |_| false).0.len());
+        let purger = spawn(&capped, |capped| capped.pool.purge(Moment::now(), |_| false).0.len());
         let waiter = spawn(&capped, |capped| {
             let had = capped.acquire(never());
             assert_eq!(capped.pool.exchange(), None, "at a cap of one nothing lies beside it");

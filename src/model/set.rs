@@ -39,14 +39,17 @@ fn run(upstream: &Upstream) {
 }
 
 fn connect(upstream: &Upstream, node: usize, deadline: Instant) -> Status {
-    Conn::open(&upstream.nodes()[node], deadline).err().expect("no connection comes here").status
+    Conn::open(Arc::clone(&upstream.nodes()[node]), || deadline)
+        .err()
+        .expect("no connection comes here")
+        .status
 }
 
 /// Each of the nodes has its one connection in use.
 fn at_the_cap(definition: &Definition) -> Arc<Upstream> {
     let upstream = set(definition, Clock::default());
     for node in upstream.nodes() {
-        assert!(matches!(node.pool.acquire(never(), |_| unreachable!()), Place::New));
+        assert!(matches!(node.pool.acquire(never, |_| unreachable!()), Place::New));
     }
     upstream
 }
@@ -128,12 +131,12 @@ fn a_trial_left_by_its_caller_ends_for_the_node_once() {
             up.runtime().dialer.answer(HOST, Blame::NoSuchName);
             other
         });
-        let error = Conn::open_candidate(&candidate, Instant::now()).err().unwrap();
+        let error = Conn::open_candidate(candidate, Instant::now).err().unwrap();
         assert!(matches!(error.status, Status::Timeout | Status::Resolve), "{error}");
         assert_eq!(resolver.join().unwrap(), None, "there is one trial at a time");
         upstream.runtime().dialer.finish();
         thread.join().unwrap();
-        assert_eq!(standing(&candidate.node), (NodeState::Ejected, 2, Some((0, 0))));
+        assert_eq!(standing(&upstream.nodes()[0]), (NodeState::Ejected, 2, Some((0, 0))));
     });
 }
 
@@ -145,9 +148,9 @@ fn a_trial_that_told_nothing_is_given_back() {
         let (upstream, candidate) = with_a_trial(&definition);
         let thread = spawn(&upstream, run);
         let resolver = spawn(&upstream, |up| up.runtime().dialer.answer(HOST, Blame::Local));
-        let error = Conn::open_candidate(&candidate, never()).err().unwrap();
+        let error = Conn::open_candidate(candidate, never).err().unwrap();
         assert!(error.status == Status::Resolve && error.is_local(), "{error}");
-        assert_eq!(standing(&candidate.node), (NodeState::Ejected, 1, Some((0, 0))));
+        assert_eq!(standing(&upstream.nodes()[0]), (NodeState::Ejected, 1, Some((0, 0))));
         resolver.join().unwrap();
         upstream.runtime().dialer.stop();
         thread.join().unwrap();
@@ -162,9 +165,9 @@ fn a_cancelled_trial_leaves_its_place() {
         let (upstream, candidate) = with_a_trial(&definition);
         let thread = spawn(&upstream, run);
         let canceller = spawn(&upstream, Upstream::cancel);
-        let error = Conn::open_candidate(&candidate, never()).err().unwrap();
+        let error = Conn::open_candidate(candidate, never).err().unwrap();
         assert_eq!(error.status, Status::Cancelled);
-        assert_eq!(candidate.node.pool.gauge(), Some((0, 0)));
+        assert_eq!(upstream.nodes()[0].pool.gauge(), Some((0, 0)));
         canceller.join().unwrap();
         upstream.close();
         thread.join().unwrap();

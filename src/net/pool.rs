@@ -6,6 +6,7 @@ mod queue;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::moment::Moment;
 use crate::process::Birthplace;
 use crate::sync::{Condvar, Guard, Mutex};
 pub use queue::{Ticket, Waker};
@@ -23,7 +24,7 @@ pub struct Pool<T> {
 
 struct State<T> {
     /// Oldest in front, so that what has lain too long is found without a look at the others.
-    idle: VecDeque<(Instant, T)>,
+    idle: VecDeque<(Moment, T)>,
     open: usize,
     /// The waiters at the cap, served in the order they came.
     next_ticket: u64,
@@ -56,7 +57,7 @@ pub enum Put<T> {
     /// It is idle now. Where the caller is to see to it, when [`Pool::purge`] is due.
     Kept {
         /// At most one purge of a pool is asked for at a time.
-        purge: Option<Instant>,
+        purge: Option<Moment>,
     },
     /// The pool is closed. The place is still the caller's.
     Refused(T),
@@ -87,24 +88,22 @@ impl<T> Pool<T> {
         Pool { state, freed, cap, idle_timeout, comes_within: queue::COMES_WITHIN, birthplace }
     }
 
-    /// The newest idle connection, or a place for a new one; at the cap, waits its turn until `deadline`.
-    /// What has lain idle too long is handed to `expired` before, outside the lock.
-    pub fn acquire(&self, deadline: Instant, expired: impl FnMut(T)) -> Place<T> {
+    /// The newest idle connection, or a place for a new one; at the cap, waits its turn until `deadline`, which is asked
+    /// for only then. What has lain idle too long is handed to `expired` before, outside the lock.
+    pub fn acquire(&self, deadline: impl FnOnce() -> Instant, expired: impl FnMut(T)) -> Place<T> {
         let mut state = self.state.lock();
-        if !state.idle.is_empty() {
-            let old = state.take_expired(Instant::now(), self.idle_timeout);
-            if !old.is_empty() {
-                drop(state); // what is closed may call back
-                old.into_iter().for_each(expired);
-                state = self.state.lock();
-            }
+        if !state.idle.is_empty() && state.holds_expired(Moment::tick(), self.idle_timeout) {
+            let old = state.take_expired(Moment::tick(), self.idle_timeout);
+            drop(state); // what is closed may call back
+            old.into_iter().for_each(expired);
+            state = self.state.lock();
         }
         if state.cancelled {
             Place::Cancelled
         } else if state.nobody_waits() && state.has_room(self.cap) {
             state.take()
         } else {
-            self.wait_turn(state, deadline)
+            self.wait_turn(state, deadline())
         }
     }
 
@@ -149,19 +148,22 @@ impl<T> Pool<T> {
         if state.closed {
             return Put::Refused(item);
         }
-        let now = Instant::now();
-        let old = state.take_expired(now, self.idle_timeout);
+        let now = Moment::tick();
+        let old =
+            state.holds_expired(now, self.idle_timeout).then(|| state.take_expired(now, self.idle_timeout));
         state.idle.push_back((now, item));
         let first = !std::mem::replace(&mut state.purge_due, true);
         self.wake(&mut state);
         drop(state);
-        old.into_iter().for_each(expired);
-        Put::Kept { purge: first.then(|| now + self.idle_timeout) }
+        if let Some(old) = old {
+            old.into_iter().for_each(expired);
+        }
+        Put::Kept { purge: first.then(|| now.after(self.idle_timeout)) }
     }
 
     /// Takes out what has lain idle too long, and among the oldest of the others what is not `good`. Beside them, when the
     /// next purge is due, if one is.
-    pub fn purge(&self, now: Instant, mut good: impl FnMut(&mut T) -> bool) -> (Vec<T>, Option<Instant>) {
+    pub fn purge(&self, now: Moment, mut good: impl FnMut(&mut T) -> bool) -> (Vec<T>, Option<Moment>) {
         let mut state = self.state.lock();
         let mut gone = state.take_expired(now, self.idle_timeout);
         let mut at = 0;
@@ -173,7 +175,8 @@ impl<T> Pool<T> {
                 state.open -= 1;
             }
         }
-        let next = state.idle.front().map(|(since, _)| (*since + self.idle_timeout).max(now + PURGE_PAUSE));
+        let oldest = state.idle.front();
+        let next = oldest.map(|(since, _)| since.after(self.idle_timeout).max(now.after(PURGE_PAUSE)));
         state.purge_due = next.is_some();
         if !gone.is_empty() {
             self.wake(&mut state);
@@ -206,7 +209,14 @@ impl<T> Pool<T> {
         self.wake(&mut state);
     }
 
+    #[inline]
     fn wake(&self, state: &mut State<T>) {
+        if !state.nobody_waits() {
+            self.wake_next(state);
+        }
+    }
+
+    fn wake_next(&self, state: &mut State<T>) {
         state.skip_abandoned();
         if !state.nobody_waits() && state.has_room(self.cap) {
             self.freed.notify_all();
@@ -278,11 +288,17 @@ impl<T> State<T> {
         }
     }
 
+    /// Whether any has lain idle too long: the oldest tells.
+    #[inline]
+    fn holds_expired(&self, now: Moment, idle_timeout: Duration) -> bool {
+        self.idle.front().is_some_and(|(since, _)| now.since(*since) >= idle_timeout)
+    }
+
     /// What has lain idle too long. Its places are free at once: it is closed by whoever gets it.
-    fn take_expired(&mut self, now: Instant, idle_timeout: Duration) -> Vec<T> {
+    #[cold]
+    fn take_expired(&mut self, now: Moment, idle_timeout: Duration) -> Vec<T> {
         let mut old = Vec::new();
-        while let Some((since, _)) = self.idle.front()
-            && now.saturating_duration_since(*since) >= idle_timeout
+        while self.holds_expired(now, idle_timeout)
             && let Some((_, item)) = self.idle.pop_front()
         {
             old.push(item);

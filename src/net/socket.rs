@@ -1,6 +1,9 @@
-//! The socket calls: every send is `sendmsg(MSG_NOSIGNAL)`, none waits.
+//! The socket calls: every send carries MSG_NOSIGNAL, none waits.
 //!
 //! std's own writers send without that flag and kill a C host by SIGPIPE; nothing here uses them.
+//!
+//! What sends and peeks is inlined up to the boundary: the processor has lost its return addresses after a system call, and each
+//! return on the way out of one costs as much as the rest of the function.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
@@ -68,8 +71,8 @@ impl Socket {
     /// Starts a connection to `address` and returns at once; see [`Socket::finish_connect`].
     pub fn start_connect(address: SocketAddr, net: &NetSettings) -> io::Result<Socket> {
         // socket2 sets close-on-exec in the same call.
-        let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
+        let kind = Type::STREAM.nonblocking();
+        let socket = RawSocket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
         // A plugin sends whole messages; waiting to fill a segment only delays their last part.
         socket.set_tcp_nodelay(true)?;
         if net.tcp_keepalive {
@@ -102,12 +105,17 @@ impl Socket {
     }
 
     /// Sends what the system takes at once.
+    #[inline(always)]
     pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         retry_interrupted(|| self.0.send_with_flags(bytes, libc::MSG_NOSIGNAL))
     }
 
     /// Sends what the system takes at once of the first 1,024 slices (IOV_MAX).
+    #[inline(always)]
     pub fn send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if let [one] = slices {
+            return self.send(one); // the kernel has no message header and no vector to copy and check
+        }
         let slices = &slices[..slices.len().min(libc::UIO_MAXIOV as usize)];
         retry_interrupted(|| self.0.send_vectored_with_flags(slices, libc::MSG_NOSIGNAL))
     }
@@ -118,12 +126,13 @@ impl Socket {
     }
 
     /// Looks, in one system call, at what an idle connection has received.
+    #[inline(always)]
     pub fn peek(&self) -> Peek {
         let mut byte = [MaybeUninit::uninit()];
         match retry_interrupted(|| self.0.peek(&mut byte)) {
             Ok(0) => Peek::Dead,
             Ok(_) => Peek::Bytes,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Peek::Quiet,
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Peek::Quiet,
             Err(_) => Peek::Dead,
         }
     }
@@ -207,10 +216,11 @@ fn set_keepalive(socket: &RawSocket, net: &NetSettings) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)
 }
 
+#[inline(always)]
 fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
             outcome => return outcome,
         }
     }

@@ -22,7 +22,7 @@ pub struct Target {
     /// `net.*`.
     pub net: Arc<NetSettings>,
     /// TLS, where the node has it; most have none, so it takes no room in them.
-    pub tls: Option<Box<TlsClient>>,
+    pub tls: Option<Arc<TlsClient>>,
 }
 
 impl Target {

@@ -5,10 +5,12 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ResolvesClientCert, verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::client::{
+    ResolvesClientCert, Resumption, verify_server_cert_signed_by_trust_anchor, verify_server_name,
+};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
@@ -19,18 +21,37 @@ use rustls::{
 };
 
 use super::tls_files;
+use super::tls_sessions::Sessions;
 use crate::config::{CipherNames, TlsSettings, TlsVersion};
 use crate::error::{Error, Position, Result, Status};
 
 /// What a handshake with one node needs.
-#[derive(Clone)]
 pub struct TlsClient {
     /// The rustls configuration, shared by all nodes of the same keys.
-    pub config: Arc<ClientConfig>,
+    shared: Arc<ClientConfig>,
+    /// The same with the node's own sessions, made with its first handshake. A forked child makes none, so nothing waits there.
+    own: OnceLock<Arc<ClientConfig>>,
     /// SNI, and the name that the certificate must carry.
     pub name: ServerName<'static>,
     /// The settings, for the words of an error.
     pub settings: Arc<TlsSettings>,
+}
+
+impl TlsClient {
+    fn new(shared: &Arc<ClientConfig>, name: ServerName<'static>, settings: &Arc<TlsSettings>) -> TlsClient {
+        let (shared, settings) = (Arc::clone(shared), Arc::clone(settings));
+        TlsClient { shared, own: OnceLock::new(), name, settings }
+    }
+
+    /// The rustls configuration for a connection. What the node gives for resuming it is kept for the next.
+    pub fn config(&self) -> Arc<ClientConfig> {
+        let own = || {
+            let mut config = ClientConfig::clone(&self.shared);
+            config.resumption = Resumption::store(Arc::new(Sessions::default()));
+            Arc::new(config)
+        };
+        Arc::clone(self.own.get_or_init(own))
+    }
 }
 
 impl fmt::Debug for TlsClient {
@@ -62,19 +83,19 @@ impl TlsClients {
                 format!("\"{text}\" cannot stand in a certificate; set tls.vhost to the name that the server's carries"),
             )
         })?;
-        let settings = Arc::clone(settings);
         if let Some((last, config)) = &self.last
-            && Arc::ptr_eq(last, &settings)
+            && Arc::ptr_eq(last, settings)
         {
-            return Ok(TlsClient { config: Arc::clone(config), name, settings });
+            return Ok(TlsClient::new(config, name, settings));
         }
-        let config = match self.made.get(&settings) {
+        let config = match self.made.get(settings) {
             Some(config) => Arc::clone(config),
-            None => Arc::new(build(&settings)?),
+            None => Arc::new(build(settings)?),
         };
-        self.made.insert(Arc::clone(&settings), Arc::clone(&config));
-        self.last = Some((Arc::clone(&settings), Arc::clone(&config)));
-        Ok(TlsClient { config, name, settings })
+        self.made.insert(Arc::clone(settings), Arc::clone(&config));
+        let client = TlsClient::new(&config, name, settings);
+        self.last = Some((Arc::clone(settings), config));
+        Ok(client)
     }
 }
 
@@ -101,12 +122,13 @@ fn build(settings: &TlsSettings) -> Result<ClientConfig> {
         }
         _ => None,
     };
-    let config = ClientConfig::builder_with_provider(Arc::new(provider))
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&versions)
         .map_err(|error| Error::new(Status::Config, format!("tls: {error}")))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_cert_resolver(Arc::new(Identity(certified)));
+    config.resumption = Resumption::disabled(); // see `TlsClient::config`
     Ok(config)
 }
 
@@ -137,7 +159,9 @@ fn holds_public_key(certified: &CertifiedKey) -> bool {
     }
 }
 
-/// The provider, with the suites that `tls.ciphers` names and no other.
+/// The provider, with the suites that `tls.ciphers` names and no other. The first key share is X25519's, which every server knows;
+/// X25519MLKEM768 is offered behind it, for servers that insist. In front it would add 1.2 KB to each hello, and a second round trip at
+/// each server that does not know it.
 fn provider(ciphers: Option<&CipherNames>) -> Result<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
     if let Some(ciphers) = ciphers {

@@ -1,17 +1,115 @@
 //! The roster beside clocks that do as they like.
 
+use std::cell::Cell;
+
 use super::*;
 
+const STRIDE: usize = pace::STRIDE as usize;
 const SECOND: u64 = 1_000_000_000;
 
 fn roster(nodes: usize, now: u64) -> Roster {
+    roster_by(false, nodes, now)
+}
+
+/// With the first node out for about a second, and a clock that goes by `step` with each pick.
+struct Picker {
+    roster: Roster,
+    now: u64,
+    step: u64,
+    asked: Cell<u64>,
+}
+
+impl Picker {
+    fn new(clock_runs: bool, step: u64) -> Picker {
+        let roster = roster_by(clock_runs, 3, 0);
+        eject(&roster, 0, 0);
+        Picker { roster, now: 0, step, asked: Cell::new(0) }
+    }
+
+    fn pick(&mut self) -> usize {
+        self.now += self.step;
+        let clock = || {
+            self.asked.set(self.asked.get() + 1);
+            self.now
+        };
+        self.roster.next(clock).unwrap()
+    }
+
+    /// How often the clock was asked over so many picks, which the node that is out got none of.
+    fn asked_over(&mut self, picks: usize) -> u64 {
+        self.asked.set(0);
+        for _ in 0..picks {
+            assert_ne!(self.pick(), 0);
+        }
+        self.asked.get()
+    }
+}
+
+#[test]
+fn without_a_pause_between_picks_the_clock_is_asked_now_and_then() {
+    let mut picker = Picker::new(true, 10);
+    picker.asked_over(3 * STRIDE);
+    assert_eq!(picker.asked_over(100 * STRIDE), 100);
+    // The first pick that sees the time come calls for the probe.
+    picker.now += 2 * SECOND;
+    let wait = (0..).position(|_| picker.pick() == 0).unwrap();
+    assert!((1..=STRIDE).contains(&wait), "{wait} picks before the probe");
+    assert_eq!(picker.roster.state(0), NodeState::Probing);
+}
+
+#[test]
+fn picks_at_leisure_and_picks_with_work_between_them_ask_each_time() {
+    let mut picker = Picker::new(true, 1_001);
+    assert_eq!(picker.asked_over(1000), 1000);
+
+    let mut picker = Picker::new(true, 10);
+    picker.asked_over(3 * STRIDE);
+    for _ in 0..10 {
+        let generation = picker.roster.generation(1);
+        picker.roster.succeeded(1, generation, || picker.now);
+        assert_eq!(picker.asked_over(1), 1);
+    }
+    picker.asked_over(3 * STRIDE);
+    picker.roster.failed(1, picker.roster.generation(1), Fault::Soft, picker.now);
+    assert_eq!(picker.asked_over(1), 1);
+
+    // A burst, a pause, and picks at leisure from there on.
+    picker.asked_over(3 * STRIDE);
+    picker.step = 10_000;
+    picker.asked_over(STRIDE);
+    assert_eq!(picker.asked_over(1000), 1000);
+}
+
+#[test]
+fn a_clock_that_leaps_is_asked_each_time() {
+    let mut picker = Picker::new(false, 0);
+    assert_eq!(picker.asked_over(1000), 1000);
+    picker.now += 2 * SECOND;
+    assert_eq!(picker.pick(), 0);
+}
+
+#[test]
+fn with_no_node_out_the_clock_is_not_asked() {
+    let mut picker = Picker::new(true, 10);
+    picker.asked_over(3 * STRIDE);
+    picker.now += 2 * SECOND;
+    while picker.pick() != 0 {}
+    picker.roster.succeeded(0, picker.roster.generation(0), || picker.now).unwrap();
+    picker.asked.set(0);
+    for _ in 0..1000 {
+        picker.pick();
+    }
+    assert_eq!(picker.asked.get(), 0);
+}
+
+fn roster_by(clock_runs: bool, nodes: usize, now: u64) -> Roster {
     let breaker = BreakerSettings {
         max_fails: 3,
         backoff: Duration::from_secs(1),
         backoff_max: Duration::from_secs(60),
         lease: Duration::from_secs(10),
     };
-    Roster::new(vec![Member { weight: 1, priority: 0, breaker }; nodes], 0, 1, now)
+    Roster::new(vec![Member { weight: 1, priority: 0, breaker }; nodes], 0, 1, now, clock_runs)
 }
 
 fn eject(roster: &Roster, place: usize, now: u64) {
@@ -43,7 +141,7 @@ fn a_clock_that_was_at_its_end_for_a_moment_keeps_no_node_out() {
         let turn = roster.probe_due(&Tried::new(), || 100 * SECOND);
         assert!(turn.is_some_and(|turn| turn.place == 0 && turn.probe), "{at_the_end}");
         // Its trial, too, ends where the clock says so.
-        let other = Roster::new(roster.members.to_vec(), 0, 1, 0);
+        let other = Roster::new(roster.members.to_vec(), 0, 1, 0, false);
         eject(&other, 0, 0);
         assert!(other.probe_due(&Tried::new(), || at_the_end).is_some());
         assert!(other.probe_due(&Tried::new(), || 100 * SECOND).is_some(), "{at_the_end}");

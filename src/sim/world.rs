@@ -66,7 +66,7 @@ pub struct World {
 impl World {
     pub fn new(history: &History) -> World {
         let members = history.servers.iter().map(|server| server.member).collect();
-        let roster = Roster::new(members, history.start, history.seed, history.morning);
+        let roster = Roster::new(members, history.start, history.seed, history.morning, false);
         let expected = Expected::new(&history.servers, history.morning);
         let places = history.servers.len();
         let mut world = World {

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::session::Session;
 use super::{Channel, Failure, broken};
@@ -27,7 +28,7 @@ pub enum HandshakeStep {
 
 impl Handshake {
     /// Starts a handshake; nothing is sent before [`Handshake::advance`].
-    pub fn new(socket: Socket, peer: SocketAddr, client: &TlsClient) -> Result<Handshake, String> {
+    pub fn new(socket: Socket, peer: SocketAddr, client: &Arc<TlsClient>) -> Result<Handshake, String> {
         let session = Session::new(client).map_err(|error| error.to_string())?;
         Ok(Handshake { socket, peer, session: Box::new(session) })
     }

@@ -8,7 +8,7 @@ mod inbox;
 mod session;
 mod unsent;
 
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -77,6 +77,7 @@ impl Channel {
 
     /// Sends what goes without waiting; whether all of it has gone, bytes that TLS holds from before included. With nothing
     /// unsent it flushes those.
+    #[inline(always)]
     pub fn offer(&mut self, unsent: &mut Unsent<'_, '_>, progress: &mut Progress) -> Result<bool, Failure> {
         match &mut self.session {
             None => offer_plain(&self.socket, unsent, progress),
@@ -99,21 +100,35 @@ impl Channel {
         }
     }
 
-    /// Sends all of `slices`.
+    /// Sends all that is unsent.
     pub fn write_all(
         &mut self,
-        slices: &[IoSlice<'_>],
+        unsent: &mut Unsent<'_, '_>,
         patience: &mut Patience<'_>,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
-        let mut unsent = Unsent::new(slices);
-        while !self.offer(&mut unsent, progress)? {
+        match self.offer(unsent, progress)? {
+            true => Ok(()),
+            false => self.write_rest(unsent, patience, progress),
+        }
+    }
+
+    /// As [`Channel::write_all`] once what goes without waiting has gone.
+    pub fn write_rest(
+        &mut self,
+        unsent: &mut Unsent<'_, '_>,
+        patience: &mut Patience<'_>,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
+        loop {
             if std::mem::take(&mut progress.moved) {
                 patience.progress();
             }
             self.wait_for_room(patience)?;
+            if self.offer(unsent, progress)? {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Receives at least one byte; 0 is the end of the stream in good order.
@@ -169,6 +184,7 @@ impl Channel {
     }
 
     /// Whether an idle stream may be used again: nothing has come but what TLS keeps to itself.
+    #[inline(always)]
     pub fn is_quiet(&mut self) -> bool {
         if self.holds_unread() {
             return false;
@@ -210,6 +226,7 @@ pub fn cancelled() -> Failure {
 }
 
 /// A failure of the socket itself, or of this machine at it.
+#[cold]
 fn broken(error: &io::Error) -> Failure {
     let status = match error.kind() {
         ErrorKind::BrokenPipe => Status::Closed,
@@ -219,6 +236,7 @@ fn broken(error: &io::Error) -> Failure {
     (status, error.raw_os_error().unwrap_or(0), explained(error, None))
 }
 
+#[inline(always)]
 fn offer_plain(
     socket: &Socket,
     unsent: &mut Unsent<'_, '_>,

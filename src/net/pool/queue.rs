@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Place, Pool, State};
+use super::{Moment, Place, Pool, State};
 
 /// Tells the holder of a ticket that its turn may have come. Called under the pool's lock, so it must not wait.
 pub type Waker = Box<dyn Fn() + Send>;
@@ -20,7 +20,7 @@ impl<T> Pool<T> {
     /// As [`Pool::acquire`] without waiting: `None` at the cap, or where others are in the queue.
     pub fn try_acquire(&self, expired: impl FnMut(T)) -> Option<Place<T>> {
         let mut state = self.state.lock();
-        let old = state.take_expired(Instant::now(), self.idle_timeout);
+        let old = state.take_expired(Moment::tick(), self.idle_timeout);
         state.skip_abandoned();
         let place = if state.cancelled {
             Some(Place::Cancelled)
@@ -44,7 +44,7 @@ impl<T> Pool<T> {
     /// What the ticket gives; `None` where its turn has not come.
     pub fn claim(&self, ticket: &Ticket, expired: impl FnMut(T)) -> Option<Place<T>> {
         let mut state = self.state.lock();
-        let old = state.take_expired(Instant::now(), self.idle_timeout);
+        let old = state.take_expired(Moment::tick(), self.idle_timeout);
         state.skip_abandoned();
         let place = if state.cancelled {
             Some(Place::Cancelled)
@@ -176,7 +176,7 @@ mod tests {
         let waiting = {
             let pool = Arc::clone(&pool);
             std::thread::spawn(move || {
-                matches!(pool.acquire(Instant::now() + Duration::from_secs(60), never), Place::New)
+                matches!(pool.acquire(|| Instant::now() + Duration::from_secs(60), never), Place::New)
             })
         };
         while pool.state.lock().next_ticket < 2 {

@@ -31,25 +31,25 @@ fn is_kept(put: Put<u32>) -> bool {
 fn the_newest_comes_first() {
     let pool = pool(0);
     for item in 0..3 {
-        assert!(matches!(pool.acquire(soon(), never), Place::New));
+        assert!(matches!(pool.acquire(soon, never), Place::New));
         assert_eq!(taken(Place::Idle(item)), Some(item));
     }
     for item in 0..3 {
         assert!(is_kept(pool.put(item, never)));
     }
     assert_eq!(pool.gauge().unwrap(), (3, 3));
-    assert_eq!(taken(pool.acquire(soon(), never)), Some(2));
-    assert_eq!(taken(pool.acquire(soon(), never)), Some(1));
+    assert_eq!(taken(pool.acquire(soon, never)), Some(2));
+    assert_eq!(taken(pool.acquire(soon, never)), Some(1));
     assert_eq!(pool.gauge().unwrap(), (1, 3));
 }
 
 #[test]
 fn what_lies_too_long_is_handed_out_for_closing() {
     let pool: Pool<u32> = Pool::new(0, Duration::ZERO);
-    assert!(matches!(pool.acquire(soon(), never), Place::New));
+    assert!(matches!(pool.acquire(soon, never), Place::New));
     assert!(is_kept(pool.put(7, never)));
     let mut old = Vec::new();
-    assert!(matches!(pool.acquire(soon(), |item| old.push(item)), Place::New));
+    assert!(matches!(pool.acquire(soon, |item| old.push(item)), Place::New));
     assert_eq!(old, [7]);
     assert_eq!(pool.gauge().unwrap(), (0, 1));
 }
@@ -62,9 +62,9 @@ fn what_is_closed_may_ask_the_pool() {
         assert!(pool.state.try_lock().is_some(), "a plugin's free function may call back");
         asked += 1;
     };
-    assert!(matches!(pool.acquire(soon(), &mut ask), Place::New));
+    assert!(matches!(pool.acquire(soon, &mut ask), Place::New));
     assert!(is_kept(pool.put(1, &mut ask)));
-    assert!(matches!(pool.acquire(soon(), &mut ask), Place::New));
+    assert!(matches!(pool.acquire(soon, &mut ask), Place::New));
     assert!(is_kept(pool.put(2, &mut ask)));
     assert!(matches!(pool.try_acquire(&mut ask), Some(Place::New)));
     let ticket = pool.queue(Box::new(|| {}));
@@ -76,26 +76,23 @@ fn what_is_closed_may_ask_the_pool() {
 #[test]
 fn what_lies_too_long_is_closed_before_the_wait_at_the_cap() {
     let pool: Pool<u32> = Pool::new(2, Duration::ZERO);
-    assert!(matches!(pool.acquire(soon(), never), Place::New));
-    assert!(matches!(pool.acquire(soon(), never), Place::New));
+    assert!(matches!(pool.acquire(soon, never), Place::New));
+    assert!(matches!(pool.acquire(soon, never), Place::New));
     let mut first_in_line = Some(pool.queue(Box::new(|| {})));
     assert!(is_kept(pool.put(1, never)));
     let give_way = |_| pool.give_up_turn(first_in_line.take().unwrap());
-    assert!(
-        matches!(pool.acquire(soon(), give_way), Place::New),
-        "who was first is gone when the wait begins"
-    );
+    assert!(matches!(pool.acquire(soon, give_way), Place::New), "who was first is gone when the wait begins");
 }
 
 #[test]
 fn the_cap_holds_until_a_place_is_left() {
     let pool = Arc::new(pool(1));
-    assert!(matches!(pool.acquire(soon(), never), Place::New));
-    assert!(matches!(pool.acquire(soon(), never), Place::None));
+    assert!(matches!(pool.acquire(soon, never), Place::New));
+    assert!(matches!(pool.acquire(soon, never), Place::None));
     let waiting = {
         let pool = Arc::clone(&pool);
         std::thread::spawn(move || {
-            matches!(pool.acquire(Instant::now() + Duration::from_secs(30), never), Place::New)
+            matches!(pool.acquire(|| Instant::now() + Duration::from_secs(30), never), Place::New)
         })
     };
     pool.leave();
@@ -112,7 +109,7 @@ fn many_threads_never_pass_the_cap_and_all_are_served() {
             let (pool, inside) = (Arc::clone(&pool), Arc::clone(&inside));
             std::thread::spawn(move || {
                 for turn in 0..500 {
-                    let item = match pool.acquire(Instant::now() + Duration::from_secs(60), never) {
+                    let item = match pool.acquire(|| Instant::now() + Duration::from_secs(60), never) {
                         Place::Idle(item) => item,
                         Place::New => turn,
                         Place::None | Place::Cancelled => {
@@ -139,12 +136,12 @@ fn many_threads_never_pass_the_cap_and_all_are_served() {
 #[test]
 fn cancelling_ends_every_wait_and_gives_no_place_again() {
     let pool = Arc::new(pool(1));
-    assert!(matches!(pool.acquire(soon(), never), Place::New));
+    assert!(matches!(pool.acquire(soon, never), Place::New));
     let waiting: Vec<_> = (0..4)
         .map(|_| {
             let pool = Arc::clone(&pool);
             let far = Instant::now() + Duration::from_secs(60);
-            std::thread::spawn(move || matches!(pool.acquire(far, never), Place::Cancelled))
+            std::thread::spawn(move || matches!(pool.acquire(|| far, never), Place::Cancelled))
         })
         .collect();
     while pool.state.lock().next_ticket < 4 {
@@ -153,7 +150,7 @@ fn cancelling_ends_every_wait_and_gives_no_place_again() {
     pool.cancel();
     assert!(waiting.into_iter().all(|waiting| waiting.join().unwrap()));
     assert!(is_kept(pool.put(1, never)));
-    assert!(matches!(pool.acquire(soon(), never), Place::Cancelled));
+    assert!(matches!(pool.acquire(soon, never), Place::Cancelled));
     assert_eq!(pool.close(), [1]);
 }
 
@@ -162,23 +159,23 @@ fn one_purge_is_asked_for_at_a_time_and_takes_the_old_and_the_dead() {
     let hour = Duration::from_secs(3600);
     let pool = pool(0);
     for _ in 0..4 {
-        assert!(matches!(pool.acquire(soon(), never), Place::New));
+        assert!(matches!(pool.acquire(soon, never), Place::New));
     }
-    let begun = Instant::now();
+    let begun = Moment::tick();
     let Put::Kept { purge: Some(due) } = pool.put(0, never) else { panic!("the first asks for a purge") };
-    assert!(due >= begun + hour);
+    assert!(due >= begun.after(hour));
     for item in 1..4 {
         assert!(matches!(pool.put(item, never), Put::Kept { purge: None }));
     }
-    let now = Instant::now();
+    let now = Moment::now();
     let (gone, next) = pool.purge(now, |item| *item % 2 == 0);
     assert_eq!(gone, [1, 3]);
     assert_eq!(next, Some(due));
     assert_eq!(pool.gauge().unwrap(), (2, 2));
-    let (gone, next) = pool.purge(now + hour, |_| true);
+    let (gone, next) = pool.purge(now.after(hour), |_| true);
     assert_eq!((gone, next), (vec![0, 2], None));
     assert_eq!(pool.gauge().unwrap(), (0, 0));
-    assert!(matches!(pool.acquire(soon(), never), Place::New));
+    assert!(matches!(pool.acquire(soon, never), Place::New));
     assert!(matches!(pool.put(9, never), Put::Kept { purge: Some(_) }), "none is due any more");
     assert_eq!(pool.take_idle(), [9]);
     assert_eq!(pool.gauge().unwrap(), (0, 0));
@@ -187,22 +184,22 @@ fn one_purge_is_asked_for_at_a_time_and_takes_the_old_and_the_dead() {
 #[test]
 fn a_purge_makes_room_at_the_cap() {
     let pool = Arc::new(pool(1));
-    assert!(matches!(pool.acquire(soon(), never), Place::New));
+    assert!(matches!(pool.acquire(soon, never), Place::New));
     assert!(is_kept(pool.put(1, never)));
-    assert_eq!(pool.purge(Instant::now(), |_| false).0, [1]);
-    assert!(matches!(pool.acquire(soon(), never), Place::New));
+    assert_eq!(pool.purge(Moment::now(), |_| false).0, [1]);
+    assert!(matches!(pool.acquire(soon, never), Place::New));
 }
 
 #[test]
 fn who_gets_a_dead_one_keeps_the_place_and_others_get_the_rest() {
     let pool = Arc::new(pool(2));
     for _ in 0..2 {
-        assert!(matches!(pool.acquire(soon(), never), Place::New));
+        assert!(matches!(pool.acquire(soon, never), Place::New));
     }
     let waiting = {
         let pool = Arc::clone(&pool);
         let far = Instant::now() + Duration::from_secs(60);
-        std::thread::spawn(move || matches!(pool.acquire(far, never), Place::New))
+        std::thread::spawn(move || matches!(pool.acquire(|| far, never), Place::New))
     };
     while pool.state.lock().next_ticket < 1 {
         std::thread::yield_now();
@@ -214,14 +211,14 @@ fn who_gets_a_dead_one_keeps_the_place_and_others_get_the_rest() {
     assert!(is_kept(pool.put(1, never)));
     assert_eq!(pool.exchange(), Some(1));
     assert_eq!(pool.gauge().unwrap(), (0, 1));
-    assert!(matches!(pool.acquire(soon(), never), Place::New));
+    assert!(matches!(pool.acquire(soon, never), Place::New));
 }
 
 #[test]
 fn a_closed_pool_keeps_nothing() {
     let pool = pool(0);
-    assert!(matches!(pool.acquire(soon(), never), Place::New));
-    assert!(matches!(pool.acquire(soon(), never), Place::New));
+    assert!(matches!(pool.acquire(soon, never), Place::New));
+    assert!(matches!(pool.acquire(soon, never), Place::New));
     assert!(is_kept(pool.put(1, never)));
     assert_eq!(pool.close(), [1]);
     assert!(matches!(pool.put(2, never), Put::Refused(2)));
@@ -234,17 +231,17 @@ fn a_loop_that_does_not_come_for_its_turn_holds_no_thread_up() {
     let mut pool = pool(1);
     pool.comes_within = Duration::from_millis(1);
     let later = || Instant::now() + Duration::from_secs(60);
-    assert!(matches!(pool.acquire(soon(), never), Place::New));
+    assert!(matches!(pool.acquire(soon, never), Place::New));
     let ticket = pool.queue(Box::new(|| {}));
     pool.leave(); // the loop is told, and busy elsewhere
     let begun = Instant::now();
-    assert!(matches!(pool.acquire(later(), never), Place::New));
+    assert!(matches!(pool.acquire(later, never), Place::New));
     assert!(begun.elapsed() < Duration::from_secs(30), "there was room all the time");
     // It is first in line all the same, and has its time anew once it has come.
     assert!(pool.claim(&ticket, never).is_none());
     pool.comes_within = Duration::from_secs(3600);
     pool.leave();
-    assert!(matches!(pool.acquire(soon(), never), Place::None));
+    assert!(matches!(pool.acquire(soon, never), Place::None));
     assert!(matches!(pool.claim(&ticket, never), Some(Place::New)));
     pool.leave();
     assert!(matches!(pool.try_acquire(never), Some(Place::New)));
