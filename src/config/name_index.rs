@@ -6,8 +6,8 @@ use std::hash::BuildHasher;
 /// The numbers of named things.
 #[derive(Clone, Debug)]
 pub struct NameIndex {
-    /// Numbers from 1 on; 0 is free.
-    slots: Box<[u32]>,
+    /// Half of a name's hash above, so that another's name is hardly ever read, and its number from 1 on; 0 is free.
+    slots: Box<[u64]>,
     hasher: RandomState,
 }
 
@@ -25,10 +25,11 @@ impl NameIndex {
         number: usize,
         name_of: impl Fn(usize) -> &'n str,
     ) -> Option<usize> {
-        match self.look_up(name, name_of) {
+        let hash = self.hasher.hash_one(name);
+        match self.look_up(name, hash, name_of) {
             Ok(found) => Some(found),
             Err(free) => {
-                self.slots[free] = number as u32 + 1;
+                self.slots[free] = hash & ABOVE | (number as u64 + 1);
                 None
             }
         }
@@ -36,21 +37,28 @@ impl NameIndex {
 
     /// The number that has a name.
     pub fn find<'n>(&self, name: &str, name_of: impl Fn(usize) -> &'n str) -> Option<usize> {
-        self.look_up(name, name_of).ok()
+        self.look_up(name, self.hasher.hash_one(name), name_of).ok()
     }
 
-    fn look_up<'n>(&self, name: &str, name_of: impl Fn(usize) -> &'n str) -> Result<usize, usize> {
+    fn look_up<'n>(&self, name: &str, hash: u64, name_of: impl Fn(usize) -> &'n str) -> Result<usize, usize> {
         let last = self.slots.len() - 1;
-        let mut at = self.hasher.hash_one(name) as usize & last;
+        let mut at = hash as usize & last;
         loop {
-            match self.slots[at] {
-                0 => return Err(at),
-                number if name_of(number as usize - 1) == name => return Ok(number as usize - 1),
-                _ => at = (at + 1) & last,
+            let slot = self.slots[at];
+            if slot == 0 {
+                return Err(at);
             }
+            let number = (slot & !ABOVE) as usize - 1;
+            if slot & ABOVE == hash & ABOVE && name_of(number) == name {
+                return Ok(number);
+            }
+            at = (at + 1) & last;
         }
     }
 }
+
+/// The half of a slot that is of the hash.
+const ABOVE: u64 = 0xffff_ffff_0000_0000;
 
 #[cfg(test)]
 mod tests {
