@@ -88,29 +88,30 @@ pub fn parse_bool(text: &str) -> Option<bool> {
 /// or without a unit, which is seconds. `None` also where the milliseconds do not fit.
 pub fn parse_duration_ms(text: &str) -> Option<i64> {
     let (number, unit) = split_number(text)?;
-    let factor = match unit.to_ascii_lowercase().as_str() {
-        "ms" => 1,
-        "" | "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    number.checked_mul(factor)
+    let units = [("ms", 1), ("", 1_000), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    number.checked_mul(factor(unit, &units)?)
 }
 
 /// Reads a size into bytes: a whole number, with `k`, `M` or `G` for the powers of 1024 and with or without
 /// a closing `b`, in any letter case. `None` also where the bytes do not fit.
 pub fn parse_size(text: &str) -> Option<i64> {
     let (number, unit) = split_number(text)?;
-    let factor = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kb" => 1 << 10,
-        "m" | "mb" => 1 << 20,
-        "g" | "gb" => 1 << 30,
-        _ => return None,
-    };
-    number.checked_mul(factor)
+    let units = [
+        ("", 1),
+        ("b", 1),
+        ("k", 1 << 10),
+        ("kb", 1 << 10),
+        ("m", 1 << 20),
+        ("mb", 1 << 20),
+        ("g", 1 << 30),
+        ("gb", 1 << 30),
+    ];
+    number.checked_mul(factor(unit, &units)?)
+}
+
+/// What `unit`, in any letter case, multiplies by.
+fn factor(unit: &str, units: &[(&str, i64)]) -> Option<i64> {
+    units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).map(|(_, factor)| *factor)
 }
 
 /// Reads a whole decimal number, which may be negative.
