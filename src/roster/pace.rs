@@ -24,19 +24,28 @@ const BRISK: u64 = 1_000 * STRIDE as u64;
 
 const NOT_YET: u64 = u64::MAX;
 
+/// When a marked pick was seen last; [`NOT_YET`] since positions began anew. Written too often to share what every pick reads.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Marked(AtomicU64);
+
 /// How often to ask.
 #[derive(Debug)]
+#[repr(align(128))] // read by every pick
 pub(super) struct Pace {
     watch: AtomicU32,
-    /// When a marked pick was seen last; [`NOT_YET`] since positions began anew.
-    marked: AtomicU64,
+    marked: Marked,
     /// Whether time between picks tells their pace. The host's own clock may stand still and then leap.
     clock_runs: bool,
 }
 
 impl Pace {
     pub(super) fn new(clock_runs: bool) -> Pace {
-        Pace { watch: AtomicU32::new(Watch::Never as u32), marked: AtomicU64::new(NOT_YET), clock_runs }
+        Pace {
+            watch: AtomicU32::new(Watch::Never as u32),
+            marked: Marked(AtomicU64::new(NOT_YET)),
+            clock_runs,
+        }
     }
 
     /// When the pick that is being made is to ask.
@@ -57,7 +66,7 @@ impl Pace {
 
     /// A marked pick was made at `now`.
     pub(super) fn look(&self, now: u64, due: bool) {
-        let last = self.marked.swap(now, Relaxed);
+        let last = self.marked.0.swap(now, Relaxed);
         let brisk = now.checked_sub(last).is_some_and(|passed| passed < BRISK);
         let (from, to) = match brisk && !due && self.clock_runs {
             true => (Watch::EachPick, Watch::NowAndThen),
@@ -76,7 +85,7 @@ impl Pace {
 
     /// Nodes are out, or none is any more. Positions may have begun anew.
     pub(super) fn set(&self, out: bool) {
-        self.marked.store(NOT_YET, Relaxed);
+        self.marked.0.store(NOT_YET, Relaxed);
         let watch = if out { Watch::EachPick } else { Watch::Never };
         self.watch.store(watch as u32, Relaxed);
     }
