@@ -6,14 +6,15 @@ use std::hash::BuildHasher;
 /// The numbers of named things.
 #[derive(Clone, Debug)]
 pub struct NameIndex {
-    /// Half of a name's hash above, so that another's name is hardly ever read, and its number from 1 on; 0 is free.
-    slots: Box<[u64]>,
+    /// A part of a name's hash above, so that another's name is hardly ever read, and its number from 1 on; 0 is free.
+    slots: Box<[u32]>,
     hasher: RandomState,
 }
 
 impl NameIndex {
     /// Room for so many names; there may never be more.
     pub(super) fn for_names(count: usize) -> NameIndex {
+        assert!(count < NUMBER as usize, "a file of 32 MiB holds a tenth of that");
         // At most half full, so that chains stay short.
         NameIndex { slots: vec![0; (2 * count).next_power_of_two()].into(), hasher: RandomState::new() }
     }
@@ -29,7 +30,7 @@ impl NameIndex {
         match self.look_up(name, hash, name_of) {
             Ok(found) => Some(found),
             Err(free) => {
-                self.slots[free] = hash & ABOVE | (number as u64 + 1);
+                self.slots[free] = part(hash) | (number as u32 + 1);
                 None
             }
         }
@@ -48,8 +49,8 @@ impl NameIndex {
             if slot == 0 {
                 return Err(at);
             }
-            let number = (slot & !ABOVE) as usize - 1;
-            if slot & ABOVE == hash & ABOVE && name_of(number) == name {
+            let number = (slot & NUMBER) as usize - 1;
+            if slot & !NUMBER == part(hash) && name_of(number) == name {
                 return Ok(number);
             }
             at = (at + 1) & last;
@@ -57,8 +58,13 @@ impl NameIndex {
     }
 }
 
-/// The half of a slot that is of the hash.
-const ABOVE: u64 = 0xffff_ffff_0000_0000;
+/// The bits of a slot that are the number's.
+const NUMBER: u32 = (1 << 24) - 1;
+
+/// The bits of a slot that are the hash's. Its lowest are the place in the table already.
+fn part(hash: u64) -> u32 {
+    (hash >> 32) as u32 & !NUMBER
+}
 
 #[cfg(test)]
 mod tests {

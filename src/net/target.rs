@@ -21,7 +21,7 @@ pub struct Target {
     pub port: u16,
     /// `net.*`.
     pub net: Arc<NetSettings>,
-    /// TLS, where the node has it; most have none, so it takes no room in them.
+    /// TLS, where the node has it.
     pub tls: Option<Arc<TlsClient>>,
 }
 
