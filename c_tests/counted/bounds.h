@@ -41,9 +41,10 @@ enum {
     /* To load one node of five properties: blocks allocated, and instructions, by all threads. Measured: 2.02 and 6,927. */
     BOUND_ALLOCATIONS_PER_NODE = 3,
     BOUND_LOAD_INSTRUCTIONS_PER_NODE = 7620,
-    /* Of memory, for each node of five properties and for each idle plaintext connection. Measured: 774 and 145. */
-    BOUND_BYTES_PER_NODE = 1024,
-    BOUND_BYTES_PER_IDLE_CONNECTION = 1536,
+    /* Of memory, for each node of five properties and for each idle plaintext connection. Asked for:
+     * 1,024 and 1,536. Measured: 787 and 145. */
+    BOUND_BYTES_PER_NODE = 850,
+    BOUND_BYTES_PER_IDLE_CONNECTION = 160,
     /* Of the stripped libupstream.so: 4.5 MiB. Measured: 4,625,472. */
     BOUND_LIBRARY_BYTES = 4718592,
     /* Of the caller's stack, of which an agent gives 24 KiB in all, at the deepest point of any public call. Measured: 7,296. */
