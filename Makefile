@@ -69,6 +69,7 @@ demo:
 
 lint:
 	cargo fmt --all --check
+	cargo fmt --check --manifest-path benches/peers/Cargo.toml
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	cargo deny --locked check bans licenses sources
 
