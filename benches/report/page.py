@@ -6,7 +6,7 @@ Written by `make bench`; not to be edited by hand. It builds the library, instal
 installed, runs them all and the peers, and writes this page and its plots from what they printed. To repeat it: `make bench`
 (Debian 12; about ten minutes on two cores, on a machine that does nothing else).
 
-Read the **ratios**. Both sides of a ratio are measured by turns in one process, in fifteen rounds, and the ratio is the median of the
+Read the **ratios**. Both sides of a ratio are measured by turns in one process, in fifteen rounds or more, and the ratio is the median of the
 rounds' own: what disturbs the machine disturbs both sides. Nanoseconds are of this machine and of that hour.
 """
 
