@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::balance::{self, Ledger, Order, Rotation, Taken, Tried};
+use crate::balance::{self, Ledger, Order, Rotation, Tried};
 use crate::health::{Breaker, BreakerSettings, Fault, State};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::sync::{Guard, Mutex};
-use pace::{Pace, Watch};
+use pace::Pace;
+pub use pick::Rest;
 
 /// What the roster knows of a node beforehand.
 #[derive(Clone, Copy, Debug)]
@@ -33,17 +34,6 @@ pub struct Turn {
     pub generation: u32,
     /// It is on trial: the caller has the one probe that is out.
     pub probe: bool,
-}
-
-/// What is left of a pick that could not be made in a few instructions.
-#[derive(Clone, Copy, Debug)]
-pub enum Rest {
-    /// Everything: a probe may be due.
-    All,
-    /// To see what the turn is worth.
-    Turn(Taken),
-    /// To look at the clock; the place is had.
-    Look(usize),
 }
 
 /// A change of the rotation that an outcome brought about.
@@ -147,55 +137,6 @@ impl Roster {
             members: members.into(),
             table: Mutex::new(table),
         }
-    }
-
-    /// The next node, for whoever does not come back for another: a probe that is due, else the rotation's. `None` where no
-    /// node is ever to be handed out.
-    #[inline]
-    pub fn next(&self, now: impl Fn() -> u64) -> Option<usize> {
-        self.try_next().map_or_else(|rest| self.finish(rest, now), Some)
-    }
-
-    /// As [`Roster::next`] but for what takes longer, which is left to [`Roster::finish`]. See [`Rotation::try_next`] for why.
-    #[inline(always)]
-    pub fn try_next(&self) -> Result<usize, Rest> {
-        let watch = self.pace.watch();
-        if watch == Watch::EachPick {
-            return Err(Rest::All);
-        }
-        let pick = self.rotation.try_next().map_err(Rest::Turn)?;
-        match watch == Watch::NowAndThen && Pace::is_marked(pick.position) {
-            true => Err(Rest::Look(pick.place)),
-            false => Ok(pick.place),
-        }
-    }
-
-    /// What is left of a pick.
-    #[cold]
-    #[inline(never)]
-    pub fn finish(&self, rest: Rest, now: impl Fn() -> u64) -> Option<usize> {
-        match rest {
-            Rest::All => {
-                let now = now();
-                if let Some(turn) = self.probe(&Tried::new(), now) {
-                    return Some(turn.place);
-                }
-                let pick = self.rotation.next_pick()?;
-                if Pace::is_marked(pick.position) {
-                    self.look(now);
-                }
-                Some(pick.place)
-            }
-            Rest::Turn(taken) => self.rotation.pick_of(taken).map(|pick| pick.place),
-            Rest::Look(place) => {
-                self.look(now());
-                Some(place)
-            }
-        }
-    }
-
-    fn look(&self, now: u64) {
-        self.pace.look(now, self.is_due(self.alarm.load(Relaxed), now));
     }
 
     /// The next node for a payload that has been to those in `tried`, to which it is added: a probe that is due, else
@@ -449,5 +390,6 @@ fn capacity(members: &[Member]) -> usize {
 }
 
 mod pace;
+mod pick;
 #[cfg(test)]
 mod tests;
