@@ -26,7 +26,7 @@ impl Roster {
         self.try_next().map_or_else(|rest| self.finish(rest, now), Some)
     }
 
-    /// As [`Roster::next`] but for what takes longer, which is left to [`Roster::finish`]. See [`Rotation::try_next`] for why.
+    /// As [`Roster::next`] but for what takes longer, which is left to [`Roster::finish`]. See `Rotation::try_next` for why.
     #[inline(always)]
     pub fn try_next(&self) -> Result<usize, Rest> {
         let watch = self.pace.watch();
