@@ -57,14 +57,11 @@ static upstream_t *set_over(const struct peer *peers, size_t nodes)
 {
     char text[512] = "[UPSTREAM]\n    name bench\n    net.keepalive_max_recycle 0\n";
     size_t length = strlen(text), i;
-    upstream_t *up = NULL;
-    upstream_error_t *err = NULL;
     for (i = 0; i < nodes; i++) {
         length += (size_t)snprintf(text + length, sizeof(text) - length, "[NODE]\n    name n%zu\n    host 127.0.0.1\n    port %u\n", i,
                                    (unsigned)peers[i].port);
     }
-    bench_ok(upstream_create_from_text(text, length, "bench.conf", NULL, &up, &err), err, "upstream_create_from_text");
-    return up;
+    return bench_create(text, length);
 }
 
 static void measure(size_t size, size_t nodes)

@@ -33,16 +33,13 @@ static void deliver(upstream_t *up)
 static upstream_t *set_with(const struct peer *good, uint16_t port)
 {
     char text[512];
-    upstream_t *up = NULL;
-    upstream_error_t *err = NULL;
     int length = snprintf(text, sizeof(text),
                           "[UPSTREAM]\n    name bench\n    net.connect_timeout 200ms\n    health.backoff 1h\n    health.backoff_max 1h\n"
                           "[NODE]\n    name a\n    host 127.0.0.1\n    port %u\n"
                           "[NODE]\n    name b\n    host 127.0.0.1\n    port %u\n"
                           "[NODE]\n    name c\n    host 127.0.0.1\n    port %u\n",
                           (unsigned)good[0].port, (unsigned)port, (unsigned)good[1].port);
-    bench_ok(upstream_create_from_text(text, (size_t)length, "bench.conf", NULL, &up, &err), err, "upstream_create_from_text");
-    return up;
+    return bench_create(text, (size_t)length);
 }
 
 /* The second payload of a set meets the node that refuses and goes to the third; the first went to the first. Both open a

@@ -196,8 +196,7 @@ static upstream_t *weighted(size_t nodes)
 {
     size_t length = 0, i;
     char *text = NULL;
-    upstream_t *up = NULL;
-    upstream_error_t *err = NULL;
+    upstream_t *up;
     FILE *out = open_memstream(&text, &length);
     bench_system(out != NULL, "open_memstream");
     fprintf(out, "[UPSTREAM]\n    name bench\n");
@@ -205,7 +204,7 @@ static upstream_t *weighted(size_t nodes)
         fprintf(out, "[NODE]\n    name n%zu\n    host 127.0.0.1\n    port 1\n    weight %d\n", i, (int)by_place(i));
     }
     fclose(out);
-    bench_ok(upstream_create_from_text(text, length, "bench.conf", NULL, &up, &err), err, "upstream_create_from_text");
+    up = bench_create(text, length);
     free(text);
     return up;
 }

@@ -184,12 +184,19 @@ double bench_time(bench_work *work, void *context, double milliseconds)
     return least;
 }
 
+upstream_t *bench_create(const char *text, size_t length)
+{
+    upstream_t *up = NULL;
+    upstream_error_t *err = NULL;
+    bench_ok(upstream_create_from_text(text, length, "bench.conf", NULL, &up, &err), err, "upstream_create_from_text");
+    return up;
+}
+
 static upstream_t *set(uint16_t port, size_t nodes, const char *keys, const char *node_keys)
 {
     size_t length = 0, i;
     char *text = NULL;
-    upstream_t *up = NULL;
-    upstream_error_t *err = NULL;
+    upstream_t *up;
     FILE *out = open_memstream(&text, &length);
     bench_system(out != NULL, "open_memstream");
     fprintf(out, "[UPSTREAM]\n    name bench\n%s", keys);
@@ -198,7 +205,7 @@ static upstream_t *set(uint16_t port, size_t nodes, const char *keys, const char
         fprintf(out, node_keys, (int)(i % 100) + 1);
     }
     fclose(out);
-    bench_ok(upstream_create_from_text(text, length, "bench.conf", NULL, &up, &err), err, "upstream_create_from_text");
+    up = bench_create(text, length);
     free(text);
     return up;
 }

@@ -59,6 +59,9 @@ upstream_t *bench_set(size_t nodes, const char *keys, const char *node_keys);
 /* The same with one port for all nodes. */
 upstream_t *bench_set_at(uint16_t port, size_t nodes, const char *keys);
 
+/* The set that a text describes. Ends the program where it cannot be made. */
+upstream_t *bench_create(const char *text, size_t length);
+
 /* Ends the program with what went wrong where `status` is not UPSTREAM_OK; takes the error. */
 void bench_ok(upstream_status_t status, upstream_error_t *err, const char *what);
 
