@@ -4,12 +4,10 @@
 #include "support/bench.h"
 #include "support/tls_peer.h"
 
-#include <linux/sockios.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum { HANDSHAKES = 60, BULK = 8 << 20, WARM_UP = 2 };
@@ -24,7 +22,7 @@ static upstream_t *set_for(const struct tls_server *server, int keepalive)
     snprintf(keys, sizeof(keys),
              "    tls on\n    tls.ca_file %s\n    tls.vhost localhost\n    tls.min_version %s\n    tls.max_version %s\n"
              "    tls.ciphers %s\n    net.keepalive %s\n",
-             server->certificate, version, version, kind->cipher, keepalive ? "on" : "off");
+             server->trusted, version, version, kind->cipher, keepalive ? "on" : "off");
     return bench_set_at(server->port, 1, keys);
 }
 
@@ -64,6 +62,39 @@ static void theirs_shake(struct tls_client *client)
     tls_client_close(connection);
 }
 
+/* The handshakes that were made since `before` must all be of the kind that is measured, but for a client's first. */
+static void check(const struct tls_server *server, const struct tls_count *before, const char *who, long full, long resumed)
+{
+    long seen_full = server->count->full - before->full, seen_resumed = server->count->resumed - before->resumed;
+    if (seen_full != full || seen_resumed != resumed || server->count->astray != 0) {
+        fprintf(stderr,
+                "bench: %s: the server saw %ld full and %ld resumed handshakes where %ld and %ld were to be measured; %ld agreed on "
+                "another version, cipher suite or group than %s and X25519\n",
+                who, seen_full, seen_resumed, full, resumed, server->count->astray, server->kind.cipher);
+        exit(1);
+    }
+}
+
+/* CPU microseconds for each of a round's handshakes by one of the two. */
+static double shake_by(struct tls_server *server, struct tls_client *client, upstream_node_t *node, int resume, int first)
+{
+    const struct tls_count before = *server->count;
+    long full = resume ? first : HANDSHAKES;
+    double took, begun = bench_process_cpu();
+    int i;
+    for (i = 0; i < HANDSHAKES; i++) {
+        if (client != NULL) {
+            theirs_shake(client);
+        } else {
+            ours_shake(node);
+        }
+    }
+    usleep(2000); /* what the library's thread has yet to close is its own */
+    took = bench_process_cpu() - begun;
+    check(server, &before, client != NULL ? "OpenSSL" : "libupstream", full, HANDSHAKES - full);
+    return took / HANDSHAKES / 1e3;
+}
+
 static void handshakes(struct tls_kind kind, int resume)
 {
     struct tls_server *server = tls_server_start(kind, TLS_GREET, resume);
@@ -71,41 +102,58 @@ static void handshakes(struct tls_kind kind, int resume)
     upstream_t *up = set_for(server, 0);
     upstream_node_t *node = upstream_node_at(up, 0);
     double ours[BENCH_ROUNDS], theirs[BENCH_ROUNDS], ratios[BENCH_ROUNDS];
-    int round, i;
+    int round, half;
     for (round = -WARM_UP; round < BENCH_ROUNDS; round++) {
         int at = round < 0 ? 0 : round;
-        double begun = bench_process_cpu();
-        for (i = 0; i < HANDSHAKES; i++) {
-            theirs_shake(client);
+        for (half = 0; half < 2; half++) {
+            if (half == (round & 1)) { /* who is first changes from round to round */
+                theirs[at] = shake_by(server, client, NULL, resume, round == -WARM_UP);
+            } else {
+                ours[at] = shake_by(server, NULL, node, resume, round == -WARM_UP);
+            }
         }
-        theirs[at] = (bench_process_cpu() - begun) / HANDSHAKES / 1e3;
-        usleep(2000); /* what the library's thread has yet to close is its own */
-        begun = bench_process_cpu();
-        for (i = 0; i < HANDSHAKES; i++) {
-            ours_shake(node);
-        }
-        usleep(2000);
-        ours[at] = (bench_process_cpu() - begun) / HANDSHAKES / 1e3;
         ratios[at] = theirs[at] / ours[at];
     }
-    if (server->count->full != (resume ? 2 : 2 * (BENCH_ROUNDS + WARM_UP) * HANDSHAKES)) {
-        fprintf(stderr, "bench: of the handshakes %ld were full and %ld resumed, which is not what was to be measured\n",
-                server->count->full, server->count->resumed);
+    if (client->resumed != (resume ? (BENCH_ROUNDS + WARM_UP) * HANDSHAKES - 1 : 0)) {
+        fprintf(stderr, "bench: OpenSSL's client resumed %ld times, which is not what was to be measured\n", client->resumed);
         exit(1);
     }
-    print(&kind, resume ? "handshake, resumed" : "handshake", "CPU us", ours, theirs, ratios);
+    print(&kind, resume ? "handshake, resumed" : "handshake", "CPU us/handshake", ours, theirs, ratios);
     upstream_destroy(up);
     tls_client_free(client);
     tls_server_stop(server);
 }
 
-/* Until the other side has taken everything, so that neither pays for the other's bytes. */
-static void drain(int fd)
+/* Until all that was written has come out at the other side: neither pays for the other's bytes, and none was left unsent. */
+static void arrive(const struct tls_server *server, uint64_t before)
 {
-    int unsent = 1;
-    while (ioctl(fd, SIOCOUTQ, &unsent) == 0 && unsent > 0) {
+    const double patience = 10e9, begun = bench_now();
+    while (__atomic_load_n(&server->count->bytes, __ATOMIC_RELAXED) - before < BULK) {
+        if (bench_now() - begun > patience) {
+            fprintf(stderr, "bench: after 10 s the server still lacks bytes that were written\n");
+            exit(1);
+        }
         usleep(50);
     }
+}
+
+/* CPU microseconds for each MiB of a round's writes by one of the two. */
+static double write_by(const struct tls_server *server, SSL *connection, upstream_conn_t *conn, size_t length)
+{
+    const uint64_t before = __atomic_load_n(&server->count->bytes, __ATOMIC_RELAXED);
+    double took, begun = bench_process_cpu();
+    size_t sent;
+    for (sent = 0; sent < BULK; sent += length) {
+        if (connection != NULL) {
+            bench_system(SSL_write(connection, data, (int)length) == (int)length, "SSL_write");
+        } else {
+            bench_ok(upstream_conn_write(conn, data, length), NULL, "upstream_conn_write");
+        }
+    }
+    took = bench_process_cpu() - begun;
+    arrive(server, before);
+    usleep(200); /* the last record's end */
+    return took / ((double)BULK / (1 << 20)) / 1e3;
 }
 
 static void bulk(struct tls_kind kind, size_t length)
@@ -113,29 +161,24 @@ static void bulk(struct tls_kind kind, size_t length)
     struct tls_server *server = tls_server_start(kind, TLS_SINK, 0);
     struct tls_client *client = tls_client_new(server, 0);
     upstream_t *up = set_for(server, 1);
+    const struct tls_count none = {0, 0, 0, 0};
     upstream_conn_t *conn = open_connection(upstream_node_at(up, 0));
     SSL *connection = tls_client_connect(client);
     double ours[BENCH_ROUNDS], theirs[BENCH_ROUNDS], ratios[BENCH_ROUNDS];
-    const double mebibytes = (double)BULK / (1 << 20);
     char what[64];
-    int round;
+    int round, half;
     for (round = -WARM_UP; round < BENCH_ROUNDS; round++) {
         int at = round < 0 ? 0 : round;
-        size_t sent;
-        double begun = bench_process_cpu();
-        for (sent = 0; sent < BULK; sent += length) {
-            bench_system(SSL_write(connection, data, (int)length) == (int)length, "SSL_write");
+        for (half = 0; half < 2; half++) {
+            if (half == (round & 1)) {
+                theirs[at] = write_by(server, connection, NULL, length);
+            } else {
+                ours[at] = write_by(server, NULL, conn, length);
+            }
         }
-        theirs[at] = (bench_process_cpu() - begun) / mebibytes / 1e3;
-        drain(SSL_get_fd(connection));
-        begun = bench_process_cpu();
-        for (sent = 0; sent < BULK; sent += length) {
-            bench_ok(upstream_conn_write(conn, data, length), NULL, "upstream_conn_write");
-        }
-        ours[at] = (bench_process_cpu() - begun) / mebibytes / 1e3;
-        drain(upstream_conn_fd(conn));
         ratios[at] = theirs[at] / ours[at];
     }
+    check(server, &none, "both", 2, 0);
     snprintf(what, sizeof(what), "writes of %zu KiB", length >> 10);
     print(&kind, what, "CPU us/MiB", ours, theirs, ratios);
     upstream_conn_discard(conn);
@@ -153,8 +196,10 @@ int main(void)
         {TLS1_2_VERSION, "ECDHE-ECDSA-AES128-GCM-SHA256", 0},
         {TLS1_3_VERSION, "TLS_AES_128_GCM_SHA256", 1},
     };
+    const struct bench_row version = {.suite = "versions", .what = "OpenSSL", .who = OpenSSL_version(OPENSSL_VERSION), .unit = ""};
     size_t i;
     signal(SIGPIPE, SIG_IGN);
+    bench_print(&version);
     for (i = 0; i < 4; i++) {
         handshakes(kinds[i], 0);
         handshakes(kinds[i], 1);

@@ -1,3 +1,5 @@
+/* Both of OpenSSL's parts in the TLS benchmark. Each checks what it says it does, so that no figure can stand for another cipher
+ * suite, another group or a handshake of the other kind; neither does more than a careful client or server would. */
 #define _GNU_SOURCE
 #include "tls_peer.h"
 
@@ -28,22 +30,69 @@ static void openssl_ok(int good, const char *what)
     }
 }
 
-static X509 *certificate_for(EVP_PKEY *key)
+static void extend(X509 *certificate, int kind, const char *value)
+{
+    X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, NULL, kind, value);
+    openssl_ok(extension != NULL && X509_add_ext(certificate, extension, -1), value);
+    X509_EXTENSION_free(extension);
+}
+
+/* An authority's own certificate where there is no `issuer`, otherwise one for "localhost" that the issuer signs. */
+static X509 *certificate_for(EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key)
 {
     X509 *certificate = X509_new();
     X509_NAME *name = X509_get_subject_name(certificate);
-    X509_EXTENSION *names = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, "DNS:localhost");
-    ASN1_INTEGER_set(X509_get_serialNumber(certificate), 1);
+    const char *common_name = issuer == NULL ? "bench authority" : "localhost";
+    ASN1_INTEGER_set(X509_get_serialNumber(certificate), issuer == NULL ? 1 : 2);
     X509_set_version(certificate, 2);
     X509_gmtime_adj(X509_getm_notBefore(certificate), -3600);
     X509_gmtime_adj(X509_getm_notAfter(certificate), 24 * 3600);
-    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)"localhost", -1, -1, 0);
-    X509_set_issuer_name(certificate, name);
+    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)common_name, -1, -1, 0);
+    X509_set_issuer_name(certificate, issuer == NULL ? name : X509_get_subject_name(issuer));
     X509_set_pubkey(certificate, key);
-    openssl_ok(names != NULL && X509_add_ext(certificate, names, -1), "the certificate's name");
-    openssl_ok(X509_sign(certificate, key, EVP_sha256()) > 0, "signing the certificate");
-    X509_EXTENSION_free(names);
+    extend(certificate, NID_basic_constraints, issuer == NULL ? "critical,CA:TRUE" : "critical,CA:FALSE");
+    extend(certificate, NID_key_usage, issuer == NULL ? "critical,keyCertSign" : "critical,digitalSignature");
+    if (issuer != NULL) {
+        extend(certificate, NID_subject_alt_name, "DNS:localhost");
+    }
+    openssl_ok(X509_sign(certificate, issuer_key, EVP_sha256()) > 0, "signing the certificate");
     return certificate;
+}
+
+static EVP_PKEY *key_of(const struct tls_kind *kind)
+{
+    EVP_PKEY *key = kind->rsa ? EVP_RSA_gen(2048) : EVP_EC_gen("P-256");
+    openssl_ok(key != NULL, "making a key");
+    return key;
+}
+
+/* The file of the server that is up, removed also where the program ends with an error. */
+static char to_remove[64];
+
+static void remove_trusted(void)
+{
+    if (to_remove[0] != '\0') {
+        unlink(to_remove);
+        to_remove[0] = '\0';
+    }
+}
+
+static void write_trusted(struct tls_server *server, X509 *authority)
+{
+    static int registered;
+    FILE *out;
+    int file;
+    if (!registered) {
+        bench_system(atexit(remove_trusted) == 0, "atexit");
+        registered = 1;
+    }
+    strcpy(server->trusted, "/tmp/upstream-bench-XXXXXX");
+    file = mkstemp(server->trusted);
+    bench_system(file >= 0, server->trusted);
+    strcpy(to_remove, server->trusted);
+    out = fdopen(file, "w");
+    openssl_ok(out != NULL && PEM_write_X509(out, authority), "writing the authority's certificate");
+    bench_system(fclose(out) == 0, server->trusted);
 }
 
 static void limit(SSL_CTX *context, const struct tls_kind *kind)
@@ -55,9 +104,26 @@ static void limit(SSL_CTX *context, const struct tls_kind *kind)
     openssl_ok((int)SSL_CTX_set1_groups_list(context, "X25519:P-256"), "groups");
 }
 
-static void serve(int listener, SSL_CTX *context, enum tls_work work, struct tls_count *count)
+/* RFC 5246 section 7.3: a resumed handshake of TLS 1.2 exchanges no keys, so it has no group. */
+static int as_asked(SSL *connection, const struct tls_kind *kind)
+{
+    int keys_exchanged = kind->version == TLS1_3_VERSION || !SSL_session_reused(connection);
+    return SSL_version(connection) == kind->version && strcmp(SSL_get_cipher_name(connection), kind->cipher) == 0 &&
+           (!keys_exchanged || SSL_get_negotiated_group(connection) == NID_X25519);
+}
+
+static void throw_away(int socket, struct tls_count *count)
 {
     static char thrown_away[1 << 20];
+    ssize_t length;
+    while ((length = recv(socket, thrown_away, sizeof(thrown_away), MSG_TRUNC)) > 0) {
+        __atomic_fetch_add(&count->bytes, (uint64_t)length, __ATOMIC_RELAXED);
+    }
+}
+
+static void serve(int listener, SSL_CTX *context, const struct tls_kind *kind, enum tls_work work, struct tls_count *count)
+{
+    char ignored[64];
     int one = 1;
     for (;;) {
         int socket = accept(listener, NULL, NULL);
@@ -66,14 +132,14 @@ static void serve(int listener, SSL_CTX *context, enum tls_work work, struct tls
         SSL_set_fd(connection, socket);
         if (SSL_accept(connection) == 1) {
             *(SSL_session_reused(connection) ? &count->resumed : &count->full) += 1;
-            if (work == TLS_GREET) {
+            count->astray += !as_asked(connection, kind);
+            if (work == TLS_GREET) { /* counted before the client has its byte */
                 SSL_write(connection, "x", 1);
-                while (SSL_read(connection, thrown_away, sizeof(thrown_away)) > 0) {
+                while (SSL_read(connection, ignored, sizeof(ignored)) > 0) {
                 }
                 SSL_shutdown(connection);
             } else if (fork() == 0) { /* the next is served beside it */
-                while (recv(socket, thrown_away, sizeof(thrown_away), MSG_TRUNC) > 0) {
-                }
+                throw_away(socket, count);
                 _exit(0);
             }
         }
@@ -88,19 +154,13 @@ struct tls_server *tls_server_start(struct tls_kind kind, enum tls_work work, in
     struct tls_server *server = calloc(1, sizeof(*server));
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof(address);
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), file;
-    EVP_PKEY *key = kind.rsa ? EVP_RSA_gen(2048) : EVP_EC_gen("P-256");
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    EVP_PKEY *authority_key = key_of(&kind), *key = key_of(&kind);
     SSL_CTX *context = SSL_CTX_new(TLS_server_method());
-    X509 *certificate;
-    FILE *out;
-    openssl_ok(server != NULL && key != NULL && context != NULL, "making a key");
-    certificate = certificate_for(key);
-    strcpy(server->certificate, "/tmp/upstream-bench-XXXXXX");
-    file = mkstemp(server->certificate);
-    bench_system(file >= 0, server->certificate);
-    out = fdopen(file, "w");
-    openssl_ok(PEM_write_X509(out, certificate), "writing the certificate");
-    fclose(out);
+    X509 *authority = certificate_for(authority_key, NULL, authority_key);
+    X509 *certificate = certificate_for(key, authority, authority_key);
+    openssl_ok(server != NULL && context != NULL, "making the server");
+    write_trusted(server, authority);
     server->kind = kind;
     server->count = mmap(NULL, sizeof(*server->count), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     bench_system(server->count != MAP_FAILED, "mmap");
@@ -122,11 +182,13 @@ struct tls_server *tls_server_start(struct tls_kind kind, enum tls_work work, in
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         signal(SIGPIPE, SIG_IGN);
         signal(SIGCHLD, SIG_IGN);
-        serve(listener, context, work, server->count);
+        serve(listener, context, &kind, work, server->count);
     }
     close(listener);
     X509_free(certificate);
+    X509_free(authority);
     EVP_PKEY_free(key);
+    EVP_PKEY_free(authority_key);
     SSL_CTX_free(context);
     return server;
 }
@@ -135,7 +197,7 @@ void tls_server_stop(struct tls_server *server)
 {
     kill(server->process, SIGKILL);
     waitpid(server->process, NULL, 0);
-    unlink(server->certificate);
+    remove_trusted();
     munmap(server->count, sizeof(*server->count));
     free(server);
 }
@@ -154,7 +216,7 @@ struct tls_client *tls_client_new(const struct tls_server *server, int resume)
     openssl_ok(client != NULL, "calloc");
     client->server = server;
     client->context = SSL_CTX_new(TLS_client_method());
-    openssl_ok(SSL_CTX_load_verify_locations(client->context, server->certificate, NULL), "trust");
+    openssl_ok(SSL_CTX_load_verify_locations(client->context, server->trusted, NULL), "trust");
     SSL_CTX_set_verify(client->context, SSL_VERIFY_PEER, NULL);
     limit(client->context, &server->kind);
     if (resume) {
@@ -187,6 +249,7 @@ SSL *tls_client_connect(struct tls_client *client)
         SSL_set_session(connection, client->session);
     }
     openssl_ok(SSL_connect(connection) == 1, "OpenSSL's handshake");
+    client->resumed += SSL_session_reused(connection);
     return connection;
 }
 

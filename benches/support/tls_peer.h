@@ -22,14 +22,16 @@ struct tls_kind {
 struct tls_server {
     pid_t process;
     uint16_t port;
-    char certificate[64]; /* PEM, for "localhost", for clients to trust; a temporary file */
+    char trusted[64]; /* a temporary file: the authority, in PEM, that signed the server's certificate for "localhost" */
     struct tls_kind kind;
     struct tls_count *count;
 };
 
-/* Handshakes so far. */
+/* What the server has seen so far; its other process writes it. */
 struct tls_count {
-    long full, resumed;
+    long full, resumed; /* handshakes */
+    long astray;        /* of both, those that agreed on another version, cipher suite or group than asked for */
+    uint64_t bytes;     /* what TLS_SINK has thrown away, as it stood on the wire */
 };
 
 /* Starts it; ends the program where that fails. With `resume` it gives tickets. */
@@ -41,6 +43,7 @@ void tls_server_stop(struct tls_server *server);
 struct tls_client {
     SSL_CTX *context;
     SSL_SESSION *session;
+    long resumed; /* connections so far that were */
     const struct tls_server *server;
 };
 
