@@ -32,7 +32,9 @@ static uintptr_t deliver(void *context, uint64_t count)
     struct room *room = context;
     while (count-- > 0) {
         upstream_error_t *err = NULL;
-        bench_ok(upstream_deliver(room->up, exchange, room, 0, &err), err, "upstream_deliver");
+        upstream_status_t status;
+        status = upstream_deliver(room->up, exchange, room, 0, &err);
+        bench_ok(status, err, "upstream_deliver");
     }
     return 0;
 }

@@ -26,7 +26,9 @@ static upstream_status_t send_it(upstream_conn_t *conn, void *context)
 static void deliver(upstream_t *up)
 {
     upstream_error_t *err = NULL;
-    bench_ok(upstream_deliver(up, send_it, NULL, 0, &err), err, "upstream_deliver");
+    upstream_status_t status;
+    status = upstream_deliver(up, send_it, NULL, 0, &err);
+    bench_ok(status, err, "upstream_deliver");
 }
 
 /* Of three nodes the second is at `port`. */

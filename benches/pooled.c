@@ -22,7 +22,9 @@ static upstream_conn_t *take(upstream_node_t *node)
 {
     upstream_conn_t *conn = NULL;
     upstream_error_t *err = NULL;
-    bench_ok(upstream_node_connect(node, &conn, &err), err, "upstream_node_connect");
+    upstream_status_t status;
+    status = upstream_node_connect(node, &conn, &err);
+    bench_ok(status, err, "upstream_node_connect");
     return conn;
 }
 

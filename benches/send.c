@@ -137,8 +137,10 @@ int main(void)
     upstream_t *up = bench_set_at(peer.port, 1, "");
     struct room room = {.fd = peer_dial(peer.port, SOCK_NONBLOCK)};
     upstream_error_t *err = NULL;
+    upstream_status_t status;
     size_t i;
-    bench_ok(upstream_connect(up, &room.conn, &err), err, "upstream_connect");
+    status = upstream_connect(up, &room.conn, &err);
+    bench_ok(status, err, "upstream_connect");
     for (i = 0; i < 6; i++) {
         room.size = sizes[i % 3];
         room.vectored = i >= 3;

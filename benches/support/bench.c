@@ -188,7 +188,9 @@ upstream_t *bench_create(const char *text, size_t length)
 {
     upstream_t *up = NULL;
     upstream_error_t *err = NULL;
-    bench_ok(upstream_create_from_text(text, length, "bench.conf", NULL, &up, &err), err, "upstream_create_from_text");
+    upstream_status_t status;
+    status = upstream_create_from_text(text, length, "bench.conf", NULL, &up, &err);
+    bench_ok(status, err, "upstream_create_from_text");
     return up;
 }
 
