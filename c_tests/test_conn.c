@@ -309,7 +309,7 @@ static void limits_of_reuse(void **state)
     for (i = 0; i < 3; i++) {
         upstream_t *up = one_node(server, limits[i]);
         upstream_conn_t *conn = connect_to(up);
-        usleep(3000);
+        usleep(50000); /* ages are counted in ticks of some milliseconds */
         upstream_conn_release(conn);
         assert_int_equal(stats_of(up).idle, 0);
         upstream_destroy(up);
@@ -326,7 +326,7 @@ static void limits_of_reuse(void **state)
         upstream_t *up = one_node(server, "    net.keepalive_idle_timeout 1ms");
         upstream_conn_t *conn;
         upstream_conn_release(connect_to(up));
-        usleep(3000);
+        usleep(50000); /* ages are counted in ticks of some milliseconds */
         conn = connect_to(up);
         assert_int_equal(upstream_conn_reused(conn), 0);
         upstream_conn_release(conn);

@@ -104,6 +104,7 @@ static void a_trial_without_an_answer_holds_no_delivery_up(void **state)
     assert_int_equal(upstream_node_state(bad), UPSTREAM_NODE_PROBING);
     deliver(up, 0);
     deliver(up, 0); /* and nobody else tries meanwhile */
+    assert_true(loopback_wait_connections(silent, 2)); /* the dial may begin after the delivery went on */
     assert_int_equal(loopback_connections(silent), 2);
     assert_int_equal(stats_of(bad).deliveries_failed, 1); /* a trial is no failed delivery */
     assert_int_equal(stats_of(bad).active, 1);

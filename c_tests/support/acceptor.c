@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "acceptor.h"
 
+#include "backlog.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -115,8 +117,10 @@ static void *accept_all(void *argument)
         if (fds[1].revents != 0) {
             return NULL;
         }
+        pthread_mutex_lock(&acceptor->lock);
         socket = accept4(acceptor->listener, NULL, NULL, SOCK_CLOEXEC);
         if (socket < 0) {
+            pthread_mutex_unlock(&acceptor->lock);
             continue;
         }
         setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -126,7 +130,6 @@ static void *accept_all(void *argument)
         served->session.socket = socket;
         served->session.wake = eventfd(0, EFD_CLOEXEC);
         need(served->session.wake >= 0, "eventfd");
-        pthread_mutex_lock(&acceptor->lock);
         reap(acceptor);
         served->session.number = acceptor->accepted++;
         served->next = acceptor->sessions;
@@ -219,6 +222,7 @@ void acceptor_close(struct acceptor *acceptor)
 size_t acceptor_accepted(struct acceptor *acceptor)
 {
     size_t accepted;
+    backlog_drained(acceptor->listener);
     pthread_mutex_lock(&acceptor->lock);
     accepted = acceptor->accepted;
     pthread_mutex_unlock(&acceptor->lock);

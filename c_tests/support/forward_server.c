@@ -4,8 +4,11 @@
  */
 #include "forward_server_internal.h"
 
+#include "backlog.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,8 +157,16 @@ static void *serve_one(void *arg) {
 static void *accept_all(void *arg) {
     forward_server *s = arg;
     int fd;
-    while ((fd = accept(s->listener, NULL, NULL)) >= 0) {
+    struct pollfd queue = {s->listener, POLLIN, 0};
+    for (;;) {
+        if (poll(&queue, 1, -1) < 0) {
+            continue;
+        }
         pthread_mutex_lock(&s->lock);
+        if ((fd = accept(s->listener, NULL, NULL)) < 0) {
+            pthread_mutex_unlock(&s->lock);
+            return NULL; /* it was shut down */
+        }
         if (s->peer_count == PEERS_MAX) {
             forward_die("too many connections");
         }
@@ -170,7 +181,6 @@ static void *accept_all(void *arg) {
         }
         pthread_mutex_unlock(&s->lock);
     }
-    return NULL;
 }
 
 forward_server *forward_server_start(const forward_script *script) {
@@ -231,6 +241,7 @@ uint16_t forward_server_port(const forward_server *s) {
     } while (0)
 
 unsigned forward_server_accepted(forward_server *s) {
+    backlog_drained(s->listener);
     LOCKED(unsigned, s->peer_count);
 }
 

@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "loopback.h"
 
+#include "backlog.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -175,13 +177,14 @@ static void *accept_all(void *argument)
         struct session *session = malloc(sizeof(*session));
         need(session != NULL, "malloc");
         session->server = server;
+        pthread_mutex_lock(&server->lock);
         session->socket = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC);
         if (session->socket < 0) {
+            pthread_mutex_unlock(&server->lock);
             free(session);
             continue;
         }
         need(server->connections < MOST_CONNECTIONS, "too many connections");
-        pthread_mutex_lock(&server->lock);
         need(pthread_create(&server->serving[server->connections], NULL, serve, session) == 0, "pthread_create");
         server->connections++;
         pthread_cond_broadcast(&server->changed);
@@ -236,6 +239,7 @@ static size_t locked(struct loopback *server, const size_t *value)
 
 size_t loopback_connections(struct loopback *server)
 {
+    backlog_drained(server->listener);
     return locked(server, &server->connections);
 }
 
@@ -256,6 +260,11 @@ static int wait_for(struct loopback *server, const size_t *value, size_t least)
     reached = *value >= least;
     pthread_mutex_unlock(&server->lock);
     return reached;
+}
+
+int loopback_wait_connections(struct loopback *server, size_t connections)
+{
+    return wait_for(server, &server->connections, connections);
 }
 
 int loopback_wait_bytes(struct loopback *server, size_t bytes)

@@ -29,8 +29,11 @@ struct loopback *loopback_start(enum loopback_behaviour behaviour);
 struct loopback *loopback_start_narrow(enum loopback_behaviour behaviour);
 
 uint16_t loopback_port(const struct loopback *server);
-size_t loopback_connections(struct loopback *server); /* accepted so far */
+size_t loopback_connections(struct loopback *server); /* made so far */
 size_t loopback_bytes(struct loopback *server);       /* read so far */
+
+/* Waits, at most ten seconds, until that many connections were accepted; 1 if they were. */
+int loopback_wait_connections(struct loopback *server, size_t connections);
 
 /* Waits, at most ten seconds, until that many bytes were read; 1 if they were. */
 int loopback_wait_bytes(struct loopback *server, size_t bytes);
