@@ -74,7 +74,7 @@ static void operations_stay_within_their_bounds(void **state)
         made = allocations_made() - made;
         read = clock_readings() - read;
         operations_finish();
-        /* What is done once in a while (a look at the clock at each 128th pick) is none of each. */
+        /* What is done once in a while (a look at the clock at each 256th pick) is none of each. */
         over = made > operation->allocations * times || read > operation->clock_readings * times + times / 100;
         print_message("%-26s %5.2f allocations, bound %zu; %5.2f clock readings, bound %zu%s\n", operation->name,
                       (double)made / (double)times, operation->allocations, (double)read / (double)times,

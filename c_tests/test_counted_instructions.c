@@ -126,7 +126,7 @@ static void operations_stay_within_their_instructions(void **state)
             continue;
         }
         counted = instructions_of(operation->name);
-        /* What is done once in a while (a look at the clock at each 128th pick) is none of each. */
+        /* What is done once in a while (a look at the clock at each 256th pick) is none of each. */
         over = counted.instructions > operation->instructions * times ||
                counted.atomics > operation->atomics * times + times / 50;
         print_message("%-26s %9.1f instructions, bound %zu; %5.2f atomics, bound %zu%s\n", operation->name,

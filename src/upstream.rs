@@ -4,6 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::ffi::{CStr, CString};
 use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -99,6 +100,7 @@ impl Upstream {
             let properties = Arc::clone(&definition.properties);
             nodes.push(Arc::new(Node::new(place, node, tls, properties, Arc::clone(&runtime))));
         }
+        runtime.roster.name(nodes.iter().map(|node| Arc::as_ptr(node).expose_provenance()));
         let Definition { name, settings, index, .. } = definition;
         let Balance::RoundRobin = settings.balance;
         Ok(Arc::new(Upstream {
@@ -138,16 +140,10 @@ impl Upstream {
         &self.runtime
     }
 
-    /// The node whose turn it is; `None` where every node is drained.
-    pub fn next_node(&self) -> Option<&Arc<Node>> {
-        self.try_next_node().map_or_else(|rest| self.finish_next_node(rest), Some)
-    }
-
-    /// As [`Upstream::next_node`] but for what takes longer, which is left to [`Upstream::finish_next_node`].
+    /// The address of the node whose turn it is, in a few instructions; what takes longer is left to [`Upstream::finish_next_node`].
     #[inline(always)]
-    pub fn try_next_node(&self) -> Result<&Arc<Node>, Rest> {
-        let place = self.runtime.roster.try_next()?;
-        self.nodes.get(place).ok_or(Rest::All)
+    pub fn try_next_node(&self) -> Result<*const Node, Rest> {
+        self.runtime.roster.try_next().map(ptr::with_exposed_provenance)
     }
 
     /// What is left of a pick.

@@ -1,19 +1,23 @@
 //! The cursor over the current order. A pick is one atomic increment and a read of a table; no lock, no system call, no
-//! reference count, whatever the number of nodes and of changes.
+//! reference count, no division, whatever the number of nodes and of changes.
 //!
-//! One word holds the number of the order and the position in it, so that every pick belongs to exactly one order. The
-//! two latest orders are kept and rewritten in place under their number (a seqlock, as H.-J. Boehm describes it in "Can seqlocks
-//! get along with programming language memory models?", 2012): a reader whose order was rewritten under it takes a new turn.
+//! One word holds the number of the order and the position in it, so that every pick belongs to exactly one order. The position is
+//! an index into the table and, above it, how often the table was gone round: whoever gets an index past its end goes on with
+//! the next lap. The two latest orders are kept and rewritten in place under their number (a seqlock, as H.-J. Boehm describes
+//! it in "Can seqlocks get along with programming language memory models?", 2012): a reader whose order was rewritten under it
+//! takes a new turn.
 
 use super::{Order, Tried};
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::hint;
+use frame::Frame;
+pub use ledger::Ledger;
 
 /// The rotation of a set. Many readers; one writer at a time, the holder of the [`Ledger`].
 #[derive(Debug)]
 #[repr(align(128))] // the word is written by every pick; nothing else may share its cache lines
 pub struct Rotation {
-    /// The order's number above, the position in it below.
+    /// The order's number above, the position in it below: laps, then index.
     word: AtomicU64,
     frames: Frames,
 }
@@ -23,19 +27,9 @@ pub struct Rotation {
 struct Frames {
     /// The order's number once more: a reader that knows it beforehand has the frame at hand when it gets its turn.
     number: AtomicU64,
+    /// The bits of the index.
+    mask: u64,
     of: [Frame; 2],
-}
-
-/// An order as readers see it.
-#[derive(Debug)]
-struct Frame {
-    number: AtomicU64,
-    length: AtomicU32,
-    /// 2^64 / length, rounded up: see [`remainder`].
-    reciprocal: AtomicU64,
-    /// Turns that were taken off the position so that it does not run over.
-    renewed: AtomicU64,
-    places: Box<[AtomicU32]>,
 }
 
 /// What a pick gets.
@@ -43,113 +37,60 @@ struct Frame {
 pub struct Pick {
     /// The place whose turn it is.
     pub place: usize,
-    /// Turns of this order before, but for whole cycles: one more with each pick of any thread.
-    pub position: u32,
+    /// Turns of this lap before: one more with each pick of any thread.
+    pub position: u64,
+}
+
+/// As [`Pick`], with what the place is known by.
+#[derive(Clone, Copy, Debug)]
+pub struct Named {
+    /// See [`Rotation::name`].
+    pub token: usize,
+    /// Turns of this lap before.
+    pub position: u64,
+    /// Its turn.
+    pub taken: Taken,
 }
 
 /// A turn that was taken, and is not known yet to be worth a place.
 #[derive(Clone, Copy, Debug)]
 pub struct Taken(u64);
 
-/// A number that no order has: the frame is being rewritten.
-const REWRITING: u64 = u64::MAX;
-/// Positions are taken down to their remainder from here on, far from the 32 bits' end.
-const RENEWAL: u32 = 1 << 31;
+/// Bits of the position; those above are the order's number, which begins anew after 2^24 changes: a reader that slept through just
+/// so many would take the order for its own.
+const POSITION: u32 = 40;
+/// So many threads may be past the table's end at once before one has gone on with the next lap.
+const ROOM: u64 = 1 << 16;
 
-/// What the writer knows: where the current order was taken up, and what was handed out before.
-#[derive(Debug)]
-pub struct Ledger {
-    begin: u32,
-    /// The place handed out last when the current order was taken up.
-    last: u32,
-    even: bool,
-    /// Turns of each place in earlier orders.
-    turns: Box<[u64]>,
-}
-
-fn word(number: u64, position: u32) -> u64 {
-    number << 32 | u64::from(position)
+fn word(number: u64, position: u64) -> u64 {
+    number << POSITION | position
 }
 
 fn number_of(word: u64) -> u64 {
-    word >> 32
+    word >> POSITION
 }
 
-fn position_of(word: u64) -> u32 {
-    word as u32
-}
-
-/// `position` % `length` without a division: D. Lemire, O. Kaser, N. Kurz, "Faster remainder by direct computation" (2019).
-#[inline]
-fn remainder(position: u32, length: u32, reciprocal: u64) -> u32 {
-    let fraction = reciprocal.wrapping_mul(u64::from(position));
-    ((u128::from(fraction) * u128::from(length)) >> 64) as u32
-}
-
-impl Frame {
-    fn new(capacity: usize) -> Frame {
-        Frame {
-            number: AtomicU64::new(REWRITING),
-            length: AtomicU32::new(0),
-            reciprocal: AtomicU64::new(0),
-            renewed: AtomicU64::new(0),
-            places: (0..capacity).map(|_| AtomicU32::new(0)).collect(),
-        }
-    }
-
-    fn write(&self, number: u64, order: &Order) {
-        self.number.store(REWRITING, Ordering::Relaxed);
-        fence(Ordering::Release);
-        let length = order.places.len() as u32;
-        self.length.store(length, Ordering::Relaxed);
-        self.reciprocal.store((u64::MAX / u64::from(length.max(1))).wrapping_add(1), Ordering::Relaxed);
-        self.renewed.store(0, Ordering::Relaxed);
-        for (slot, place) in self.places.iter().zip(&order.places) {
-            slot.store(*place, Ordering::Relaxed);
-        }
-        self.number.store(number, Ordering::Release);
-    }
-
-    /// Whether all that was read since the word was read belongs to order `number`.
-    #[inline]
-    fn is_still(&self, number: u64) -> bool {
-        fence(Ordering::Acquire);
-        self.number.load(Ordering::Relaxed) == number
-    }
-
-    #[inline]
-    fn length(&self) -> u32 {
-        self.length.load(Ordering::Relaxed)
-    }
-
-    #[inline]
-    fn slot(&self, position: u32) -> u32 {
-        remainder(position, self.length(), self.reciprocal.load(Ordering::Relaxed))
-    }
-
-    /// The place at a slot; any place where the frame is being rewritten.
-    #[inline]
-    fn place(&self, slot: u32) -> u32 {
-        self.places.get(slot as usize).map_or(0, |place| place.load(Ordering::Relaxed))
-    }
+fn next_number(number: u64) -> u64 {
+    number_of(word(number + 1, 0))
 }
 
 impl Rotation {
     /// A rotation over `order`, whose first pick is the one at `start`, with room for orders of `capacity` turns over
     /// `places` places.
     pub fn new(order: &Order, start: usize, capacity: usize, places: usize) -> (Rotation, Ledger) {
-        let frames = [Frame::new(capacity), Frame::new(capacity)];
-        frames[0].write(0, order);
-        let length = order.places.len();
-        let before = (start + length).checked_sub(1).and_then(|at| order.places.get(at % length.max(1)));
-        let ledger = Ledger {
-            begin: start as u32,
-            last: before.copied().unwrap_or(0),
-            even: order.even,
-            turns: vec![0; places].into(),
-        };
-        let frames = Frames { number: AtomicU64::new(0), of: frames };
-        (Rotation { word: AtomicU64::new(word(0, start as u32)), frames }, ledger)
+        let ledger = Ledger::new(order, start, places);
+        let of = [Frame::new(capacity), Frame::new(capacity)];
+        of[0].write(0, order, &ledger.tokens);
+        let mask = (Frame::most(capacity) as u64 + ROOM).next_power_of_two() - 1;
+        let frames = Frames { number: AtomicU64::new(0), mask, of };
+        let word = AtomicU64::new(word(0, start as u64));
+        (Rotation { word, frames }, ledger)
+    }
+
+    /// Tells, before the first pick, what each place is known by to whom [`Rotation::try_next`] hands it out: anything but 0.
+    pub fn name(&self, ledger: &mut Ledger, tokens: impl Iterator<Item = usize>) {
+        ledger.tokens.iter_mut().zip(tokens).for_each(|(known, token)| *known = token);
+        self.frame(number_of(self.word.load(Ordering::Relaxed))).write_tokens(&ledger.tokens);
     }
 
     #[inline]
@@ -157,56 +98,73 @@ impl Rotation {
         &self.frames.of[(number & 1) as usize]
     }
 
-    /// The next place; `None` where no node is to be handed out.
     #[inline]
-    pub fn next(&self) -> Option<usize> {
-        self.next_pick().map(|pick| pick.place)
+    fn index(&self, word: u64) -> u64 {
+        word & self.frames.mask
     }
 
-    /// As [`Rotation::next`], with the position.
-    #[inline]
-    pub fn next_pick(&self) -> Option<Pick> {
-        self.try_next().map_or_else(|taken| self.pick_of(taken), Some)
+    /// How often the table was gone round.
+    fn laps(&self, word: u64) -> u64 {
+        (word & ((1 << POSITION) - 1)) / (self.frames.mask + 1)
     }
 
-    /// As [`Rotation::next_pick`] but for the rare cases, which are left to [`Rotation::pick_of`].
+    fn at(&self, number: u64, laps: u64, index: u64) -> u64 {
+        word(number, laps * (self.frames.mask + 1) + index)
+    }
+
+    /// Turns of the order that `word` is of, those before it was taken up among them.
+    fn turns(&self, word: u64) -> u64 {
+        let frame = self.frame(number_of(word));
+        let renewed = frame.renewed.load(Ordering::Relaxed);
+        renewed + self.laps(word) * u64::from(frame.reach()) + self.index(word)
+    }
+
+    /// Takes a turn.
+    pub fn take(&self) -> Taken {
+        Taken(self.word.fetch_add(1, Ordering::Acquire))
+    }
+
+    /// Takes a turn whose place is known by a token, unless the case is a rare one.
     ///
-    /// The increment waits for every store before it and holds up every load after it, so what can be read is read ahead of it
-    /// and nothing is stored: compiled in place, without the cases that need more registers than a caller leaves.
+    /// The increment waits for every store before it and holds up every load after it, and another thread waits for it. So what can
+    /// be read is read ahead of it, nothing is stored, and one load alone depends on it: the token stands in the table itself.
     #[inline(always)]
-    pub fn try_next(&self) -> Result<Pick, Taken> {
+    pub fn try_next(&self) -> Result<Named, Taken> {
         let number = self.frames.number.load(Ordering::Acquire);
         let frame = self.frame(number);
-        let (length, reciprocal) = (frame.length(), frame.reciprocal.load(Ordering::Relaxed));
+        let (tokens, mask) = (frame.tokens(), self.frames.mask);
         let word = self.word.fetch_add(1, Ordering::Acquire);
-        let position = position_of(word);
-        if number_of(word) == number && position < RENEWAL && length > 0 {
-            let place = frame.place(remainder(position, length, reciprocal)) as usize;
-            if frame.is_still(number) {
-                return Ok(Pick { place, position });
+        let position = word & mask;
+        if number_of(word) == number
+            && let Some(slot) = tokens.get(position as usize)
+        {
+            let token = slot.load(Ordering::Relaxed);
+            if frame.is_still(number) && token != 0 {
+                return Ok(Named { token, position, taken: Taken(word) });
             }
         }
         Err(Taken(word))
     }
 
     /// What a turn is worth; another one is taken where the order was changed meanwhile. `None` where no node is to be handed out.
-    #[cold]
-    #[inline(never)]
     pub fn pick_of(&self, taken: Taken) -> Option<Pick> {
         let Taken(mut word) = taken;
         loop {
-            let (number, position) = (number_of(word), position_of(word));
-            let frame = self.frame(number);
-            let place = frame.place(frame.slot(position)) as usize;
-            let empty = frame.length() == 0;
-            if frame.is_still(number) {
-                if position >= RENEWAL {
-                    self.renew(number);
-                }
-                return (!empty).then_some(Pick { place, position });
+            let (frame, index) = (self.frame(number_of(word)), self.index(word));
+            let pick = frame.place(index).map(|place| Pick { place, position: frame.within_reach(index) });
+            if frame.is_still(number_of(word)) {
+                self.go_round_from(word);
+                return pick;
             }
-            word = self.word.fetch_add(1, Ordering::Acquire);
+            Taken(word) = self.take();
         }
+    }
+
+    /// The next place, by tokens that are the place and one more.
+    #[cfg(test)]
+    pub fn next(&self) -> Option<usize> {
+        let by_token = |named: Named| Some(named.token - 1);
+        self.try_next().map_or_else(|taken| self.pick_of(taken).map(|pick| pick.place), by_token)
     }
 
     /// The next place that is not in `tried`, or `None` where all are.
@@ -215,12 +173,12 @@ impl Rotation {
     /// untried one after it. Where all are tried no turn is taken.
     pub fn next_untried(&self, tried: &Tried) -> Option<usize> {
         if tried.count() == 0 {
-            return self.next();
+            return self.pick_of(self.take()).map(|pick| pick.place);
         }
         loop {
             let seen = self.word.load(Ordering::Acquire);
             let frame = self.frame(number_of(seen));
-            let none = frame.first_untried(position_of(seen), tried).is_none();
+            let none = frame.first_untried(self.index(seen), tried).is_none();
             if !frame.is_still(number_of(seen)) {
                 hint::spin_loop(); // until the word of the new order is seen here
                 continue;
@@ -228,37 +186,54 @@ impl Rotation {
             if none {
                 return None;
             }
-            let word = self.word.fetch_add(1, Ordering::Acquire);
+            let Taken(word) = self.take();
             let frame = self.frame(number_of(word));
-            let place = frame.first_untried(position_of(word), tried);
-            if frame.is_still(number_of(word)) && place.is_some() {
-                return place;
+            let place = frame.first_untried(self.index(word), tried);
+            if frame.is_still(number_of(word)) {
+                self.go_round_from(word);
+                if place.is_some() {
+                    return place;
+                }
             }
         }
     }
 
-    /// Takes whole cycles off the position. A stale number does nothing.
+    /// Goes on with the next lap where the turn of `taken` lies past the table's end.
+    #[inline]
+    fn go_round_from(&self, taken: u64) {
+        if self.index(taken) >= u64::from(self.frame(number_of(taken)).reach()) {
+            self.go_round(taken);
+        }
+    }
+
+    /// Goes on with the next lap, unless another did or the order is no more.
     #[cold]
-    fn renew(&self, number: u64) {
+    fn go_round(&self, taken: u64) {
+        let number = number_of(taken);
         let frame = self.frame(number);
+        let reach = u64::from(frame.reach());
         let mut seen = self.word.load(Ordering::Acquire);
-        while number_of(seen) == number && position_of(seen) >= RENEWAL {
-            let position = position_of(seen);
-            let slot = frame.slot(position);
-            match self.word.compare_exchange_weak(
-                seen,
-                word(number, slot),
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
-                // An order that comes between these two lines loses the count of these turns, and nothing else.
+        while number_of(seen) == number && self.index(seen) >= reach {
+            let index = self.index(seen);
+            // An order without a node has no turns.
+            let (laps, index) =
+                index.checked_div(reach).map_or((0, 0), |more| (self.laps(seen) + more, index % reach));
+            let taken_down = if laps > self.most_laps() { laps - 1 } else { 0 };
+            let next = self.at(number, laps - taken_down, index);
+            match self.word.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
-                    frame.renewed.fetch_add(u64::from(position - slot), Ordering::Relaxed);
+                    // An order that comes between these two lines has the count of these turns wrong, and nothing else.
+                    frame.renewed.fetch_add(taken_down * reach, Ordering::Relaxed);
                     return;
                 }
                 Err(now) => seen = now,
             }
         }
+    }
+
+    /// Laps are taken down from here on, far from their bits' end.
+    fn most_laps(&self) -> u64 {
+        (1 << (POSITION - 1)) / (self.frames.mask + 1)
     }
 
     /// Goes over to `order`, which must fit the capacity: from equal weights to equal ones at the successor of the place handed out
@@ -267,32 +242,24 @@ impl Rotation {
     pub fn publish(&self, ledger: &mut Ledger, order: &Order) {
         let mut seen = self.word.load(Ordering::Acquire);
         let number = number_of(seen);
-        let next = (number + 1) & u64::from(u32::MAX);
+        let next = next_number(number);
         let (old, new) = (self.frame(number), self.frame(next));
-        new.write(next, order);
+        new.write(next, order, &ledger.tokens);
         loop {
-            let position = position_of(seen);
+            let turns = self.turns(seen);
             let begin = match order.even && ledger.even {
                 true => {
-                    let last = ledger.last_place(old, position);
+                    let last = ledger.last_place(old, turns);
                     let successor = order.places.partition_point(|place| *place <= last);
                     if successor == order.places.len() { 0 } else { successor as u32 }
                 }
                 false => ((u128::from(scattered(next)) * order.places.len() as u128) >> 64) as u32,
             };
-            match self.word.compare_exchange_weak(
-                seen,
-                word(next, begin),
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
+            let begun = word(next, u64::from(begin));
+            match self.word.compare_exchange_weak(seen, begun, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
                     self.frames.number.store(next, Ordering::Release);
-                    let last = ledger.last_place(old, position);
-                    ledger.close(old, position);
-                    *ledger =
-                        Ledger { begin, last, even: order.even, turns: std::mem::take(&mut ledger.turns) };
-                    return;
+                    return ledger.go_over(old, turns, begin, order.even);
                 }
                 Err(now) => seen = now,
             }
@@ -302,26 +269,13 @@ impl Rotation {
     /// How often any place was handed out.
     pub fn picks(&self, ledger: &Ledger) -> u64 {
         let word = self.word.load(Ordering::Acquire);
-        let frame = self.frame(number_of(word));
-        let now = u64::from(position_of(word)) + frame.renewed.load(Ordering::Relaxed);
-        let counted = if frame.length() == 0 { 0 } else { now.saturating_sub(u64::from(ledger.begin)) };
-        ledger.turns.iter().sum::<u64>() + counted
+        ledger.total(self.frame(number_of(word)), self.turns(word))
     }
 
     /// How often `place` was handed out.
     pub fn picks_of(&self, ledger: &Ledger, place: usize) -> u64 {
         let word = self.word.load(Ordering::Acquire);
-        ledger.turns[place] + ledger.turns_of(self.frame(number_of(word)), position_of(word), place)
-    }
-}
-
-impl Frame {
-    fn first_untried(&self, position: u32, tried: &Tried) -> Option<usize> {
-        let (length, from) = (self.length(), self.slot(position));
-        (from..length)
-            .chain(0..from.min(length))
-            .map(|slot| self.place(slot) as usize)
-            .find(|place| !tried.contains(*place))
+        ledger.total_of(self.frame(number_of(word)), self.turns(word), place)
     }
 }
 
@@ -334,55 +288,7 @@ fn scattered(number: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-impl Ledger {
-    fn last_place(&self, frame: &Frame, position: u32) -> u32 {
-        if position == self.begin && frame.renewed.load(Ordering::Relaxed) == 0 || frame.length() == 0 {
-            return self.last;
-        }
-        // After a renewal at position 0 the turn before is the cycle's last.
-        frame.place(frame.slot(position.checked_sub(1).unwrap_or(frame.length() - 1)))
-    }
-
-    /// Turns of `place` in the current order up to `position`.
-    fn turns_of(&self, frame: &Frame, position: u32, place: usize) -> u64 {
-        let length = u64::from(frame.length());
-        if length == 0 {
-            return 0;
-        }
-        let up_to = |end: u64| {
-            let (cycles, rest) = (end / length, (end % length) as usize);
-            let slots =
-                || frame.places[..length as usize].iter().map(|slot| slot.load(Ordering::Relaxed) as usize);
-            if self.even {
-                // Places stand in rising order, each once.
-                let at = frame.places[..length as usize]
-                    .binary_search_by_key(&place, |slot| slot.load(Ordering::Relaxed) as usize);
-                return at.map_or(0, |at| cycles + u64::from(at < rest));
-            }
-            let of = |slots: &mut dyn Iterator<Item = usize>| slots.filter(|at| *at == place).count() as u64;
-            cycles * of(&mut slots()) + of(&mut slots().take(rest))
-        };
-        let now = u64::from(position) + frame.renewed.load(Ordering::Relaxed);
-        up_to(now).saturating_sub(up_to(u64::from(self.begin)))
-    }
-
-    /// Books the turns of an order that is over.
-    fn close(&mut self, frame: &Frame, position: u32) {
-        let length = u64::from(frame.length());
-        if length == 0 {
-            return;
-        }
-        let (begin, end) =
-            (u64::from(self.begin), u64::from(position) + frame.renewed.load(Ordering::Relaxed));
-        let (begin_slot, count) = (begin % length, end.saturating_sub(begin));
-        let (cycles, rest) = (count / length, count % length);
-        for (slot, place) in (0..length).zip(frame.places.iter()) {
-            let place = place.load(Ordering::Relaxed) as usize;
-            let ahead = (slot + length - begin_slot) % length;
-            self.turns[place] += cycles + u64::from(ahead < rest);
-        }
-    }
-}
-
+mod frame;
+mod ledger;
 #[cfg(test)]
 mod tests;

@@ -195,7 +195,7 @@ pub unsafe extern "C" fn upstream_node_by_name(
 pub unsafe extern "C" fn upstream_next_node(up: *mut upstream_t) -> *mut upstream_node_t {
     // Only what cannot panic and needs no register saved: see Rotation::try_next().
     match handle::borrow(up).filter(|up| !up.poison.is_set()).map(Upstream::try_next_node) {
-        Some(Ok(node)) => node::lend(node),
+        Some(Ok(node)) => node.cast_mut().cast(),
         Some(Err(rest)) => finish_next_node(up, rest),
         None => null_mut(),
     }

@@ -18,9 +18,9 @@ pub(super) enum Watch {
 }
 
 /// Picks from one look at the clock to the next, a power of two: of the look's 20 to 45 ns each pick bears a small part.
-pub(super) const STRIDE: u32 = 128;
+pub(super) const STRIDE: u64 = 256;
 /// So many nanoseconds for a stride tell of picks with nothing between them, not even a system call.
-const BRISK: u64 = 1_000 * STRIDE as u64;
+const BRISK: u64 = 1_000 * STRIDE;
 
 const NOT_YET: u64 = u64::MAX;
 
@@ -60,7 +60,7 @@ impl Pace {
 
     /// Whether the pick that got this position is one to tell the pace by.
     #[inline]
-    pub(super) fn is_marked(position: u32) -> bool {
+    pub(super) fn is_marked(position: u64) -> bool {
         position.is_multiple_of(STRIDE)
     }
 

@@ -12,31 +12,27 @@ use crate::sync::atomic::Ordering::Relaxed;
 pub enum Rest {
     /// Everything: a probe may be due.
     All,
-    /// To see what the turn is worth.
+    /// To see what the turn is worth, or to look at the clock.
     Turn(Taken),
-    /// To look at the clock; the place is had.
-    Look(usize),
 }
 
 impl Roster {
-    /// The next node, for whoever does not come back for another: a probe that is due, else the rotation's. `None` where no
-    /// node is ever to be handed out.
-    #[inline]
-    pub fn next(&self, now: impl Fn() -> u64) -> Option<usize> {
-        self.try_next().map_or_else(|rest| self.finish(rest, now), Some)
+    /// Tells what each place is known by: see [`Rotation::name`](crate::balance::Rotation::name).
+    pub fn name(&self, tokens: impl Iterator<Item = usize>) {
+        self.rotation.name(&mut self.table.lock().ledger, tokens);
     }
 
-    /// As [`Roster::next`] but for what takes longer, which is left to [`Roster::finish`]. See `Rotation::try_next` for why.
+    /// The next node, for whoever does not come back for another, by its token: the rotation's, in a few instructions. What takes
+    /// longer is left to [`Roster::finish`].
     #[inline(always)]
     pub fn try_next(&self) -> Result<usize, Rest> {
-        let watch = self.pace.watch();
-        if watch == Watch::EachPick {
+        if self.pace.watch() == Watch::EachPick {
             return Err(Rest::All);
         }
         let pick = self.rotation.try_next().map_err(Rest::Turn)?;
-        match watch == Watch::NowAndThen && Pace::is_marked(pick.position) {
-            true => Err(Rest::Look(pick.place)),
-            false => Ok(pick.place),
+        match Pace::is_marked(pick.position) && self.pace.watch() == Watch::NowAndThen {
+            true => Err(Rest::Turn(pick.taken)),
+            false => Ok(pick.token),
         }
     }
 
@@ -50,18 +46,26 @@ impl Roster {
                 if let Some(turn) = self.probe(&Tried::new(), now) {
                     return Some(turn.place);
                 }
-                let pick = self.rotation.next_pick()?;
+                let pick = self.rotation.pick_of(self.rotation.take())?;
                 if Pace::is_marked(pick.position) {
                     self.look(now);
                 }
                 Some(pick.place)
             }
-            Rest::Turn(taken) => self.rotation.pick_of(taken).map(|pick| pick.place),
-            Rest::Look(place) => {
-                self.look(now());
-                Some(place)
+            Rest::Turn(taken) => {
+                let pick = self.rotation.pick_of(taken)?;
+                if Pace::is_marked(pick.position) && self.pace.watch() == Watch::NowAndThen {
+                    self.look(now());
+                }
+                Some(pick.place)
             }
         }
+    }
+
+    /// The next node, by tokens that are its place and one more.
+    #[cfg(test)]
+    pub fn next(&self, now: impl Fn() -> u64) -> Option<usize> {
+        self.try_next().map_or_else(|rest| self.finish(rest, now), |token| Some(token - 1))
     }
 
     fn look(&self, now: u64) {

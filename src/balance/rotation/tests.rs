@@ -73,30 +73,41 @@ fn two_nodes_retry_never_meets_the_dead_one() {
     }
 }
 
-#[test]
-fn the_position_is_renewed_without_a_seam() {
-    let (rotation, mut ledger) = round_robin(7, 0);
-    rotation.word.store(word(0, RENEWAL - 3), Ordering::Relaxed);
-    let first = (RENEWAL - 3) as usize % 7;
-    let expected: Vec<usize> = (0..40).map(|turn| (first + turn) % 7).collect();
-    assert_eq!(take(&rotation, 40), expected);
-    assert!(position_of(rotation.word.load(Ordering::Relaxed)) < 100);
-    assert_eq!(rotation.picks(&ledger), u64::from(RENEWAL - 3) + 40);
-    let total: u64 = (0..7).map(|place| rotation.picks_of(&ledger, place)).sum();
-    assert_eq!(total, rotation.picks(&ledger));
+/// Of 7 places, after orders of 8; `at` is a position at the beginning of a cycle.
+fn check_from(at: impl Fn(&Rotation) -> u64) {
+    let (rotation, mut ledger) = round_robin(8, 0);
+    rotation.publish(&mut ledger, &even(&[0, 1, 2, 3, 4, 5, 6, 7]));
     rotation.publish(&mut ledger, &even(&[0, 1, 2, 3, 4, 5, 6]));
-    assert_eq!(rotation.next(), Some((first + 40) % 7));
-    assert_eq!(rotation.picks(&ledger), u64::from(RENEWAL - 3) + 41);
+    rotation.word.store(word(2, at(&rotation)), Ordering::Relaxed);
+    let before = rotation.picks(&ledger);
+    assert_eq!(before % 7, 0);
+    for taken in 0..2_000 {
+        assert_eq!(rotation.next(), Some(taken % 7));
+        let all = before + taken as u64 + 1;
+        assert_eq!(rotation.picks(&ledger), all);
+        assert_eq!((0..7).map(|place| rotation.picks_of(&ledger, place)).sum::<u64>(), all);
+    }
+    assert!(rotation.laps(rotation.word.load(Ordering::Relaxed)) < rotation.most_laps());
+    rotation.publish(&mut ledger, &even(&[0, 1, 2, 3, 4, 5, 6]));
+    assert_eq!(rotation.next(), Some(2_000 % 7));
+    assert_eq!(rotation.picks(&ledger), before + 2_001);
+    rotation.publish(&mut ledger, &even(&[0, 1, 2])); // in the frame of the order that went round
+    assert_eq!(rotation.picks(&ledger), before + 2_001);
 }
 
 #[test]
-fn the_remainder_is_exact() {
-    for length in (1..2000).chain([65_537, 4_999_999, u32::MAX / 3]) {
-        let reciprocal = (u64::MAX / u64::from(length)).wrapping_add(1);
-        for position in (0..50).chain([length - 1, length, RENEWAL, u32::MAX, u32::MAX - length]) {
-            assert_eq!(remainder(position, length, reciprocal), position % length);
-        }
-    }
+fn the_table_is_gone_round_without_a_seam() {
+    check_from(|_| 0);
+}
+
+#[test]
+fn laps_are_taken_down_without_a_seam() {
+    check_from(|rotation| rotation.at(0, rotation.most_laps(), 0)); // number 0: the position alone
+}
+
+#[test]
+fn turns_taken_past_the_table_before_the_next_lap_are_not_lost() {
+    check_from(|rotation| u64::from(rotation.frame(2).reach()) + 10_000 * 7);
 }
 
 #[test]

@@ -76,3 +76,4 @@ macro_rules! number {
 atomic!(AtomicBool, bool);
 number!(AtomicU32, u32);
 number!(AtomicU64, u64);
+number!(AtomicUsize, usize);

@@ -1,0 +1,106 @@
+//! What the writer of the rotation knows: where the current order was taken up, and what was handed out before.
+
+use super::frame::Frame;
+use crate::balance::Order;
+use crate::sync::atomic::{AtomicU32, Ordering};
+
+/// The books of a rotation, in the hands of its one writer.
+#[derive(Debug)]
+pub struct Ledger {
+    /// Where the current order was taken up.
+    pub(super) begin: u32,
+    /// The place handed out last when the current order was taken up.
+    last: u32,
+    /// All weights of the current order are equal.
+    pub(super) even: bool,
+    /// Turns of each place in earlier orders.
+    turns: Box<[u64]>,
+    /// What each place is known by.
+    pub(super) tokens: Box<[usize]>,
+}
+
+impl Ledger {
+    /// Books for `places` places, of a first order that is taken up at `start`.
+    pub(super) fn new(order: &Order, start: usize, places: usize) -> Ledger {
+        let length = order.places.len();
+        let before = (start + length).checked_sub(1).and_then(|at| order.places.get(at % length.max(1)));
+        Ledger {
+            begin: start as u32,
+            last: before.copied().unwrap_or(0),
+            even: order.even,
+            turns: vec![0; places].into(),
+            // Tests tell a place from its token.
+            tokens: (1..=places).map(|token| if cfg!(test) { token } else { 0 }).collect(),
+        }
+    }
+
+    /// Goes over from `frame`, of which `turns` were taken, to an order that is taken up at `begin`.
+    pub(super) fn go_over(&mut self, frame: &Frame, turns: u64, begin: u32, even: bool) {
+        self.last = self.last_place(frame, turns);
+        self.close(frame, turns);
+        (self.begin, self.even) = (begin, even);
+    }
+
+    /// The place handed out last; `turns` of the current order were taken, those before its beginning among them.
+    pub(super) fn last_place(&self, frame: &Frame, turns: u64) -> u32 {
+        let taken = turns != u64::from(self.begin);
+        let last = turns.checked_sub(1).filter(|_| taken).and_then(|last| frame.place(last));
+        last.map_or(self.last, |place| place as u32)
+    }
+
+    /// Turns of all places.
+    pub(super) fn total(&self, frame: &Frame, turns: u64) -> u64 {
+        let counted = if frame.length() == 0 { 0 } else { turns.saturating_sub(u64::from(self.begin)) };
+        self.turns.iter().sum::<u64>() + counted
+    }
+
+    /// Turns of one place.
+    pub(super) fn total_of(&self, frame: &Frame, turns: u64, place: usize) -> u64 {
+        self.turns[place] + self.turns_of(frame, turns, place)
+    }
+
+    /// Turns of `place` in the current order.
+    fn turns_of(&self, frame: &Frame, turns: u64, place: usize) -> u64 {
+        let cycle = frame.cycle();
+        if cycle.is_empty() {
+            return 0;
+        }
+        let length = cycle.len() as u64;
+        let up_to = |end: u64| {
+            let (cycles, rest) = (end / length, (end % length) as usize);
+            if self.even {
+                // Places stand in rising order, each once.
+                let at = cycle.binary_search_by_key(&place, |slot| slot.load(Ordering::Relaxed) as usize);
+                return at.map_or(0, |at| cycles + u64::from(at < rest));
+            }
+            let of = |slots: &[_]| count(slots, place);
+            cycles * of(cycle) + of(&cycle[..rest])
+        };
+        up_to(turns).saturating_sub(up_to(u64::from(self.begin)))
+    }
+
+    /// Books the turns of an order that is over.
+    fn close(&mut self, frame: &Frame, turns: u64) {
+        let cycle = frame.cycle();
+        if cycle.is_empty() {
+            return;
+        }
+        let length = cycle.len() as u64;
+        let (begin, count) = (u64::from(self.begin), turns.saturating_sub(u64::from(self.begin)));
+        let (cycles, rest) = (count / length, (count % length) as usize);
+        let mut book = |slots: &[AtomicU32], turns: u64| {
+            for slot in slots {
+                self.turns[slot.load(Ordering::Relaxed) as usize] += turns;
+            }
+        };
+        let (before, after) = cycle.split_at((begin % length) as usize);
+        let wrapped = rest.saturating_sub(after.len());
+        book(cycle, cycles);
+        book(&after[..rest.min(after.len())], 1);
+        book(&before[..wrapped], 1);
+    }
+}
+
+fn count(slots: &[AtomicU32], place: usize) -> u64 {
+    slots.iter().filter(|slot| slot.load(Ordering::Relaxed) as usize == place).count() as u64
+}
