@@ -46,10 +46,14 @@ impl Handshake {
     /// Goes on as far as it can without waiting.
     pub fn advance(&mut self) -> Result<HandshakeStep, Failure> {
         let Handshake { session, socket, .. } = self;
+        let mut asked = false;
         loop {
             if session.holds_unsent() {
                 match session.send(socket) {
-                    Ok(_) => continue,
+                    Ok(_) => {
+                        asked = true;
+                        continue;
+                    }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
                         return Ok(HandshakeStep::Wait(Ready::Write));
                     }
@@ -60,6 +64,10 @@ impl Handshake {
             }
             if !session.is_handshaking() {
                 return Ok(HandshakeStep::Done);
+            }
+            // What was sent is yet to be answered: asking for it at once is a system call in vain.
+            if asked {
+                return Ok(HandshakeStep::Wait(Ready::Read));
             }
             match session.receive(socket) {
                 Ok(0) => {

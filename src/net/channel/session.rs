@@ -211,7 +211,9 @@ impl Session {
     /// Says goodbye as far as that goes without waiting. The tickets of TLS 1.3 come after the handshake: what is there is taken in
     /// first, or a connection that only ever wrote would leave nothing to resume the next one by.
     pub(super) fn say_goodbye(&mut self, socket: &Socket) {
-        for _ in 0..FAREWELL_READS {
+        let reads =
+            if self.tls.protocol_version() == Some(ProtocolVersion::TLSv1_3) { FAREWELL_READS } else { 0 };
+        for _ in 0..reads {
             match self.receive(socket) {
                 Ok(1..) if self.process().is_ok() => {}
                 _ => break,
