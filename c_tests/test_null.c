@@ -62,6 +62,8 @@ static void option_calls(void **state)
     assert_non_null(err);
     refused(upstream_error_status(err));
     upstream_error_free(err);
+    refused(upstream_options_declare_key(NULL, "tag", UPSTREAM_KEY_TEXT, NULL));
+    refused(upstream_options_declare_key(options, NULL, UPSTREAM_KEY_TEXT, NULL));
     refused(upstream_options_set_logger(NULL, UPSTREAM_LOG_WARN, NULL, NULL));
     assert_status(upstream_options_set_logger(options, UPSTREAM_LOG_WARN, NULL, NULL), UPSTREAM_OK);
     refused(upstream_options_set_logger(options, 0, NULL, NULL));

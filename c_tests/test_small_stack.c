@@ -96,6 +96,7 @@ static int ends_with(upstream_status_t expected, upstream_status_t status)
          upstream_options_set_logger(options, UPSTREAM_LOG_TRACE, keep_quiet, NULL) == UPSTREAM_OK)                    \
     CALL(options_set_clock, upstream_options_set_clock(options, tell_time, NULL) == UPSTREAM_OK)                       \
     CALL(options_set, upstream_options_set(options, "net.io_timeout", "30s", NULL) == UPSTREAM_OK)                     \
+    CALL(options_declare_key, upstream_options_declare_key(options, "tag", UPSTREAM_KEY_TEXT, NULL) == UPSTREAM_OK)    \
     CALL(options_set_misspelt,                                                                                         \
          upstream_options_set(options, "net.conect_timeout", "1", &err) == UPSTREAM_ERR_CONFIG)                        \
     CALL(error_status, upstream_error_status(err) == UPSTREAM_ERR_CONFIG)                                              \

@@ -60,6 +60,36 @@
 #define UPSTREAM_LOG_TRACE 5
 
 /**
+ * Any text, handed back as it is written. Types for upstream_options_declare_key().
+ */
+#define UPSTREAM_KEY_TEXT 0
+
+/**
+ * `on`, `true`, `yes`; `off`, `false`, `no`; in any letter case.
+ */
+#define UPSTREAM_KEY_BOOL 1
+
+/**
+ * A whole number, which may be negative.
+ */
+#define UPSTREAM_KEY_INT 2
+
+/**
+ * A duration, such as `250ms` or `10s`; without a unit, seconds.
+ */
+#define UPSTREAM_KEY_MS 3
+
+/**
+ * A number of bytes, such as `512` or `64k`.
+ */
+#define UPSTREAM_KEY_SIZE 4
+
+/**
+ * Text that no message shows.
+ */
+#define UPSTREAM_KEY_SECRET 5
+
+/**
  * The node is in the rotation.
  */
 #define UPSTREAM_NODE_UP 0
@@ -401,6 +431,37 @@ upstream_status_t upstream_options_set(upstream_options_t *o,
                                        const char *key,
                                        const char *value,
                                        upstream_error_t **err);
+
+/**
+ * Declares `key`, in any letter case, as one of the plugin's own, with a value of `type`
+ * (UPSTREAM_KEY_*).
+ *
+ * upstream_create() then checks it as it checks the library's keys: a value of another type is
+ * UPSTREAM_ERR_CONFIG, with file:line:column and the fix. So is a key that is likely a slip for a
+ * declared one (`require_ack_respons`), in a [NODE], in [UPSTREAM], and in these options. A
+ * declared key is never a slip, however near it is to another.
+ *
+ * Declare all keys before upstream_create(); whether before or after upstream_options_set() does
+ * not matter. Other keys may still stand in the file, and are not checked. Read the values with
+ * upstream_node_get_prop() and its kin: the getter of the key's type reads every value that was
+ * let through.
+ *
+ * Returns: UPSTREAM_OK, also where the key was declared of the same type before.
+ * UPSTREAM_ERR_INVALID_ARG, with the reason in `*err`, for a key of the library's own or of its
+ * families (`tls.`, `net.`, `health.`, `deliver.`, `dns.`), a second type, a `type` that is none,
+ * and a key that no file can carry: empty, over 1 KiB, with a blank, "=" or ":" in it.
+ *
+ * Ownership: the key is copied.
+ *
+ * ```c
+ * upstream_options_declare_key(o, "ack_timeout", UPSTREAM_KEY_MS, NULL);
+ * upstream_options_declare_key(o, "shared_key", UPSTREAM_KEY_SECRET, NULL);
+ * ```
+ */
+upstream_status_t upstream_options_declare_key(upstream_options_t *o,
+                                               const char *key,
+                                               int32_t type,
+                                               upstream_error_t **err);
 
 /**
  * Sends log lines up to `max_level` (UPSTREAM_LOG_*) to `fn`, with `ctx`; a NULL `fn` switches the log off

@@ -10,7 +10,8 @@ use super::expand::{Environment, Variables, is_name};
 use super::include::{self, MAX_FILES};
 use super::lines::{At, Lines, TooMuch};
 use super::source::{self, FileId};
-use super::{MAX_FILE, MAX_KEY, MAX_VALUE, suggest, value::shown};
+use super::value::{is_unseen, opening, shown};
+use super::{MAX_FILE, MAX_KEY, MAX_VALUE, suggest};
 use crate::error::{Error, Position, Result};
 
 /// Files within files, at most.
@@ -294,7 +295,7 @@ impl Reader<'_> {
                     at,
                     format!(
                         "{} stands before any section; open one with [UPSTREAM] or [NODE]",
-                        shown(content)
+                        shown(opening(content))
                     ),
                 ));
             }
@@ -311,7 +312,7 @@ impl Reader<'_> {
             let key = spellings.get(key);
             let mend =
                 if key.contains(['=', ':']) { ", apart by a blank and without \"=\" or \":\"" } else { "" };
-            let text = format!("the key {} has no value; write one behind it{mend}", shown(key));
+            let text = format!("the key {} has no value; write one behind it{mend}", shown(opening(key)));
             return Err(self.refusal(at, text));
         }
         let before = spellings.width(key) + behind.len() - value.len();
@@ -336,9 +337,12 @@ impl Reader<'_> {
                 let text = format!("a key of {} bytes; it may have {MAX_KEY} at most", key.len());
                 return Err(self.refusal(at, text));
             }
-            if let Some(odd) = key.chars().find(|&c| is_unseen(c)) {
+            // The reader of the file cannot see it, so that the key is not the one they believe it
+            // is.
+            if let Some((end, odd)) = key.char_indices().find(|&(_, c)| is_unseen(c)) {
+                let whole = shown(opening(&key[..end]));
                 let text =
-                    format!("the key {} carries {odd:?}, which does not show; retype the line", shown(key));
+                    format!("behind {whole} the key carries {odd:?}, which does not show; retype the line");
                 return Err(self.refusal(at, text));
             }
         }
@@ -396,11 +400,4 @@ fn trimmed(value: &str) -> &str {
 /// The directory a file stands in; empty for one in the working directory.
 pub(super) fn directory_of(path: &Path) -> PathBuf {
     path.parent().map(Path::to_path_buf).unwrap_or_default()
-}
-
-/// A sign that a reader of the file cannot see, so that the key is not the one they believe it is.
-fn is_unseen(c: char) -> bool {
-    c.is_control()
-        || c.is_whitespace()
-        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }

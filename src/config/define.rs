@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::classic::{Document, Header, Section};
 use super::keys::{Key, Place};
-use super::layers::{Judge, Layer, Layers, Setting, Step, Warnings, place};
+use super::layers::{Judge, Layer, Layers, Setting, Step, Warnings, place, read_own};
 use super::lines::Lines;
 use super::members::Members;
 use super::properties::Properties;
@@ -24,14 +24,14 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
     lines.finish();
     let (upstream, nodes) = split(sections, &lines, &document.start)?;
 
-    let mut judge = Judge::new(&lines.spellings);
+    let mut judge = Judge::new(&lines.spellings, options.declared());
     let mut read = |own: &Range<u32>, kind| read(&lines, own, kind, &mut judge, &mut warnings);
     let options_layer = read(&of_options, Place::Options)?;
     let upstream_layer = read(&upstream.lines, Place::Upstream)?;
     let defaults = Layer::defaults();
     let of_set = [&upstream_layer, &options_layer, &defaults];
     let set = Layers(&of_set);
-    let name = mandatory_text(&lines, &upstream_layer, &upstream, Key::Name)?;
+    let name = mandatory_text(&lines, &judge, &upstream_layer, &upstream, Key::Name)?;
     if let Some(wanted) = set.text(Key::UpstreamName).filter(|wanted| *wanted != name) {
         return Err(Error::config(
             &lines.place(upstream.at),
@@ -103,7 +103,7 @@ fn read<'a>(
     lines: &'a Lines,
     own: &Range<u32>,
     kind: Place,
-    judge: &mut Judge,
+    judge: &mut Judge<'_>,
     warnings: &mut Warnings,
 ) -> Result<Layer<'a>> {
     let mut layer = Layer::new();
@@ -112,6 +112,7 @@ fn read<'a>(
         match judge.next(lines, line, kind)? {
             None => {}
             Some(Step::Known(entry)) => layer.read(entry, line, warnings)?,
+            Some(Step::Own(kind)) => read_own(kind, line)?,
             Some(Step::Suspect) => judge.warn(lines, line, warnings),
         }
     }
@@ -121,6 +122,7 @@ fn read<'a>(
 /// What a section says of a key that it must have.
 pub(super) fn mandatory<'a, 'b>(
     lines: &Lines,
+    judge: &Judge<'_>,
     layer: &'b Layer<'a>,
     section: &Section,
     key: Key,
@@ -133,7 +135,9 @@ pub(super) fn mandatory<'a, 'b>(
         Header::Node => "[NODE]",
     };
     let name = key.name();
-    let slip = section.lines.clone().map(|line| lines.line(line)).find(|line| {
+    let others =
+        section.lines.clone().map(|line| lines.line(line)).filter(|line| !judge.is_own(lines, *line));
+    let slip = others.into_iter().find(|line| {
         let key = line.key().to_ascii_lowercase();
         suggest::is_slip(&key, name) || key.strip_suffix('s') == Some(name)
     });
@@ -147,11 +151,12 @@ pub(super) fn mandatory<'a, 'b>(
 /// As [`mandatory`], of a key whose value is text.
 pub(super) fn mandatory_text<'a>(
     lines: &Lines,
+    judge: &Judge<'_>,
     layer: &Layer<'a>,
     section: &Section,
     key: Key,
 ) -> Result<&'a str> {
-    match mandatory(lines, layer, section, key)?.value {
+    match mandatory(lines, judge, layer, section, key)?.value {
         Value::Text(text) => Ok(text),
         ref other => unreachable!("{} is {other:?}", key.name()),
     }
@@ -166,6 +171,7 @@ fn set_settings(set: Layers<'_, '_>) -> SetSettings {
             timeout: set.duration(Key::DeliverTimeout),
             attempts: set.integer(Key::DeliverAttempts),
             resend: set.bool(Key::DeliverResend),
+            wait: set.bool(Key::DeliverWait),
         },
     }
 }

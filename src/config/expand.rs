@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 
 use super::MAX_VALUE;
-use super::value::shown;
 
 /// Defaults within defaults, at most.
 const MAX_NESTING: usize = 8;
@@ -63,10 +62,10 @@ impl<'a> Variables<'a> {
                 None => (inner, None),
             };
             if !is_name(name) {
-                return fault(format!(
-                    "{} is no variable's name; write ${{NAME}} or ${{NAME:-default}}",
-                    shown(name)
-                ));
+                // It may be part of a secret: the place says where it is.
+                return fault(
+                    "what \"${\" opens is no variable's name; write ${NAME} or ${NAME:-default}".into(),
+                );
             }
             match (self.get(name), default) {
                 (Err(cause), _) => return fault(cause),
@@ -202,9 +201,9 @@ mod tests {
             ),
             ("a${A", 1, "\"${\" without its \"}\"; write ${NAME} or ${NAME:-default}"),
             ("${U:-${A}", 0, "\"${\" without its \"}\"; write ${NAME} or ${NAME:-default}"),
-            ("${}", 0, "\"\" is no variable's name; write ${NAME} or ${NAME:-default}"),
-            ("${A:=x}", 0, "\"A:=x\" is no variable's name; write ${NAME} or ${NAME:-default}"),
-            ("${ A }", 0, "\" A \" is no variable's name; write ${NAME} or ${NAME:-default}"),
+            ("${}", 0, "what \"${\" opens is no variable's name; write ${NAME} or ${NAME:-default}"),
+            ("${A:=x}", 0, "what \"${\" opens is no variable's name; write ${NAME} or ${NAME:-default}"),
+            ("${ A }", 0, "what \"${\" opens is no variable's name; write ${NAME} or ${NAME:-default}"),
             ("${NUL}", 0, "the variable NUL holds a NUL byte; set it to plain text"),
             ("${BROKEN}", 0, "the variable BROKEN is not valid UTF-8; set it to plain text"),
             (deep.as_str(), 40, "defaults stand in more than 8 others; write fewer"),

@@ -4,7 +4,7 @@
 mod markdown;
 
 use super::suggest;
-use super::value::{Kind, Value};
+use super::value::{Kind, Value, opening, shown};
 
 pub use markdown::markdown;
 
@@ -144,6 +144,7 @@ table! {
     DeliverTimeout "deliver.timeout", WAIT, FOR_THE_SET, Is("60s"), Acts: "All attempts of one delivery together; a connect, or a silence, takes at most half of what is left while another node could take the payload";
     DeliverAttempts "deliver.attempts", COUNT, FOR_THE_SET, Is("0"), Acts: "Nodes tried for one payload; 0 is each node once";
     DeliverResend "deliver.resend", Bool, FOR_THE_SET, Is("on"), Acts: "Send a payload that may have arrived again elsewhere; off: at most once";
+    DeliverWait "deliver.wait", Bool, FOR_THE_SET, Is("off"), Acts: "With every node out, a delivery waits inside its deadline for the first that is due";
 
     HealthMaxFails "health.max_fails", Integer { min: 1, max: 1000 }, ANYWHERE, Is("3"), Acts: "Consecutive failures that eject a node";
     HealthBackoff "health.backoff", WAIT, ANYWHERE, Is("1s"), Acts: "How long a node is first ejected";
@@ -214,17 +215,26 @@ pub enum Unknown {
     Refused(String),
 }
 
+/// The family, if any, in which every name is the library's, known or not.
+pub fn family(name: &str) -> Option<&'static str> {
+    STRICT.into_iter().chain(LOOSE).find(|family| name.starts_with(family))
+}
+
+/// The message about a line in which `=` or `:` stands right behind the key `head`.
+pub fn joined(head: &str) -> String {
+    format!("unknown key {}...; write \"{head}\", a blank and the value, without \"=\" or \":\"", shown(head))
+}
+
 /// Judges a key that is not in the table; `name` is in small letters.
 pub fn judge(name: &str) -> Unknown {
+    let whole = name;
+    // What stands behind it may be a secret's value.
+    let name = opening(whole);
+    if name.len() < whole.len() && find(name).is_some() {
+        return Unknown::Refused(joined(name));
+    }
     if let Some(family) = STRICT.into_iter().find(|family| name.starts_with(family)) {
         return Unknown::Refused(unknown_in(family, name));
-    }
-    if let Some((head, _)) = name.split_once(['=', ':'])
-        && find(head).is_some()
-    {
-        return Unknown::Refused(format!(
-            "unknown key \"{name}\"; write \"{head}\", a blank and the value, without \"=\" or \":\""
-        ));
     }
     let strict = |name: &str| STRICT.iter().any(|family| name.starts_with(family));
     let respelled = name.replacen(['_', '-'], ".", 1);
@@ -322,13 +332,13 @@ mod tests {
             (
                 "tls=on",
                 refused(
-                    "unknown key \"tls=on\"; write \"tls\", a blank and the value, without \"=\" or \":\"",
+                    "unknown key \"tls\"...; write \"tls\", a blank and the value, without \"=\" or \":\"",
                 ),
             ),
             (
                 "host:",
                 refused(
-                    "unknown key \"host:\"; write \"host\", a blank and the value, without \"=\" or \":\"",
+                    "unknown key \"host\"...; write \"host\", a blank and the value, without \"=\" or \":\"",
                 ),
             ),
             ("tsl", suspect("unknown key \"tsl\"; did you mean \"tls\"?")),
@@ -345,7 +355,7 @@ mod tests {
                 "deliver.frobnicate",
                 suspect(
                     "unknown key \"deliver.frobnicate\"; of this family there are deliver.timeout, deliver.attempts, \
-                     deliver.resend",
+                     deliver.resend, deliver.wait",
                 ),
             ),
             (";", suspect("\";\" is read as a key; a comment starts with \"#\"")),

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use super::declared::{Declared, KeyType};
 use super::keys::{self, COUNT_OF_KEYS, Effect, Entry, Key, Place, TABLE, Unknown};
 use super::lines::{Given, Lines};
 use super::spelling::Spellings;
@@ -77,25 +78,42 @@ impl Warnings {
 pub(super) enum Step {
     /// Read the value.
     Known(&'static Entry),
+    /// Check the value of a plugin's own key.
+    Own(KeyType),
     /// Warn of the key.
     Suspect,
 }
 
 /// The judge of sections' keys: which are known, which stand twice, which are likely slips.
-pub(super) struct Judge {
+pub(super) struct Judge<'a> {
+    declared: &'a Declared,
     /// For each key of the document, the section it was seen in last, and its line there.
     seen: Vec<(u32, u32)>,
-    /// The same for what is made of it where it is unknown.
-    unknown: Vec<Option<Unknown>>,
+    /// The same for what is made of it where it is not the library's.
+    foreign: Vec<Option<Foreign>>,
     /// Sections so far.
     sections: u32,
 }
 
-impl Judge {
-    /// A judge of keys spelled like this.
-    pub fn new(spellings: &Spellings) -> Judge {
+/// What is made of a key that is not the library's.
+#[derive(Clone, Debug)]
+enum Foreign {
+    /// The plugin declared it.
+    Own(KeyType),
+    /// It did not.
+    Unknown(Unknown),
+}
+
+impl<'a> Judge<'a> {
+    /// A judge of keys spelled like this, for a plugin that declared these.
+    pub fn new(spellings: &Spellings, declared: &'a Declared) -> Judge<'a> {
         let keys = spellings.count_of_names();
-        Judge { seen: vec![(0, 0); keys], unknown: vec![None; keys], sections: 0 }
+        Judge { declared, seen: vec![(0, 0); keys], foreign: vec![None; keys], sections: 0 }
+    }
+
+    /// Whether a line's key was declared by the plugin.
+    pub fn is_own(&self, lines: &Lines, line: Given<'_>) -> bool {
+        self.declared.get(&lines.spellings.name(line.name()).text).is_some()
     }
 
     /// The next section begins.
@@ -128,24 +146,41 @@ impl Judge {
                 false => Err(Error::config(&line.position(), misplaced(entry))),
             };
         }
-        match self.unknown(lines, number) {
-            Unknown::Foreign => Ok(None),
-            Unknown::Suspect(_) => Ok(Some(Step::Suspect)),
-            Unknown::Refused(text) => Err(Error::config(&line.position(), text.clone())),
+        match self.foreign(lines, number) {
+            Foreign::Own(kind) => Ok(Some(Step::Own(*kind))),
+            Foreign::Unknown(Unknown::Foreign) => Ok(None),
+            Foreign::Unknown(Unknown::Suspect(_)) => Ok(Some(Step::Suspect)),
+            Foreign::Unknown(Unknown::Refused(text)) => Err(Error::config(&line.position(), text.clone())),
         }
     }
 
     /// Warns of a line's key.
     pub fn warn(&mut self, lines: &Lines, line: Given<'_>, warnings: &mut Warnings) {
-        if let Unknown::Suspect(text) = self.unknown(lines, line.name()) {
+        if let Foreign::Unknown(Unknown::Suspect(text)) = self.foreign(lines, line.name()) {
             warnings.add(&line.position(), text);
         }
     }
 
-    /// What is made of a key that is unknown.
-    fn unknown(&mut self, lines: &Lines, name: u32) -> &Unknown {
-        self.unknown[name as usize].get_or_insert_with(|| keys::judge(&lines.spellings.name(name).text))
+    /// What is made of a key that is not the library's. One that the plugin declared is that key,
+    /// however near it is to another.
+    fn foreign(&mut self, lines: &Lines, name: u32) -> &Foreign {
+        let declared = self.declared;
+        self.foreign[name as usize].get_or_insert_with(|| {
+            let name = &lines.spellings.name(name).text;
+            if let Some(kind) = declared.get(name) {
+                return Foreign::Own(kind);
+            }
+            Foreign::Unknown(match (keys::judge(name), declared.slip(name)) {
+                (Unknown::Foreign | Unknown::Suspect(_), Some(text)) => Unknown::Refused(text),
+                (judgement, _) => judgement,
+            })
+        })
     }
+}
+
+/// Checks the value of a key that the plugin declared.
+pub(super) fn read_own(kind: KeyType, line: Given<'_>) -> Result<()> {
+    kind.check(line.key(), line.value()).map_err(|cause| Error::config(&line.value_position(), cause))
 }
 
 /// `other` as seen from `position`: the line alone where the file is the same.

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::classic::Section;
 use super::define::{mandatory, mandatory_text};
 use super::keys::{Key, Place};
-use super::layers::{Judge, Layer, Layers, Step, Warnings, place};
+use super::layers::{Judge, Layer, Layers, Step, Warnings, place, read_own};
 use super::lines::{Given, Line, Lines};
 use super::name_index::NameIndex;
 use super::node_settings::node_settings;
@@ -22,7 +22,7 @@ use crate::text::Text;
 /// The nodes so far.
 pub(super) struct Members<'a> {
     lines: &'a Lines,
-    judge: Judge,
+    judge: Judge<'a>,
     /// The layers under a node's own.
     of_set: [&'a Layer<'a>; 3],
     tls_files: TlsFiles,
@@ -82,7 +82,7 @@ impl<'a> Members<'a> {
     /// No node yet, but `count` to come.
     pub fn new(
         lines: &'a Lines,
-        judge: Judge,
+        judge: Judge<'a>,
         inherited: [&Range<u32>; 2],
         of_set: [&'a Layer<'a>; 3],
         tls_files: TlsFiles,
@@ -120,9 +120,9 @@ impl<'a> Members<'a> {
         };
         self.last_plan = plan;
 
-        let name = mandatory_text(self.lines, &self.layer, section, Key::Name)?;
-        let host = mandatory_text(self.lines, &self.layer, section, Key::Host)?;
-        let port = match mandatory(self.lines, &self.layer, section, Key::Port)?.value {
+        let name = mandatory_text(self.lines, &self.judge, &self.layer, section, Key::Name)?;
+        let host = mandatory_text(self.lines, &self.judge, &self.layer, section, Key::Host)?;
+        let port = match mandatory(self.lines, &self.judge, &self.layer, section, Key::Port)?.value {
             Value::Integer(port) => u16::try_from(port).unwrap_or_default(),
             ref other => unreachable!("port is {other:?}"),
         };
@@ -178,6 +178,7 @@ impl<'a> Members<'a> {
             match step {
                 Step::Known(entry) if same && bears(entry.key) => {}
                 Step::Known(entry) => self.layer.read(entry, line, warnings)?,
+                Step::Own(kind) => read_own(*kind, line)?,
                 Step::Suspect => self.judge.warn(lines, line, warnings),
             }
         }
@@ -193,6 +194,7 @@ impl<'a> Members<'a> {
             let step = self.judge.next(lines, line, Place::Node)?;
             match step {
                 None => continue,
+                Some(Step::Own(kind)) => read_own(kind, line)?,
                 Some(Step::Suspect) => self.judge.warn(lines, line, warnings),
                 Some(Step::Known(entry)) => {
                     self.layer.read(entry, line, warnings)?;

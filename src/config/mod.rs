@@ -3,6 +3,7 @@
 //! Reads files, never sockets; knows every key (see [`keys`]) and nothing of what is done with it.
 
 mod classic;
+mod declared;
 mod define;
 mod expand;
 mod idle;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use crate::error::{Error, Position, Result, Status};
 use crate::text::Text;
 
+pub use declared::KeyType;
 use lines::{At, Lines};
 pub use name_index::NameIndex;
 pub use options::Options;

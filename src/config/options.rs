@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use super::declared::{Declared, KeyType};
 use super::keys::{self, Place, Unknown};
 use super::{MAX_KEY, MAX_VALUE};
-use crate::error::{Error, Position, Result};
+use crate::error::{Error, Position, Result, Status};
 
 /// Defaults under the file: any key of the library, and any key of a plugin's own.
 ///
@@ -17,13 +18,14 @@ pub struct Options {
     /// Keys as they were spelled, and values.
     lines: Vec<(String, String)>,
     index: HashMap<String, usize>,
+    declared: Declared,
     position: Position,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let position = Position { file: "options".into(), line: 0, column: 0 };
-        Options { lines: Vec::new(), index: HashMap::new(), position }
+        Options { lines: Vec::new(), index: HashMap::new(), declared: Declared::default(), position }
     }
 }
 
@@ -66,6 +68,7 @@ impl Options {
                 // Under its first name, so that an alias set later replaces it.
                 name = entry.name.to_owned();
             }
+            None if self.declared.get(&name).is_some() => {} // its value is checked with the file's
             None => match keys::judge(&name) {
                 Unknown::Refused(cause) => return refuse(cause),
                 Unknown::Suspect(cause) if name.starts_with("deliver.") => return refuse(cause),
@@ -83,6 +86,17 @@ impl Options {
         Ok(())
     }
 
+    /// Declares a key of the plugin's own, in any letter case: its value is checked when a set is
+    /// created, wherever it stands, and so is a key that is likely a slip for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Status::InvalidArg`] where no file can carry the key, it is the library's, or it was
+    /// declared of another type.
+    pub fn declare(&mut self, key: &str, kind: KeyType) -> Result<()> {
+        self.declared.add(key, kind).map_err(|cause| Error::new(Status::InvalidArg, cause))
+    }
+
     /// The value of a key, in any letter case.
     pub fn get(&self, key: &str) -> Option<&str> {
         let lower = key.to_ascii_lowercase();
@@ -93,6 +107,11 @@ impl Options {
     /// Keys and values, in the order they were first set.
     pub(super) fn lines(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.lines.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// The keys that were declared.
+    pub(super) fn declared(&self) -> &Declared {
+        &self.declared
     }
 
     /// What stands for a place in a file.

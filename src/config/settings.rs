@@ -187,4 +187,6 @@ pub struct DeliverSettings {
     pub attempts: u32,
     /// Send a payload that may have arrived again elsewhere.
     pub resend: bool,
+    /// With every node out, wait inside the deadline for the first that is due.
+    pub wait: bool,
 }

@@ -1,35 +1,51 @@
 //! The known name nearest to one that is not known, for "did you mean".
 //! Must stay tight: a plugin's own key is no misspelling, and a wrong guess is worse than none.
 
-/// Words of this many bytes are near to no key.
-const LONGEST: usize = 48;
+/// The widest limit; a row of the table is twice as wide and one more.
+const WIDEST: usize = 9;
 
 /// The edit distance (insertions, deletions, substitutions, swaps of neighbours) from `a` to `b`; `None`
-/// where it is above `limit`, or a word is longer than any known name.
+/// where it is above `limit`, which is nine at most.
 pub fn distance(a: &str, b: &str, limit: usize) -> Option<usize> {
     let (a, b) = (a.as_bytes(), b.as_bytes());
-    if a.len().abs_diff(b.len()) > limit || b.len() >= LONGEST {
+    let limit = limit.min(WIDEST);
+    if a.len().abs_diff(b.len()) > limit {
         return None;
     }
-    // Optimal string alignment over three rows.
-    let mut before = [0; LONGEST];
-    let mut last: [usize; LONGEST] = std::array::from_fn(|at| at);
-    let mut row = [0; LONGEST];
+    // Optimal string alignment over three rows, of which only what lies within `limit` of the
+    // diagonal can count: the place `at` of row `i` is that of column `i + at - limit`. So the time
+    // grows with the length, never with its square.
+    const FAR: usize = usize::MAX / 2;
+    let mut before = [FAR; 2 * WIDEST + 3];
+    let mut last = [FAR; 2 * WIDEST + 3];
+    for j in 0..=limit.min(b.len()) {
+        last[limit + j] = j;
+    }
     for i in 1..=a.len() {
-        row[0] = i;
-        for j in 1..=b.len() {
-            let step = usize::from(a[i - 1] != b[j - 1]);
-            row[j] = (last[j] + 1).min(row[j - 1] + 1).min(last[j - 1] + step);
+        let mut row = [FAR; 2 * WIDEST + 3];
+        for at in limit.saturating_sub(i)..=2 * limit {
+            let j = i + at - limit;
+            if j > b.len() {
+                break;
+            }
+            row[at] = last[at + 1] + 1;
+            if j > 0 {
+                let step = usize::from(a[i - 1] != b[j - 1]);
+                row[at] = row[at].min(last[at] + step);
+                if at > 0 {
+                    row[at] = row[at].min(row[at - 1] + 1);
+                }
+            }
             if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                row[j] = row[j].min(before[j - 2] + 1);
+                row[at] = row[at].min(before[at] + 1);
             }
         }
-        if row[..=b.len()].iter().min() > Some(&limit) {
+        if row.iter().min() > Some(&limit) {
             return None;
         }
-        (before, last, row) = (last, row, before);
+        (before, last) = (last, row);
     }
-    Some(last[b.len()]).filter(|&found| found <= limit)
+    Some(last[limit + b.len() - a.len()]).filter(|&found| found <= limit)
 }
 
 /// The candidate nearest to `name`, not further than `limit`; the first of equals.
@@ -77,7 +93,10 @@ mod tests {
 
     #[test]
     fn distances() {
-        assert_eq!(distance(&"a".repeat(48), &"a".repeat(48), 1), None);
+        let long = "a".repeat(1024);
+        assert_eq!(distance(&long, &long, 1), Some(0));
+        assert_eq!(distance(&long, &format!("b{long}"), 1), Some(1));
+        assert_eq!(distance(&long, &long.replacen("aa", "bb", 1), 1), None);
         for (a, b, expected) in [
             ("", "", 0),
             ("tls", "tls", 0),

@@ -193,8 +193,22 @@ fn decimal(text: &str) -> Option<u32> {
     if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
+/// What a message may show of a line that is not understood, or of a key that is not known: what
+/// stands before the first blank, `=` or `:`. Behind it may be the value of a secret.
+pub(super) fn opening(text: &str) -> &str {
+    let ends = |c: char| matches!(c, '=' | ':') || is_unseen(c);
+    text.find(ends).map_or(text, |end| &text[..end])
+}
+
+/// Whether a character stands in a line without being seen there.
+pub(super) fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || c.is_whitespace()
+        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
+}
+
 /// What a habit from other formats has left in a value: the end of a message, or nothing.
-fn trap(text: &str) -> &'static str {
+pub(super) fn trap(text: &str) -> &'static str {
     match text.as_bytes() {
         [b'=' | b':', ..] => " (a key and its value stand apart by blanks alone, without \"=\" or \":\")",
         [b'"' | b'\'', ..] => " (a value is written without quotes)",

@@ -3,8 +3,8 @@
 use std::ffi::{CString, c_char, c_void};
 
 use crate::clock::Clock;
-use crate::config::Options;
-use crate::error::{Poison, Status, c_string};
+use crate::config::{KeyType, Options};
+use crate::error::{Error, Poison, Status, c_string};
 use crate::ffi::error::{null_argument, number, tell, upstream_error_t};
 use crate::ffi::handle::{self, Handle, Opaque};
 use crate::ffi::panic::{self, boundary, guard};
@@ -99,6 +99,77 @@ pub unsafe extern "C" fn upstream_options_set(
         || match options.set(&key, &value) {
             Ok(()) => UPSTREAM_OK,
             Err(error) => tell(err, error),
+        },
+    )
+}
+
+/// Any text, handed back as it is written. Types for upstream_options_declare_key().
+pub const UPSTREAM_KEY_TEXT: i32 = 0;
+/// `on`, `true`, `yes`; `off`, `false`, `no`; in any letter case.
+pub const UPSTREAM_KEY_BOOL: i32 = 1;
+/// A whole number, which may be negative.
+pub const UPSTREAM_KEY_INT: i32 = 2;
+/// A duration, such as `250ms` or `10s`; without a unit, seconds.
+pub const UPSTREAM_KEY_MS: i32 = 3;
+/// A number of bytes, such as `512` or `64k`.
+pub const UPSTREAM_KEY_SIZE: i32 = 4;
+/// Text that no message shows.
+pub const UPSTREAM_KEY_SECRET: i32 = 5;
+
+/// Declares `key`, in any letter case, as one of the plugin's own, with a value of `type`
+/// (UPSTREAM_KEY_*).
+///
+/// upstream_create() then checks it as it checks the library's keys: a value of another type is
+/// UPSTREAM_ERR_CONFIG, with file:line:column and the fix. So is a key that is likely a slip for a
+/// declared one (`require_ack_respons`), in a [NODE], in [UPSTREAM], and in these options. A
+/// declared key is never a slip, however near it is to another.
+///
+/// Declare all keys before upstream_create(); whether before or after upstream_options_set() does
+/// not matter. Other keys may still stand in the file, and are not checked. Read the values with
+/// upstream_node_get_prop() and its kin: the getter of the key's type reads every value that was
+/// let through.
+///
+/// Returns: UPSTREAM_OK, also where the key was declared of the same type before.
+/// UPSTREAM_ERR_INVALID_ARG, with the reason in `*err`, for a key of the library's own or of its
+/// families (`tls.`, `net.`, `health.`, `deliver.`, `dns.`), a second type, a `type` that is none,
+/// and a key that no file can carry: empty, over 1 KiB, with a blank, "=" or ":" in it.
+///
+/// Ownership: the key is copied.
+///
+/// ```c
+/// upstream_options_declare_key(o, "ack_timeout", UPSTREAM_KEY_MS, NULL);
+/// upstream_options_declare_key(o, "shared_key", UPSTREAM_KEY_SECRET, NULL);
+/// ```
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_options_declare_key(
+    o: *mut upstream_options_t,
+    key: *const c_char,
+    r#type: i32,
+    err: *mut *mut upstream_error_t,
+) -> upstream_status_t {
+    let Some(key) = strings::text(key) else {
+        return tell(err, null_argument("upstream_options_declare_key"));
+    };
+    let _errno = panic::KeepErrno::new();
+    let Some(handle) = handle::borrow_mut(o) else {
+        return tell(err, null_argument("upstream_options_declare_key"));
+    };
+    if handle.poison.is_set() {
+        return number(Status::Panic);
+    }
+    let OptionsHandle { poison, options, .. } = handle;
+    guard(
+        Some(poison),
+        || tell(err, panic::report()),
+        || match KeyType::ALL.into_iter().find(|known| *known as i32 == r#type) {
+            Some(kind) => match options.declare(&key, kind) {
+                Ok(()) => UPSTREAM_OK,
+                Err(error) => tell(err, error),
+            },
+            None => {
+                let cause = format!("{type} is no type of a key; write one of UPSTREAM_KEY_TEXT to UPSTREAM_KEY_SECRET", type = r#type);
+                tell(err, Error::new(Status::InvalidArg, cause))
+            }
         },
     )
 }

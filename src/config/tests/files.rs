@@ -186,10 +186,7 @@ fn refused_includes() {
                 include("a.yaml")
             ),
         ),
-        (
-            "orphan",
-            "line:1:2: \"name u\" stands before any section; open one with [UPSTREAM] or [NODE]".into(),
-        ),
+        ("orphan", "line:1:2: \"name\" stands before any section; open one with [UPSTREAM] or [NODE]".into()),
         (
             "second",
             format!(

@@ -183,7 +183,7 @@ fn every_key_reaches_its_setting() {
          net.tcp_keepalive_interval 11S\nnet.tcp_keepalive_probes 12\nnet.source_address [::1]\n\
          net.dns.prefer_ipv4 on\nNET.DNS.prefer_ipv6 TRUE\n",
     )
-    .replace("name u", "name u\ndeliver.timeout 5\ndeliver.attempts 2\ndeliver.resend off\nstart Random\nbalance ROUND-robin"))
+    .replace("name u", "name u\ndeliver.timeout 5\ndeliver.attempts 2\ndeliver.resend off\ndeliver.wait on\nstart Random\nbalance ROUND-robin"))
     .unwrap();
     let idle = |warning: &&String| {
         warning.contains("net.keepalive is off") || warning.contains("net.dns.prefer_ipv6 is on")
@@ -191,7 +191,7 @@ fn every_key_reaches_its_setting() {
     assert_eq!(definition.warnings.iter().filter(idle).count(), definition.warnings.len());
     let set = &definition.settings;
     assert_eq!((set.balance, set.start), (Balance::RoundRobin, Start::Random));
-    let deliver = DeliverSettings { timeout: Duration::from_secs(5), attempts: 2, resend: false };
+    let deliver = DeliverSettings { timeout: Duration::from_secs(5), attempts: 2, resend: false, wait: true };
     assert_eq!(set.deliver, deliver);
     let node = &definition.nodes[0].settings;
     let position = |line| Position { file: "f".into(), line, column: 1 };
@@ -210,7 +210,7 @@ fn every_key_reaches_its_setting() {
             max_version: TlsVersion::V1_3,
             ciphers: Some(CipherNames {
                 names: ["A", "B", "C", "D"].map(String::from).to_vec(),
-                position: position(18)
+                position: position(19)
             }),
             debug: 4,
         })
@@ -255,7 +255,7 @@ fn the_defaults_are_those_of_the_reference() {
     assert_eq!((net.tcp_keepalive_probes, net.source_address), (None, None));
     let set = &definition.settings;
     assert_eq!((set.balance, set.start), (Balance::RoundRobin, Start::First));
-    assert_eq!(set.deliver, DeliverSettings { timeout: seconds(60), attempts: 0, resend: true });
+    assert_eq!(set.deliver, DeliverSettings { timeout: seconds(60), attempts: 0, resend: true, wait: false });
 }
 
 #[test]
