@@ -77,6 +77,11 @@ static void set_calls(void **state)
     upstream_t *made = NULL;
     upstream_error_t *err = NULL;
     upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    upstream_delivery_t small = {sizeof(size_t), 0, NULL, NULL, 0}, keyed = UPSTREAM_DELIVERY_INIT, misnamed = UPSTREAM_DELIVERY_INIT;
+    upstream_attempt_t *attempt = NULL;
+    keyed.key = "k";
+    keyed.key_len = 1;
+    misnamed.payload_id = "two\nlines";
     (void)state;
     refused(upstream_create(NULL, NULL, &made, NULL));
     refused(upstream_create("file.conf", NULL, NULL, NULL));
@@ -102,6 +107,26 @@ static void set_calls(void **state)
     refused(upstream_deliver(NULL, send_nothing, NULL, 0, NULL));
     refused(upstream_deliver(up, NULL, NULL, 0, NULL));
     assert_status(upstream_deliver(up, send_nothing, NULL, 0, NULL), UPSTREAM_OK);
+    refused(upstream_deliver_with(NULL, NULL, send_nothing, NULL, NULL));
+    refused(upstream_deliver_with(up, NULL, NULL, NULL, NULL));
+    refused(upstream_deliver_with(up, &small, send_nothing, NULL, NULL));
+    refused(upstream_deliver_with(up, &keyed, send_nothing, NULL, NULL));
+    refused(upstream_deliver_with(up, &misnamed, send_nothing, NULL, NULL));
+    assert_status(upstream_deliver_with(up, NULL, send_nothing, NULL, NULL), UPSTREAM_OK);
+    refused(upstream_attempt_begin_with(NULL, NULL, &attempt));
+    refused(upstream_attempt_begin_with(up, NULL, NULL));
+    refused(upstream_attempt_begin_with(up, &small, &attempt));
+    assert_null(attempt);
+    refused(upstream_attempt_connect(NULL, &conn, NULL));
+    refused(upstream_attempt_connect_start(NULL, &conn, NULL));
+    refused(upstream_attempt_report(NULL, UPSTREAM_OK));
+    assert_null(upstream_attempt_payload_id(NULL));
+    assert_status(upstream_attempt_begin(up, &attempt), UPSTREAM_OK);
+    refused(upstream_attempt_connect(attempt, NULL, NULL));
+    refused(upstream_attempt_connect_start(attempt, NULL, NULL));
+    refused(upstream_attempt_report(attempt, UPSTREAM_OK)); /* it has no node */
+    upstream_attempt_end(attempt, UPSTREAM_OK);
+    assert_int_equal(upstream_error_may_have_arrived(NULL), 0);
 }
 
 static void node_calls(void **state)
@@ -132,6 +157,7 @@ static void node_calls(void **state)
     refused(upstream_node_set_data(NULL, &stats, NULL));
     assert_status(upstream_node_set_data(node, NULL, NULL), UPSTREAM_OK);
     assert_null(upstream_node_get_data(NULL));
+    refused(upstream_node_pause(NULL, 1));
     refused(upstream_node_report(NULL, UPSTREAM_OK));
     refused(upstream_node_report(node, 77));
     assert_status(upstream_node_report(node, UPSTREAM_ERR_TIMEOUT), UPSTREAM_OK);
@@ -151,6 +177,16 @@ static void connection_calls(void **state)
     (void)state;
     refused(upstream_connect(NULL, &conn, NULL));
     refused(upstream_connect(up, NULL, NULL));
+    assert_status(upstream_conn_report(NULL, UPSTREAM_ERR_PROTOCOL, NULL), UPSTREAM_ERR_PROTOCOL);
+    assert_status(upstream_conn_busy(NULL, 0, NULL), UPSTREAM_ERR_BUSY);
+    assert_int_equal(upstream_conn_time_left_ms(NULL), -1);
+    assert_null(upstream_conn_payload_id(NULL));
+    refused(upstream_conn_read_until(NULL, buffer, 1, "\n", 1, &got));
+    refused(upstream_conn_read_until(conn, NULL, 1, "\n", 1, &got));
+    refused(upstream_conn_read_until(conn, buffer, 0, "\n", 1, &got));
+    refused(upstream_conn_read_until(conn, buffer, 1, NULL, 1, &got));
+    refused(upstream_conn_read_until(conn, buffer, 1, "\n", 0, &got));
+    refused(upstream_conn_read_until(conn, buffer, 1, "\n", 1, NULL));
     refused(upstream_conn_write(NULL, buffer, 1));
     refused(upstream_conn_write(conn, NULL, 1));
     refused(upstream_conn_writev(NULL, &empty, 1));

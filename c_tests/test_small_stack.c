@@ -104,6 +104,7 @@ static int ends_with(upstream_status_t expected, upstream_status_t status)
     CALL(error_errno, upstream_error_errno(err) == 0)                                                                  \
     CALL(error_node, upstream_error_node(err) == NULL)                                                                 \
     CALL(error_line, upstream_error_line(err) == 0)                                                                    \
+    CALL(error_may_have_arrived, upstream_error_may_have_arrived(err) == 0)                                            \
     CALL(error_free, (upstream_error_free(err), err = NULL) == NULL)                                                   \
     /* files: missing, refused, with an include; the system's certificates; private keys of both kinds */              \
     CALL(create_missing, upstream_create(missing_path, options, &other, &err) == UPSTREAM_ERR_IO && told())            \
@@ -159,6 +160,11 @@ static int ends_with(upstream_status_t expected, upstream_status_t status)
     CALL(tls_version, upstream_conn_tls_version(conn) != NULL)                                                         \
     CALL(conn_set_data, upstream_conn_set_data(conn, back, free_nothing) == UPSTREAM_OK)                               \
     CALL(conn_get_data, upstream_conn_get_data(conn) == back)                                                          \
+    CALL(write_line, upstream_conn_write(conn, "a line\n", 7) == UPSTREAM_OK)                                          \
+    CALL(read_until, upstream_conn_read_until(conn, back, sizeof(back), "\n", 1, &got) == UPSTREAM_OK && got == 7)     \
+    CALL(time_left, upstream_conn_time_left_ms(conn) == -1)                                                            \
+    CALL(payload_id_of_none, upstream_conn_payload_id(conn) == NULL)                                                   \
+    CALL(conn_report, upstream_conn_report(conn, UPSTREAM_OK, "well") == UPSTREAM_OK)                                  \
     CALL(release, (upstream_conn_release(conn), conn = NULL) == NULL)                                                  \
     CALL(connect_again, upstream_node_connect(node, &conn, &err) == UPSTREAM_OK)                                       \
     CALL(reused, upstream_conn_reused(conn) == 1)                                                                      \
@@ -189,6 +195,7 @@ static int ends_with(upstream_status_t expected, upstream_status_t status)
     CALL(deliver_second, upstream_deliver(up, talk, NULL, 0, &err) == UPSTREAM_OK)                                     \
     CALL(deliver_third, upstream_deliver(up, talk, NULL, 0, &err) == UPSTREAM_OK)                                      \
     CALL(deliver_fourth, upstream_deliver(up, talk, NULL, 0, &err) == UPSTREAM_OK)                                     \
+    CALL(deliver_with, upstream_deliver_with(up, NULL, talk, NULL, &err) == UPSTREAM_OK)                               \
     /* what fails: a name that is none, a port that refuses, a callback, all of them one after the other */            \
     CALL(connect_no_name,                                                                                              \
          upstream_node_connect(upstream_node_by_name(up, "nameless"), &conn, &err) == UPSTREAM_ERR_RESOLVE && told())  \
@@ -202,9 +209,20 @@ static int ends_with(upstream_status_t expected, upstream_status_t status)
     CALL(attempt_next, upstream_attempt_next(attempt) != NULL)                                                         \
     CALL(attempt_next_again, upstream_attempt_next(attempt) != NULL)                                                   \
     CALL(attempt_end, (upstream_attempt_end(attempt, UPSTREAM_OK), attempt = NULL) == NULL)                            \
+    CALL(attempt_begin_with, upstream_attempt_begin_with(up, NULL, &attempt) == UPSTREAM_OK)                           \
+    CALL(attempt_payload_id, strlen(upstream_attempt_payload_id(attempt)) == 32)                                       \
+    CALL(attempt_connect, upstream_attempt_connect(attempt, &other_conn, &err) == UPSTREAM_OK)                         \
+    CALL(time_left_of_attempt, upstream_conn_time_left_ms(other_conn) > 0)                                             \
+    CALL(conn_busy, upstream_conn_busy(other_conn, 1, "429") == UPSTREAM_ERR_BUSY)                                     \
+    CALL(attempt_discard, (upstream_conn_discard(other_conn), other_conn = NULL) == NULL)                              \
+    CALL(attempt_connect_start, upstream_attempt_connect_start(attempt, &other_conn, &err) != UPSTREAM_ERR_PANIC)      \
+    CALL(attempt_started, (told(), upstream_conn_discard(other_conn), other_conn = NULL) == NULL)                      \
+    CALL(attempt_report, upstream_attempt_report(attempt, 77) == UPSTREAM_ERR_INVALID_ARG)                             \
+    CALL(attempt_end_with, (upstream_attempt_end(attempt, UPSTREAM_OK), attempt = NULL) == NULL)                       \
     CALL(node_stats, upstream_node_stats(node, &stats) == UPSTREAM_OK && stats.handshakes >= 1)                        \
     CALL(stats, upstream_stats(up, &stats) == UPSTREAM_OK && stats.handshakes >= 3)                                    \
     CALL(node_report, upstream_node_report(node, UPSTREAM_ERR_TIMEOUT) == UPSTREAM_OK)                                 \
+    CALL(node_pause, upstream_node_pause(node, 1) == UPSTREAM_OK)                                                      \
     CALL(cancel, (upstream_cancel(up), 1))                                                                             \
     CALL(write_cancelled, upstream_conn_write(conn, "hello\n", 6) == UPSTREAM_ERR_CANCELLED)                           \
     CALL(connect_cancelled, upstream_node_connect(node, &other_conn, &err) == UPSTREAM_ERR_CANCELLED && told())        \

@@ -1,67 +1,389 @@
-//! One payload of a plugin that does its own I/O: nodes by the same rules as a delivery's, the outcomes told by the plugin.
+//! One payload of a plugin that does its own I/O, or drives the library's connections itself: nodes by the same
+//! rules as a delivery's, the outcomes told by the plugin or by the connections.
+//!
+//! Invariant: each node that was handed out is told of once, when the payload goes on or ends.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::balance::Tried;
-use crate::conn::PATIENCE;
-use crate::error::Status;
+use crate::conn::{Account, Conn, Course, Ended, Loan, Step, forked};
+use crate::error::{Error, Phase, Result, Status, summary};
+use crate::journey::{Leg, Stopped, ends};
 use crate::node::Node;
+use crate::outcome::{Blame, Outcome};
+use crate::payload::PayloadId;
 use crate::roster::Turn;
 use crate::stats::count;
+use crate::sync::Mutex;
 use crate::upstream::Upstream;
-use crate::visits::next_of_attempt;
+use crate::visits::{SetBack, Visits, next_of_attempt};
 
 /// The nodes for one payload, none twice.
 pub struct Attempt {
     upstream: Arc<Upstream>,
-    tried: Tried,
-    /// The node asked last, and how often a plugin had told of a failure there by then.
-    current: Option<(Turn, u64)>,
+    books: Books,
+    timeout: Duration,
+    last: Option<Instant>,
+    id: Option<PayloadId>,
+}
+
+/// The books of an attempt: its own until a connection of the library's serves it, which writes in them too.
+enum Books {
+    Own(State),
+    Shared(Arc<Ledger>),
+}
+
+/// Books that a connection writes in.
+struct Ledger(Mutex<State>);
+
+struct State {
+    visits: Visits,
+    blame: Blame,
+    current: Option<Current>,
+    /// A connection of the library's is under way or in use.
+    is_connected: bool,
+    /// The last node that was settled was told something.
+    has_said: bool,
+}
+
+impl State {
+    fn new(most: usize) -> State {
+        let (visits, blame) = (Visits::new(most), Blame::default());
+        State { visits, blame, current: None, is_connected: false, has_said: false }
+    }
+}
+
+/// The node that was asked last.
+struct Current {
+    node: Arc<Node>,
+    generation: u32,
+    trial: Option<Turn>,
+    /// What the node had been told by then.
+    words: u64,
+    /// What the plugin said of it.
+    said: Option<Status>,
+    /// What its connection, which is over, says of it.
+    ended: Option<Ended>,
+}
+
+impl State {
+    /// The node asked last is done with; `word` is what the plugin says of it at last. What that leaves the payload
+    /// with.
+    fn settle(&mut self, word: Option<Status>) -> Option<SetBack> {
+        let Current { node, generation, trial, words, said, ended } = self.current.take()?;
+        // What the plugin did by itself went out, as far as anyone knows.
+        let reached = ended.as_ref().is_none_or(|ended| ended.reached);
+        let of_word = word.map(|status| node.outcome_of(status));
+        let outcome = match (said, ended) {
+            (Some(status), _) => node.outcome_of(status),
+            (None, Some(ended)) if ended.is_said => ended.outcome,
+            // Told by the node alone: it counts once.
+            (None, None) if node.words() != words => Outcome::Nothing,
+            (None, ended) => match (of_word, ended) {
+                (Some(Outcome::Nothing) | None, Some(ended)) => ended.outcome,
+                (Some(outcome), _) => outcome,
+                (None, None) => Outcome::Bad(passed_over(&node)),
+            },
+        };
+        self.has_said = !matches!(outcome, Outcome::Nothing);
+        let how = match (&outcome, reached) {
+            (Outcome::Busy(_), _) => SetBack::Answered,
+            (_, true) => SetBack::MayHaveArrived,
+            (_, false) => SetBack::Unsent { all_out: node.runtime.roster.is_all_out() },
+        };
+        self.blame.take(&node, generation, trial, reached, outcome);
+        Some(how)
+    }
+
+    /// A node is handed out.
+    fn hand_out(&mut self, node: &Arc<Node>, generation: u32, trial: Option<Turn>) {
+        let (node, words) = (Arc::clone(node), node.words());
+        self.current = Some(Current { node, generation, trial, words, said: None, ended: None });
+    }
+}
+
+fn passed_over(node: &Node) -> Error {
+    // No way of its own: whoever does not say why it failed is not asked whether the payload made it.
+    node.target.error(Status::Io, Phase::Callback, "the plugin asked for another node")
+}
+
+impl Account for Ledger {
+    fn ended(&self, exchange: Ended) {
+        let mut state = self.0.lock();
+        state.is_connected = false;
+        if let Some(current) = &mut state.current
+            && Arc::ptr_eq(&current.node, &exchange.node)
+        {
+            (current.generation, current.trial) = (exchange.generation, exchange.trial);
+            current.ended = Some(exchange);
+        } else if !state.has_said {
+            drop(state);
+            exchange.node.hear(exchange.generation, exchange.trial, exchange.outcome);
+        } // else the attempt has ended without it: what the plugin said then counts, and only once
+    }
+}
+
+impl Books {
+    fn with<T>(&mut self, work: impl FnOnce(&mut State) -> T) -> T {
+        match self {
+            Books::Own(state) => work(state),
+            Books::Shared(ledger) => work(&mut ledger.0.lock()),
+        }
+    }
+
+    /// From now on a connection writes in them too.
+    fn share(&mut self) -> Arc<Ledger> {
+        if let Books::Own(state) = self {
+            let state = std::mem::replace(state, State::new(0));
+            *self = Books::Shared(Arc::new(Ledger(Mutex::new(state))));
+        }
+        match self {
+            Books::Shared(ledger) => Arc::clone(ledger),
+            Books::Own(_) => unreachable!("made shared above"),
+        }
+    }
 }
 
 impl Attempt {
     /// An attempt that has been nowhere yet.
     pub fn new(upstream: Arc<Upstream>) -> Attempt {
-        Attempt { upstream, tried: Tried::new(), current: None }
+        let state = State::new(upstream.deliver_settings().attempts as usize);
+        let timeout = upstream.deliver_settings().timeout;
+        Attempt { upstream, books: Books::Own(state), timeout, last: None, id: None }
     }
 
-    /// The next node; asking again says that the last one failed. `None` once every node was tried, `deliver.attempts` is
-    /// reached, or the retry budget is spent.
+    /// The same for a payload of which more is said: its time counts from now.
+    pub fn with(upstream: Arc<Upstream>, timeout: Duration, id: Option<PayloadId>) -> Attempt {
+        let mut attempt = Attempt::new(upstream);
+        if !timeout.is_zero() {
+            attempt.timeout = timeout;
+        }
+        attempt.last = Some(ends(Instant::now(), attempt.timeout));
+        attempt.id = id;
+        attempt
+    }
+
+    /// What the payload is called.
+    pub fn payload_id(&mut self) -> &PayloadId {
+        let ids = &self.upstream.runtime().payload_ids;
+        self.id.get_or_insert_with(|| ids.make())
+    }
+
+    /// The next node; asking again says that the last one failed. `None` once every node was tried,
+    /// `deliver.attempts` is reached, or the retry budget is spent.
     pub fn next_node(&mut self) -> Option<&Arc<Node>> {
-        let (upstream, tried) = (&*self.upstream, &mut self.tried);
+        let upstream = &*self.upstream;
         let runtime = upstream.runtime();
-        if let Some((turn, told)) = self.current.take() {
-            let node = &upstream.nodes()[turn.place];
-            // What the plugin has told of it since is this failure.
-            if node.failures_told() == told {
-                node.passed_over(turn.generation);
-            }
-        }
-        let most = upstream.deliver_settings().attempts as usize;
         let wait = !runtime.birthplace.is_elsewhere();
-        let now = || runtime.clock.now();
-        let turn = next_of_attempt(tried, most, &runtime.roster, &upstream.budget, now, wait)?;
-        let node = &upstream.nodes()[turn.place];
-        if tried.count() > 1 {
-            count(&node.counters.redeliveries);
-        }
-        self.current = Some((turn, node.failures_told()));
-        Some(node)
+        let turn = self.books.with(|state| {
+            if let Some(current) = &state.current
+                && current.said.is_none()
+                && current.ended.is_none()
+                && current.node.words() == current.words
+            {
+                count(&current.node.counters.deliveries_failed);
+            }
+            state.settle(None);
+            let now = || runtime.clock.now();
+            let turn = next_of_attempt(&mut state.visits, &runtime.roster, &upstream.budget, now, wait)?;
+            let node = &upstream.nodes()[turn.place];
+            if state.visits.tried().count() > 1 {
+                count(&node.counters.redeliveries);
+            }
+            state.hand_out(node, turn.generation, turn.probe.then_some(turn));
+            Some(turn)
+        })?;
+        Some(&upstream.nodes()[turn.place])
+    }
+
+    /// How it went at the node it has now, with the generation of the pick.
+    pub fn report(&mut self, outcome: Status) -> Status {
+        self.books.with(|state| match &mut state.current {
+            Some(current) => {
+                if current.said.is_none() {
+                    book(&current.node, outcome);
+                }
+                current.said = Some(outcome);
+                Status::Ok
+            }
+            None => Status::InvalidArg,
+        })
     }
 
     /// How it went at the last node.
-    pub fn end(self, outcome: Status) {
-        if let Some((turn, _)) = self.current {
-            let node = &self.upstream.nodes()[turn.place];
-            if !node.report(turn.generation, outcome) && turn.probe {
-                node.give_back(turn, PATIENCE); // it told nothing of the node, as where a trial cannot be begun
+    pub fn end(mut self, outcome: Status) {
+        let upstream = Arc::clone(&self.upstream);
+        let asked = self.books.with(|state| {
+            if let Some(current) = &state.current {
+                let said = current.said;
+                if said.is_none() {
+                    book(&current.node, outcome);
+                }
+                state.settle(Some(outcome));
+                if said.unwrap_or(outcome) == Status::Ok {
+                    upstream.budget.succeeded();
+                    state.blame.settle();
+                    return 0;
+                }
             }
-            if outcome == Status::Ok {
-                return self.upstream.budget.succeeded();
+            state.blame.settle();
+            state.visits.tried().count()
+        });
+        if asked > 0 {
+            count(&upstream.deliveries_failed);
+        }
+    }
+
+    /// What the next connection needs: no other is in use, and the time is running.
+    fn begin(&mut self) -> Result<(Arc<Ledger>, Instant)> {
+        if self.upstream.runtime().birthplace.is_elsewhere() {
+            return Err(forked());
+        }
+        let timeout = self.timeout;
+        let last = *self.last.get_or_insert_with(|| ends(Instant::now(), timeout));
+        let ledger = self.books.share();
+        let mut state = ledger.0.lock();
+        if state.is_connected {
+            let cause = "the connection of this attempt is still in use; release or discard it first";
+            return Err(Error::new(Status::InvalidArg, cause));
+        }
+        if let Some(how) = state.settle(None) {
+            state.visits.set_back(how);
+        }
+        drop(state);
+        Ok((ledger, last))
+    }
+
+    /// A connection to the next untried node, and on to others on failure.
+    pub fn connect(&mut self) -> Result<Conn> {
+        let (ledger, last) = self.begin()?;
+        let mut route = self.route(ledger, last);
+        let mut setbacks = Vec::new();
+        loop {
+            let candidate = match route.next() {
+                Step::Try(candidate) => candidate,
+                Step::Wait(time, _) => {
+                    self.upstream.runtime().cancel.sleep(time);
+                    continue;
+                }
+                Step::Over(why) => {
+                    setbacks.extend(why);
+                    return Err(self.upstream.runtime().outlook(summary(setbacks)));
+                }
+            };
+            let begun = Instant::now();
+            match Conn::open_candidate(candidate) {
+                Ok(mut conn) => {
+                    if let Some((loan, account)) = route.stands() {
+                        conn.lend(loan);
+                        conn.keep_account(account);
+                    }
+                    conn.set_payload_id(Some(self.payload_id().clone()));
+                    return Ok(conn);
+                }
+                Err(error) => {
+                    route.set_back(&error, begun.elapsed());
+                    let is_final = matches!(error.status, Status::Cancelled | Status::Forked);
+                    setbacks.push(error);
+                    if is_final {
+                        return Err(summary(setbacks));
+                    }
+                }
             }
         }
-        if self.tried.count() > 0 {
-            count(&self.upstream.deliveries_failed);
+    }
+
+    /// As [`Attempt::connect`] without waiting: what it gives may still be connecting.
+    pub fn connect_start(&mut self) -> Result<Conn> {
+        let (ledger, last) = self.begin()?;
+        let route = self.route(ledger, last);
+        let id = self.payload_id().clone();
+        let mut conn = Conn::start(self.upstream.runtime(), Box::new(route))?;
+        conn.set_payload_id(Some(id));
+        Ok(conn)
+    }
+
+    fn route(&self, ledger: Arc<Ledger>, last: Instant) -> Route {
+        ledger.0.lock().is_connected = true;
+        Route { up: Arc::clone(&self.upstream), ledger, last, held_up: false, leg: None, stands: false }
+    }
+}
+
+/// Books an outcome that the plugin tells.
+fn book(node: &Node, outcome: Status) {
+    if outcome == Status::Ok {
+        count(&node.counters.deliveries);
+    } else if outcome == Status::Stop || (outcome as i32) < 0 {
+        count(&node.counters.deliveries_failed);
+    }
+}
+
+/// The way of an attempt's next connection.
+struct Route {
+    up: Arc<Upstream>,
+    ledger: Arc<Ledger>,
+    last: Instant,
+    held_up: bool,
+    leg: Option<Leg>,
+    stands: bool,
+}
+
+impl Course for Route {
+    fn next(&mut self) -> Step {
+        let state = &mut *self.ledger.0.lock();
+        match self.up.may_go_on(&mut state.visits, Some(self.last), self.held_up) {
+            Ok(()) => {}
+            Err(Stopped::Because(error)) => return Step::Over(Some(error)),
+            Err(Stopped::For(wait)) => {
+                self.held_up = true;
+                let left = self.last.saturating_duration_since(Instant::now());
+                return Step::Wait(wait.min(left), Arc::clone(&self.up.nodes()[0]));
+            }
+        }
+        let leg = state.visits.may_go_on().then(|| self.up.next_leg(&mut state.visits, Some(self.last)));
+        let Some(leg) = leg.flatten() else {
+            return Step::Over(Some(match state.visits.tried().count() {
+                0 => self.up.nobody(),
+                _ => Error::new(Status::NoNode, "every node that this payload may ask was tried"),
+            }));
+        };
+        if state.visits.is_retry() && !leg.is_aside {
+            count(&leg.node.counters.redeliveries);
+        }
+        let candidate = leg.candidate();
+        self.leg = Some(leg);
+        Step::Try(candidate)
+    }
+
+    fn set_back(&mut self, _error: &Error, waited: Duration) {
+        let Some(leg) = self.leg.take() else { return };
+        let visits = &mut self.ledger.0.lock().visits;
+        if leg.is_aside {
+            visits.waited(waited);
+        } else {
+            count(&leg.node.counters.deliveries_failed);
+            visits.attempted();
+        }
+        visits.set_back(leg.set_back());
+    }
+
+    fn stands(&mut self) -> Option<(Loan, Arc<dyn Account>)> {
+        let leg = self.leg.take()?;
+        let state = &mut *self.ledger.0.lock();
+        state.visits.attempted();
+        state.hand_out(&leg.node, leg.node.generation(), None);
+        self.stands = true;
+        let until_sent = !self.up.deliver_settings().resend;
+        let loan = Loan { last: self.last, share: leg.share, until_sent, is_lent: false };
+        Some((loan, Arc::clone(&self.ledger) as Arc<dyn Account>))
+    }
+}
+
+impl Drop for Route {
+    /// Where no connection came of it, none is in use.
+    fn drop(&mut self) {
+        if !self.stands {
+            self.ledger.0.lock().is_connected = false;
         }
     }
 }

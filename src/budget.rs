@@ -38,6 +38,16 @@ impl Budget {
         }
     }
 
+    /// How long until a retry is certain to be there.
+    pub fn wait(&self, now: u64) -> Duration {
+        if self.tokens.load(Relaxed) >= RETRY {
+            return Duration::ZERO;
+        }
+        let ahead = self.paid_up.load(Relaxed).saturating_sub(now);
+        let ahead = if ahead > INTERVAL * BURST { 0 } else { ahead };
+        Duration::from_nanos(ahead.saturating_sub(INTERVAL * (BURST - 1)))
+    }
+
     /// Takes one retry, or tells how long until the next one is certain to be there.
     pub fn retry(&self, now: u64) -> Result<(), Duration> {
         if self.tokens.fetch_update(Relaxed, Relaxed, |tokens| tokens.checked_sub(RETRY)).is_ok() {

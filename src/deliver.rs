@@ -1,268 +1,378 @@
 //! One payload, as many nodes as it takes.
 //!
-//! Invariant: no node is asked twice for one payload, but for the one fresh connection after a kept one
-//! turned out dead. At least once: what may have arrived at a node that then failed is sent again
-//! to another, unless `deliver.resend off`.
+//! Invariant: no node is asked twice for one payload, but for the one fresh connection after a kept one turned out
+//! dead. At least once: what may have arrived at a node that then failed is sent again to another, unless
+//! `deliver.resend off`. A payload that is not delivered leaves a trace.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use crate::conn::{Candidate, Conn, Loan, Trial, forked};
-use crate::error::{Error, Phase, Result, Status, summary};
+use crate::conn::{Conn, Course, Ending, Loan, Step, forked};
+use crate::error::{Error, Result, Status, summary};
+use crate::journey::{Leg, Stopped, ends, nap};
 use crate::log::Level;
-use crate::net::patience::after;
-use crate::node::Runtime;
+use crate::outcome::Blame;
+use crate::payload::PayloadId;
 use crate::stats::count;
 use crate::upstream::Upstream;
-use crate::visits::Visits;
+use crate::visits::{SetBack, Visits};
+
+/// What a deliver callback says, as a number of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Said {
+    status: Status,
+    /// It is no status.
+    odd: Option<i32>,
+}
+
+impl From<Status> for Said {
+    fn from(status: Status) -> Said {
+        Said { status, odd: None }
+    }
+}
+
+impl From<i32> for Said {
+    fn from(number: i32) -> Said {
+        match Status::from_number(number) {
+            Some(status) => status.into(),
+            None => Said { status: Status::InvalidArg, odd: Some(number) },
+        }
+    }
+}
+
+/// What is said of a payload beforehand.
+#[derive(Clone, Debug, Default)]
+pub struct Delivery {
+    /// For all attempts; zero takes the configured time.
+    pub timeout: Duration,
+    /// What the host calls it.
+    pub id: Option<PayloadId>,
+}
+
+/// How a delivery ended well enough.
+#[derive(Debug)]
+pub enum Done {
+    /// The payload is delivered.
+    Delivered,
+    /// The plugin dropped it, for this reason.
+    Stopped(Error),
+}
 
 /// What ended one attempt without success.
 enum Setback {
-    /// Another node may take the payload. Of which none has gone, where `unsent`.
-    TryOn { error: Error, unsent: bool },
+    /// Another node may take the payload.
+    TryOn { error: Error, how: SetBack },
     /// No other node is to be asked.
     Final(Error),
 }
 
-/// The time of a delivery.
-#[derive(Clone, Copy)]
-struct Term {
-    /// When the attempt that is under way began.
-    now: Instant,
+/// A delivery under way.
+struct Round {
+    visits: Visits,
     /// When it all must be over.
-    last: Instant,
+    last: Option<Instant>,
+    setbacks: Vec<Error>,
+    blame: Blame,
+    id: Option<PayloadId>,
+    may_have_arrived: bool,
 }
 
-impl Term {
-    fn later(self) -> Term {
-        Term { now: Instant::now(), ..self }
+impl Round {
+    fn new(most: usize, last: Option<Instant>) -> Round {
+        Round {
+            visits: Visits::new(most),
+            last,
+            setbacks: Vec::new(),
+            blame: Blame::default(),
+            id: None,
+            may_have_arrived: false,
+        }
+    }
+}
+
+/// The way of one wish for a connection in an event loop.
+struct Wish {
+    up: Arc<Upstream>,
+    visits: Visits,
+    leg: Option<(bool, SetBack)>,
+}
+
+impl Course for Wish {
+    fn next(&mut self) -> Step {
+        match self.up.next_leg(&mut self.visits, None) {
+            Some(leg) => {
+                self.leg = Some((leg.is_aside, leg.set_back()));
+                Step::Try(leg.candidate())
+            }
+            None => Step::Over((self.visits.tried().count() == 0).then(|| self.up.nobody())),
+        }
     }
 
-    fn left(self) -> Duration {
-        self.last.saturating_duration_since(self.now)
+    fn set_back(&mut self, _error: &Error, waited: Duration) {
+        if let Some((is_aside, how)) = self.leg.take() {
+            if is_aside {
+                self.visits.waited(waited);
+            }
+            self.visits.set_back(how);
+        }
     }
 }
 
 impl Upstream {
     /// Connects to the node whose turn it is; where that fails, to the others.
     pub fn connect(&self) -> Result<Conn> {
-        self.visit(None, |conn, _| Ok(conn))
+        self.visit(&mut Round::new(0, None), |conn, _, _| Ok(conn))
     }
 
     /// As [`Upstream::connect`] without waiting: what it gives may still be connecting.
     pub fn connect_start(self: &Arc<Self>) -> Result<Conn> {
-        let (up, mut visits) = (Arc::clone(self), Visits::new(0));
-        Conn::start(self.runtime(), Box::new(move || up.candidate(&mut visits)))
+        let wish = Wish { up: Arc::clone(self), visits: Visits::new(0), leg: None };
+        Conn::start(self.runtime(), Box::new(wish))
     }
 
-    /// Whom to connect to next.
-    fn candidate(&self, visits: &mut Visits) -> Option<Candidate> {
-        let Runtime { roster, clock, .. } = self.runtime();
-        let (turn, others) = visits.next(roster, || clock.now())?;
-        let trial = others.map(|others| Trial { turn, others });
-        Some(Candidate { node: Arc::clone(&self.nodes()[turn.place]), trial })
-    }
-
-    /// Runs `send` on a ready connection, node after node, until it says `Ok` or `Stop`, every node was
-    /// tried, or `timeout` (zero: the configured one) has passed.
-    pub fn deliver(&self, timeout: Duration, mut send: impl FnMut(&mut Conn) -> Status) -> Result<Status> {
-        let timeout = if timeout.is_zero() { self.deliver_settings().timeout } else { timeout };
-        let now = Instant::now();
-        let last = after(now, timeout);
-        let outcome =
-            self.visit(Some(Term { now, last }), |conn, others| self.attempt(conn, last, others, &mut send));
+    /// Runs `send` on a ready connection, node after node, until it says `Ok` or `Stop`, every node was tried, or the
+    /// time is up.
+    pub fn deliver<S: Into<Said>>(
+        &self,
+        how: Delivery,
+        mut send: impl FnMut(&mut Conn) -> S,
+    ) -> Result<Done> {
+        let settings = self.deliver_settings();
+        let timeout = if how.timeout.is_zero() { settings.timeout } else { how.timeout };
+        let last = ends(Instant::now(), timeout);
+        let mut round = Round::new(settings.attempts as usize, Some(last));
+        round.id = how.id;
+        let outcome = loop {
+            let outcome =
+                self.visit(&mut round, |conn, leg, round| self.attempt(conn, leg, round, &mut send));
+            round.blame.settle();
+            match outcome {
+                Err(error) if self.waits_for_a_node(&error, last) => {
+                    round.visits = Visits::new(settings.attempts as usize);
+                }
+                outcome => break outcome,
+            }
+        };
+        let logger = &self.runtime().logger;
         match &outcome {
             Err(error) => {
                 count(&self.deliveries_failed);
-                self.runtime().logger.log(Level::Error, format_args!("not delivered: {error}"));
+                self.undelivered.log(logger, Level::Error, format_args!("not delivered: {error}"));
             }
-            Ok(Status::Stop) => count(&self.deliveries_failed),
-            Ok(_) => self.budget.succeeded(),
+            Ok(Done::Stopped(error)) => {
+                count(&self.deliveries_failed);
+                self.dropped.log(logger, Level::Warn, format_args!("a payload is dropped: {error}"));
+            }
+            Ok(Done::Delivered) => self.budget.succeeded(),
         }
         outcome
     }
 
-    /// Connections to nodes by turns, none twice, until `work` succeeds, which hears whether another node is left.
+    /// With `deliver.wait`: waits until a node may be tried. Whether one may.
+    fn waits_for_a_node(&self, error: &Error, last: Instant) -> bool {
+        let runtime = self.runtime();
+        let is_final = matches!(error.status, Status::Cancelled | Status::Forked);
+        if !self.deliver_settings().wait || is_final || error.is_final || !runtime.roster.is_all_out() {
+            return false;
+        }
+        loop {
+            let left = last.saturating_duration_since(Instant::now());
+            let Some(wait) = self.retry_after() else { return false };
+            if left.is_zero() {
+                return false;
+            }
+            if wait.is_zero() {
+                return true;
+            }
+            if runtime.cancel.sleep(nap(runtime, wait).min(left)) {
+                return false;
+            }
+        }
+    }
+
+    /// Connections to nodes by turns, none twice, until `work` succeeds.
     fn visit<T>(
         &self,
-        mut term: Option<Term>,
-        mut work: impl FnMut(Conn, bool) -> Result<T, Setback>,
+        round: &mut Round,
+        mut work: impl FnMut(Conn, &Leg, &mut Round) -> Result<T, Setback>,
     ) -> Result<T> {
         if self.runtime().birthplace.is_elsewhere() {
             return Err(forked());
         }
-        let most = term.map_or(0, |_| self.deliver_settings().attempts as usize);
-        let mut visits = Visits::new(most);
-        let mut setbacks = Vec::new();
-        while visits.may_go_on() {
-            if let Err(error) = self.may_go_on(&mut visits, &mut term) {
-                setbacks.push(error);
+        while round.visits.may_go_on() {
+            if let Err(error) = self.wait_for_budget(round) {
+                round.setbacks.push(error);
                 break;
             }
-            let Some(conn) = self.next_conn(&mut visits, term) else { break };
+            let Some((leg, conn)) = self.next_conn(round) else { break };
             let outcome = match conn {
-                Ok(conn) => work(conn, visits.others_left(self.runtime().roster.takers())),
-                Err(error) => Err(Setback::TryOn { error, unsent: true }),
+                Ok(conn) => work(conn, &leg, round),
+                Err(error) => Err(Setback::TryOn { error, how: leg.set_back() }),
             };
             match outcome {
                 Ok(done) => return Ok(done),
-                Err(Setback::TryOn { error, unsent }) => {
-                    setbacks.push(error);
-                    visits.set_back(unsent);
-                    term = term.map(Term::later);
+                Err(Setback::TryOn { error, how }) => {
+                    round.setbacks.push(error);
+                    round.visits.set_back(how);
                 }
                 Err(Setback::Final(error)) => {
-                    setbacks.push(error);
+                    round.setbacks.push(Error { is_final: true, ..error });
                     break;
                 }
             }
         }
-        Err(self.runtime().outlook(summary(setbacks)))
+        if round.setbacks.is_empty() {
+            round.setbacks.push(self.nobody());
+        }
+        let may_have_arrived = round.may_have_arrived;
+        let error = self.runtime().outlook(summary(std::mem::take(&mut round.setbacks)));
+        Err(Error { may_have_arrived, ..error })
     }
 
-    /// Whether there is time for another attempt, and the retry budget allows it: it is waited for, since the alternative is to
-    /// lose the payload.
-    fn may_go_on(&self, visits: &mut Visits, term: &mut Option<Term>) -> Result<()> {
-        let runtime = self.runtime();
+    /// Waits until another attempt may be made.
+    fn wait_for_budget(&self, round: &mut Round) -> Result<()> {
         let mut held_up = false;
         loop {
-            if runtime.birthplace.is_elsewhere() {
-                return Err(forked()); // by a callback
-            }
-            if runtime.closed.load(Relaxed) {
-                return Err(Error::new(Status::Cancelled, "the upstream was destroyed"));
-            }
-            if runtime.cancel.is_set() {
-                return Err(Error::cancelled());
-            }
-            let left = term.map_or(Duration::MAX, Term::left);
-            if left.is_zero() {
-                let cause = match held_up {
-                    false => "the time for the delivery is up; see deliver.timeout",
-                    true => {
-                        "the retry budget was spent until the time for the delivery was up: ten retries a second may send again \
-                         what may have arrived, and one more for every ten deliveries that went well"
-                    }
-                };
-                return Err(Error::new(Status::Timeout, cause));
-            }
-            match visits.pay(&self.budget, || runtime.clock.now()) {
+            match self.may_go_on(&mut round.visits, round.last, held_up) {
                 Ok(()) => return Ok(()),
-                Err(wait) => {
+                Err(Stopped::Because(error)) => return Err(error),
+                Err(Stopped::For(wait)) => {
                     held_up = true;
-                    runtime.cancel.sleep(wait.min(left));
-                    *term = term.map(Term::later);
+                    let left = round.last.map(|last| last.saturating_duration_since(Instant::now()));
+                    self.runtime().cancel.sleep(left.map_or(wait, |left| wait.min(left)));
                 }
             }
         }
     }
 
     /// A connection to the next node; `None` where all were tried.
-    fn next_conn(&self, visits: &mut Visits, term: Option<Term>) -> Option<Result<Conn>> {
-        let candidate = self.candidate(visits)?;
-        let node = &self.nodes()[candidate.node.place];
-        // A trial costs the payload nothing: it is neither an attempt nor a failed delivery until its connection is used.
-        let aside = candidate.trial.is_some_and(|trial| trial.others);
-        let by = || {
-            let now = term.map_or_else(Instant::now, |term| term.now);
-            let own = after(now, node.target.net.connect_timeout);
-            visits.connect_by(own, now, term.map(|term| term.last), self.runtime().roster.takers())
-        };
-        let conn = Conn::open_candidate(candidate, by);
-        if aside && conn.is_err() {
-            return Some(conn);
+    fn next_conn(&self, round: &mut Round) -> Option<(Leg, Result<Conn>)> {
+        let leg = self.next_leg(&mut round.visits, round.last)?;
+        let node = &leg.node;
+        let begun = leg.is_aside.then(Instant::now);
+        let conn = Conn::open_candidate(leg.candidate());
+        if let (Some(begun), Err(_)) = (begun, &conn) {
+            round.visits.waited(begun.elapsed());
+            return Some((leg, conn));
         }
-        if let Some(_delivery) = term {
-            if visits.is_retry() {
+        if round.last.is_some() {
+            if round.visits.is_retry() {
                 count(&node.counters.redeliveries);
             }
             if conn.is_err() {
                 count(&node.counters.deliveries_failed);
             }
         }
-        visits.attempted();
-        Some(conn)
+        round.visits.attempted();
+        Some((leg, conn))
     }
 
-    fn attempt(
+    fn attempt<S: Into<Said>>(
         &self,
         mut conn: Conn,
-        last: Instant,
-        others: bool,
-        send: &mut impl FnMut(&mut Conn) -> Status,
-    ) -> Result<Status, Setback> {
-        let node = &self.nodes()[conn.node().place];
+        leg: &Leg,
+        round: &mut Round,
+        send: &mut impl FnMut(&mut Conn) -> S,
+    ) -> Result<Done, Setback> {
+        let node = Arc::clone(conn.node());
+        let settings = self.deliver_settings();
+        let last = round.last.unwrap_or_else(Instant::now);
+        let mut unconfirmed = false;
         let mut unsent = true;
         loop {
             // A node that is silent is to leave time for the others.
-            let share = others.then(|| last.saturating_duration_since(Instant::now()) / 2);
-            conn.lend(Loan { last, share, until_sent: !self.deliver_settings().resend });
-            let status = send(&mut conn);
-            let generation = conn.generation();
-            if matches!(status, Status::Ok | Status::Stop) {
-                let done = if status == Status::Ok {
-                    &node.counters.deliveries
-                } else {
-                    &node.counters.deliveries_failed
-                };
-                count(done);
-                node.succeeded(generation);
-                conn.release();
-                return Ok(status);
+            let (until_sent, is_lent) = (!settings.resend, true);
+            conn.lend(Loan { last, share: leg.share, until_sent, is_lent });
+            conn.set_payload_id(round.id.take());
+            let Said { status, odd } = send(&mut conn).into();
+            round.id = conn.known_payload_id();
+            conn.returned(status);
+            let word = |conn: &Conn| {
+                let mut error = conn.error_of_return(status);
+                if let Some(number) = odd {
+                    error.cause =
+                        format!("{}, in place of {number}, which is no status of upstream.h", error.cause);
+                }
+                error
+            };
+            let error = (status != Status::Ok).then(|| word(&conn));
+            // A positive word asks for nothing that a delivery could do: it is a mistake, and no node's.
+            let is_mistake =
+                matches!(status, Status::WantRead | Status::WantWrite) || odd.is_some_and(|n| n > 0);
+            if let Some(number) = odd {
+                self.tell_odd(number);
             }
-            let error = failure(&conn, status);
+            if is_mistake {
+                conn.say_nothing();
+            }
+            let (stale, may_have_arrived) = (conn.is_stale(), conn.may_have_arrived(status));
+            let is_failure = !matches!(status, Status::Ok | Status::Stop | Status::Busy);
             unsent &= conn.sent() == 0;
-            // The server may have closed a kept connection just as it was taken up again, which says
-            // nothing about the node. A fresh one decides.
-            let broke = matches!(error.status, Status::Closed | Status::Network) && !error.is_local();
-            let stale = conn.is_reused() && broke;
-            drop(conn);
-            if !stale {
-                node.failed(generation, &error);
+            unconfirmed |= is_failure && may_have_arrived;
+            if let Some(ended) = conn.end_exchange(Ending::Released) {
+                round.blame.take(&node, ended.generation, ended.trial, ended.reached, ended.outcome);
             }
-            if !unsent && !self.deliver_settings().resend {
-                count(&node.counters.deliveries_failed);
+            if !is_failure {
+                conn.release();
+            } else {
+                drop(conn);
+            }
+            let counter = match status {
+                Status::Ok => &node.counters.deliveries,
+                _ => &node.counters.deliveries_failed,
+            };
+            if !is_failure {
+                count(counter);
+            }
+            let Some(error) = error else { return Ok(Done::Delivered) };
+            if status == Status::Stop {
+                let may_have_arrived = round.may_have_arrived;
+                return Ok(Done::Stopped(Error { status, may_have_arrived, ..error }));
+            }
+            if status == Status::Busy {
+                let others = self.runtime().roster.has_eligible(round.visits.tried());
+                let how = match (others, unsent) {
+                    (true, _) => SetBack::Answered,
+                    (false, true) => leg.set_back(),
+                    (false, false) => SetBack::MayHaveArrived,
+                };
+                return Err(Setback::TryOn { error, how });
+            }
+            round.may_have_arrived |= unconfirmed;
+            if unconfirmed && !settings.resend {
+                count(counter);
                 let cause =
                     format!("{}; the payload may have arrived, and deliver.resend is off", error.cause);
                 return Err(Setback::Final(Error { cause, ..error }));
             }
-            if matches!(error.status, Status::InvalidArg | Status::Cancelled | Status::Forked) {
-                count(&node.counters.deliveries_failed);
+            if is_mistake || matches!(status, Status::Cancelled | Status::Forked) {
+                count(counter);
                 return Err(Setback::Final(error));
             }
-            if !stale {
-                count(&node.counters.deliveries_failed);
-                return Err(Setback::TryOn { error, unsent });
+            let how = if unsent { leg.set_back() } else { SetBack::MayHaveArrived };
+            // The server may have closed a kept connection just as it was taken up again, which says nothing about the
+            // node. A fresh one decides, within the same share of the time.
+            let deadline = leg.share.map_or(last, |share| share.ends).min(Conn::connect_deadline(&node));
+            if !stale || Instant::now() >= deadline {
+                count(counter);
+                return Err(Setback::TryOn { error, how });
             }
-            let deadline = last.min(Conn::connect_deadline(node));
-            conn = Conn::open_fresh(Arc::clone(node), deadline).map_err(|error| {
-                count(&node.counters.deliveries_failed);
-                Setback::TryOn { error, unsent }
+            conn = Conn::open_fresh(Arc::clone(&node), deadline).map_err(|error| {
+                count(counter);
+                Setback::TryOn { error, how }
             })?;
         }
     }
-}
 
-/// The error behind a callback's word: the connection's own where it has one of that status.
-fn failure(conn: &Conn, status: Status) -> Error {
-    let target = &conn.node().target;
-    match (status, conn.last_error()) {
-        (_, Some(report)) if report.error.status == status => report.error.clone(),
-        (Status::Eof, _) => target.error(Status::Closed, Phase::Read, "the server closed the connection"),
-        (Status::WantRead | Status::WantWrite, _) => target.error(
-            Status::InvalidArg,
-            Phase::Callback,
-            format!("the deliver callback returned {}, which only non-blocking calls know", status.name()),
-        ),
-        (_, Some(report)) => {
-            let cause =
-                format!("the deliver callback returned {} after: {}", status.name(), report.error.cause);
-            // What this machine could not do is no fault of the node's, whatever the plugin calls it.
-            Error { blame: report.error.blame, ..target.error(status, Phase::Callback, cause) }
-        }
-        (_, None) => {
-            target.error(status, Phase::Callback, format!("the deliver callback returned {}", status.name()))
+    /// A number that is no status is told once.
+    fn tell_odd(&self, number: i32) {
+        if !self.odd_told.swap(true, Relaxed) {
+            let line = format_args!(
+                "a deliver callback returned {number}, which is no status of upstream.h; a negative one is taken for a \
+                 failure, and the payload goes on to another node"
+            );
+            self.runtime().logger.log(Level::Warn, line);
         }
     }
 }

@@ -58,11 +58,13 @@ pub enum Status {
     Cancelled = -37,
     /// The peer broke the protocol (the plugin's own finding).
     Protocol = -38,
+    /// The server answered that it cannot take this now; another node may.
+    Busy = -39,
 }
 
 impl Status {
     /// Every status, for tables and tests.
-    pub const ALL: [Status; 23] = [
+    pub const ALL: [Status; 24] = [
         Status::Ok,
         Status::WantRead,
         Status::WantWrite,
@@ -86,6 +88,7 @@ impl Status {
         Status::Network,
         Status::Cancelled,
         Status::Protocol,
+        Status::Busy,
     ];
 
     /// The status of a number, if it is one.
@@ -119,6 +122,7 @@ impl Status {
             Status::Network => c"UPSTREAM_ERR_NETWORK",
             Status::Cancelled => c"UPSTREAM_ERR_CANCELLED",
             Status::Protocol => c"UPSTREAM_ERR_PROTOCOL",
+            Status::Busy => c"UPSTREAM_ERR_BUSY",
         }
     }
 
@@ -225,6 +229,22 @@ pub struct Error {
     pub errno: i32,
     /// What is known of whose fault it is.
     pub blame: Blame,
+    /// Bytes of a payload reached a node that did not answer for it.
+    pub may_have_arrived: bool,
+    /// No other node is to be asked.
+    pub is_final: bool,
+}
+
+/// An error as a line about its node tells it.
+pub struct WithoutPlace<'a>(&'a Error);
+
+impl fmt::Display for WithoutPlace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.origin {
+            Origin::Node { phase, .. } => write!(f, "{phase}: {}", self.0.cause),
+            _ => write!(f, "{}", self.0),
+        }
+    }
 }
 
 /// Whose fault a failure is, beyond what the status says.
@@ -237,6 +257,8 @@ pub enum Blame {
     NoSuchName,
     /// This machine's: too many files, no memory, a policy. No server is to be blamed for it.
     Local,
+    /// A limit of the caller's own struck, before the node had had its time.
+    Caller,
 }
 
 /// The library's `Result`.
@@ -245,7 +267,16 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error with no place of its own.
     pub fn new(status: Status, cause: impl Into<String>) -> Self {
-        Error { status, origin: Origin::Call, cause: cause.into(), errno: 0, blame: Blame::Open }
+        let (origin, cause) = (Origin::Call, cause.into());
+        Error {
+            status,
+            origin,
+            cause,
+            errno: 0,
+            blame: Blame::Open,
+            may_have_arrived: false,
+            is_final: false,
+        }
     }
 
     /// A refusal of configuration content at `position`.
@@ -273,6 +304,16 @@ impl Error {
     /// Whether its reason lies in this machine, so that it says nothing about the node.
     pub fn is_local(&self) -> bool {
         self.blame == Blame::Local
+    }
+
+    /// Whether it says anything about the node, beside that its status may.
+    pub fn may_blame_node(&self) -> bool {
+        !matches!(self.blame, Blame::Local | Blame::Caller)
+    }
+
+    /// The words without the place: what was being done, and what went wrong.
+    pub fn without_place(&self) -> WithoutPlace<'_> {
+        WithoutPlace(self)
     }
 
     /// Whether the node's name does not exist.

@@ -1,7 +1,10 @@
-//! The breaker of one node: when it leaves the rotation, when it is tried again, when it is back. Pure: time and chance are
-//! passed in, nanoseconds on a clock that never goes back (and where one does, no node stays out for it).
+//! The breaker of one node: when it leaves the rotation, when it is tried again, when it is back. Pure: time
+//! and chance are passed in, nanoseconds on a clock that never goes back (and if one does, no node stays out
+//! for it).
 //!
-//! Invariant: what is told of an earlier generation changes nothing. Every change of state begins a new one.
+//! Invariants: what is told of a time before the last change into the rotation or out of it changes nothing; a
+//! success of any trial since the node fell out brings it back, however late it comes; a node that is back
+//! by less than a delivered payload falls out again by its first failure of the same kind.
 
 use std::time::Duration;
 
@@ -14,7 +17,7 @@ pub struct BreakerSettings {
     pub backoff: Duration,
     /// The longest.
     pub backoff_max: Duration,
-    /// How long a probe is its holder's; after that another caller gets one.
+    /// How long a trial is its holder's; after that another caller gets one.
     pub lease: Duration,
 }
 
@@ -22,7 +25,8 @@ pub struct BreakerSettings {
 const GROWTH: (u64, u64) = (8, 5);
 /// Up to this much shorter or longer, at random (gRPC connection backoff: 0.2).
 pub const JITTER: f64 = 0.2;
-/// Up for so long takes one step of growth back (gRPC A50: its interval, 10 s), so that a flapping node stays damped.
+/// Up for so long takes one step of growth back (gRPC A50: its interval, 10 s), so that a flapping node stays
+/// damped.
 const HEALTHY_INTERVAL: u64 = 10_000_000_000;
 
 /// How a node stands.
@@ -42,13 +46,51 @@ pub enum State {
     },
 }
 
-/// How badly something failed.
+/// How badly something failed, and in which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// One of `health.max_fails`.
-    Soft,
+    Soft(Way),
     /// Refused, unreachable, TLS, certificate, no such name: ejects at once.
-    Hard,
+    Hard(Way),
+}
+
+/// The way in which a node failed: what failed so before is expected to fail so again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// No connection: name, address or TLS.
+    Connect,
+    /// It took the connection, and did not answer or read in time.
+    Silence,
+    /// It ended or reset the connection.
+    Broken,
+    /// The same, seen only after a payload was booked: the connection ended without any answer.
+    Unanswered,
+    /// What it answered was wrong, or the plugin gave no reason.
+    Answer,
+}
+
+impl Way {
+    /// Whether a failure of this way is what the node fell out by. An end that is seen late is an end.
+    fn is_like(self, other: Way) -> bool {
+        let broken = |way| matches!(way, Way::Broken | Way::Unanswered);
+        self == other || broken(self) && broken(other)
+    }
+}
+
+/// What a success proves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A connection stands, TLS included.
+    Connected,
+    /// A payload was written, and no answer was asked for.
+    Written,
+    /// A connection that carried payloads without an answer has lived on.
+    Stood,
+    /// It answered that it cannot take this now.
+    Busy,
+    /// It answered, or the plugin says that the payload is there.
+    Answered,
 }
 
 /// The breaker of a node.
@@ -57,7 +99,14 @@ pub struct Breaker {
     settings: BreakerSettings,
     state: State,
     generation: u32,
+    /// The generation that began with the last ejection, or with the beginning of all.
+    ejected: u32,
     fails: u32,
+    /// How it fell out, until it has shown that it is well again.
+    fell_by: Option<Way>,
+    /// One of the failures that count was seen after its payload had been booked: a payload that is only
+    /// written proves nothing against it.
+    unanswered: bool,
     /// Steps of growth that the next ejection has.
     steps: u32,
     /// Since when it is up.
@@ -67,7 +116,17 @@ pub struct Breaker {
 impl Breaker {
     /// A node that is up.
     pub fn new(settings: BreakerSettings, now: u64) -> Breaker {
-        Breaker { settings, state: State::Up, generation: 0, fails: 0, steps: 0, since: now }
+        Breaker {
+            settings,
+            state: State::Up,
+            generation: 0,
+            ejected: 0,
+            fails: 0,
+            fell_by: None,
+            unanswered: false,
+            steps: 0,
+            since: now,
+        }
     }
 
     /// How it stands.
@@ -85,47 +144,102 @@ impl Breaker {
         self.fails
     }
 
-    /// The work of `generation` went well. True where the node is back by it.
-    pub fn succeeded(&mut self, generation: u32, now: u64) -> bool {
-        if generation != self.generation {
-            return false;
-        }
-        self.fails = 0;
-        if self.state == State::Up {
-            return false;
-        }
-        self.enter(State::Up);
-        self.since = now;
-        true
+    /// How it fell out, until it has shown that it is well again.
+    pub fn fell_by(&self) -> Option<Way> {
+        self.fell_by
     }
 
-    /// The work of `generation` failed; `chance` is in 0..1. Gives the time the node is ejected for, where it is by this.
-    pub fn failed(&mut self, generation: u32, fault: Fault, now: u64, chance: f64) -> Option<Duration> {
-        if generation != self.generation {
-            return None;
-        }
+    /// Whether a success has anything to change here.
+    pub fn is_clean(&self) -> bool {
+        self.state == State::Up && self.fails == 0 && self.fell_by.is_none()
+    }
+
+    /// Whether work of `generation` began since the node last fell out or came back.
+    fn is_of_now(&self, generation: u32) -> bool {
+        // A difference of wrapping numbers: none is ever older by half of them all.
         match self.state {
-            // Whoever asked it all the same, because no other was left, tells nothing new.
-            State::Ejected { .. } => None,
-            State::Probing { .. } => Some(self.eject(now, chance)),
-            State::Up => {
-                self.fails = self.fails.saturating_add(1);
-                if fault == Fault::Soft && self.fails < self.settings.max_fails {
-                    return None;
-                }
-                let healthy = now.saturating_sub(self.since) / HEALTHY_INTERVAL;
-                self.steps = self.steps.saturating_sub(u32::try_from(healthy).unwrap_or(u32::MAX));
-                Some(self.eject(now, chance))
+            State::Up => generation == self.generation,
+            State::Ejected { .. } | State::Probing { .. } => {
+                generation.wrapping_sub(self.ejected) <= self.generation.wrapping_sub(self.ejected)
             }
         }
     }
 
-    fn eject(&mut self, now: u64, chance: f64) -> Duration {
+    /// The work of `generation` went well. True if the node is back by it.
+    pub fn succeeded(&mut self, generation: u32, proof: Proof, now: u64) -> bool {
+        if !self.is_of_now(generation) {
+            return false;
+        }
+        if self.state == State::Up {
+            self.cleared_by(proof);
+            return false;
+        }
+        let enough = match proof {
+            // A listener whose process is stopped still takes connections.
+            Proof::Connected => self.fell_by != Some(Way::Silence),
+            Proof::Stood => false,
+            Proof::Written | Proof::Busy | Proof::Answered => true,
+        };
+        if enough {
+            self.come_back(now);
+            self.cleared_by(proof);
+        }
+        enough
+    }
+
+    fn cleared_by(&mut self, proof: Proof) {
+        match proof {
+            Proof::Connected | Proof::Busy => {}
+            Proof::Written if self.unanswered => {}
+            Proof::Stood if !self.unanswered => {}
+            Proof::Written | Proof::Stood | Proof::Answered => {
+                (self.fails, self.fell_by, self.unanswered) = (0, None, false);
+            }
+        }
+    }
+
+    fn come_back(&mut self, now: u64) {
+        self.enter(State::Up);
+        self.since = now;
+    }
+
+    /// The work of `generation` failed; `chance` is in 0..1. Gives the time the node is ejected for, if it is
+    /// by this.
+    pub fn failed(&mut self, generation: u32, fault: Fault, now: u64, chance: f64) -> Option<Duration> {
+        if generation != self.generation {
+            return None;
+        }
+        let (hard, way) = match fault {
+            Fault::Soft(way) => (false, way),
+            Fault::Hard(way) => (true, way),
+        };
+        match self.state {
+            // Whoever asked it all the same, because no other was left, tells nothing new.
+            State::Ejected { .. } => None,
+            State::Probing { .. } => Some(self.eject(way, now, chance)),
+            State::Up => {
+                self.fails = self.fails.saturating_add(1);
+                self.unanswered |= way == Way::Unanswered;
+                let again = self.fell_by.is_some_and(|before| before.is_like(way));
+                if !hard && !again && self.fails < self.settings.max_fails {
+                    return None;
+                }
+                let healthy = now.saturating_sub(self.since) / HEALTHY_INTERVAL;
+                self.steps = self.steps.saturating_sub(u32::try_from(healthy).unwrap_or(u32::MAX));
+                Some(self.eject(way, now, chance))
+            }
+        }
+    }
+
+    fn eject(&mut self, way: Way, now: u64, chance: f64) -> Duration {
         let (backoff, grew) = self.backoff();
         self.steps = if grew { self.steps + 1 } else { self.steps };
         let jittered = backoff.mul_f64(1.0 - JITTER + 2.0 * JITTER * chance);
-        self.fails = 0;
+        let jittered = jittered.min(self.settings.backoff_max.max(self.settings.backoff));
+        (self.fails, self.fell_by) = (0, Some(way));
+        self.unanswered = way == Way::Unanswered;
         self.enter(State::Ejected { until: now.saturating_add(nanoseconds(jittered)) });
+        self.ejected = self.generation;
         jittered
     }
 
@@ -139,7 +253,7 @@ impl Breaker {
         (Duration::from_nanos(backoff), backoff < most)
     }
 
-    /// When a probe may be had next; `None` while it is up.
+    /// When a trial may be had next; `None` while it is up.
     pub fn probe_due(&self) -> Option<u64> {
         match self.state {
             State::Up => None,
@@ -147,7 +261,7 @@ impl Breaker {
         }
     }
 
-    /// Hands the node out on trial, to one caller, where its time is up.
+    /// Hands the node out on trial, to one caller, if its time is up.
     pub fn lease(&mut self, now: u64) -> Option<u32> {
         let due = self.probe_due()?;
         if now < due && due - now <= self.longest_wait() {
@@ -157,7 +271,7 @@ impl Breaker {
         Some(self.generation)
     }
 
-    /// Takes a probe back that told nothing of the node; the next may be had at `at`.
+    /// Takes a trial back that told nothing of the node; the next may be had at `at`.
     pub fn give_back(&mut self, generation: u32, at: u64) -> bool {
         let given = generation == self.generation && matches!(self.state, State::Probing { .. });
         if given {
@@ -168,8 +282,17 @@ impl Breaker {
 
     /// No wait is longer; one that seems so shows a clock that went back.
     pub fn longest_wait(&self) -> u64 {
-        let backoff = self.settings.backoff_max.max(self.settings.backoff).mul_f64(1.0 + JITTER);
+        let backoff = self.settings.backoff_max.max(self.settings.backoff);
         nanoseconds(backoff.max(self.settings.lease))
+    }
+
+    /// The clock went back to `now`: no wait counts from a moment that has not come yet.
+    pub fn clock_went_back(&mut self, now: u64) {
+        let latest = now.saturating_add(self.longest_wait());
+        if let State::Ejected { until } | State::Probing { until } = &mut self.state {
+            *until = latest.min(*until);
+        }
+        self.since = self.since.min(now);
     }
 
     fn enter(&mut self, state: State) {
@@ -206,33 +329,33 @@ mod tests {
     /// Fails the probe that is due at `now`, and gives the ejection that follows in milliseconds.
     fn fail_probe(breaker: &mut Breaker, now: u64) -> u128 {
         let generation = breaker.lease(now).unwrap();
-        breaker.failed(generation, Fault::Soft, now, EVEN).unwrap().as_millis()
+        breaker.failed(generation, Fault::Soft(Way::Answer), now, EVEN).unwrap().as_millis()
     }
 
     #[test]
     fn three_failures_in_a_row_eject_and_a_success_zeroes_them() {
         let mut node = breaker();
         for _ in 0..5 {
-            assert_eq!(node.failed(0, Fault::Soft, 0, EVEN), None);
-            assert_eq!(node.failed(0, Fault::Soft, 0, EVEN), None);
-            assert!(!node.succeeded(0, 0));
+            assert_eq!(node.failed(0, Fault::Soft(Way::Answer), 0, EVEN), None);
+            assert_eq!(node.failed(0, Fault::Soft(Way::Answer), 0, EVEN), None);
+            assert!(!node.succeeded(0, Proof::Answered, 0));
         }
-        assert_eq!(node.failed(0, Fault::Soft, 0, EVEN), None);
-        assert_eq!(node.failed(0, Fault::Soft, 0, EVEN), None);
-        assert_eq!(node.failed(0, Fault::Soft, 0, EVEN), Some(Duration::from_secs(1)));
+        assert_eq!(node.failed(0, Fault::Soft(Way::Answer), 0, EVEN), None);
+        assert_eq!(node.failed(0, Fault::Soft(Way::Answer), 0, EVEN), None);
+        assert_eq!(node.failed(0, Fault::Soft(Way::Answer), 0, EVEN), Some(Duration::from_secs(1)));
         assert_eq!(node.state(), State::Ejected { until: SECOND });
     }
 
     #[test]
     fn a_hard_fault_ejects_at_once() {
         let mut node = breaker();
-        assert_eq!(node.failed(0, Fault::Hard, 0, EVEN), Some(Duration::from_secs(1)));
+        assert_eq!(node.failed(0, Fault::Hard(Way::Connect), 0, EVEN), Some(Duration::from_secs(1)));
     }
 
     #[test]
     fn backoff_grows_by_1_6_to_its_maximum() {
         let mut node = breaker();
-        node.failed(0, Fault::Hard, 0, EVEN);
+        node.failed(0, Fault::Hard(Way::Connect), 0, EVEN);
         let seen: Vec<u128> = (1..=11).map(|turn| fail_probe(&mut node, turn * 100 * SECOND)).collect();
         assert_eq!(seen, [1600, 2560, 4096, 6553, 10485, 16777, 26843, 42949, 60000, 60000, 60000]);
     }
@@ -240,7 +363,7 @@ mod tests {
     #[test]
     fn jitter_is_a_fifth_either_way() {
         for (chance, millis) in [(0.0, 800), (0.5, 1000), (1.0, 1200)] {
-            let ejected = breaker().failed(0, Fault::Hard, 0, chance).unwrap();
+            let ejected = breaker().failed(0, Fault::Hard(Way::Connect), 0, chance).unwrap();
             assert_eq!(ejected.as_millis(), millis);
         }
     }
@@ -248,7 +371,7 @@ mod tests {
     #[test]
     fn growth_is_taken_back_a_step_for_each_healthy_interval() {
         let mut node = breaker();
-        node.failed(0, Fault::Hard, 0, EVEN);
+        node.failed(0, Fault::Hard(Way::Connect), 0, EVEN);
         let mut now = 100 * SECOND;
         assert_eq!(fail_probe(&mut node, now), 1600);
         now += 100 * SECOND;
@@ -258,9 +381,9 @@ mod tests {
         {
             now += 100 * SECOND;
             let generation = node.lease(now).unwrap();
-            assert!(node.succeeded(generation, now));
+            assert!(node.succeeded(generation, Proof::Answered, now));
             now += healthy;
-            let ejected = node.failed(node.generation(), Fault::Hard, now, EVEN).unwrap();
+            let ejected = node.failed(node.generation(), Fault::Hard(Way::Connect), now, EVEN).unwrap();
             assert_eq!(ejected.as_millis(), millis, "{healthy}");
         }
     }
@@ -268,23 +391,102 @@ mod tests {
     #[test]
     fn one_caller_gets_the_probe_and_its_lease_runs_out() {
         let mut node = breaker();
-        node.failed(0, Fault::Hard, 0, EVEN);
+        node.failed(0, Fault::Hard(Way::Connect), 0, EVEN);
         assert_eq!(node.lease(SECOND - 1), None);
         let first = node.lease(SECOND).unwrap();
         assert_eq!(node.lease(SECOND), None);
         assert_eq!(node.lease(11 * SECOND - 1), None);
         let second = node.lease(11 * SECOND).unwrap();
-        // The first caller's word comes too late.
-        assert!(!node.succeeded(first, 12 * SECOND));
-        assert_eq!(node.failed(first, Fault::Hard, 12 * SECOND, EVEN), None);
-        assert!(node.succeeded(second, 12 * SECOND));
+        // The first caller's bad news comes too late; good news never does.
+        assert_eq!(node.failed(first, Fault::Hard(Way::Connect), 12 * SECOND, EVEN), None);
+        let mut by_first = node.clone();
+        assert!(by_first.succeeded(first, Proof::Answered, 12 * SECOND));
+        assert!(!by_first.succeeded(second, Proof::Answered, 12 * SECOND), "it is back already");
+        assert!(node.succeeded(second, Proof::Answered, 12 * SECOND));
         assert_eq!(node.state(), State::Up);
+    }
+
+    #[test]
+    fn good_news_of_before_the_ejection_changes_nothing() {
+        let mut node = breaker();
+        let before = node.generation();
+        node.failed(before, Fault::Hard(Way::Connect), 0, EVEN);
+        let trial = node.lease(SECOND).unwrap();
+        assert!(!node.succeeded(before, Proof::Answered, SECOND));
+        node.failed(trial, Fault::Hard(Way::Connect), SECOND, EVEN).unwrap();
+        assert!(!node.succeeded(trial, Proof::Answered, SECOND), "of before it fell out again");
+    }
+
+    #[test]
+    fn a_node_that_connects_and_fails_as_before_falls_out_at_once_and_for_longer() {
+        for (way, again, at_once) in [
+            (Way::Answer, Way::Answer, true),
+            (Way::Broken, Way::Unanswered, true),
+            (Way::Unanswered, Way::Broken, true),
+            (Way::Answer, Way::Broken, false),
+            (Way::Connect, Way::Answer, false),
+        ] {
+            let mut node = breaker();
+            (0..3).for_each(|_| drop(node.failed(0, Fault::Soft(way), 0, EVEN)));
+            let trial = node.lease(SECOND).unwrap();
+            assert!(node.succeeded(trial, Proof::Connected, SECOND));
+            let ejected = node.failed(node.generation(), Fault::Soft(again), SECOND, EVEN);
+            let longer = Duration::from_millis(1600);
+            assert_eq!(ejected, at_once.then_some(longer), "{way:?}, then {again:?}");
+        }
+    }
+
+    #[test]
+    fn a_delivered_payload_ends_the_watch_over_a_node_that_is_back() {
+        let mut node = breaker();
+        (0..3).for_each(|_| drop(node.failed(0, Fault::Soft(Way::Answer), 0, EVEN)));
+        let trial = node.lease(SECOND).unwrap();
+        assert!(node.succeeded(trial, Proof::Connected, SECOND));
+        assert!(!node.succeeded(node.generation(), Proof::Written, SECOND));
+        assert_eq!(node.failed(node.generation(), Fault::Soft(Way::Answer), SECOND, EVEN), None);
+    }
+
+    #[test]
+    fn a_node_that_fell_silent_is_back_by_an_answer_and_not_by_a_connection() {
+        let mut node = breaker();
+        (0..3).for_each(|_| drop(node.failed(0, Fault::Soft(Way::Silence), 0, EVEN)));
+        let trial = node.lease(SECOND).unwrap();
+        for proof in [Proof::Connected, Proof::Stood] {
+            assert!(!node.succeeded(trial, proof, SECOND));
+        }
+        for proof in [Proof::Written, Proof::Busy, Proof::Answered] {
+            assert!(node.clone().succeeded(trial, proof, SECOND), "{proof:?}");
+        }
+    }
+
+    #[test]
+    fn an_end_without_an_answer_is_not_made_up_for_by_writing_once_more() {
+        let mut node = breaker();
+        for _ in 0..2 {
+            assert_eq!(node.failed(0, Fault::Soft(Way::Unanswered), 0, EVEN), None);
+            assert!(!node.succeeded(0, Proof::Written, 0));
+        }
+        let mut well = node.clone();
+        assert!(node.failed(0, Fault::Soft(Way::Unanswered), 0, EVEN).is_some());
+        well.succeeded(0, Proof::Stood, 0);
+        assert_eq!((well.fails(), well.is_clean()), (0, true));
+    }
+
+    #[test]
+    fn no_ejection_is_longer_than_the_longest() {
+        let mut node = breaker();
+        node.failed(0, Fault::Hard(Way::Connect), 0, 1.0);
+        for turn in 1..20 {
+            let generation = node.lease(turn * 1000 * SECOND).unwrap();
+            let ejected = node.failed(generation, Fault::Hard(Way::Connect), turn * 1000 * SECOND, 1.0);
+            assert!(ejected.unwrap() <= settings().backoff_max);
+        }
     }
 
     #[test]
     fn a_probe_given_back_tells_nothing() {
         let mut node = breaker();
-        node.failed(0, Fault::Hard, 0, EVEN);
+        node.failed(0, Fault::Hard(Way::Connect), 0, EVEN);
         let generation = node.lease(SECOND).unwrap();
         assert!(node.give_back(generation, 2 * SECOND));
         assert_eq!(node.state(), State::Ejected { until: 2 * SECOND });
@@ -295,17 +497,17 @@ mod tests {
     #[test]
     fn success_on_an_ejected_node_brings_it_back() {
         let mut node = breaker();
-        node.failed(0, Fault::Hard, 0, EVEN);
+        node.failed(0, Fault::Hard(Way::Connect), 0, EVEN);
         let generation = node.generation();
-        assert_eq!(node.failed(generation, Fault::Hard, 1, EVEN), None);
-        assert!(node.succeeded(generation, 2));
+        assert_eq!(node.failed(generation, Fault::Hard(Way::Connect), 1, EVEN), None);
+        assert!(node.succeeded(generation, Proof::Answered, 2));
     }
 
     #[test]
     fn a_clock_that_goes_back_keeps_no_node_out() {
         let hours = 10_000 * SECOND;
         let mut node = Breaker::new(settings(), hours);
-        node.failed(0, Fault::Hard, hours, EVEN);
+        node.failed(0, Fault::Hard(Way::Connect), hours, EVEN);
         assert!(node.lease(hours).is_none());
         assert!(node.lease(0).is_some());
     }
@@ -322,13 +524,15 @@ mod tests {
                 let generation = node.generation().wrapping_sub(age);
                 let before = (node.state(), node.generation(), node.fails());
                 match event {
-                    0 => drop(node.succeeded(generation, now)),
-                    1 => drop(node.failed(generation, Fault::Soft, now, chance)),
-                    2 => drop(node.failed(generation, Fault::Hard, now, chance)),
+                    0 => drop(node.succeeded(generation, Proof::Answered, now)),
+                    1 => drop(node.failed(generation, Fault::Soft(Way::Answer), now, chance)),
+                    2 => drop(node.failed(generation, Fault::Hard(Way::Connect), now, chance)),
                     3 | 4 => drop(node.lease(now)),
                     _ => drop(node.give_back(generation, now)),
                 }
-                if age > 0 && !matches!(event, 3 | 4) {
+                // Good news of a trial counts as long as its ejection does.
+                let late_trial = event == 0 && before.0 != State::Up;
+                if age > 0 && !matches!(event, 3 | 4) && !late_trial {
                     prop_assert_eq!((node.state(), node.generation(), node.fails()), before);
                 }
                 if let Some(due) = node.probe_due() {

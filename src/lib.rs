@@ -26,11 +26,14 @@ pub mod error;
 #[allow(unsafe_code)]
 pub mod ffi;
 pub mod health;
+mod journey;
 pub mod log;
 #[cfg(all(test, feature = "model"))]
 mod model;
 pub mod net;
 pub mod node;
+pub mod outcome;
+mod payload;
 pub mod process;
 pub mod roster;
 #[cfg(test)]

@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::net::moment::Moment;
 
 /// How much a line matters; the numbers are the C API's `UPSTREAM_LOG_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +47,36 @@ impl Logger {
             && level <= *max
         {
             sink(level, &line.to_string());
+        }
+    }
+}
+
+/// Lines of one kind that may come by the thousand: the first is told at once, those that follow within
+/// [`SUMMARY`] are counted, and the next one tells how many there were.
+#[derive(Debug, Default)]
+pub struct Repeated {
+    /// When the last was told, in milliseconds of the system's clock; 0 before the first.
+    told: AtomicU64,
+    /// Those since that were only counted.
+    counted: AtomicU64,
+}
+
+/// One line of a kind in this time.
+const SUMMARY: u64 = 1000;
+
+impl Repeated {
+    /// One more of them.
+    pub fn log(&self, logger: &Logger, level: Level, line: fmt::Arguments<'_>) {
+        let now = Moment::tick().millis().max(1);
+        let told = self.told.load(Relaxed);
+        let is_due = told == 0 || now.saturating_sub(told) >= SUMMARY;
+        if !is_due || self.told.compare_exchange(told, now, Relaxed, Relaxed).is_err() {
+            self.counted.fetch_add(1, Relaxed);
+            return;
+        }
+        match self.counted.swap(0, Relaxed) {
+            0 => logger.log(level, line),
+            more => logger.log(level, format_args!("{line} (and {more} more like it before)")),
         }
     }
 }

@@ -11,22 +11,25 @@ use std::time::{Duration, Instant};
 use crate::check::Checker;
 use crate::clock::Clock;
 use crate::config::{HealthSettings, NodeDefinition, NodeSettings, Owner, Properties};
-use crate::error::{Error, Poison, Status};
-use crate::health::Fault;
-use crate::log::{Level, Logger};
+use crate::error::{Blame, Error, Poison, Status};
+use crate::health::{Fault, Proof, Way};
+use crate::log::{Level, Logger, Repeated};
 use crate::net::cancel::Cancel;
 use crate::net::channel::Channel;
 use crate::net::dial::Dialer;
 use crate::net::moment::Moment;
-use crate::net::patience::jittered;
+use crate::net::patience::{after, jittered};
 use crate::net::pool::{Pool, Put};
 use crate::net::target::Target;
 use crate::net::tls::TlsClient;
+use crate::outcome::{Outcome, fault_of, of_status};
+use crate::payload::PayloadIds;
 use crate::process::Birthplace;
-use crate::roster::{Change, NodeState, Roster, Turn};
+use crate::roster::{Change, LONGEST_PAUSE, NodeState, Roster, Turn};
 use crate::stats::{Counters, Snapshot, count};
 use crate::sync::Mutex;
 use crate::sync::atomic::AtomicBool;
+use crate::visits::PATIENCE;
 
 /// What all nodes of a set share.
 pub struct Runtime {
@@ -44,6 +47,8 @@ pub struct Runtime {
     pub cancel: Arc<Cancel>,
     /// The set was destroyed: nothing new is begun.
     pub closed: AtomicBool,
+    /// What payloads are called.
+    pub payload_ids: PayloadIds,
 }
 
 impl Runtime {
@@ -58,6 +63,7 @@ impl Runtime {
             clock,
             birthplace: Birthplace::here(),
             closed: AtomicBool::new(false),
+            payload_ids: PayloadIds::default(),
         })
     }
 }
@@ -71,6 +77,23 @@ impl Runtime {
             error.cause = format!("{}; all nodes are out, one may be back in {millis} ms", error.cause);
         }
         error
+    }
+
+    /// Sees to it that picks that follow each other closely, and so seldom look at the clock, look at it when
+    /// something is next due. Not called by a pick, which makes no system call.
+    pub fn guard(self: &Arc<Runtime>) {
+        let Some(when) = self.roster.wants_guard() else { return };
+        let left = Duration::from_nanos(when.saturating_sub(self.clock.now()));
+        let runtime = Arc::downgrade(self); // the timer keeps nothing alive
+        let ring = move || {
+            if let Some(runtime) = runtime.upgrade() {
+                runtime.roster.ring();
+            }
+        };
+        // Where no thread can be had picks look at the clock each.
+        if self.dialer.at(after(Instant::now(), left), Box::new(ring)).is_ok() {
+            self.roster.guard(when);
+        }
     }
 
     /// Closes a connection in good order, without waiting for the peer.
@@ -97,6 +120,8 @@ pub struct Link {
     pub expires: Option<Instant>,
     /// How often it was handed out.
     pub uses: u32,
+    /// It was made by a trial that its caller had left, of a node that is still out.
+    pub of_trial: bool,
     /// The plugin's own data ("logged in").
     pub data: Option<UserData>,
 }
@@ -118,8 +143,10 @@ pub struct Node {
     pub target: Arc<Target>,
     /// What happened here.
     pub counters: Counters,
-    /// See [`Node::failures_told`].
-    failures_told: AtomicU64,
+    /// See [`Node::words`].
+    words: AtomicU64,
+    /// Failures that change nothing: told once, then counted.
+    pub failures: Repeated,
     /// Connections to it.
     pub pool: Pool<Box<Link>>,
     /// Shared with the other nodes.
@@ -155,7 +182,8 @@ impl Node {
             poison: Poison::default(),
             place,
             counters: Counters::default(),
-            failures_told: AtomicU64::new(0),
+            words: AtomicU64::new(0),
+            failures: Repeated::default(),
             pool: Pool::new(cap, idle_timeout),
             runtime,
             checker: Checker::new(health.check, &target),
@@ -234,78 +262,136 @@ impl Node {
         self.runtime.roster.generation(self.place)
     }
 
+    /// How often a plugin told of work here by the node alone, and the library's own connections of failures: what
+    /// was told since a moment is known.
+    pub fn words(&self) -> u64 {
+        self.words.load(Relaxed)
+    }
+
     /// A plugin that does its own I/O tells how it went.
     pub fn told(self: &Arc<Self>, outcome: Status) {
-        if (outcome as i32) < 0 {
-            count(&self.failures_told);
-        }
-        self.report(self.generation(), outcome);
+        self.report(self.generation(), None, outcome);
     }
 
-    /// How often a plugin told of a failure here.
-    pub fn failures_told(&self) -> u64 {
-        self.failures_told.load(Relaxed)
-    }
-
-    /// How the work of a plugin that does its own I/O went; `generation` is that of its beginning. Whether that says anything of the
-    /// node.
-    pub fn report(self: &Arc<Self>, generation: u32, outcome: Status) -> bool {
-        let good = matches!(outcome, Status::Ok | Status::Stop); // as in a delivery: it answered
+    /// How the work of a plugin that does its own I/O went; `generation` is that of its beginning.
+    pub fn report(self: &Arc<Self>, generation: u32, trial: Option<Turn>, outcome: Status) {
         if outcome == Status::Ok {
             count(&self.counters.deliveries);
         } else if outcome == Status::Stop || (outcome as i32) < 0 {
             count(&self.counters.deliveries_failed);
         }
-        let fault = fault_of(&Error::new(outcome, "")).filter(|_| !good);
-        if good {
-            self.succeeded(generation);
-        }
-        if let Some(fault) = fault {
-            self.fell_out(generation, fault, &format_args!("the plugin reported {}", outcome.name()));
-        }
-        good || fault.is_some()
+        self.hear(generation, trial, self.outcome_of(outcome));
     }
 
-    /// A plugin that does its own I/O took another node instead.
-    pub fn passed_over(self: &Arc<Self>, generation: u32) {
-        count(&self.counters.deliveries_failed);
-        self.fell_out(generation, Fault::Soft, &"the plugin asked for another node");
+    /// What a status of the plugin's says, where it did the I/O.
+    pub fn outcome_of(&self, status: Status) -> Outcome {
+        of_status(status, true, || Error::new(status, format!("the plugin reported {}", status.name())))
+    }
+
+    /// How an exchange of `generation` went.
+    pub fn hear(self: &Arc<Self>, generation: u32, trial: Option<Turn>, outcome: Outcome) {
+        let said = match outcome {
+            Outcome::Nothing => false,
+            Outcome::Good(proof) => {
+                self.succeeded(generation, proof);
+                true
+            }
+            Outcome::Busy(time) => {
+                self.succeeded(generation, Proof::Busy);
+                self.pause(time);
+                true
+            }
+            Outcome::Bad(error) => match fault_of(&error) {
+                Some(fault) => {
+                    self.fell_out(generation, fault, &error.without_place());
+                    true
+                }
+                None => false,
+            },
+        };
+        if said {
+            count(&self.words);
+        } else if let Some(turn) = trial {
+            self.give_back(turn, PATIENCE); // it told nothing of the node, which need not wait for the lease to end
+        }
+    }
+
+    /// No new turns for so long; `health.backoff` where no time is given.
+    pub fn pause(&self, time: Option<Duration>) {
+        let runtime = &self.runtime;
+        if runtime.birthplace.is_elsewhere() {
+            return;
+        }
+        let time = time.filter(|time| !time.is_zero()).unwrap_or(self.health.backoff);
+        if runtime.roster.pause(self.place, time, runtime.clock.now()) {
+            let millis = millis(time.min(LONGEST_PAUSE));
+            self.log(Level::Info, format_args!("paused for {millis} ms: it cannot take more now"));
+        }
+        self.runtime.guard();
+    }
+
+    /// A line about this node.
+    pub fn log(&self, level: Level, line: fmt::Arguments<'_>) {
+        let target = &self.target;
+        self.runtime.logger.log(level, format_args!("{} ({}): {line}", target.name, target.address()));
     }
 
     /// Work of `generation` here went well.
-    pub fn succeeded(&self, generation: u32) {
+    pub fn succeeded(&self, generation: u32, proof: Proof) {
         let runtime = &self.runtime;
         if runtime.birthplace.is_elsewhere() {
             return; // what the parent knows stays as it was
         }
-        if let Some(Change::Restored) =
-            runtime.roster.succeeded(self.place, generation, || runtime.clock.now())
-        {
-            let target = &self.target;
-            let line = format_args!("{} ({}): back in the rotation", target.name, target.address());
-            runtime.logger.log(Level::Info, line);
+        let now = || runtime.clock.now();
+        if let Some(Change::Restored) = runtime.roster.succeeded(self.place, generation, proof, now) {
+            self.log(Level::Info, format_args!("back in the rotation"));
+            runtime.guard();
         }
+    }
+
+    /// A connection that carried payloads without an answer has lived on.
+    pub fn stood(&self, generation: u32) {
+        self.succeeded(generation, Proof::Stood);
+    }
+
+    /// A kept connection of `generation` ended in a way that says something of the node though no call had failed:
+    /// payloads that were booked may be lost. Whether the node fell out over it.
+    pub fn evidence(self: &Arc<Self>, generation: u32, error: &Error) -> bool {
+        let fault = match fault_of(error) {
+            Some(Fault::Soft(Way::Broken)) => Some(Fault::Soft(Way::Unanswered)),
+            fault => fault,
+        };
+        let ejected = fault.is_some_and(|fault| self.fell_out(generation, fault, &error.without_place()));
+        if !ejected && fault.is_some() {
+            self.failures.log(&self.runtime.logger, Level::Warn, format_args!("{error}"));
+        }
+        ejected
     }
 
     /// Work of `generation` here failed. What is no fault of the node's changes nothing. Whether it fell out over it.
     pub fn failed(self: &Arc<Self>, generation: u32, error: &Error) -> bool {
-        fault_of(error).is_some_and(|fault| self.fell_out(generation, fault, error))
+        fault_of(error).is_some_and(|fault| self.fell_out(generation, fault, &error.without_place()))
     }
 
-    /// A new connection stands. It is all that a node on trial has to show.
-    pub fn connected(&self, generation: u32) {
-        if self.runtime.roster.due(self.place).is_some() {
-            self.succeeded(generation);
+    /// A new connection stands; an exchange over it carries the generation that this gives.
+    pub fn connected(&self, generation: u32) -> u32 {
+        if self.runtime.roster.due(self.place).is_none() {
+            return generation;
         }
+        self.succeeded(generation, Proof::Connected);
+        // Back by this, the exchange begins now; a node that has yet to answer is still on its trial.
+        if self.runtime.roster.due(self.place).is_none() { self.generation() } else { generation }
     }
 
     /// No connection could be made in `waited`. Whether the node fell out over it.
     pub fn connect_failed(self: &Arc<Self>, generation: u32, error: &Error, waited: Duration) -> bool {
-        let silent = error.status == Status::Timeout;
-        if silent && is_black_hole(waited, self.target.net.connect_timeout) {
-            self.fell_out(generation, Fault::Hard, error)
-        } else {
-            self.failed(generation, error)
+        let allowed = self.target.net.connect_timeout;
+        match error.status {
+            Status::Timeout if is_black_hole(waited, allowed) => {
+                self.fell_out(generation, Fault::Hard(Way::Connect), &error.without_place())
+            }
+            Status::Timeout if !had_its_time(waited, allowed) => false,
+            _ => self.failed(generation, error),
         }
     }
 
@@ -317,15 +403,12 @@ impl Node {
         }
         let change = runtime.roster.failed(self.place, generation, fault, runtime.clock.now());
         let Some(Change::Ejected(time)) = change else { return false };
-        let (name, address) = (&self.target.name, self.target.address());
         let millis = time.as_millis();
-        runtime.logger.log(
-            Level::Warn,
-            format_args!("{name} ({address}): out of the rotation for {millis} ms, after: {why}"),
-        );
+        self.log(Level::Warn, format_args!("out of the rotation for {millis} ms, after {why}"));
         // What still lies there was opened to what has just failed.
         self.close_idle();
         self.check_until_back();
+        runtime.guard();
         true
     }
 
@@ -340,7 +423,7 @@ impl Node {
 
     /// In or out of the rotation.
     pub fn state(&self) -> NodeState {
-        self.runtime.roster.state(self.place)
+        self.runtime.roster.state(self.place, || self.runtime.clock.now())
     }
 
     /// How long until the node is tried again; zero where it is up.
@@ -383,18 +466,16 @@ pub(crate) fn is_black_hole(waited: Duration, connect_timeout: Duration) -> bool
 /// Nothing for so long is no lost packet: Linux sends a SYN again after 1 s and after 3 s.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// What a failure says of the node, if anything: one whose reason lies in this machine says nothing.
-fn fault_of(error: &Error) -> Option<Fault> {
-    match error.status {
-        _ if error.is_local() => None,
-        Status::Connect | Status::Tls | Status::Cert => Some(Fault::Hard),
-        Status::Resolve if error.is_no_such_name() => Some(Fault::Hard),
-        Status::Io
-        | Status::Resolve
-        | Status::Timeout
-        | Status::Closed
-        | Status::Network
-        | Status::Protocol => Some(Fault::Soft),
-        _ => None,
-    }
+/// Whether a silence of `waited` may count against a node that is allowed `allowed`: a shorter limit of the caller's
+/// says nothing of it.
+pub(crate) fn had_its_time(waited: Duration, allowed: Duration) -> bool {
+    waited >= ENOUGH.min(allowed.mul_f64(0.95))
+}
+
+/// So long a node that is well has answered on any network.
+const ENOUGH: Duration = Duration::from_secs(1);
+
+/// Whose limit it was that a node was silent through.
+pub(crate) fn blame_for_silence(waited: Duration, allowed: Duration) -> Blame {
+    if had_its_time(waited, allowed) { Blame::Open } else { Blame::Caller }
 }

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::budget::Budget;
@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::config::{self, Balance, Definition, DeliverSettings, NameIndex, NodeDefinition, Options, Start};
 use crate::error::{Error, Poison, Result, Status, c_string};
 use crate::health::BreakerSettings;
-use crate::log::{Level, Logger};
+use crate::log::{Level, Logger, Repeated};
 use crate::net::thread;
 use crate::net::tls::TlsClients;
 use crate::node::{Node, Runtime};
@@ -38,6 +38,12 @@ pub struct Upstream {
     name: CString,
     /// Payloads that no node took.
     pub deliveries_failed: AtomicU64,
+    /// The same as log lines.
+    pub undelivered: Repeated,
+    /// Payloads that a plugin dropped, as log lines.
+    pub dropped: Repeated,
+    /// A number that is no status was told of.
+    pub odd_told: AtomicBool,
 }
 
 /// What the host hooks into a set.
@@ -112,6 +118,9 @@ impl Upstream {
             budget: Budget::default(),
             name: c_string(&name),
             deliveries_failed: AtomicU64::new(0),
+            undelivered: Repeated::default(),
+            dropped: Repeated::default(),
+            odd_told: AtomicBool::new(false),
         }))
     }
 
@@ -151,9 +160,12 @@ impl Upstream {
         self.runtime.roster.finish(rest, || self.runtime.clock.now()).map(|place| &self.nodes[place])
     }
 
-    /// How long until a node may be back: zero where one is up, `None` where none will be.
+    /// How long until it is worth coming again: zero if a node is up and retries are to be had, `None` if none ever
+    /// will be.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.runtime.roster.retry_after(self.runtime.clock.now(), !self.runtime.birthplace.is_elsewhere())
+        let now = self.runtime.clock.now();
+        let nodes = self.runtime.roster.retry_after(now, !self.runtime.birthplace.is_elsewhere())?;
+        Some(nodes.max(self.budget.wait(now)))
     }
 
     /// Sums over the nodes.

@@ -110,6 +110,11 @@
 #define UPSTREAM_NODE_DRAINING 3
 
 /**
+ * The node asked for some time without new turns.
+ */
+#define UPSTREAM_NODE_PAUSED 4
+
+/**
  * Watch the descriptor until it is readable (POLLIN, EPOLLIN).
  */
 #define UPSTREAM_POLL_IN 1
@@ -174,11 +179,39 @@ typedef void (*upstream_log_fn)(int32_t level, const char *message, void *ctx);
 typedef uint64_t (*upstream_clock_fn)(void *ctx);
 
 /**
- * Sends one payload over `conn`, which is lent for the call: not to be released, at most discarded. Returns UPSTREAM_OK when
- * the payload is delivered, UPSTREAM_STOP when it never can be, or the status of the failure; then the
- * connection is closed and the next node tried.
+ * Sends one payload over `conn`, which is lent for the call: do not release it; you may discard it.
+ * Returns UPSTREAM_OK when the payload is delivered, UPSTREAM_STOP when it never can be, UPSTREAM_ERR_CANCELLED
+ * to give up, or any other negative number for a failure: the payload then goes to the next node. What the plugin
+ * knows beside that it tells by upstream_conn_report() or upstream_conn_busy().
  */
 typedef upstream_status_t (*upstream_deliver_fn)(upstream_conn_t *conn, void *ctx);
+
+/**
+ * What is said of a payload beforehand. Start from UPSTREAM_DELIVERY_INIT. It only ever grows at the end.
+ */
+typedef struct {
+    /**
+     * sizeof(upstream_delivery_t), set by the caller.
+     */
+    size_t struct_size;
+    /**
+     * For all attempts, in milliseconds; 0 takes deliver.timeout.
+     */
+    uint32_t timeout_ms;
+    /**
+     * What the host calls the payload: 1 to 64 bytes of printable ASCII, the same each time it brings it. NULL: a
+     * name is made at random.
+     */
+    const char *payload_id;
+    /**
+     * Reserved for balancing by key: NULL.
+     */
+    const void *key;
+    /**
+     * Reserved for balancing by key: 0.
+     */
+    size_t key_len;
+} upstream_delivery_t;
 
 /**
  * Counters since the set was created, and gauges. Set `struct_size` first (UPSTREAM_STATS_INIT does): the library
@@ -366,6 +399,11 @@ typedef struct {
  */
 #define UPSTREAM_ERR_PROTOCOL -38
 
+/**
+ * The server answered that it cannot take this now, as by 429 or 503; another node may (for plugins to return).
+ */
+#define UPSTREAM_ERR_BUSY -39
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -403,6 +441,13 @@ int upstream_error_errno(const upstream_error_t *err);
  * none, and for NULL.
  */
 const char *upstream_error_node(const upstream_error_t *err);
+
+/**
+ * 1 if bytes of the payload reached a node that did not answer for it: whoever promises at most once does not bring it
+ * again. An answer is UPSTREAM_STOP, UPSTREAM_ERR_BUSY, or anything read after the last bytes were sent. 0 otherwise,
+ * and for NULL.
+ */
+int32_t upstream_error_may_have_arrived(const upstream_error_t *err);
 
 /**
  * The line of the configuration file that an error concerns, from 1; 0 where it concerns none, and for NULL.
@@ -584,6 +629,14 @@ upstream_status_t upstream_node_report(upstream_node_t *n,
                                        upstream_status_t outcome);
 
 /**
+ * Gives the node no new turns for `ms` milliseconds, as a server asks for by Retry-After (0: health.backoff; at most an
+ * hour). It is no failure, nothing has to be tried, and it ends by itself. Of two pauses the later end holds. While
+ * every node is paused upstream_next_node() gives NULL.
+ */
+upstream_status_t upstream_node_pause(upstream_node_t *n,
+                                      uint32_t ms);
+
+/**
  * The node's state, UPSTREAM_NODE_*. -1 for NULL.
  */
 int32_t upstream_node_state(const upstream_node_t *n);
@@ -723,6 +776,52 @@ upstream_status_t upstream_conn_set_timeout_ms(upstream_conn_t *c,
 const upstream_error_t *upstream_conn_last_error(const upstream_conn_t *c);
 
 /**
+ * Tells how this exchange went, in the plugin's words: `outcome` as a status, `text` (may be NULL) for the error and
+ * the log. It decides what the exchange says of the node's health; the last word counts. Inside a deliver callback what
+ * you return decides where the payload goes. Returns `outcome`, so that a callback may end with
+ * `return upstream_conn_report(c, UPSTREAM_ERR_PROTOCOL, "HTTP 502");`.
+ */
+upstream_status_t upstream_conn_report(upstream_conn_t *c,
+                                       upstream_status_t outcome,
+                                       const char *text);
+
+/**
+ * The server answered that it cannot take this now (429, 503): its node gets no new turns for `retry_after_ms`
+ * milliseconds (0: health.backoff; at most an hour). It is no failure, and the connection is kept. `text` as for
+ * upstream_conn_report(). Always returns UPSTREAM_ERR_BUSY, for a deliver callback to return.
+ */
+upstream_status_t upstream_conn_busy(upstream_conn_t *c,
+                                     uint32_t retry_after_ms,
+                                     const char *text);
+
+/**
+ * What is left of the time of the delivery or attempt that the connection serves, in milliseconds. -1 if it serves
+ * none, and for NULL.
+ */
+int64_t upstream_conn_time_left_ms(const upstream_conn_t *c);
+
+/**
+ * What the payload is called: 32 hex digits, or the host's own name for it, the same at every node and at every resend
+ * of one delivery or attempt, so that a receiver can drop what comes twice. Borrowed as long as the connection. NULL
+ * if it serves none, and for NULL.
+ */
+const char *upstream_conn_payload_id(const upstream_conn_t *c);
+
+/**
+ * Receives up to and with the bytes of `end` (a line's end), at most `cap`, and stores how many in `*got`. What came
+ * behind it stays for the next read.
+ *
+ * Returns: UPSTREAM_OK; UPSTREAM_ERR_PROTOCOL if `cap` bytes hold no end; UPSTREAM_ERR_CLOSED if the stream ends
+ * before; or as upstream_conn_read(). On any error `*got` is 0 and what came stays for upstream_conn_read().
+ */
+upstream_status_t upstream_conn_read_until(upstream_conn_t *c,
+                                           void *buf,
+                                           size_t cap,
+                                           const char *end,
+                                           size_t end_len,
+                                           size_t *got);
+
+/**
  * The node the connection leads to, or the one it is being made to at the moment; good at least as long as the connection. NULL for NULL.
  */
 upstream_node_t *upstream_conn_node(const upstream_conn_t *c);
@@ -853,13 +952,21 @@ uint32_t upstream_conn_poll_events(const upstream_conn_t *c);
 int64_t upstream_conn_timeout_ms(const upstream_conn_t *c);
 
 /**
- * Runs `fn` on a ready connection to the next node; where the connection or `fn` fails, on the next one not yet tried for this
- * payload, until `fn` says UPSTREAM_OK or UPSTREAM_STOP (returned as they are), every node was tried, or `timeout_ms`
- * milliseconds have passed (0 takes deliver.timeout). While another node is left, a read or write that meets silence ends after half of the
- * time that the delivery had when this node was asked (after net.io_timeout where that is less), unless
- * upstream_conn_set_timeout_ms() says otherwise; the last node gets all that is left. At least once: a payload of which a failed node may have had bytes
- * is sent again to another, unless `deliver.resend off`. On failure the status is the last attempt's, and `*err` (the
- * caller's; `err` may be NULL) tells of every attempt.
+ * Runs `fn` on a ready connection to the next node. If the connection or `fn` fails, the next node not yet tried
+ * for this payload gets it, until `fn` says UPSTREAM_OK or UPSTREAM_STOP, every node was tried, or `timeout_ms`
+ * milliseconds have passed (0 takes deliver.timeout).
+ *
+ * While another node could take the payload, one node may use half of the time that is left, whatever
+ * upstream_conn_set_timeout_ms() says; the last node gets all of it. With every node out, at most three are tried.
+ * At least once: a payload that may have reached a node which then failed is sent again to another, unless
+ * `deliver.resend off`.
+ *
+ * A payload that fails in the same way at each of two or more nodes (UPSTREAM_ERR_PROTOCOL, or the connection ends
+ * after bytes were sent) is suspect itself: none of them is blamed.
+ *
+ * Returns: UPSTREAM_OK; UPSTREAM_STOP, with the plugin's words in `*err`; UPSTREAM_ERR_BUSY if every node has asked
+ * for a pause; else the status of the last failure, and `*err` (the caller's; `err` may be NULL) tells of every
+ * attempt. Ask upstream_error_may_have_arrived() before you bring the payload again.
  */
 upstream_status_t upstream_deliver(upstream_t *up,
                                    upstream_deliver_fn fn,
@@ -868,25 +975,84 @@ upstream_status_t upstream_deliver(upstream_t *up,
                                    upstream_error_t **err);
 
 /**
- * Begins with a payload. `*out` is the caller's. No lock, no system call.
+ * As upstream_deliver(), with more said about the payload. NULL `how` says nothing.
+ *
+ * Returns: as upstream_deliver(); UPSTREAM_ERR_INVALID_ARG for a `payload_id` that is none, and for a `key`, which
+ * this version does not know.
+ */
+upstream_status_t upstream_deliver_with(upstream_t *up,
+                                        const upstream_delivery_t *how,
+                                        upstream_deliver_fn fn,
+                                        void *ctx,
+                                        upstream_error_t **err);
+
+/**
+ * Begins with a payload. `*out` is the caller's. No lock, no system call. The time of deliver.timeout for the
+ * library's connections counts from the first of them.
  */
 upstream_status_t upstream_attempt_begin(upstream_t *up, upstream_attempt_t **out);
 
 /**
- * The node to try next: never one that this attempt has had. Asking again says that the last one failed, which counts against its
- * health as one of health.max_fails; where the plugin knows more (refused: UPSTREAM_ERR_CONNECT), it tells by
- * upstream_node_report() before it asks, and that counts instead. A node on trial after an ejection may be among them. NULL once every node was
- * tried (or deliver.attempts of them), or the retry budget is spent: ten retries a second, and one more for every ten successes
- * up to ten. Then upstream_retry_after_ms() tells when to come again. Borrowed until upstream_destroy(). NULL for NULL.
+ * As upstream_attempt_begin(), with more said about the payload; the time counts from now. NULL `how` says nothing.
+ * UPSTREAM_ERR_INVALID_ARG for what upstream_deliver_with() refuses.
+ */
+upstream_status_t upstream_attempt_begin_with(upstream_t *up,
+                                              const upstream_delivery_t *how,
+                                              upstream_attempt_t **out);
+
+/**
+ * The node to try next: never one that this attempt has had. Asking again says that the last one failed, which
+ * counts against its health as one of health.max_fails; if you know more (refused: UPSTREAM_ERR_CONNECT), say so by
+ * upstream_attempt_report() before you ask. A node on trial after an ejection may be among them, at most one while
+ * others are up.
+ *
+ * Returns NULL once every node was tried (or deliver.attempts of them; at most three of those that are out), or
+ * while the retry budget is spent: ten retries a second, and one more for every ten successes up to ten. Then
+ * upstream_retry_after_ms() is above 0 and tells when to come again. Borrowed until upstream_destroy(). NULL for NULL.
  */
 upstream_node_t *upstream_attempt_next(upstream_attempt_t *a);
 
 /**
- * Ends with a payload: `outcome` is how it went at the last node, as upstream_node_report() takes it; where the last answer was NULL it
- * tells nothing of a node. Not to be told by upstream_node_report() besides. Frees the attempt. Takes NULL.
+ * Connects to the next node that this attempt has not had, and on to others on failure; waits for the retry budget.
+ * All inside the attempt's time (deliver.timeout). `*out` is the caller's, to end by upstream_conn_release() or
+ * upstream_conn_discard() before the next one is asked for; how it went counts when the attempt goes on or ends.
+ *
+ * Returns: UPSTREAM_OK; UPSTREAM_ERR_NO_NODE if no node is left to try; UPSTREAM_ERR_BUSY if every node has asked for
+ * a pause; UPSTREAM_ERR_TIMEOUT if the time is over; UPSTREAM_ERR_INVALID_ARG while the connection before is in use.
  */
-void upstream_attempt_end(upstream_attempt_t *a,
-                          upstream_status_t outcome);
+upstream_status_t upstream_attempt_connect(upstream_attempt_t *a,
+                                           upstream_conn_t **out,
+                                           upstream_error_t **err);
+
+/**
+ * As upstream_attempt_connect() without waiting, for an event loop: UPSTREAM_OK if `*out` is ready,
+ * UPSTREAM_WANT_READ if it is under way; see upstream_connect_start(). While it waits for the retry budget it has no
+ * descriptor, and upstream_conn_timeout_ms() says when to go on.
+ */
+upstream_status_t upstream_attempt_connect_start(upstream_attempt_t *a,
+                                                 upstream_conn_t **out,
+                                                 upstream_error_t **err);
+
+/**
+ * Tells how it went at the node that the attempt has now, as a status of this header; the last word counts, and what
+ * upstream_attempt_end() is told about this node is then ignored. UPSTREAM_ERR_INVALID_ARG where the attempt has no
+ * node, and for a number that is no status.
+ */
+upstream_status_t upstream_attempt_report(upstream_attempt_t *a,
+                                          upstream_status_t outcome);
+
+/**
+ * What the payload is called: 32 hex digits, or the host's own name for it, the same at every node and at every resend.
+ * Borrowed until upstream_attempt_end(). NULL for NULL.
+ */
+const char *upstream_attempt_payload_id(const upstream_attempt_t *a);
+
+/**
+ * Ends with a payload: `outcome` is how it went at the last node, as upstream_node_report() takes it; after
+ * upstream_attempt_report(), and where the last answer was NULL, it tells nothing of a node. Do not also call
+ * upstream_node_report() for it. Frees the attempt. Takes NULL.
+ */
+void upstream_attempt_end(upstream_attempt_t *a, upstream_status_t outcome);
 
 /**
  * Fills `*out` for the whole set. UPSTREAM_ERR_INVALID_ARG for NULL or a struct_size below sizeof(size_t).
@@ -906,3 +1072,5 @@ upstream_status_t upstream_node_stats(const upstream_node_t *n, upstream_stats_t
 
 /* An empty upstream_stats_t: `upstream_stats_t stats = UPSTREAM_STATS_INIT;` */
 #define UPSTREAM_STATS_INIT { sizeof(upstream_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+/* Nothing said of a payload: `upstream_delivery_t how = UPSTREAM_DELIVERY_INIT;` */
+#define UPSTREAM_DELIVERY_INIT { sizeof(upstream_delivery_t), 0, NULL, NULL, 0 }

@@ -52,6 +52,15 @@ pub struct Named {
     pub taken: Taken,
 }
 
+/// What a payload gets that has been to some places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Untried {
+    /// The place it gets.
+    pub place: usize,
+    /// The place whose turn it was, which is another if that was tried.
+    pub turn_of: usize,
+}
+
 /// A turn that was taken, and is not known yet to be worth a place.
 #[derive(Clone, Copy, Debug)]
 pub struct Taken(u64);
@@ -171,9 +180,9 @@ impl Rotation {
     ///
     /// The turn is the rotation's own, so that retries too spread evenly; a turn that falls on a tried place goes to the next
     /// untried one after it. Where all are tried no turn is taken.
-    pub fn next_untried(&self, tried: &Tried) -> Option<usize> {
+    pub fn next_untried(&self, tried: &Tried) -> Option<Untried> {
         if tried.count() == 0 {
-            return self.pick_of(self.take()).map(|pick| pick.place);
+            return self.pick_of(self.take()).map(|Pick { place, .. }| Untried { place, turn_of: place });
         }
         loop {
             let seen = self.word.load(Ordering::Acquire);
@@ -189,10 +198,11 @@ impl Rotation {
             let Taken(word) = self.take();
             let frame = self.frame(number_of(word));
             let place = frame.first_untried(self.index(word), tried);
+            let turn_of = frame.place(self.index(word));
             if frame.is_still(number_of(word)) {
                 self.go_round_from(word);
-                if place.is_some() {
-                    return place;
+                if let (Some(place), Some(turn_of)) = (place, turn_of) {
+                    return Some(Untried { place, turn_of });
                 }
             }
         }

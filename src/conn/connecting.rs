@@ -6,40 +6,82 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::EventFd;
 
 use super::open::{Dial, cap_held, first_usable, may_connect};
 use super::trial::{self, Trial};
-use super::{Candidate, Conn, Ready};
+use super::{Account, Candidate, Loan, Ready};
 use crate::error::{Error, Phase, Result, Status, summary};
 use crate::net::cancel::eventfd;
 use crate::net::dial::{GUARD, Pending};
+use crate::net::patience::after;
 use crate::net::pool::{Place, Ticket};
 use crate::node::{Link, Node};
 
-/// Names the nodes to try, none twice; `None` where none is left.
-pub type NextNode = Box<dyn FnMut() -> Option<Candidate> + Send>;
+/// The way over the nodes that a connection in the making takes.
+pub trait Course: Send {
+    /// What to do next.
+    fn next(&mut self) -> Step;
+
+    /// The node that was tried last came to nothing; it was `waited` for so long.
+    fn set_back(&mut self, error: &Error, waited: Duration);
+
+    /// A connection stands: on which terms it is used, and who keeps the account.
+    fn stands(&mut self) -> Option<(Loan, Arc<dyn Account>)> {
+        None
+    }
+}
+
+/// The way to one node alone.
+pub struct OneNode(Option<Candidate>);
+
+impl OneNode {
+    /// To this one.
+    pub fn new(node: Arc<Node>) -> OneNode {
+        OneNode(Some(Candidate { node, trial: None, by: None }))
+    }
+}
+
+impl Course for OneNode {
+    fn next(&mut self) -> Step {
+        self.0.take().map_or(Step::Over(None), Step::Try)
+    }
+
+    fn set_back(&mut self, _error: &Error, _waited: Duration) {}
+}
+
+/// What a connection in the making does next.
+pub enum Step {
+    /// Tries this node.
+    Try(Candidate),
+    /// Goes on after so long; this is the node to show meanwhile.
+    Wait(Duration, Arc<Node>),
+    /// No node is left, or none may be tried; the words say why, unless what failed before does.
+    Over(Option<Error>),
+}
 
 /// A connection under way.
 pub(super) struct Connecting {
-    next: NextNode,
+    course: Box<dyn Course>,
     setbacks: Vec<Error>,
-    step: Step,
+    stage: Stage,
+    begun: Instant,
 }
 
 /// What a start gives.
 pub(super) enum Begun {
     /// There was one in the pool.
-    Ready(Ready),
+    Ready(Ready, Option<(Loan, Arc<dyn Account>)>),
     /// It is under way.
     Waiting(Connecting),
 }
 
-enum Step {
+enum Stage {
     Queued(Turn),
     Dialling(Dialling),
+    Resting { until: Instant, node: Arc<Node> },
 }
 
 /// A place in the queue at the cap.
@@ -74,35 +116,40 @@ enum Hold {
 
 enum Stand {
     Ready(Ready),
-    At(Step),
+    At(Stage),
 }
 
 impl Connecting {
-    /// Begins with the first node of `next` that lets it; that node is the first of the answer.
-    pub(super) fn start(mut next: NextNode) -> Result<(Arc<Node>, Begun)> {
+    /// Begins with the first node of `course` that lets it; that node is the first of the answer.
+    pub(super) fn start(mut course: Box<dyn Course>) -> Result<(Arc<Node>, Begun)> {
         let mut setbacks = Vec::new();
-        let (node, stand) = begin_with_next(&mut next, &mut setbacks)?;
+        let (node, stand) = begin_with_next(&mut *course, &mut setbacks)?;
         let begun = match stand {
-            Stand::Ready(ready) => Begun::Ready(ready),
-            Stand::At(step) => Begun::Waiting(Connecting { next, setbacks, step }),
+            Stand::Ready(ready) => Begun::Ready(ready, course.stands()),
+            Stand::At(stage) => Begun::Waiting(Connecting { course, setbacks, stage, begun: Instant::now() }),
         };
         Ok((node, begun))
     }
 
-    /// Goes on by one step at most; `None` where it must wait, or where the next step has only begun: its descriptor tells, readable
-    /// already if that step is over. Two steps in one call could open the second's descriptor under the number that the first
-    /// gave back, and the caller would take it for the one it watches. After an error there is nothing left to go on with.
+    /// Goes on by one step at most; `None` where it must wait, or where the next step has only begun: its descriptor
+    /// tells, readable already if that step is over. Two steps in one call could open the second's descriptor under
+    /// the number that the first gave back, and the caller would take it for the one it watches. After an error
+    /// there is nothing left to go on with.
     pub(super) fn advance(&mut self) -> Option<Result<(Arc<Node>, Ready)>> {
-        let (node, stand) = match self.step.advance() {
+        let (node, stand) = match self.stage.advance() {
             Ok(None) => return None,
             Ok(Some(stand)) => (Arc::clone(self.node()), stand),
             Err(error) => {
-                let over = is_final(&error);
-                self.setbacks.push(error);
+                let over = error.as_ref().is_some_and(is_final);
+                if let Some(error) = error {
+                    self.course.set_back(&error, self.begun.elapsed());
+                    self.setbacks.push(error);
+                }
                 let next = match over {
                     true => Err(summary(std::mem::take(&mut self.setbacks))),
-                    false => begin_with_next(&mut self.next, &mut self.setbacks),
+                    false => begin_with_next(&mut *self.course, &mut self.setbacks),
                 };
+                self.begun = Instant::now();
                 match next {
                     Ok(next) => next,
                     Err(error) => return Some(Err(self.node().runtime.outlook(error))),
@@ -111,45 +158,65 @@ impl Connecting {
         };
         match stand {
             Stand::Ready(ready) => Some(Ok((node, ready))),
-            Stand::At(step) => {
-                self.step = step;
+            Stand::At(stage) => {
+                self.stage = stage;
                 None
             }
         }
     }
 
+    /// The terms of the connection that stands.
+    pub(super) fn stands(&mut self) -> Option<(Loan, Arc<dyn Account>)> {
+        self.course.stands()
+    }
+
     /// The node it is at.
     pub(super) fn node(&self) -> &Arc<Node> {
-        match &self.step {
-            Step::Queued(turn) => &turn.node,
-            Step::Dialling(dialling) => &dialling.node,
+        match &self.stage {
+            Stage::Queued(turn) => &turn.node,
+            Stage::Dialling(dialling) => &dialling.node,
+            Stage::Resting { node, .. } => node,
         }
     }
 
     /// Readable when it can go on.
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        match &self.step {
-            Step::Queued(turn) => Some(turn.ready.as_fd()),
-            Step::Dialling(dialling) => dialling.pending.descriptor(),
+        match &self.stage {
+            Stage::Queued(turn) => Some(turn.ready.as_fd()),
+            Stage::Dialling(dialling) => dialling.pending.descriptor(),
+            Stage::Resting { .. } => None,
         }
     }
 
     /// When it must go on even if the descriptor was not readable.
     pub(super) fn deadline(&self) -> Instant {
-        match &self.step {
-            Step::Queued(turn) => turn.deadline,
-            Step::Dialling(dialling) => dialling.until,
+        match &self.stage {
+            Stage::Queued(turn) => turn.deadline,
+            Stage::Dialling(dialling) => dialling.until,
+            Stage::Resting { until, .. } => *until,
         }
     }
 }
 
 /// Begins with one node after the other until one is ready or under way.
-fn begin_with_next(next: &mut NextNode, setbacks: &mut Vec<Error>) -> Result<(Arc<Node>, Stand)> {
-    while let Some(candidate) = next() {
+fn begin_with_next(course: &mut dyn Course, setbacks: &mut Vec<Error>) -> Result<(Arc<Node>, Stand)> {
+    loop {
+        let candidate = match course.next() {
+            Step::Try(candidate) => candidate,
+            Step::Wait(time, node) => {
+                let until = after(Instant::now(), time);
+                return Ok((Arc::clone(&node), Stand::At(Stage::Resting { until, node })));
+            }
+            Step::Over(why) => {
+                setbacks.extend(why);
+                break;
+            }
+        };
         match begin(&candidate) {
             Ok(stand) => return Ok((candidate.node, stand)),
             Err(error) => {
                 let over = is_final(&error);
+                course.set_back(&error, Duration::ZERO);
                 setbacks.push(error);
                 if over {
                     break;
@@ -166,8 +233,7 @@ fn is_final(error: &Error) -> bool {
 }
 
 fn begin(candidate: &Candidate) -> Result<Stand> {
-    let node = &candidate.node;
-    let deadline = Conn::connect_deadline(node);
+    let (node, deadline) = (&candidate.node, candidate.deadline());
     if let Some(trial) = candidate.trial {
         return try_out(node, trial, deadline);
     }
@@ -176,14 +242,16 @@ fn begin(candidate: &Candidate) -> Result<Stand> {
         return take_place(node, place, deadline);
     }
     let mut turn = Turn::new(node, deadline)?;
-    Ok(turn.advance()?.unwrap_or(Stand::At(Step::Queued(turn))))
+    Ok(turn.advance()?.unwrap_or(Stand::At(Stage::Queued(turn))))
 }
 
 /// What a place in the pool leads to.
 fn take_place(node: &Arc<Node>, place: Place<Box<Link>>, deadline: Instant) -> Result<Stand> {
     match place {
         Place::Idle(link) => match first_usable(node, link, true) {
-            Some(link) => Ok(Stand::Ready(Ready { link, reused: true, generation: node.generation() })),
+            Some(link) => {
+                Ok(Stand::Ready(Ready { link, reused: true, generation: node.generation(), trial: None }))
+            }
             None => dial(node, deadline), // in the place of the dead one
         },
         Place::New => dial(node, deadline),
@@ -198,23 +266,31 @@ fn dial(node: &Arc<Node>, deadline: Instant) -> Result<Stand> {
         Ok(pending) => {
             let until = deadline + GUARD;
             let (node, hold) = (Arc::clone(node), Hold::Place);
-            Ok(Stand::At(Step::Dialling(Dialling { node, dial, until, pending, hold })))
+            Ok(Stand::At(Stage::Dialling(Dialling { node, dial, until, pending, hold })))
         }
         Err(error) => Err(dial.failed(node, error)),
     }
 }
 
 fn try_out(node: &Arc<Node>, trial: Trial, deadline: Instant) -> Result<Stand> {
-    let trial::Trying { pending, dial, until } = trial::begin(node, trial, deadline, true)?;
+    let trial::Trying { pending, dial, until } = match trial::begin(node, trial, deadline, true)? {
+        trial::Begun::Ready(ready) => return Ok(Stand::Ready(ready)),
+        trial::Begun::Trying(trying) => trying,
+    };
     let (node, hold) = (Arc::clone(node), Hold::Trial);
-    Ok(Stand::At(Step::Dialling(Dialling { node, dial, until, pending, hold })))
+    Ok(Stand::At(Stage::Dialling(Dialling { node, dial, until, pending, hold })))
 }
 
-impl Step {
-    fn advance(&mut self) -> Result<Option<Stand>> {
+impl Stage {
+    /// An error without words tells only that it is time to go on.
+    fn advance(&mut self) -> Result<Option<Stand>, Option<Error>> {
         match self {
-            Step::Queued(turn) => turn.advance(),
-            Step::Dialling(dialling) => dialling.advance(),
+            Stage::Queued(turn) => turn.advance().map_err(Some),
+            Stage::Dialling(dialling) => dialling.advance().map_err(Some),
+            Stage::Resting { until, node } => match Instant::now() < *until {
+                true => may_connect(node).map(|()| None).map_err(Some),
+                false => Err(None),
+            },
         }
     }
 }

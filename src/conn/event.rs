@@ -6,20 +6,24 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::connecting::{Begun, Connecting, NextNode};
-use super::{Conn, Stage, cut_off};
+use super::connecting::{Begun, Connecting, Course};
+use super::{Account, Conn, Loan, Stage, cut_off};
 use crate::error::{Error, Phase, Result, Status};
 use crate::net::channel::{Channel, Progress, Unsent};
-use crate::net::patience::{Limit, OVER, Woken, after, wait_until};
+use crate::net::patience::{Bound, Limit, Woken, after, wait_until};
 use crate::net::socket::Interest;
 use crate::node::Runtime;
 
 impl Conn {
-    /// Begins a connection to the first node of `next` that can be had. It is ready where the pool had one.
-    pub fn start(runtime: &Runtime, next: NextNode) -> Result<Conn> {
-        let (node, begun) = Connecting::start(next).map_err(|error| runtime.outlook(error))?;
+    /// Begins a connection to the first node of `course` that can be had. It is ready where the pool had one.
+    pub fn start(runtime: &Runtime, course: Box<dyn Course>) -> Result<Conn> {
+        let (node, begun) = Connecting::start(course).map_err(|error| runtime.outlook(error))?;
         Ok(match begun {
-            Begun::Ready(ready) => Conn::new(node, ready),
+            Begun::Ready(ready, terms) => {
+                let mut conn = Conn::new(node, ready);
+                conn.accept(terms);
+                conn
+            }
             Begun::Waiting(connecting) => Conn::at(node, Stage::Connecting(Box::new(connecting))),
         })
     }
@@ -37,6 +41,13 @@ impl Conn {
         self.go_on()
     }
 
+    fn accept(&mut self, terms: Option<(Loan, Arc<dyn Account>)>) {
+        if let Some((loan, account)) = terms {
+            self.lend(loan);
+            self.keep_account(account);
+        }
+    }
+
     fn go_on(&mut self) -> Status {
         let Stage::Connecting(connecting) = &mut self.stage else { return Status::Ok };
         let outcome = connecting.advance();
@@ -50,7 +61,9 @@ impl Conn {
         match outcome {
             None => Status::WantRead,
             Some(Ok((_, ready))) => {
+                let terms = connecting.stands();
                 self.take_up(ready);
+                self.accept(terms);
                 Status::Ok
             }
             Some(Err(error)) => self.end_connecting(error),
@@ -67,7 +80,7 @@ impl Conn {
     pub(super) fn finish_connecting(&mut self) -> Result<(), Status> {
         let own = match self.limit() {
             Limit::Call(limit) => Some(after(Instant::now(), limit)),
-            Limit::Silence(_) | Limit::Share(_) => None,
+            Limit::Silence(_) => None,
         };
         loop {
             match self.go_on() {
@@ -76,10 +89,17 @@ impl Conn {
                 failed => return Err(failed),
             }
             let Stage::Connecting(connecting) = &self.stage else { continue };
-            let Some(descriptor) = connecting.descriptor() else { continue };
             let deadline = own.map_or(connecting.deadline(), |own| own.min(connecting.deadline()));
             let cancel = &self.node.runtime.cancel;
-            let woken = wait_until(descriptor, Interest::READ, deadline, Some(cancel.descriptor()));
+            let woken = match connecting.descriptor() {
+                Some(descriptor) => {
+                    wait_until(descriptor, Interest::READ, deadline, Some(cancel.descriptor()))
+                }
+                None => {
+                    cancel.sleep(deadline.saturating_duration_since(Instant::now()));
+                    Ok(Woken::TimedOut)
+                }
+            };
             let target = &self.node.target;
             let error = match woken {
                 Err(error) => target.system_error(Status::Network, Phase::Connect, &error),
@@ -98,7 +118,7 @@ impl Conn {
     /// Takes what goes of `bytes` without waiting: `Ok` and how many, or `WantWrite`.
     pub fn try_write(&mut self, bytes: &[u8]) -> (Status, usize) {
         if self.torn {
-            return (self.fail(Phase::Write, cut_off()), 0);
+            return (self.fail(Phase::Write, cut_off(), None), 0);
         }
         let channel = match self.attempt(Phase::Write) {
             Ok(channel) => channel,
@@ -110,10 +130,13 @@ impl Conn {
         let taken = progress.taken as usize;
         let sent = match outcome {
             Ok(sent) => sent,
-            Err(failure) => return (self.fail(Phase::Write, failure), taken),
+            Err(failure) => return (self.fail(Phase::Write, failure, None), taken),
         };
         self.unfinished = taken < bytes.len();
         self.settle_write(sent, progress.moved);
+        if taken > 0 {
+            self.exchange.went_well();
+        }
         if taken > 0 || bytes.is_empty() {
             return (Status::Ok, taken);
         }
@@ -137,7 +160,7 @@ impl Conn {
                 self.settle_write(false, progress.moved);
                 self.want(Phase::Write, Status::WantWrite)
             }
-            Err(failure) => self.fail(Phase::Write, failure),
+            Err(failure) => self.fail(Phase::Write, failure, None),
         }
     }
 
@@ -160,7 +183,7 @@ impl Conn {
                 self.waiting.read(true, Instant::now);
                 (self.want(Phase::Read, Status::WantRead), 0)
             }
-            Err(failure) => (self.fail(Phase::Read, failure), 0),
+            Err(failure) => (self.fail(Phase::Read, failure, None), 0),
         }
     }
 
@@ -189,14 +212,15 @@ impl Conn {
             Status::WantWrite => "the server took no more",
             _ => "the server sent nothing",
         };
-        let over = self.loan.is_some_and(|loan| Instant::now() >= loan.last);
-        let struck = if over { OVER.to_owned() } else { self.limit().struck() };
-        self.fail(phase, (Status::Timeout, 0, format!("{text} {struck}")))
+        let over = self.bound().filter(|bound| Instant::now() >= bound.at);
+        let struck = over.map_or_else(|| self.limit().struck(), Bound::struck);
+        let since = self.waiting.since();
+        self.fail(phase, (Status::Timeout, 0, format!("{text} {struck}")), since)
     }
 
     fn io_deadline(&self) -> Option<Instant> {
         let silence = self.waiting.deadline(self.limit().time())?;
-        Some(self.loan.map_or(silence, |loan| loan.last.min(silence)))
+        Some(self.bound().map_or(silence, |bound| bound.at.min(silence)))
     }
 
     /// The descriptor to watch; `None` where there is none, as in a forked child.

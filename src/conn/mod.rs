@@ -4,65 +4,71 @@
 
 mod connecting;
 mod event;
+mod exchange;
 mod open;
 mod trial;
 mod waiting;
 
+use std::cell::OnceCell;
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use connecting::Connecting;
-pub use connecting::NextNode;
-pub(crate) use trial::PATIENCE;
+pub use connecting::{Course, OneNode, Step};
+use exchange::Exchange;
+pub use exchange::{Account, Ended, Ending};
 pub use trial::{Candidate, Trial};
 use waiting::Waiting;
 
 use crate::error::{Error, Phase, Poison, Report, Status};
 use crate::log::Level;
 use crate::net::channel::{Channel, Failure, Progress, Unsent, cancelled};
-use crate::net::patience::{Limit, Patience};
+use crate::net::patience::{Bound, Limit, Patience, Whole};
 use crate::node::{Link, Node, UserData};
+use crate::payload::PayloadId;
 use crate::process::Birthplace;
+use crate::roster::Turn;
 use crate::stats::add;
+use crate::visits::Share;
 
 /// A connection to one node. May move between threads; one call at a time.
 pub struct Conn {
     /// Set after a defect was caught in a call on this connection.
     pub poison: Poison,
     node: Arc<Node>,
-    /// The node's when this was begun: what an outcome must carry.
-    generation: u32,
     stage: Stage,
     birthplace: Birthplace,
     reused: bool,
-    /// A call failed, or the plugin trusts it no longer: never pooled again.
-    broken: bool,
+    /// The plugin trusts it no longer: never pooled again.
+    distrusted: bool,
     /// A write ran out of time in the middle: what is sent next would stand inside that message.
     torn: bool,
     /// A non-blocking write took a part, and the rest has not come yet.
     unfinished: bool,
     waiting: Waiting,
-    /// Lent to a deliver callback, which must not free it.
+    /// The delivery or attempt it serves.
     loan: Option<Loan>,
+    /// Who keeps the account of the payload.
+    account: Option<Arc<dyn Account>>,
+    /// What the payload is called, once anybody has asked.
+    payload_id: OnceCell<PayloadId>,
     timeout: Option<Duration>,
-    sent: u64,
-    /// Bytes went or came.
-    moved: bool,
-    /// The first call that failed.
-    fault: Option<Box<Error>>,
+    exchange: Exchange,
     last_error: Option<Box<Report>>,
 }
 
-/// On what terms a delivery lends a connection to its callback.
+/// On what terms a delivery or attempt has a connection used.
 #[derive(Clone, Copy, Debug)]
 pub struct Loan {
-    /// When the delivery is over, and every call with it.
+    /// When it is over, and every call with it.
     pub last: Instant,
-    /// The longest silence, where other nodes could take the payload; an explicit limit of the callback's goes before.
-    pub share: Option<Duration>,
+    /// The time of this one node, if other nodes could take the payload.
+    pub share: Option<Share>,
     /// Not any more once bytes of the payload have gone: no other node is to have it then.
     pub until_sent: bool,
+    /// It is lent to a deliver callback, which must not free it.
+    pub is_lent: bool,
 }
 
 /// A connection that stands.
@@ -70,8 +76,10 @@ struct Ready {
     link: Box<Link>,
     /// It came from the pool.
     reused: bool,
-    /// The node's when this was begun.
+    /// The node's when the exchange over it begins.
     generation: u32,
+    /// The trial that it is.
+    trial: Option<Turn>,
 }
 
 /// How far it has come.
@@ -94,26 +102,26 @@ impl Conn {
             poison: Poison::default(),
             birthplace: node.runtime.birthplace,
             node,
-            generation: 0,
             stage,
             reused: false,
-            broken: false,
+            distrusted: false,
             torn: false,
             unfinished: false,
             waiting: Waiting::default(),
             loan: None,
+            account: None,
+            payload_id: OnceCell::new(),
             timeout: None,
-            sent: 0,
-            moved: false,
-            fault: None,
+            exchange: Exchange::default(),
             last_error: None,
         }
     }
 
     fn take_up(&mut self, ready: Ready) {
-        let Ready { mut link, reused, generation } = ready;
+        let Ready { mut link, reused, generation, trial } = ready;
         link.uses = link.uses.saturating_add(1);
-        (self.reused, self.generation) = (reused, generation);
+        self.reused = reused;
+        self.exchange = Exchange::begin(&self.node, generation, trial);
         self.stage = Stage::Ready(link);
     }
 
@@ -124,27 +132,33 @@ impl Conn {
 
     /// Whether it is only lent, and so not the holder's to free.
     pub fn is_lent(&self) -> bool {
-        self.loan.is_some()
+        self.loan.is_some_and(|loan| loan.is_lent)
     }
 
-    /// The node's generation when it was begun.
-    pub fn generation(&self) -> u32 {
-        self.generation
+    /// Has `account` told how the exchange went.
+    pub fn keep_account(&mut self, account: Arc<dyn Account>) {
+        self.account = Some(account);
     }
 
-    /// Tells the node how it went, where no delivery does: well if bytes moved and nothing failed, badly if a call failed. What a
-    /// kept connection breaks by says nothing of its node.
-    fn tell_node(&self) {
-        if self.is_lent() || self.birthplace.is_elsewhere() {
-            return;
-        }
-        match &self.fault {
-            None if !self.broken && self.moved => self.node.succeeded(self.generation),
-            Some(error) if !(self.reused && matches!(error.status, Status::Closed | Status::Network)) => {
-                self.node.failed(self.generation, error);
-            }
-            _ => {}
-        }
+    /// What is left of the time of the delivery or attempt it serves; `None` if it serves none.
+    pub fn time_left_for_payload(&self) -> Option<Duration> {
+        self.loan.map(|loan| loan.last.saturating_duration_since(Instant::now()))
+    }
+
+    /// What the payload it carries is called; `None` if it serves no delivery or attempt.
+    pub fn payload_id(&self) -> Option<&PayloadId> {
+        self.loan?;
+        Some(self.payload_id.get_or_init(|| self.node.runtime.payload_ids.make()))
+    }
+
+    /// The payload is called so, if it has a name yet.
+    pub fn set_payload_id(&mut self, id: Option<PayloadId>) {
+        self.payload_id = id.map_or_else(OnceCell::new, OnceCell::from);
+    }
+
+    /// The payload's name, if anybody has asked for it.
+    pub fn known_payload_id(&self) -> Option<PayloadId> {
+        self.payload_id.get().cloned()
     }
 
     /// The node it leads to; while it is connecting, the one that is being tried.
@@ -159,7 +173,7 @@ impl Conn {
 
     /// Payload bytes sent since it was handed out.
     pub fn sent(&self) -> u64 {
-        self.sent
+        self.exchange.sent
     }
 
     /// The stream underneath, once it is connected.
@@ -181,7 +195,7 @@ impl Conn {
 
     /// Marks it as not to be kept.
     pub fn distrust(&mut self) {
-        self.broken = true;
+        self.distrusted = true;
     }
 
     /// A limit for each whole call from now on; zero takes the configured one (time without progress).
@@ -208,27 +222,34 @@ impl Conn {
     #[inline(always)]
     pub fn write(&mut self, slices: &[IoSlice<'_>]) -> Status {
         if self.torn {
-            return self.fail(Phase::Write, cut_off());
+            return self.fail(Phase::Write, cut_off(), None);
         }
         if let Err(status) = self.check(Phase::Write) {
             return status;
         }
         let (mut unsent, mut progress) = (Unsent::new(slices), Progress::default());
         let timed = self.timeout.is_some();
+        let mut since = None;
         let outcome = match &mut self.stage {
             // Most writes go at once. How long one may wait is worked out where it must, unless the whole call is timed.
             Stage::Ready(link) if !timed => match link.channel.offer(&mut unsent, &mut progress) {
                 Ok(true) => return self.written(&progress),
                 Ok(false) => match self.patient() {
                     Ok((channel, mut patience)) => {
-                        channel.write_rest(&mut unsent, &mut patience, &mut progress)
+                        let outcome = channel.write_rest(&mut unsent, &mut patience, &mut progress);
+                        since = patience.waits_since();
+                        outcome
                     }
                     Err(status) => return status,
                 },
                 Err(failure) => Err(failure),
             },
             _ => match self.patient() {
-                Ok((channel, mut patience)) => channel.write_all(&mut unsent, &mut patience, &mut progress),
+                Ok((channel, mut patience)) => {
+                    let outcome = channel.write_all(&mut unsent, &mut patience, &mut progress);
+                    since = patience.waits_since();
+                    outcome
+                }
                 Err(status) => return status,
             },
         };
@@ -237,7 +258,7 @@ impl Conn {
             Err(failure) => {
                 self.count_sent(&progress);
                 self.torn = matches!(failure.0, Status::Timeout | Status::Cancelled) && progress.taken > 0;
-                self.fail(Phase::Write, failure)
+                self.fail(Phase::Write, failure, since)
             }
         }
     }
@@ -245,62 +266,110 @@ impl Conn {
     fn written(&mut self, progress: &Progress) -> Status {
         self.count_sent(progress);
         self.unfinished = false;
+        self.exchange.went_well();
         self.waiting.write(false, Instant::now);
         Status::Ok
     }
 
     fn count_sent(&mut self, progress: &Progress) {
-        self.sent += progress.taken;
-        self.moved |= progress.taken > 0;
+        self.exchange.wrote(progress.taken);
         add(&self.node.counters.bytes_out, progress.taken);
     }
 
     /// Receives 1 to `buffer.len()` bytes; `Eof` at the end of the stream.
     pub fn read(&mut self, buffer: &mut [u8]) -> (Status, usize) {
-        let outcome = match self.begin(Phase::Read) {
-            Ok((channel, mut patience)) => channel.read(buffer, &mut patience),
+        let (outcome, since) = match self.begin(Phase::Read) {
+            Ok((channel, mut patience)) => (channel.read(buffer, &mut patience), patience.waits_since()),
             Err(status) => return (status, 0),
         };
         match outcome {
             Ok(got) => self.received(got),
-            Err(failure) => (self.fail(Phase::Read, failure), 0),
+            Err(failure) => (self.fail(Phase::Read, failure, since), 0),
         }
     }
 
     /// Receives exactly `buffer.len()` bytes; an end before that is `Closed`.
     pub fn read_exact(&mut self, buffer: &mut [u8]) -> Status {
-        let mut filled = 0;
+        let (mut filled, mut since) = (0, None);
         let mut outcome = Ok(1);
         match self.begin(Phase::Read) {
             Ok((channel, mut patience)) => {
                 while filled < buffer.len() && matches!(outcome, Ok(1..)) {
                     outcome = channel.read(&mut buffer[filled..], &mut patience);
                     filled += outcome.as_ref().map_or(0, |got| *got);
+                    since = patience.waits_since();
                     patience.progress();
                 }
             }
             Err(status) => return status,
         }
-        add(&self.node.counters.bytes_in, filled as u64);
-        self.moved |= filled > 0;
-        self.waiting.read(false, Instant::now);
+        self.count_received(filled);
         match outcome {
             Ok(0) => {
                 let text = format!("the server closed the connection, {} bytes short", buffer.len() - filled);
-                self.fail(Phase::Read, (Status::Closed, 0, text))
+                self.fail(Phase::Read, (Status::Closed, 0, text), None)
             }
-            Ok(_) => Status::Ok,
-            Err(failure) => self.fail(Phase::Read, failure),
+            Ok(_) => {
+                self.exchange.went_well();
+                Status::Ok
+            }
+            Err(failure) => self.fail(Phase::Read, failure, since),
         }
     }
 
-    fn received(&mut self, got: usize) -> (Status, usize) {
+    /// Receives up to and with `end`; what came behind it stays for the next read. On failure all that came stays.
+    pub fn read_until(&mut self, buffer: &mut [u8], end: &[u8]) -> (Status, usize) {
+        let (mut filled, mut since) = (0, None);
+        let (outcome, found) = match self.begin(Phase::Read) {
+            Ok((channel, mut patience)) => loop {
+                let outcome = channel.read(&mut buffer[filled..], &mut patience);
+                since = patience.waits_since().or(since);
+                let Ok(got @ 1..) = outcome else { break (outcome.map(drop), None) };
+                patience.progress();
+                // The end may stand across what came before.
+                let from = (filled + 1).saturating_sub(end.len());
+                filled += got;
+                let at = buffer[from..filled].windows(end.len()).position(|window| window == end);
+                if let Some(at) = at {
+                    break (Ok(()), Some(from + at + end.len()));
+                }
+                if filled == buffer.len() {
+                    let text = format!("no end of the line in {filled} bytes");
+                    break (Err((Status::Protocol, 0, text)), None);
+                }
+            },
+            Err(status) => return (status, 0),
+        };
+        let length = found.unwrap_or(0);
+        if let Stage::Ready(link) = &mut self.stage {
+            link.channel.put_back(&buffer[length..filled]);
+        }
+        self.count_received(length);
+        match (outcome, found) {
+            (Ok(()), Some(_)) => {
+                self.exchange.went_well();
+                (Status::Ok, length)
+            }
+            (Ok(()), None) => {
+                let text = "the server closed the connection in the middle of a line";
+                (self.fail(Phase::Read, (Status::Closed, 0, text.to_owned()), None), 0)
+            }
+            (Err(failure), _) => (self.fail(Phase::Read, failure, since), 0),
+        }
+    }
+
+    fn count_received(&mut self, bytes: usize) {
+        add(&self.node.counters.bytes_in, bytes as u64);
+        self.exchange.read(bytes);
         self.waiting.read(false, Instant::now);
+    }
+
+    fn received(&mut self, got: usize) -> (Status, usize) {
+        self.count_received(got);
         self.waiting.moved(Instant::now);
-        add(&self.node.counters.bytes_in, got as u64);
-        self.moved |= got > 0;
+        self.exchange.went_well();
         if got == 0 {
-            self.broken = true; // nothing more comes, so it is of no use to the next one
+            self.exchange.end(); // nothing more comes, so it is of no use to the next one
             return (Status::Eof, 0);
         }
         (Status::Ok, got)
@@ -317,7 +386,7 @@ impl Conn {
         }
         self.last_error = None;
         if self.node.runtime.cancel.is_set() {
-            return Err(self.fail(phase, cancelled()));
+            return Err(self.fail(phase, cancelled(), None));
         }
         Ok(())
     }
@@ -333,12 +402,11 @@ impl Conn {
         if let Stage::Connecting(_) = self.stage {
             self.finish_connecting()?;
         }
-        let limit = self.limit();
-        let Conn { stage, node, loan, .. } = self;
+        let (limit, bound) = (self.limit(), self.bound());
+        let Conn { stage, node, .. } = self;
         match stage {
             Stage::Ready(link) => {
-                let last = loan.map(|loan| loan.last);
-                let patience = Patience::new(limit, last, Some(node.runtime.cancel.descriptor()));
+                let patience = Patience::new(limit, bound, Some(node.runtime.cancel.descriptor()));
                 Ok((&mut link.channel, patience))
             }
             Stage::Connecting(_) => Err(Status::WantRead), // not after finish_connecting()
@@ -347,28 +415,20 @@ impl Conn {
     }
 
     fn limit(&self) -> Limit {
-        let silence = self.node.target.net.io_timeout;
-        let holds = |loan: &Loan| !(loan.until_sent && self.sent > 0);
-        let share = self.loan.filter(holds).and_then(|loan| loan.share);
-        match (self.timeout, share.filter(|share| *share < silence)) {
-            (Some(timeout), _) => Limit::Call(timeout),
-            (None, Some(share)) => Limit::Share(share),
-            (None, None) => Limit::Silence(silence),
-        }
+        self.timeout.map_or(Limit::Silence(self.node.target.net.io_timeout), Limit::Call)
     }
 
-    #[cold]
-    fn fail(&mut self, phase: Phase, failure: Failure) -> Status {
-        let error = match failure.0 {
-            Status::Cancelled => self.node.target.cancelled(phase),
-            _ => self.node.target.failure(phase, failure),
-        };
-        self.fault.get_or_insert_with(|| Box::new(error.clone()));
-        self.fail_with(error)
+    /// By when every call is over, whatever limit it has: an explicit one may shorten a node's share of a delivery's
+    /// time, never lengthen it.
+    fn bound(&self) -> Option<Bound> {
+        let loan = self.loan?;
+        let is_held = !(loan.until_sent && self.exchange.sent > 0);
+        let share = loan.share.filter(|share| is_held && share.ends < loan.last);
+        let of_share = share.map(|share| Bound { at: share.ends, of: Whole::Share(share.time) });
+        Some(of_share.unwrap_or(Bound { at: loan.last, of: Whole::Delivery }))
     }
 
     fn fail_with(&mut self, error: Error) -> Status {
-        self.broken = true;
         let status = error.status;
         self.node.runtime.logger.log(Level::Debug, format_args!("{error}"));
         self.last_error = Some(Box::new(error.into()));
@@ -379,7 +439,9 @@ impl Conn {
         let net = &self.node.target.net;
         let worn = net.keepalive_max_recycle != 0 && link.uses >= net.keepalive_max_recycle;
         net.keepalive
-            && !self.broken
+            && !self.distrusted
+            && !self.exchange.is_broken()
+            && !self.torn
             && !self.unfinished
             && !link.channel.holds_unread()
             && !self.poison.is_set()
@@ -394,13 +456,13 @@ impl Conn {
         if self.birthplace.is_elsewhere() {
             return; // the drop closes the descriptor here; the parent's end is untouched
         }
-        self.tell_node();
+        self.tell(Ending::Released);
         let mut link = match std::mem::replace(&mut self.stage, Stage::Over(Status::InvalidArg)) {
             Stage::Ready(link) => link,
             Stage::Connecting(_) | Stage::Over(_) => return,
         };
         // One that a plugin has done with or that has come to its end may still have bytes on their way.
-        let clean = self.fault.is_none();
+        let clean = !self.exchange.has_failed();
         if self.may_be_kept(&link) && is_sent(&mut link.channel) {
             self.node.keep(link);
         } else {
@@ -424,9 +486,7 @@ impl Drop for Conn {
     /// Closed without ceremony: the plugin no longer trusts it.
     fn drop(&mut self) {
         let held = matches!(self.stage, Stage::Ready(_));
-        if held {
-            self.tell_node();
-        }
+        self.tell(Ending::Discarded);
         self.stage = Stage::Over(Status::InvalidArg);
         if held && !self.birthplace.is_elsewhere() {
             self.node.pool.leave();

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use super::trial::PATIENCE;
 use super::{Candidate, Conn, Ready, forked};
 use crate::error::{Error, Phase, Result, Status};
 use crate::log::Level;
@@ -16,6 +15,7 @@ use crate::net::pool::Place;
 use crate::node::{Link, Node, millis};
 use crate::roster::Turn;
 use crate::stats::count;
+use crate::visits::PATIENCE;
 
 impl Conn {
     /// A connection to `node`, from the pool or new, by `deadline`, which is asked for only where something is to be waited for.
@@ -33,11 +33,14 @@ impl Conn {
         after(Instant::now(), node.target.net.connect_timeout)
     }
 
-    /// A connection to `candidate`, by `deadline`, on trial or not.
-    pub fn open_candidate(candidate: Candidate, deadline: impl FnOnce() -> Instant) -> Result<Conn> {
+    /// A connection to `candidate`, on trial or not.
+    pub fn open_candidate(candidate: Candidate) -> Result<Conn> {
         match candidate.trial {
-            Some(trial) => Conn::try_out(candidate.node, trial, deadline()),
-            None => Conn::open(candidate.node, deadline),
+            Some(trial) => {
+                let deadline = candidate.deadline();
+                Conn::try_out(candidate.node, trial, deadline)
+            }
+            None => Conn::open(Arc::clone(&candidate.node), || candidate.deadline()),
         }
     }
 
@@ -52,7 +55,7 @@ impl Conn {
             Place::None => return Err(cap_held(&node)),
         };
         if let Some(link) = idle {
-            return Ok(Conn::new(node, Ready { link, reused: true, generation }));
+            return Ok(Conn::new(node, Ready { link, reused: true, generation, trial: None }));
         }
         let dial = Dial::of(&node); // the wait for the place is none of the node's
         let outcome = node.runtime.dialer.dial(&node.target, *deadline);
@@ -95,8 +98,9 @@ impl Dial {
         let generation = self.generation;
         match outcome {
             Ok(channel) => {
-                node.connected(generation);
-                Ok(Ready { link: connected(node, channel), reused: false, generation })
+                let link = connected(node, channel);
+                let generation = node.connected(generation);
+                Ok(Ready { link, reused: false, generation, trial: self.trial })
             }
             Err(error) => Err(self.failed(node, error)),
         }
@@ -107,7 +111,7 @@ impl Dial {
         node.pool.leave();
         count(&node.counters.connects_failed);
         let told = node.connect_failed(self.generation, &error, self.begun.elapsed());
-        if let Some(turn) = self.trial.filter(|_| error.is_local()) {
+        if let Some(turn) = self.trial.filter(|_| !error.may_blame_node()) {
             node.give_back(turn, PATIENCE); // it told nothing of the node, which need not wait for the lease to end
         }
         log_failure(node, &error, told);
@@ -180,16 +184,21 @@ fn connected(node: &Node, channel: Channel) -> Box<Link> {
     }
     let lifetime = node.target.net.keepalive_max_lifetime;
     let expires = (!lifetime.is_zero()).then(|| after(Instant::now(), jittered(lifetime)));
-    Box::new(Link { channel, expires, uses: 0, data: None })
+    Box::new(Link { channel, expires, uses: 0, of_trial: false, data: None })
 }
 
 /// `told`: the log has it already, as the reason why the node fell out.
 fn log_failure(node: &Node, error: &Error, told: bool) {
     let level = match error.status {
+        _ if told => return,
         Status::Timeout if node.target.net.connect_timeout_log_error => Level::Error,
         Status::Timeout | Status::Cancelled => Level::Debug,
-        _ if told => return,
         _ => Level::Warn,
     };
-    node.runtime.logger.log(level, format_args!("{error}"));
+    // What is known of a node that is out is news no more.
+    let is_news = node.runtime.roster.due(node.place).is_none();
+    match is_news && level != Level::Debug {
+        true => node.failures.log(&node.runtime.logger, level, format_args!("{error}")),
+        false => node.runtime.logger.log(Level::Debug, format_args!("{error}")),
+    }
 }

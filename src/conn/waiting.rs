@@ -36,6 +36,11 @@ impl Waiting {
         self.settle(clock);
     }
 
+    /// Since when nothing has moved though something is wanted.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
     fn settle(&mut self, clock: impl FnOnce() -> Instant) {
         if !self.read && !self.write {
             self.since = None;

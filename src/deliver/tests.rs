@@ -41,6 +41,13 @@ fn write(conn: &mut Conn) -> Status {
     conn.write(&[IoSlice::new(b"record")])
 }
 
+fn deliver(up: &Upstream, timeout: Duration, send: impl FnMut(&mut Conn) -> Status) -> Result<Status, Error> {
+    match up.deliver(Delivery { timeout, id: None }, send)? {
+        Done::Delivered => Ok(Status::Ok),
+        Done::Stopped(error) => Ok(error.status),
+    }
+}
+
 fn until(mut done: impl FnMut() -> bool) {
     let patience = Instant::now() + Duration::from_secs(60);
     while !done() {
@@ -61,14 +68,14 @@ fn each_trial_that_runs_out_of_time_makes_the_next_wait_longer() {
         node("dead", &dead, "tls on\ntls.verify off"),
         node("good", &good, ""),
     ));
-    assert_eq!(up.deliver(Duration::ZERO, write).unwrap(), Status::Ok); // by the dead one, which falls out
+    assert_eq!(deliver(&up, Duration::ZERO, write).unwrap(), Status::Ok); // by the dead one, which falls out
     let over = Arc::new(AtomicBool::new(false));
     let senders: Vec<_> = (0..3)
         .map(|_| {
             let (up, over) = (Arc::clone(&up), Arc::clone(&over));
             std::thread::spawn(move || {
                 while !over.load(Relaxed) {
-                    assert_eq!(up.deliver(Duration::ZERO, write).unwrap(), Status::Ok);
+                    assert_eq!(deliver(&up, Duration::ZERO, write).unwrap(), Status::Ok);
                 }
             })
         })
@@ -95,14 +102,14 @@ fn a_trial_has_the_nodes_own_time_however_short_its_callers() {
         node("good", &good, ""),
     ));
     let slow = &up.nodes()[0];
-    slow.report(slow.generation(), Status::Connect);
+    slow.report(slow.generation(), None, Status::Connect);
     until(|| {
-        assert_eq!(up.deliver(Duration::from_millis(200), write).unwrap(), Status::Ok);
+        assert_eq!(deliver(&up, Duration::from_millis(200), write).unwrap(), Status::Ok);
         slow.state() == NodeState::Probing
     });
     // With the other out there is nobody to go on to, and the caller stays as long as it can.
     let good = &up.nodes()[1];
-    good.report(good.generation(), Status::Connect);
+    good.report(good.generation(), None, Status::Connect);
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!((slow.state(), failed_connects(slow)), (NodeState::Probing, 0), "it is dialled on");
     up.close();
@@ -113,10 +120,10 @@ fn a_trial_that_is_given_up_says_how_long_it_was_waited_for() {
     let slow = silent();
     let up = upstream(&format!("health.backoff 1ms\n{}", node("slow", &slow, "tls on\ntls.verify off")));
     let slow = &up.nodes()[0];
-    slow.report(slow.generation(), Status::Connect);
+    slow.report(slow.generation(), None, Status::Connect);
     std::thread::sleep(Duration::from_millis(10));
     let begun = Instant::now();
-    let error = up.deliver(Duration::from_millis(100), write).unwrap_err();
+    let error = deliver(&up, Duration::from_millis(100), write).unwrap_err();
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!((error.status, slow.state()), (Status::Timeout, NodeState::Probing));
     assert!(error.cause.contains("a node on trial is waited for; it is dialled on"), "{}", error.cause);
@@ -179,10 +186,10 @@ fn what_went_on_a_kept_connection_that_was_dead_is_paid_for_when_it_goes_elsewhe
     let (dying, good) = (answering(1, true), answering(1000, true));
     let up = timeless(&format!("{}{}", node("dying", &dying, ""), node("good", &good, "")));
     for _ in 0..2 {
-        assert_eq!(up.deliver(Duration::ZERO, greet_and_converse).unwrap(), Status::Ok);
+        assert_eq!(deliver(&up, Duration::ZERO, greet_and_converse).unwrap(), Status::Ok);
     }
     // By the kept connection, on which the record goes; by a fresh one, on which nothing does; by the other node.
-    assert_eq!(up.deliver(Duration::ZERO, greet_and_converse).unwrap(), Status::Ok);
+    assert_eq!(deliver(&up, Duration::ZERO, greet_and_converse).unwrap(), Status::Ok);
     assert_eq!(up.nodes()[1].counters.redeliveries.load(Relaxed), 1);
     assert_eq!(retries_left(&up), 19);
     up.close();
@@ -193,7 +200,7 @@ fn a_delivery_that_the_retry_budget_held_up_says_so() {
     let (one, two) = (answering(0, false), answering(0, false));
     let up = timeless(&format!("{}{}", node("one", &one, ""), node("two", &two, "")));
     retries_left(&up);
-    let error = up.deliver(Duration::from_millis(300), converse).unwrap_err();
+    let error = deliver(&up, Duration::from_millis(300), converse).unwrap_err();
     assert_eq!(error.status, Status::Timeout);
     assert!(error.cause.contains("retry budget"), "{}", error.cause);
     up.close();
@@ -212,7 +219,7 @@ fn what_was_delivered_on_a_connection_that_is_not_to_be_kept_arrives() {
         let mut came = Vec::new();
         stream.read_to_end(&mut came).map(|_| came)
     });
-    let status = up.deliver(Duration::ZERO, |conn| {
+    let status = deliver(&up, Duration::ZERO, |conn| {
         answered.recv().unwrap();
         conn.distrust();
         write(conn)

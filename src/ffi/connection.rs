@@ -13,7 +13,7 @@ use crate::ffi::handle::{self, Opaque};
 use crate::ffi::node::{self, upstream_node_t};
 use crate::ffi::panic::{KeepErrno, boundary, guard, pure};
 use crate::ffi::set::upstream_t;
-use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
+use crate::ffi::status::{UPSTREAM_ERR_BUSY, UPSTREAM_OK, upstream_status_t};
 use crate::ffi::strings;
 use crate::ffi::user_data;
 use crate::node::Node;
@@ -60,7 +60,7 @@ pub unsafe extern "C" fn upstream_node_connect(
     })
 }
 
-fn hand_over(
+pub(crate) fn hand_over(
     conn: Result<Conn>,
     out: *mut *mut upstream_conn_t,
     err: *mut *mut upstream_error_t,
@@ -192,6 +192,89 @@ pub unsafe extern "C" fn upstream_conn_set_timeout_ms(c: *mut upstream_conn_t, m
 pub unsafe extern "C" fn upstream_conn_last_error(c: *const upstream_conn_t) -> *const upstream_error_t {
     pure!(c, |_| null() => |conn: &Conn| {
         conn.last_error().map_or(null(), |report| std::ptr::from_ref::<Report>(report).cast())
+    })
+}
+
+/// Tells how this exchange went, in the plugin's words: `outcome` as a status, `text` (may be NULL) for the error and
+/// the log. It decides what the exchange says of the node's health; the last word counts. Inside a deliver callback what
+/// you return decides where the payload goes. Returns `outcome`, so that a callback may end with
+/// `return upstream_conn_report(c, UPSTREAM_ERR_PROTOCOL, "HTTP 502");`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_conn_report(
+    c: *mut upstream_conn_t,
+    outcome: upstream_status_t,
+    text: *const c_char,
+) -> upstream_status_t {
+    say(c, |conn, text| conn.say(Status::from_number(outcome).unwrap_or(Status::InvalidArg), text), text);
+    outcome
+}
+
+/// The server answered that it cannot take this now (429, 503): its node gets no new turns for `retry_after_ms`
+/// milliseconds (0: health.backoff; at most an hour). It is no failure, and the connection is kept. `text` as for
+/// upstream_conn_report(). Always returns UPSTREAM_ERR_BUSY, for a deliver callback to return.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_conn_busy(
+    c: *mut upstream_conn_t,
+    retry_after_ms: u32,
+    text: *const c_char,
+) -> upstream_status_t {
+    let time = Duration::from_millis(retry_after_ms.into());
+    say(c, |conn, text| conn.say_busy(time, text), text);
+    UPSTREAM_ERR_BUSY
+}
+
+fn say(c: *mut upstream_conn_t, work: impl FnOnce(&mut Conn, Option<&str>), text: *const c_char) {
+    let text = strings::text(text);
+    with(c, |conn| {
+        work(conn, text.as_deref());
+        Status::Ok
+    });
+}
+
+/// What is left of the time of the delivery or attempt that the connection serves, in milliseconds. -1 if it serves
+/// none, and for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_conn_time_left_ms(c: *const upstream_conn_t) -> i64 {
+    pure!(c, |_| -1 => |conn: &Conn| {
+        conn.time_left_for_payload().map_or(-1, |left| i64::try_from(left.as_millis()).unwrap_or(i64::MAX))
+    })
+}
+
+/// What the payload is called: 32 hex digits, or the host's own name for it, the same at every node and at every resend
+/// of one delivery or attempt, so that a receiver can drop what comes twice. Borrowed as long as the connection. NULL
+/// if it serves none, and for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_conn_payload_id(c: *const upstream_conn_t) -> *const c_char {
+    pure!(c, |_| null() => |conn: &Conn| conn.payload_id().map_or(null(), |id| id.as_c_str().as_ptr()))
+}
+
+/// Receives up to and with the bytes of `end` (a line's end), at most `cap`, and stores how many in `*got`. What came
+/// behind it stays for the next read.
+///
+/// Returns: UPSTREAM_OK; UPSTREAM_ERR_PROTOCOL if `cap` bytes hold no end; UPSTREAM_ERR_CLOSED if the stream ends
+/// before; or as upstream_conn_read(). On any error `*got` is 0 and what came stays for upstream_conn_read().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_conn_read_until(
+    c: *mut upstream_conn_t,
+    buf: *mut c_void,
+    cap: usize,
+    end: *const c_char,
+    end_len: usize,
+    got: *mut usize,
+) -> upstream_status_t {
+    if buf.is_null() || got.is_null() {
+        return number(Status::InvalidArg);
+    }
+    handle::store(got, 0);
+    let end = strings::slice(end.cast::<u8>(), end_len).filter(|_| !end.is_null() && end_len > 0);
+    let (Some(buffer), Some(end)) = (strings::slice_mut(buf.cast::<u8>(), cap).filter(|_| cap > 0), end)
+    else {
+        return number(Status::InvalidArg);
+    };
+    with(c, |conn| {
+        let (status, count) = conn.read_until(buffer, end);
+        handle::store(got, count);
+        status
     })
 }
 

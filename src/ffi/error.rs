@@ -53,6 +53,14 @@ pub unsafe extern "C" fn upstream_error_node(err: *const upstream_error_t) -> *c
     pure!(err, |_| null() => |report: &Report| report.node.as_ref().map_or(null(), |name| name.as_ptr()))
 }
 
+/// 1 if bytes of the payload reached a node that did not answer for it: whoever promises at most once does not bring it
+/// again. An answer is UPSTREAM_STOP, UPSTREAM_ERR_BUSY, or anything read after the last bytes were sent. 0 otherwise,
+/// and for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_error_may_have_arrived(err: *const upstream_error_t) -> i32 {
+    pure!(err, |_| 0 => |report: &Report| i32::from(report.error.may_have_arrived))
+}
+
 /// The line of the configuration file that an error concerns, from 1; 0 where it concerns none, and for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_error_line(err: *const upstream_error_t) -> usize {

@@ -3,6 +3,7 @@
 use std::ffi::{c_char, c_void};
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::value;
 use crate::error::Status;
@@ -52,6 +53,8 @@ pub const UPSTREAM_NODE_EJECTED: i32 = 1;
 pub const UPSTREAM_NODE_PROBING: i32 = 2;
 /// The node gets nothing new.
 pub const UPSTREAM_NODE_DRAINING: i32 = 3;
+/// The node asked for some time without new turns.
+pub const UPSTREAM_NODE_PAUSED: i32 = 4;
 
 /// The node's name. NULL for NULL.
 #[unsafe(no_mangle)]
@@ -234,6 +237,17 @@ pub unsafe extern "C" fn upstream_node_report(
     })
 }
 
+/// Gives the node no new turns for `ms` milliseconds, as a server asks for by Retry-After (0: health.backoff; at most an
+/// hour). It is no failure, nothing has to be tried, and it ends by itself. Of two pauses the later end holds. While
+/// every node is paused upstream_next_node() gives NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn upstream_node_pause(n: *mut upstream_node_t, ms: u32) -> upstream_status_t {
+    boundary!(n.cast_const(), number => |node: &Node| {
+        node.pause(Some(Duration::from_millis(ms.into())));
+        UPSTREAM_OK
+    })
+}
+
 /// The node's state, UPSTREAM_NODE_*. -1 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_state(n: *const upstream_node_t) -> i32 {
@@ -242,6 +256,7 @@ pub unsafe extern "C" fn upstream_node_state(n: *const upstream_node_t) -> i32 {
         NodeState::Ejected => UPSTREAM_NODE_EJECTED,
         NodeState::Probing => UPSTREAM_NODE_PROBING,
         NodeState::Draining => UPSTREAM_NODE_DRAINING,
+        NodeState::Paused => UPSTREAM_NODE_PAUSED,
     })
 }
 

@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use crate::conn::{Candidate, Conn};
+use crate::conn::{Conn, OneNode};
 use crate::error::{Result, Status};
 use crate::ffi::connection::{upstream_conn_t, with};
 use crate::ffi::error::{null_argument, number, refuse, tell, upstream_error_t};
@@ -56,12 +56,11 @@ pub unsafe extern "C" fn upstream_node_connect_start(
         return tell(err, null_argument("upstream_node_connect_start"));
     }
     boundary!(n.cast_const(), |status| refuse(err, "upstream_node_connect_start", status) => |node: &Node| {
-        let mut only = Some(Candidate { node: node::share(node), trial: None });
-        hand_over(Conn::start(&node.runtime, Box::new(move || only.take())), out, err)
+        hand_over(Conn::start(&node.runtime, Box::new(OneNode::new(node::share(node)))), out, err)
     })
 }
 
-fn hand_over(
+pub(crate) fn hand_over(
     conn: Result<Conn>,
     out: *mut *mut upstream_conn_t,
     err: *mut *mut upstream_error_t,

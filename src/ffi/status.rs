@@ -54,6 +54,8 @@ pub const UPSTREAM_ERR_NETWORK: upstream_status_t = -36;
 pub const UPSTREAM_ERR_CANCELLED: upstream_status_t = -37;
 /// The peer broke the protocol (for plugins to return).
 pub const UPSTREAM_ERR_PROTOCOL: upstream_status_t = -38;
+/// The server answered that it cannot take this now, as by 429 or 503; another node may (for plugins to return).
+pub const UPSTREAM_ERR_BUSY: upstream_status_t = -39;
 
 /// The library's version, such as "0.1.0": that of the shared object in use, where
 /// UPSTREAM_VERSION_STRING is that of the header. Static.
@@ -100,6 +102,7 @@ mod tests {
             UPSTREAM_ERR_NETWORK,
             UPSTREAM_ERR_CANCELLED,
             UPSTREAM_ERR_PROTOCOL,
+            UPSTREAM_ERR_BUSY,
         ];
         let rust: Vec<i32> = Status::ALL.iter().map(|status| *status as i32).collect();
         assert_eq!(rust, c);

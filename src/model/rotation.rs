@@ -82,7 +82,7 @@ fn a_retry_gets_an_untried_place_of_one_order_while_orders_change() {
         let reader = spawn(&rotation, |rotation| {
             let mut tried = Tried::new();
             tried.insert(0);
-            rotation.next_untried(&tried)
+            rotation.next_untried(&tried).map(|untried| untried.place)
         });
         rotation.publish(&mut ledger, &even(&[2]));
         rotation.publish(&mut ledger, &even(&[3]));

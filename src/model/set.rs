@@ -13,8 +13,9 @@ use crate::conn::{Candidate, Conn, Trial};
 use crate::error::{Blame, Error, Status};
 use crate::net::pool::Place;
 use crate::node::Node;
-use crate::roster::{NodeState, Turn};
+use crate::roster::{NodeState, Trials, Turn};
 use crate::upstream::{Hooks, Upstream};
+use crate::visits::PATIENCE;
 
 /// Its look-up never ends, but by a model's word.
 const HOST: &str = "no-such-host.invalid";
@@ -106,11 +107,12 @@ fn with_a_trial(definition: &Definition) -> (Arc<Upstream>, Candidate) {
     assert!(node.failed(0, &Error::new(Status::Connect, "refused")));
     now.store(DUE, SeqCst);
     let turn = probe(&upstream).unwrap();
-    (upstream, Candidate { node, trial: Some(Trial { turn, others: true }) })
+    let trial = Trial { turn, others: true, patience: PATIENCE };
+    (upstream, Candidate { node, trial: Some(trial), by: None })
 }
 
 fn probe(upstream: &Upstream) -> Option<Turn> {
-    upstream.runtime().roster.probe_due(&Tried::new(), || DUE)
+    upstream.runtime().roster.trial_due(&Tried::new(), Trials::All, || DUE)
 }
 
 /// How the node stands whose trial came to nothing: out, how often it was ejected, and what its pool holds.
@@ -131,7 +133,8 @@ fn a_trial_left_by_its_caller_ends_for_the_node_once() {
             up.runtime().dialer.answer(HOST, Blame::NoSuchName);
             other
         });
-        let error = Conn::open_candidate(candidate, Instant::now).err().unwrap();
+        let candidate = Candidate { by: Some(Instant::now()), ..candidate };
+        let error = Conn::open_candidate(candidate).err().unwrap();
         assert!(matches!(error.status, Status::Timeout | Status::Resolve), "{error}");
         assert_eq!(resolver.join().unwrap(), None, "there is one trial at a time");
         upstream.runtime().dialer.finish();
@@ -148,7 +151,7 @@ fn a_trial_that_told_nothing_is_given_back() {
         let (upstream, candidate) = with_a_trial(&definition);
         let thread = spawn(&upstream, run);
         let resolver = spawn(&upstream, |up| up.runtime().dialer.answer(HOST, Blame::Local));
-        let error = Conn::open_candidate(candidate, never).err().unwrap();
+        let error = Conn::open_candidate(candidate).err().unwrap();
         assert!(error.status == Status::Resolve && error.is_local(), "{error}");
         assert_eq!(standing(&upstream.nodes()[0]), (NodeState::Ejected, 1, Some((0, 0))));
         resolver.join().unwrap();
@@ -165,7 +168,7 @@ fn a_cancelled_trial_leaves_its_place() {
         let (upstream, candidate) = with_a_trial(&definition);
         let thread = spawn(&upstream, run);
         let canceller = spawn(&upstream, Upstream::cancel);
-        let error = Conn::open_candidate(candidate, never).err().unwrap();
+        let error = Conn::open_candidate(candidate).err().unwrap();
         assert_eq!(error.status, Status::Cancelled);
         assert_eq!(upstream.nodes()[0].pool.gauge(), Some((0, 0)));
         canceller.join().unwrap();

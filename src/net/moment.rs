@@ -22,6 +22,11 @@ impl Moment {
         Moment::of(ClockId::CLOCK_MONOTONIC)
     }
 
+    /// Whole milliseconds since the system's start.
+    pub fn millis(self) -> u64 {
+        self.0 / 1_000_000
+    }
+
     #[inline]
     fn of(clock: ClockId) -> Moment {
         // Both clocks are there on every Linux, and 584 years fit.

@@ -17,7 +17,7 @@ use super::socket::{Interest, poll_timeout};
 pub struct Patience<'a> {
     limit: Limit,
     until: Option<Instant>,
-    last: Option<Instant>,
+    bound: Option<Bound>,
     interrupt: Option<BorrowedFd<'a>>,
 }
 
@@ -26,8 +26,6 @@ pub struct Patience<'a> {
 pub enum Limit {
     /// The time without a byte moving (`net.io_timeout`).
     Silence(Duration),
-    /// The same where it is less, because a delivery has other nodes left to try.
-    Share(Duration),
     /// The whole call (a caller's own timeout).
     Call(Duration),
 }
@@ -35,29 +33,56 @@ pub enum Limit {
 impl Limit {
     /// How long it is.
     pub fn time(self) -> Duration {
-        let (Limit::Silence(time) | Limit::Share(time) | Limit::Call(time)) = self;
+        let (Limit::Silence(time) | Limit::Call(time)) = self;
         time
     }
 
-    /// The limit that was too short, as a message names it, and what mends it.
+    /// The limit that was too short, as a message names it, and what to do.
     pub fn struck(self) -> String {
         let millis = self.time().as_millis();
         match self {
             Limit::Silence(_) => {
                 format!("within the {millis} ms of net.io_timeout; raise it if that is too short")
             }
-            Limit::Share(_) => format!(
-                "within {millis} ms, half of what the delivery had left while others could take the payload; raise \
-                 deliver.timeout, or set a limit with upstream_conn_set_timeout_ms(), if that is too short"
-            ),
             Limit::Call(_) => format!("within the {millis} ms of upstream_conn_set_timeout_ms()"),
         }
     }
 }
 
-/// The same of a delivery that was over before any of these.
-pub const OVER: &str =
-    "before the time of the delivery was up; raise deliver.timeout, or what upstream_deliver() was given";
+/// A moment by which a call is over, whatever its own limit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The moment.
+    pub at: Instant,
+    /// What ends then.
+    pub of: Whole,
+}
+
+/// What a call is a part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whole {
+    /// The part of a delivery's time that one node may take while others could take the payload: so much.
+    Share(Duration),
+    /// A delivery or attempt.
+    Delivery,
+}
+
+impl Bound {
+    /// As [`Limit::struck`].
+    pub fn struck(self) -> String {
+        match self.of {
+            Whole::Share(time) => format!(
+                "within {} ms, half of what the delivery had left while others could take the payload; raise \
+                 deliver.timeout if that is too short",
+                time.as_millis()
+            ),
+            Whole::Delivery => {
+                let text = "before the time of the delivery was up; raise deliver.timeout, or what the delivery was given";
+                text.to_owned()
+            }
+        }
+    }
+}
 
 /// What ended a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,18 +96,18 @@ pub enum Woken {
 }
 
 impl<'a> Patience<'a> {
-    /// A call of this `limit` that ends by `last` in any case, and as soon as `interrupt` is readable.
-    pub fn new(limit: Limit, last: Option<Instant>, interrupt: Option<BorrowedFd<'a>>) -> Patience<'a> {
+    /// A call of this `limit` that ends by `bound` in any case, and as soon as `interrupt` is readable.
+    pub fn new(limit: Limit, bound: Option<Bound>, interrupt: Option<BorrowedFd<'a>>) -> Patience<'a> {
         let until = match limit {
             Limit::Call(limit) => Some(after(Instant::now(), limit)),
-            Limit::Silence(_) | Limit::Share(_) => None,
+            Limit::Silence(_) => None,
         };
-        Patience { limit, until, last, interrupt }
+        Patience { limit, until, bound, interrupt }
     }
 
     /// Bytes have moved.
     pub fn progress(&mut self) {
-        if let Limit::Silence(_) | Limit::Share(_) = self.limit {
+        if let Limit::Silence(_) = self.limit {
             self.until = None;
         }
     }
@@ -91,13 +116,18 @@ impl<'a> Patience<'a> {
     pub fn deadline(&mut self) -> Instant {
         let time = self.limit.time();
         let until = *self.until.get_or_insert_with(|| after(Instant::now(), time));
-        self.last.map_or(until, |last| last.min(until))
+        self.bound.map_or(until, |bound| bound.at.min(until))
+    }
+
+    /// Since when it waits without a byte; since the beginning of the whole call where that is what is bounded.
+    pub fn waits_since(&self) -> Option<Instant> {
+        self.until.and_then(|until| until.checked_sub(self.limit.time()))
     }
 
     /// What ended the wait that timed out, as [`Limit::struck`].
     pub fn struck(&self) -> String {
-        match (self.last, self.until) {
-            (Some(last), Some(until)) if last <= until => OVER.to_owned(),
+        match (self.bound, self.until) {
+            (Some(bound), Some(until)) if bound.at <= until => bound.struck(),
             _ => self.limit.struck(),
         }
     }
@@ -190,11 +220,6 @@ mod tests {
         silence.progress();
         assert!(silence.deadline() > first);
 
-        let mut share = Patience::new(Limit::Share(HOUR), None, None);
-        let first = share.deadline();
-        share.progress();
-        assert!(share.deadline() > first);
-
         let mut call = Patience::new(Limit::Call(HOUR), None, None);
         let first = call.deadline();
         call.progress();
@@ -204,7 +229,8 @@ mod tests {
     #[test]
     fn the_last_moment_holds_and_no_limit_overflows() {
         let last = Instant::now();
-        let mut patience = Patience::new(Limit::Silence(Duration::MAX), Some(last), None);
+        let bound = Some(Bound { at: last, of: Whole::Delivery });
+        let mut patience = Patience::new(Limit::Silence(Duration::MAX), bound, None);
         assert_eq!(patience.deadline(), last);
     }
 
@@ -212,19 +238,22 @@ mod tests {
     fn the_limit_that_struck_is_named() {
         let (_far, near) = UnixStream::pair().unwrap();
         let limit = Duration::from_millis(2);
-        let struck = |limit, last| {
-            let mut patience = Patience::new(limit, last, None);
+        let struck = |limit, bound| {
+            let mut patience = Patience::new(limit, bound, None);
             assert_eq!(patience.wait(near.as_fd(), Interest::READ).unwrap(), Woken::TimedOut);
             patience.struck()
         };
-        let far = Some(Instant::now() + HOUR);
+        let bound = |of, at| Some(Bound { at, of });
+        let far = bound(Whole::Share(HOUR), Instant::now() + HOUR);
         assert!(struck(Limit::Silence(limit), far).starts_with("within the 2 ms of net.io_timeout"));
-        assert!(
-            struck(Limit::Share(limit), far).starts_with("within 2 ms, half of what the delivery had left")
-        );
         assert_eq!(struck(Limit::Call(limit), far), "within the 2 ms of upstream_conn_set_timeout_ms()");
-        for limit in [Limit::Silence(HOUR), Limit::Share(HOUR), Limit::Call(HOUR)] {
-            assert_eq!(struck(limit, Some(Instant::now())), OVER);
+        for limit in [Limit::Silence(HOUR), Limit::Call(HOUR)] {
+            let now = Instant::now();
+            let share = struck(limit, bound(Whole::Share(limit.time()), now));
+            assert!(share.starts_with("within 3600000 ms, half of what the delivery had left"), "{share}");
+            assert!(
+                struck(limit, bound(Whole::Delivery, now)).starts_with("before the time of the delivery")
+            );
         }
     }
 

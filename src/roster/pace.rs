@@ -48,6 +48,11 @@ impl Pace {
         }
     }
 
+    /// Whether time between picks tells their pace.
+    pub(super) fn clock_runs(&self) -> bool {
+        self.clock_runs
+    }
+
     /// When the pick that is being made is to ask.
     #[inline]
     pub(super) fn watch(&self) -> Watch {

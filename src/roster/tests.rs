@@ -3,6 +3,8 @@
 use std::cell::Cell;
 
 use super::*;
+use crate::balance::Tried;
+use crate::health::{Fault, Proof, Way};
 
 const STRIDE: usize = pace::STRIDE as usize;
 const SECOND: u64 = 1_000_000_000;
@@ -23,6 +25,7 @@ impl Picker {
     fn new(clock_runs: bool, step: u64) -> Picker {
         let roster = roster_by(clock_runs, 3, 0);
         eject(&roster, 0, 0);
+        roster.wants_guard().into_iter().for_each(|when| roster.guard(when));
         Picker { roster, now: 0, step, asked: Cell::new(0) }
     }
 
@@ -54,7 +57,7 @@ fn without_a_pause_between_picks_the_clock_is_asked_now_and_then() {
     picker.now += 2 * SECOND;
     let wait = (0..).position(|_| picker.pick() == 0).unwrap();
     assert!((1..=STRIDE).contains(&wait), "{wait} picks before the probe");
-    assert_eq!(picker.roster.state(0), NodeState::Probing);
+    assert_eq!(picker.roster.state(0, || 0), NodeState::Probing);
 }
 
 #[test]
@@ -66,11 +69,11 @@ fn picks_at_leisure_and_picks_with_work_between_them_ask_each_time() {
     picker.asked_over(3 * STRIDE);
     for _ in 0..10 {
         let generation = picker.roster.generation(1);
-        picker.roster.succeeded(1, generation, || picker.now);
+        picker.roster.succeeded(1, generation, Proof::Answered, || picker.now);
         assert_eq!(picker.asked_over(1), 1);
     }
     picker.asked_over(3 * STRIDE);
-    picker.roster.failed(1, picker.roster.generation(1), Fault::Soft, picker.now);
+    picker.roster.failed(1, picker.roster.generation(1), Fault::Soft(Way::Answer), picker.now);
     assert_eq!(picker.asked_over(1), 1);
 
     // A burst, a pause, and picks at leisure from there on.
@@ -78,6 +81,24 @@ fn picks_at_leisure_and_picks_with_work_between_them_ask_each_time() {
     picker.step = 10_000;
     picker.asked_over(STRIDE);
     assert_eq!(picker.asked_over(1000), 1000);
+}
+
+#[test]
+fn however_closely_picks_followed_each_other_no_trial_comes_late() {
+    // Nobody rings: each pick asks.
+    let mut picker = Picker::new(true, 10);
+    picker.roster.ring();
+    assert_eq!(picker.asked_over(1000), 1000);
+
+    // A burst, and one pick a second from there on, none of them told of: the bell is what they go by.
+    let mut picker = Picker::new(true, 10);
+    picker.asked_over(10 * STRIDE);
+    let due = picker.roster.due(0).unwrap();
+    assert_eq!(picker.roster.wants_guard(), None, "somebody is going to ring");
+    picker.now = due;
+    picker.roster.ring();
+    picker.step = SECOND;
+    assert_eq!(picker.pick(), 0);
 }
 
 #[test]
@@ -94,7 +115,7 @@ fn with_no_node_out_the_clock_is_not_asked() {
     picker.asked_over(3 * STRIDE);
     picker.now += 2 * SECOND;
     while picker.pick() != 0 {}
-    picker.roster.succeeded(0, picker.roster.generation(0), || picker.now).unwrap();
+    picker.roster.succeeded(0, picker.roster.generation(0), Proof::Answered, || picker.now).unwrap();
     picker.asked.set(0);
     for _ in 0..1000 {
         picker.pick();
@@ -113,7 +134,7 @@ fn roster_by(clock_runs: bool, nodes: usize, now: u64) -> Roster {
 }
 
 fn eject(roster: &Roster, place: usize, now: u64) {
-    assert!(roster.failed(place, roster.generation(place), Fault::Hard, now).is_some());
+    assert!(roster.failed(place, roster.generation(place), Fault::Hard(Way::Connect), now).is_some());
 }
 
 #[test]
@@ -129,8 +150,10 @@ fn the_hosts_clock_is_never_asked_under_the_lock() {
     eject(&roster, 0, 0);
     assert!(roster.next(clock).is_some());
     let mut tried = Tried::new();
-    assert!(roster.turn(&mut tried, clock, true).is_some());
-    assert_eq!(roster.succeeded(0, roster.generation(0), clock), Some(Change::Restored));
+    assert!(
+        roster.turn(&mut tried, Ask { trials: Trials::All, last_resort: true, wait: true }, clock).is_some()
+    );
+    assert_eq!(roster.succeeded(0, roster.generation(0), Proof::Answered, clock), Some(Change::Restored));
 }
 
 #[test]
@@ -138,13 +161,13 @@ fn a_clock_that_was_at_its_end_for_a_moment_keeps_no_node_out() {
     for at_the_end in [u64::MAX, u64::MAX - 1, u64::MAX - SECOND] {
         let roster = roster(2, at_the_end);
         eject(&roster, 0, at_the_end);
-        let turn = roster.probe_due(&Tried::new(), || 100 * SECOND);
+        let turn = roster.trial_due(&Tried::new(), Trials::All, || 100 * SECOND);
         assert!(turn.is_some_and(|turn| turn.place == 0 && turn.probe), "{at_the_end}");
         // Its trial, too, ends where the clock says so.
         let other = Roster::new(roster.members.to_vec(), 0, 1, 0, false);
         eject(&other, 0, 0);
-        assert!(other.probe_due(&Tried::new(), || at_the_end).is_some());
-        assert!(other.probe_due(&Tried::new(), || 100 * SECOND).is_some(), "{at_the_end}");
+        assert!(other.trial_due(&Tried::new(), Trials::All, || at_the_end).is_some());
+        assert!(other.trial_due(&Tried::new(), Trials::All, || 100 * SECOND).is_some(), "{at_the_end}");
     }
 }
 
@@ -156,5 +179,5 @@ fn a_clock_that_went_back_shortens_the_wait_that_is_told() {
     assert_eq!(roster.wait_for(0, 0), Duration::ZERO, "it may be tried now");
     assert_eq!(roster.retry_after(0, true), Some(Duration::ZERO));
     assert_eq!(roster.next(|| 0), Some(0));
-    assert_eq!(roster.state(0), NodeState::Probing);
+    assert_eq!(roster.state(0, || 0), NodeState::Probing);
 }

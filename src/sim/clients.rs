@@ -4,11 +4,9 @@ use super::MILLI;
 use super::history::{CONNECT_TIMEOUT, Client, Errand};
 use super::network::{Fate, Link};
 use super::world::{Record, What, World};
-use crate::balance::Tried;
-use crate::conn::PATIENCE;
-use crate::health::Fault;
+use crate::health::{Fault, Proof, Way};
 use crate::roster::Turn;
-use crate::visits::Visits;
+use crate::visits::{Next, PATIENCE, SetBack, Visits};
 
 /// What is to happen at some moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,15 +39,23 @@ pub struct Running {
     left: u32,
     last: u64,
     visits: Visits,
-    tried: Tried,
     record: usize,
     waits: Option<Wait>,
+    /// Failures that may be the payload's own fault: where, and of which generation.
+    suspects: Vec<(usize, u32)>,
+    /// It reached a node and fared otherwise there.
+    differs: bool,
+    /// No node was up when the one it is at was asked.
+    all_out: bool,
+    /// When the time of that node is over.
+    by: u64,
 }
 
 /// The dial a delivery waits for.
 struct Wait {
     number: u64,
     why: Why,
+    since: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -65,8 +71,19 @@ enum Why {
 impl Running {
     pub fn new(script: Client) -> Running {
         let left = script.payloads;
-        let (visits, tried) = (Visits::new(0), Tried::new());
-        Running { script, left, last: 0, visits, tried, record: 0, waits: None }
+        let (visits, suspects) = (Visits::new(0), Vec::new());
+        Running {
+            script,
+            left,
+            last: 0,
+            visits,
+            record: 0,
+            waits: None,
+            suspects,
+            differs: false,
+            all_out: false,
+            by: 0,
+        }
     }
 }
 
@@ -77,8 +94,9 @@ impl World {
             Event::GoOn(client) => self.go_on(client),
             Event::DialEnded(dial) => self.dial_ended(dial),
             Event::Leaves(client, number) => {
-                if self.clients[client].waits.take_if(|wait| wait.number == number).is_some() {
-                    self.set_back(client, true);
+                if let Some(wait) = self.clients[client].waits.take_if(|wait| wait.number == number) {
+                    self.waited(client, &wait);
+                    self.set_back(client, SetBack::Unsent { all_out: false });
                 }
             }
             Event::Sent(client, link, fate) => self.sent(client, link, fate),
@@ -93,8 +111,8 @@ impl World {
 
     fn tell(&mut self, place: usize, generation: u32, good: bool) {
         match good {
-            true => self.succeeded(place, generation),
-            false => self.failed(place, generation, Fault::Soft),
+            true => self.succeeded(place, generation, Proof::Answered),
+            false => self.failed(place, generation, Fault::Soft(Way::Answer)),
         }
     }
 
@@ -119,7 +137,7 @@ impl World {
                 self.go_on(client);
             }
             Errand::Attempt | Errand::Forget => {
-                running.tried = Tried::new();
+                running.visits = Visits::new(attempts);
                 self.ask_on(client);
             }
             Errand::Pick => {
@@ -159,6 +177,14 @@ impl World {
         let running = &self.clients[client];
         assert!(self.now <= running.last, "past the deadline by {} ns", self.now - running.last);
         self.records[running.record].delivered = Some(delivered);
+        let suspects = std::mem::take(&mut self.clients[client].suspects);
+        let is_poison = suspects.len() > 1 && !std::mem::take(&mut self.clients[client].differs);
+        for (place, generation) in suspects {
+            match is_poison {
+                false => self.failed(place, generation, Fault::Soft(Way::Broken)),
+                true => self.give_back_of(place, generation),
+            }
+        }
         self.note(What::Told { client, delivered });
         self.end(client);
     }
@@ -171,9 +197,21 @@ impl World {
         result
     }
 
-    fn set_back(&mut self, client: usize, unsent: bool) {
-        self.clients[client].visits.set_back(unsent);
+    fn set_back(&mut self, client: usize, how: SetBack) {
+        self.clients[client].visits.set_back(how);
         self.go_on(client);
+    }
+
+    fn waited(&mut self, client: usize, wait: &Wait) {
+        if matches!(wait.why, Why::Aside) {
+            let time = std::time::Duration::from_nanos(self.now - wait.since);
+            self.clients[client].visits.waited(time);
+        }
+    }
+
+    /// How a connect that failed leaves the payload.
+    fn unsent(&self, all_out: bool) -> SetBack {
+        SetBack::Unsent { all_out }
     }
 
     fn attempted(&mut self, client: usize) {
@@ -186,39 +224,59 @@ impl World {
         if !self.clients[client].visits.may_go_on() || self.now >= last {
             return self.told(client, false);
         }
-        if let Err(wait) = self.with_visits(client, World::pay) {
+        if let Err(wait) = self.with_visits(client, |world, visits| match world.has_next(visits) {
+            true => world.pay(visits),
+            false => Ok(()),
+        }) {
             let wait = (wait.as_nanos() as u64).min(last - self.now);
             return self.plan(self.now + wait, Event::GoOn(client));
         }
-        let Some((turn, trial)) = self.with_visits(client, World::visit) else {
+        let all_out = self.expected.tier().is_none();
+        let Some(Next { turn, others }) = self.with_visits(client, World::visit) else {
             return self.told(client, false);
         };
+        self.clients[client].all_out = all_out;
         let within = self.now + CONNECT_TIMEOUT.as_nanos() as u64;
         let (now, end) = (self.instant(self.now), self.instant(last));
         let visits = &self.clients[client].visits;
-        let by = visits.connect_by(self.instant(within), now, Some(end), self.roster.takers());
-        let by = self.time(by);
-        match trial {
+        let share = visits.share(now, end, self.roster.takers());
+        let by = share.map_or(last, |share| self.time(share.ends)).min(within);
+        self.clients[client].by = share.map_or(last, |share| self.time(share.ends));
+        if others == Some(true) {
+            while let Some(turn) = self.with_visits(client, |world, visits| world.aside(visits)) {
+                self.begin_aside(client, turn);
+            }
+        }
+        match others {
             Some(others) => self.try_out(client, turn, others, by),
             None => self.connect(client, turn.place, by),
         }
     }
 
+    /// As `Conn::try_out_aside`.
+    fn begin_aside(&mut self, client: usize, turn: Turn) {
+        if self.idle[turn.place].pop().is_none() && self.server(turn.place).is_full(self.now) {
+            return self.give_back(turn, PATIENCE);
+        }
+        self.dial(client, turn.place, self.now + CONNECT_TIMEOUT.as_nanos() as u64);
+    }
+
     /// As `Conn::try_out`.
     fn try_out(&mut self, client: usize, turn: Turn, others: bool, by: u64) {
+        let all_out = self.clients[client].all_out;
         if self.idle[turn.place].pop().is_none() && self.server(turn.place).is_full(self.now) {
             self.give_back(turn, PATIENCE);
             if !others {
                 self.attempted(client);
             }
-            return self.set_back(client, true);
+            return self.set_back(client, self.unsent(all_out));
         }
         let number = self.dial(client, turn.place, by);
         let why = if others { Why::Aside } else { Why::Turn };
-        self.clients[client].waits = Some(Wait { number, why });
+        self.clients[client].waits = Some(Wait { number, why, since: self.now });
         if others {
-            let leaves = by.min(self.now + PATIENCE.as_nanos() as u64);
-            self.plan(leaves, Event::Leaves(client, number));
+            let patience = self.clients[client].visits.patience().as_nanos() as u64;
+            self.plan(by.min(self.now + patience), Event::Leaves(client, number));
         }
     }
 
@@ -232,7 +290,7 @@ impl World {
             }
         }
         let number = self.dial(client, place, by);
-        self.clients[client].waits = Some(Wait { number, why: Why::Turn });
+        self.clients[client].waits = Some(Wait { number, why: Why::Turn, since: self.now });
     }
 
     fn dial(&mut self, client: usize, place: usize, by: u64) -> u64 {
@@ -247,36 +305,59 @@ impl World {
     /// As `Dial::ended`, and what its caller makes of it.
     fn dial_ended(&mut self, dial: Dial) {
         let Link { place, generation, .. } = dial.link;
+        let mut link = dial.link;
         match dial.outcome {
-            Ok(()) if self.roster.due(place).is_some() => self.succeeded(place, generation),
+            Ok(()) if self.roster.due(place).is_some() => {
+                self.succeeded(place, generation, Proof::Connected);
+                if self.roster.due(place).is_none() {
+                    link.generation = self.roster.generation(place);
+                }
+            }
             Err(Some(fault)) => self.failed(place, generation, fault),
             Ok(()) | Err(None) => {}
         }
         let client = dial.client;
+        let all_out = self.clients[client].all_out;
         match (self.clients[client].waits.take_if(|wait| wait.number == dial.number), dial.outcome) {
             (Some(wait), Ok(())) => {
                 if !matches!(wait.why, Why::Fresh { .. }) {
                     self.attempted(client);
                 }
-                self.send(client, dial.link);
+                self.send(client, link);
             }
             (Some(wait), Err(_)) => {
+                self.waited(client, &wait);
                 if matches!(wait.why, Why::Turn) {
                     self.attempted(client);
                 }
-                let unsent = if let Why::Fresh { unsent } = wait.why { unsent } else { true };
-                self.set_back(client, unsent);
+                let how = match wait.why {
+                    Why::Fresh { unsent: false } => SetBack::MayHaveArrived,
+                    _ => self.unsent(all_out),
+                };
+                self.set_back(client, how);
             }
             // A trial that was given up is kept; an active check is closed.
             (None, Ok(())) if self.clients[client].script.errand == Errand::Deliver => {
-                self.idle[place].push(dial.link);
+                if self.roster.due(place).is_some() {
+                    self.give_back_of(place, generation);
+                } else {
+                    self.idle[place].push(link);
+                }
             }
             (None, _) => {}
         }
     }
 
+    /// The trial of that generation told nothing.
+    fn give_back_of(&mut self, place: usize, generation: u32) {
+        self.give_back(
+            Turn { place, generation, probe: true, last_resort: false },
+            std::time::Duration::ZERO,
+        );
+    }
+
     fn send(&mut self, client: usize, link: Link) {
-        let (end, fate) = self.server(link.place).send(&link, self.now, self.clients[client].last);
+        let (end, fate) = self.server(link.place).send(&link, self.now, self.clients[client].by);
         self.plan(end, Event::Sent(client, link, fate));
     }
 
@@ -284,38 +365,45 @@ impl World {
     fn sent(&mut self, client: usize, link: Link, fate: Fate) {
         let Link { place, generation, .. } = link;
         let record = self.clients[client].record;
+        let all_out = self.clients[client].all_out;
         match fate {
             Fate::Stored => {
                 self.records[record].stored += 1;
-                self.succeeded(place, generation);
+                self.clients[client].differs = true;
+                self.succeeded(place, generation, Proof::Answered);
                 self.idle[place].push(link);
                 self.paid_back();
                 self.told(client, true);
             }
-            Fate::Dead if link.reused => {
+            Fate::Dead if link.reused && self.now < self.clients[client].by => {
                 self.idle[place].clear();
-                let by = (self.now + CONNECT_TIMEOUT.as_nanos() as u64).min(self.clients[client].last);
+                let by = (self.now + CONNECT_TIMEOUT.as_nanos() as u64).min(self.clients[client].by);
                 let number = self.dial(client, place, by);
-                self.clients[client].waits = Some(Wait { number, why: Why::Fresh { unsent: false } });
+                let why = Why::Fresh { unsent: false };
+                self.clients[client].waits = Some(Wait { number, why, since: self.now });
             }
+            Fate::Dead if link.reused => self.set_back(client, SetBack::MayHaveArrived),
             Fate::AckLost => {
                 self.records[record].stored += 1;
                 self.records[record].acks_lost += 1;
-                self.failed(place, generation, Fault::Soft);
-                self.set_back(client, false);
+                self.clients[client].differs = true;
+                self.failed(place, generation, Fault::Soft(Way::Silence));
+                self.set_back(client, SetBack::MayHaveArrived);
             }
-            Fate::Dead | Fate::Failed { .. } => {
-                self.failed(place, generation, Fault::Soft);
-                self.set_back(client, matches!(fate, Fate::Failed { unsent: true }));
+            Fate::Failed { unsent: true } => {
+                self.failed(place, generation, Fault::Soft(Way::Broken));
+                self.set_back(client, self.unsent(all_out));
+            }
+            Fate::Dead | Fate::Failed { unsent: false } => {
+                self.clients[client].suspects.push((place, generation));
+                self.set_back(client, SetBack::MayHaveArrived);
             }
         }
     }
 
     /// As `Attempt::next_node`.
     fn ask_on(&mut self, client: usize) {
-        let mut tried = std::mem::take(&mut self.clients[client].tried);
-        let turn = self.ask(&mut tried);
-        self.clients[client].tried = tried;
+        let turn = self.with_visits(client, World::ask);
         match turn {
             Some(turn) if self.clients[client].script.errand == Errand::Attempt => {
                 let good = self.answers(turn.place);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::SECOND;
 use super::history::Server;
 use crate::balance::Tried;
-use crate::health::{Fault, JITTER};
-use crate::roster::{Change, Member, NodeState, Roster, Turn};
+use crate::health::{Fault, JITTER, Proof, Way};
+use crate::roster::{Change, Member, NodeState, Roster, Trials, Turn};
 
 /// A node as it must stand.
 #[derive(Clone, Debug)]
@@ -24,6 +24,12 @@ pub struct Standing {
     steps: i32,
     up_since: u64,
     ejections: u64,
+    /// The generation of the last ejection.
+    fell: u32,
+    /// How it fell out, until it is well again.
+    pub fell_by: Option<Way>,
+    /// When it was asked last beside the rotation, or fell out.
+    asked: u64,
     /// When the last ejection was to end at the latest, to hold a probe to it.
     ejected: Option<(u64, Duration)>,
 }
@@ -49,11 +55,25 @@ impl Standing {
         grown.min(settings.backoff_max.as_secs_f64())
     }
 
-    fn ejects(&mut self, now: u64, got: Option<Change>) {
+    fn longest_wait(&self) -> u64 {
+        let breaker = self.member.breaker;
+        breaker.backoff_max.max(breaker.backoff).max(breaker.lease).as_nanos() as u64
+    }
+
+    fn is_silent(&self) -> bool {
+        self.fell_by == Some(Way::Silence)
+    }
+
+    fn is_due(&self, now: u64) -> bool {
+        self.due.is_some_and(|due| now >= due || due - now > self.longest_wait())
+    }
+
+    fn ejects(&mut self, way: Way, now: u64, got: Option<Change>) {
         let Some(Change::Ejected(time)) = got else { panic!("not ejected, but {got:?}") };
         let backoff = self.backoff();
         let part = time.as_secs_f64() / backoff;
         assert!((1.0 - JITTER - 1e-6..=1.0 + JITTER + 1e-6).contains(&part), "{time:?} for {backoff} s");
+        assert!(time <= self.member.breaker.backoff_max, "{time:?} is longer than the longest");
         if backoff < self.member.breaker.backoff_max.as_secs_f64() {
             self.steps += 1;
         }
@@ -61,14 +81,15 @@ impl Standing {
         self.ejections += 1;
         self.ejected = Some((now, time));
         self.changes(Some(now + time.as_nanos() as u64), false);
+        (self.fell, self.fell_by) = (self.generation, Some(way));
     }
 }
 
 /// All nodes.
 pub struct Expected {
     pub standings: Vec<Standing>,
-    /// An end of an ejection or lease further away shows a clock that went back.
-    pub longest_wait: u64,
+    /// How often any node was asked beside the rotation, or fell out.
+    asked: u64,
     /// The clock has gone back: what lies in its future is no proof of anything for so long.
     pub clock_went_back: bool,
 }
@@ -84,18 +105,17 @@ impl Expected {
             steps: 0,
             up_since: now,
             ejections: 0,
+            fell: 0,
+            fell_by: None,
+            asked: 0,
             ejected: None,
         };
-        let longest = |server: &Server| {
-            let breaker = server.member.breaker;
-            breaker.backoff_max.max(breaker.backoff).mul_f64(1.0 + JITTER).max(breaker.lease)
-        };
-        let longest_wait = servers.iter().map(longest).max().unwrap_or_default().as_nanos() as u64;
-        Expected { standings: servers.iter().map(up).collect(), longest_wait, clock_went_back: false }
+        Expected { standings: servers.iter().map(up).collect(), asked: 0, clock_went_back: false }
     }
 
-    fn is_due(&self, due: u64, now: u64) -> bool {
-        now >= due || due - now > self.longest_wait
+    fn asks(&mut self, place: usize) {
+        self.asked += 1;
+        self.standings[place].asked = self.asked;
     }
 
     /// The tier in use.
@@ -126,50 +146,81 @@ impl Expected {
     }
 
     /// Nodes one of which must be handed out on trial to a payload that has been to those in `tried`.
-    pub fn probes(&self, tried: &Tried, now: u64) -> BTreeSet<usize> {
+    pub fn probes(&self, tried: &Tried, trials: Trials, now: u64) -> BTreeSet<usize> {
         let tier = self.tier().unwrap_or(u32::MAX);
         let may = |place: &usize| {
             let node = &self.standings[*place];
-            node.takes_turns()
+            let is_taken = match trials {
+                Trials::None => false,
+                Trials::ByConnection => !node.is_silent(),
+                Trials::All => true,
+            };
+            is_taken
+                && node.takes_turns()
                 && node.member.priority <= tier
-                && node.due.is_some_and(|due| self.is_due(due, now))
+                && node.is_due(now)
                 && !tried.contains(*place)
         };
         (0..self.standings.len()).filter(may).collect()
     }
 
-    /// Holds a turn to the rules; `tried` is without it.
-    pub fn turn(&mut self, turn: Option<Turn>, tried: &Tried, now: u64) {
-        let probes = self.probes(tried, now);
-        let open = |place: usize| self.standings[place].takes_turns() && !tried.contains(place);
-        let Some(Turn { place, probe, generation }) = turn else {
-            assert!(!(0..self.standings.len()).any(open), "no node, though one was left");
+    /// Holds the turn of a payload to the rules; `tried` is without it. `last_resort` tells whether it may have one that is
+    /// out.
+    pub fn turn(&mut self, turn: Option<Turn>, tried: &Tried, trials: Trials, last_resort: bool, now: u64) {
+        let probes = self.probes(tried, trials, now);
+        let open = |place: &usize| self.standings[*place].takes_turns() && !tried.contains(*place);
+        let all = || (0..self.standings.len()).filter(open);
+        let up = || all().filter(|place| self.standings[*place].is_up());
+        // One that fell silent is left alone until its time is up.
+        let quick = |place: &usize| {
+            let node = &self.standings[*place];
+            !(node.is_silent() && node.due.is_some_and(|due| now < due))
+        };
+        let out =
+            || all().filter(|place| !self.standings[*place].is_up()).filter(quick).filter(|_| last_resort);
+        let Some(turn) = turn else {
+            assert!(up().next().is_none() && out().next().is_none(), "no node, though one was left");
             return;
         };
-        assert!(open(place), "{place} has no weight, or was tried before");
-        if probe {
+        let Turn { place, generation, .. } = turn;
+        assert!(open(&place), "{place} has no weight, or was tried before");
+        if turn.probe {
             assert!(probes.contains(&place), "{place} on trial, which is not due");
-            self.lease(place, now, generation);
-            return;
+            return self.lease(place, now, generation);
         }
-        // After a jump back of the clock a probe may come later, but within the longest wait; see `properties`.
+        // After a jump back of the clock a trial may come later, but within the longest wait; see `properties`.
         assert!(
             probes.is_empty() || self.clock_went_back,
             "{place} handed out, though {probes:?} must be tried"
         );
         assert_eq!(generation, self.standings[place].generation);
-        let up = (0..self.standings.len()).filter(|place| open(*place) && self.standings[*place].is_up());
-        match up.map(|place| self.standings[place].member.priority).min() {
-            Some(best) => {
-                let node = &self.standings[place];
-                assert!(node.is_up() && node.member.priority == best, "{place}, though better is up");
-            }
-            None => {
-                let due = |place: &usize| self.standings[*place].due;
-                let soonest = self.soonest(tried);
-                assert!(soonest.iter().any(|other| due(other) == due(&place)), "{place}, not {soonest:?}");
-            }
+        let asked = |place: &usize| self.standings[*place].asked;
+        let Some(best) = up().map(|place| self.standings[place].member.priority).min() else {
+            assert!(turn.last_resort && out().any(|other| other == place), "{place} is no last resort");
+            assert_eq!(out().map(|other| asked(&other)).min(), Some(asked(&place)), "another waits longer");
+            return self.asks(place);
+        };
+        let node = &self.standings[place];
+        assert!(
+            !turn.last_resort && node.is_up() && node.member.priority == best,
+            "{place}, though better is up"
+        );
+        if self.tier().is_some_and(|tier| best > tier) {
+            let spare = || up().filter(|place| self.standings[*place].member.priority == best);
+            assert_eq!(spare().map(|other| asked(&other)).min(), Some(asked(&place)), "in turn");
+            self.asks(place);
         }
+    }
+
+    /// Holds a bare pick to the rules.
+    pub fn picked(&mut self, turn: Turn, now: u64) {
+        let none = Tried::new();
+        if turn.probe || self.tier().is_some() {
+            return self.turn(Some(turn), &none, Trials::All, true, now);
+        }
+        let due = |place: &usize| self.standings[*place].due;
+        let soonest = self.soonest(&none);
+        assert!(soonest.iter().any(|other| due(other) == due(&turn.place)), "{turn:?}, not {soonest:?}");
     }
 
     fn lease(&mut self, place: usize, now: u64, generation: u32) {
@@ -181,18 +232,24 @@ impl Expected {
         let until = now + node.member.breaker.lease.as_nanos() as u64;
         node.changes(Some(until), true);
         assert_eq!(generation, node.generation);
+        self.asks(place);
     }
 
-    pub fn succeeded(&mut self, place: usize, generation: u32, now: u64, got: Option<Change>) {
+    pub fn succeeded(&mut self, place: usize, generation: u32, proof: Proof, now: u64, got: Option<Change>) {
         let node = &mut self.standings[place];
-        let counts = generation == node.generation;
-        assert_eq!(got, (counts && node.due.is_some()).then_some(Change::Restored));
-        if counts {
-            node.fails = 0;
-            if node.due.is_some() {
-                node.up_since = now;
-                node.changes(None, false);
-            }
+        let is_out = node.due.is_some();
+        // News of a trial counts as long as its ejection does; news of a node that is up as long as it is.
+        let oldest = if is_out { node.fell } else { node.generation };
+        let counts = (oldest..=node.generation).contains(&generation);
+        let enough = proof == Proof::Answered || !node.is_silent();
+        let restored = counts && is_out && enough;
+        assert_eq!(got, restored.then_some(Change::Restored));
+        if restored {
+            node.up_since = now;
+            node.changes(None, false);
+        }
+        if counts && proof == Proof::Answered {
+            (node.fails, node.fell_by) = (0, None);
         }
     }
 
@@ -203,16 +260,20 @@ impl Expected {
             assert_eq!(got, None, "an old outcome, or one of a node that is out, changed something");
             return;
         }
+        let (Fault::Soft(way) | Fault::Hard(way)) = fault;
         if node.due.is_none() {
             node.fails += 1;
-            if fault == Fault::Soft && node.fails < node.member.breaker.max_fails {
+            let is_hard = matches!(fault, Fault::Hard(_));
+            let as_before = node.fell_by == Some(way);
+            if !is_hard && !as_before && node.fails < node.member.breaker.max_fails {
                 assert_eq!(got, None);
                 return;
             }
             let healthy = now.saturating_sub(node.up_since) / (10 * SECOND);
             node.steps = (i64::from(node.steps) - healthy.min(1000) as i64).max(0) as i32;
         }
-        node.ejects(now, got);
+        node.ejects(way, now, got);
+        self.asks(place);
     }
 
     pub fn gave_back(&mut self, turn: Turn, at: u64) {
@@ -223,9 +284,10 @@ impl Expected {
         }
     }
 
-    /// Whether a node of the rotation is left.
+    /// Whether a node that is up is left.
     pub fn has_eligible(&self, tried: &Tried) -> bool {
-        self.tier().is_some() && self.rotation().iter().any(|(place, _)| !tried.contains(*place))
+        let up = |place: &usize| self.standings[*place].is_up() && !tried.contains(*place);
+        (0..self.standings.len()).any(|place| up(&place))
     }
 
     /// Holds what the roster shows to what must be.
@@ -237,15 +299,17 @@ impl Expected {
                 (_, _, false) => NodeState::Ejected,
                 (_, _, true) => NodeState::Probing,
             };
-            assert_eq!(roster.state(place), state, "{place}");
+            assert_eq!(roster.state(place, || now), state, "{place}");
             assert_eq!(roster.generation(place), node.generation, "{place}");
             assert_eq!(roster.due(place), node.due.map(|due| due.max(1)), "{place}");
             assert_eq!(roster.ejections(place), node.ejections, "{place}");
         }
-        let takers = || self.standings.iter().filter(|node| node.takes_turns());
-        let soonest = takers().map(|node| node.due.map_or(0, |due| due.max(1))).min();
-        let wait = soonest.map(|due| if self.is_due(due, now) { 0 } else { due - now });
-        let got = roster.retry_after(now, true);
-        assert_eq!(got, wait.map(Duration::from_nanos));
+        let wait = |node: &Standing| match node.due {
+            Some(due) if !node.is_due(now) => due.max(1) - now,
+            _ => 0,
+        };
+        let takers = self.standings.iter().filter(|node| node.takes_turns());
+        let soonest = takers.map(wait).min();
+        assert_eq!(roster.retry_after(now, true), soonest.map(Duration::from_nanos));
     }
 }

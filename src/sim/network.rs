@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::MILLI;
 use super::history::{CONNECT_TIMEOUT, Manner, Server};
-use crate::health::Fault;
-use crate::node::is_black_hole;
+use crate::health::{Fault, Way};
+use crate::node::{had_its_time, is_black_hole};
 
 /// A connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Server {
         let (took, outcome) = match self.manner(now) {
             Manner::Serves | Manner::Breaks { .. } | Manner::LosesAck => (MILLI, Ok(())),
             Manner::Slow(took) => (took, Ok(())),
-            Manner::Refuses => (MILLI, Err(Some(Fault::Hard))),
+            Manner::Refuses => (MILLI, Err(Some(Fault::Hard(Way::Connect)))),
             Manner::Full => (50 * MILLI, Err(None)),
             Manner::Silent => (u64::MAX, Ok(())),
         };
@@ -55,8 +55,13 @@ impl Server {
         if end <= by {
             return (end, outcome);
         }
-        let hard = is_black_hole(Duration::from_nanos(by - now), CONNECT_TIMEOUT);
-        (by, Err(Some(if hard { Fault::Hard } else { Fault::Soft })))
+        let waited = Duration::from_nanos(by - now);
+        let fault = match (is_black_hole(waited, CONNECT_TIMEOUT), had_its_time(waited, CONNECT_TIMEOUT)) {
+            (true, _) => Some(Fault::Hard(Way::Connect)),
+            (false, true) => Some(Fault::Soft(Way::Connect)),
+            (false, false) => None,
+        };
+        (by, Err(fault))
     }
 
     /// Whether the cap keeps a new connection from being begun.

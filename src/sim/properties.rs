@@ -26,7 +26,8 @@ fn is_whole(world: &World) -> bool {
     let tier = world.expected.tier();
     world.history.servers.iter().enumerate().all(|(place, server)| {
         let in_reserve = tier.is_some_and(|tier| server.member.priority > tier);
-        in_reserve || matches!(world.roster.state(place), NodeState::Up | NodeState::Draining)
+        in_reserve
+            || matches!(world.roster.state(place, || world.clock()), NodeState::Up | NodeState::Draining)
     })
 }
 

@@ -16,14 +16,16 @@ pub struct Shares {
     booked: Vec<u64>,
     /// What was due to each place, from the beginning.
     pub due: Vec<f64>,
+    /// How often each place was handed out, in whosever turn.
+    handed: Vec<u64>,
 }
 
 impl Shares {
     pub fn new(nodes: Vec<(usize, u32)>, start: usize, places: usize) -> Shares {
-        let (booked, due) = (vec![0; places], vec![0.0; places]);
+        let (booked, due, handed) = (vec![0; places], vec![0.0; places], vec![0; places]);
         let at = nodes.partition_point(|(place, _)| *place < start);
         let last = nodes[..at].last().or(nodes.last()).map(|(place, _)| *place);
-        let mut shares = Shares { nodes, last, stretch: Vec::new(), booked, due };
+        let mut shares = Shares { nodes, last, stretch: Vec::new(), booked, due, handed };
         shares.last = shares.last.filter(|_| shares.is_even());
         shares
     }
@@ -53,16 +55,21 @@ impl Shares {
         places.clone().find(|place| *place > last).or_else(|| places.next())
     }
 
-    /// Holds a turn of the rotation to the rules. `probe`s and nodes in reserve must take none.
+    /// Holds a turn of the rotation to the rules. Trials, nodes in reserve and those that are out must
+    /// take none.
     pub fn turn(&mut self, turn: Option<Turn>, tried: &Tried, roster: &Roster) {
         let left = self.nodes.iter().any(|(place, _)| !tried.contains(*place));
-        let taken = roster.picks(true).expect("the table is free") - self.booked.iter().sum::<u64>();
-        let Some(Turn { place, .. }) = turn.filter(|turn| left && !turn.probe) else {
+        let taken = roster.turns() - self.booked.iter().sum::<u64>();
+        if let Some(turn) = turn {
+            self.handed[turn.place] += 1;
+        }
+        let of_rotation = |turn: &Turn| left && !turn.probe && !turn.last_resort;
+        let Some(Turn { place, .. }) = turn.filter(of_rotation) else {
             assert_eq!(taken, 0, "a turn of the healthy was used up by {turn:?}");
             return;
         };
         assert_eq!(taken, 1, "turns for one pick");
-        let booked = |place: usize| roster.picks_of(place, true).expect("the table is free");
+        let booked = |place: usize| roster.turns_of(place);
         let rose = |place: &usize| booked(*place) > self.booked[*place];
         let whose = self.successor().or_else(|| (0..self.booked.len()).find(rose)).expect("somebody's turn");
         assert!(self.nodes.iter().any(|(other, _)| *other == whose), "{whose} has no turns now");
@@ -113,9 +120,10 @@ impl Shares {
     /// Holds the books to what was handed out.
     pub fn agrees(&self, roster: &Roster) {
         for (place, turns) in self.booked.iter().enumerate() {
-            assert_eq!(roster.picks_of(place, true), Some(*turns), "turns of {place}");
+            assert_eq!(roster.turns_of(place), *turns, "turns of {place}");
+            assert_eq!(roster.picks_of(place, true), Some(self.handed[place]), "picks of {place}");
         }
-        assert_eq!(roster.picks(true), Some(self.booked.iter().sum()));
+        assert_eq!(roster.picks(true), Some(self.handed.iter().sum()));
     }
 }
 

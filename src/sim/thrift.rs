@@ -54,6 +54,13 @@ impl Thrift {
         self.granted.push_back(time);
     }
 
+    /// One more if there was one: it was not waited for. It counts where it might have been denied later for it.
+    pub fn may_have_granted(&mut self, time: u64, now: u64) {
+        self.at(now);
+        self.latest = self.latest.max(now);
+        self.granted.push_back(time);
+    }
+
     /// None, for the time being.
     pub fn denied(&mut self, time: u64) {
         while self.granted.front().is_some_and(|then| then + SECOND <= time) {

@@ -11,9 +11,9 @@ use super::shares::Shares;
 use super::thrift::Thrift;
 use crate::balance::Tried;
 use crate::budget::Budget;
-use crate::health::Fault;
-use crate::roster::{Change, Roster, Turn};
-use crate::visits::{Visits, next_of_attempt};
+use crate::health::{Fault, Proof};
+use crate::roster::{Change, Roster, Trials, Turn};
+use crate::visits::{LAST_RESORTS, Next, Visits, next_of_attempt};
 
 /// One thing that happened, for comparing runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,23 +156,43 @@ impl World {
     }
 
     /// The next turn of a payload that has been to `before`.
-    fn judge(&mut self, turn: Option<Turn>, before: &Tried) {
+    fn judge(&mut self, turn: Option<Turn>, before: &Tried, trials: Trials, last_resort: bool) {
         let now = self.clock();
         self.note(What::Turn(turn));
         self.shares.turn(turn, before, &self.roster);
-        self.expected.turn(turn, before, now);
+        self.expected.turn(turn, before, trials, last_resort, now);
         self.settle();
     }
 
     /// The next node of a delivery, and whether others could take over from one on trial.
-    pub fn visit(&mut self, visits: &mut Visits) -> Option<(Turn, Option<bool>)> {
+    pub fn visit(&mut self, visits: &mut Visits) -> Option<Next> {
         let (before, now) = (visits.tried().clone(), self.clock());
+        let (trials, resorts) = (visits.trials(), visits.last_resorts());
+        let all_out = self.expected.tier().is_none();
         let next = visits.next(&self.roster, || now);
-        self.judge(next.map(|(turn, _)| turn), &before);
-        if let Some((_, Some(others))) = next {
+        if all_out && resorts >= LAST_RESORTS {
+            assert_eq!(next, None, "of those that are out a payload asks a few");
+            return None;
+        }
+        self.judge(next.map(|next| next.turn), &before, trials, resorts < LAST_RESORTS);
+        if let Some(Next { others: Some(others), .. }) = next {
             assert_eq!(others, self.expected.has_eligible(visits.tried()));
         }
         next
+    }
+
+    /// A trial that a payload begins and does not stay for.
+    pub fn aside(&mut self, visits: &Visits) -> Option<Turn> {
+        let now = self.clock();
+        let turn = self.roster.trial_due(visits.tried(), Trials::ByConnection, || now)?;
+        self.judge(Some(turn), visits.tried(), Trials::ByConnection, false);
+        Some(turn)
+    }
+
+    /// Whether a payload may ask another node.
+    pub fn has_next(&self, visits: &Visits) -> bool {
+        let now = self.clock();
+        visits.has_next(&self.roster, || now)
     }
 
     /// Pays for the next attempt, or tells how long to wait.
@@ -180,7 +200,8 @@ impl World {
         let (owes, now) = (visits.owes(), self.clock());
         let paid = visits.pay(&self.budget, || now);
         match paid {
-            Ok(()) if owes => self.thrift.granted(self.now, now),
+            Ok(()) if owes && visits.resends() => self.thrift.granted(self.now, now),
+            Ok(()) if owes => self.thrift.may_have_granted(self.now, now),
             Ok(()) => {}
             Err(_) => self.denied(),
         }
@@ -194,42 +215,54 @@ impl World {
     }
 
     /// The next node of an attempt.
-    pub fn ask(&mut self, tried: &mut Tried) -> Option<Turn> {
-        let (before, now, most) = (tried.clone(), self.clock(), self.history.attempts);
-        let turn = next_of_attempt(tried, most, &self.roster, &self.budget, || now, true);
-        let asked = before.count();
-        let over = (most > 0 && asked >= most) || asked >= self.roster.takers();
+    pub fn ask(&mut self, visits: &mut Visits) -> Option<Turn> {
+        let (before, now) = (visits.tried().clone(), self.clock());
+        let (resorts, retry) = (visits.last_resorts(), visits.is_retry());
+        let trials = if visits.patience().is_zero() { Trials::None } else { Trials::All };
+        let over = !visits.others_left(self.roster.takers())
+            || self.expected.tier().is_none() && resorts >= LAST_RESORTS;
+        let probes = self.expected.probes(&before, trials, now);
+        let has_next = self.has_next(visits);
+        let turn = next_of_attempt(visits, &self.roster, &self.budget, || now, true);
+        if over {
+            assert_eq!(turn, None);
+            return None;
+        }
+        let is_trial = turn.is_some_and(|turn| turn.probe);
+        let all_out = self.expected.tier().is_none();
+        let pays = if all_out { before.count() > 0 } else { retry && !is_trial };
         match turn {
-            None if over => return None,
-            None if asked > 0 => {
+            None if pays && has_next => {
                 self.denied();
                 return None;
             }
-            Some(_) if asked > 0 => self.thrift.granted(self.now, now),
+            Some(_) if pays => self.thrift.granted(self.now, now),
             _ => {}
         }
-        assert!(!over);
-        self.judge(turn, &before);
+        let trials = if is_trial { trials } else { Trials::None };
+        assert!(is_trial || probes.is_empty() || self.expected.clock_went_back, "{probes:?} must be tried");
+        self.judge(turn, &before, trials, resorts < LAST_RESORTS);
         turn
     }
 
     /// `upstream_next_node`.
     pub fn pick(&mut self) -> Option<usize> {
-        let (tried, now) = (Tried::new(), self.clock());
-        let probes = self.expected.probes(&tried, now);
-        let before: u64 = self.shares.booked().iter().sum();
+        let now = self.clock();
+        let before: u64 = self.roster.turns();
         let place = self.roster.next(|| now)?;
-        let probe = self.roster.picks(true) == Some(before);
-        assert!(!probe || probes.contains(&place));
-        let turn = Turn { place, generation: self.roster.generation(place), probe };
-        self.judge(Some(turn), &tried);
+        let probe = self.roster.turns() == before;
+        let turn = Turn { place, generation: self.roster.generation(place), probe, last_resort: false };
+        self.note(What::Turn(Some(turn)));
+        self.shares.turn(Some(turn), &Tried::new(), &self.roster);
+        self.expected.picked(turn, now);
+        self.settle();
         Some(place)
     }
 
-    pub fn succeeded(&mut self, place: usize, generation: u32) {
+    pub fn succeeded(&mut self, place: usize, generation: u32, proof: Proof) {
         let now = self.clock();
-        let change = self.roster.succeeded(place, generation, || now);
-        self.expected.succeeded(place, generation, now, change);
+        let change = self.roster.succeeded(place, generation, proof, || now);
+        self.expected.succeeded(place, generation, proof, now, change);
         self.changed(place, change);
     }
 

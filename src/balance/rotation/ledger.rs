@@ -5,7 +5,7 @@ use crate::balance::Order;
 use crate::sync::atomic::{AtomicU32, Ordering};
 
 /// The books of a rotation, in the hands of its one writer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Ledger {
     /// Where the current order was taken up.
     pub(super) begin: u32,

@@ -38,6 +38,13 @@ impl Inbox {
         count
     }
 
+    /// Puts `bytes` before all that it holds.
+    pub(super) fn put_back(&mut self, bytes: &[u8]) {
+        let start = self.start;
+        self.bytes.splice(..start, bytes.iter().copied());
+        self.start = 0;
+    }
+
     /// Adds what `receive` puts into the room it is handed; its answer is handed on.
     pub(super) fn fill(&mut self, receive: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
         if self.start > 0 {

@@ -100,6 +100,11 @@ impl Channel {
         }
     }
 
+    /// Puts bytes back that were read too far: the next read gets them first.
+    pub fn put_back(&mut self, bytes: &[u8]) {
+        self.inbox.put_back(bytes);
+    }
+
     /// Sends all that is unsent.
     pub fn write_all(
         &mut self,

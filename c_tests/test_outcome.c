@@ -1,0 +1,278 @@
+/*
+ * One outcome per exchange: the table of what each way to use a connection, each thing that may happen on it and each way to end
+ * it says of the node. What was told is read off the breaker: it had one failure before, and falls out at the third.
+ */
+#define _GNU_SOURCE
+#include "support/check.h"
+#include "support/loopback.h"
+
+#include <poll.h>
+
+/* What the breaker was told. */
+enum told { SUCCESS, NOTHING, FAILURE, TWICE };
+
+enum way { BLOCKING, EVENT_LOOP, ATTEMPT, ATTEMPT_LOOP, DELIVER, WAYS };
+static const char *const ways[] = {"blocking", "event loop", "attempt", "attempt in a loop", "deliver"};
+
+enum happening { ANSWER, END, RESET, SILENCE, SENT, HAPPENINGS };
+static const char *const happenings[] = {"an answer", "EOF in place of one", "a reset", "a timeout", "bytes only sent"};
+static const enum loopback_behaviour servers[] = {LOOPBACK_ECHO, LOOPBACK_CLOSE, LOOPBACK_RESET, LOOPBACK_SILENT, LOOPBACK_SINK};
+
+enum ending { RELEASE, DISCARD };
+
+/* What the plugin says: nothing, by the connection or the node while it has it, by the node afterwards. */
+enum word { NO_WORD, BY_CONN, BY_NODE, AFTER };
+
+static upstream_node_t *node;
+
+/* The I/O of one exchange, and what a plugin would make of it. */
+static upstream_status_t converse(upstream_conn_t *conn, enum happening happening)
+{
+    char back[8];
+    size_t got;
+    upstream_status_t status = UPSTREAM_OK;
+    if (happening != END) {
+        status = upstream_conn_write(conn, "ping", 4);
+    }
+    if (status == UPSTREAM_OK && happening != SENT) {
+        status = upstream_conn_read(conn, back, sizeof(back), &got);
+    }
+    return status;
+}
+
+static void speak(upstream_conn_t *conn, enum word word)
+{
+    if (word == BY_CONN) {
+        assert_status(upstream_conn_report(conn, UPSTREAM_ERR_PROTOCOL, "HTTP 502"), UPSTREAM_ERR_PROTOCOL);
+    } else if (word == BY_NODE) {
+        assert_status(upstream_node_report(node, UPSTREAM_ERR_PROTOCOL), UPSTREAM_OK);
+    }
+}
+
+struct exchange {
+    enum happening happening;
+    enum ending ending;
+    enum word word;
+};
+
+static upstream_status_t deliver_exchange(upstream_conn_t *conn, void *ctx)
+{
+    const struct exchange *exchange = ctx;
+    upstream_status_t status = converse(conn, exchange->happening);
+    speak(conn, exchange->word);
+    if (exchange->ending == DISCARD) {
+        upstream_conn_discard(conn);
+    }
+    return exchange->word == NO_WORD ? status : UPSTREAM_ERR_PROTOCOL;
+}
+
+static upstream_conn_t *ready(upstream_conn_t *conn)
+{
+    while (upstream_conn_connect_continue(conn) == UPSTREAM_WANT_READ) {
+        struct pollfd fd = {upstream_conn_fd(conn), POLLIN, 0};
+        poll(&fd, 1, (int)upstream_conn_timeout_ms(conn));
+    }
+    return conn;
+}
+
+static void exchange_by(enum way way, upstream_t *up, struct exchange *exchange)
+{
+    upstream_conn_t *conn = NULL;
+    upstream_attempt_t *attempt = NULL;
+    if (way == DELIVER) {
+        upstream_deliver(up, deliver_exchange, exchange, 0, NULL);
+        return;
+    }
+    if (way == ATTEMPT || way == ATTEMPT_LOOP) {
+        assert_status(upstream_attempt_begin(up, &attempt), UPSTREAM_OK);
+    }
+    switch (way) {
+    case BLOCKING:
+        assert_status(upstream_node_connect(node, &conn, NULL), UPSTREAM_OK);
+        break;
+    case EVENT_LOOP:
+        upstream_connect_start(up, &conn, NULL);
+        break;
+    case ATTEMPT:
+        assert_status(upstream_attempt_connect(attempt, &conn, NULL), UPSTREAM_OK);
+        break;
+    default:
+        upstream_attempt_connect_start(attempt, &conn, NULL);
+    }
+    assert_non_null(conn);
+    converse(ready(conn), exchange->happening);
+    speak(conn, exchange->word);
+    if (exchange->ending == RELEASE) {
+        upstream_conn_release(conn);
+    } else {
+        upstream_conn_discard(conn);
+    }
+    if (attempt != NULL) {
+        /* A number that is no outcome says nothing. */
+        upstream_attempt_end(attempt, exchange->word == AFTER ? UPSTREAM_ERR_PROTOCOL : UPSTREAM_WANT_READ);
+    } else if (exchange->word == AFTER) {
+        upstream_node_report(node, UPSTREAM_ERR_PROTOCOL);
+    }
+}
+
+static enum told told_by(enum way way, struct exchange exchange)
+{
+    struct loopback *server = loopback_start(servers[exchange.happening]);
+    uint16_t port = loopback_port(server);
+    upstream_t *up = check_nodes(&port, 1, "health.max_fails 3\nhealth.backoff 1h\nhealth.backoff_max 1h\nnet.io_timeout 60ms");
+    int more = 0;
+    node = upstream_node_at(up, 0);
+    upstream_node_report(node, UPSTREAM_ERR_PROTOCOL);
+    exchange_by(way, up, &exchange);
+    while (upstream_node_state(node) == UPSTREAM_NODE_UP) {
+        upstream_node_report(node, UPSTREAM_ERR_PROTOCOL);
+        more++;
+    }
+    upstream_destroy(up);
+    loopback_stop(server);
+    assert_in_range(more, 0, 3);
+    return (enum told)(3 - more);
+}
+
+static void the_table_holds(void **state)
+{
+    static const struct {
+        struct exchange exchange;
+        enum told told, by_deliver;
+    } rows[] = {
+        {{ANSWER, RELEASE, NO_WORD}, SUCCESS, SUCCESS},
+        {{ANSWER, DISCARD, NO_WORD}, NOTHING, SUCCESS}, /* a callback's UPSTREAM_OK is its word */
+        {{END, RELEASE, NO_WORD}, FAILURE, FAILURE},
+        {{END, DISCARD, NO_WORD}, FAILURE, FAILURE},
+        {{RESET, RELEASE, NO_WORD}, FAILURE, FAILURE},
+        {{RESET, DISCARD, NO_WORD}, FAILURE, FAILURE},
+        {{SILENCE, RELEASE, NO_WORD}, FAILURE, FAILURE},
+        {{SILENCE, DISCARD, NO_WORD}, FAILURE, FAILURE},
+        {{SENT, RELEASE, NO_WORD}, NOTHING, SUCCESS},
+        {{SENT, DISCARD, NO_WORD}, NOTHING, SUCCESS},
+    };
+    size_t row;
+    int way;
+    (void)state;
+    for (row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+        for (way = 0; way < WAYS; way++) {
+            enum told told = told_by((enum way)way, rows[row].exchange);
+            enum told expected = way == DELIVER ? rows[row].by_deliver : rows[row].told;
+            if (told != expected) {
+                fail_msg("%s, %s, %s: told %d, expected %d", ways[way], happenings[rows[row].exchange.happening],
+                         rows[row].exchange.ending == RELEASE ? "release" : "discard", told, expected);
+            }
+        }
+    }
+}
+
+/* What the plugin says wins, and counts once, whatever happened and however it ends. */
+static void the_plugins_word_counts_once(void **state)
+{
+    int way, happening, ending, word;
+    (void)state;
+    for (way = 0; way < WAYS; way++) {
+        for (happening = 0; happening < HAPPENINGS; happening++) {
+            for (ending = RELEASE; ending <= DISCARD; ending++) {
+                for (word = BY_CONN; word <= BY_NODE; word++) {
+                    struct exchange exchange = {(enum happening)happening, (enum ending)ending, (enum word)word};
+                    enum told told = told_by((enum way)way, exchange);
+                    if (told != FAILURE) {
+                        fail_msg("%s, %s, %s, said by the %s: told %d", ways[way], happenings[happening],
+                                 ending == RELEASE ? "release" : "discard", word == BY_CONN ? "connection" : "node", told);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/* Said at the end of an attempt, after its connection was given back. */
+static void the_end_of_an_attempt_is_a_word(void **state)
+{
+    int way, happening, ending;
+    (void)state;
+    for (way = ATTEMPT; way <= ATTEMPT_LOOP; way++) {
+        for (happening = 0; happening < HAPPENINGS; happening++) {
+            for (ending = RELEASE; ending <= DISCARD; ending++) {
+                struct exchange exchange = {(enum happening)happening, (enum ending)ending, AFTER};
+                assert_int_equal(told_by((enum way)way, exchange), FAILURE);
+            }
+        }
+    }
+}
+
+/* After a discard that says nothing, what the plugin tells of the node is the one failure. */
+static void a_word_after_the_discard_is_the_one_failure(void **state)
+{
+    struct exchange exchange = {ANSWER, DISCARD, AFTER};
+    (void)state;
+    assert_int_equal(told_by(BLOCKING, exchange), FAILURE);
+    assert_int_equal(told_by(EVENT_LOOP, exchange), FAILURE);
+}
+
+/* Polling for an answer with a short limit is no failure, and the connection is kept. */
+static void polling_blames_nobody(void **state)
+{
+    struct loopback *server = loopback_start(LOOPBACK_ECHO);
+    uint16_t port = loopback_port(server);
+    upstream_t *up = check_nodes(&port, 1, "health.max_fails 1");
+    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    int i;
+    (void)state;
+    for (i = 0; i < 3; i++) {
+        upstream_conn_t *conn = NULL;
+        char back[8];
+        size_t got;
+        assert_status(upstream_node_connect(upstream_node_at(up, 0), &conn, NULL), UPSTREAM_OK);
+        assert_status(upstream_conn_set_timeout_ms(conn, 2), UPSTREAM_OK);
+        assert_status(upstream_conn_read(conn, back, sizeof(back), &got), UPSTREAM_ERR_TIMEOUT);
+        assert_status(upstream_conn_set_timeout_ms(conn, 0), UPSTREAM_OK);
+        assert_status(upstream_conn_write(conn, "ping", 4), UPSTREAM_OK);
+        assert_status(upstream_conn_read_exact(conn, back, 4), UPSTREAM_OK);
+        upstream_conn_release(conn);
+        assert_int_equal(upstream_node_state(upstream_node_at(up, 0)), UPSTREAM_NODE_UP);
+    }
+    upstream_stats(up, &stats);
+    assert_int_equal(stats.connects, 1);
+    assert_int_equal(stats.idle, 1);
+    upstream_destroy(up);
+    loopback_stop(server);
+}
+
+/* A limit of the caller's own, shorter than a second and than net.io_timeout, says nothing of the node; said or not. */
+static void a_callers_own_short_limit_blames_nobody(void **state)
+{
+    int said;
+    (void)state;
+    for (said = 0; said < 2; said++) {
+        struct loopback *server = loopback_start(LOOPBACK_SILENT);
+        uint16_t port = loopback_port(server);
+        upstream_t *up = check_nodes(&port, 1, "health.max_fails 1");
+        upstream_conn_t *conn = NULL;
+        char byte;
+        assert_status(upstream_connect(up, &conn, NULL), UPSTREAM_OK);
+        assert_status(upstream_conn_set_timeout_ms(conn, 20), UPSTREAM_OK);
+        assert_status(upstream_conn_read_exact(conn, &byte, 1), UPSTREAM_ERR_TIMEOUT);
+        if (said) {
+            upstream_conn_report(conn, UPSTREAM_ERR_TIMEOUT, NULL);
+        }
+        upstream_conn_discard(conn);
+        assert_int_equal(upstream_node_state(upstream_node_at(up, 0)), UPSTREAM_NODE_UP);
+        upstream_destroy(up);
+        loopback_stop(server);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_table_holds),
+        cmocka_unit_test(the_plugins_word_counts_once),
+        cmocka_unit_test(the_end_of_an_attempt_is_a_word),
+        cmocka_unit_test(a_word_after_the_discard_is_the_one_failure),
+        cmocka_unit_test(polling_blames_nobody),
+        cmocka_unit_test(a_callers_own_short_limit_blames_nobody),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,329 @@
+//! The books of one exchange: what went and came since the connection was handed out, what failed, what the plugin
+//! said, and the one outcome that follows.
+//!
+//! Invariant: what the plugin said goes before what the library saw, and of that the last failure that was not made
+//! up for; bytes that were only sent say nothing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Conn, Stage};
+use crate::error::{Blame, Error, Phase, Status};
+use crate::health::Proof;
+use crate::net::channel::Failure;
+use crate::node::{Node, blame_for_silence};
+use crate::outcome::{Outcome, of_status};
+use crate::roster::Turn;
+
+/// What a plugin said of an exchange.
+#[derive(Clone, Debug)]
+pub(super) struct Word {
+    pub(super) status: Status,
+    /// In its own words.
+    pub(super) text: Option<Box<str>>,
+    /// With [`Status::Busy`], for how long.
+    pub(super) busy: Option<Duration>,
+    /// Who said it, as an error tells it.
+    pub(super) by: &'static str,
+}
+
+/// What happened in one exchange.
+#[derive(Default)]
+pub(super) struct Exchange {
+    /// The node's when this was begun: what an outcome must carry.
+    pub(super) generation: u32,
+    /// The trial of the node that it is.
+    pub(super) trial: Option<Turn>,
+    /// What the node had been told when it began; see [`Node::words`].
+    words: u64,
+    /// Payload bytes sent.
+    pub(super) sent: u64,
+    /// Bytes came.
+    received: bool,
+    /// Bytes came since the last were sent.
+    answered: bool,
+    /// The peer ended the stream.
+    ended: bool,
+    /// The last failure after which nothing can go well.
+    fatal: Option<Box<Error>>,
+    /// A limit that struck, and no call has gone well since.
+    passing: Option<Box<Error>>,
+    /// Since when the node is silent, once a limit struck.
+    silent_since: Option<Instant>,
+    word: Option<Word>,
+    told: bool,
+}
+
+/// How an exchange comes to its end without a last word of the plugin's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Given back.
+    Released,
+    /// Trusted no longer.
+    Discarded,
+}
+
+/// An exchange that is over.
+pub struct Ended {
+    /// Where it was.
+    pub node: Arc<Node>,
+    /// The node's when it began.
+    pub generation: u32,
+    /// The trial that it was.
+    pub trial: Option<Turn>,
+    /// What it says of the node.
+    pub outcome: Outcome,
+    /// The plugin said so in this exchange.
+    pub is_said: bool,
+    /// The node got bytes.
+    pub reached: bool,
+    /// Bytes went that the node has not answered for.
+    pub may_have_arrived: bool,
+}
+
+/// Who keeps the account of a payload, where an exchange is one of several for it.
+pub trait Account: Send + Sync {
+    /// One exchange is over.
+    fn ended(&self, exchange: Ended);
+}
+
+impl Exchange {
+    pub(super) fn begin(node: &Node, generation: u32, trial: Option<Turn>) -> Exchange {
+        Exchange { generation, trial, words: node.words(), ..Exchange::default() }
+    }
+
+    /// Bytes went.
+    pub(super) fn wrote(&mut self, bytes: u64) {
+        if bytes > 0 {
+            self.sent += bytes;
+            (self.answered, self.silent_since) = (false, None);
+        }
+    }
+
+    /// Bytes came.
+    pub(super) fn read(&mut self, bytes: usize) {
+        if bytes > 0 {
+            (self.received, self.answered, self.silent_since) = (true, true, None);
+        }
+    }
+
+    /// A call went well.
+    #[inline]
+    pub(super) fn went_well(&mut self) {
+        self.passing = None;
+    }
+
+    /// The peer ended the stream.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// A call failed, for good or so that a later one may go well.
+    pub(super) fn fail(&mut self, error: &Error, for_good: bool) {
+        let slot = if for_good { &mut self.fatal } else { &mut self.passing };
+        *slot = Some(Box::new(error.clone()));
+    }
+
+    /// How long the node has been silent, in a call that waited since `since`.
+    pub(super) fn silence(&mut self, since: Option<Instant>) -> Duration {
+        let now = Instant::now();
+        let since = *self.silent_since.get_or_insert(since.unwrap_or(now));
+        now.saturating_duration_since(since)
+    }
+
+    /// Whether any call failed and none has made up for it.
+    pub(super) fn is_broken(&self) -> bool {
+        self.fatal.is_some() || self.passing.is_some() || self.ended
+    }
+
+    /// Whether a call failed for good.
+    pub(super) fn has_failed(&self) -> bool {
+        self.fatal.is_some()
+    }
+
+    /// What the plugin said.
+    pub(super) fn word(&self) -> Option<&Word> {
+        self.word.as_ref()
+    }
+
+    /// What the plugin says now; the last word counts.
+    pub(super) fn say(&mut self, word: Word) {
+        self.word = Some(word);
+    }
+
+    fn fault(&self) -> Option<&Error> {
+        self.fatal.as_deref().or(self.passing.as_deref())
+    }
+}
+
+impl Conn {
+    /// What the plugin says of this exchange.
+    pub fn say(&mut self, status: Status, text: Option<&str>) {
+        let by = "upstream_conn_report() was told";
+        self.exchange.say(Word { status, text: text.map(in_one_line), busy: None, by });
+    }
+
+    /// The server asks for so long without new turns; zero takes `health.backoff`.
+    pub fn say_busy(&mut self, time: Duration, text: Option<&str>) {
+        let (status, by) = (Status::Busy, "upstream_conn_busy() was told");
+        self.exchange.say(Word { status, text: text.map(in_one_line), busy: Some(time), by });
+    }
+
+    /// The exchange says nothing of the node.
+    pub fn say_nothing(&mut self) {
+        self.say(Status::WantRead, None);
+    }
+
+    /// The last word of a deliver callback, which decides where the payload goes. Of the node it says something only
+    /// where the plugin has said nothing before.
+    pub fn returned(&mut self, status: Status) {
+        if self.exchange.word().is_none_or(|word| word.status == Status::Ok && status != Status::Ok) {
+            self.exchange.say(Word { status, text: None, busy: None, by: RETURNED });
+        }
+    }
+
+    /// The error behind that word.
+    pub fn error_of_return(&self, status: Status) -> Error {
+        let text = self.exchange.word().and_then(|word| word.text.clone());
+        self.error_of(&Word { status, text, busy: None, by: RETURNED })
+    }
+
+    /// Whether what failed was a kept connection that the server had closed: that says nothing of the node.
+    pub fn is_stale(&self) -> bool {
+        let ended = |error: &Error| {
+            matches!(error.status, Status::Closed | Status::Network) && error.may_blame_node()
+        };
+        let broke = self.exchange.fatal.as_deref().map_or(self.exchange.ended, ended);
+        self.reused && !self.exchange.received && broke
+    }
+
+    /// Whether bytes went that the node has not answered for, where the exchange ends with `status`.
+    pub fn may_have_arrived(&self, status: Status) -> bool {
+        let is_answer = self.exchange.answered || matches!(status, Status::Stop | Status::Busy);
+        self.exchange.sent > 0 && !is_answer
+    }
+
+    /// The exchange as it is over now; once.
+    pub fn end_exchange(&mut self, ending: Ending) -> Option<Ended> {
+        if std::mem::replace(&mut self.exchange.told, true) {
+            return None;
+        }
+        let outcome = self.outcome(ending);
+        let status = self.exchange.word().map_or(Status::Ok, |word| word.status);
+        Some(Ended {
+            node: Arc::clone(&self.node),
+            generation: self.exchange.generation,
+            trial: self.exchange.trial,
+            outcome,
+            is_said: self.exchange.word().is_some(),
+            reached: self.exchange.sent > 0,
+            may_have_arrived: status != Status::Ok && self.may_have_arrived(status)
+                || self.exchange.is_broken() && self.may_have_arrived(Status::Ok),
+        })
+    }
+
+    fn outcome(&self, ending: Ending) -> Outcome {
+        let exchange = &self.exchange;
+        if exchange.words != self.node.words() && exchange.word().is_none_or(|word| word.busy.is_none()) {
+            return Outcome::Nothing; // told by the node: it counts once
+        }
+        if let Some(word) = exchange.word() {
+            if self.is_stale() && (word.status as i32) < 0 {
+                return Outcome::Nothing;
+            }
+            return match (word.status, word.busy) {
+                (Status::Busy, time) => Outcome::Busy(time),
+                (status, _) => {
+                    of_status(status, exchange.answered || exchange.sent == 0, || self.error_of(word))
+                }
+            };
+        }
+        if self.is_stale() {
+            return Outcome::Nothing;
+        }
+        if let Some(error) = exchange.fault() {
+            return Outcome::Bad(error.clone());
+        }
+        if exchange.ended && !exchange.answered {
+            let cause = "the server closed the connection in place of an answer";
+            return Outcome::Bad(self.node.target.error(Status::Closed, Phase::Read, cause));
+        }
+        match ending {
+            Ending::Released if exchange.answered => Outcome::Good(Proof::Answered),
+            Ending::Released | Ending::Discarded => Outcome::Nothing,
+        }
+    }
+
+    /// The error behind a plugin's word: its own text, or the connection's error of that status.
+    fn error_of(&self, word: &Word) -> Error {
+        let target = &self.node.target;
+        let fault = self.exchange.fault();
+        let Word { status, text, by, .. } = word;
+        let (status, name) = (*status, status.name());
+        // What this machine could not do is no fault of the node's, whatever the plugin calls it.
+        let blame = match fault.map(|fault| (fault.blame, fault.status)) {
+            Some((Blame::Local, _)) => Blame::Local,
+            Some((Blame::Caller, Status::Timeout)) if status == Status::Timeout => Blame::Caller,
+            _ => Blame::Open,
+        };
+        let said = |status, cause: String| Error { blame, ..target.error(status, Phase::Callback, cause) };
+        match (text, self.last_error()) {
+            (Some(text), _) if status == Status::Eof => said(Status::Closed, text.to_string()),
+            (Some(text), _) => said(status, text.to_string()),
+            (None, Some(report)) if report.error.status == status => report.error.clone(),
+            (None, _) if status == Status::Eof => {
+                target.error(Status::Closed, Phase::Read, "the server closed the connection")
+            }
+            (None, _) if matches!(status, Status::WantRead | Status::WantWrite) => {
+                said(Status::InvalidArg, format!("{by} {name}, which only non-blocking calls know"))
+            }
+            (None, Some(report)) => said(status, format!("{by} {name} after: {}", report.error.cause)),
+            (None, None) => said(status, format!("{by} {name}")),
+        }
+    }
+
+    /// A call failed.
+    #[cold]
+    pub(super) fn fail(&mut self, phase: Phase, failure: Failure, since: Option<Instant>) -> Status {
+        let mut error = match failure.0 {
+            Status::Cancelled => self.node.target.cancelled(phase),
+            _ => self.node.target.failure(phase, failure),
+        };
+        let limit_struck = error.status == Status::Timeout && error.errno == 0;
+        if limit_struck {
+            let silence = self.exchange.silence(since);
+            error.blame = blame_for_silence(silence, self.node.target.net.io_timeout);
+        }
+        let may_go_on = limit_struck && !self.torn || error.status == Status::Protocol;
+        self.exchange.fail(&error, !may_go_on);
+        self.fail_with(error)
+    }
+
+    /// Tells how it went, unless a delivery does.
+    pub(super) fn tell(&mut self, ending: Ending) {
+        if self.is_lent() || self.birthplace.is_elsewhere() || !matches!(self.stage, Stage::Ready(_)) {
+            return;
+        }
+        let Some(ended) = self.end_exchange(ending) else { return };
+        match &self.account {
+            Some(account) => account.ended(ended),
+            None => ended.node.hear(ended.generation, ended.trial, ended.outcome),
+        }
+    }
+}
+
+const RETURNED: &str = "the deliver callback returned";
+
+/// So much of a plugin's own words stands in an error.
+const TEXT: usize = 500;
+
+/// A plugin's words as a part of a line.
+fn in_one_line(text: &str) -> Box<str> {
+    let clean = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
+    let mut line: String = clean.take(TEXT + 1).collect();
+    if let Some((end, _)) = line.char_indices().nth(TEXT) {
+        line.truncate(end);
+        line.push_str("...");
+    }
+    line.trim().into()
+}
