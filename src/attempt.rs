@@ -55,7 +55,8 @@ impl State {
 
 /// The node that was asked last.
 struct Current {
-    node: Arc<Node>,
+    /// Its place.
+    place: usize,
     generation: u32,
     trial: Option<Turn>,
     /// What the node had been told by then.
@@ -63,14 +64,15 @@ struct Current {
     /// What the plugin said of it.
     said: Option<Status>,
     /// What its connection, which is over, says of it.
-    ended: Option<Ended>,
+    ended: Option<Box<Ended>>,
 }
 
 impl State {
     /// The node asked last is done with; `word` is what the plugin says of it at last. What that leaves the payload
     /// with.
-    fn settle(&mut self, word: Option<Status>) -> Option<SetBack> {
-        let Current { node, generation, trial, words, said, ended } = self.current.take()?;
+    fn settle(&mut self, up: &Upstream, word: Option<Status>) -> Option<SetBack> {
+        let Current { place, generation, trial, words, said, ended } = self.current.take()?;
+        let node = &up.nodes()[place];
         // What the plugin did by itself went out, as far as anyone knows.
         let reached = ended.as_ref().is_none_or(|ended| ended.reached);
         let of_word = word.map(|status| node.outcome_of(status));
@@ -82,7 +84,7 @@ impl State {
             (None, ended) => match (of_word, ended) {
                 (Some(Outcome::Nothing) | None, Some(ended)) => ended.outcome,
                 (Some(outcome), _) => outcome,
-                (None, None) => Outcome::Bad(passed_over(&node)),
+                (None, None) => Outcome::Bad(Box::new(passed_over(node))),
             },
         };
         self.has_said = !matches!(outcome, Outcome::Nothing);
@@ -91,14 +93,14 @@ impl State {
             (_, true) => SetBack::MayHaveArrived,
             (_, false) => SetBack::Unsent { all_out: node.runtime.roster.is_all_out() },
         };
-        self.blame.take(&node, generation, trial, reached, outcome);
+        self.blame.take(node, generation, trial, reached, outcome);
         Some(how)
     }
 
     /// A node is handed out.
     fn hand_out(&mut self, node: &Arc<Node>, generation: u32, trial: Option<Turn>) {
-        let (node, words) = (Arc::clone(node), node.words());
-        self.current = Some(Current { node, generation, trial, words, said: None, ended: None });
+        let (place, words) = (node.place, node.words());
+        self.current = Some(Current { place, generation, trial, words, said: None, ended: None });
     }
 }
 
@@ -108,17 +110,17 @@ fn passed_over(node: &Node) -> Error {
 }
 
 impl Account for Ledger {
-    fn ended(&self, exchange: Ended) {
+    fn ended(&self, node: &Arc<Node>, exchange: Ended) {
         let mut state = self.0.lock();
         state.is_connected = false;
         if let Some(current) = &mut state.current
-            && Arc::ptr_eq(&current.node, &exchange.node)
+            && current.place == node.place
         {
             (current.generation, current.trial) = (exchange.generation, exchange.trial);
-            current.ended = Some(exchange);
+            current.ended = Some(Box::new(exchange));
         } else if !state.has_said {
             drop(state);
-            exchange.node.hear(exchange.generation, exchange.trial, exchange.outcome);
+            node.hear(exchange.generation, exchange.trial, exchange.outcome);
         } // else the attempt has ended without it: what the plugin said then counts, and only once
     }
 }
@@ -176,14 +178,12 @@ impl Attempt {
         let runtime = upstream.runtime();
         let wait = !runtime.birthplace.is_elsewhere();
         let turn = self.books.with(|state| {
-            if let Some(current) = &state.current
-                && current.said.is_none()
-                && current.ended.is_none()
-                && current.node.words() == current.words
+            if let Some(Current { place, words, said: None, ended: None, .. }) = &state.current
+                && upstream.nodes()[*place].words() == *words
             {
-                count(&current.node.counters.deliveries_failed);
+                count(&upstream.nodes()[*place].counters.deliveries_failed);
             }
-            state.settle(None);
+            state.settle(upstream, None);
             let now = || runtime.clock.now();
             let turn = next_of_attempt(&mut state.visits, &runtime.roster, &upstream.budget, now, wait)?;
             let node = &upstream.nodes()[turn.place];
@@ -198,10 +198,11 @@ impl Attempt {
 
     /// How it went at the node it has now, with the generation of the pick.
     pub fn report(&mut self, outcome: Status) -> Status {
+        let upstream = &self.upstream;
         self.books.with(|state| match &mut state.current {
             Some(current) => {
                 if current.said.is_none() {
-                    book(&current.node, outcome);
+                    book(&upstream.nodes()[current.place], outcome);
                 }
                 current.said = Some(outcome);
                 Status::Ok
@@ -211,15 +212,15 @@ impl Attempt {
     }
 
     /// How it went at the last node.
-    pub fn end(mut self, outcome: Status) {
-        let upstream = Arc::clone(&self.upstream);
+    pub fn end(&mut self, outcome: Status) {
+        let upstream = &*self.upstream;
         let asked = self.books.with(|state| {
             if let Some(current) = &state.current {
                 let said = current.said;
                 if said.is_none() {
-                    book(&current.node, outcome);
+                    book(&upstream.nodes()[current.place], outcome);
                 }
-                state.settle(Some(outcome));
+                state.settle(upstream, Some(outcome));
                 if said.unwrap_or(outcome) == Status::Ok {
                     upstream.budget.succeeded();
                     state.blame.settle();
@@ -247,7 +248,7 @@ impl Attempt {
             let cause = "the connection of this attempt is still in use; release or discard it first";
             return Err(Error::new(Status::InvalidArg, cause));
         }
-        if let Some(how) = state.settle(None) {
+        if let Some(how) = state.settle(&self.upstream, None) {
             state.visits.set_back(how);
         }
         drop(state);
@@ -331,7 +332,7 @@ struct Route {
 impl Course for Route {
     fn next(&mut self) -> Step {
         let state = &mut *self.ledger.0.lock();
-        match self.up.may_go_on(&mut state.visits, Some(self.last), self.held_up) {
+        match self.up.may_go_on(&mut state.visits, Some((Instant::now(), self.last)), self.held_up) {
             Ok(()) => {}
             Err(Stopped::Because(error)) => return Step::Over(Some(error)),
             Err(Stopped::For(wait)) => {
@@ -340,7 +341,10 @@ impl Course for Route {
                 return Step::Wait(wait.min(left), Arc::clone(&self.up.nodes()[0]));
             }
         }
-        let leg = state.visits.may_go_on().then(|| self.up.next_leg(&mut state.visits, Some(self.last)));
+        let leg = state
+            .visits
+            .may_go_on()
+            .then(|| self.up.next_leg(&mut state.visits, Some((Instant::now(), self.last))));
         let Some(leg) = leg.flatten() else {
             return Step::Over(Some(match state.visits.tried().count() {
                 0 => self.up.nobody(),
@@ -348,9 +352,9 @@ impl Course for Route {
             }));
         };
         if state.visits.is_retry() && !leg.is_aside {
-            count(&leg.node.counters.redeliveries);
+            count(&self.up.nodes()[leg.place].counters.redeliveries);
         }
-        let candidate = leg.candidate();
+        let candidate = self.up.candidate(&leg);
         self.leg = Some(leg);
         Step::Try(candidate)
     }
@@ -361,7 +365,7 @@ impl Course for Route {
         if leg.is_aside {
             visits.waited(waited);
         } else {
-            count(&leg.node.counters.deliveries_failed);
+            count(&self.up.nodes()[leg.place].counters.deliveries_failed);
             visits.attempted();
         }
         visits.set_back(leg.set_back());
@@ -371,7 +375,8 @@ impl Course for Route {
         let leg = self.leg.take()?;
         let state = &mut *self.ledger.0.lock();
         state.visits.attempted();
-        state.hand_out(&leg.node, leg.node.generation(), None);
+        let node = &self.up.nodes()[leg.place];
+        state.hand_out(node, node.generation(), None);
         self.stands = true;
         let until_sent = !self.up.deliver_settings().resend;
         let loan = Loan { last: self.last, share: leg.share, until_sent, is_lent: false };

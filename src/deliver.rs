@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::conn::{Conn, Course, Ending, Loan, Step, forked};
 use crate::error::{Error, Result, Status, summary};
-use crate::journey::{Leg, Stopped, ends, nap};
+use crate::journey::{Leg, Stopped, Term, ends, nap};
 use crate::log::Level;
 use crate::outcome::Blame;
 use crate::payload::PayloadId;
@@ -70,8 +70,8 @@ enum Setback {
 /// A delivery under way.
 struct Round {
     visits: Visits,
-    /// When it all must be over.
-    last: Option<Instant>,
+    /// When the attempt that is under way began, and when it all must be over.
+    term: Option<Term>,
     setbacks: Vec<Error>,
     blame: Blame,
     id: Option<PayloadId>,
@@ -79,14 +79,21 @@ struct Round {
 }
 
 impl Round {
-    fn new(most: usize, last: Option<Instant>) -> Round {
+    fn new(most: usize, term: Option<Term>) -> Round {
         Round {
             visits: Visits::new(most),
-            last,
+            term,
             setbacks: Vec::new(),
             blame: Blame::default(),
             id: None,
             may_have_arrived: false,
+        }
+    }
+
+    /// Time has passed.
+    fn later(&mut self) {
+        if let Some((now, _)) = &mut self.term {
+            *now = Instant::now();
         }
     }
 }
@@ -103,7 +110,7 @@ impl Course for Wish {
         match self.up.next_leg(&mut self.visits, None) {
             Some(leg) => {
                 self.leg = Some((leg.is_aside, leg.set_back()));
-                Step::Try(leg.candidate())
+                Step::Try(self.up.candidate(&leg))
             }
             None => Step::Over((self.visits.tried().count() == 0).then(|| self.up.nobody())),
         }
@@ -140,8 +147,9 @@ impl Upstream {
     ) -> Result<Done> {
         let settings = self.deliver_settings();
         let timeout = if how.timeout.is_zero() { settings.timeout } else { how.timeout };
-        let last = ends(Instant::now(), timeout);
-        let mut round = Round::new(settings.attempts as usize, Some(last));
+        let now = Instant::now();
+        let last = ends(now, timeout);
+        let mut round = Round::new(settings.attempts as usize, Some((now, last)));
         round.id = how.id;
         let outcome = loop {
             let outcome =
@@ -150,6 +158,7 @@ impl Upstream {
             match outcome {
                 Err(error) if self.waits_for_a_node(&error, last) => {
                     round.visits = Visits::new(settings.attempts as usize);
+                    round.later();
                 }
                 outcome => break outcome,
             }
@@ -215,6 +224,7 @@ impl Upstream {
                 Err(Setback::TryOn { error, how }) => {
                     round.setbacks.push(error);
                     round.visits.set_back(how);
+                    round.later();
                 }
                 Err(Setback::Final(error)) => {
                     round.setbacks.push(Error { is_final: true, ..error });
@@ -231,32 +241,35 @@ impl Upstream {
     }
 
     /// Waits until another attempt may be made.
+    #[inline(always)]
     fn wait_for_budget(&self, round: &mut Round) -> Result<()> {
         let mut held_up = false;
         loop {
-            match self.may_go_on(&mut round.visits, round.last, held_up) {
+            match self.may_go_on(&mut round.visits, round.term, held_up) {
                 Ok(()) => return Ok(()),
                 Err(Stopped::Because(error)) => return Err(error),
                 Err(Stopped::For(wait)) => {
                     held_up = true;
-                    let left = round.last.map(|last| last.saturating_duration_since(Instant::now()));
+                    let left = round.term.map(|(now, last)| last.saturating_duration_since(now));
                     self.runtime().cancel.sleep(left.map_or(wait, |left| wait.min(left)));
+                    round.later();
                 }
             }
         }
     }
 
     /// A connection to the next node; `None` where all were tried.
+    #[inline(always)]
     fn next_conn(&self, round: &mut Round) -> Option<(Leg, Result<Conn>)> {
-        let leg = self.next_leg(&mut round.visits, round.last)?;
-        let node = &leg.node;
+        let leg = self.next_leg(&mut round.visits, round.term)?;
+        let node = &self.nodes()[leg.place];
         let begun = leg.is_aside.then(Instant::now);
-        let conn = Conn::open_candidate(leg.candidate());
+        let conn = Conn::open_candidate(self.candidate(&leg));
         if let (Some(begun), Err(_)) = (begun, &conn) {
             round.visits.waited(begun.elapsed());
             return Some((leg, conn));
         }
-        if round.last.is_some() {
+        if round.term.is_some() {
             if round.visits.is_retry() {
                 count(&node.counters.redeliveries);
             }
@@ -275,9 +288,9 @@ impl Upstream {
         round: &mut Round,
         send: &mut impl FnMut(&mut Conn) -> S,
     ) -> Result<Done, Setback> {
-        let node = Arc::clone(conn.node());
+        let node = &self.nodes()[leg.place];
         let settings = self.deliver_settings();
-        let last = round.last.unwrap_or_else(Instant::now);
+        let last = round.term.map_or_else(Instant::now, |(_, last)| last);
         let mut unconfirmed = false;
         let mut unsent = true;
         loop {
@@ -311,7 +324,7 @@ impl Upstream {
             unsent &= conn.sent() == 0;
             unconfirmed |= is_failure && may_have_arrived;
             if let Some(ended) = conn.end_exchange(Ending::Released) {
-                round.blame.take(&node, ended.generation, ended.trial, ended.reached, ended.outcome);
+                round.blame.take(node, ended.generation, ended.trial, ended.reached, ended.outcome);
             }
             if !is_failure {
                 conn.release();
@@ -353,12 +366,12 @@ impl Upstream {
             let how = if unsent { leg.set_back() } else { SetBack::MayHaveArrived };
             // The server may have closed a kept connection just as it was taken up again, which says nothing about the
             // node. A fresh one decides, within the same share of the time.
-            let deadline = leg.share.map_or(last, |share| share.ends).min(Conn::connect_deadline(&node));
+            let deadline = leg.share.map_or(last, |share| share.ends).min(Conn::connect_deadline(node));
             if !stale || Instant::now() >= deadline {
                 count(counter);
                 return Err(Setback::TryOn { error, how });
             }
-            conn = Conn::open_fresh(Arc::clone(&node), deadline).map_err(|error| {
+            conn = Conn::open_fresh(Arc::clone(node), deadline).map_err(|error| {
                 count(counter);
                 Setback::TryOn { error, how }
             })?;

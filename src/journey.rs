@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::conn::{Candidate, Conn, Trial, forked};
 use crate::error::{Error, Result, Status};
 use crate::net::patience::after;
-use crate::node::{Node, Runtime, millis};
+use crate::node::{Runtime, millis};
 use crate::roster::Trials;
 use crate::upstream::Upstream;
 use crate::visits::{Next, SetBack, Share, Visits};
@@ -16,10 +16,13 @@ use crate::visits::{Next, SetBack, Share, Visits};
 /// Trials that one payload begins beside its own: all that are due, but for a set of hundreds.
 const TRIALS_ASIDE: usize = 64;
 
+/// The time of a payload: the moment, and when it is over.
+pub type Term = (Instant, Instant);
+
 /// Where a payload goes next.
 pub struct Leg {
-    /// The node.
-    pub node: Arc<Node>,
+    /// The node's place.
+    pub place: usize,
     trial: Option<Trial>,
     /// It is a trial that costs the payload nothing: neither an attempt nor a failed delivery until its connection
     /// is used.
@@ -40,13 +43,8 @@ pub enum Stopped {
 }
 
 impl Upstream {
-    /// Whether another attempt may be made by `last`: there is time, and the retry budget allows it.
-    pub fn may_go_on(
-        &self,
-        visits: &mut Visits,
-        last: Option<Instant>,
-        held_up: bool,
-    ) -> Result<(), Stopped> {
+    /// Whether another attempt may be made: there is time, and the retry budget allows it.
+    pub fn may_go_on(&self, visits: &mut Visits, term: Option<Term>, held_up: bool) -> Result<(), Stopped> {
         let runtime = self.runtime();
         let stop = |error| Err(Stopped::Because(error));
         if runtime.birthplace.is_elsewhere() {
@@ -58,7 +56,7 @@ impl Upstream {
         if runtime.cancel.is_set() {
             return stop(Error::cancelled());
         }
-        if last.is_some_and(|last| Instant::now() >= last) {
+        if term.is_some_and(|(now, last)| now >= last) {
             return stop(out_of_time(held_up));
         }
         let now = || runtime.clock.now();
@@ -68,8 +66,8 @@ impl Upstream {
         visits.pay(&self.budget, now).map_err(Stopped::For)
     }
 
-    /// The next node of a payload that has until `last`, if it has an end; `None` if there is none to ask.
-    pub fn next_leg(&self, visits: &mut Visits, last: Option<Instant>) -> Option<Leg> {
+    /// The next node of a payload; `None` if there is none to ask.
+    pub fn next_leg(&self, visits: &mut Visits, term: Option<Term>) -> Option<Leg> {
         let runtime = self.runtime();
         let all_out = runtime.roster.is_all_out();
         let Next { turn, others } = visits.next(&runtime.roster, || runtime.clock.now())?;
@@ -78,9 +76,21 @@ impl Upstream {
             self.try_others_out(visits);
         }
         let trial = others.map(|others| Trial { turn, others, patience: visits.patience() });
-        let share = last.and_then(|last| visits.share(Instant::now(), last, runtime.roster.takers()));
-        let node = Arc::clone(&self.nodes()[turn.place]);
-        Some(Leg { node, trial, by: share.map(|share| share.ends).or(last), is_aside, share, all_out })
+        let share = term.and_then(|(now, last)| visits.share(now, last, runtime.roster.takers()));
+        let last = term.map(|(_, last)| last);
+        Some(Leg {
+            place: turn.place,
+            trial,
+            by: share.map(|share| share.ends).or(last),
+            is_aside,
+            share,
+            all_out,
+        })
+    }
+
+    /// Whom to connect to.
+    pub fn candidate(&self, leg: &Leg) -> Candidate {
+        Candidate { node: Arc::clone(&self.nodes()[leg.place]), trial: leg.trial, by: leg.by }
     }
 
     /// All other trials that are due begin at once, and nobody waits for them: one after the other they would cost one
@@ -115,11 +125,6 @@ impl Upstream {
 }
 
 impl Leg {
-    /// Whom to connect to.
-    pub fn candidate(&self) -> Candidate {
-        Candidate { node: Arc::clone(&self.node), trial: self.trial, by: self.by }
-    }
-
     /// What its failure to connect costs.
     pub fn set_back(&self) -> SetBack {
         SetBack::Unsent { all_out: self.all_out }

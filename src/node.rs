@@ -270,6 +270,7 @@ impl Node {
 
     /// A plugin that does its own I/O tells how it went.
     pub fn told(self: &Arc<Self>, outcome: Status) {
+        count(&self.words);
         self.report(self.generation(), None, outcome);
     }
 
@@ -303,15 +304,14 @@ impl Node {
             }
             Outcome::Bad(error) => match fault_of(&error) {
                 Some(fault) => {
+                    count(&self.words);
                     self.fell_out(generation, fault, &error.without_place());
                     true
                 }
                 None => false,
             },
         };
-        if said {
-            count(&self.words);
-        } else if let Some(turn) = trial {
+        if let Some(turn) = trial.filter(|_| !said) {
             self.give_back(turn, PATIENCE); // it told nothing of the node, which need not wait for the lease to end
         }
     }

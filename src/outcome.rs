@@ -21,7 +21,7 @@ pub enum Outcome {
     /// The node asks for so long without new turns; no time given takes `health.backoff`.
     Busy(Option<Duration>),
     /// It failed.
-    Bad(Error),
+    Bad(Box<Error>),
 }
 
 /// What a failure says of the node, if anything: one whose reason lies on this side says nothing.
@@ -57,7 +57,7 @@ pub fn of_status(status: Status, answered: bool, error: impl FnOnce() -> Error) 
         Status::Stop => Outcome::Good(Proof::Answered),
         Status::Busy => Outcome::Busy(None),
         Status::WantRead | Status::WantWrite => Outcome::Nothing,
-        _ => Outcome::Bad(error()),
+        _ => Outcome::Bad(Box::new(error())),
     }
 }
 
@@ -73,7 +73,7 @@ struct Suspect {
     node: Arc<Node>,
     generation: u32,
     trial: Option<Turn>,
-    error: Error,
+    error: Box<Error>,
 }
 
 impl Blame {
@@ -98,13 +98,16 @@ impl Blame {
         }
     }
 
-    /// Whether nothing waits for the verdict.
-    pub fn is_empty(&self) -> bool {
-        self.suspects.is_empty()
+    /// The verdict, at the end of the payload's way.
+    #[inline]
+    pub fn settle(&mut self) {
+        if !self.suspects.is_empty() {
+            self.judge();
+        }
     }
 
-    /// The verdict, at the end of the payload's way.
-    pub fn settle(&mut self) {
+    #[cold]
+    fn judge(&mut self) {
         let suspects = std::mem::take(&mut self.suspects);
         let mut ways = suspects.iter().map(|suspect| way_of_payload(&suspect.error));
         let first = ways.next();

@@ -117,10 +117,6 @@ struct Table {
     tier: Option<u32>,
     /// The nodes that are out or paused, by when that ends.
     calendar: BTreeSet<(u64, u32)>,
-    /// Of each place, where it stands in the calendar; 0 if it does not.
-    events: Box<[u64]>,
-    /// Of each place, how long its pause is.
-    pauses: Box<[u64]>,
     /// Of each place, when it was handed out last beside the rotation, or fell out: numbers in their order.
     asked: Box<[u64]>,
     last_asked: u64,
@@ -156,16 +152,13 @@ impl Roster {
         let capacity = capacity(&members);
         let breakers: Box<[Breaker]> =
             members.iter().map(|member| Breaker::new(member.breaker, now)).collect();
-        let zeroes = || vec![0; members.len()].into_boxed_slice();
         let mut table = Table {
             breakers,
             ledger: Ledger::default(),
             eligible: Vec::new(),
             tier: None,
             calendar: BTreeSet::new(),
-            events: zeroes(),
-            pauses: zeroes(),
-            asked: zeroes(),
+            asked: vec![0; members.len()].into(),
             last_asked: 0,
             chance: Chance(seed),
         };

@@ -50,7 +50,10 @@ pub(super) struct Exchange {
     passing: Option<Box<Error>>,
     /// Since when the node is silent, once a limit struck.
     silent_since: Option<Instant>,
-    word: Option<Word>,
+    /// What the plugin said by a call.
+    word: Option<Box<Word>>,
+    /// What the deliver callback returned.
+    returned: Option<Status>,
     told: bool,
 }
 
@@ -65,8 +68,6 @@ pub enum Ending {
 
 /// An exchange that is over.
 pub struct Ended {
-    /// Where it was.
-    pub node: Arc<Node>,
     /// The node's when it began.
     pub generation: u32,
     /// The trial that it was.
@@ -83,8 +84,8 @@ pub struct Ended {
 
 /// Who keeps the account of a payload, where an exchange is one of several for it.
 pub trait Account: Send + Sync {
-    /// One exchange is over.
-    fn ended(&self, exchange: Ended);
+    /// One exchange with this node is over.
+    fn ended(&self, node: &Arc<Node>, exchange: Ended);
 }
 
 impl Exchange {
@@ -141,14 +142,21 @@ impl Exchange {
         self.fatal.is_some()
     }
 
-    /// What the plugin said.
-    pub(super) fn word(&self) -> Option<&Word> {
-        self.word.as_ref()
+    /// The status that the plugin gave the exchange, by a call or else by what its callback returned.
+    fn status(&self) -> Option<Status> {
+        match (&self.word, self.returned) {
+            // A failure that is returned after a word of success is the later word.
+            (Some(word), Some(returned)) if word.status == Status::Ok && returned != Status::Ok => {
+                Some(returned)
+            }
+            (Some(word), _) => Some(word.status),
+            (None, returned) => returned,
+        }
     }
 
     /// What the plugin says now; the last word counts.
-    pub(super) fn say(&mut self, word: Word) {
-        self.word = Some(word);
+    fn say(&mut self, word: Word) {
+        self.word = Some(Box::new(word));
     }
 
     fn fault(&self) -> Option<&Error> {
@@ -171,21 +179,20 @@ impl Conn {
 
     /// The exchange says nothing of the node.
     pub fn say_nothing(&mut self) {
-        self.say(Status::WantRead, None);
+        self.exchange.word = None;
+        self.exchange.returned = Some(Status::WantRead);
     }
 
     /// The last word of a deliver callback, which decides where the payload goes. Of the node it says something only
     /// where the plugin has said nothing before.
     pub fn returned(&mut self, status: Status) {
-        if self.exchange.word().is_none_or(|word| word.status == Status::Ok && status != Status::Ok) {
-            self.exchange.say(Word { status, text: None, busy: None, by: RETURNED });
-        }
+        self.exchange.returned = Some(status);
     }
 
     /// The error behind that word.
     pub fn error_of_return(&self, status: Status) -> Error {
-        let text = self.exchange.word().and_then(|word| word.text.clone());
-        self.error_of(&Word { status, text, busy: None, by: RETURNED })
+        let text = self.exchange.word.as_ref().and_then(|word| word.text.as_deref());
+        self.error_of(status, text, RETURNED)
     }
 
     /// Whether what failed was a kept connection that the server had closed: that says nothing of the node.
@@ -209,44 +216,43 @@ impl Conn {
             return None;
         }
         let outcome = self.outcome(ending);
-        let status = self.exchange.word().map_or(Status::Ok, |word| word.status);
+        let status = self.exchange.status();
+        let failed = status.map_or(self.exchange.is_broken(), |status| status != Status::Ok);
         Some(Ended {
-            node: Arc::clone(&self.node),
             generation: self.exchange.generation,
             trial: self.exchange.trial,
             outcome,
-            is_said: self.exchange.word().is_some(),
+            is_said: status.is_some(),
             reached: self.exchange.sent > 0,
-            may_have_arrived: status != Status::Ok && self.may_have_arrived(status)
-                || self.exchange.is_broken() && self.may_have_arrived(Status::Ok),
+            may_have_arrived: failed && self.may_have_arrived(status.unwrap_or(Status::Ok)),
         })
     }
 
     fn outcome(&self, ending: Ending) -> Outcome {
         let exchange = &self.exchange;
-        if exchange.words != self.node.words() && exchange.word().is_none_or(|word| word.busy.is_none()) {
+        let busy = exchange.word.as_ref().and_then(|word| word.busy);
+        if exchange.words != self.node.words() && busy.is_none() {
             return Outcome::Nothing; // told by the node: it counts once
         }
-        if let Some(word) = exchange.word() {
-            if self.is_stale() && (word.status as i32) < 0 {
-                return Outcome::Nothing;
-            }
-            return match (word.status, word.busy) {
-                (Status::Busy, time) => Outcome::Busy(time),
-                (status, _) => {
-                    of_status(status, exchange.answered || exchange.sent == 0, || self.error_of(word))
+        let is_stale = self.is_stale();
+        if let Some(status) = exchange.status() {
+            return match status {
+                Status::Busy => Outcome::Busy(busy),
+                status if (status as i32) < 0 && is_stale => Outcome::Nothing,
+                status => {
+                    of_status(status, exchange.answered || exchange.sent == 0, || self.error_of_word(status))
                 }
             };
         }
-        if self.is_stale() {
+        if is_stale {
             return Outcome::Nothing;
         }
         if let Some(error) = exchange.fault() {
-            return Outcome::Bad(error.clone());
+            return Outcome::Bad(Box::new(error.clone()));
         }
         if exchange.ended && !exchange.answered {
             let cause = "the server closed the connection in place of an answer";
-            return Outcome::Bad(self.node.target.error(Status::Closed, Phase::Read, cause));
+            return Outcome::Bad(Box::new(self.node.target.error(Status::Closed, Phase::Read, cause)));
         }
         match ending {
             Ending::Released if exchange.answered => Outcome::Good(Proof::Answered),
@@ -254,12 +260,19 @@ impl Conn {
         }
     }
 
-    /// The error behind a plugin's word: its own text, or the connection's error of that status.
-    fn error_of(&self, word: &Word) -> Error {
+    fn error_of_word(&self, status: Status) -> Error {
+        match &self.exchange.word {
+            Some(word) if word.status == status => self.error_of(status, word.text.as_deref(), word.by),
+            _ => self.error_of_return(status),
+        }
+    }
+
+    /// The error behind a plugin's word: its own text, or the connection's error of that status. `by` tells who said it.
+    #[cold]
+    fn error_of(&self, status: Status, text: Option<&str>, by: &str) -> Error {
         let target = &self.node.target;
         let fault = self.exchange.fault();
-        let Word { status, text, by, .. } = word;
-        let (status, name) = (*status, status.name());
+        let name = status.name();
         // What this machine could not do is no fault of the node's, whatever the plugin calls it.
         let blame = match fault.map(|fault| (fault.blame, fault.status)) {
             Some((Blame::Local, _)) => Blame::Local,
@@ -268,8 +281,8 @@ impl Conn {
         };
         let said = |status, cause: String| Error { blame, ..target.error(status, Phase::Callback, cause) };
         match (text, self.last_error()) {
-            (Some(text), _) if status == Status::Eof => said(Status::Closed, text.to_string()),
-            (Some(text), _) => said(status, text.to_string()),
+            (Some(text), _) if status == Status::Eof => said(Status::Closed, text.to_owned()),
+            (Some(text), _) => said(status, text.to_owned()),
             (None, Some(report)) if report.error.status == status => report.error.clone(),
             (None, _) if status == Status::Eof => {
                 target.error(Status::Closed, Phase::Read, "the server closed the connection")
@@ -306,8 +319,8 @@ impl Conn {
         }
         let Some(ended) = self.end_exchange(ending) else { return };
         match &self.account {
-            Some(account) => account.ended(ended),
-            None => ended.node.hear(ended.generation, ended.trial, ended.outcome),
+            Some(account) => account.ended(&self.node, ended),
+            None => self.node.hear(ended.generation, ended.trial, ended.outcome),
         }
     }
 }

@@ -91,12 +91,14 @@ enum Stage {
 }
 
 impl Conn {
+    #[inline(always)]
     fn new(node: Arc<Node>, ready: Ready) -> Conn {
         let mut conn = Conn::at(node, Stage::Over(Status::InvalidArg));
         conn.take_up(ready);
         conn
     }
 
+    #[inline(always)]
     fn at(node: Arc<Node>, stage: Stage) -> Conn {
         Conn {
             poison: Poison::default(),
@@ -117,6 +119,7 @@ impl Conn {
         }
     }
 
+    #[inline(always)]
     fn take_up(&mut self, ready: Ready) {
         let Ready { mut link, reused, generation, trial } = ready;
         link.uses = link.uses.saturating_add(1);

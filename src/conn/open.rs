@@ -34,16 +34,25 @@ impl Conn {
     }
 
     /// A connection to `candidate`, on trial or not.
+    #[inline(always)]
     pub fn open_candidate(candidate: Candidate) -> Result<Conn> {
         match candidate.trial {
             Some(trial) => {
                 let deadline = candidate.deadline();
                 Conn::try_out(candidate.node, trial, deadline)
             }
-            None => Conn::open(Arc::clone(&candidate.node), || candidate.deadline()),
+            None => {
+                let Candidate { node, by, .. } = candidate;
+                let own = node.target.net.connect_timeout;
+                Conn::open(node, || {
+                    let own = after(Instant::now(), own);
+                    by.map_or(own, |by| by.min(own))
+                })
+            }
         }
     }
 
+    #[inline(always)]
     fn acquire(node: Arc<Node>, deadline: impl FnOnce() -> Instant, reuse: bool) -> Result<Conn> {
         may_connect(&node)?;
         let generation = node.generation();

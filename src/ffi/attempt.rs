@@ -164,7 +164,7 @@ pub unsafe extern "C" fn upstream_attempt_payload_id(a: *const upstream_attempt_
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_attempt_end(a: *mut upstream_attempt_t, outcome: upstream_status_t) {
     let _errno = KeepErrno::new();
-    if let Some(attempt) = handle::take(a) {
+    if let Some(mut attempt) = handle::take(a) {
         // A number that is no status tells nothing either.
         let outcome = Status::from_number(outcome).unwrap_or(Status::InvalidArg);
         guard(None, || (), || attempt.0.end(outcome));

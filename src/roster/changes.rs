@@ -60,10 +60,10 @@ impl Roster {
         if until <= before {
             return false; // of two pauses the later end holds
         }
-        table.pauses[place] = time;
+        let event = self.event(place);
         self.standings[place].paused.store(until, Relaxed);
         self.put_off(now);
-        self.rearrange(&mut table, place);
+        self.rearrange(&mut table, place, event);
         before == 0
     }
 
@@ -92,7 +92,7 @@ impl Roster {
             let is_astray = |length| went_back && *due > now && *due - now > length;
             let place = *place as usize;
             let paused = self.standings[place].paused.load(Relaxed) > 0;
-            paused && (*due <= now || is_astray(table.pauses[place]))
+            paused && (*due <= now || is_astray(LONGEST_PAUSE.as_nanos() as u64))
         };
         let scanned = |entry: &&(u64, u32)| went_back || entry.0 <= now;
         let ended: Vec<u32> = table
@@ -103,8 +103,9 @@ impl Roster {
             .map(|entry| entry.1)
             .collect();
         for place in ended {
+            let event = self.event(place as usize);
             self.standings[place as usize].paused.store(0, Relaxed);
-            self.rearrange(table, place as usize);
+            self.rearrange(table, place as usize, event);
         }
     }
 
@@ -125,20 +126,25 @@ impl Roster {
             State::Ejected { .. } => NodeState::Ejected,
             State::Probing { .. } => NodeState::Probing,
         };
+        let event = self.event(place);
         standing.state.store(state as u32, Relaxed);
         standing.due.store(due.unwrap_or(0), Relaxed);
-        self.rearrange(table, place);
+        self.rearrange(table, place, event);
     }
 
-    /// Enters a place anew in the calendar, and what follows from that.
-    fn rearrange(&self, table: &mut Guard<'_, Table>, place: usize) {
+    /// When the wait of a place ends as things stand; 0 if it does not wait.
+    fn event(&self, place: usize) -> u64 {
+        let standing = &self.standings[place];
+        let paused = standing.paused.load(Relaxed);
+        if paused > 0 { paused } else { standing.due.load(Relaxed) }
+    }
+
+    /// Enters a place anew in the calendar, where it stood at `before`, and what follows from that.
+    fn rearrange(&self, table: &mut Guard<'_, Table>, place: usize, before: u64) {
         if self.members[place].weight == 0 {
             return; // it takes no turns in any state
         }
-        let standing = &self.standings[place];
-        let paused = standing.paused.load(Relaxed);
-        let event = if paused > 0 { paused } else { standing.due.load(Relaxed) };
-        let before = std::mem::replace(&mut table.events[place], event);
+        let event = self.event(place);
         table.calendar.remove(&(before, place as u32));
         if event > 0 {
             table.calendar.insert((event, place as u32));
