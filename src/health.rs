@@ -427,7 +427,7 @@ mod tests {
             (Way::Connect, Way::Answer, false),
         ] {
             let mut node = breaker();
-            (0..3).for_each(|_| drop(node.failed(0, Fault::Soft(way), 0, EVEN)));
+            (0..3).for_each(|_| _ = node.failed(0, Fault::Soft(way), 0, EVEN));
             let trial = node.lease(SECOND).unwrap();
             assert!(node.succeeded(trial, Proof::Connected, SECOND));
             let ejected = node.failed(node.generation(), Fault::Soft(again), SECOND, EVEN);
@@ -439,7 +439,7 @@ mod tests {
     #[test]
     fn a_delivered_payload_ends_the_watch_over_a_node_that_is_back() {
         let mut node = breaker();
-        (0..3).for_each(|_| drop(node.failed(0, Fault::Soft(Way::Answer), 0, EVEN)));
+        (0..3).for_each(|_| _ = node.failed(0, Fault::Soft(Way::Answer), 0, EVEN));
         let trial = node.lease(SECOND).unwrap();
         assert!(node.succeeded(trial, Proof::Connected, SECOND));
         assert!(!node.succeeded(node.generation(), Proof::Written, SECOND));
@@ -449,7 +449,7 @@ mod tests {
     #[test]
     fn a_node_that_fell_silent_is_back_by_an_answer_and_not_by_a_connection() {
         let mut node = breaker();
-        (0..3).for_each(|_| drop(node.failed(0, Fault::Soft(Way::Silence), 0, EVEN)));
+        (0..3).for_each(|_| _ = node.failed(0, Fault::Soft(Way::Silence), 0, EVEN));
         let trial = node.lease(SECOND).unwrap();
         for proof in [Proof::Connected, Proof::Stood] {
             assert!(!node.succeeded(trial, proof, SECOND));
