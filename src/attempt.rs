@@ -28,6 +28,7 @@ pub struct Attempt {
 }
 
 /// The books of an attempt: its own until a connection of the library's serves it, which writes in them too.
+#[expect(clippy::large_enum_variant, reason = "the attempt is on the heap as it is")]
 enum Books {
     Own(State),
     Shared(Arc<Ledger>),

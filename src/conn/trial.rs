@@ -103,14 +103,13 @@ pub(super) fn begin(node: &Arc<Node>, trial: Trial, deadline: Instant, notify: b
         Some(Place::New) => {}
         // One of an earlier trial in the same outage has shown that the node connects. What was opened before the
         // node fell out proves nothing; its place serves for the new one.
-        Some(Place::Idle(link)) => match usable_trial(node, link) {
-            Some(link) => {
+        Some(Place::Idle(link)) => {
+            if let Some(link) = usable_trial(node, link) {
                 count(&node.counters.reused);
                 let (generation, trial) = (trial.turn.generation, Some(trial.turn));
                 return Ok(Begun::Ready(Ready { link, reused: false, generation, trial }));
             }
-            None => {}
-        },
+        }
         Some(Place::Cancelled) => return Err(node.target.cancelled(Phase::Wait)),
         Some(Place::None) | None => {
             node.give_back(trial.turn, PATIENCE);
