@@ -158,6 +158,9 @@ static inline void upstream_flb_end(struct upstream_flb_pick *picks, int word)
         } else if (word == FLB_RETRY || (word != FLB_OK && pick->net_error != -1)) {
             outcome = upstream_flb_failure(pick->net_error);
         }
+        if (outcome != UPSTREAM_STOP) {
+            upstream_attempt_report(pick->attempt, outcome);
+        }
         upstream_attempt_end(pick->attempt, outcome);
         free(pick);
     }
@@ -186,6 +189,9 @@ static inline struct upstream_flb_pick *upstream_flb_resume(struct upstream_flb_
     }
     pthread_mutex_unlock(&upstream_flb_registry.lock);
     upstream_flb_end(over, -1);
+    if (again != NULL) {
+        upstream_attempt_report(again->attempt, upstream_flb_failure(again->net_error));
+    }
     return again;
 }
 
@@ -275,7 +281,9 @@ static inline struct flb_upstream_node *upstream_flb_ha_node_get(struct flb_upst
                 break;
             }
         } else if (node->u->base.net.connect_timeout <= 0 || time(NULL) - began < node->u->base.net.connect_timeout) {
-            upstream_node_report(chosen, UPSTREAM_ERR_CONNECT); /* a time-out is one of health.max_fails, which asking on says */
+            upstream_attempt_report(pick->attempt, UPSTREAM_ERR_CONNECT);
+        } else {
+            upstream_attempt_report(pick->attempt, UPSTREAM_ERR_TIMEOUT); /* one of health.max_fails */
         }
     }
     upstream_flb_abandon(set, pick);
