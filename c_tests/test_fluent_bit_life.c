@@ -143,9 +143,50 @@ static void a_flush_ends_within_the_grace_time(void **state)
     forward_server_stop(server);
 }
 
+/*
+ * With hot_reload on, a flush on a thread that is not the agent's own is a worker's, and the agent
+ * will not outlive a reload: said once for each start. Without either, nothing is said.
+ */
+static void workers_amid_hot_reload_are_warned_of(void **state)
+{
+    static const struct {
+        int hot_reload, on_a_worker, warned;
+    } rows[] = {{0, 0, 0}, {0, 1, 0}, {1, 0, 0}, {1, 1, 1}};
+    forward_script script = {.helo = HELO_NONE, .ack = ACK_NONE};
+    forward_server *server = forward_server_start(&script);
+    const char *section[] = {"upstream", bed.conf, NULL};
+    (void)state;
+    agent_bed_write_one(forward_server_port(server), "");
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct agent_output *output = agent_bed_start(section);
+        const char *found;
+        char *log;
+        agent_pre_run(bed.agent, rows[i].hot_reload);
+        for (int flushes = 0; flushes < 2; flushes++) {
+            struct late late = {.output = output};
+            if (!rows[i].on_a_worker) {
+                assert_int_equal(agent_bed_flush(output, 0, 1), AGENT_OK);
+                continue;
+            }
+            assert_int_equal(pthread_create(&late.thread, NULL, flush_one, &late), 0);
+            assert_int_equal(pthread_join(late.thread, NULL), 0);
+            assert_int_equal(atomic_load(&late.result), AGENT_OK);
+        }
+        log = agent_log();
+        found = strstr(log, "leave workers out");
+        assert_int_equal(found != NULL, rows[i].warned);
+        assert_true(found == NULL || strstr(found + 1, "leave workers out") == NULL);
+        free(log);
+        agent_log_clear();
+        agent_output_exit(output);
+    }
+    forward_server_stop(server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(workers_amid_hot_reload_are_warned_of, agent_bed_load, agent_bed_unload),
         cmocka_unit_test_setup_teardown(mistakes_are_told_with_the_mend, agent_bed_load, agent_bed_unload),
         cmocka_unit_test_setup_teardown(the_log_level_is_the_agents, agent_bed_load, agent_bed_unload),
         cmocka_unit_test_setup_teardown(reload_amid_flushes, agent_bed_load, agent_bed_unload),

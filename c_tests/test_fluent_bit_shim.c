@@ -351,6 +351,79 @@ static void a_connect_that_runs_out_of_time_is_one_of_max_fails(void **state)
     three_stop(&three);
 }
 
+static void a_node_that_accepts_and_is_silent_is_out_after_max_fails(void **state)
+{
+    static const char lines[] =
+        "    health.max_fails 2\n    health.backoff 60s\n    net.io_timeout 300ms\n";
+    struct loopback *silent = loopback_start(LOOPBACK_SILENT);
+    struct loopback *good = loopback_start(LOOPBACK_ECHO);
+    uint16_t ports[2] = {loopback_port(silent), loopback_port(good)};
+    size_t arrived_at_once;
+    (void)state;
+    start(WITH_FLAG, ports, 2, lines);
+    /* One by one: two flushes wait for the silent node. */
+    assert_int_equal(flush(0, 20, 1, FLB_OK), 18);
+    assert_int_equal(flush(0, 20, 8, FLB_OK), 20);
+    assert_int_equal(picks_of('a'), 2);
+    assert_int_equal(loopback_connections(silent), 2); /* no connection that was silent is kept */
+    stop();
+
+    /* Those that are on their way there at the time come back as well, and each but once. */
+    start(WITH_FLAG, ports, 2, lines);
+    arrived_at_once = flush(0, 40, 8, FLB_OK);
+    assert_int_equal(arrived_at_once, 40 - picks_of('a'));
+    assert_in_range(picks_of('a'), 8, 9); /* all eight wait there by then */
+    assert_int_equal(flush(0, 20, 8, FLB_OK), 20);
+    stop();
+    loopback_stop(silent);
+    loopback_stop(good);
+}
+
+static void silence_is_bounded_however_the_plugin_sets_its_nodes_up(void **state)
+{
+    static const struct {
+        const char *in_file;
+        int of_output, expected;
+    } rows[] = {
+        {"", 0, 60}, /* the library's default in place of the agent's, which is for ever */
+        {"", 7, 7},
+        {"    net.io_timeout 5s\n", 0, 5},
+        {"    NET.io_timeout 5s\n", 7, 5},
+        {"    net.io_timeout 2500ms\n", 7, 3},
+        {"    net.io_timeout 2m\n", 0, 120},
+        {"    net.io_timeout 0s\n", 0, 60}, /* the library refuses the file; its nodes are balanced */
+        {"    tls.no_such_key on\n    net.io_timeout 4s\n", 0, 4},
+    };
+    static const enum guest_net_setup_for ways[] = {GUEST_FOR_THE_SET, GUEST_FOR_EACH_NODE,
+                                                    GUEST_FOR_NONE};
+    struct three three = three_start();
+    (void)state;
+    for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+        for (size_t way = 0; way < sizeof(ways) / sizeof(ways[0]); way++) {
+            int expected = rows[row].expected, of_output = rows[row].of_output;
+            struct mk_list *at;
+            if (ways[way] == GUEST_FOR_NONE && expected == of_output) {
+                expected = 60; /* what the output says does not reach the nodes */
+            }
+            guest_set_io_timeout(of_output, ways[way]);
+            start(WITH_FLAG, three.ports, 3, rows[row].in_file);
+            mk_list_foreach(at, &records()->ha->nodes) {
+                const struct flb_upstream_node *node =
+                    mk_list_entry(at, struct flb_upstream_node, _head);
+                assert_int_equal(node->u->base.net.io_timeout, expected);
+            }
+            assert_int_equal(flush(0, 3, 1, FLB_OK), 3);
+            stop();
+        }
+    }
+    guest_set_io_timeout(0, GUEST_FOR_THE_SET);
+    /* A plugin with one server has what the agent gives it. */
+    guest_start(&guest, WITH_FLAG, "out_records_plugin", NULL, three.ports[0], NULL);
+    assert_int_equal(records()->u->base.net.io_timeout, 0);
+    stop();
+    three_stop(&three);
+}
+
 static void a_full_worker_blames_no_node(void **state)
 {
     struct three three = three_start();
@@ -508,6 +581,8 @@ int main(void)
         cmocka_unit_test(work_that_is_no_flush),
         cmocka_unit_test(all_nodes_down),
         cmocka_unit_test(a_connect_that_runs_out_of_time_is_one_of_max_fails),
+        cmocka_unit_test(a_node_that_accepts_and_is_silent_is_out_after_max_fails),
+        cmocka_unit_test(silence_is_bounded_however_the_plugin_sets_its_nodes_up),
         cmocka_unit_test(a_full_worker_blames_no_node),
         cmocka_unit_test(a_plugin_with_one_server_is_as_before),
         cmocka_unit_test(a_file_the_library_refuses_is_balanced_all_the_same),

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 #define FLB_FALSE 0
 #define FLB_TRUE 1
@@ -55,6 +56,7 @@ struct flb_config {
 
 struct flb_net_setup {
     int connect_timeout; /* seconds */
+    int io_timeout;      /* seconds; 0 is for ever */
     int max_worker_connections;
 };
 
@@ -77,6 +79,7 @@ struct flb_connection {
     int net_error; /* -1 is none */
     int recycle;
     int ka_count; /* how often it was given back to be kept */
+    time_t ts_io_timeout; /* when the silence on it has lasted too long; 0 is never */
     struct flb_upstream *upstream;
     pthread_t thread;
     struct flb_coro *coroutine; /* whose it is */
@@ -128,13 +131,22 @@ struct flb_event_chunk {
     size_t size;
 };
 
+/* How plugins hand the net.* keys of the output on. */
+enum guest_net_setup_for { GUEST_FOR_THE_SET, GUEST_FOR_EACH_NODE, GUEST_FOR_NONE };
+
 struct flb_input_instance;
 struct flb_output_flush;
 struct flb_output_instance {
     void *context;
     const char *upstream_file; /* NULL: one server, on `port` */
     int port;
+    struct flb_net_setup net_setup; /* the net.* keys of the output */
+    enum guest_net_setup_for net_setup_for;
 };
+
+/* Hands the net.* keys of the output to an upstream, or to all nodes of a set. */
+int flb_output_upstream_set(struct flb_upstream *u, struct flb_output_instance *ins);
+int flb_output_upstream_ha_set(void *ha, struct flb_output_instance *ins);
 
 struct flb_output_plugin {
     const char *name;
@@ -195,6 +207,8 @@ int guest_connections_kept(void);   /* idle */
 int guest_connects_failed(void);    /* since the last guest_start() */
 int guest_warnings(void);           /* log lines of level WARN and worse since then */
 void guest_set_connect_limit(int connections); /* per node and worker, for the upstreams made from now on; 0 is none */
+/* net.io_timeout of the output, and to what its plugin hands it, from the next guest_start() on. */
+void guest_set_io_timeout(int seconds, enum guest_net_setup_for whom);
 void guest_set_connect_hangs(int port);        /* connects to this port fail after their time-out, which passes at once; 0: none */
 
 #endif

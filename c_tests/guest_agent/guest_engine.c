@@ -164,7 +164,8 @@ void guest_start(struct guest *guest, const char *module, const char *symbol, co
     guest_need(guest->module != NULL, dlerror());
     guest->plugin = dlsym(guest->module, symbol);
     guest_need(guest->plugin != NULL, symbol);
-    guest->instance = (struct flb_output_instance){NULL, upstream_file, port};
+    guest->instance = (struct flb_output_instance){.upstream_file = upstream_file, .port = port};
+    guest_set_up(&guest->instance);
     guest->config.conf_path = (char *)conf_path;
     guest->timer = NULL;
     guest_need(guest->plugin->cb_init(&guest->instance, &guest->config, NULL) == 0, "cb_init");

@@ -16,7 +16,8 @@
 #include <unistd.h>
 
 static atomic_int busy, kept, failed, warnings;
-static int connect_limit, hanging_port;
+static int connect_limit, hanging_port, io_timeout;
+static enum guest_net_setup_for set_up_for;
 
 int guest_connections_busy(void)
 {
@@ -41,6 +42,34 @@ int guest_warnings(void)
 void guest_set_connect_limit(int connections)
 {
     connect_limit = connections;
+}
+
+void guest_set_io_timeout(int seconds, enum guest_net_setup_for whom)
+{
+    io_timeout = seconds;
+    set_up_for = whom;
+}
+
+void guest_set_up(struct flb_output_instance *instance)
+{
+    instance->net_setup_for = set_up_for;
+    instance->net_setup = (struct flb_net_setup){
+        .connect_timeout = 1, .io_timeout = io_timeout, .max_worker_connections = connect_limit};
+}
+
+int flb_output_upstream_set(struct flb_upstream *u, struct flb_output_instance *ins)
+{
+    u->base.net = ins->net_setup;
+    return 0;
+}
+
+int flb_output_upstream_ha_set(void *ha, struct flb_output_instance *ins)
+{
+    struct mk_list *at;
+    mk_list_foreach(at, &((struct flb_upstream_ha *)ha)->nodes) {
+        flb_output_upstream_set(mk_list_entry(at, struct flb_upstream_node, _head)->u, ins);
+    }
+    return 0;
 }
 
 void guest_set_connect_hangs(int port)
@@ -135,6 +164,12 @@ struct flb_upstream_queue *flb_upstream_queue_get(struct flb_upstream *u)
     return &u->queues[guest_worker];
 }
 
+static void reset_io_timeout(struct flb_connection *conn)
+{
+    int seconds = conn->upstream->base.net.io_timeout;
+    conn->ts_io_timeout = seconds > 0 ? time(NULL) + seconds : 0;
+}
+
 static void close_connection(struct flb_connection *conn)
 {
     mk_list_del(&conn->_head);
@@ -203,6 +238,7 @@ struct flb_connection *flb_upstream_conn_get(struct flb_upstream *u)
         mk_list_add(&conn->_head, &queue->busy_queue);
         conn->net_error = -1;
         conn->coroutine = flb_coro_get();
+        reset_io_timeout(conn);
         atomic_fetch_add(&busy, 1);
         return conn;
     }
@@ -222,6 +258,7 @@ struct flb_connection *flb_upstream_conn_get(struct flb_upstream *u)
     conn->upstream = u;
     conn->thread = pthread_self();
     conn->coroutine = flb_coro_get();
+    reset_io_timeout(conn);
     mk_list_add(&conn->_head, &queue->busy_queue);
     atomic_fetch_add(&busy, 1);
     return conn;
@@ -260,6 +297,7 @@ int flb_io_net_write(struct flb_connection *conn, const void *data, size_t len, 
         conn->net_error = errno;
         return -1;
     }
+    reset_io_timeout(conn);
     return 0;
 }
 
@@ -268,11 +306,19 @@ ssize_t flb_io_net_read(struct flb_connection *conn, void *buf, size_t len)
     struct pollfd ready = {conn->fd, POLLIN, 0};
     ssize_t got;
     while (poll(&ready, 1, 1) == 0) {
+        if (conn->ts_io_timeout > 0 && time(NULL) >= conn->ts_io_timeout) {
+            conn->net_error = ETIMEDOUT; /* and nothing more goes over it */
+            shutdown(conn->fd, SHUT_RDWR);
+            return -1;
+        }
         yield();
     }
     got = recv(conn->fd, buf, len, 0);
     if (got < 0) {
         conn->net_error = errno;
+    }
+    if (got > 0) {
+        reset_io_timeout(conn);
     }
     return got > 0 ? got : -1; /* an end of the stream is no net_error to the agent */
 }

@@ -8,7 +8,11 @@ int records_conf_create(struct records *ctx, struct flb_output_instance *ins, st
     struct mk_list *head;
     if (ins->upstream_file == NULL) {
         ctx->u = flb_upstream_create(config, "127.0.0.1", ins->port, 0, NULL);
-        return ctx->u != NULL ? 0 : -1;
+        if (ctx->u == NULL) {
+            return -1;
+        }
+        flb_output_upstream_set(ctx->u, ins);
+        return 0;
     }
     ctx->ha_mode = FLB_TRUE;
     ctx->ha = flb_upstream_ha_from_file(ins->upstream_file, config);
@@ -24,6 +28,13 @@ int records_conf_create(struct records *ctx, struct flb_output_instance *ins, st
         }
         own->label = label != NULL ? label[0] : '?';
         flb_upstream_node_set_data(own, node);
+    }
+    if (ins->net_setup_for == GUEST_FOR_THE_SET) {
+        flb_output_upstream_ha_set(ctx->ha, ins);
+    } else if (ins->net_setup_for == GUEST_FOR_EACH_NODE) {
+        mk_list_foreach(head, &ctx->ha->nodes) {
+            flb_output_upstream_set(mk_list_entry(head, struct flb_upstream_node, _head)->u, ins);
+        }
     }
     return 0;
 }

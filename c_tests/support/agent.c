@@ -269,3 +269,11 @@ void agent_log_contains(const char *part, const char *other)
     free(copy);
     free(text);
 }
+
+void agent_pre_run(struct agent *agent, int hot_reload)
+{
+    void *found = symbol(agent, "FLBPluginOutputPreRun");
+    int (*pre_run)(int);
+    memcpy(&pre_run, &found, sizeof(pre_run));
+    pre_run(hot_reload);
+}

@@ -21,6 +21,9 @@ void agent_unload(struct agent *agent);
  * where the plugin refuses it. The section must outlive the output. */
 struct agent_output *agent_output_start(struct agent *agent, const char *const *section);
 
+/* What the agent tells a plugin after it has made all outputs: whether hot_reload is on. */
+void agent_pre_run(struct agent *agent, int hot_reload);
+
 /* On a stack of 24 KiB, with a copy of `events` and `tag` that is gone afterwards. From any thread. */
 int agent_output_flush(struct agent_output *output, const void *events, size_t len, const char *tag);
 void agent_output_exit(struct agent_output *output);

@@ -55,6 +55,10 @@ static void log_line(int32_t level, const char *message, void *ctx) {
     say(ctx, level, "", message);
 }
 
+void instance_warn(const struct instance *in, const char *text) {
+    say(in, UPSTREAM_LOG_WARN, "", text);
+}
+
 static bool set_option(const struct instance *in, upstream_options_t *options, const char *key, const char *value) {
     upstream_error_t *err = NULL;
     if (upstream_options_set(options, key, value, &err) == UPSTREAM_OK) {

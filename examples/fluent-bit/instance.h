@@ -20,4 +20,7 @@ int instance_flush(struct instance *in, const void *events, size_t len, const ch
 /* Ends the flushes under way, each of which asks for a retry, waits for them, and frees. None may begin any more. */
 void instance_destroy(struct instance *in);
 
+/* A line in the agent's log, if its log_level has warnings. */
+void instance_warn(const struct instance *in, const char *text);
+
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "instance.h"
+#include "reload.h"
 
 int FLBPluginRegister(struct proxy_definition *def);
 int FLBPluginInit(struct proxy_plugin *plugin);
@@ -28,10 +29,12 @@ EXPORT int FLBPluginRegister(struct proxy_definition *def) {
 EXPORT int FLBPluginInit(struct proxy_plugin *plugin) {
     struct instance *in = instance_create(plugin);
     plugin->context->remote_context = in;
+    reload_begin();
     return in == NULL ? -1 : 1;
 }
 
 EXPORT int FLBPluginFlushCtx(void *context, const void *events, size_t len, const char *tag) {
+    reload_look(context);
     return instance_flush(context, events, len, tag);
 }
 

@@ -20,6 +20,10 @@
  * - flb_upstream_conn_get() on that node's `u` returns the connection that was made ahead. Any other call of it is the agent's.
  * - FLB_OUTPUT_RETURN() tells how it went: FLB_OK, and FLB_ERROR after an exchange without a network error, count as success;
  *   FLB_RETRY as one of health.max_fails. A connection that was made ahead and never asked for is given back then.
+ * - A node that accepts and is then silent does not hold a flush for ever: its connections get the
+ *   net.io_timeout of the upstream file, else that of the output, else 60 seconds. When it is over
+ *   the agent ends the connection, and that is one of health.max_fails. Set it above the slowest
+ *   answer, and well below the time that a chunk may wait.
  * - A plugin that comes back to flb_upstream_ha_node_get() after a release with a network error goes on with the same payload,
  *   to nodes not yet tried; after any other release it begins with a new one. The agent's own retry of a chunk is a new one.
  *
@@ -35,6 +39,7 @@
 #define UPSTREAM_FLUENT_BIT_H
 
 #include <fluent-bit/flb_info.h>
+#include <fluent-bit/flb_output.h>
 #include <fluent-bit/flb_output_plugin.h>
 #include <fluent-bit/flb_coro.h>
 #include <fluent-bit/flb_upstream.h>
@@ -153,6 +158,9 @@ static inline void upstream_flb_end(struct upstream_flb_pick *picks, int word)
         } else if (word == FLB_RETRY || (word != FLB_OK && pick->net_error != -1)) {
             outcome = upstream_flb_failure(pick->net_error);
         }
+        if (outcome != UPSTREAM_STOP) {
+            upstream_attempt_report(pick->attempt, outcome);
+        }
         upstream_attempt_end(pick->attempt, outcome);
         free(pick);
     }
@@ -181,6 +189,9 @@ static inline struct upstream_flb_pick *upstream_flb_resume(struct upstream_flb_
     }
     pthread_mutex_unlock(&upstream_flb_registry.lock);
     upstream_flb_end(over, -1);
+    if (again != NULL) {
+        upstream_attempt_report(again->attempt, upstream_flb_failure(again->net_error));
+    }
     return again;
 }
 
@@ -270,7 +281,9 @@ static inline struct flb_upstream_node *upstream_flb_ha_node_get(struct flb_upst
                 break;
             }
         } else if (node->u->base.net.connect_timeout <= 0 || time(NULL) - began < node->u->base.net.connect_timeout) {
-            upstream_node_report(chosen, UPSTREAM_ERR_CONNECT); /* a time-out is one of health.max_fails, which asking on says */
+            upstream_attempt_report(pick->attempt, UPSTREAM_ERR_CONNECT);
+        } else {
+            upstream_attempt_report(pick->attempt, UPSTREAM_ERR_TIMEOUT); /* one of health.max_fails */
         }
     }
     upstream_flb_abandon(set, pick);
@@ -357,11 +370,36 @@ static inline struct flb_upstream_ha *upstream_flb_ha_from_file(const char *file
         free(set);
         return ha;
     }
+    upstream_flb_bound_silence_of(set->up, NULL);
     pthread_mutex_lock(&upstream_flb_registry.lock);
     set->next = upstream_flb_registry.sets;
     upstream_flb_registry.sets = set;
     pthread_mutex_unlock(&upstream_flb_registry.lock);
     return ha;
+}
+
+/* The agent hands the settings of the output on by these two, over what was set before. */
+static inline int upstream_flb_output_upstream_set(struct flb_upstream *u,
+                                                   struct flb_output_instance *ins)
+{
+    int ret = flb_output_upstream_set(u, ins);
+    struct upstream_flb_set *set;
+    pthread_mutex_lock(&upstream_flb_registry.lock);
+    for (set = u != NULL ? upstream_flb_registry.sets : NULL; set != NULL; set = set->next) {
+        upstream_flb_bound_silence_of(set->up, u);
+    }
+    pthread_mutex_unlock(&upstream_flb_registry.lock);
+    return ret;
+}
+
+static inline int upstream_flb_output_upstream_ha_set(void *ha, struct flb_output_instance *ins)
+{
+    int ret = flb_output_upstream_ha_set(ha, ins);
+    struct upstream_flb_set *set = upstream_flb_find_set(ha);
+    if (set != NULL) {
+        upstream_flb_bound_silence_of(set->up, NULL);
+    }
+    return ret;
 }
 
 static inline void upstream_flb_ha_destroy(struct flb_upstream_ha *ha)
@@ -390,6 +428,8 @@ static inline void upstream_flb_ha_destroy(struct flb_upstream_ha *ha)
 }
 
 #define flb_upstream_ha_from_file upstream_flb_ha_from_file
+#define flb_output_upstream_set upstream_flb_output_upstream_set
+#define flb_output_upstream_ha_set upstream_flb_output_upstream_ha_set
 #define flb_upstream_ha_destroy upstream_flb_ha_destroy
 #define flb_upstream_ha_node_get upstream_flb_ha_node_get
 #define flb_upstream_conn_get upstream_flb_conn_get

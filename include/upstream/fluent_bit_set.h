@@ -8,6 +8,7 @@
 #include <fluent-bit/flb_info.h>
 #include <fluent-bit/flb_config.h>
 #include <fluent-bit/flb_log.h>
+#include <fluent-bit/flb_upstream.h>
 #include <fluent-bit/flb_upstream_ha.h>
 #include <fluent-bit/flb_upstream_node.h>
 
@@ -55,11 +56,44 @@ static inline const char *upstream_flb_path(const char *path, const struct flb_c
     return buffer;
 }
 
+/* The library's own default of net.io_timeout, where the agent's is for ever. */
+#define UPSTREAM_FLB_IO_TIMEOUT_SECONDS 60
+
+/*
+ * Bounds the silence of a node: net.io_timeout of the upstream file, else that of the output, else
+ * the library's default. In the agent it stands for all connections of `u`, also the kept ones, and
+ * is looked at each second and a half.
+ */
+static inline void upstream_flb_bound_silence(struct flb_upstream *u, const upstream_node_t *own)
+{
+    int64_t ms = upstream_node_get_prop_ms(own, "net.io_timeout", 0);
+    if (ms > 0) {
+        ms = ms / 1000 + (ms % 1000 > 0); /* the agent counts seconds, and 0 of them are for ever */
+        u->base.net.io_timeout = ms < INT_MAX ? (int)ms : INT_MAX;
+    } else if (u->base.net.io_timeout <= 0) {
+        u->base.net.io_timeout = UPSTREAM_FLB_IO_TIMEOUT_SECONDS;
+    }
+}
+
+/* The same for the node that is reached over `u`, or with NULL for all nodes of the set. */
+static inline void upstream_flb_bound_silence_of(upstream_t *up, const struct flb_upstream *u)
+{
+    size_t place;
+    for (place = 0; place < upstream_node_count(up); place++) {
+        upstream_node_t *own = upstream_node_at(up, place);
+        struct flb_upstream_node *node = upstream_node_get_data(own);
+        if (u == NULL || node->u == u) {
+            upstream_flb_bound_silence(node->u, own);
+        }
+    }
+}
+
 /* A set of the nodes that the agent has read, with what the library needs of them. */
 static inline upstream_status_t upstream_flb_create_from_nodes(struct flb_upstream_ha *ha, const upstream_options_t *options,
                                                                upstream_t **up, upstream_error_t **err)
 {
-    static const char *const keys[] = {"weight", "priority", "health.max_fails", "health.backoff", "health.backoff_max"};
+    static const char *const keys[] = {"weight", "priority", "health.max_fails", "health.backoff",
+                                       "health.backoff_max", "net.io_timeout"};
     upstream_status_t status = UPSTREAM_ERR_NO_MEMORY;
     struct mk_list *head;
     char *text = NULL;
@@ -74,7 +108,8 @@ static inline upstream_status_t upstream_flb_create_from_nodes(struct flb_upstre
         fprintf(out, "[NODE]\n    name %s\n    host %s\n    port %s\n", node->name, node->host, node->port);
         for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
             const char *value = flb_upstream_node_get_property(keys[i], node);
-            if (value != NULL) {
+            /* 0 is for ever to the agent, and to the library no time at all. */
+            if (value != NULL && (strcmp(keys[i], "net.io_timeout") != 0 || atoi(value) > 0)) {
                 fprintf(out, "    %s %s\n", keys[i], value);
             }
         }

@@ -260,7 +260,8 @@ impl Reader<'_> {
             };
             let name = name.trim_end_matches(BLANKS);
             if !is_name(name) {
-                return Err(Error::config(&at, format!("@SET: {} is no variable's name", shown(name))));
+                // It may be a value that lacks its name, and a secret.
+                return Err(Error::config(&at, "@SET: what stands before \"=\" is no variable's name"));
             }
             let value = value.trim_start_matches(BLANKS);
             let column = position.column + content[..content.len() - value.len()].chars().count();
@@ -271,7 +272,7 @@ impl Reader<'_> {
         if !word.eq_ignore_ascii_case("@INCLUDE") {
             return Err(Error::config(
                 &position,
-                format!("unknown command {}; there are @INCLUDE and @SET", shown(word)),
+                format!("unknown command {}; there are @INCLUDE and @SET", shown(opening(word))),
             ));
         }
         let pattern = self.expand(argument, &at)?;

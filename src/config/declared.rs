@@ -467,6 +467,12 @@ mod tests {
             "tls.key_pass=hunter2 x",
             "shared_key a\nshared_key hunter2",
             "shared_key hunter2\nport 2",
+            "other_key=hunter2 x\nother_key=hunter2 x",
+            "@shared_key=hunter2",
+            "@SET shared_key hunter2",
+            "@SET shared_key hunter2=x",
+            "[NODE]\nname m\nhost tcp://user:hunter2@h:1\nport 1",
+            "[NODE]\nname m\nhost user:hunter2@h\nport 1",
         ] {
             let message = outcome(line).expect_err(line);
             assert!(!message.contains("hunter2"), "{message}");

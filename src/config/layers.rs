@@ -7,7 +7,7 @@ use super::declared::{Declared, KeyType};
 use super::keys::{self, COUNT_OF_KEYS, Effect, Entry, Key, Place, TABLE, Unknown};
 use super::lines::{Given, Lines};
 use super::spelling::Spellings;
-use super::value::Value;
+use super::value::{Value, opening};
 use crate::error::{Error, Position, Result};
 
 /// A key that was given, or its default.
@@ -133,7 +133,7 @@ impl<'a> Judge<'a> {
         if self.has_seen(number) {
             let (position, first) = (line.position(), lines.line(self.seen[number as usize].1));
             let first = place(&first.position(), &position);
-            let name = &name.text;
+            let name = opening(&name.text);
             return Err(Error::config(
                 &position,
                 format!("{name} stands twice in this section, first on {first}; take out one"),

@@ -239,7 +239,7 @@ fn refused_grammar() {
             "f:7:4: the variable A is not set; set it, or give a default: ${A:-default}, or ${A:-} for nothing",
         ),
         (&node("@SET A"), "f:7:1: @SET without \"=\"; write @SET NAME=value"),
-        (&node("@SET A B=c"), "f:7:6: @SET: \"A B\" is no variable's name"),
+        (&node("@SET A B=c"), "f:7:6: @SET: what stands before \"=\" is no variable's name"),
         (
             &node("@SET A= x${B}"),
             "f:7:10: the variable B is not set; set it, or give a default: ${B:-default}, or ${B:-} for nothing",

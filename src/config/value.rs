@@ -173,7 +173,11 @@ impl Kind {
             Kind::Text | Kind::Secret | Kind::File | Kind::Directory => Ok(Value::Text(text)),
             Kind::Host => match host(text) {
                 Ok(host) => Ok(Value::Text(host)),
-                Err(why) => Err(format!("{key}: {} {why}", shown(text))),
+                // Of a URL no user and no password.
+                Err(why) => {
+                    let host = text.rsplit_once('@').map_or(text, |(_, host)| host);
+                    Err(format!("{key}: {} {why}", shown(host)))
+                }
             },
             Kind::Address => match unbracketed(text).unwrap_or(text).parse() {
                 Ok(address) => Ok(Value::Address(address)),
