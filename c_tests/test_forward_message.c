@@ -153,7 +153,9 @@ static void options_only_where_needed(void **state) {
             assert_int_equal(size->via.u64, 2);
             assert_int_equal(option(&m.data, "chunk") != NULL, c.require_ack_response);
             assert_int_equal(option(&m.data, "compressed") != NULL, c.gzip);
-            assert_int_equal(m.data.via.array.ptr[2].via.map.size, 1 + c.require_ack_response + c.gzip);
+            assert_non_null(option(&m.data, "fluent_signal"));
+            assert_int_equal(option(&m.data, "fluent_signal")->via.u64, FORWARD_LOGS);
+            assert_int_equal(m.data.via.array.ptr[2].via.map.size, 2 + c.require_ack_response + c.gzip);
         }
         msgpack_unpacked_destroy(&m);
         free(bytes);
@@ -269,6 +271,171 @@ static void gzip_follows_the_batch(void **state) {
     forward_batch_destroy(b);
 }
 
+/* ---- an agent's chunks -------------------------------------------------------------------------------- */
+
+#define TIME "\xd7\x00\x12\x34\x56\x78\x0a\xbc\xde\xf0"
+#define RECORD(text) "\x81\xa3" "log\xa3" text
+#define GROUP_START "\x92\x92\xd7\x00\xff\xff\xff\xff\x00\x00\x00\x00\x81\xa6schema\xa4otlp\x81\xa8resource\x80"
+#define GROUP_END "\x92\x92\xd7\x00\xff\xff\xff\xfe\x00\x00\x00\x00\x80\x80"
+
+/* The message of a chunk, in the form that `c` asks for: its body, and what its options say. */
+static void chunk_becomes(const char *chunk, size_t chunk_len, const forward_config *c, const char *body, size_t body_len,
+                          size_t records) {
+    forward_batch *b = forward_batch_create("t");
+    msgpack_unpacked m;
+    char *bytes;
+    assert_int_equal(forward_batch_set_events(b, chunk, chunk_len), UPSTREAM_OK);
+    assert_int_equal(forward_batch_count(b), records);
+    decode(b, c, &m, &bytes);
+    const msgpack_object *packed = &m.data.via.array.ptr[1];
+    assert_int_equal(packed->type, MSGPACK_OBJECT_BIN);
+    assert_int_equal(packed->via.bin.size, body_len);
+    assert_memory_equal(packed->via.bin.ptr, body, body_len);
+    assert_int_equal(option(&m.data, "size")->via.u64, records);
+    assert_int_equal(option(&m.data, "fluent_signal")->via.u64, FORWARD_LOGS);
+    msgpack_unpacked_destroy(&m);
+    free(bytes);
+    forward_batch_destroy(b);
+}
+
+/* By default what every server reads, as the agent's own plugin has it with an upstream file: [EventTime, record]. */
+static void a_chunk_is_times_and_records(void **state) {
+    (void)state;
+    static const char chunk[] = GROUP_START "\x92\x92" TIME "\x81\xa1k\xa1v" RECORD("one") /* with metadata */
+                                "\x92\x92" TIME "\x80" RECORD("two") GROUP_END
+                                "\x92\x92\xc7\x08\x00\x12\x34\x56\x78\x0a\xbc\xde\xf0\x80" RECORD("thr")
+                                "\x92\xce\x12\x34\x56\x78" RECORD("fou") /* whole seconds */
+                                "\x92\xcb\x41\xd1\x00\x00\x00\x60\x00\x00" RECORD("fiv") /* 1140850689.5 as double */
+                                "\x92\xca\x3f\xc0\x00\x00" RECORD("six"); /* 1.5 as float */
+    static const char plain[] = "\x92" TIME RECORD("one") "\x92" TIME RECORD("two") "\x92" TIME RECORD("thr")
+                                "\x92\xd7\x00\x12\x34\x56\x78\x00\x00\x00\x00" RECORD("fou")
+                                "\x92\xd7\x00\x44\x00\x00\x01\x1d\xcd\x65\x00" RECORD("fiv")
+                                "\x92\xd7\x00\x00\x00\x00\x01\x1d\xcd\x65\x00" RECORD("six");
+    static const char whole[] = "\x92\xce\x12\x34\x56\x78" RECORD("one") "\x92\xce\x12\x34\x56\x78" RECORD("two")
+                                "\x92\xce\x12\x34\x56\x78" RECORD("thr") "\x92\xce\x12\x34\x56\x78" RECORD("fou")
+                                "\x92\xce\x44\x00\x00\x01" RECORD("fiv") "\x92\xce\x00\x00\x00\x01" RECORD("six");
+    forward_config c = plain_config();
+    c.packed = true;
+    c.send_options = true;
+    chunk_becomes(chunk, sizeof chunk - 1, &c, plain, sizeof plain - 1, 6);
+    chunk_becomes(plain, sizeof plain - 1, &c, plain, sizeof plain - 1, 6);
+    c.time_as_integer = true;
+    chunk_becomes(chunk, sizeof chunk - 1, &c, whole, sizeof whole - 1, 6);
+    /* As it lies in the agent's memory; the marks of groups are entries, and no records. */
+    c.time_as_integer = false;
+    c.retain_metadata = true;
+    chunk_becomes(chunk, sizeof chunk - 1, &c, chunk, sizeof chunk - 1, 6);
+}
+
+/* In Forward the array's length counts entries, whatever they are. */
+static void marks_count_where_entries_do(void **state) {
+    (void)state;
+    static const char chunk[] = GROUP_START "\x92\x92" TIME "\x80" RECORD("one") GROUP_END;
+    for (int i = 0; i < 2; i++) {
+        forward_config c = plain_config();
+        forward_batch *b = forward_batch_create("t");
+        msgpack_unpacked m;
+        char *bytes;
+        c.retain_metadata = i == 1;
+        c.send_options = true;
+        assert_int_equal(forward_batch_set_events(b, chunk, sizeof chunk - 1), UPSTREAM_OK);
+        decode(b, &c, &m, &bytes);
+        assert_int_equal(m.data.via.array.ptr[1].type, MSGPACK_OBJECT_ARRAY);
+        assert_int_equal(m.data.via.array.ptr[1].via.array.size, i == 1 ? 3 : 1);
+        assert_int_equal(option(&m.data, "size")->via.u64, 1);
+        msgpack_unpacked_destroy(&m);
+        free(bytes);
+        forward_batch_destroy(b);
+    }
+}
+
+/* A chunk of marks alone holds nothing to send. */
+static void marks_alone_are_nothing(void **state) {
+    (void)state;
+    forward_batch *b = forward_batch_create("t");
+    forward_config c = plain_config();
+    forward_frame f;
+    assert_int_equal(forward_batch_set_events(b, GROUP_START GROUP_END, sizeof GROUP_START GROUP_END - 1), UPSTREAM_OK);
+    assert_int_equal(forward_batch_count(b), 0);
+    assert_int_equal(forward_frame_build(&f, b, &c), UPSTREAM_ERR_INVALID_ARG);
+    forward_batch_destroy(b);
+}
+
+#define METRICS "\x82\xa4meta\x80\xa7metrics\x90"
+#define TRACES "\x81\xadresourceSpans\x90"
+
+/* Metrics and traces: the bytes as they are, in whatever form logs would go, and the options tell which they are. */
+static void metrics_and_traces_are_told_apart(void **state) {
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t len;
+        forward_signal signal;
+        size_t records;
+    } chunks[] = {
+        {METRICS, sizeof METRICS - 1, FORWARD_METRICS, 1},
+        {METRICS METRICS, sizeof METRICS METRICS - 1, FORWARD_METRICS, 2},
+        {"\xde\x00\x01\xa7metrics\x90", 12, FORWARD_METRICS, 1},
+        {TRACES, sizeof TRACES - 1, FORWARD_TRACES, 1},
+        {TRACES TRACES TRACES, sizeof TRACES TRACES TRACES - 1, FORWARD_TRACES, 3},
+    };
+    for (size_t i = 0; i < sizeof chunks / sizeof chunks[0]; i++) {
+        for (int keys = 0; keys < 8; keys++) {
+            forward_config c = plain_config();
+            forward_batch *b = forward_batch_create("t");
+            msgpack_unpacked m;
+            char *bytes;
+            size_t len;
+            c.require_ack_response = keys & 1;
+            c.gzip = keys & 2;
+            c.time_as_integer = keys & 4;
+            assert_int_equal(forward_batch_set_events(b, chunks[i].bytes, chunks[i].len), UPSTREAM_OK);
+            assert_int_equal(forward_batch_count(b), chunks[i].records);
+            decode(b, &c, &m, &bytes);
+            char *body = packed_body(&m.data, c.gzip, &len);
+            assert_int_equal(len, chunks[i].len);
+            assert_memory_equal(body, chunks[i].bytes, len);
+            assert_int_equal(option(&m.data, "fluent_signal")->via.u64, chunks[i].signal);
+            assert_null(option(&m.data, "size"));
+            assert_int_equal(option(&m.data, "chunk") != NULL, c.require_ack_response);
+            free(body);
+            msgpack_unpacked_destroy(&m);
+            free(bytes);
+            forward_batch_destroy(b);
+        }
+    }
+}
+
+static void what_is_no_chunk_is_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t len;
+    } bad[] = {
+        {"\x80", 1}, {"\x81\xa3log\xa1x", 7}, {METRICS TRACES, sizeof METRICS TRACES - 1},
+        {METRICS "\x92\x01\x80", sizeof METRICS "\x92\x01\x80" - 1}, {"\x92\x01\x80" METRICS, sizeof "\x92\x01\x80" METRICS - 1},
+        {METRICS, sizeof METRICS - 2}, {"\x81\xa7metricz\x90", 10}, {"\x82\xa4meta\x80", 7}, {"\x81\xa8" "ametrics\x90", 11},
+    };
+    forward_batch *b = forward_batch_create("t");
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_int_equal(forward_batch_set_events(b, bad[i].bytes, bad[i].len), UPSTREAM_ERR_INVALID_ARG);
+        assert_int_equal(forward_batch_count(b), 0);
+    }
+    /* And what follows is logs again. */
+    assert_int_equal(forward_batch_set_events(b, METRICS, sizeof METRICS - 1), UPSTREAM_OK);
+    forward_batch_clear(b);
+    append(b, "x");
+    forward_config c = plain_config();
+    msgpack_unpacked m;
+    char *bytes;
+    c.send_options = true;
+    decode(b, &c, &m, &bytes);
+    assert_int_equal(option(&m.data, "fluent_signal")->via.u64, FORWARD_LOGS);
+    msgpack_unpacked_destroy(&m);
+    free(bytes);
+    forward_batch_destroy(b);
+}
+
 static void what_is_no_record_is_refused(void **state) {
     (void)state;
     static const struct {
@@ -334,6 +501,11 @@ int main(void) {
         cmocka_unit_test(chunk_id_stays_with_its_chunk),
         cmocka_unit_test(packed_bodies_hold_the_entries),
         cmocka_unit_test(gzip_follows_the_batch),
+        cmocka_unit_test(a_chunk_is_times_and_records),
+        cmocka_unit_test(marks_count_where_entries_do),
+        cmocka_unit_test(marks_alone_are_nothing),
+        cmocka_unit_test(metrics_and_traces_are_told_apart),
+        cmocka_unit_test(what_is_no_chunk_is_refused),
         cmocka_unit_test(what_is_no_record_is_refused),
         cmocka_unit_test(large_batches_are_whole),
     };

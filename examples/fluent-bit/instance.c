@@ -1,6 +1,6 @@
 /*
- * Properties to options, chunks to deliveries, the library's log to the agent's. A flush runs on a coroutine's stack of
- * 24 KiB in most agents: everything large is on the heap.
+ * Properties to options, chunks to deliveries, the library's log to the agent's. A flush runs on a
+ * coroutine's stack of 24 KiB in most agents: everything large is on the heap.
  */
 #define _POSIX_C_SOURCE 200809L /* under a strict -std=: struct timespec */
 
@@ -14,8 +14,10 @@
 #include <forward.h>
 
 /*
- * The agent waits `grace` (5 s) for flushes under way when it stops, and cannot tell a plugin before that it does; so a
- * flush ends earlier than that, and the chunk is the agent's to retry or to keep.
+ * The agent waits `grace` (5 s) for flushes under way when it stops, and cannot tell a plugin before
+ * that it does; so a flush ends earlier than that, and the chunk is the agent's to retry or to keep. An
+ * answer may take a quarter of it (see ack_timeout), so that a node which takes a chunk and falls silent leaves time for the
+ * others.
  */
 #define DELIVER_TIMEOUT "4s"
 
@@ -38,6 +40,7 @@ struct instance {
     pthread_mutex_t lock;
     pthread_cond_t idle;
     size_t flushing; /* under way; guarded by `lock` */
+    bool silent;     /* the last delivery ended in silence; guarded by `lock` */
 };
 
 /* The levels of the library's log are numbered as the agent's are. */
@@ -83,6 +86,22 @@ static void use_packed(forward_config *config) {
     config->packed = true;
 }
 
+/* The agent's own plugin makes a tag of the record where it holds a `$`: better refused than sent as it is. */
+static bool tags_are_plain(const struct instance *in) {
+    for (size_t i = 0; i < upstream_node_count(in->up); i++) {
+        const upstream_node_t *node = upstream_node_at(in->up, i);
+        const char *tag = upstream_node_get_prop(node, "tag");
+        if (tag != NULL && strchr(tag, '$') != NULL) {
+            in->api->log_print(UPSTREAM_LOG_ERROR, NULL, 0,
+                               "[output:upstream] %s: %s: tag is \"%s\"; a tag made of the record's content is not "
+                               "understood here: write it without `$`, or leave it out",
+                               in->name, upstream_node_name(node), tag);
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool open_set(struct instance *in, const upstream_options_t *options) {
     upstream_error_t *err = NULL;
     char *message;
@@ -99,7 +118,7 @@ static bool open_set(struct instance *in, const upstream_options_t *options) {
         say(in, UPSTREAM_LOG_ERROR, "", message == NULL || *message == '\0' ? "no memory" : message);
     }
     free(message);
-    return done;
+    return done && tags_are_plain(in);
 }
 
 static char *copy(const char *text) {
@@ -155,7 +174,10 @@ static void node_failed(const forward_delivery *d, const upstream_node_t *node, 
     }
 }
 
-/* Another try may help, but for a chunk that no node could ever take, or that may have arrived where it must not go twice. */
+/*
+ * Another try may help, but for a chunk that no node could ever take, or that may have arrived where it
+ * must not go twice.
+ */
 static int verdict(const struct instance *in, const forward_delivery *d, upstream_status_t status,
                    const upstream_error_t *err) {
     const char *why = err == NULL ? d->reason : upstream_error_message(err);
@@ -174,9 +196,32 @@ static int verdict(const struct instance *in, const forward_delivery *d, upstrea
     return PROXY_RETRY;
 }
 
-static int deliver(const struct instance *in, forward_delivery *d) {
+static void note_silence(struct instance *in, const forward_delivery *d, upstream_status_t status) {
+    bool silent = status == UPSTREAM_ERR_TIMEOUT || (status != UPSTREAM_OK && d->status == UPSTREAM_ERR_TIMEOUT);
+    pthread_mutex_lock(&in->lock);
+    in->silent = silent;
+    pthread_mutex_unlock(&in->lock);
+}
+
+/*
+ * Every node is out, none is due, and the last word of them was silence: a try would take its whole time to learn that again,
+ * and an agent that stops would wait for it with each chunk that is left.
+ */
+static bool all_are_silent(struct instance *in) {
+    pthread_mutex_lock(&in->lock);
+    bool silent = in->silent;
+    pthread_mutex_unlock(&in->lock);
+    return silent && upstream_retry_after_ms(in->up) > 0;
+}
+
+static int deliver(struct instance *in, forward_delivery *d) {
     upstream_error_t *err = NULL;
+    if (all_are_silent(in)) {
+        say(in, UPSTREAM_LOG_DEBUG, "", "every node is silent: a chunk goes back to the agent untried");
+        return PROXY_RETRY;
+    }
     upstream_status_t status = upstream_deliver(in->up, forward_deliver_fn, d, 0, &err);
+    note_silence(in, d, status);
     int result = verdict(in, d, status, err);
     upstream_error_free(err);
     return result;
@@ -190,7 +235,7 @@ static int flush(struct instance *in, const void *events, size_t len, const char
     if (batch == NULL || d == NULL) {
         say(in, UPSTREAM_LOG_WARN, "", "no memory for a chunk, which the agent keeps for a retry");
     } else if (forward_batch_set_events(batch, events, len) != UPSTREAM_OK) {
-        say(in, UPSTREAM_LOG_ERROR, "", "a chunk is given up: it does not hold log events as msgpack");
+        say(in, UPSTREAM_LOG_ERROR, "", "a chunk is given up: it holds neither log events nor metrics nor traces");
         result = PROXY_ERROR;
     } else if (forward_batch_count(batch) == 0) {
         result = PROXY_OK;

@@ -1,7 +1,7 @@
 /*
- * The records of one chunk: encoded when they are appended, or an agent's own bytes, pointed at. The other
- * forms that nodes may ask for (no metadata, integer time, gzip) are made from those bytes when first asked
- * for, and kept for retries. Never decodes a record.
+ * The records of one chunk: encoded when they are appended, or an agent's own bytes, pointed at. The
+ * other forms that nodes may ask for (no metadata, integer time, gzip) are made from those bytes when
+ * first asked for, and kept for retries. Never decodes a record.
  */
 #include "internal.h"
 
@@ -11,7 +11,8 @@
 
 struct forward_batch {
     char *tag;
-    size_t count[FORWARD_FORMS];
+    forward_signal signal;
+    forward_survey survey;                  /* of what was appended or set */
     forward_bytes events;                   /* the caller's, where set */
     msgpack_sbuffer entries[FORWARD_FORMS]; /* FORWARD_AS_GIVEN: what was appended */
     msgpack_sbuffer gzip[FORWARD_FORMS];
@@ -28,6 +29,7 @@ forward_batch *forward_batch_create(const char *tag) {
         msgpack_sbuffer_init(&b->entries[i]);
         msgpack_sbuffer_init(&b->gzip[i]);
     }
+    forward_batch_clear(b);
     return b;
 }
 
@@ -77,7 +79,8 @@ upstream_status_t forward_batch_append(forward_batch *b, const struct timespec *
         entries->size = before;
         return UPSTREAM_ERR_NO_MEMORY;
     }
-    b->count[FORWARD_AS_GIVEN]++;
+    b->survey.entries++;
+    b->survey.records++;
     forget_derived(b);
     return UPSTREAM_OK;
 }
@@ -86,11 +89,20 @@ void forward_batch_clear(forward_batch *b) {
     if (b == NULL) {
         return;
     }
-    b->count[FORWARD_AS_GIVEN] = 0;
+    b->signal = FORWARD_LOGS;
+    b->survey = (forward_survey){0, 0, true};
     b->chunk_id[0] = '\0';
     b->events = (forward_bytes){NULL, 0};
     msgpack_sbuffer_clear(&b->entries[FORWARD_AS_GIVEN]);
     forget_derived(b);
+}
+
+/* Counts what a chunk of maps holds: each is an entry and a record. */
+static bool survey_maps(forward_bytes chunk, forward_signal *signal, forward_survey *survey) {
+    *survey = (forward_survey){0, 0, true};
+    *signal = forward_signal_of(chunk, &survey->entries);
+    survey->records = survey->entries;
+    return *signal != FORWARD_LOGS;
 }
 
 upstream_status_t forward_batch_set_events(forward_batch *b, const void *events, size_t len) {
@@ -102,8 +114,8 @@ upstream_status_t forward_batch_set_events(forward_batch *b, const void *events,
     if (len > UINT32_MAX) {
         return UPSTREAM_ERR_LIMIT;
     }
-    if (!forward_events_count(given, &b->count[FORWARD_AS_GIVEN])) {
-        b->count[FORWARD_AS_GIVEN] = 0;
+    if (!forward_events_survey(given, &b->survey) && !survey_maps(given, &b->signal, &b->survey)) {
+        b->survey = (forward_survey){0, 0, true};
         return UPSTREAM_ERR_INVALID_ARG;
     }
     b->events = given;
@@ -111,7 +123,7 @@ upstream_status_t forward_batch_set_events(forward_batch *b, const void *events,
 }
 
 size_t forward_batch_count(const forward_batch *b) {
-    return b == NULL ? 0 : b->count[FORWARD_AS_GIVEN];
+    return b == NULL ? 0 : b->survey.records;
 }
 
 size_t forward_batch_bytes(const forward_batch *b) {
@@ -131,15 +143,18 @@ const char *forward_batch_chunk_id(forward_batch *b) {
 
 upstream_status_t forward_batch_entries(forward_batch *b, forward_form form, forward_entries *out) {
     msgpack_sbuffer *converted = &b->entries[form];
-    if (form != FORWARD_AS_GIVEN && converted->size == 0) {
-        upstream_status_t status = forward_events_convert(as_given(b), form, converted, &b->count[form]);
+    bool given = form == FORWARD_AS_GIVEN || b->signal != FORWARD_LOGS || (form == FORWARD_PLAIN && b->survey.plain);
+    if (!given && converted->size == 0) {
+        upstream_status_t status = forward_events_convert(as_given(b), form, converted);
         if (status != UPSTREAM_OK) {
             msgpack_sbuffer_clear(converted);
             return status;
         }
     }
-    out->bytes = form == FORWARD_AS_GIVEN ? as_given(b) : (forward_bytes){converted->data, converted->size};
-    out->count = b->count[form];
+    out->bytes = given ? as_given(b) : (forward_bytes){converted->data, converted->size};
+    out->count = given ? b->survey.entries : b->survey.records;
+    out->records = b->survey.records;
+    out->signal = b->signal;
     return UPSTREAM_OK;
 }
 

@@ -23,29 +23,38 @@ upstream_status_t forward_fail_io(forward_delivery *d, const upstream_conn_t *co
     return forward_fail(d, status, "%s: %s", doing, message == NULL ? upstream_status_name(status) : message);
 }
 
-/* The connection's data: set once the server has proved that it knows the key. */
-static char logged_in;
+/* The connection's data: set once its beginning is over. */
+static char begun;
 
-static upstream_status_t log_in_once(upstream_conn_t *conn, const forward_config *config, forward_delivery *d) {
-    if (!config->secured || upstream_conn_get_data(conn) == &logged_in) {
+/*
+ * What comes before the first record of a connection: the login; without one, and where no ack will show that the server
+ * took the records, a moment in which it may say that it wants one.
+ */
+static upstream_status_t begin_once(upstream_conn_t *conn, const forward_config *config, forward_delivery *d) {
+    bool keepalive = true;
+    upstream_status_t status = UPSTREAM_OK;
+
+    if (upstream_conn_get_data(conn) == &begun) {
         return UPSTREAM_OK;
     }
-    bool keepalive = true;
-    upstream_status_t status = forward_handshake(conn, config, &keepalive, d);
+    if (config->secured) {
+        status = forward_handshake(conn, config, &keepalive, d);
+    } else if (!config->require_ack_response) {
+        status = forward_await_silence(conn, d);
+    }
     if (status != UPSTREAM_OK) {
         return status;
     }
     if (!keepalive) {
         upstream_conn_discard(conn); /* closed when the callback returns; this message it still carries */
     }
-    return upstream_conn_set_data(conn, &logged_in, NULL);
+    return upstream_conn_set_data(conn, &begun, NULL);
 }
 
 /* {"ack": id}. An ack of another chunk can only come from a server that is out of step. */
 static upstream_status_t check_ack(const msgpack_object *o, const char *chunk_id, forward_delivery *d) {
     if (o->type == MSGPACK_OBJECT_ARRAY && o->via.array.size > 0 && forward_text_is(&o->via.array.ptr[0], "HELO")) {
-        return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
-                            "the server asks for a login; set shared_key, or empty_shared_key on");
+        return forward_login_wanted(d);
     }
     const msgpack_object *ack = forward_map_get(o, "ack");
     if (ack == NULL) {
@@ -73,7 +82,7 @@ static upstream_status_t wait_for_ack(upstream_conn_t *conn, const forward_confi
 
 static upstream_status_t exchange(upstream_conn_t *conn, const forward_config *config, const forward_frame *frame,
                                   forward_delivery *d) {
-    upstream_status_t status = log_in_once(conn, config, d);
+    upstream_status_t status = begin_once(conn, config, d);
     if (status != UPSTREAM_OK) {
         return status;
     }

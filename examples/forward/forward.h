@@ -45,20 +45,20 @@ typedef struct forward_config {
     const char *shared_key;    /* "" with empty_shared_key; never NULL where secured */
     const char *username;      /* NULL where unset */
     const char *password;      /* NULL where unset */
-    const char *self_hostname; /* never NULL */
+    const char *self_hostname; /* NULL where unset: the machine's name and a random suffix */
     const char *tag;           /* replaces the batch's own; NULL where unset */
     bool time_as_integer;
-    bool without_metadata;     /* retain_metadata_in_forward_mode off: `[time, record]`, which any server understands */
+    bool retain_metadata;      /* as the agent has it; off: [time, record], all that fluentd reads */
     bool send_options;
     bool require_ack_response;
     bool gzip;                 /* compress gzip; implies PackedForward */
-    bool packed;               /* PackedForward in place of Forward; no key of the file, the caller's word */
+    bool packed;               /* PackedForward in place of Forward; the caller's word, no key */
     uint32_t ack_timeout_ms;   /* for each answer of the server: HELO, PONG, ack */
 } forward_config;
 
 /*
  * Reads the keys of one node. UPSTREAM_ERR_CONFIG where a value is bad or two keys contradict each
- * other; `message` (of `cap` bytes) then names node, key, value and the mend.
+ * other; `message` (of `cap` bytes) then names node, key, value and the fix.
  */
 upstream_status_t forward_config_from_node(const upstream_node_t *node, forward_config *out, char *message,
                                            size_t cap);
@@ -73,6 +73,9 @@ upstream_status_t forward_prepare(upstream_t *up, void (*adjust)(forward_config 
                                   size_t cap);
 
 /* ---- a batch of records ------------------------------------------------------------------------- */
+
+/* What a chunk holds, in the numbers of the option `fluent_signal`. */
+typedef enum forward_signal { FORWARD_LOGS = 0, FORWARD_METRICS = 1, FORWARD_TRACES = 2 } forward_signal;
 
 /*
  * The records of one chunk, encoded once and framed anew for each node. A chunk has one id through all
@@ -94,16 +97,19 @@ upstream_status_t forward_batch_append(forward_batch *batch, const struct timesp
                                        size_t len);
 
 /*
- * Puts an agent's chunk in place of the batch's records: `[time, record]` or `[[time, metadata], record]`, one after the
- * other, time as EventTime or a number. The bytes are pointed at, not copied, and go out as they are (unless a node's keys
- * ask for another form): they must stay until the batch is cleared or ended. The chunk has a new id.
- * UPSTREAM_ERR_INVALID_ARG where they are not such events; UPSTREAM_ERR_LIMIT over 2^32 - 1 bytes. The batch is then empty.
+ * Puts an agent's chunk in place of the batch's records. Logs: `[time, record]` or
+ * `[[time, metadata], record]`, one after the other, time as EventTime or a number. Metrics or traces:
+ * maps, as Fluent Bit has them; they go out as they are, in PackedForward, and the options tell which
+ * they are. The bytes are pointed at: they must stay until the batch is cleared or ended. The chunk has a
+ * new id. UPSTREAM_ERR_INVALID_ARG for anything else; UPSTREAM_ERR_LIMIT over 2^32 - 1 bytes. The batch
+ * is then empty.
  */
 upstream_status_t forward_batch_set_events(forward_batch *batch, const void *events, size_t len);
 
 /* Empties the batch and keeps its memory. What is appended afterwards is a new chunk with a new id. */
 void forward_batch_clear(forward_batch *batch);
 
+/* Records; the marks that open and close a group in an agent's chunk are none. */
 size_t forward_batch_count(const forward_batch *batch);
 size_t forward_batch_bytes(const forward_batch *batch); /* as encoded, without framing */
 

@@ -11,22 +11,27 @@ static int pack_text(msgpack_packer *pk, const char *text) {
     return msgpack_pack_str(pk, len) || msgpack_pack_str_body(pk, text, len);
 }
 
-/* {"size": n, "chunk": id, "compressed": "gzip"}; the last two where they apply. */
-static int pack_options(msgpack_packer *pk, size_t count, const char *chunk_id, bool gzip) {
-    size_t keys = 1 + (size_t)(chunk_id != NULL) + (size_t)gzip;
-    if (msgpack_pack_map(pk, keys) || pack_text(pk, "size") || msgpack_pack_uint64(pk, count)) {
+/*
+ * {"chunk": id, "size": n, "compressed": "gzip", "fluent_signal": signal}, in the order and under the
+ * conditions of the agent's own plugin: `size` is for logs alone, and counts records.
+ */
+static int pack_options(msgpack_packer *pk, const forward_entries *body, const char *chunk_id, bool gzip) {
+    bool logs = body->signal == FORWARD_LOGS;
+    size_t keys = (size_t)(chunk_id != NULL) + (size_t)logs + (size_t)gzip + 1;
+    if (msgpack_pack_map(pk, keys) ||
+        (chunk_id != NULL && (pack_text(pk, "chunk") || pack_text(pk, chunk_id))) ||
+        (logs && (pack_text(pk, "size") || msgpack_pack_uint64(pk, body->records))) ||
+        (gzip && (pack_text(pk, "compressed") || pack_text(pk, "gzip")))) {
         return -1;
     }
-    if (chunk_id != NULL && (pack_text(pk, "chunk") || pack_text(pk, chunk_id))) {
-        return -1;
-    }
-    return gzip && (pack_text(pk, "compressed") || pack_text(pk, "gzip"));
+    return pack_text(pk, "fluent_signal") || msgpack_pack_uint64(pk, (uint64_t)body->signal);
 }
 
 static upstream_status_t pack(forward_frame *f, forward_batch *batch, const forward_config *config,
                               const forward_entries *body) {
-    bool packed = config->packed || config->gzip;
-    bool options = config->send_options || config->require_ack_response || config->gzip;
+    bool other = body->signal != FORWARD_LOGS;
+    bool packed = config->packed || config->gzip || other;
+    bool options = config->send_options || config->require_ack_response || config->gzip || other;
     const char *chunk_id = NULL;
     msgpack_packer pk;
 
@@ -40,7 +45,7 @@ static upstream_status_t pack(forward_frame *f, forward_batch *batch, const forw
         return UPSTREAM_ERR_NO_MEMORY;
     }
     msgpack_packer_init(&pk, &f->tail, msgpack_sbuffer_write);
-    if (options && pack_options(&pk, body->count, chunk_id, config->gzip)) {
+    if (options && pack_options(&pk, body, chunk_id, config->gzip)) {
         return UPSTREAM_ERR_NO_MEMORY;
     }
     return UPSTREAM_OK;
@@ -63,7 +68,7 @@ static forward_form form_for(const forward_config *config) {
     if (config->time_as_integer) {
         return FORWARD_INTEGER;
     }
-    return config->without_metadata ? FORWARD_PLAIN : FORWARD_AS_GIVEN;
+    return config->retain_metadata ? FORWARD_AS_GIVEN : FORWARD_PLAIN;
 }
 
 upstream_status_t forward_frame_build(forward_frame *f, forward_batch *batch, const forward_config *config) {
