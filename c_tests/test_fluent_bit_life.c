@@ -38,13 +38,17 @@ static void mistakes_are_told_with_the_mend(void **state)
     refused(good, missing, "/no/such/file.conf", "no such file");
     refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 70000\n", plain, "upstream.conf:6", "port");
     refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\ntls.verfiy off\n", plain, "upstream.conf:7", "\"tls.verify\"");
+    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\nrequire_ack_respons on\n", plain, "upstream.conf:7",
+            "\"require_ack_response\"");
     refused(good, option, "deliver.timeout", "soon");
     refused(good, name, "upstream.name", "other");
     refused(good, compress, "compress is \"zip\"", "set it to text or gzip");
     refused(good, tag, "tag is \"app.$TAG\"", "write it without `$`");
     refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\ntag $kubernetes['pod']\n", plain, "n: tag is \"$kub",
             "write it without `$`");
-    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\nack_timeout never\n", plain, "n: ack_timeout is \"never\"",
+    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\nack_timeout never\n", plain, "upstream.conf:7",
+            "ack_timeout: \"never\" is not a duration");
+    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\nack_timeout 0\n", plain, "n: ack_timeout is \"0\"",
             "set it to a time");
 }
 

@@ -123,6 +123,46 @@ static void bad_settings_are_told(void **state) {
     }
 }
 
+/* With the keys declared a slip is an error when the set is made, with its place. */
+static void slips_are_found_by_the_library(void **state) {
+    (void)state;
+    static const struct {
+        const char *line, *fix;
+    } slips[] = {
+        {"    require_ack_respons on\n", "require_ack_response"},
+        {"    shared_keys s\n", "shared_key"},
+        {"    emty_shared_key on\n", "empty_shared_key"},
+        {"    user_name u\n", "username"},
+        {"    pasword p\n", "password"},
+        {"    self_hostnam h\n", "self_hostname"},
+        {"    times_as_integer on\n", "time_as_integer"},
+        {"    retain_metadata_in_forward_mod on\n", "retain_metadata_in_forward_mode"},
+        {"    send_option on\n", "send_options"},
+        {"    ack_timout 5s\n", "ack_timeout"},
+        {"    compres gzip\n", "compress"},
+        {"    require_ack_response maybe\n", "neither on nor off"},
+        {"    ack_timeout never\n", "ack_timeout"},
+    };
+    for (size_t i = 0; i < sizeof slips / sizeof slips[0]; i++) {
+        char text[512];
+        upstream_options_t *options = NULL;
+        upstream_t *up = NULL;
+        upstream_error_t *err = NULL;
+        int len = snprintf(text, sizeof text, "[UPSTREAM]\n    name u\n[NODE]\n    name n1\n    host 127.0.0.1\n"
+                                              "    port 1\n%s", slips[i].line);
+        assert_int_equal(upstream_options_create(&options), UPSTREAM_OK);
+        assert_int_equal(forward_declare_keys(options), UPSTREAM_OK);
+        upstream_status_t status = upstream_create_from_text(text, (size_t)len, "f.conf", options, &up, &err);
+        if (status != UPSTREAM_ERR_CONFIG || strstr(upstream_error_message(err), slips[i].fix) == NULL ||
+            strstr(upstream_error_message(err), "f.conf:7:") == NULL) {
+            fail_msg("%s: %d, %s", slips[i].line, status, err == NULL ? "" : upstream_error_message(err));
+        }
+        upstream_error_free(err);
+        upstream_options_destroy(options);
+    }
+    assert_int_equal(forward_declare_keys(NULL), UPSTREAM_ERR_INVALID_ARG);
+}
+
 static void a_later_node_is_checked_at_the_start(void **state) {
     (void)state;
     upstream_t *up = set_with("[NODE]\n    name n2\n    host 127.0.0.1\n    port 2\n    compress lz4\n");
@@ -143,6 +183,7 @@ int main(void) {
         cmocka_unit_test(settings_are_read),
         cmocka_unit_test(an_answer_may_take_a_quarter_of_the_delivery),
         cmocka_unit_test(bad_settings_are_told),
+        cmocka_unit_test(slips_are_found_by_the_library),
         cmocka_unit_test(a_later_node_is_checked_at_the_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -139,7 +139,7 @@ static bool start(struct instance *in) {
     if (in->name == NULL || upstream_options_create(&options) != UPSTREAM_OK) {
         return false;
     }
-    bool done = set_options(in, options) && open_set(in, options);
+    bool done = forward_declare_keys(options) == UPSTREAM_OK && set_options(in, options) && open_set(in, options);
     upstream_options_destroy(options);
     if (done) {
         in->at_most_once = !upstream_node_get_prop_bool(upstream_node_at(in->up, 0), "deliver.resend", 1);

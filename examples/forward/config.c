@@ -110,6 +110,9 @@ static bool read_login(const reader *r, forward_config *c) {
         c->shared_key = "";
     }
     c->self_hostname = upstream_node_get_prop(r->node, "self_hostname");
+    if (c->self_hostname != NULL && c->self_hostname[0] == '\0') {
+        return refuse(r, "self_hostname is empty; give it a name, or leave it out");
+    }
     return true;
 }
 
@@ -132,6 +135,31 @@ upstream_status_t forward_config_from_node(const upstream_node_t *node, forward_
     }
     *out = c;
     return UPSTREAM_OK;
+}
+
+upstream_status_t forward_declare_keys(upstream_options_t *options) {
+    static const struct {
+        const char *key;
+        int32_t type;
+    } keys[] = {
+        {"tag", UPSTREAM_KEY_TEXT},
+        {"shared_key", UPSTREAM_KEY_SECRET},
+        {"empty_shared_key", UPSTREAM_KEY_BOOL},
+        {"username", UPSTREAM_KEY_TEXT},
+        {"password", UPSTREAM_KEY_SECRET},
+        {"self_hostname", UPSTREAM_KEY_TEXT},
+        {"time_as_integer", UPSTREAM_KEY_BOOL},
+        {"retain_metadata_in_forward_mode", UPSTREAM_KEY_BOOL},
+        {"send_options", UPSTREAM_KEY_BOOL},
+        {"require_ack_response", UPSTREAM_KEY_BOOL},
+        {"ack_timeout", UPSTREAM_KEY_MS},
+        {"compress", UPSTREAM_KEY_TEXT},
+    };
+    upstream_status_t status = UPSTREAM_OK;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys && status == UPSTREAM_OK; i++) {
+        status = upstream_options_declare_key(options, keys[i].key, keys[i].type, NULL);
+    }
+    return status;
 }
 
 upstream_status_t forward_prepare(upstream_t *up, void (*adjust)(forward_config *config), char *message, size_t cap) {

@@ -5,7 +5,8 @@
  *
  * In short:
  *
- *     forward_prepare(up, NULL, message, sizeof message);       once, after upstream_create
+ *     forward_declare_keys(options);                            once, before upstream_create
+ *     forward_prepare(up, NULL, message, sizeof message);       once, after it
  *     batch = forward_batch_create("app.log");
  *     forward_batch_append(batch, &now, record, record_len);    once for each record
  *     forward_delivery d = FORWARD_DELIVERY_INIT(batch);
@@ -62,6 +63,12 @@ typedef struct forward_config {
  */
 upstream_status_t forward_config_from_node(const upstream_node_t *node, forward_config *out, char *message,
                                            size_t cap);
+
+/*
+ * Declares the keys of this protocol, so that upstream_create finds a slip (`require_ack_respons on`) or a
+ * bad value with its line and column. Call it on the options that the set is made with.
+ */
+upstream_status_t forward_declare_keys(upstream_options_t *options);
 
 /*
  * Reads the keys of every node and leaves each node's settings with it as node data, where
