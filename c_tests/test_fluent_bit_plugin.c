@@ -231,28 +231,37 @@ static void metrics_and_traces_arrive(void **state)
         {"require_ack_response", "off"}, {"require_ack_response", "on"}, {"compress", "gzip"}, {"time_as_integer", "on"},
         {"retain_metadata_in_forward_mode", "on"},
     };
-    size_t i, way, len = 0;
+    enum { MAPS = 3 };
+    size_t i, n, way, len = 0;
     (void)state;
     for (way = 0; way < sizeof(ways) / sizeof(ways[0]); way++) {
         forward_script script = {.helo = HELO_NONE, .ack = ACK_GOOD};
         forward_server *server = forward_server_start(&script);
         const char *section[] = {"upstream", bed.conf, "deliver.timeout", "60s", ways[way][0], ways[way][1], NULL};
         struct agent_output *output;
+        unsigned messages = 0;
         agent_bed_write_one(forward_server_port(server), "");
         output = agent_bed_start(section);
         for (i = 0; i < sizeof(chunks) / sizeof(chunks[0]); i++) {
-            assert_int_equal(agent_output_flush(output, chunks[i].bytes, chunks[i].len, "app"), AGENT_OK);
-            assert_true(forward_server_await(server, (unsigned)i + 1));
-            assert_int_equal(forward_server_signal(server, (unsigned)i), chunks[i].signal);
-            assert_int_equal(forward_server_size(server, (unsigned)i), -1);
-            const char *packed = forward_server_packed(server, (unsigned)i, &len);
-            assert_non_null(packed);
-            assert_int_equal(len, chunks[i].len);
-            assert_memory_equal(packed, chunks[i].bytes, len);
+            struct chunk chunk = {.len = 0};
+            for (n = 0; n < MAPS; n++) {
+                chunk_add(&chunk, chunks[i].bytes, chunks[i].len);
+            }
+            assert_int_equal(agent_output_flush(output, chunk.data, chunk.len, "app"), AGENT_OK);
+            assert_true(forward_server_await(server, messages + MAPS));
+            for (n = 0; n < MAPS; n++, messages++) { /* each a message: the agent's server reads one map of it */
+                assert_int_equal(forward_server_signal(server, messages), chunks[i].signal);
+                assert_int_equal(forward_server_size(server, messages), -1);
+                const char *packed = forward_server_packed(server, messages, &len);
+                assert_non_null(packed);
+                assert_int_equal(len, chunks[i].len);
+                assert_memory_equal(packed, chunks[i].bytes, len);
+            }
         }
+        assert_int_equal(forward_server_accepted(server), 1);
         assert_int_equal(agent_bed_flush(output, 0, 1), AGENT_OK);
-        assert_true(forward_server_await(server, 3));
-        assert_true(forward_server_signal(server, 2) <= 0); /* logs: 0, or no options at all */
+        assert_true(forward_server_await(server, messages + 1));
+        assert_true(forward_server_signal(server, messages) <= 0); /* logs: 0, or no options at all */
         agent_output_exit(output);
         forward_server_stop(server);
     }

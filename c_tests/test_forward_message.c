@@ -47,8 +47,9 @@ static char *joined(const forward_frame *f, size_t *len) {
 /* Frames a batch and decodes the message, which has to be one value and nothing else. */
 static void decode(forward_batch *b, const forward_config *c, msgpack_unpacked *out, char **bytes) {
     forward_frame f;
-    size_t len, at = 0;
-    assert_int_equal(forward_frame_build(&f, b, c), UPSTREAM_OK);
+    size_t len, at = 0, begin = 0;
+    assert_int_equal(forward_frame_build(&f, b, c, &begin), UPSTREAM_OK);
+    assert_int_equal(begin, forward_batch_bytes(b)); /* one message */
     *bytes = joined(&f, &len);
     forward_frame_destroy(&f);
     msgpack_unpacked_init(out);
@@ -75,7 +76,7 @@ static void forward_mode_is_exact(void **state) {
     append(b, "a");
     append(b, "bc");
     assert_int_equal(forward_batch_count(b), 2);
-    assert_int_equal(forward_frame_build(&f, b, &c), UPSTREAM_OK);
+    assert_int_equal(forward_frame_build(&f, b, &c, &(size_t){0}), UPSTREAM_OK);
     char *bytes = joined(&f, &len);
     assert_int_equal(len, sizeof expected - 1);
     assert_memory_equal(bytes, expected, len);
@@ -98,7 +99,7 @@ static void integer_time_is_exact(void **state) {
     append(b, "a");
     append(b, "bc");
     for (int round = 0; round < 2; round++) { /* made at the first, kept for the second */
-        assert_int_equal(forward_frame_build(&f, b, &c), UPSTREAM_OK);
+        assert_int_equal(forward_frame_build(&f, b, &c, &(size_t){0}), UPSTREAM_OK);
         char *bytes = joined(&f, &len);
         assert_int_equal(len, sizeof expected - 1);
         assert_memory_equal(bytes, expected, len);
@@ -106,7 +107,7 @@ static void integer_time_is_exact(void **state) {
         forward_frame_destroy(&f);
     }
     append(b, "later"); /* has to appear in the derived form as well */
-    assert_int_equal(forward_frame_build(&f, b, &c), UPSTREAM_OK);
+    assert_int_equal(forward_frame_build(&f, b, &c, &(size_t){0}), UPSTREAM_OK);
     assert_int_equal(f.bytes, sizeof expected - 1 + 6 + 6 + 5);
     forward_frame_destroy(&f);
     forward_batch_destroy(b);
@@ -357,52 +358,84 @@ static void marks_alone_are_nothing(void **state) {
     forward_frame f;
     assert_int_equal(forward_batch_set_events(b, GROUP_START GROUP_END, sizeof GROUP_START GROUP_END - 1), UPSTREAM_OK);
     assert_int_equal(forward_batch_count(b), 0);
-    assert_int_equal(forward_frame_build(&f, b, &c), UPSTREAM_ERR_INVALID_ARG);
+    assert_int_equal(forward_frame_build(&f, b, &c, &(size_t){0}), UPSTREAM_ERR_INVALID_ARG);
     forward_batch_destroy(b);
 }
 
 #define METRICS "\x82\xa4meta\x80\xa7metrics\x90"
 #define TRACES "\x81\xadresourceSpans\x90"
 
-/* Metrics and traces: the bytes as they are, in whatever form logs would go, and the options tell which they are. */
+/* Checks the message of one map; gives its id. */
+static void map_becomes(const forward_frame *f, const forward_config *c, const char *map, size_t map_len, forward_signal signal,
+                        char id[FORWARD_CHUNK_ID_LEN + 1]) {
+    msgpack_unpacked m;
+    size_t len, at = 0;
+    char *bytes = joined(f, &len);
+    msgpack_unpacked_init(&m);
+    assert_int_equal(msgpack_unpack_next(&m, bytes, len, &at), MSGPACK_UNPACK_SUCCESS);
+    assert_int_equal(at, len);
+    char *body = packed_body(&m.data, c->gzip, &len);
+    assert_int_equal(len, map_len);
+    assert_memory_equal(body, map, len);
+    assert_int_equal(option(&m.data, "fluent_signal")->via.u64, signal);
+    assert_null(option(&m.data, "size"));
+    assert_int_equal(option(&m.data, "chunk") != NULL, c->require_ack_response);
+    assert_int_equal(strlen(f->chunk), c->require_ack_response ? FORWARD_CHUNK_ID_LEN : 0);
+    assert_true(!c->require_ack_response || forward_text_is(option(&m.data, "chunk"), f->chunk));
+    strcpy(id, f->chunk);
+    free(body);
+    msgpack_unpacked_destroy(&m);
+    free(bytes);
+}
+
+/*
+ * Metrics and traces: each map as it is and a message of its own, in whatever form logs would go; the options tell which they
+ * are. Fluent Bit's server reads one map of a message.
+ */
 static void metrics_and_traces_are_told_apart(void **state) {
     (void)state;
     static const struct {
-        const char *bytes;
+        const char *map;
         size_t len;
         forward_signal signal;
-        size_t records;
-    } chunks[] = {
-        {METRICS, sizeof METRICS - 1, FORWARD_METRICS, 1},
-        {METRICS METRICS, sizeof METRICS METRICS - 1, FORWARD_METRICS, 2},
-        {"\xde\x00\x01\xa7metrics\x90", 12, FORWARD_METRICS, 1},
-        {TRACES, sizeof TRACES - 1, FORWARD_TRACES, 1},
-        {TRACES TRACES TRACES, sizeof TRACES TRACES TRACES - 1, FORWARD_TRACES, 3},
+    } maps[] = {
+        {METRICS, sizeof METRICS - 1, FORWARD_METRICS},
+        {"\xde\x00\x01\xa7metrics\x90", 12, FORWARD_METRICS},
+        {TRACES, sizeof TRACES - 1, FORWARD_TRACES},
     };
-    for (size_t i = 0; i < sizeof chunks / sizeof chunks[0]; i++) {
+    enum { MAPS = 3 };
+    for (size_t i = 0; i < sizeof maps / sizeof maps[0]; i++) {
+        char chunk[256], ids[MAPS][FORWARD_CHUNK_ID_LEN + 1], first[MAPS][FORWARD_CHUNK_ID_LEN + 1];
+        forward_batch *b = forward_batch_create("t");
+        for (size_t n = 0; n < MAPS; n++) {
+            memcpy(chunk + n * maps[i].len, maps[i].map, maps[i].len);
+        }
+        assert_int_equal(forward_batch_set_events(b, chunk, MAPS * maps[i].len), UPSTREAM_OK);
+        assert_int_equal(forward_batch_count(b), MAPS);
         for (int keys = 0; keys < 8; keys++) {
             forward_config c = plain_config();
-            forward_batch *b = forward_batch_create("t");
-            msgpack_unpacked m;
-            char *bytes;
-            size_t len;
+            forward_frame f;
+            size_t at = 0;
             c.require_ack_response = keys & 1;
             c.gzip = keys & 2;
             c.time_as_integer = keys & 4;
-            assert_int_equal(forward_batch_set_events(b, chunks[i].bytes, chunks[i].len), UPSTREAM_OK);
-            assert_int_equal(forward_batch_count(b), chunks[i].records);
-            decode(b, &c, &m, &bytes);
-            char *body = packed_body(&m.data, c.gzip, &len);
-            assert_int_equal(len, chunks[i].len);
-            assert_memory_equal(body, chunks[i].bytes, len);
-            assert_int_equal(option(&m.data, "fluent_signal")->via.u64, chunks[i].signal);
-            assert_null(option(&m.data, "size"));
-            assert_int_equal(option(&m.data, "chunk") != NULL, c.require_ack_response);
-            free(body);
-            msgpack_unpacked_destroy(&m);
-            free(bytes);
-            forward_batch_destroy(b);
+            for (size_t n = 0; n < MAPS; n++) {
+                assert_int_equal(forward_frame_build(&f, b, &c, &at), UPSTREAM_OK);
+                assert_int_equal(at, (n + 1) * maps[i].len);
+                map_becomes(&f, &c, maps[i].map, maps[i].len, maps[i].signal, ids[n]);
+                forward_frame_destroy(&f);
+            }
+            assert_int_equal(forward_frame_build(&f, b, &c, &at), UPSTREAM_ERR_INVALID_ARG); /* that was all */
+            if (keys == 1) {
+                assert_string_equal(ids[0], forward_batch_chunk_id(b));
+                assert_string_not_equal(ids[1], ids[0]);
+                assert_string_not_equal(ids[2], ids[1]);
+                memcpy(first, ids, sizeof ids);
+            } else if (keys & 1) { /* the same for whatever node it is framed */
+                assert_memory_equal(ids, first, sizeof ids);
+            }
         }
+        forward_batch_destroy(b);
     }
 }
 
@@ -459,7 +492,7 @@ static void what_is_no_record_is_refused(void **state) {
     assert_int_equal(forward_batch_append(NULL, &WHEN, "\x80", 1), UPSTREAM_ERR_INVALID_ARG);
     assert_int_equal(forward_batch_count(b), 0);
     assert_int_equal(forward_batch_bytes(b), 0);
-    assert_int_equal(forward_frame_build(&f, b, &c), UPSTREAM_ERR_INVALID_ARG); /* nothing to send */
+    assert_int_equal(forward_frame_build(&f, b, &c, &(size_t){0}), UPSTREAM_ERR_INVALID_ARG); /* nothing to send */
     assert_int_equal(forward_batch_append(b, &WHEN, "\x80", 1), UPSTREAM_OK);
     forward_batch_destroy(b);
     forward_batch_destroy(NULL);

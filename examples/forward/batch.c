@@ -5,6 +5,7 @@
  */
 #include "internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
@@ -55,7 +56,7 @@ static void forget_derived(forward_batch *b) {
     }
 }
 
-static forward_bytes as_given(const forward_batch *b) {
+forward_bytes forward_batch_given(const forward_batch *b) {
     const msgpack_sbuffer *appended = &b->entries[FORWARD_AS_GIVEN];
     return b->events.data != NULL ? b->events : (forward_bytes){appended->data, appended->size};
 }
@@ -127,11 +128,15 @@ size_t forward_batch_count(const forward_batch *b) {
 }
 
 size_t forward_batch_bytes(const forward_batch *b) {
-    return b == NULL ? 0 : as_given(b).len;
+    return b == NULL ? 0 : forward_batch_given(b).len;
 }
 
 const char *forward_batch_tag(const forward_batch *b) {
     return b->tag;
+}
+
+forward_signal forward_batch_signal(const forward_batch *b) {
+    return b->signal;
 }
 
 const char *forward_batch_chunk_id(forward_batch *b) {
@@ -141,24 +146,38 @@ const char *forward_batch_chunk_id(forward_batch *b) {
     return b->chunk_id;
 }
 
+bool forward_batch_message_id(forward_batch *b, size_t at, char out[FORWARD_CHUNK_ID_LEN + 1]) {
+    const char *chunk = forward_batch_chunk_id(b);
+    char text[FORWARD_CHUNK_ID_LEN + 24];
+    if (chunk == NULL) {
+        return false;
+    }
+    if (at == 0) {
+        memcpy(out, chunk, FORWARD_CHUNK_ID_LEN + 1);
+        return true;
+    }
+    int len = snprintf(text, sizeof text, "%s %zu", chunk, at);
+    forward_derived_id(out, (forward_bytes){text, (size_t)len});
+    return true;
+}
+
 upstream_status_t forward_batch_entries(forward_batch *b, forward_form form, forward_entries *out) {
     msgpack_sbuffer *converted = &b->entries[form];
-    bool given = form == FORWARD_AS_GIVEN || b->signal != FORWARD_LOGS || (form == FORWARD_PLAIN && b->survey.plain);
+    bool given = form == FORWARD_AS_GIVEN || (form == FORWARD_PLAIN && b->survey.plain);
     if (!given && converted->size == 0) {
-        upstream_status_t status = forward_events_convert(as_given(b), form, converted);
+        upstream_status_t status = forward_events_convert(forward_batch_given(b), form, converted);
         if (status != UPSTREAM_OK) {
             msgpack_sbuffer_clear(converted);
             return status;
         }
     }
-    out->bytes = given ? as_given(b) : (forward_bytes){converted->data, converted->size};
+    out->bytes = given ? forward_batch_given(b) : (forward_bytes){converted->data, converted->size};
     out->count = given ? b->survey.entries : b->survey.records;
     out->records = b->survey.records;
-    out->signal = b->signal;
     return UPSTREAM_OK;
 }
 
-static upstream_status_t deflate_into(msgpack_sbuffer *to, forward_bytes from) {
+upstream_status_t forward_gzip(msgpack_sbuffer *to, forward_bytes from) {
     z_stream z;
     int status;
 
@@ -189,7 +208,7 @@ upstream_status_t forward_batch_gzip(forward_batch *b, forward_form form, forwar
     msgpack_sbuffer *gzip = &b->gzip[form];
     upstream_status_t status = forward_batch_entries(b, form, out);
     if (status == UPSTREAM_OK && gzip->size == 0) {
-        status = deflate_into(gzip, out->bytes);
+        status = forward_gzip(gzip, out->bytes);
     }
     out->bytes = (forward_bytes){gzip->data, gzip->size};
     return status;

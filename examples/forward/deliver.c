@@ -66,11 +66,12 @@ static upstream_status_t check_ack(const msgpack_object *o, const char *chunk_id
     return UPSTREAM_OK;
 }
 
-static upstream_status_t wait_for_ack(upstream_conn_t *conn, const forward_config *config, forward_delivery *d) {
+static upstream_status_t wait_for_ack(upstream_conn_t *conn, const forward_config *config, const char *chunk_id,
+                                      forward_delivery *d) {
     forward_answer answer;
     upstream_status_t status = forward_answer_read(&answer, conn, config->ack_timeout_ms, "the ack", d);
     if (status == UPSTREAM_OK) {
-        status = check_ack(&answer.value.data, forward_batch_chunk_id(d->batch), d);
+        status = check_ack(&answer.value.data, chunk_id, d);
     }
     if (status == UPSTREAM_OK && answer.extra > 0) {
         /* The chunk is safe; what came behind its ack would be taken for the answer to the next. */
@@ -80,17 +81,32 @@ static upstream_status_t wait_for_ack(upstream_conn_t *conn, const forward_confi
     return status;
 }
 
-static upstream_status_t exchange(upstream_conn_t *conn, const forward_config *config, const forward_frame *frame,
-                                  forward_delivery *d) {
-    upstream_status_t status = begin_once(conn, config, d);
-    if (status != UPSTREAM_OK) {
-        return status;
-    }
-    status = upstream_conn_writev(conn, frame->iov, frame->iov_count);
+static upstream_status_t send_frame(upstream_conn_t *conn, const forward_config *config, const forward_frame *frame,
+                                    forward_delivery *d) {
+    upstream_status_t status = upstream_conn_writev(conn, frame->iov, frame->iov_count);
     if (status != UPSTREAM_OK) {
         return forward_fail_io(d, conn, status, "writing the records");
     }
-    return config->require_ack_response ? wait_for_ack(conn, config, d) : UPSTREAM_OK;
+    return config->require_ack_response ? wait_for_ack(conn, config, frame->chunk, d) : UPSTREAM_OK;
+}
+
+/* All messages of the batch, one after the other. `frame` is the first, and is another in the end. */
+static upstream_status_t exchange(upstream_conn_t *conn, const forward_config *config, forward_frame *frame, size_t at,
+                                  size_t *bytes, forward_delivery *d) {
+    upstream_status_t status = begin_once(conn, config, d);
+    while (status == UPSTREAM_OK) {
+        status = send_frame(conn, config, frame, d);
+        *bytes += frame->bytes;
+        if (status != UPSTREAM_OK || at >= forward_batch_bytes(d->batch)) {
+            break;
+        }
+        forward_frame_destroy(frame);
+        status = forward_frame_build(frame, d->batch, config, &at);
+        if (status != UPSTREAM_OK) {
+            status = forward_fail(d, status, "the batch cannot be framed: %s", upstream_status_name(status));
+        }
+    }
+    return status;
 }
 
 static void note_success(forward_delivery *d, upstream_conn_t *conn, upstream_node_t *node, size_t bytes) {
@@ -121,14 +137,15 @@ upstream_status_t forward_deliver_fn(upstream_conn_t *conn, void *delivery) {
         forward_fail(d, d->status, "forward_prepare was not called for this set");
         return UPSTREAM_STOP;
     }
-    d->status = forward_frame_build(&frame, d->batch, config);
+    size_t at = 0, bytes = 0;
+    d->status = forward_frame_build(&frame, d->batch, config, &at);
     if (d->status != UPSTREAM_OK) {
         forward_fail(d, d->status, "the batch cannot be framed: %s", upstream_status_name(d->status));
         return UPSTREAM_STOP;
     }
-    upstream_status_t status = exchange(conn, config, &frame, d);
+    upstream_status_t status = exchange(conn, config, &frame, at, &bytes, d);
     if (status == UPSTREAM_OK) {
-        note_success(d, conn, node, frame.bytes);
+        note_success(d, conn, node, bytes);
     } else {
         note_failure(d, node, status);
     }

@@ -53,6 +53,17 @@ bool forward_random_id(char out[FORWARD_CHUNK_ID_LEN + 1]) {
     return true;
 }
 
+void forward_derived_id(char out[FORWARD_CHUNK_ID_LEN + 1], forward_bytes text) {
+    struct sha512_ctx sha;
+    uint8_t digest[SHA512_DIGEST_SIZE];
+
+    sha512_init(&sha);
+    sha512_update(&sha, text.len, (const uint8_t *)text.data);
+    sha512_digest(&sha, sizeof digest, digest);
+    base64_encode_raw(out, 16, digest);
+    out[FORWARD_CHUNK_ID_LEN] = '\0';
+}
+
 bool forward_random_suffix(char out[FORWARD_SUFFIX_LEN + 1]) {
     uint8_t raw[FORWARD_SUFFIX_LEN / 2];
     if (!random_bytes(raw, sizeof raw)) {

@@ -84,7 +84,7 @@ static bool enter_pair(forward_bytes *rest) {
     return true;
 }
 
-static bool next_map(forward_bytes *rest, forward_bytes *map) {
+bool forward_next_map(forward_bytes *rest, forward_bytes *map) {
     return next_value(rest, map) && is_map((unsigned char)map->data[0]);
 }
 
@@ -94,13 +94,13 @@ static bool next_event(forward_bytes *rest, event *e) {
         return false;
     }
     e->bare = !enter_pair(rest);
-    return next_value(rest, &e->time) && is_time(e->time) && (e->bare || next_map(rest, &metadata)) &&
-           next_map(rest, &e->record);
+    return next_value(rest, &e->time) && is_time(e->time) && (e->bare || forward_next_map(rest, &metadata)) &&
+           forward_next_map(rest, &e->record);
 }
 
 bool forward_is_one_map(const unsigned char *record, size_t len) {
     forward_bytes rest = {(const char *)record, len}, map;
-    return next_map(&rest, &map) && rest.len == 0;
+    return forward_next_map(&rest, &map) && rest.len == 0;
 }
 
 static bool is_event_time(forward_bytes time) {
@@ -228,7 +228,7 @@ forward_signal forward_signal_of(forward_bytes chunk, size_t *maps) {
     forward_signal all = FORWARD_LOGS;
     forward_bytes map;
     for (*maps = 0; chunk.len > 0; (*maps)++) {
-        forward_signal one = next_map(&chunk, &map) ? signal_of(map) : FORWARD_LOGS;
+        forward_signal one = forward_next_map(&chunk, &map) ? signal_of(map) : FORWARD_LOGS;
         if (one == FORWARD_LOGS || (*maps > 0 && one != all)) {
             return FORWARD_LOGS;
         }

@@ -106,8 +106,8 @@ upstream_status_t forward_batch_append(forward_batch *batch, const struct timesp
 /*
  * Puts an agent's chunk in place of the batch's records. Logs: `[time, record]` or
  * `[[time, metadata], record]`, one after the other, time as EventTime or a number. Metrics or traces:
- * maps, as Fluent Bit has them; they go out as they are, in PackedForward, and the options tell which
- * they are. The bytes are pointed at: they must stay until the batch is cleared or ended. The chunk has a
+ * maps, as Fluent Bit has them; each goes out as it is, in PackedForward, and the options tell what it
+ * is. The bytes are pointed at: they must stay until the batch is cleared or ended. The chunk has a
  * new id. UPSTREAM_ERR_INVALID_ARG for anything else; UPSTREAM_ERR_LIMIT over 2^32 - 1 bytes. The batch
  * is then empty.
  */
@@ -129,23 +129,29 @@ const char *forward_batch_chunk_id(forward_batch *batch);
 /* ---- one message -------------------------------------------------------------------------------- */
 
 /*
- * A batch framed for one node: Forward `[tag, [[time, record], ...], options]` or PackedForward
- * `[tag, bin, options]`. The record bytes are the batch's own: valid until the batch changes.
+ * A message of a batch, framed for one node: Forward `[tag, [[time, record], ...], options]` or
+ * PackedForward `[tag, bin, options]`. The record bytes are the batch's own: valid until it changes.
  */
 typedef struct forward_frame {
     struct iovec iov[3];
     size_t iov_count;
     size_t bytes;
-    msgpack_sbuffer head; /* array header, tag, header of the body */
-    msgpack_sbuffer tail; /* options */
+    char chunk[FORWARD_CHUNK_ID_LEN + 1]; /* the id that its ack names; "" without require_ack_response */
+    msgpack_sbuffer head;                 /* array header, tag, header of the body */
+    msgpack_sbuffer body;                 /* where it is neither the batch's own nor kept there */
+    msgpack_sbuffer tail;                 /* options */
 } forward_frame;
 
 /*
- * Frames `batch` under `config`. On success end it with forward_frame_destroy.
- * UPSTREAM_ERR_INVALID_ARG for an empty batch or one that this config cannot carry;
- * UPSTREAM_ERR_NO_MEMORY; UPSTREAM_ERR_IO where the system gives no random bytes.
+ * Frames the message of `batch` that begins at `*at`, 0 for the first, and moves `*at` to the next: there
+ * is none once it has come to forward_batch_bytes. Logs are one message. Metrics and traces are one for each map,
+ * since Fluent Bit's server reads the first map of a message and forgets the others.
+ *
+ * On success end it with forward_frame_destroy. UPSTREAM_ERR_INVALID_ARG for an empty batch or one that
+ * this config cannot carry; UPSTREAM_ERR_NO_MEMORY; UPSTREAM_ERR_IO where the system gives no random bytes.
  */
-upstream_status_t forward_frame_build(forward_frame *frame, forward_batch *batch, const forward_config *config);
+upstream_status_t forward_frame_build(forward_frame *frame, forward_batch *batch, const forward_config *config,
+                                      size_t *at);
 void forward_frame_destroy(forward_frame *frame);
 
 /* ---- delivering --------------------------------------------------------------------------------- */

@@ -65,7 +65,6 @@ typedef struct forward_entries {
     forward_bytes bytes;
     size_t count;   /* entries, one after the other */
     size_t records; /* without the marks that open and close a group */
-    forward_signal signal;
 } forward_entries;
 
 /* `[time, record]` opens with an array header and the time as ext type 0: 2 + 8 bytes. */
@@ -88,16 +87,26 @@ bool forward_events_survey(forward_bytes events, forward_survey *out);
 /* Appends the records in another form to `out`. The marks of groups carry no record, and go. */
 upstream_status_t forward_events_convert(forward_bytes events, forward_form form, msgpack_sbuffer *out);
 
+/* Takes the map that `rest` starts with off it; false where there is none. */
+bool forward_next_map(forward_bytes *rest, forward_bytes *map);
+
 /* What a chunk of maps holds, and how many; FORWARD_LOGS where it is neither metrics nor traces. */
 forward_signal forward_signal_of(forward_bytes chunk, size_t *maps);
 
 /* ---- batch.c ------------------------------------------------------------------------------------ */
 
-/* The chunk's entries in a form; metrics and traces have but one. */
+forward_signal forward_batch_signal(const forward_batch *batch);
+/* What was appended or set, as it is. */
+forward_bytes forward_batch_given(const forward_batch *batch);
+/* The entries of a chunk of logs in a form. */
 upstream_status_t forward_batch_entries(forward_batch *batch, forward_form form, forward_entries *out);
 /* The same entries as one gzip member. */
 upstream_status_t forward_batch_gzip(forward_batch *batch, forward_form form, forward_entries *out);
+/* Appends `from` to `to` as one gzip member. */
+upstream_status_t forward_gzip(msgpack_sbuffer *to, forward_bytes from);
 const char *forward_batch_tag(const forward_batch *batch);
+/* The id of the message that begins at `at`: the chunk's own for the first. The same at every call. */
+bool forward_batch_message_id(forward_batch *batch, size_t at, char out[FORWARD_CHUNK_ID_LEN + 1]);
 
 /* ---- digest.c ----------------------------------------------------------------------------------- */
 
@@ -109,6 +118,8 @@ void forward_digest(char out[FORWARD_DIGEST_LEN + 1], const forward_bytes *parts
 bool forward_digest_equal(const char expected[FORWARD_DIGEST_LEN + 1], forward_bytes given);
 /* 16 bytes of the system's random source in base64, with a final NUL. */
 bool forward_random_id(char out[FORWARD_CHUNK_ID_LEN + 1]);
+/* The same of a text's digest. */
+void forward_derived_id(char out[FORWARD_CHUNK_ID_LEN + 1], forward_bytes text);
 #define FORWARD_SUFFIX_LEN 8 /* of a name: 4 random bytes in hexadecimal */
 bool forward_random_suffix(char out[FORWARD_SUFFIX_LEN + 1]);
 
