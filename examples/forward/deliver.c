@@ -30,7 +30,7 @@ static char begun;
  * What comes before the first record of a connection: the login; without one, and where no ack will show that the server
  * took the records, a moment in which it may say that it wants one.
  */
-static upstream_status_t begin_once(upstream_conn_t *conn, const forward_config *config, forward_delivery *d) {
+static upstream_status_t begin_once(upstream_conn_t *conn, forward_config *config, forward_delivery *d) {
     bool keepalive = true;
     upstream_status_t status = UPSTREAM_OK;
 
@@ -40,7 +40,7 @@ static upstream_status_t begin_once(upstream_conn_t *conn, const forward_config 
     if (config->secured) {
         status = forward_handshake(conn, config, &keepalive, d);
     } else if (!config->require_ack_response) {
-        status = forward_await_silence(conn, d);
+        status = forward_await_silence(conn, config, d);
     }
     if (status != UPSTREAM_OK) {
         return status;
@@ -91,7 +91,7 @@ static upstream_status_t send_frame(upstream_conn_t *conn, const forward_config 
 }
 
 /* All messages of the batch, one after the other. `frame` is the first, and is another in the end. */
-static upstream_status_t exchange(upstream_conn_t *conn, const forward_config *config, forward_frame *frame, size_t at,
+static upstream_status_t exchange(upstream_conn_t *conn, forward_config *config, forward_frame *frame, size_t at,
                                   size_t *bytes, forward_delivery *d) {
     upstream_status_t status = begin_once(conn, config, d);
     while (status == UPSTREAM_OK) {
@@ -129,7 +129,7 @@ static void note_failure(forward_delivery *d, upstream_node_t *node, upstream_st
 upstream_status_t forward_deliver_fn(upstream_conn_t *conn, void *delivery) {
     forward_delivery *d = delivery;
     upstream_node_t *node = upstream_conn_node(conn);
-    const forward_config *config = upstream_node_get_data(node);
+    forward_config *config = upstream_node_get_data(node);
     forward_frame frame;
 
     if (config == NULL) {

@@ -13,7 +13,7 @@
  *     upstream_deliver(up, forward_deliver_fn, &d, 0, &err);
  *     forward_batch_clear(batch);                               a new chunk begins
  *
- * Threads: settings are read-only after forward_prepare and may be shared; a batch and a delivery
+ * Threads: settings are not to be changed after forward_prepare and may be shared; a batch and a delivery
  * belong to one thread at a time. No function takes more than 4 KiB of stack beside the library's calls.
  */
 #ifndef FORWARD_H
@@ -55,6 +55,7 @@ typedef struct forward_config {
     bool gzip;                 /* compress gzip; implies PackedForward */
     bool packed;               /* PackedForward in place of Forward; the caller's word, no key */
     uint32_t ack_timeout_ms;   /* for each answer of the server: HELO, PONG, ack */
+    int64_t silent_until_ms;   /* the deliveries' own: until then it is not asked for a greeting */
 } forward_config;
 
 /*

@@ -5,9 +5,12 @@
  *
  * So a new connection to such a node waits a moment before its first record: for a HELO, for the greeting
  * of something that is no Forward server, or for the end (a balancer without a server behind it accepts
- * and closes). Nothing has been written then, and the batch goes to another node in good order. Connections are
- * kept and used again, so the moment is paid once for each. No wait is long enough for every server: with
- * require_ack_response on there is no moment and no gap, because a HELO is then read in place of the ack.
+ * and closes). Nothing has been written then, and the batch goes to another node in good order.
+ *
+ * A server that says nothing costs the moment in full. Connections are used again and again, and a node
+ * that was silent is not asked for a while, so it is paid once in that while however many connections
+ * there are. No wait is long enough for every server: with require_ack_response on there is no moment and
+ * no gap, because a HELO is then read in place of the ack.
  */
 #include "internal.h"
 
@@ -18,14 +21,15 @@
 #include <sys/socket.h>
 
 /*
- * HELO is on its way as soon as the server accepts: a round trip after the connect, and as long as the server takes to look
- * at its listener. Three round trips, and at least this much for a server with much to do; the upper bound is
- * for a link that is that slow.
+ * HELO is on its way as soon as the server looks at its listener: a round trip after the connect at the
+ * earliest. Three of them, and at least this much: a fluentd on a busy machine was seen to take more
+ * than 50 ms. The upper bound is for a link that is that slow.
  */
-#define MOMENT_LEAST_MS 50
-#define MOMENT_MOST_MS 500
+#define MOMENT_LEAST_MS 250
+#define MOMENT_MOST_MS 1000
 #define ROUND_TRIPS 3
 #define SLICE_MS 50 /* how soon a cancelled delivery is noticed */
+#define SILENT_FOR_MS 10000 /* so long a node that said nothing is taken to have nothing to say */
 
 static const unsigned char helo[] = {0x92, 0xa4, 'H', 'E', 'L', 'O'};
 
@@ -61,10 +65,8 @@ static void wait_for_bytes(int fd, int64_t ms) {
     poll(&wait, 1, ms < SLICE_MS ? (int)ms : SLICE_MS); /* a signal ends it early, and it goes on */
 }
 
-upstream_status_t forward_await_silence(upstream_conn_t *conn, forward_delivery *d) {
-    int fd = upstream_conn_fd(conn);
-    int64_t end = forward_now_ms() + moment_ms(fd);
-
+/* Until `end`. UPSTREAM_OK where nothing came. */
+static upstream_status_t listen_until(int64_t end, upstream_conn_t *conn, forward_delivery *d) {
     for (;;) {
         unsigned char bytes[64];
         size_t got = 0;
@@ -82,6 +84,18 @@ upstream_status_t forward_await_silence(upstream_conn_t *conn, forward_delivery 
         if (left <= 0) {
             return UPSTREAM_OK;
         }
-        wait_for_bytes(fd, left);
+        wait_for_bytes(upstream_conn_fd(conn), left);
     }
+}
+
+upstream_status_t forward_await_silence(upstream_conn_t *conn, forward_config *config, forward_delivery *d) {
+    int64_t now = forward_now_ms();
+    if (now < __atomic_load_n(&config->silent_until_ms, __ATOMIC_RELAXED)) {
+        return UPSTREAM_OK;
+    }
+    upstream_status_t status = listen_until(now + moment_ms(upstream_conn_fd(conn)), conn, d);
+    if (status == UPSTREAM_OK) {
+        __atomic_store_n(&config->silent_until_ms, forward_now_ms() + SILENT_FOR_MS, __ATOMIC_RELAXED);
+    }
+    return status;
 }

@@ -154,7 +154,7 @@ const msgpack_object *forward_map_get(const msgpack_object *map, const char *key
  * A new connection to a server that, as far as this client was told, asks for no login and will answer
  * nothing: waits a moment for what it says all the same. UPSTREAM_OK where it said nothing.
  */
-upstream_status_t forward_await_silence(upstream_conn_t *conn, forward_delivery *d);
+upstream_status_t forward_await_silence(upstream_conn_t *conn, forward_config *config, forward_delivery *d);
 
 /* The reason for a HELO to a client that was given no key. */
 upstream_status_t forward_login_wanted(forward_delivery *d);
