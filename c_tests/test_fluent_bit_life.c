@@ -38,18 +38,18 @@ static void mistakes_are_told_with_the_mend(void **state)
     refused(good, missing, "/no/such/file.conf", "no such file");
     refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 70000\n", plain, "upstream.conf:6", "port");
     refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\ntls.verfiy off\n", plain, "upstream.conf:7", "\"tls.verify\"");
-    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\nrequire_ack_respons on\n", plain, "upstream.conf:7",
-            "\"require_ack_response\"");
+    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\nrequire_ack_respons on\n",
+            plain, "upstream.conf:7", "\"require_ack_response\"");
     refused(good, option, "deliver.timeout", "soon");
     refused(good, name, "upstream.name", "other");
     refused(good, compress, "compress is \"zip\"", "set it to text or gzip");
     refused(good, tag, "tag is \"app.$TAG\"", "write it without `$`");
-    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\ntag $kubernetes['pod']\n", plain, "n: tag is \"$kub",
-            "write it without `$`");
-    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\nack_timeout never\n", plain, "upstream.conf:7",
-            "ack_timeout: \"never\" is not a duration");
-    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\nack_timeout 0\n", plain, "n: ack_timeout is \"0\"",
-            "set it to a time");
+    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\ntag $kubernetes['pod']\n",
+            plain, "n: tag is \"$kub", "write it without `$`");
+    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\nack_timeout never\n",
+            plain, "upstream.conf:7", "ack_timeout: \"never\" is not a duration");
+    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\nack_timeout 0\n", plain,
+            "n: ack_timeout is \"0\"", "set it to a time");
 }
 
 /* The agent's log_level holds for the library's lines too. */
@@ -152,8 +152,8 @@ static void a_flush_ends_within_the_grace_time(void **state)
 }
 
 /*
- * Once every node is out through silence, a chunk goes back to the agent untried: an agent that stops would otherwise wait the
- * whole time of a flush with each chunk that it still has.
+ * Once every node is out through silence, a chunk goes back to the agent untried: an agent that
+ * stops would otherwise wait the whole time of a flush with each chunk that it still has.
  */
 static void silence_is_not_asked_again(void **state)
 {
@@ -166,15 +166,19 @@ static void silence_is_not_asked_again(void **state)
     char text[512];
     int at, turns;
     (void)state;
-    at = snprintf(text, sizeof(text), "[UPSTREAM]\nname u\nhealth.max_fails 1\nhealth.backoff 10m\nhealth.backoff_max 10m\n");
+    at = snprintf(
+        text, sizeof(text),
+        "[UPSTREAM]\nname u\nhealth.max_fails 1\nhealth.backoff 10m\nhealth.backoff_max 10m\n");
     for (i = 0; i < NODES; i++) {
         servers[i] = forward_server_start(&script);
-        at += snprintf(text + at, sizeof(text) - (size_t)at, "[NODE]\nname n%u\nhost 127.0.0.1\nport %u\n", i,
+        at += snprintf(text + at, sizeof(text) - (size_t)at,
+                       "[NODE]\nname n%u\nhost 127.0.0.1\nport %u\n", i,
                        (unsigned)forward_server_port(servers[i]));
     }
     agent_bed_write(text);
     output = agent_bed_start(section);
-    for (turns = 0; turns < NODES; turns++) { /* until both are out: a flush may end with its time before */
+    for (turns = 0; turns < NODES;
+         turns++) { /* until both are out: a flush may end with its time before */
         assert_int_equal(agent_bed_flush(output, 0, 1), AGENT_RETRY);
     }
     for (i = 0; i < NODES; i++) {
@@ -197,11 +201,15 @@ static void silence_is_not_asked_again(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(mistakes_are_told_with_the_mend, agent_bed_load, agent_bed_unload),
-        cmocka_unit_test_setup_teardown(the_log_level_is_the_agents, agent_bed_load, agent_bed_unload),
+        cmocka_unit_test_setup_teardown(mistakes_are_told_with_the_mend, agent_bed_load,
+                                        agent_bed_unload),
+        cmocka_unit_test_setup_teardown(the_log_level_is_the_agents, agent_bed_load,
+                                        agent_bed_unload),
         cmocka_unit_test_setup_teardown(reload_amid_flushes, agent_bed_load, agent_bed_unload),
-        cmocka_unit_test_setup_teardown(a_flush_ends_within_the_grace_time, agent_bed_load, agent_bed_unload),
-        cmocka_unit_test_setup_teardown(silence_is_not_asked_again, agent_bed_load, agent_bed_unload),
+        cmocka_unit_test_setup_teardown(a_flush_ends_within_the_grace_time, agent_bed_load,
+                                        agent_bed_unload),
+        cmocka_unit_test_setup_teardown(silence_is_not_asked_again, agent_bed_load,
+                                        agent_bed_unload),
     };
     return cmocka_run_group_tests(tests, agent_bed_open, agent_bed_close);
 }

@@ -61,7 +61,8 @@ static void settings_are_read(void **state) {
     assert_false(c.retain_metadata);
     upstream_destroy(up);
 
-    up = set_with("    empty_shared_key on\n    compress text\n    retain_metadata_in_forward_mode on\n");
+    up = set_with(
+        "    empty_shared_key on\n    compress text\n    retain_metadata_in_forward_mode on\n");
     assert_int_equal(forward_config_from_node(upstream_node_at(up, 0), &c, message, sizeof message), UPSTREAM_OK);
     assert_true(c.secured && c.retain_metadata);
     assert_false(c.gzip);
@@ -86,9 +87,13 @@ static void an_answer_may_take_a_quarter_of_the_delivery(void **state) {
         char text[512];
         upstream_t *up = NULL;
         forward_config c;
-        int len = snprintf(text, sizeof text, "%s[NODE]\n    name n1\n    host 127.0.0.1\n    port 1\n", cases[i].keys);
-        assert_int_equal(upstream_create_from_text(text, (size_t)len, "test", NULL, &up, NULL), UPSTREAM_OK);
-        assert_int_equal(forward_config_from_node(upstream_node_at(up, 0), &c, NULL, 0), UPSTREAM_OK);
+        int len =
+            snprintf(text, sizeof text, "%s[NODE]\n    name n1\n    host 127.0.0.1\n    port 1\n",
+                     cases[i].keys);
+        assert_int_equal(upstream_create_from_text(text, (size_t)len, "test", NULL, &up, NULL),
+                         UPSTREAM_OK);
+        assert_int_equal(forward_config_from_node(upstream_node_at(up, 0), &c, NULL, 0),
+                         UPSTREAM_OK);
         assert_int_equal(c.ack_timeout_ms, cases[i].ms);
         upstream_destroy(up);
     }
@@ -148,14 +153,19 @@ static void slips_are_found_by_the_library(void **state) {
         upstream_options_t *options = NULL;
         upstream_t *up = NULL;
         upstream_error_t *err = NULL;
-        int len = snprintf(text, sizeof text, "[UPSTREAM]\n    name u\n[NODE]\n    name n1\n    host 127.0.0.1\n"
-                                              "    port 1\n%s", slips[i].line);
+        int len = snprintf(text, sizeof text,
+                           "[UPSTREAM]\n    name u\n[NODE]\n    name n1\n    host 127.0.0.1\n"
+                           "    port 1\n%s",
+                           slips[i].line);
         assert_int_equal(upstream_options_create(&options), UPSTREAM_OK);
         assert_int_equal(forward_declare_keys(options), UPSTREAM_OK);
-        upstream_status_t status = upstream_create_from_text(text, (size_t)len, "f.conf", options, &up, &err);
-        if (status != UPSTREAM_ERR_CONFIG || strstr(upstream_error_message(err), slips[i].fix) == NULL ||
+        upstream_status_t status =
+            upstream_create_from_text(text, (size_t)len, "f.conf", options, &up, &err);
+        if (status != UPSTREAM_ERR_CONFIG ||
+            strstr(upstream_error_message(err), slips[i].fix) == NULL ||
             strstr(upstream_error_message(err), "f.conf:7:") == NULL) {
-            fail_msg("%s: %d, %s", slips[i].line, status, err == NULL ? "" : upstream_error_message(err));
+            fail_msg("%s: %d, %s", slips[i].line, status,
+                     err == NULL ? "" : upstream_error_message(err));
         }
         upstream_error_free(err);
         upstream_options_destroy(options);

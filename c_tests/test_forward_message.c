@@ -156,7 +156,8 @@ static void options_only_where_needed(void **state) {
             assert_int_equal(option(&m.data, "compressed") != NULL, c.gzip);
             assert_non_null(option(&m.data, "fluent_signal"));
             assert_int_equal(option(&m.data, "fluent_signal")->via.u64, FORWARD_LOGS);
-            assert_int_equal(m.data.via.array.ptr[2].via.map.size, 2 + c.require_ack_response + c.gzip);
+            assert_int_equal(m.data.via.array.ptr[2].via.map.size,
+                             2 + c.require_ack_response + c.gzip);
         }
         msgpack_unpacked_destroy(&m);
         free(bytes);
@@ -272,16 +273,20 @@ static void gzip_follows_the_batch(void **state) {
     forward_batch_destroy(b);
 }
 
-/* ---- an agent's chunks -------------------------------------------------------------------------------- */
+/* ---- an agent's chunks
+ * -------------------------------------------------------------------------------- */
 
 #define TIME "\xd7\x00\x12\x34\x56\x78\x0a\xbc\xde\xf0"
-#define RECORD(text) "\x81\xa3" "log\xa3" text
-#define GROUP_START "\x92\x92\xd7\x00\xff\xff\xff\xff\x00\x00\x00\x00\x81\xa6schema\xa4otlp\x81\xa8resource\x80"
+#define RECORD(text) \
+    "\x81\xa3" \
+    "log\xa3" text
+#define GROUP_START \
+    "\x92\x92\xd7\x00\xff\xff\xff\xff\x00\x00\x00\x00\x81\xa6schema\xa4otlp\x81\xa8resource\x80"
 #define GROUP_END "\x92\x92\xd7\x00\xff\xff\xff\xfe\x00\x00\x00\x00\x80\x80"
 
 /* The message of a chunk, in the form that `c` asks for: its body, and what its options say. */
-static void chunk_becomes(const char *chunk, size_t chunk_len, const forward_config *c, const char *body, size_t body_len,
-                          size_t records) {
+static void chunk_becomes(const char *chunk, size_t chunk_len, const forward_config *c,
+                          const char *body, size_t body_len, size_t records) {
     forward_batch *b = forward_batch_create("t");
     msgpack_unpacked m;
     char *bytes;
@@ -299,22 +304,33 @@ static void chunk_becomes(const char *chunk, size_t chunk_len, const forward_con
     forward_batch_destroy(b);
 }
 
-/* By default what every server reads, as the agent's own plugin has it with an upstream file: [EventTime, record]. */
+/* By default what every server reads, as the agent's own plugin has it with an upstream file:
+ * [EventTime, record]. */
 static void a_chunk_is_times_and_records(void **state) {
     (void)state;
-    static const char chunk[] = GROUP_START "\x92\x92" TIME "\x81\xa1k\xa1v" RECORD("one") /* with metadata */
-                                "\x92\x92" TIME "\x80" RECORD("two") GROUP_END
-                                "\x92\x92\xc7\x08\x00\x12\x34\x56\x78\x0a\xbc\xde\xf0\x80" RECORD("thr")
-                                "\x92\xce\x12\x34\x56\x78" RECORD("fou") /* whole seconds */
-                                "\x92\xcb\x41\xd1\x00\x00\x00\x60\x00\x00" RECORD("fiv") /* 1140850689.5 as double */
-                                "\x92\xca\x3f\xc0\x00\x00" RECORD("six"); /* 1.5 as float */
-    static const char plain[] = "\x92" TIME RECORD("one") "\x92" TIME RECORD("two") "\x92" TIME RECORD("thr")
-                                "\x92\xd7\x00\x12\x34\x56\x78\x00\x00\x00\x00" RECORD("fou")
-                                "\x92\xd7\x00\x44\x00\x00\x01\x1d\xcd\x65\x00" RECORD("fiv")
-                                "\x92\xd7\x00\x00\x00\x00\x01\x1d\xcd\x65\x00" RECORD("six");
-    static const char whole[] = "\x92\xce\x12\x34\x56\x78" RECORD("one") "\x92\xce\x12\x34\x56\x78" RECORD("two")
-                                "\x92\xce\x12\x34\x56\x78" RECORD("thr") "\x92\xce\x12\x34\x56\x78" RECORD("fou")
-                                "\x92\xce\x44\x00\x00\x01" RECORD("fiv") "\x92\xce\x00\x00\x00\x01" RECORD("six");
+    static const char chunk[] =
+        GROUP_START "\x92\x92" TIME "\x81\xa1k\xa1v" RECORD("one") /* with metadata */
+        "\x92\x92" TIME "\x80" RECORD("two") GROUP_END
+        "\x92\x92\xc7\x08\x00\x12\x34\x56\x78\x0a\xbc\xde\xf0\x80" RECORD(
+            "thr") "\x92\xce\x12\x34\x56\x78" RECORD("fou")      /* whole seconds */
+        "\x92\xcb\x41\xd1\x00\x00\x00\x60\x00\x00" RECORD("fiv") /* 1140850689.5 as double */
+        "\x92\xca\x3f\xc0\x00\x00" RECORD("six");                /* 1.5 as float */
+    static const char plain[] = "\x92" TIME RECORD("one") "\x92" TIME RECORD("two") "\x92" TIME
+        RECORD("thr") "\x92\xd7\x00\x12\x34\x56\x78\x00\x00\x00\x00" RECORD(
+            "fou") "\x92\xd7\x00\x44\x00\x00\x01\x1d\xcd\x65\x00" RECORD("fiv") "\x92\xd7\x00\x00"
+                                                                                "\x00\x00\x01\x1d"
+                                                                                "\xcd\x65"
+                                                                                "\x00" RECORD("si"
+                                                                                              "x");
+    static const char
+        whole
+            [] =
+                "\x92\xce\x12\x34\x56\x78" RECORD("one") "\x92\xce\x12\x34\x56\x78" RECORD("two") "\x92\xce\x12\x34\x56\x78" RECORD(
+                    "thr") "\x92\xce\x12\x34\x56\x78" RECORD("fou") "\x92\xce\x44\x00\x00"
+                                                                    "\x01" RECORD("fiv") "\x92\xce"
+                                                                                         "\x00\x00"
+                                                                                         "\x00"
+                                                                                         "\x01" RECORD("six");
     forward_config c = plain_config();
     c.packed = true;
     c.send_options = true;
@@ -356,7 +372,9 @@ static void marks_alone_are_nothing(void **state) {
     forward_batch *b = forward_batch_create("t");
     forward_config c = plain_config();
     forward_frame f;
-    assert_int_equal(forward_batch_set_events(b, GROUP_START GROUP_END, sizeof GROUP_START GROUP_END - 1), UPSTREAM_OK);
+    assert_int_equal(
+        forward_batch_set_events(b, GROUP_START GROUP_END, sizeof GROUP_START GROUP_END - 1),
+        UPSTREAM_OK);
     assert_int_equal(forward_batch_count(b), 0);
     assert_int_equal(forward_frame_build(&f, b, &c, &(size_t){0}), UPSTREAM_ERR_INVALID_ARG);
     forward_batch_destroy(b);
@@ -366,8 +384,8 @@ static void marks_alone_are_nothing(void **state) {
 #define TRACES "\x81\xadresourceSpans\x90"
 
 /* Checks the message of one map; gives its id. */
-static void map_becomes(const forward_frame *f, const forward_config *c, const char *map, size_t map_len, forward_signal signal,
-                        char id[FORWARD_CHUNK_ID_LEN + 1]) {
+static void map_becomes(const forward_frame *f, const forward_config *c, const char *map,
+                        size_t map_len, forward_signal signal, char id[FORWARD_CHUNK_ID_LEN + 1]) {
     msgpack_unpacked m;
     size_t len, at = 0;
     char *bytes = joined(f, &len);
@@ -389,8 +407,8 @@ static void map_becomes(const forward_frame *f, const forward_config *c, const c
 }
 
 /*
- * Metrics and traces: each map as it is and a message of its own, in whatever form logs would go; the options tell which they
- * are. Fluent Bit's server reads one map of a message.
+ * Metrics and traces: each map as it is and a message of its own, in whatever form logs would go;
+ * the options tell which they are. Fluent Bit's server reads one map of a message.
  */
 static void metrics_and_traces_are_told_apart(void **state) {
     (void)state;
@@ -425,7 +443,8 @@ static void metrics_and_traces_are_told_apart(void **state) {
                 map_becomes(&f, &c, maps[i].map, maps[i].len, maps[i].signal, ids[n]);
                 forward_frame_destroy(&f);
             }
-            assert_int_equal(forward_frame_build(&f, b, &c, &at), UPSTREAM_ERR_INVALID_ARG); /* that was all */
+            assert_int_equal(forward_frame_build(&f, b, &c, &at),
+                             UPSTREAM_ERR_INVALID_ARG); /* that was all */
             if (keys == 1) {
                 assert_string_equal(ids[0], forward_batch_chunk_id(b));
                 assert_string_not_equal(ids[1], ids[0]);
@@ -445,13 +464,22 @@ static void what_is_no_chunk_is_refused(void **state) {
         const char *bytes;
         size_t len;
     } bad[] = {
-        {"\x80", 1}, {"\x81\xa3log\xa1x", 7}, {METRICS TRACES, sizeof METRICS TRACES - 1},
-        {METRICS "\x92\x01\x80", sizeof METRICS "\x92\x01\x80" - 1}, {"\x92\x01\x80" METRICS, sizeof "\x92\x01\x80" METRICS - 1},
-        {METRICS, sizeof METRICS - 2}, {"\x81\xa7metricz\x90", 10}, {"\x82\xa4meta\x80", 7}, {"\x81\xa8" "ametrics\x90", 11},
+        {"\x80", 1},
+        {"\x81\xa3log\xa1x", 7},
+        {METRICS TRACES, sizeof METRICS TRACES - 1},
+        {METRICS "\x92\x01\x80", sizeof METRICS "\x92\x01\x80" - 1},
+        {"\x92\x01\x80" METRICS, sizeof "\x92\x01\x80" METRICS - 1},
+        {METRICS, sizeof METRICS - 2},
+        {"\x81\xa7metricz\x90", 10},
+        {"\x82\xa4meta\x80", 7},
+        {"\x81\xa8"
+         "ametrics\x90",
+         11},
     };
     forward_batch *b = forward_batch_create("t");
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        assert_int_equal(forward_batch_set_events(b, bad[i].bytes, bad[i].len), UPSTREAM_ERR_INVALID_ARG);
+        assert_int_equal(forward_batch_set_events(b, bad[i].bytes, bad[i].len),
+                         UPSTREAM_ERR_INVALID_ARG);
         assert_int_equal(forward_batch_count(b), 0);
     }
     /* And what follows is logs again. */
@@ -492,7 +520,8 @@ static void what_is_no_record_is_refused(void **state) {
     assert_int_equal(forward_batch_append(NULL, &WHEN, "\x80", 1), UPSTREAM_ERR_INVALID_ARG);
     assert_int_equal(forward_batch_count(b), 0);
     assert_int_equal(forward_batch_bytes(b), 0);
-    assert_int_equal(forward_frame_build(&f, b, &c, &(size_t){0}), UPSTREAM_ERR_INVALID_ARG); /* nothing to send */
+    assert_int_equal(forward_frame_build(&f, b, &c, &(size_t){0}),
+                     UPSTREAM_ERR_INVALID_ARG); /* nothing to send */
     assert_int_equal(forward_batch_append(b, &WHEN, "\x80", 1), UPSTREAM_OK);
     forward_batch_destroy(b);
     forward_batch_destroy(NULL);

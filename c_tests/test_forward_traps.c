@@ -90,8 +90,8 @@ static void run_traps(const trap *traps, size_t count) {
 static void bad_helo(void **state) {
     (void)state;
     static const trap traps[] = {
-        {"no HELO at all", SECURED(HELO_SILENT, PONG_GOOD), KEYS_SECURED,
-         UPSTREAM_ERR_TIMEOUT, "HELO did not come", false},
+        {"no HELO at all", SECURED(HELO_SILENT, PONG_GOOD), KEYS_SECURED, UPSTREAM_ERR_TIMEOUT,
+         "HELO did not come", false},
         {"HELO with empty options", SECURED(HELO_EMPTY, PONG_GOOD), KEYS_SECURED,
          UPSTREAM_ERR_PROTOCOL, "no nonce", false},
         {"HELO with nil as nonce", SECURED(HELO_NIL_NONCE, PONG_GOOD), KEYS_SECURED,
@@ -102,14 +102,14 @@ static void bad_helo(void **state) {
          UPSTREAM_ERR_PROTOCOL, "is not [\"HELO\"", false},
         {"another word than HELO", SECURED(HELO_OTHER, PONG_GOOD), KEYS_SECURED,
          UPSTREAM_ERR_PROTOCOL, "is not [\"HELO\"", false},
-        {"HELO as a string", SECURED(HELO_STRING, PONG_GOOD), KEYS_SECURED,
-         UPSTREAM_ERR_PROTOCOL, "is not [\"HELO\"", false},
+        {"HELO as a string", SECURED(HELO_STRING, PONG_GOOD), KEYS_SECURED, UPSTREAM_ERR_PROTOCOL,
+         "is not [\"HELO\"", false},
         {"keepalive as a string", SECURED(HELO_KEEPALIVE_TEXT, PONG_GOOD), KEYS_SECURED,
          UPSTREAM_ERR_PROTOCOL, "keepalive", false},
         {"auth as a number", SECURED(HELO_AUTH_NUMBER, PONG_GOOD), KEYS_SECURED,
          UPSTREAM_ERR_PROTOCOL, "auth", false},
-        {"a byte behind HELO", SECURED(HELO_EXTRA, PONG_GOOD), KEYS_SECURED,
-         UPSTREAM_ERR_PROTOCOL, "unasked behind HELO", false},
+        {"a byte behind HELO", SECURED(HELO_EXTRA, PONG_GOOD), KEYS_SECURED, UPSTREAM_ERR_PROTOCOL,
+         "unasked behind HELO", false},
         {"an array of 2^32 - 1 values", SECURED(HELO_HUGE, PONG_GOOD), KEYS_PATIENT,
          UPSTREAM_ERR_PROTOCOL, "no msgpack", false},
         {"a string without end", SECURED(HELO_ENDLESS, PONG_GOOD), KEYS_PATIENT,
@@ -119,8 +119,11 @@ static void bad_helo(void **state) {
         {"HTTP instead of Forward", SECURED(HELO_TEXT, PONG_GOOD), KEYS_SECURED,
          UPSTREAM_ERR_PROTOCOL, "HELO", false},
         {"a user is asked for, none is set",
-         {.helo = HELO_AUTH, .shared_key = "secret", .username = "me", .password = "pw"}, KEYS_SECURED,
-         UPSTREAM_ERR_PROTOCOL, "set shared_key, username, password", false},
+         {.helo = HELO_AUTH, .shared_key = "secret", .username = "me", .password = "pw"},
+         KEYS_SECURED,
+         UPSTREAM_ERR_PROTOCOL,
+         "set shared_key, username, password",
+         false},
     };
     run_traps(traps, COUNT(traps));
 }
@@ -163,20 +166,20 @@ static void attackers(void **state) {
          UPSTREAM_ERR_PROTOCOL, "this client's own name \"client\"", false},
         {"the same to a client that draws its name", SECURED(HELO_GOOD, PONG_REFLECT), KEYS_UNNAMED,
          UPSTREAM_ERR_PROTOCOL, "this client's own name", false},
-        {"the same as bin", SECURED(HELO_BIN, PONG_REFLECT), KEYS_PATIENT,
-         UPSTREAM_ERR_PROTOCOL, "this client's own name", false},
-        {"the proof under the name in other letters", SECURED(HELO_GOOD, PONG_REFLECT_CASE), KEYS_PATIENT,
-         UPSTREAM_ERR_PROTOCOL, lacks, false},
+        {"the same as bin", SECURED(HELO_BIN, PONG_REFLECT), KEYS_PATIENT, UPSTREAM_ERR_PROTOCOL,
+         "this client's own name", false},
+        {"the proof under the name in other letters", SECURED(HELO_GOOD, PONG_REFLECT_CASE),
+         KEYS_PATIENT, UPSTREAM_ERR_PROTOCOL, lacks, false},
         {"the proof under the name and a dot", SECURED(HELO_GOOD, PONG_REFLECT_DOT), KEYS_PATIENT,
          UPSTREAM_ERR_PROTOCOL, lacks, false},
         {"the proof under the name and a NUL", SECURED(HELO_GOOD, PONG_REFLECT_NUL), KEYS_PATIENT,
          UPSTREAM_ERR_PROTOCOL, lacks, false},
         {"the proof under no name", SECURED(HELO_GOOD, PONG_REFLECT_BLANK), KEYS_PATIENT,
          UPSTREAM_ERR_PROTOCOL, lacks, false},
-        {"the proof under the name and the nonce", SECURED(HELO_GOOD, PONG_REFLECT_NONCE), KEYS_PATIENT,
-         UPSTREAM_ERR_PROTOCOL, lacks, false},
-        {"the proof under the attacker's name", SECURED(HELO_GOOD, PONG_REFLECT_OTHER), KEYS_PATIENT,
-         UPSTREAM_ERR_PROTOCOL, lacks, false},
+        {"the proof under the name and the nonce", SECURED(HELO_GOOD, PONG_REFLECT_NONCE),
+         KEYS_PATIENT, UPSTREAM_ERR_PROTOCOL, lacks, false},
+        {"the proof under the attacker's name", SECURED(HELO_GOOD, PONG_REFLECT_OTHER),
+         KEYS_PATIENT, UPSTREAM_ERR_PROTOCOL, lacks, false},
         {"a proof with the empty key", SECURED(HELO_GOOD, PONG_BLANK_KEY), KEYS_PATIENT,
          UPSTREAM_ERR_PROTOCOL, "does not know the shared key", false},
         {"the client's own name, with the key", SECURED(HELO_GOOD, PONG_NAMESAKE), KEYS_PATIENT,
@@ -188,7 +191,8 @@ static void attackers(void **state) {
 /* Whoever recorded a whole login plays the server's part of it once more: the salt is a new one. */
 static void a_recorded_login_is_worth_nothing(void **state) {
     (void)state;
-    forward_script script = {.helo = HELO_NO_KEEPALIVE, .pong = PONG_REPLAY, .shared_key = "secret"};
+    forward_script script = {
+        .helo = HELO_NO_KEEPALIVE, .pong = PONG_REPLAY, .shared_key = "secret"};
     forward_server *server = forward_server_start(&script);
     upstream_t *up = forward_client_over(&server, 1, KEYS_PATIENT);
     forward_delivery d;
@@ -206,7 +210,8 @@ static void a_recorded_login_is_worth_nothing(void **state) {
     forward_server_stop(server);
 }
 
-/* To a client without a key and without acks. Not one byte of a record is written before it is noticed. */
+/* To a client without a key and without acks. Not one byte of a record is written before it is
+ * noticed. */
 static void what_comes_before_the_first_record(void **state) {
     (void)state;
     static const struct {
@@ -221,7 +226,8 @@ static void what_comes_before_the_first_record(void **state) {
     };
     enum { RECORDS = 6 };
     for (size_t i = 0; i < COUNT(greetings); i++) {
-        forward_script odd = {.helo = greetings[i].helo, .shared_key = "secret"}, plain = ACKING(ACK_NONE);
+        forward_script odd = {.helo = greetings[i].helo, .shared_key = "secret"},
+                       plain = ACKING(ACK_NONE);
         forward_server *servers[2] = {forward_server_start(&odd), forward_server_start(&plain)};
         upstream_t *up = forward_client_over(servers, 2, "");
         forward_delivery d;

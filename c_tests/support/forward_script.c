@@ -246,12 +246,16 @@ static text reflected_name(char out[256], text client, pong_part part) {
 }
 
 /* What stands in a PONG behind the reason. */
-static void put_proof(msgpack_packer *pk, peer *p, const msgpack_object *ping, pong_part part, bool bin) {
+static void put_proof(msgpack_packer *pk, peer *p, const msgpack_object *ping, pong_part part,
+                      bool bin) {
     char digest[129], room[256];
     const msgpack_object *o = ping->via.array.ptr;
     bool attack = part >= PONG_REFLECT && part <= PONG_REFLECT_OTHER;
-    text name = attack || part == PONG_NAMESAKE ? reflected_name(room, of_object(&o[1]), part) : of(HOSTNAME);
-    const char *key = part == PONG_WRONG_DIGEST ? "another key" : part == PONG_BLANK_KEY ? "" : p->server->script.shared_key;
+    text name = attack || part == PONG_NAMESAKE ? reflected_name(room, of_object(&o[1]), part)
+                                                : of(HOSTNAME);
+    const char *key = part == PONG_WRONG_DIGEST ? "another key"
+                      : part == PONG_BLANK_KEY  ? ""
+                                                : p->server->script.shared_key;
     text parts[] = {of_object(&o[2]), name, of(NONCE), of(key)};
 
     hexdigest(digest, parts, 4);
@@ -269,11 +273,15 @@ static void put_proof(msgpack_packer *pk, peer *p, const msgpack_object *ping, p
     } else if (attack) {
         put(pk, bin, of_object(&o[3]));
     } else {
-        put(pk, bin, (text){digest, part == PONG_REFUSED ? 0 : part == PONG_SHORT_DIGEST ? 64 : 128});
+        put(pk, bin,
+            (text){digest, part == PONG_REFUSED        ? 0
+                           : part == PONG_SHORT_DIGEST ? 64
+                                                       : 128});
     }
 }
 
-static void put_pong(msgpack_packer *pk, peer *p, const msgpack_object *ping, pong_part part, bool bin) {
+static void put_pong(msgpack_packer *pk, peer *p, const msgpack_object *ping, pong_part part,
+                     bool bin) {
     msgpack_pack_array(pk, part == PONG_THREE ? 3 : 5);
     put_str(pk, part == PONG_OTHER ? "PING" : "PONG");
     if (part == PONG_TEXT_OK) {

@@ -14,10 +14,10 @@
 #include <forward.h>
 
 /*
- * The agent waits `grace` (5 s) for flushes under way when it stops, and cannot tell a plugin before
- * that it does; so a flush ends earlier than that, and the chunk is the agent's to retry or to keep. An
- * answer may take a quarter of it (see ack_timeout), so that a node which takes a chunk and falls silent leaves time for the
- * others.
+ * The agent waits `grace` (5 s) for flushes under way when it stops, and cannot tell a plugin
+ * before that it does; so a flush ends earlier than that, and the chunk is the agent's to retry or
+ * to keep. An answer may take a quarter of it (see ack_timeout), so that a node which takes a chunk
+ * and falls silent leaves time for the others.
  */
 #define DELIVER_TIMEOUT "4s"
 
@@ -86,15 +86,16 @@ static void use_packed(forward_config *config) {
     config->packed = true;
 }
 
-/* The agent's own plugin makes a tag of the record where it holds a `$`: better refused than sent as it is. */
+/* With a `$` in it the agent's own plugin makes the tag of the record: better refused than sent. */
 static bool tags_are_plain(const struct instance *in) {
     for (size_t i = 0; i < upstream_node_count(in->up); i++) {
         const upstream_node_t *node = upstream_node_at(in->up, i);
         const char *tag = upstream_node_get_prop(node, "tag");
         if (tag != NULL && strchr(tag, '$') != NULL) {
             in->api->log_print(UPSTREAM_LOG_ERROR, NULL, 0,
-                               "[output:upstream] %s: %s: tag is \"%s\"; a tag made of the record's content is not "
-                               "understood here: write it without `$`, or leave it out",
+                               "[output:upstream] %s: %s: tag is \"%s\"; a tag made of the "
+                               "record's content is not understood here: write it without `$`, or "
+                               "leave it out",
                                in->name, upstream_node_name(node), tag);
             return false;
         }
@@ -139,7 +140,8 @@ static bool start(struct instance *in) {
     if (in->name == NULL || upstream_options_create(&options) != UPSTREAM_OK) {
         return false;
     }
-    bool done = forward_declare_keys(options) == UPSTREAM_OK && set_options(in, options) && open_set(in, options);
+    bool done = forward_declare_keys(options) == UPSTREAM_OK && set_options(in, options) &&
+                open_set(in, options);
     upstream_options_destroy(options);
     if (done) {
         in->at_most_once = !upstream_node_get_prop_bool(upstream_node_at(in->up, 0), "deliver.resend", 1);
@@ -175,8 +177,8 @@ static void node_failed(const forward_delivery *d, const upstream_node_t *node, 
 }
 
 /*
- * Another try may help, but for a chunk that no node could ever take, or that may have arrived where it
- * must not go twice.
+ * Another try may help, but for a chunk that no node could ever take, or that may have arrived
+ * where it must not go twice.
  */
 static int verdict(const struct instance *in, const forward_delivery *d, upstream_status_t status,
                    const upstream_error_t *err) {
@@ -197,15 +199,16 @@ static int verdict(const struct instance *in, const forward_delivery *d, upstrea
 }
 
 static void note_silence(struct instance *in, const forward_delivery *d, upstream_status_t status) {
-    bool silent = status == UPSTREAM_ERR_TIMEOUT || (status != UPSTREAM_OK && d->status == UPSTREAM_ERR_TIMEOUT);
+    bool silent = status == UPSTREAM_ERR_TIMEOUT ||
+                  (status != UPSTREAM_OK && d->status == UPSTREAM_ERR_TIMEOUT);
     pthread_mutex_lock(&in->lock);
     in->silent = silent;
     pthread_mutex_unlock(&in->lock);
 }
 
 /*
- * Every node is out, none is due, and the last word of them was silence: a try would take its whole time to learn that again,
- * and an agent that stops would wait for it with each chunk that is left.
+ * Every node is out, none is due, and the last word of them was silence: a try would take its whole
+ * time to learn that again, and an agent that stops would wait for it with each chunk that is left.
  */
 static bool all_are_silent(struct instance *in) {
     pthread_mutex_lock(&in->lock);
@@ -217,7 +220,8 @@ static bool all_are_silent(struct instance *in) {
 static int deliver(struct instance *in, forward_delivery *d) {
     upstream_error_t *err = NULL;
     if (all_are_silent(in)) {
-        say(in, UPSTREAM_LOG_DEBUG, "", "every node is silent: a chunk goes back to the agent untried");
+        say(in, UPSTREAM_LOG_DEBUG, "",
+            "every node is silent: a chunk goes back to the agent untried");
         return PROXY_RETRY;
     }
     upstream_status_t status = upstream_deliver(in->up, forward_deliver_fn, d, 0, &err);
@@ -235,7 +239,8 @@ static int flush(struct instance *in, const void *events, size_t len, const char
     if (batch == NULL || d == NULL) {
         say(in, UPSTREAM_LOG_WARN, "", "no memory for a chunk, which the agent keeps for a retry");
     } else if (forward_batch_set_events(batch, events, len) != UPSTREAM_OK) {
-        say(in, UPSTREAM_LOG_ERROR, "", "a chunk is given up: it holds neither log events nor metrics nor traces");
+        say(in, UPSTREAM_LOG_ERROR, "",
+            "a chunk is given up: it holds neither log events nor metrics nor traces");
         result = PROXY_ERROR;
     } else if (forward_batch_count(batch) == 0) {
         result = PROXY_OK;

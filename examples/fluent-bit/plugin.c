@@ -1,6 +1,6 @@
 /*
- * The four functions that the agent looks for. No state of their own: what belongs to an instance hangs
- * on its context.
+ * The four functions that the agent looks for. No state of their own: what belongs to an instance
+ * hangs on its context.
  */
 #define _GNU_SOURCE /* under a strict -std=: strdup, RTLD_DEFAULT */
 
@@ -18,9 +18,9 @@ int FLBPluginExitCtx(void *context);
 #define EXPORT __attribute__((visibility("default")))
 
 /*
- * An agent older than 4.2.3 has no event_type, and writing there would be outside of its memory. The ABI
- * has no version; but a Fluent Bit shows its functions, and this one came with 5.0. An older one routes logs alone
- * to such plugins, whatever they say.
+ * An agent older than 4.2.3 has no event_type, and writing there would be outside of its memory.
+ * The ABI has no version; but a Fluent Bit shows its functions, and this one came with 5.0. An
+ * older one routes logs alone to such plugins, whatever they say.
  */
 static bool has_event_type(void) {
     bool fluent_bit = dlsym(RTLD_DEFAULT, "flb_output_get_property") != NULL;

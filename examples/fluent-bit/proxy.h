@@ -1,7 +1,7 @@
 /*
- * What Fluent Bit (2.0 and later, and the agents built on it) hands to an output plugin over its proxy
- * ABI, the one its Go plugins use. Layouts alone, so that no header of the agent is needed; only the
- * fields that this plugin reads are named.
+ * What Fluent Bit (2.0 and later, and the agents built on it) hands to an output plugin over its
+ * proxy ABI, the one its Go plugins use. Layouts alone, so that no header of the agent is needed;
+ * only the fields that this plugin reads are named.
  */
 #ifndef PROXY_H
 #define PROXY_H

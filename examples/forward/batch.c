@@ -1,7 +1,7 @@
 /*
- * The records of one chunk: encoded when they are appended, or an agent's own bytes, pointed at. The
- * other forms that nodes may ask for (no metadata, integer time, gzip) are made from those bytes when
- * first asked for, and kept for retries. Never decodes a record.
+ * The records of one chunk: encoded when they are appended, or an agent's own bytes, pointed at.
+ * The other forms that nodes may ask for (no metadata, integer time, gzip) are made from those
+ * bytes when first asked for, and kept for retries. Never decodes a record.
  */
 #include "internal.h"
 

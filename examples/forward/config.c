@@ -1,6 +1,6 @@
 /*
- * The Forward keys of a node. A value that is not understood is an error with its fix, never a silent
- * default: a mistyped `require_ack_response` would otherwise lose records without a word.
+ * The Forward keys of a node. A value that is not understood is an error with its fix, never a
+ * silent default: a mistyped `require_ack_response` would otherwise lose records without a word.
  */
 #include "internal.h"
 
@@ -77,7 +77,9 @@ static bool read_ack_timeout(const reader *r, uint32_t *out) {
     const char *value = upstream_node_get_prop(r->node, "ack_timeout");
     if (value == NULL) {
         int64_t quarter = upstream_node_get_prop_ms(r->node, "deliver.timeout", DELIVERY_MS) / 4;
-        *out = quarter > ACK_TIMEOUT_MOST_MS ? ACK_TIMEOUT_MOST_MS : quarter < 1 ? 1 : (uint32_t)quarter;
+        *out = quarter > ACK_TIMEOUT_MOST_MS ? ACK_TIMEOUT_MOST_MS
+               : quarter < 1                 ? 1
+                                             : (uint32_t)quarter;
         return true;
     }
     int64_t ms = upstream_node_get_prop_ms(r->node, "ack_timeout", -1);
@@ -129,8 +131,8 @@ upstream_status_t forward_config_from_node(const upstream_node_t *node, forward_
     if (!read_login(&r, &c) || !read_switch(&r, "time_as_integer", &c.time_as_integer) ||
         !read_switch(&r, "retain_metadata_in_forward_mode", &c.retain_metadata) ||
         !read_switch(&r, "send_options", &c.send_options) ||
-        !read_switch(&r, "require_ack_response", &c.require_ack_response) || !read_compress(&r, &c.gzip) ||
-        !read_ack_timeout(&r, &c.ack_timeout_ms)) {
+        !read_switch(&r, "require_ack_response", &c.require_ack_response) ||
+        !read_compress(&r, &c.gzip) || !read_ack_timeout(&r, &c.ack_timeout_ms)) {
         return UPSTREAM_ERR_CONFIG;
     }
     *out = c;

@@ -27,10 +27,11 @@ upstream_status_t forward_fail_io(forward_delivery *d, const upstream_conn_t *co
 static char begun;
 
 /*
- * What comes before the first record of a connection: the login; without one, and where no ack will show that the server
- * took the records, a moment in which it may say that it wants one.
+ * What comes before the first record of a connection: the login; without one, and where no ack will
+ * show that the server took the records, a moment in which it may say that it wants one.
  */
-static upstream_status_t begin_once(upstream_conn_t *conn, forward_config *config, forward_delivery *d) {
+static upstream_status_t begin_once(upstream_conn_t *conn, forward_config *config,
+                                    forward_delivery *d) {
     bool keepalive = true;
     upstream_status_t status = UPSTREAM_OK;
 
@@ -66,8 +67,8 @@ static upstream_status_t check_ack(const msgpack_object *o, const char *chunk_id
     return UPSTREAM_OK;
 }
 
-static upstream_status_t wait_for_ack(upstream_conn_t *conn, const forward_config *config, const char *chunk_id,
-                                      forward_delivery *d) {
+static upstream_status_t wait_for_ack(upstream_conn_t *conn, const forward_config *config,
+                                      const char *chunk_id, forward_delivery *d) {
     forward_answer answer;
     upstream_status_t status = forward_answer_read(&answer, conn, config->ack_timeout_ms, "the ack", d);
     if (status == UPSTREAM_OK) {
@@ -81,8 +82,8 @@ static upstream_status_t wait_for_ack(upstream_conn_t *conn, const forward_confi
     return status;
 }
 
-static upstream_status_t send_frame(upstream_conn_t *conn, const forward_config *config, const forward_frame *frame,
-                                    forward_delivery *d) {
+static upstream_status_t send_frame(upstream_conn_t *conn, const forward_config *config,
+                                    const forward_frame *frame, forward_delivery *d) {
     upstream_status_t status = upstream_conn_writev(conn, frame->iov, frame->iov_count);
     if (status != UPSTREAM_OK) {
         return forward_fail_io(d, conn, status, "writing the records");
@@ -90,9 +91,10 @@ static upstream_status_t send_frame(upstream_conn_t *conn, const forward_config 
     return config->require_ack_response ? wait_for_ack(conn, config, frame->chunk, d) : UPSTREAM_OK;
 }
 
-/* All messages of the batch, one after the other. `frame` is the first, and is another in the end. */
-static upstream_status_t exchange(upstream_conn_t *conn, forward_config *config, forward_frame *frame, size_t at,
-                                  size_t *bytes, forward_delivery *d) {
+/* All messages of the batch, one after the other. `frame` is the first, and another in the end. */
+static upstream_status_t exchange(upstream_conn_t *conn, forward_config *config,
+                                  forward_frame *frame, size_t at, size_t *bytes,
+                                  forward_delivery *d) {
     upstream_status_t status = begin_once(conn, config, d);
     while (status == UPSTREAM_OK) {
         status = send_frame(conn, config, frame, d);
@@ -103,7 +105,8 @@ static upstream_status_t exchange(upstream_conn_t *conn, forward_config *config,
         forward_frame_destroy(frame);
         status = forward_frame_build(frame, d->batch, config, &at);
         if (status != UPSTREAM_OK) {
-            status = forward_fail(d, status, "the batch cannot be framed: %s", upstream_status_name(status));
+            status = forward_fail(d, status, "the batch cannot be framed: %s",
+                                  upstream_status_name(status));
         }
     }
     return status;

@@ -94,8 +94,8 @@ static bool next_event(forward_bytes *rest, event *e) {
         return false;
     }
     e->bare = !enter_pair(rest);
-    return next_value(rest, &e->time) && is_time(e->time) && (e->bare || forward_next_map(rest, &metadata)) &&
-           forward_next_map(rest, &e->record);
+    return next_value(rest, &e->time) && is_time(e->time) &&
+           (e->bare || forward_next_map(rest, &metadata)) && forward_next_map(rest, &e->record);
 }
 
 bool forward_is_one_map(const unsigned char *record, size_t len) {
@@ -182,7 +182,8 @@ static size_t entry_head(unsigned char head[FORWARD_EVENT_HEAD], forward_form fo
     return FORWARD_EVENT_HEAD;
 }
 
-upstream_status_t forward_events_convert(forward_bytes events, forward_form form, msgpack_sbuffer *out) {
+upstream_status_t forward_events_convert(forward_bytes events, forward_form form,
+                                         msgpack_sbuffer *out) {
     unsigned char head[FORWARD_EVENT_HEAD];
     event e;
     while (events.len > 0) {

@@ -1,7 +1,7 @@
 /*
- * The Forward protocol (fluentd and Fluent Bit) as a client speaks it over libupstream: settings of a
- * node, a batch of records, and the callback for upstream_deliver. What a plugin author copies; it
- * knows nothing of any agent, and never keeps state outside the handles it was given.
+ * The Forward protocol (fluentd and Fluent Bit) as a client speaks it over libupstream: settings of
+ * a node, a batch of records, and the callback for upstream_deliver. What a plugin author copies;
+ * it knows nothing of any agent, and never keeps state outside the handles it was given.
  *
  * In short:
  *
@@ -13,8 +13,9 @@
  *     upstream_deliver(up, forward_deliver_fn, &d, 0, &err);
  *     forward_batch_clear(batch);                               a new chunk begins
  *
- * Threads: settings are not to be changed after forward_prepare and may be shared; a batch and a delivery
- * belong to one thread at a time. No function takes more than 4 KiB of stack beside the library's calls.
+ * Threads: settings are not to be changed after forward_prepare and may be shared; a batch and a
+ * delivery belong to one thread at a time. No function takes more than 4 KiB of stack beside the
+ * library's calls.
  */
 #ifndef FORWARD_H
 #define FORWARD_H
@@ -49,7 +50,7 @@ typedef struct forward_config {
     const char *self_hostname; /* NULL where unset: the machine's name and a random suffix */
     const char *tag;           /* replaces the batch's own; NULL where unset */
     bool time_as_integer;
-    bool retain_metadata;      /* as the agent has it; off: [time, record], all that fluentd reads */
+    bool retain_metadata; /* as the agent has it; off: [time, record], all that fluentd reads */
     bool send_options;
     bool require_ack_response;
     bool gzip;                 /* compress gzip; implies PackedForward */
@@ -66,8 +67,8 @@ upstream_status_t forward_config_from_node(const upstream_node_t *node, forward_
                                            size_t cap);
 
 /*
- * Declares the keys of this protocol, so that upstream_create finds a slip (`require_ack_respons on`) or a
- * bad value with its line and column. Call it on the options that the set is made with.
+ * Declares the keys of this protocol, so that upstream_create finds a slip (`require_ack_respons
+ * on`) or a bad value with its line and column. Call it on the options that the set is made with.
  */
 upstream_status_t forward_declare_keys(upstream_options_t *options);
 
@@ -83,7 +84,11 @@ upstream_status_t forward_prepare(upstream_t *up, void (*adjust)(forward_config 
 /* ---- a batch of records ------------------------------------------------------------------------- */
 
 /* What a chunk holds, in the numbers of the option `fluent_signal`. */
-typedef enum forward_signal { FORWARD_LOGS = 0, FORWARD_METRICS = 1, FORWARD_TRACES = 2 } forward_signal;
+typedef enum forward_signal {
+    FORWARD_LOGS = 0,
+    FORWARD_METRICS = 1,
+    FORWARD_TRACES = 2
+} forward_signal;
 
 /*
  * The records of one chunk, encoded once and framed anew for each node. A chunk has one id through all
@@ -106,11 +111,11 @@ upstream_status_t forward_batch_append(forward_batch *batch, const struct timesp
 
 /*
  * Puts an agent's chunk in place of the batch's records. Logs: `[time, record]` or
- * `[[time, metadata], record]`, one after the other, time as EventTime or a number. Metrics or traces:
- * maps, as Fluent Bit has them; each goes out as it is, in PackedForward, and the options tell what it
- * is. The bytes are pointed at: they must stay until the batch is cleared or ended. The chunk has a
- * new id. UPSTREAM_ERR_INVALID_ARG for anything else; UPSTREAM_ERR_LIMIT over 2^32 - 1 bytes. The batch
- * is then empty.
+ * `[[time, metadata], record]`, one after the other, time as EventTime or a number. Metrics or
+ * traces: maps, as Fluent Bit has them; each goes out as it is, in PackedForward, and the options
+ * tell what it is. The bytes are pointed at: they must stay until the batch is cleared or ended.
+ * The chunk has a new id. UPSTREAM_ERR_INVALID_ARG for anything else; UPSTREAM_ERR_LIMIT over 2^32
+ * - 1 bytes. The batch is then empty.
  */
 upstream_status_t forward_batch_set_events(forward_batch *batch, const void *events, size_t len);
 
@@ -131,28 +136,32 @@ const char *forward_batch_chunk_id(forward_batch *batch);
 
 /*
  * A message of a batch, framed for one node: Forward `[tag, [[time, record], ...], options]` or
- * PackedForward `[tag, bin, options]`. The record bytes are the batch's own: valid until it changes.
+ * PackedForward `[tag, bin, options]`. The record bytes are the batch's own: valid until it
+ * changes.
  */
 typedef struct forward_frame {
     struct iovec iov[3];
     size_t iov_count;
     size_t bytes;
-    char chunk[FORWARD_CHUNK_ID_LEN + 1]; /* the id that its ack names; "" without require_ack_response */
-    msgpack_sbuffer head;                 /* array header, tag, header of the body */
-    msgpack_sbuffer body;                 /* where it is neither the batch's own nor kept there */
-    msgpack_sbuffer tail;                 /* options */
+    char chunk[FORWARD_CHUNK_ID_LEN +
+               1];        /* the id that its ack names; "" without require_ack_response */
+    msgpack_sbuffer head; /* array header, tag, header of the body */
+    msgpack_sbuffer body; /* where it is neither the batch's own nor kept there */
+    msgpack_sbuffer tail; /* options */
 } forward_frame;
 
 /*
- * Frames the message of `batch` that begins at `*at`, 0 for the first, and moves `*at` to the next: there
- * is none once it has come to forward_batch_bytes. Logs are one message. Metrics and traces are one for each map,
- * since Fluent Bit's server reads the first map of a message and forgets the others.
+ * Frames the message of `batch` that begins at `*at`, 0 for the first, and moves `*at` to the next:
+ * there is none once it has come to forward_batch_bytes. Logs are one message. Metrics and traces
+ * are one for each map, since Fluent Bit's server reads the first map of a message and forgets the
+ * others.
  *
- * On success end it with forward_frame_destroy. UPSTREAM_ERR_INVALID_ARG for an empty batch or one that
- * this config cannot carry; UPSTREAM_ERR_NO_MEMORY; UPSTREAM_ERR_IO where the system gives no random bytes.
+ * On success end it with forward_frame_destroy. UPSTREAM_ERR_INVALID_ARG for an empty batch or one
+ * that this config cannot carry; UPSTREAM_ERR_NO_MEMORY; UPSTREAM_ERR_IO where the system gives no
+ * random bytes.
  */
-upstream_status_t forward_frame_build(forward_frame *frame, forward_batch *batch, const forward_config *config,
-                                      size_t *at);
+upstream_status_t forward_frame_build(forward_frame *frame, forward_batch *batch,
+                                      const forward_config *config, size_t *at);
 void forward_frame_destroy(forward_frame *frame);
 
 /* ---- delivering --------------------------------------------------------------------------------- */

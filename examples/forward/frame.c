@@ -12,8 +12,8 @@ static int pack_text(msgpack_packer *pk, const char *text) {
 }
 
 /*
- * {"chunk": id, "size": n, "compressed": "gzip", "fluent_signal": signal}, in the order and under the
- * conditions of the agent's own plugin: `size` is for logs alone, and counts records.
+ * {"chunk": id, "size": n, "compressed": "gzip", "fluent_signal": signal}, in the order and under
+ * the conditions of the agent's own plugin: `size` is for logs alone, and counts records.
  */
 static int pack_options(msgpack_packer *pk, const forward_frame *f, const forward_entries *body,
                         forward_signal signal, bool gzip) {
@@ -27,11 +27,12 @@ static int pack_options(msgpack_packer *pk, const forward_frame *f, const forwar
     return pack_text(pk, "fluent_signal") || msgpack_pack_uint64(pk, (uint64_t)signal);
 }
 
-static upstream_status_t pack(forward_frame *f, const forward_batch *batch, const forward_config *config,
-                              const forward_entries *body) {
+static upstream_status_t pack(forward_frame *f, const forward_batch *batch,
+                              const forward_config *config, const forward_entries *body) {
     forward_signal signal = forward_batch_signal(batch);
     bool packed = config->packed || config->gzip || signal != FORWARD_LOGS;
-    bool options = config->send_options || config->require_ack_response || config->gzip || signal != FORWARD_LOGS;
+    bool options = config->send_options || config->require_ack_response || config->gzip ||
+                   signal != FORWARD_LOGS;
     msgpack_packer pk;
 
     msgpack_packer_init(&pk, &f->head, msgpack_sbuffer_write);
@@ -76,8 +77,8 @@ static upstream_status_t logs_of(forward_batch *batch, const forward_config *con
 }
 
 /* The next map of metrics or traces. */
-static upstream_status_t map_of(forward_frame *f, const forward_batch *batch, const forward_config *config, size_t *at,
-                                forward_entries *out) {
+static upstream_status_t map_of(forward_frame *f, const forward_batch *batch,
+                                const forward_config *config, size_t *at, forward_entries *out) {
     forward_bytes rest = forward_batch_given(batch);
     rest.data += *at;
     rest.len -= *at;
@@ -94,8 +95,8 @@ static upstream_status_t map_of(forward_frame *f, const forward_batch *batch, co
     return status;
 }
 
-upstream_status_t forward_frame_build(forward_frame *f, forward_batch *batch, const forward_config *config,
-                                      size_t *at) {
+upstream_status_t forward_frame_build(forward_frame *f, forward_batch *batch,
+                                      const forward_config *config, size_t *at) {
     forward_entries body;
 
     if (f == NULL || config == NULL || at == NULL || forward_batch_count(batch) == 0 ||
@@ -107,7 +108,8 @@ upstream_status_t forward_frame_build(forward_frame *f, forward_batch *batch, co
         return UPSTREAM_ERR_IO;
     }
     bool logs = forward_batch_signal(batch) == FORWARD_LOGS;
-    upstream_status_t status = logs ? logs_of(batch, config, at, &body) : map_of(f, batch, config, at, &body);
+    upstream_status_t status =
+        logs ? logs_of(batch, config, at, &body) : map_of(f, batch, config, at, &body);
     if (status == UPSTREAM_OK) {
         status = pack(f, batch, config, &body);
     }

@@ -1,16 +1,17 @@
 /*
- * Does the server have something to say before the first record? One that demands a login greets with
- * HELO as soon as it accepts. A client that was given no key, and asks for no acks, would never read
- * that: it would write record after record to a server that takes none of them.
+ * Does the server have something to say before the first record? One that demands a login greets
+ * with HELO as soon as it accepts. A client that was given no key, and asks for no acks, would
+ * never read that: it would write record after record to a server that takes none of them.
  *
- * So a new connection to such a node waits a moment before its first record: for a HELO, for the greeting
- * of something that is no Forward server, or for the end (a balancer without a server behind it accepts
- * and closes). Nothing has been written then, and the batch goes to another node in good order.
+ * So a new connection to such a node waits a moment before its first record: for a HELO, for the
+ * greeting of something that is no Forward server, or for the end (a balancer without a server
+ * behind it accepts and closes). Nothing has been written then, and the batch goes to another node
+ * in good order.
  *
- * A server that says nothing costs the moment in full. Connections are used again and again, and a node
- * that was silent is not asked for a while, so it is paid once in that while however many connections
- * there are. No wait is long enough for every server: with require_ack_response on there is no moment and
- * no gap, because a HELO is then read in place of the ack.
+ * A server that says nothing costs the moment in full. Connections are used again and again, and a
+ * node that was silent is not asked for a while, so it is paid once in that while however many
+ * connections there are. No wait is long enough for every server: with require_ack_response on
+ * there is no moment and no gap, because a HELO is then read in place of the ack.
  */
 #include "internal.h"
 
@@ -21,14 +22,14 @@
 #include <sys/socket.h>
 
 /*
- * HELO is on its way as soon as the server looks at its listener: a round trip after the connect at the
- * earliest. Three of them, and at least this much: a fluentd on a busy machine was seen to take more
- * than 50 ms. The upper bound is for a link that is that slow.
+ * HELO is on its way as soon as the server looks at its listener: a round trip after the connect at
+ * the earliest. Three of them, and at least this much: a fluentd on a busy machine was seen to take
+ * more than 50 ms. The upper bound is for a link that is that slow.
  */
 #define MOMENT_LEAST_MS 250
 #define MOMENT_MOST_MS 1000
 #define ROUND_TRIPS 3
-#define SLICE_MS 50 /* how soon a cancelled delivery is noticed */
+#define SLICE_MS 50         /* how soon a cancelled delivery is noticed */
 #define SILENT_FOR_MS 10000 /* so long a node that said nothing is taken to have nothing to say */
 
 static const unsigned char helo[] = {0x92, 0xa4, 'H', 'E', 'L', 'O'};
@@ -41,7 +42,9 @@ static int64_t moment_ms(int fd) {
         return MOMENT_LEAST_MS;
     }
     int64_t trips = (int64_t)info.tcpi_rtt * ROUND_TRIPS / 1000; /* it is in microseconds */
-    return trips < MOMENT_LEAST_MS ? MOMENT_LEAST_MS : trips > MOMENT_MOST_MS ? MOMENT_MOST_MS : trips;
+    return trips < MOMENT_LEAST_MS  ? MOMENT_LEAST_MS
+           : trips > MOMENT_MOST_MS ? MOMENT_MOST_MS
+                                    : trips;
 }
 
 upstream_status_t forward_login_wanted(forward_delivery *d) {
@@ -55,7 +58,8 @@ static upstream_status_t greeted(const unsigned char *data, size_t len, forward_
         return forward_login_wanted(d);
     }
     return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
-                        "the server greets with %zu bytes that are no HELO; is this a Forward server, and is tls set as "
+                        "the server greets with %zu bytes that are no HELO; is this a Forward "
+                        "server, and is tls set as "
                         "it expects?",
                         len);
 }
@@ -75,7 +79,8 @@ static upstream_status_t listen_until(int64_t end, upstream_conn_t *conn, forwar
             return greeted(bytes, got, d);
         }
         if (status == UPSTREAM_EOF) {
-            return forward_fail(d, UPSTREAM_ERR_CLOSED, "the server closed the connection before the records");
+            return forward_fail(d, UPSTREAM_ERR_CLOSED,
+                                "the server closed the connection before the records");
         }
         if (status != UPSTREAM_WANT_READ && status != UPSTREAM_WANT_WRITE) {
             return forward_fail_io(d, conn, status, "before the records");
@@ -88,14 +93,16 @@ static upstream_status_t listen_until(int64_t end, upstream_conn_t *conn, forwar
     }
 }
 
-upstream_status_t forward_await_silence(upstream_conn_t *conn, forward_config *config, forward_delivery *d) {
+upstream_status_t forward_await_silence(upstream_conn_t *conn, forward_config *config,
+                                        forward_delivery *d) {
     int64_t now = forward_now_ms();
     if (now < __atomic_load_n(&config->silent_until_ms, __ATOMIC_RELAXED)) {
         return UPSTREAM_OK;
     }
     upstream_status_t status = listen_until(now + moment_ms(upstream_conn_fd(conn)), conn, d);
     if (status == UPSTREAM_OK) {
-        __atomic_store_n(&config->silent_until_ms, forward_now_ms() + SILENT_FOR_MS, __ATOMIC_RELAXED);
+        __atomic_store_n(&config->silent_until_ms, forward_now_ms() + SILENT_FOR_MS,
+                         __ATOMIC_RELAXED);
     }
     return status;
 }

@@ -1,11 +1,12 @@
 /*
- * HELO, PING, PONG: each side shows that it knows the shared key, and the client who its user is. No
- * record may be written before the server's own proof was checked; what is not exactly as the
+ * HELO, PING, PONG: each side shows that it knows the shared key, and the client who its user is.
+ * No record may be written before the server's own proof was checked; what is not exactly as the
  * protocol has it is a failure.
  *
- * Both proofs are a digest over salt, name, nonce and key, and only the name tells them apart: a server
- * that claims the client's name could send the client's own proof back. So that name is refused, and the
- * salt, which the client draws, is new on each connection: a proof seen on another one is worth nothing.
+ * Both proofs are a digest over salt, name, nonce and key, and only the name tells them apart: a
+ * server that claims the client's name could send the client's own proof back. So that name is
+ * refused, and the salt, which the client draws, is new on each connection: a proof seen on another
+ * one is worth nothing.
  */
 #include "internal.h"
 
@@ -82,8 +83,8 @@ static int pack_bytes(msgpack_packer *pk, forward_bytes text) {
     return msgpack_pack_str(pk, text.len) || msgpack_pack_str_body(pk, text.data, text.len);
 }
 
-static void prove(char out[FORWARD_DIGEST_LEN + 1], const login *me, forward_bytes name, const helo *h,
-                  const forward_config *c) {
+static void prove(char out[FORWARD_DIGEST_LEN + 1], const login *me, forward_bytes name,
+                  const helo *h, const forward_config *c) {
     forward_bytes parts[] = {bytes_of(me->salt), name, h->nonce, bytes_of(c->shared_key)};
     forward_digest(out, parts, 4);
 }
@@ -92,7 +93,8 @@ static void prove(char out[FORWARD_DIGEST_LEN + 1], const login *me, forward_byt
  * Draws the salt, and a name where none is set: the machine's own and a suffix that no server has,
  * since agents of both sides call themselves "localhost".
  */
-static upstream_status_t introduce(login *me, const forward_config *c, const helo *h, forward_delivery *d) {
+static upstream_status_t introduce(login *me, const forward_config *c, const helo *h,
+                                   forward_delivery *d) {
     char suffix[FORWARD_SUFFIX_LEN + 1], machine[HOST_NAME_MAX + 1] = "";
 
     if (!forward_random_id(me->salt) || !forward_random_suffix(suffix)) {
@@ -110,7 +112,8 @@ static upstream_status_t introduce(login *me, const forward_config *c, const hel
 }
 
 /* ["PING", hostname, salt, digest of the key, user, digest of the password] */
-static int pack_ping(msgpack_sbuffer *out, const forward_config *c, const helo *h, const login *me) {
+static int pack_ping(msgpack_sbuffer *out, const forward_config *c, const helo *h,
+                     const login *me) {
     char password_digest[FORWARD_DIGEST_LEN + 1] = "";
     const char *username = "";
     msgpack_packer pk;
@@ -150,31 +153,35 @@ static bool same_bytes(forward_bytes a, forward_bytes b) {
 }
 
 /*
- * Under the client's own name the proof is the one that PING carried: whoever read that can send it back. Names are
- * compared as the digest covers them, byte by byte: under any other name the client's proof is a wrong one.
+ * Under the client's own name the proof is the one that PING carried: whoever read that can send it
+ * back. Names are compared as the digest covers them, byte by byte: under any other name the
+ * client's proof is a wrong one.
  */
-static upstream_status_t check_proof(forward_bytes name, forward_bytes proof, const char *shown_name,
-                                     const forward_config *c, const helo *h, const login *me,
-                                     forward_delivery *d) {
+static upstream_status_t check_proof(forward_bytes name, forward_bytes proof,
+                                     const char *shown_name, const forward_config *c, const helo *h,
+                                     const login *me, forward_delivery *d) {
     char expected[FORWARD_DIGEST_LEN + 1];
 
     if (same_bytes(name, bytes_of(me->name))) {
-        return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
-                            "the server answers under this client's own name \"%s\", and so could anyone who lacks "
-                            "the key; set self_hostname to a name that no server has",
-                            shown_name);
+        return forward_fail(
+            d, UPSTREAM_ERR_PROTOCOL,
+            "the server answers under this client's own name \"%s\", and so could anyone who lacks "
+            "the key; set self_hostname to a name that no server has",
+            shown_name);
     }
     if (forward_digest_equal(me->proof, proof)) {
         return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
-                            "the server \"%s\" sent this client's own proof back, which shows no key; check the address",
+                            "the server \"%s\" sent this client's own proof back, which shows no "
+                            "key; check the address",
                             shown_name);
     }
     prove(expected, me, name, h, c);
     if (!forward_digest_equal(expected, proof)) {
-        return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
-                            "the server \"%s\" does not know the shared key (its digest in PONG is wrong); "
-                            "check shared_key and the address",
-                            shown_name);
+        return forward_fail(
+            d, UPSTREAM_ERR_PROTOCOL,
+            "the server \"%s\" does not know the shared key (its digest in PONG is wrong); "
+            "check shared_key and the address",
+            shown_name);
     }
     return UPSTREAM_OK;
 }

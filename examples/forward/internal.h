@@ -85,7 +85,8 @@ typedef struct forward_survey {
 bool forward_events_survey(forward_bytes events, forward_survey *out);
 
 /* Appends the records in another form to `out`. The marks of groups carry no record, and go. */
-upstream_status_t forward_events_convert(forward_bytes events, forward_form form, msgpack_sbuffer *out);
+upstream_status_t forward_events_convert(forward_bytes events, forward_form form,
+                                         msgpack_sbuffer *out);
 
 /* Takes the map that `rest` starts with off it; false where there is none. */
 bool forward_next_map(forward_bytes *rest, forward_bytes *map);
@@ -105,7 +106,8 @@ upstream_status_t forward_batch_gzip(forward_batch *batch, forward_form form, fo
 /* Appends `from` to `to` as one gzip member. */
 upstream_status_t forward_gzip(msgpack_sbuffer *to, forward_bytes from);
 const char *forward_batch_tag(const forward_batch *batch);
-/* The id of the message that begins at `at`: the chunk's own for the first. The same at every call. */
+/* The id of the message that begins at `at`: the chunk's own for the first. The same at every call.
+ */
 bool forward_batch_message_id(forward_batch *batch, size_t at, char out[FORWARD_CHUNK_ID_LEN + 1]);
 
 /* ---- digest.c ----------------------------------------------------------------------------------- */
@@ -148,13 +150,15 @@ bool forward_text_is(const msgpack_object *o, const char *expected);
 /* The value under a text key of a map, or NULL. */
 const msgpack_object *forward_map_get(const msgpack_object *map, const char *key);
 
-/* ---- greeting.c --------------------------------------------------------------------------------- */
+/* ---- greeting.c ---------------------------------------------------------------------------------
+ */
 
 /*
- * A new connection to a server that, as far as this client was told, asks for no login and will answer
- * nothing: waits a moment for what it says all the same. UPSTREAM_OK where it said nothing.
+ * A new connection to a server that, as far as this client was told, asks for no login and will
+ * answer nothing: waits a moment for what it says all the same. UPSTREAM_OK where it said nothing.
  */
-upstream_status_t forward_await_silence(upstream_conn_t *conn, forward_config *config, forward_delivery *d);
+upstream_status_t forward_await_silence(upstream_conn_t *conn, forward_config *config,
+                                        forward_delivery *d);
 
 /* The reason for a HELO to a client that was given no key. */
 upstream_status_t forward_login_wanted(forward_delivery *d);
