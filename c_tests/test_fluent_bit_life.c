@@ -177,8 +177,7 @@ static void silence_is_not_asked_again(void **state)
     }
     agent_bed_write(text);
     output = agent_bed_start(section);
-    for (turns = 0; turns < NODES;
-         turns++) { /* until both are out: a flush may end with its time before */
+    for (turns = 0; turns < 2; turns++) { /* one silent flush alone may be a chunk that took long */
         assert_int_equal(agent_bed_flush(output, 0, 1), AGENT_RETRY);
     }
     for (i = 0; i < NODES; i++) {

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <forward.h>
 
@@ -20,6 +21,9 @@
  * and falls silent leaves time for the others.
  */
 #define DELIVER_TIMEOUT "4s"
+
+#define SILENCES 2         /* deliveries in a row: one alone may be a chunk that took long */
+#define SILENT_FOR_MS 1000 /* as health.backoff is at first */
 
 /* What is looked for in the section: the agent hands out properties by name only. The file's own values go first. */
 static const char *const properties[] = {
@@ -40,7 +44,10 @@ struct instance {
     pthread_mutex_t lock;
     pthread_cond_t idle;
     size_t flushing; /* under way; guarded by `lock` */
-    bool silent;     /* the last delivery ended in silence; guarded by `lock` */
+    /* The last deliveries; guarded by `lock`. */
+    unsigned silences;    /* that ended in silence, one after the other */
+    int64_t silent_until; /* no other is tried before, in milliseconds of the monotonic clock */
+    bool asking;          /* one is under way to see whether that is over */
 };
 
 /* The levels of the library's log are numbered as the agent's are. */
@@ -198,34 +205,48 @@ static int verdict(const struct instance *in, const forward_delivery *d, upstrea
     return PROXY_RETRY;
 }
 
-static void note_silence(struct instance *in, const forward_delivery *d, upstream_status_t status) {
-    bool silent = status == UPSTREAM_ERR_TIMEOUT ||
-                  (status != UPSTREAM_OK && d->status == UPSTREAM_ERR_TIMEOUT);
-    pthread_mutex_lock(&in->lock);
-    in->silent = silent;
-    pthread_mutex_unlock(&in->lock);
+static int64_t now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 /*
- * Every node is out, none is due, and the last word of them was silence: a try would take its whole
- * time to learn that again, and an agent that stops would wait for it with each chunk that is left.
+ * Whether a delivery may begin. Where every node took a chunk and fell silent, twice in a row, another
+ * would take its whole time to learn that again: then one asks, once in a while, and the others go back
+ * to the agent. An agent that stops would wait for each chunk that is left, one after the other.
  */
-static bool all_are_silent(struct instance *in) {
+static bool may_ask(struct instance *in, bool *asks) {
     pthread_mutex_lock(&in->lock);
-    bool silent = in->silent;
+    bool silent = in->silences >= SILENCES;
+    bool may = !silent || (!in->asking && now_ms() >= in->silent_until &&
+                           upstream_retry_after_ms(in->up) == 0);
+    *asks = silent && may;
+    in->asking = in->asking || *asks;
     pthread_mutex_unlock(&in->lock);
-    return silent && upstream_retry_after_ms(in->up) > 0;
+    return may;
+}
+
+static void has_asked(struct instance *in, bool asks, bool silent) {
+    pthread_mutex_lock(&in->lock);
+    in->silences = silent ? in->silences + 1 : 0;
+    in->silent_until = now_ms() + SILENT_FOR_MS;
+    in->asking = in->asking && !asks;
+    pthread_mutex_unlock(&in->lock);
 }
 
 static int deliver(struct instance *in, forward_delivery *d) {
     upstream_error_t *err = NULL;
-    if (all_are_silent(in)) {
+    bool asks;
+    if (!may_ask(in, &asks)) {
         say(in, UPSTREAM_LOG_DEBUG, "",
             "every node is silent: a chunk goes back to the agent untried");
         return PROXY_RETRY;
     }
     upstream_status_t status = upstream_deliver(in->up, forward_deliver_fn, d, 0, &err);
-    note_silence(in, d, status);
+    bool silent = status == UPSTREAM_ERR_TIMEOUT ||
+                  (status != UPSTREAM_OK && d->status == UPSTREAM_ERR_TIMEOUT);
+    has_asked(in, asks, silent);
     int result = verdict(in, d, status, err);
     upstream_error_free(err);
     return result;
