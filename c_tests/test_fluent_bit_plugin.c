@@ -373,7 +373,7 @@ static void every_node_is_tried_before_a_retry(void **state)
         snprintf(name, sizeof(name), "node-%d (", i + 1);
         agent_log_contains(name, "HELO");
     }
-    agent_log_contains("2 [output:upstream] ", "keeps for a retry");
+    agent_log_contains("1 [output:upstream] ", "not delivered");
     agent_output_exit(output);
     for (i = 0; i < NODES; i++) {
         loopback_stop(servers[i]);

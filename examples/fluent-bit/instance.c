@@ -172,20 +172,9 @@ struct instance *instance_create(const struct proxy_plugin *plugin) {
     return in;
 }
 
-/* What the library cannot know: what the server did against the protocol. */
-static void node_failed(const forward_delivery *d, const upstream_node_t *node, upstream_status_t status,
-                        const char *reason) {
-    (void)status;
-    const struct instance *in = d->user;
-    if (wanted(in, UPSTREAM_LOG_WARN)) {
-        in->api->log_print(UPSTREAM_LOG_WARN, NULL, 0, "[output:upstream] %s: %s (%s:%u): %s", in->name,
-                           upstream_node_name(node), upstream_node_host(node), (unsigned)upstream_node_port(node), reason);
-    }
-}
-
 /*
- * Another try may help, but for a chunk that no node could ever take, or that may have arrived
- * where it must not go twice.
+ * Another try may help, but for a chunk that no node could ever take, or that may have arrived where it
+ * must not go twice. What each node failed by is in the library's log, and the agent tells of each retry.
  */
 static int verdict(const struct instance *in, const forward_delivery *d, upstream_status_t status,
                    const upstream_error_t *err) {
@@ -194,14 +183,15 @@ static int verdict(const struct instance *in, const forward_delivery *d, upstrea
         return PROXY_OK;
     }
     if (status == UPSTREAM_STOP) {
-        say(in, UPSTREAM_LOG_ERROR, "a chunk is given up: ", d->reason);
+        say(in, UPSTREAM_LOG_ERROR, "a chunk is given up: ", why);
         return PROXY_ERROR;
     }
-    if (in->at_most_once && d->failures > 0) {
-        say(in, UPSTREAM_LOG_ERROR, "a chunk is given up, for it may have arrived and deliver.resend is off: ", why);
+    if (in->at_most_once && d->may_have_arrived) {
+        say(in, UPSTREAM_LOG_ERROR,
+            "a chunk is given up, for it may have arrived and deliver.resend is off: ", why);
         return PROXY_ERROR;
     }
-    say(in, UPSTREAM_LOG_WARN, "no node took a chunk, which the agent keeps for a retry: ", why);
+    say(in, UPSTREAM_LOG_DEBUG, "no node took a chunk, which the agent keeps for a retry: ", why);
     return PROXY_RETRY;
 }
 
@@ -267,8 +257,6 @@ static int flush(struct instance *in, const void *events, size_t len, const char
         result = PROXY_OK;
     } else {
         d->batch = batch;
-        d->on_failure = node_failed;
-        d->user = in;
         result = deliver(in, d);
     }
     free(d);

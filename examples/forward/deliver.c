@@ -8,19 +8,32 @@
 #include <stdio.h>
 #include <string.h>
 
-upstream_status_t forward_fail(forward_delivery *d, upstream_status_t status, const char *format, ...) {
+upstream_status_t forward_fail(forward_delivery *d, upstream_status_t status, const char *format,
+                               ...) {
     va_list args;
     va_start(args, format);
     vsnprintf(d->reason, sizeof d->reason, format, args);
     va_end(args);
+    d->own_words = true;
     return status;
+}
+
+/* What stands behind "NODE (ADDRESS): ": whoever shows a reason has named the node. */
+static const char *without_node(const char *message, const char *node) {
+    size_t len = strlen(node);
+    const char *end = strncmp(message, node, len) == 0 ? strstr(message + len, "): ") : NULL;
+    return end == NULL ? message : end + 3;
 }
 
 upstream_status_t forward_fail_io(forward_delivery *d, const upstream_conn_t *conn, upstream_status_t status,
                                   const char *doing) {
     const upstream_error_t *err = upstream_conn_last_error(conn);
     const char *message = err == NULL ? NULL : upstream_error_message(err);
-    return forward_fail(d, status, "%s: %s", doing, message == NULL ? upstream_status_name(status) : message);
+    const char *node = upstream_node_name(upstream_conn_node(conn));
+    forward_fail(d, status, "%s: %s", doing,
+                 message == NULL ? upstream_status_name(status) : without_node(message, node));
+    d->own_words = false;
+    return status;
 }
 
 /* The connection's data: set once its beginning is over. */
@@ -84,6 +97,7 @@ static upstream_status_t wait_for_ack(upstream_conn_t *conn, const forward_confi
 
 static upstream_status_t send_frame(upstream_conn_t *conn, const forward_config *config,
                                     const forward_frame *frame, forward_delivery *d) {
+    d->may_have_arrived = true;
     upstream_status_t status = upstream_conn_writev(conn, frame->iov, frame->iov_count);
     if (status != UPSTREAM_OK) {
         return forward_fail_io(d, conn, status, "writing the records");
@@ -115,18 +129,31 @@ static upstream_status_t exchange(upstream_conn_t *conn, forward_config *config,
 static void note_success(forward_delivery *d, upstream_conn_t *conn, upstream_node_t *node, size_t bytes) {
     const char *tls = upstream_conn_tls_version(conn);
     d->node = node;
+    d->may_have_arrived = false;
     d->bytes = bytes;
     d->status = UPSTREAM_OK;
     snprintf(d->tls_version, sizeof d->tls_version, "%s", tls == NULL ? "" : tls);
 }
 
-static void note_failure(forward_delivery *d, upstream_node_t *node, upstream_status_t status) {
+/*
+ * What the library cannot know it is told, for its error, its log and the node's health. Of a call that
+ * failed it knows more than this file.
+ */
+static upstream_status_t note_failure(forward_delivery *d, upstream_conn_t *conn, upstream_node_t *node,
+                                      upstream_status_t status) {
     d->status = status;
     d->failed = node;
     d->failures++;
     if (d->on_failure != NULL) {
         d->on_failure(d, node, status, d->reason);
     }
+    return d->own_words ? upstream_conn_report(conn, status, d->reason) : status;
+}
+
+/* Of the batch, or of how this was called: no other node would do better. */
+static upstream_status_t give_up(forward_delivery *d, upstream_conn_t *conn, upstream_status_t status) {
+    d->status = status;
+    return upstream_conn_report(conn, UPSTREAM_STOP, d->reason);
 }
 
 upstream_status_t forward_deliver_fn(upstream_conn_t *conn, void *delivery) {
@@ -134,23 +161,22 @@ upstream_status_t forward_deliver_fn(upstream_conn_t *conn, void *delivery) {
     upstream_node_t *node = upstream_conn_node(conn);
     forward_config *config = upstream_node_get_data(node);
     forward_frame frame;
+    size_t at = 0, bytes = 0;
 
     if (config == NULL) {
-        d->status = UPSTREAM_ERR_INVALID_ARG;
-        forward_fail(d, d->status, "forward_prepare was not called for this set");
-        return UPSTREAM_STOP;
+        return give_up(d, conn, forward_fail(d, UPSTREAM_ERR_INVALID_ARG,
+                                             "forward_prepare was not called for this set"));
     }
-    size_t at = 0, bytes = 0;
-    d->status = forward_frame_build(&frame, d->batch, config, &at);
-    if (d->status != UPSTREAM_OK) {
-        forward_fail(d, d->status, "the batch cannot be framed: %s", upstream_status_name(d->status));
-        return UPSTREAM_STOP;
+    upstream_status_t status = forward_frame_build(&frame, d->batch, config, &at);
+    if (status != UPSTREAM_OK) {
+        return give_up(d, conn, forward_fail(d, status, "the batch cannot be framed: %s",
+                                             upstream_status_name(status)));
     }
-    upstream_status_t status = exchange(conn, config, &frame, at, &bytes, d);
+    status = exchange(conn, config, &frame, at, &bytes, d);
     if (status == UPSTREAM_OK) {
         note_success(d, conn, node, bytes);
     } else {
-        note_failure(d, node, status);
+        status = note_failure(d, conn, node, status);
     }
     forward_frame_destroy(&frame);
     return status;

@@ -93,14 +93,22 @@ static upstream_status_t listen_until(int64_t end, upstream_conn_t *conn, forwar
     }
 }
 
+/* No more than a quarter of what the delivery has left: it is for the records. */
+static int64_t within_the_delivery(const upstream_conn_t *conn, int64_t ms) {
+    int64_t left = upstream_conn_time_left_ms(conn);
+    return left >= 0 && left / 4 < ms ? left / 4 : ms;
+}
+
 upstream_status_t forward_await_silence(upstream_conn_t *conn, forward_config *config,
                                         forward_delivery *d) {
     int64_t now = forward_now_ms();
     if (now < __atomic_load_n(&config->silent_until_ms, __ATOMIC_RELAXED)) {
         return UPSTREAM_OK;
     }
-    upstream_status_t status = listen_until(now + moment_ms(upstream_conn_fd(conn)), conn, d);
-    if (status == UPSTREAM_OK) {
+    int64_t moment = moment_ms(upstream_conn_fd(conn));
+    int64_t wait = within_the_delivery(conn, moment);
+    upstream_status_t status = listen_until(now + wait, conn, d);
+    if (status == UPSTREAM_OK && wait == moment) {
         __atomic_store_n(&config->silent_until_ms, forward_now_ms() + SILENT_FOR_MS,
                          __ATOMIC_RELAXED);
     }
