@@ -32,16 +32,24 @@ static void mistakes_are_told_with_the_mend(void **state)
     const char *option[] = {"upstream", bed.conf, "deliver.timeout", "soon", NULL};
     const char *name[] = {"upstream", bed.conf, "upstream.name", "other", NULL};
     const char *compress[] = {"upstream", bed.conf, "compress", "zip", NULL};
+    const char *tag[] = {"upstream", bed.conf, "tag", "app.$TAG", NULL};
     (void)state;
     refused(good, none, "no upstream file is named", "add a line \"upstream FILE\"");
     refused(good, missing, "/no/such/file.conf", "no such file");
     refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 70000\n", plain, "upstream.conf:6", "port");
     refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\ntls.verfiy off\n", plain, "upstream.conf:7", "\"tls.verify\"");
+    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\nrequire_ack_respons on\n",
+            plain, "upstream.conf:7", "\"require_ack_response\"");
     refused(good, option, "deliver.timeout", "soon");
     refused(good, name, "upstream.name", "other");
     refused(good, compress, "compress is \"zip\"", "set it to text or gzip");
-    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\nack_timeout never\n", plain, "n: ack_timeout is \"never\"",
-            "set it to a time");
+    refused(good, tag, "tag is \"app.$TAG\"", "write it without `$`");
+    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\ntag $kubernetes['pod']\n",
+            plain, "n: tag is \"$kub", "write it without `$`");
+    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\nack_timeout never\n",
+            plain, "upstream.conf:7", "ack_timeout: \"never\" is not a duration");
+    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\nack_timeout 0\n", plain,
+            "n: ack_timeout is \"0\"", "set it to a time");
 }
 
 /* The agent's log_level holds for the library's lines too. */
@@ -183,14 +191,66 @@ static void workers_amid_hot_reload_are_warned_of(void **state)
     forward_server_stop(server);
 }
 
+/*
+ * Once every node is out through silence, a chunk goes back to the agent untried: an agent that
+ * stops would otherwise wait the whole time of a flush with each chunk that it still has.
+ */
+static void silence_is_not_asked_again(void **state)
+{
+    enum { NODES = 2, LATER = 20 };
+    forward_script script = {.helo = HELO_NONE, .ack = ACK_SILENT};
+    forward_server *servers[NODES];
+    const char *section[] = {"upstream", bed.conf, "require_ack_response", "on", NULL};
+    struct agent_output *output;
+    unsigned before = 0, after = 0, i;
+    char text[512];
+    int at, turns;
+    (void)state;
+    at = snprintf(
+        text, sizeof(text),
+        "[UPSTREAM]\nname u\nhealth.max_fails 1\nhealth.backoff 10m\nhealth.backoff_max 10m\n");
+    for (i = 0; i < NODES; i++) {
+        servers[i] = forward_server_start(&script);
+        at += snprintf(text + at, sizeof(text) - (size_t)at,
+                       "[NODE]\nname n%u\nhost 127.0.0.1\nport %u\n", i,
+                       (unsigned)forward_server_port(servers[i]));
+    }
+    agent_bed_write(text);
+    output = agent_bed_start(section);
+    for (turns = 0; turns < 2; turns++) { /* one silent flush alone may be a chunk that took long */
+        assert_int_equal(agent_bed_flush(output, 0, 1), AGENT_RETRY);
+    }
+    for (i = 0; i < NODES; i++) {
+        before += forward_server_accepted(servers[i]);
+    }
+    for (i = 0; i < LATER; i++) {
+        assert_int_equal(agent_bed_flush(output, i, 1), AGENT_RETRY);
+    }
+    for (i = 0; i < NODES; i++) {
+        after += forward_server_accepted(servers[i]);
+    }
+    assert_true(before >= NODES);
+    assert_int_equal(after, before); /* nobody was asked */
+    agent_output_exit(output);
+    for (i = 0; i < NODES; i++) {
+        forward_server_stop(servers[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(workers_amid_hot_reload_are_warned_of, agent_bed_load, agent_bed_unload),
-        cmocka_unit_test_setup_teardown(mistakes_are_told_with_the_mend, agent_bed_load, agent_bed_unload),
-        cmocka_unit_test_setup_teardown(the_log_level_is_the_agents, agent_bed_load, agent_bed_unload),
+        cmocka_unit_test_setup_teardown(workers_amid_hot_reload_are_warned_of, agent_bed_load,
+                                        agent_bed_unload),
+        cmocka_unit_test_setup_teardown(mistakes_are_told_with_the_mend, agent_bed_load,
+                                        agent_bed_unload),
+        cmocka_unit_test_setup_teardown(the_log_level_is_the_agents, agent_bed_load,
+                                        agent_bed_unload),
         cmocka_unit_test_setup_teardown(reload_amid_flushes, agent_bed_load, agent_bed_unload),
-        cmocka_unit_test_setup_teardown(a_flush_ends_within_the_grace_time, agent_bed_load, agent_bed_unload),
+        cmocka_unit_test_setup_teardown(a_flush_ends_within_the_grace_time, agent_bed_load,
+                                        agent_bed_unload),
+        cmocka_unit_test_setup_teardown(silence_is_not_asked_again, agent_bed_load,
+                                        agent_bed_unload),
     };
     return cmocka_run_group_tests(tests, agent_bed_open, agent_bed_close);
 }

@@ -151,16 +151,18 @@ static void bytes_are_kept(void **state)
     CHUNK_ADD(&chunk, "\x92\xce\x65\x53\xf1\x02\x81\xa3log\xc4\x04" "four");
     CHUNK_ADD(&plain, "\x92" CHUNK_TIME "\x81\xa3log\xd9\x03one");
     CHUNK_ADD(&plain, "\x92" CHUNK_TIME "\x81\xa3log\xda\x00\x03two");
-    CHUNK_ADD(&plain, "\x92\xc7\x08\x00\x65\x53\xf1\x01\x00\x00\x00\x05\xde\x00\x01\xa3log\xa5three");
-    CHUNK_ADD(&plain, "\x92\xce\x65\x53\xf1\x02\x81\xa3log\xc4\x04" "four");
+    CHUNK_ADD(&plain, "\x92\xd7\x00\x65\x53\xf1\x01\x00\x00\x00\x05\xde\x00\x01\xa3log\xa5three");
+    CHUNK_ADD(&plain, "\x92\xd7\x00\x65\x53\xf1\x02\x00\x00\x00\x00\x81\xa3log\xc4\x04"
+                      "four");
     CHUNK_ADD(&whole, "\x92\xce\x65\x53\xf1\x00\x81\xa3log\xd9\x03one");
     CHUNK_ADD(&whole, "\x92\xce\x65\x53\xf1\x00\x81\xa3log\xda\x00\x03two");
     CHUNK_ADD(&whole, "\x92\xce\x65\x53\xf1\x01\xde\x00\x01\xa3log\xa5three");
     CHUNK_ADD(&whole, "\x92\xce\x65\x53\xf1\x02\x81\xa3log\xc4\x04" "four");
-    arrives_as(&chunk, "require_ack_response", "off", &chunk);
-    arrives_as(&chunk, "require_ack_response", "on", &chunk);
-    arrives_as(&chunk, "compress", "gzip", &chunk);
+    arrives_as(&chunk, "require_ack_response", "off", &plain);
+    arrives_as(&chunk, "require_ack_response", "on", &plain);
+    arrives_as(&chunk, "compress", "gzip", &plain);
     arrives_as(&chunk, "retain_metadata_in_forward_mode", "off", &plain);
+    arrives_as(&chunk, "retain_metadata_in_forward_mode", "on", &chunk);
     arrives_as(&chunk, "time_as_integer", "on", &whole);
 }
 
@@ -169,13 +171,130 @@ static void the_only_line(const char *line, void *expected)
     assert_string_equal(line, (const char *)expected);
 }
 
+/* ---- what a fluentd takes
+ * ----------------------------------------------------------------------------- */
+
+/*
+ * A receiver that takes what fluentd takes, and acknowledges what it drops: with default keys each
+ * record of the agent's chunks, those of an OTLP group among them, is taken, in each of the ways to
+ * send them, and no mark of a group is.
+ */
+static void a_fluentd_takes_every_record(void **state)
+{
+    static const char group_start[] = "\x92\x92\xd7\x00\xff\xff\xff\xff\x00\x00\x00\x00\x81\xa6sche"
+                                      "ma\xa4otlp\x81\xa8resource\x80";
+    static const char group_end[] = "\x92\x92\xd7\x00\xff\xff\xff\xfe\x00\x00\x00\x00\x80\x80";
+    static const char *const as_fluentd[] = {"--as-fluentd", NULL};
+    static const char *const ways[][2] = {
+        {"require_ack_response", "off"}, {"require_ack_response", "on"}, {"compress", "gzip"},
+        {"time_as_integer", "on"},       {"send_options", "on"},
+    };
+    struct receiver receiver = {.port = 0};
+    struct chunk chunk = {.len = 0}, plain = chunk_of(10, RECORDS);
+    char counts[256];
+    size_t i, sent = 0;
+    (void)state;
+    receiver_start(&receiver, bed.folder, "fluentd", as_fluentd);
+    agent_bed_write_one(receiver.port, "");
+    chunk_add(&chunk, group_start, sizeof(group_start) - 1);
+    CHUNK_ADD(&chunk, "\x92\x92" CHUNK_TIME "\x81\xa1k\xa1v");
+    chunk_add_log(&chunk, 7);
+    CHUNK_ADD(
+        &chunk,
+        "\x92\xcb\x41\xd9\x54\xfc\x40\x00\x00\x00"); /* a float, which fluentd drops as it stands */
+    chunk_add_log(&chunk, 8);
+    chunk_add(&chunk, group_end, sizeof(group_end) - 1);
+    for (i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        const char *section[] = {"upstream", bed.conf, "deliver.timeout", "60s", ways[i][0],
+                                 ways[i][1], NULL};
+        struct agent_output *output = agent_bed_start(section);
+        assert_int_equal(agent_output_flush(output, chunk.data, chunk.len, "app.log"), AGENT_OK);
+        assert_int_equal(agent_output_flush(output, plain.data, plain.len, "app.log"), AGENT_OK);
+        sent += 2 + RECORDS;
+        assert_true(receiver_await(&receiver, sent));
+        agent_output_exit(output);
+    }
+    receiver_counts(&receiver, counts, sizeof(counts));
+    assert_int_equal(receiver_records(&receiver), sent);
+    assert_non_null(strstr(counts, " dropped=0 "));
+    assert_non_null(strstr(counts, " errors=0 "));
+    receiver_stop(&receiver);
+}
+
+/* ---- the other signals
+ * -------------------------------------------------------------------------------- */
+
+/* Metrics and traces go out as the agent has them, and the server is told which they are. */
+static void metrics_and_traces_arrive(void **state)
+{
+    static const char metrics[] = "\x82\xa4meta\x80\xa7metrics\x91\x82\xa4meta\x80\xa6values\x90";
+    static const char traces[] = "\x81\xadresourceSpans\x91\x80";
+    static const struct {
+        const char *bytes;
+        size_t len;
+        long signal;
+    } chunks[] = {{metrics, sizeof(metrics) - 1, 1}, {traces, sizeof(traces) - 1, 2}};
+    static const char *const ways[][2] = {
+        {"require_ack_response", "off"},
+        {"require_ack_response", "on"},
+        {"compress", "gzip"},
+        {"time_as_integer", "on"},
+        {"retain_metadata_in_forward_mode", "on"},
+    };
+    enum { MAPS = 3 };
+    size_t i, n, way, len = 0;
+    (void)state;
+    for (way = 0; way < sizeof(ways) / sizeof(ways[0]); way++) {
+        forward_script script = {.helo = HELO_NONE, .ack = ACK_GOOD};
+        forward_server *server = forward_server_start(&script);
+        const char *section[] = {"upstream",   bed.conf, "deliver.timeout", "60s", ways[way][0],
+                                 ways[way][1], NULL};
+        struct agent_output *output;
+        unsigned messages = 0;
+        agent_bed_write_one(forward_server_port(server), "");
+        output = agent_bed_start(section);
+        for (i = 0; i < sizeof(chunks) / sizeof(chunks[0]); i++) {
+            struct chunk chunk = {.len = 0};
+            for (n = 0; n < MAPS; n++) {
+                chunk_add(&chunk, chunks[i].bytes, chunks[i].len);
+            }
+            assert_int_equal(agent_output_flush(output, chunk.data, chunk.len, "app"), AGENT_OK);
+            assert_true(forward_server_await(server, messages + MAPS));
+            for (n = 0; n < MAPS;
+                 n++, messages++) { /* each a message: the agent's server reads one map of it */
+                assert_int_equal(forward_server_signal(server, messages), chunks[i].signal);
+                assert_int_equal(forward_server_size(server, messages), -1);
+                const char *packed = forward_server_packed(server, messages, &len);
+                assert_non_null(packed);
+                assert_int_equal(len, chunks[i].len);
+                assert_memory_equal(packed, chunks[i].bytes, len);
+            }
+        }
+        assert_int_equal(forward_server_accepted(server), 1);
+        assert_int_equal(agent_bed_flush(output, 0, 1), AGENT_OK);
+        assert_true(forward_server_await(server, messages + 1));
+        assert_true(forward_server_signal(server, messages) <=
+                    0); /* logs: 0, or no options at all */
+        agent_output_exit(output);
+        forward_server_stop(server);
+    }
+}
+
 /* As a decoder of its own, in another language, understands it. */
 static void metadata_and_time_arrive(void **state)
 {
     static const char *const none[] = {NULL};
     static char expected[] = "{\"tag\":\"app.log\",\"time\":\"1700000000.123456789\",\"metadata\":{\"k\":\"v\"},"
                              "\"record\":{\"log\":\"record 0007\"}}";
-    const char *section[] = {"upstream", bed.conf, "deliver.timeout", "60s", "require_ack_response", "on", NULL};
+    const char *section[] = {"upstream",
+                             bed.conf,
+                             "deliver.timeout",
+                             "60s",
+                             "require_ack_response",
+                             "on",
+                             "retain_metadata_in_forward_mode",
+                             "on",
+                             NULL};
     struct receiver receiver = {.port = 0};
     struct chunk chunk = {.len = 0};
     struct agent_output *output;
@@ -192,12 +311,12 @@ static void metadata_and_time_arrive(void **state)
     receiver_stop(&receiver);
 }
 
-/* A server by other authors, over TLS with a shared key; it knows nothing of metadata. */
+/* A server by other authors, over TLS with a shared key. */
 static void a_server_of_other_authors(void **state)
 {
     const char *peers = getenv("FORWARD_PEERS");
-    const char *section[] = {"upstream", bed.conf, "deliver.timeout", "60s", "retain_metadata_in_forward_mode", "off",
-                             "require_ack_response", "on", NULL};
+    const char *section[] = {"upstream", bed.conf, "deliver.timeout", "60s", "require_ack_response",
+                             "on",       NULL};
     char script[512], line[1024], text[1024], expected[128];
     struct agent_output *output;
     struct process peer;
@@ -254,7 +373,7 @@ static void every_node_is_tried_before_a_retry(void **state)
         snprintf(name, sizeof(name), "node-%d (", i + 1);
         agent_log_contains(name, "HELO");
     }
-    agent_log_contains("2 [output:upstream] ", "keeps for a retry");
+    agent_log_contains("1 [output:upstream] ", "not delivered");
     agent_output_exit(output);
     for (i = 0; i < NODES; i++) {
         loopback_stop(servers[i]);
@@ -303,8 +422,17 @@ static void garbage_is_given_up(void **state)
         const char *bytes;
         size_t len;
     } garbage[] = {
-        {"\xc1", 1}, {"no msgpack", 10}, {"\x80", 1}, {"\x91\x80", 2}, {"\x93\x01\x80\x80", 4}, {"\x92\x80\x80", 3},
-        {"\x92\x01\x02", 3}, {"\x92\x92\x01\x02\x80", 5}, {"\xdd\xff\xff\xff\xff", 5}, {"\x92\x01\xdf\xff\xff\xff\xff", 7},
+        {"\xc1", 1},
+        {"no msgpack", 10},
+        {"\x81\xa3log\xa1x", 7},
+        {"\x80", 1},
+        {"\x91\x80", 2},
+        {"\x93\x01\x80\x80", 4},
+        {"\x92\x80\x80", 3},
+        {"\x92\x01\x02", 3},
+        {"\x92\x92\x01\x02\x80", 5},
+        {"\xdd\xff\xff\xff\xff", 5},
+        {"\x92\x01\xdf\xff\xff\xff\xff", 7},
         {"\x92\xd7\x01\x00\x00\x00\x00\x00\x00\x00\x00\x80", 12},
     };
     agent_bed_write_one(loopback_port(server), "");
@@ -312,7 +440,7 @@ static void garbage_is_given_up(void **state)
     for (i = 0; i < sizeof(garbage) / sizeof(garbage[0]); i++) {
         agent_log_clear();
         assert_int_equal(agent_output_flush(output, garbage[i].bytes, garbage[i].len, "t"), AGENT_ERROR);
-        agent_log_contains("1 [output:upstream] ", "does not hold log events");
+        agent_log_contains("1 [output:upstream] ", "neither log events nor metrics nor traces");
     }
     for (i = 1; i < good.len; i++) { /* cut off at each byte; a cut between two events leaves one */
         assert_int_equal(agent_output_flush(output, good.data, i, "t"), i == good.len / 2 ? AGENT_OK : AGENT_ERROR);
@@ -331,12 +459,20 @@ static void garbage_is_given_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(eight_threads_and_two_sections, agent_bed_load, agent_bed_unload),
+        cmocka_unit_test_setup_teardown(eight_threads_and_two_sections, agent_bed_load,
+                                        agent_bed_unload),
         cmocka_unit_test_setup_teardown(bytes_are_kept, agent_bed_load, agent_bed_unload),
+        cmocka_unit_test_setup_teardown(a_fluentd_takes_every_record, agent_bed_load,
+                                        agent_bed_unload),
+        cmocka_unit_test_setup_teardown(metrics_and_traces_arrive, agent_bed_load,
+                                        agent_bed_unload),
         cmocka_unit_test_setup_teardown(metadata_and_time_arrive, agent_bed_load, agent_bed_unload),
-        cmocka_unit_test_setup_teardown(a_server_of_other_authors, agent_bed_load, agent_bed_unload),
-        cmocka_unit_test_setup_teardown(every_node_is_tried_before_a_retry, agent_bed_load, agent_bed_unload),
-        cmocka_unit_test_setup_teardown(no_retry_where_it_may_have_arrived, agent_bed_load, agent_bed_unload),
+        cmocka_unit_test_setup_teardown(a_server_of_other_authors, agent_bed_load,
+                                        agent_bed_unload),
+        cmocka_unit_test_setup_teardown(every_node_is_tried_before_a_retry, agent_bed_load,
+                                        agent_bed_unload),
+        cmocka_unit_test_setup_teardown(no_retry_where_it_may_have_arrived, agent_bed_load,
+                                        agent_bed_unload),
         cmocka_unit_test_setup_teardown(garbage_is_given_up, agent_bed_load, agent_bed_unload),
     };
     return cmocka_run_group_tests(tests, agent_bed_open, agent_bed_close);

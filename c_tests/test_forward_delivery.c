@@ -51,7 +51,6 @@ static void good_servers_are_understood(void **state) {
     static const forward_script scripts[] = {
         {.helo = HELO_GOOD, .pong = PONG_GOOD, .ack = ACK_GOOD, .shared_key = "secret"},
         {.helo = HELO_BYTEWISE, .pong = PONG_BYTEWISE, .ack = ACK_BYTEWISE, .shared_key = "secret"},
-        {.helo = HELO_GOOD, .pong = PONG_NAMESAKE, .ack = ACK_GOOD, .shared_key = "secret"},
         {.helo = HELO_BIN, .pong = PONG_GOOD, .ack = ACK_BIN, .shared_key = "secret"},
         {.helo = HELO_NO_AUTH, .pong = PONG_GOOD, .ack = ACK_GOOD, .shared_key = "secret"},
         {.helo = HELO_AUTH, .ack = ACK_GOOD, .shared_key = "secret", .username = "me", .password = "pw"},
@@ -278,6 +277,79 @@ static void each_failure_is_told(void **state) {
     forward_server_stop(servers[1]);
 }
 
+/*
+ * An explicit ack_timeout, however long, leaves each other node its share of the delivery: two servers that take what comes and are
+ * silent, at each place where an answer is due, and the third gets the batch.
+ */
+static void silence_leaves_time_for_others(void **state) {
+    (void)state;
+    static const struct {
+        forward_script silent;
+        const char *keys;
+    } cases[] = {
+        {{.helo = HELO_NONE, .ack = ACK_SILENT}, "    require_ack_response on\n    ack_timeout 10m\n"},
+        {{.helo = HELO_SILENT, .shared_key = "secret"}, "    shared_key secret\n    ack_timeout 10m\n"},
+        {{.helo = HELO_GOOD, .pong = PONG_SILENT, .shared_key = "secret"},
+         "    shared_key secret\n    ack_timeout 10m\n"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        forward_script good = cases[i].silent;
+        good.helo = good.helo == HELO_NONE ? HELO_NONE : HELO_GOOD;
+        good.pong = PONG_GOOD;
+        good.ack = good.helo == HELO_NONE ? ACK_GOOD : ACK_NONE;
+        forward_server *servers[3] = {forward_server_start(&cases[i].silent),
+                                      forward_server_start(&cases[i].silent), forward_server_start(&good)};
+        upstream_t *up = forward_client_over(servers, 3, cases[i].keys);
+        forward_batch *b = forward_batch_create("tag");
+        forward_delivery d = FORWARD_DELIVERY_INIT(b);
+        forward_client_fill(b, 1);
+        if (upstream_deliver(up, forward_deliver_fn, &d, 4000, NULL) != UPSTREAM_OK) {
+            fail_msg("case %zu: %s", i, d.reason);
+        }
+        assert_ptr_equal(d.node, upstream_node_at(up, 2));
+        assert_int_equal(d.failures, 2);
+        assert_true(forward_server_await(servers[2], 1));
+        forward_batch_destroy(b);
+        upstream_destroy(up);
+        for (int n = 0; n < 3; n++) {
+            forward_server_stop(servers[n]);
+        }
+    }
+}
+
+/* What this protocol says of a server stands in the delivery's own error, behind the node's address, which is there once. */
+static void the_words_stand_in_the_error(void **state) {
+    (void)state;
+    forward_script wrong = ACKING(ACK_WRONG);
+    forward_server *server = forward_server_start(&wrong);
+    upstream_t *up = forward_client_over(&server, 1, KEYS_ACK_PATIENT);
+    forward_batch *b = forward_batch_create("tag");
+    forward_delivery d = FORWARD_DELIVERY_INIT(b);
+    upstream_error_t *err = NULL;
+    char address[32];
+
+    forward_client_fill(b, 1);
+    assert_int_equal(upstream_deliver(up, forward_deliver_fn, &d, 0, &err), UPSTREAM_ERR_PROTOCOL);
+    const char *message = upstream_error_message(err);
+    assert_non_null(strstr(message, "the server acknowledged another chunk"));
+    snprintf(address, sizeof address, "127.0.0.1:%u", (unsigned)forward_server_port(server));
+    assert_non_null(strstr(message, address));
+    assert_null(strstr(strstr(message, address) + 1, address));
+    assert_true(d.may_have_arrived);
+    upstream_error_free(err);
+
+    forward_batch_clear(b); /* nothing to send: given up, in these words */
+    d = (forward_delivery)FORWARD_DELIVERY_INIT(b);
+    err = NULL;
+    assert_int_equal(upstream_deliver(up, forward_deliver_fn, &d, 0, &err), UPSTREAM_STOP);
+    assert_non_null(strstr(upstream_error_message(err), "the batch cannot be framed"));
+    assert_false(d.may_have_arrived);
+    upstream_error_free(err);
+    forward_batch_destroy(b);
+    upstream_destroy(up);
+    forward_server_stop(server);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(helo_instead_of_an_ack),
@@ -291,6 +363,8 @@ int main(void) {
         cmocka_unit_test(each_node_gets_its_own_form),
         cmocka_unit_test(an_empty_batch_stops),
         cmocka_unit_test(each_failure_is_told),
+        cmocka_unit_test(silence_leaves_time_for_others),
+        cmocka_unit_test(the_words_stand_in_the_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -161,7 +161,7 @@ struct agent *agent_load(const char *plugin)
     assert_int_equal(agent->definition.proxy, 11); /* over the ABI of the Go plugins */
     assert_string_equal(agent->definition.name, "upstream");
     assert_non_null(agent->definition.description);
-    assert_int_equal(agent->definition.event_type, 0); /* logs */
+    assert_int_equal(agent->definition.event_type, 1 | 2 | 4); /* logs, metrics, traces */
     return agent;
 }
 

@@ -3,6 +3,7 @@
  */
 #include "forward_server_internal.h"
 
+#include <ctype.h>
 #include <nettle/sha2.h>
 #include <stdio.h>
 #include <string.h>
@@ -118,7 +119,7 @@ static void put_helo_options(msgpack_packer *pk, helo_part part) {
     if (part == HELO_NIL_NONCE) {
         msgpack_pack_nil(pk);
     } else {
-        put(pk, bin, of(NONCE));
+        put(pk, bin, of(part == HELO_BLANK_NONCE ? "" : NONCE));
     }
     if (part == HELO_AUTH_NUMBER) {
         put_str(pk, "auth");
@@ -161,6 +162,9 @@ static bool say_helo(peer *p, helo_part part) {
 
     switch (part) {
     case HELO_SILENT:
+        return false;
+    case HELO_EOF:
+        shutdown(p->fd, SHUT_WR);
         return false;
     case HELO_HUGE:
         return send_all(p, "\xdd\xff\xff\xff\xff", 5) && false;
@@ -212,12 +216,72 @@ static bool check_ping(const peer *p, const msgpack_object *ping, helo_part helo
     return forward_object_is(&o[4], script->username) && forward_object_is(&o[5], expected);
 }
 
-static void put_pong(msgpack_packer *pk, const msgpack_object *ping, pong_part part, bool bin, const char *key) {
-    char digest[129];
+/* The name an attacker goes by, made of the client's. */
+static text reflected_name(char out[256], text client, pong_part part) {
+    size_t len = client.len < 128 ? client.len : 128;
+    memcpy(out, client.data, len);
+    for (size_t i = 0; part == PONG_REFLECT_CASE && i < len; i++) {
+        out[i] = (char)toupper((unsigned char)out[i]);
+    }
+    switch (part) {
+    case PONG_REFLECT_DOT:
+        out[len++] = '.';
+        break;
+    case PONG_REFLECT_NUL:
+        out[len++] = '\0';
+        break;
+    case PONG_REFLECT_NONCE:
+        memcpy(out + len, NONCE, strlen(NONCE));
+        len += strlen(NONCE);
+        break;
+    case PONG_REFLECT_BLANK:
+        len = 0;
+        break;
+    case PONG_REFLECT_OTHER:
+        return of(HOSTNAME);
+    default:
+        break;
+    }
+    return (text){out, len};
+}
+
+/* What stands in a PONG behind the reason. */
+static void put_proof(msgpack_packer *pk, peer *p, const msgpack_object *ping, pong_part part,
+                      bool bin) {
+    char digest[129], room[256];
     const msgpack_object *o = ping->via.array.ptr;
-    text parts[] = {of_object(&o[2]), of(HOSTNAME), of(NONCE), of(part == PONG_WRONG_DIGEST ? "another key" : key)};
+    bool attack = part >= PONG_REFLECT && part <= PONG_REFLECT_OTHER;
+    text name = attack || part == PONG_NAMESAKE ? reflected_name(room, of_object(&o[1]), part)
+                                                : of(HOSTNAME);
+    const char *key = part == PONG_WRONG_DIGEST ? "another key"
+                      : part == PONG_BLANK_KEY  ? ""
+                                                : p->server->script.shared_key;
+    text parts[] = {of_object(&o[2]), name, of(NONCE), of(key)};
 
     hexdigest(digest, parts, 4);
+    if (part == PONG_REPLAY) {
+        pthread_mutex_lock(&p->server->lock);
+        if (p->server->recorded[0] == '\0') {
+            memcpy(p->server->recorded, digest, sizeof digest);
+        }
+        memcpy(digest, p->server->recorded, sizeof digest);
+        pthread_mutex_unlock(&p->server->lock);
+    }
+    put(pk, bin, part == PONG_REFUSED ? of("") : name);
+    if (part == PONG_NIL_DIGEST) {
+        msgpack_pack_nil(pk);
+    } else if (attack) {
+        put(pk, bin, of_object(&o[3]));
+    } else {
+        put(pk, bin,
+            (text){digest, part == PONG_REFUSED        ? 0
+                           : part == PONG_SHORT_DIGEST ? 64
+                                                       : 128});
+    }
+}
+
+static void put_pong(msgpack_packer *pk, peer *p, const msgpack_object *ping, pong_part part,
+                     bool bin) {
     msgpack_pack_array(pk, part == PONG_THREE ? 3 : 5);
     put_str(pk, part == PONG_OTHER ? "PING" : "PONG");
     if (part == PONG_TEXT_OK) {
@@ -228,17 +292,14 @@ static void put_pong(msgpack_packer *pk, const msgpack_object *ping, pong_part p
         msgpack_pack_true(pk);
     }
     put(pk, bin, of(part == PONG_REFUSED ? "shared_key\nmismatch" : ""));
-    if (part == PONG_THREE) {
-        return;
+    if (part != PONG_THREE) {
+        put_proof(pk, p, ping, part, bin);
     }
-    put(pk, bin, part == PONG_NAMESAKE ? of_object(&o[1]) : of(part == PONG_REFUSED ? "" : HOSTNAME));
-    if (part == PONG_NIL_DIGEST) {
-        msgpack_pack_nil(pk);
-    } else if (part == PONG_NAMESAKE) {
-        put(pk, bin, of_object(&o[3]));
-    } else {
-        put(pk, bin, (text){digest, part == PONG_REFUSED ? 0 : part == PONG_SHORT_DIGEST ? 64 : 128});
-    }
+}
+
+/* Whether the server behaves with this PONG: of PONG_REPLAY the first connection does. */
+static bool is_well_behaved(const peer *p, pong_part part) {
+    return part <= PONG_BYTEWISE || (part == PONG_REPLAY && p == &p->server->peers[0]);
 }
 
 /* True where records may follow; false as well where the client leaves before PING. */
@@ -262,13 +323,13 @@ static bool say_pong(peer *p, helo_part helo, pong_part part) {
         pthread_mutex_lock(&p->server->lock);
         p->server->logins++;
         pthread_mutex_unlock(&p->server->lock);
-    } else if (part <= PONG_NAMESAKE) {
+    } else if (is_well_behaved(p, part)) {
         part = PONG_REFUSED;
     }
     if (part == PONG_EOF) {
         shutdown(p->fd, SHUT_WR);
     } else if (part != PONG_SILENT) {
-        put_pong(&pk, &ping.data, part, helo == HELO_BIN, p->server->script.shared_key);
+        put_pong(&pk, p, &ping.data, part, helo == HELO_BIN);
         if (part == PONG_EXTRA) {
             msgpack_sbuffer_write(&out, "\xc0", 1);
         }
@@ -280,7 +341,7 @@ static bool say_pong(peer *p, helo_part helo, pong_part part) {
     }
     msgpack_sbuffer_destroy(&out);
     msgpack_unpacked_destroy(&ping);
-    return part <= PONG_NAMESAKE;
+    return is_well_behaved(p, part);
 }
 
 static void put_ack(msgpack_packer *pk, ack_part part, const char *id) {
@@ -354,7 +415,7 @@ bool forward_play(peer *p) {
     ack_part ack = script->ack;
 
     if (p->well_behaved) {
-        helo = helo == HELO_NONE ? HELO_NONE : HELO_GOOD;
+        helo = helo == HELO_NONE || helo == HELO_EOF ? HELO_NONE : HELO_GOOD;
         pong = PONG_GOOD;
         ack = ack == ACK_NONE ? ACK_NONE : ACK_GOOD;
     }

@@ -81,7 +81,9 @@ static void note_packed(forward_server *s, message *m, const msgpack_object *bin
     }
     msgpack_unpacked_init(&entry);
     while (msgpack_unpack_next(&entry, data, len, &at) == MSGPACK_UNPACK_SUCCESS) {
-        note_entry(s, m, &entry.data);
+        if (m->signal < 1) { /* metrics and traces are maps */
+            note_entry(s, m, &entry.data);
+        }
     }
     if (at != len) {
         forward_die("a packed body is cut off");
@@ -93,28 +95,40 @@ static void note_packed(forward_server *s, message *m, const msgpack_object *bin
     free(inflated);
 }
 
+static void note_options(message *m, const msgpack_object *options) {
+    m->chunk = forward_alloc(NULL, 1);
+    m->chunk[0] = '\0';
+    m->size = m->signal = -1;
+    for (uint32_t i = 0; options != NULL && i < options->via.map.size; i++) {
+        const msgpack_object_kv *option = &options->via.map.ptr[i];
+        if (forward_object_is(&option->key, "chunk")) {
+            free(m->chunk);
+            m->chunk = copy_text(&option->val);
+        } else if (forward_object_is(&option->key, "size")) {
+            m->size = (long)option->val.via.u64;
+        } else if (forward_object_is(&option->key, "fluent_signal")) {
+            m->signal = (long)option->val.via.u64;
+        }
+    }
+}
+
 const char *forward_note_message(forward_server *s, const msgpack_object *o) {
-    message m = {NULL, NULL, false, NULL, 0};
+    message m;
     const msgpack_object *parts = o->type == MSGPACK_OBJECT_ARRAY ? o->via.array.ptr : NULL;
 
     if (parts == NULL || o->via.array.size < 2) {
         forward_die("a message is not [tag, entries, options]");
     }
+    memset(&m, 0, sizeof m);
     pthread_mutex_lock(&s->lock);
     m.tag = copy_text(&parts[0]);
+    note_options(&m, o->via.array.size == 3 ? &parts[2] : NULL);
     if (parts[1].type == MSGPACK_OBJECT_ARRAY) {
         for (uint32_t i = 0; i < parts[1].via.array.size; i++) {
             note_entry(s, &m, &parts[1].via.array.ptr[i]);
         }
     } else {
         note_packed(s, &m, &parts[1]);
-    }
-    m.chunk = calloc(1, 1);
-    for (uint32_t i = 0; o->via.array.size == 3 && i < parts[2].via.map.size; i++) {
-        if (forward_object_is(&parts[2].via.map.ptr[i].key, "chunk")) {
-            free(m.chunk);
-            m.chunk = copy_text(&parts[2].via.map.ptr[i].val);
-        }
     }
     s->messages = forward_alloc(s->messages, (s->message_count + 1) * sizeof *s->messages);
     s->messages[s->message_count++] = m;
@@ -271,6 +285,14 @@ const char *forward_server_tag(forward_server *s, unsigned i) {
 
 bool forward_server_integer_times(forward_server *s, unsigned i) {
     LOCKED(bool, i < s->message_count && s->messages[i].integer_times);
+}
+
+long forward_server_size(forward_server *s, unsigned i) {
+    LOCKED(long, i < s->message_count ? s->messages[i].size : -1);
+}
+
+long forward_server_signal(forward_server *s, unsigned i) {
+    LOCKED(long, i < s->message_count ? s->messages[i].signal : -1);
 }
 
 const char *forward_server_packed(forward_server *s, unsigned i, size_t *len) {

@@ -13,40 +13,53 @@
 typedef enum {
     HELO_NONE, /* no login: records at once */
     HELO_GOOD,
-    HELO_BYTEWISE,        /* each byte a segment of its own */
-    HELO_BIN,             /* nonce and digests as bin */
-    HELO_NO_KEEPALIVE,    /* keepalive false */
-    HELO_AUTH,            /* sends a salt for passwords; takes any user where the script names none */
-    HELO_NO_AUTH,         /* the option auth is left out */
-    HELO_SILENT,          /* accepts, then says nothing */
-    HELO_EMPTY,           /* ["HELO", {}] */
-    HELO_NIL_NONCE,       /* nonce is nil */
-    HELO_NO_MAP,          /* ["HELO", nil] */
-    HELO_OTHER,           /* ["HOLA", {...}] */
-    HELO_STRING,          /* "HELO" alone */
-    HELO_KEEPALIVE_TEXT,  /* keepalive is a string */
-    HELO_AUTH_NUMBER,     /* auth is a number */
-    HELO_EXTRA,           /* a byte behind it */
-    HELO_HUGE,            /* an array of 2^32 - 1 values is announced */
-    HELO_ENDLESS,         /* a string that would pass any bound, sent without end */
-    HELO_DEEP,            /* arrays in arrays */
-    HELO_TEXT             /* HTTP instead of msgpack */
+    HELO_BYTEWISE,     /* each byte a segment of its own */
+    HELO_BIN,          /* nonce and digests as bin */
+    HELO_NO_KEEPALIVE, /* keepalive false */
+    HELO_AUTH,         /* sends a salt for passwords; takes any user where the script names none */
+    HELO_NO_AUTH,      /* the option auth is left out */
+    HELO_SILENT,       /* accepts, then says nothing */
+    HELO_EOF,          /* accepts, then closes, as a balancer without a server behind it */
+    HELO_EMPTY,        /* ["HELO", {}] */
+    HELO_NIL_NONCE,    /* nonce is nil */
+    HELO_BLANK_NONCE,  /* nonce is "" */
+    HELO_NO_MAP,       /* ["HELO", nil] */
+    HELO_OTHER,        /* ["HOLA", {...}] */
+    HELO_STRING,       /* "HELO" alone */
+    HELO_KEEPALIVE_TEXT, /* keepalive is a string */
+    HELO_AUTH_NUMBER,    /* auth is a number */
+    HELO_EXTRA,          /* a byte behind it */
+    HELO_HUGE,           /* an array of 2^32 - 1 values is announced */
+    HELO_ENDLESS,        /* a string that would pass any bound, sent without end */
+    HELO_DEEP,           /* arrays in arrays */
+    HELO_TEXT            /* HTTP instead of msgpack */
 } helo_part;
 
 typedef enum {
     PONG_GOOD,
     PONG_BYTEWISE,
-    PONG_NAMESAKE,     /* good, under the client's own name */
+    PONG_NAMESAKE, /* knows the key, and goes by the client's own name */
     PONG_SILENT,
     PONG_REFUSED,      /* false, with a reason */
     PONG_WRONG_DIGEST, /* true, without knowing the key */
     PONG_SHORT_DIGEST,
-    PONG_THREE,        /* ["PONG", true, ""] */
-    PONG_TEXT_OK,      /* "true" as a string */
+    PONG_THREE,   /* ["PONG", true, ""] */
+    PONG_TEXT_OK, /* "true" as a string */
     PONG_NIL_DIGEST,
-    PONG_OTHER,        /* ["PING", ...] */
-    PONG_EXTRA,        /* a byte behind it */
-    PONG_EOF           /* closes after PING */
+    PONG_OTHER, /* ["PING", ...] */
+    PONG_EXTRA, /* a byte behind it */
+    PONG_EOF,   /* closes after PING */
+    /* Attackers: they have no key, and make their proof of what they read. */
+    PONG_REFLECT,       /* the client's own name and proof */
+    PONG_REFLECT_CASE,  /* its proof, under its name in other letters */
+    PONG_REFLECT_DOT,   /* under its name with a dot behind */
+    PONG_REFLECT_NUL,   /* under its name with a NUL behind */
+    PONG_REFLECT_BLANK, /* under no name */
+    PONG_REFLECT_NONCE, /* under its name and the nonce, as if the digest were over these */
+    PONG_REFLECT_OTHER, /* under the attacker's own name */
+    PONG_REPLAY, /* a good PONG on the first connection; that one once more on all others, with the
+                    same nonce */
+    PONG_BLANK_KEY /* with the empty key */
 } pong_part;
 
 typedef enum {
@@ -99,6 +112,9 @@ bool forward_server_all_dropped(forward_server *s);
 const char *forward_server_chunk(forward_server *s, unsigned i);
 const char *forward_server_tag(forward_server *s, unsigned i);
 bool forward_server_integer_times(forward_server *s, unsigned i);
+/* The options size and fluent_signal of message `i`; -1 where it has none. */
+long forward_server_size(forward_server *s, unsigned i);
+long forward_server_signal(forward_server *s, unsigned i);
 /* The bytes of message `i`'s entries as they came in a PackedForward, inflated; NULL for any other. Until forward_server_stop(). */
 const char *forward_server_packed(forward_server *s, unsigned i, size_t *len);
 

@@ -28,6 +28,7 @@ typedef struct message {
     char *tag;
     char *chunk;
     bool integer_times;
+    long size, signal; /* of the options; -1 without */
     char *packed;
     size_t packed_len;
 } message;
@@ -42,6 +43,7 @@ struct forward_server {
     peer peers[PEERS_MAX];
     unsigned peer_count;
     unsigned logins;
+    char recorded[129]; /* the first good proof, for PONG_REPLAY */
     message *messages;
     unsigned message_count;
     char **records;

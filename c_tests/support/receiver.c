@@ -44,6 +44,12 @@ void receiver_tell(struct receiver *receiver, const char *command)
     assert_string_equal(line, "ok");
 }
 
+void receiver_counts(struct receiver *receiver, char *line, size_t size)
+{
+    assert_int_equal(dprintf(receiver->process.input, "count\n"), 6);
+    assert_true(process_read_line(&receiver->process, line, size));
+}
+
 void receiver_kill(struct receiver *receiver)
 {
     process_kill(&receiver->process);

@@ -20,6 +20,9 @@ void receiver_start(struct receiver *receiver, const char *folder, const char *n
 /* Gives it a command and waits until it has taken effect. */
 void receiver_tell(struct receiver *receiver, const char *command);
 
+/* Its line of counts. */
+void receiver_counts(struct receiver *receiver, char *line, size_t size);
+
 /* Kills it as a crash would: its connections are reset. */
 void receiver_kill(struct receiver *receiver);
 

@@ -221,7 +221,8 @@ int settings_read(settings *s, int argc, char **argv) {
     s->retries = -1;
     s->log_level = UPSTREAM_LOG_WARN;
     msgpack_sbuffer_init(&s->fields);
-    if (upstream_options_create(&s->options) != UPSTREAM_OK) {
+    if (upstream_options_create(&s->options) != UPSTREAM_OK ||
+        forward_declare_keys(s->options) != UPSTREAM_OK) {
         fprintf(stderr, "upstream-forward: no memory\n");
         return EXIT_NOT_DELIVERED;
     }

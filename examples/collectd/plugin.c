@@ -107,6 +107,7 @@ static block *block_create(void) {
         return NULL;
     }
     if (upstream_options_create(&b->options) != UPSTREAM_OK ||
+        forward_declare_keys(b->options) != UPSTREAM_OK ||
         upstream_options_set(b->options, "deliver.timeout", DELIVER_TIMEOUT, NULL) != UPSTREAM_OK) {
         block_free(b);
         return NULL;

@@ -1,6 +1,6 @@
 /*
- * Properties to options, chunks to deliveries, the library's log to the agent's. A flush runs on a coroutine's stack of
- * 24 KiB in most agents: everything large is on the heap.
+ * Properties to options, chunks to deliveries, the library's log to the agent's. A flush runs on a
+ * coroutine's stack of 24 KiB in most agents: everything large is on the heap.
  */
 #define _POSIX_C_SOURCE 200809L /* under a strict -std=: struct timespec */
 
@@ -10,14 +10,20 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <forward.h>
 
 /*
- * The agent waits `grace` (5 s) for flushes under way when it stops, and cannot tell a plugin before that it does; so a
- * flush ends earlier than that, and the chunk is the agent's to retry or to keep.
+ * The agent waits `grace` (5 s) for flushes under way when it stops, and cannot tell a plugin
+ * before that it does; so a flush ends earlier than that, and the chunk is the agent's to retry or
+ * to keep. An answer may take a quarter of it (see ack_timeout), so that a node which takes a chunk
+ * and falls silent leaves time for the others.
  */
 #define DELIVER_TIMEOUT "4s"
+
+#define SILENCES 2         /* deliveries in a row: one alone may be a chunk that took long */
+#define SILENT_FOR_MS 1000 /* as health.backoff is at first */
 
 /* What is looked for in the section: the agent hands out properties by name only. The file's own values go first. */
 static const char *const properties[] = {
@@ -38,6 +44,10 @@ struct instance {
     pthread_mutex_t lock;
     pthread_cond_t idle;
     size_t flushing; /* under way; guarded by `lock` */
+    /* The last deliveries; guarded by `lock`. */
+    unsigned silences;    /* that ended in silence, one after the other */
+    int64_t silent_until; /* no other is tried before, in milliseconds of the monotonic clock */
+    bool asking;          /* one is under way to see whether that is over */
 };
 
 /* The levels of the library's log are numbered as the agent's are. */
@@ -87,6 +97,23 @@ static void use_packed(forward_config *config) {
     config->packed = true;
 }
 
+/* With a `$` in it the agent's own plugin makes the tag of the record: better refused than sent. */
+static bool tags_are_plain(const struct instance *in) {
+    for (size_t i = 0; i < upstream_node_count(in->up); i++) {
+        const upstream_node_t *node = upstream_node_at(in->up, i);
+        const char *tag = upstream_node_get_prop(node, "tag");
+        if (tag != NULL && strchr(tag, '$') != NULL) {
+            in->api->log_print(UPSTREAM_LOG_ERROR, NULL, 0,
+                               "[output:upstream] %s: %s: tag is \"%s\"; a tag made of the "
+                               "record's content is not understood here: write it without `$`, or "
+                               "leave it out",
+                               in->name, upstream_node_name(node), tag);
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool open_set(struct instance *in, const upstream_options_t *options) {
     upstream_error_t *err = NULL;
     char *message;
@@ -103,7 +130,7 @@ static bool open_set(struct instance *in, const upstream_options_t *options) {
         say(in, UPSTREAM_LOG_ERROR, "", message == NULL || *message == '\0' ? "no memory" : message);
     }
     free(message);
-    return done;
+    return done && tags_are_plain(in);
 }
 
 static char *copy(const char *text) {
@@ -124,7 +151,8 @@ static bool start(struct instance *in) {
     if (in->name == NULL || upstream_options_create(&options) != UPSTREAM_OK) {
         return false;
     }
-    bool done = set_options(in, options) && open_set(in, options);
+    bool done = forward_declare_keys(options) == UPSTREAM_OK && set_options(in, options) &&
+                open_set(in, options);
     upstream_options_destroy(options);
     if (done) {
         in->at_most_once = !upstream_node_get_prop_bool(upstream_node_at(in->up, 0), "deliver.resend", 1);
@@ -148,18 +176,10 @@ struct instance *instance_create(const struct proxy_plugin *plugin) {
     return in;
 }
 
-/* What the library cannot know: what the server did against the protocol. */
-static void node_failed(const forward_delivery *d, const upstream_node_t *node, upstream_status_t status,
-                        const char *reason) {
-    (void)status;
-    const struct instance *in = d->user;
-    if (wanted(in, UPSTREAM_LOG_WARN)) {
-        in->api->log_print(UPSTREAM_LOG_WARN, NULL, 0, "[output:upstream] %s: %s (%s:%u): %s", in->name,
-                           upstream_node_name(node), upstream_node_host(node), (unsigned)upstream_node_port(node), reason);
-    }
-}
-
-/* Another try may help, but for a chunk that no node could ever take, or that may have arrived where it must not go twice. */
+/*
+ * Another try may help, but for a chunk that no node could ever take, or that may have arrived where it
+ * must not go twice. What each node failed by is in the library's log, and the agent tells of each retry.
+ */
 static int verdict(const struct instance *in, const forward_delivery *d, upstream_status_t status,
                    const upstream_error_t *err) {
     const char *why = err == NULL ? d->reason : upstream_error_message(err);
@@ -167,20 +187,60 @@ static int verdict(const struct instance *in, const forward_delivery *d, upstrea
         return PROXY_OK;
     }
     if (status == UPSTREAM_STOP) {
-        say(in, UPSTREAM_LOG_ERROR, "a chunk is given up: ", d->reason);
+        say(in, UPSTREAM_LOG_ERROR, "a chunk is given up: ", why);
         return PROXY_ERROR;
     }
-    if (in->at_most_once && d->failures > 0) {
-        say(in, UPSTREAM_LOG_ERROR, "a chunk is given up, for it may have arrived and deliver.resend is off: ", why);
+    if (in->at_most_once && d->may_have_arrived) {
+        say(in, UPSTREAM_LOG_ERROR,
+            "a chunk is given up, for it may have arrived and deliver.resend is off: ", why);
         return PROXY_ERROR;
     }
-    say(in, UPSTREAM_LOG_WARN, "no node took a chunk, which the agent keeps for a retry: ", why);
+    say(in, UPSTREAM_LOG_DEBUG, "no node took a chunk, which the agent keeps for a retry: ", why);
     return PROXY_RETRY;
 }
 
-static int deliver(const struct instance *in, forward_delivery *d) {
+static int64_t now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/*
+ * Whether a delivery may begin. Where every node took a chunk and fell silent, twice in a row, another
+ * would take its whole time to learn that again: then one asks, once in a while, and the others go back
+ * to the agent. An agent that stops would wait for each chunk that is left, one after the other.
+ */
+static bool may_ask(struct instance *in, bool *asks) {
+    pthread_mutex_lock(&in->lock);
+    bool silent = in->silences >= SILENCES;
+    bool may = !silent || (!in->asking && now_ms() >= in->silent_until &&
+                           upstream_retry_after_ms(in->up) == 0);
+    *asks = silent && may;
+    in->asking = in->asking || *asks;
+    pthread_mutex_unlock(&in->lock);
+    return may;
+}
+
+static void has_asked(struct instance *in, bool asks, bool silent) {
+    pthread_mutex_lock(&in->lock);
+    in->silences = silent ? in->silences + 1 : 0;
+    in->silent_until = now_ms() + SILENT_FOR_MS;
+    in->asking = in->asking && !asks;
+    pthread_mutex_unlock(&in->lock);
+}
+
+static int deliver(struct instance *in, forward_delivery *d) {
     upstream_error_t *err = NULL;
+    bool asks;
+    if (!may_ask(in, &asks)) {
+        say(in, UPSTREAM_LOG_DEBUG, "",
+            "every node is silent: a chunk goes back to the agent untried");
+        return PROXY_RETRY;
+    }
     upstream_status_t status = upstream_deliver(in->up, forward_deliver_fn, d, 0, &err);
+    bool silent = status == UPSTREAM_ERR_TIMEOUT ||
+                  (status != UPSTREAM_OK && d->status == UPSTREAM_ERR_TIMEOUT);
+    has_asked(in, asks, silent);
     int result = verdict(in, d, status, err);
     upstream_error_free(err);
     return result;
@@ -194,14 +254,13 @@ static int flush(struct instance *in, const void *events, size_t len, const char
     if (batch == NULL || d == NULL) {
         say(in, UPSTREAM_LOG_WARN, "", "no memory for a chunk, which the agent keeps for a retry");
     } else if (forward_batch_set_events(batch, events, len) != UPSTREAM_OK) {
-        say(in, UPSTREAM_LOG_ERROR, "", "a chunk is given up: it does not hold log events as msgpack");
+        say(in, UPSTREAM_LOG_ERROR, "",
+            "a chunk is given up: it holds neither log events nor metrics nor traces");
         result = PROXY_ERROR;
     } else if (forward_batch_count(batch) == 0) {
         result = PROXY_OK;
     } else {
         d->batch = batch;
-        d->on_failure = node_failed;
-        d->user = in;
         result = deliver(in, d);
     }
     free(d);

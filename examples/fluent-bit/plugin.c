@@ -1,8 +1,11 @@
 /*
- * The four functions that the agent looks for. No state of their own: what belongs to an instance hangs on its context.
+ * The four functions that the agent looks for. No state of their own: what belongs to an instance
+ * hangs on its context.
  */
-#define _POSIX_C_SOURCE 200809L /* under a strict -std=: strdup */
+#define _GNU_SOURCE /* under a strict -std=: strdup, RTLD_DEFAULT */
 
+#include <dlfcn.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "instance.h"
@@ -15,11 +18,23 @@ int FLBPluginExitCtx(void *context);
 
 #define EXPORT __attribute__((visibility("default")))
 
+/*
+ * An agent older than 4.2.3 has no event_type, and writing there would be outside of its memory.
+ * The ABI has no version; but a Fluent Bit shows its functions, and this one came with 5.0. An
+ * older one routes logs alone to such plugins, whatever they say.
+ */
+static bool has_event_type(void) {
+    bool fluent_bit = dlsym(RTLD_DEFAULT, "flb_output_get_property") != NULL;
+    return !fluent_bit || dlsym(RTLD_DEFAULT, "flb_output_oauth2_property_check") != NULL;
+}
+
 EXPORT int FLBPluginRegister(struct proxy_definition *def) {
     def->type = PROXY_OUTPUT_PLUGIN;
     def->proxy = PROXY_GOLANG;
     def->flags = 0;
-    def->event_type = 0;
+    if (has_event_type()) {
+        def->event_type = PROXY_LOGS | PROXY_METRICS | PROXY_TRACES;
+    }
     def->name = strdup("upstream");
     def->description = strdup("Forward, balanced over the nodes of an upstream file");
     return def->name == NULL || def->description == NULL ? -1 : 0;

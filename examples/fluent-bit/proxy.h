@@ -1,6 +1,7 @@
 /*
- * What Fluent Bit (2.0 and later, and the agents built on it) hands to an output plugin over its proxy ABI, the one its Go
- * plugins use. Layouts alone, so that no header of the agent is needed; only the fields that this plugin reads are named.
+ * What Fluent Bit (2.0 and later, and the agents built on it) hands to an output plugin over its
+ * proxy ABI, the one its Go plugins use. Layouts alone, so that no header of the agent is needed;
+ * only the fields that this plugin reads are named.
  */
 #ifndef PROXY_H
 #define PROXY_H
@@ -13,6 +14,9 @@ enum { PROXY_ERROR = 0, PROXY_OK = 1, PROXY_RETRY = 2 };
 /* Of proxy_definition. */
 enum { PROXY_OUTPUT_PLUGIN = 2, PROXY_GOLANG = 11 };
 
+/* What chunks a plugin takes: bits of proxy_definition.event_type. */
+enum { PROXY_LOGS = 1, PROXY_METRICS = 2, PROXY_TRACES = 4 };
+
 /* Filled in by FLBPluginRegister. The agent frees both strings. */
 struct proxy_definition {
     int type;
@@ -20,7 +24,7 @@ struct proxy_definition {
     int flags;
     char *name;
     char *description;
-    int event_type; /* 0: logs */
+    int event_type; /* from 4.2.3 on: before, the agent's memory ends here */
 };
 
 struct proxy_api {

@@ -10,7 +10,7 @@
 #define ANSWER_FIRST_CAP 1024
 #define ANSWER_MAX (64 * 1024) /* a HELO, PONG or ack is a few hundred bytes */
 
-static int64_t now_ms(void) {
+int64_t forward_now_ms(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
@@ -33,7 +33,7 @@ static bool make_room(forward_answer *a) {
 /* Appends what one read gives. */
 static upstream_status_t read_some(forward_answer *a, upstream_conn_t *conn, int64_t deadline, const char *what,
                                    forward_delivery *d) {
-    int64_t left = deadline - now_ms();
+    int64_t left = deadline - forward_now_ms();
     if (left <= 0) {
         return forward_fail(d, UPSTREAM_ERR_TIMEOUT, "%s did not come within ack_timeout", what);
     }
@@ -47,7 +47,8 @@ static upstream_status_t read_some(forward_answer *a, upstream_conn_t *conn, int
     if (status == UPSTREAM_EOF) {
         return forward_fail(d, UPSTREAM_ERR_CLOSED, "the server closed the connection before %s", what);
     }
-    if (status == UPSTREAM_ERR_TIMEOUT && now_ms() >= deadline) {
+    /* Before that: the delivery has less time than that for this node, as the library says. */
+    if (status == UPSTREAM_ERR_TIMEOUT && forward_now_ms() >= deadline) {
         return forward_fail(d, status, "%s did not come within ack_timeout", what);
     }
     return status == UPSTREAM_OK ? status : forward_fail_io(d, conn, status, what);
@@ -65,7 +66,7 @@ static upstream_status_t parse(forward_answer *a, size_t end, const char *what, 
 
 upstream_status_t forward_answer_read(forward_answer *a, upstream_conn_t *conn, uint32_t timeout_ms, const char *what,
                                       forward_delivery *d) {
-    int64_t deadline = now_ms() + timeout_ms;
+    int64_t deadline = forward_now_ms() + timeout_ms;
     forward_scan scan = FORWARD_SCAN_INIT;
     forward_scan_result found = FORWARD_SCAN_MORE;
     upstream_status_t status = UPSTREAM_OK;

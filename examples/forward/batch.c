@@ -1,17 +1,19 @@
 /*
- * The records of one chunk: encoded when they are appended, or an agent's own bytes, pointed at. The other
- * forms that nodes may ask for (no metadata, integer time, gzip) are made from those bytes when first asked
- * for, and kept for retries. Never decodes a record.
+ * The records of one chunk: encoded when they are appended, or an agent's own bytes, pointed at.
+ * The other forms that nodes may ask for (no metadata, integer time, gzip) are made from those
+ * bytes when first asked for, and kept for retries. Never decodes a record.
  */
 #include "internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
 struct forward_batch {
     char *tag;
-    size_t count[FORWARD_FORMS];
+    forward_signal signal;
+    forward_survey survey;                  /* of what was appended or set */
     forward_bytes events;                   /* the caller's, where set */
     msgpack_sbuffer entries[FORWARD_FORMS]; /* FORWARD_AS_GIVEN: what was appended */
     msgpack_sbuffer gzip[FORWARD_FORMS];
@@ -28,6 +30,7 @@ forward_batch *forward_batch_create(const char *tag) {
         msgpack_sbuffer_init(&b->entries[i]);
         msgpack_sbuffer_init(&b->gzip[i]);
     }
+    forward_batch_clear(b);
     return b;
 }
 
@@ -53,7 +56,7 @@ static void forget_derived(forward_batch *b) {
     }
 }
 
-static forward_bytes as_given(const forward_batch *b) {
+forward_bytes forward_batch_given(const forward_batch *b) {
     const msgpack_sbuffer *appended = &b->entries[FORWARD_AS_GIVEN];
     return b->events.data != NULL ? b->events : (forward_bytes){appended->data, appended->size};
 }
@@ -77,7 +80,8 @@ upstream_status_t forward_batch_append(forward_batch *b, const struct timespec *
         entries->size = before;
         return UPSTREAM_ERR_NO_MEMORY;
     }
-    b->count[FORWARD_AS_GIVEN]++;
+    b->survey.entries++;
+    b->survey.records++;
     forget_derived(b);
     return UPSTREAM_OK;
 }
@@ -86,11 +90,20 @@ void forward_batch_clear(forward_batch *b) {
     if (b == NULL) {
         return;
     }
-    b->count[FORWARD_AS_GIVEN] = 0;
+    b->signal = FORWARD_LOGS;
+    b->survey = (forward_survey){0, 0, true};
     b->chunk_id[0] = '\0';
     b->events = (forward_bytes){NULL, 0};
     msgpack_sbuffer_clear(&b->entries[FORWARD_AS_GIVEN]);
     forget_derived(b);
+}
+
+/* Counts what a chunk of maps holds: each is an entry and a record. */
+static bool survey_maps(forward_bytes chunk, forward_signal *signal, forward_survey *survey) {
+    *survey = (forward_survey){0, 0, true};
+    *signal = forward_signal_of(chunk, &survey->entries);
+    survey->records = survey->entries;
+    return *signal != FORWARD_LOGS;
 }
 
 upstream_status_t forward_batch_set_events(forward_batch *b, const void *events, size_t len) {
@@ -102,8 +115,8 @@ upstream_status_t forward_batch_set_events(forward_batch *b, const void *events,
     if (len > UINT32_MAX) {
         return UPSTREAM_ERR_LIMIT;
     }
-    if (!forward_events_count(given, &b->count[FORWARD_AS_GIVEN])) {
-        b->count[FORWARD_AS_GIVEN] = 0;
+    if (!forward_events_survey(given, &b->survey) && !survey_maps(given, &b->signal, &b->survey)) {
+        b->survey = (forward_survey){0, 0, true};
         return UPSTREAM_ERR_INVALID_ARG;
     }
     b->events = given;
@@ -111,15 +124,19 @@ upstream_status_t forward_batch_set_events(forward_batch *b, const void *events,
 }
 
 size_t forward_batch_count(const forward_batch *b) {
-    return b == NULL ? 0 : b->count[FORWARD_AS_GIVEN];
+    return b == NULL ? 0 : b->survey.records;
 }
 
 size_t forward_batch_bytes(const forward_batch *b) {
-    return b == NULL ? 0 : as_given(b).len;
+    return b == NULL ? 0 : forward_batch_given(b).len;
 }
 
 const char *forward_batch_tag(const forward_batch *b) {
     return b->tag;
+}
+
+forward_signal forward_batch_signal(const forward_batch *b) {
+    return b->signal;
 }
 
 const char *forward_batch_chunk_id(forward_batch *b) {
@@ -129,21 +146,38 @@ const char *forward_batch_chunk_id(forward_batch *b) {
     return b->chunk_id;
 }
 
+bool forward_batch_message_id(forward_batch *b, size_t at, char out[FORWARD_CHUNK_ID_LEN + 1]) {
+    const char *chunk = forward_batch_chunk_id(b);
+    char text[FORWARD_CHUNK_ID_LEN + 24];
+    if (chunk == NULL) {
+        return false;
+    }
+    if (at == 0) {
+        memcpy(out, chunk, FORWARD_CHUNK_ID_LEN + 1);
+        return true;
+    }
+    int len = snprintf(text, sizeof text, "%s %zu", chunk, at);
+    forward_derived_id(out, (forward_bytes){text, (size_t)len});
+    return true;
+}
+
 upstream_status_t forward_batch_entries(forward_batch *b, forward_form form, forward_entries *out) {
     msgpack_sbuffer *converted = &b->entries[form];
-    if (form != FORWARD_AS_GIVEN && converted->size == 0) {
-        upstream_status_t status = forward_events_convert(as_given(b), form, converted, &b->count[form]);
+    bool given = form == FORWARD_AS_GIVEN || (form == FORWARD_PLAIN && b->survey.plain);
+    if (!given && converted->size == 0) {
+        upstream_status_t status = forward_events_convert(forward_batch_given(b), form, converted);
         if (status != UPSTREAM_OK) {
             msgpack_sbuffer_clear(converted);
             return status;
         }
     }
-    out->bytes = form == FORWARD_AS_GIVEN ? as_given(b) : (forward_bytes){converted->data, converted->size};
-    out->count = b->count[form];
+    out->bytes = given ? forward_batch_given(b) : (forward_bytes){converted->data, converted->size};
+    out->count = given ? b->survey.entries : b->survey.records;
+    out->records = b->survey.records;
     return UPSTREAM_OK;
 }
 
-static upstream_status_t deflate_into(msgpack_sbuffer *to, forward_bytes from) {
+upstream_status_t forward_gzip(msgpack_sbuffer *to, forward_bytes from) {
     z_stream z;
     int status;
 
@@ -174,7 +208,7 @@ upstream_status_t forward_batch_gzip(forward_batch *b, forward_form form, forwar
     msgpack_sbuffer *gzip = &b->gzip[form];
     upstream_status_t status = forward_batch_entries(b, form, out);
     if (status == UPSTREAM_OK && gzip->size == 0) {
-        status = deflate_into(gzip, out->bytes);
+        status = forward_gzip(gzip, out->bytes);
     }
     out->bytes = (forward_bytes){gzip->data, gzip->size};
     return status;

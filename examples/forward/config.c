@@ -1,6 +1,6 @@
 /*
- * The Forward keys of a node. A value that is not understood is an error with its mend, never a silent
- * default: a mistyped `require_ack_response` would otherwise lose records without a word.
+ * The Forward keys of a node. A value that is not understood is an error with its fix, never a
+ * silent default: a mistyped `require_ack_response` would otherwise lose records without a word.
  */
 #include "internal.h"
 
@@ -9,7 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ACK_TIMEOUT_MS 10000
+/*
+ * Without `ack_timeout`: a quarter of the delivery's time, so that a node that takes a chunk and is
+ * silent leaves time for others; and no more than anyone should wait for a few bytes.
+ */
+#define ACK_TIMEOUT_MOST_MS 10000
+#define DELIVERY_MS 60000 /* deliver.timeout where it is not set */
 
 /* Where a bad value is to be reported. */
 typedef struct reader {
@@ -45,9 +50,10 @@ static bool same_word(const char *a, const char *b) {
     return *a == *b;
 }
 
-static bool read_bool(const reader *r, const char *key, bool def, bool *out) {
+/* Off where it is not set, as all switches of the protocol are with an upstream file. */
+static bool read_switch(const reader *r, const char *key, bool *out) {
     const char *value = upstream_node_get_prop(r->node, key);
-    *out = value == NULL && def;
+    *out = false;
     if (value == NULL || same_word(value, "off") || same_word(value, "false") || same_word(value, "no")) {
         return true;
     }
@@ -70,7 +76,10 @@ static bool read_compress(const reader *r, bool *gzip) {
 static bool read_ack_timeout(const reader *r, uint32_t *out) {
     const char *value = upstream_node_get_prop(r->node, "ack_timeout");
     if (value == NULL) {
-        *out = ACK_TIMEOUT_MS;
+        int64_t quarter = upstream_node_get_prop_ms(r->node, "deliver.timeout", DELIVERY_MS) / 4;
+        *out = quarter > ACK_TIMEOUT_MOST_MS ? ACK_TIMEOUT_MOST_MS
+               : quarter < 1                 ? 1
+                                             : (uint32_t)quarter;
         return true;
     }
     int64_t ms = upstream_node_get_prop_ms(r->node, "ack_timeout", -1);
@@ -83,7 +92,7 @@ static bool read_ack_timeout(const reader *r, uint32_t *out) {
 
 static bool read_login(const reader *r, forward_config *c) {
     bool empty_key;
-    if (!read_bool(r, "empty_shared_key", false, &empty_key)) {
+    if (!read_switch(r, "empty_shared_key", &empty_key)) {
         return false;
     }
     c->shared_key = upstream_node_get_prop(r->node, "shared_key");
@@ -103,8 +112,8 @@ static bool read_login(const reader *r, forward_config *c) {
         c->shared_key = "";
     }
     c->self_hostname = upstream_node_get_prop(r->node, "self_hostname");
-    if (c->self_hostname == NULL) {
-        c->self_hostname = "localhost";
+    if (c->self_hostname != NULL && c->self_hostname[0] == '\0') {
+        return refuse(r, "self_hostname is empty; give it a name, or leave it out");
     }
     return true;
 }
@@ -113,22 +122,46 @@ upstream_status_t forward_config_from_node(const upstream_node_t *node, forward_
                                            size_t cap) {
     reader r = {node, message, cap};
     forward_config c;
-    bool retain;
 
     if (node == NULL || out == NULL) {
         return UPSTREAM_ERR_INVALID_ARG;
     }
     memset(&c, 0, sizeof c);
     c.tag = upstream_node_get_prop(node, "tag");
-    if (!read_login(&r, &c) || !read_bool(&r, "time_as_integer", false, &c.time_as_integer) ||
-        !read_bool(&r, "retain_metadata_in_forward_mode", true, &retain) || !read_bool(&r, "send_options", false, &c.send_options) ||
-        !read_bool(&r, "require_ack_response", false, &c.require_ack_response) || !read_compress(&r, &c.gzip) ||
-        !read_ack_timeout(&r, &c.ack_timeout_ms)) {
+    if (!read_login(&r, &c) || !read_switch(&r, "time_as_integer", &c.time_as_integer) ||
+        !read_switch(&r, "retain_metadata_in_forward_mode", &c.retain_metadata) ||
+        !read_switch(&r, "send_options", &c.send_options) ||
+        !read_switch(&r, "require_ack_response", &c.require_ack_response) ||
+        !read_compress(&r, &c.gzip) || !read_ack_timeout(&r, &c.ack_timeout_ms)) {
         return UPSTREAM_ERR_CONFIG;
     }
-    c.without_metadata = !retain;
     *out = c;
     return UPSTREAM_OK;
+}
+
+upstream_status_t forward_declare_keys(upstream_options_t *options) {
+    static const struct {
+        const char *key;
+        int32_t type;
+    } keys[] = {
+        {"tag", UPSTREAM_KEY_TEXT},
+        {"shared_key", UPSTREAM_KEY_SECRET},
+        {"empty_shared_key", UPSTREAM_KEY_BOOL},
+        {"username", UPSTREAM_KEY_TEXT},
+        {"password", UPSTREAM_KEY_SECRET},
+        {"self_hostname", UPSTREAM_KEY_TEXT},
+        {"time_as_integer", UPSTREAM_KEY_BOOL},
+        {"retain_metadata_in_forward_mode", UPSTREAM_KEY_BOOL},
+        {"send_options", UPSTREAM_KEY_BOOL},
+        {"require_ack_response", UPSTREAM_KEY_BOOL},
+        {"ack_timeout", UPSTREAM_KEY_MS},
+        {"compress", UPSTREAM_KEY_TEXT},
+    };
+    upstream_status_t status = UPSTREAM_OK;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys && status == UPSTREAM_OK; i++) {
+        status = upstream_options_declare_key(options, keys[i].key, keys[i].type, NULL);
+    }
+    return status;
 }
 
 upstream_status_t forward_prepare(upstream_t *up, void (*adjust)(forward_config *config), char *message, size_t cap) {

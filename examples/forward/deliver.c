@@ -8,44 +8,67 @@
 #include <stdio.h>
 #include <string.h>
 
-upstream_status_t forward_fail(forward_delivery *d, upstream_status_t status, const char *format, ...) {
+upstream_status_t forward_fail(forward_delivery *d, upstream_status_t status, const char *format,
+                               ...) {
     va_list args;
     va_start(args, format);
     vsnprintf(d->reason, sizeof d->reason, format, args);
     va_end(args);
+    d->own_words = true;
     return status;
+}
+
+/* What stands behind "NODE (ADDRESS): ": whoever shows a reason has named the node. */
+static const char *without_node(const char *message, const char *node) {
+    size_t len = strlen(node);
+    const char *end = strncmp(message, node, len) == 0 ? strstr(message + len, "): ") : NULL;
+    return end == NULL ? message : end + 3;
 }
 
 upstream_status_t forward_fail_io(forward_delivery *d, const upstream_conn_t *conn, upstream_status_t status,
                                   const char *doing) {
     const upstream_error_t *err = upstream_conn_last_error(conn);
     const char *message = err == NULL ? NULL : upstream_error_message(err);
-    return forward_fail(d, status, "%s: %s", doing, message == NULL ? upstream_status_name(status) : message);
+    const char *node = upstream_node_name(upstream_conn_node(conn));
+    forward_fail(d, status, "%s: %s", doing,
+                 message == NULL ? upstream_status_name(status) : without_node(message, node));
+    d->own_words = false;
+    return status;
 }
 
-/* The connection's data: set once the server has proved that it knows the key. */
-static char logged_in;
+/* The connection's data: set once its beginning is over. */
+static char begun;
 
-static upstream_status_t log_in_once(upstream_conn_t *conn, const forward_config *config, forward_delivery *d) {
-    if (!config->secured || upstream_conn_get_data(conn) == &logged_in) {
+/*
+ * What comes before the first record of a connection: the login; without one, and where no ack will
+ * show that the server took the records, a moment in which it may say that it wants one.
+ */
+static upstream_status_t begin_once(upstream_conn_t *conn, forward_config *config,
+                                    forward_delivery *d) {
+    bool keepalive = true;
+    upstream_status_t status = UPSTREAM_OK;
+
+    if (upstream_conn_get_data(conn) == &begun) {
         return UPSTREAM_OK;
     }
-    bool keepalive = true;
-    upstream_status_t status = forward_handshake(conn, config, &keepalive, d);
+    if (config->secured) {
+        status = forward_handshake(conn, config, &keepalive, d);
+    } else if (!config->require_ack_response) {
+        status = forward_await_silence(conn, config, d);
+    }
     if (status != UPSTREAM_OK) {
         return status;
     }
     if (!keepalive) {
         upstream_conn_discard(conn); /* closed when the callback returns; this message it still carries */
     }
-    return upstream_conn_set_data(conn, &logged_in, NULL);
+    return upstream_conn_set_data(conn, &begun, NULL);
 }
 
 /* {"ack": id}. An ack of another chunk can only come from a server that is out of step. */
 static upstream_status_t check_ack(const msgpack_object *o, const char *chunk_id, forward_delivery *d) {
     if (o->type == MSGPACK_OBJECT_ARRAY && o->via.array.size > 0 && forward_text_is(&o->via.array.ptr[0], "HELO")) {
-        return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
-                            "the server asks for a login; set shared_key, or empty_shared_key on");
+        return forward_login_wanted(d);
     }
     const msgpack_object *ack = forward_map_get(o, "ack");
     if (ack == NULL) {
@@ -57,11 +80,12 @@ static upstream_status_t check_ack(const msgpack_object *o, const char *chunk_id
     return UPSTREAM_OK;
 }
 
-static upstream_status_t wait_for_ack(upstream_conn_t *conn, const forward_config *config, forward_delivery *d) {
+static upstream_status_t wait_for_ack(upstream_conn_t *conn, const forward_config *config,
+                                      const char *chunk_id, forward_delivery *d) {
     forward_answer answer;
     upstream_status_t status = forward_answer_read(&answer, conn, config->ack_timeout_ms, "the ack", d);
     if (status == UPSTREAM_OK) {
-        status = check_ack(&answer.value.data, forward_batch_chunk_id(d->batch), d);
+        status = check_ack(&answer.value.data, chunk_id, d);
     }
     if (status == UPSTREAM_OK && answer.extra > 0) {
         /* The chunk is safe; what came behind its ack would be taken for the answer to the next. */
@@ -71,57 +95,88 @@ static upstream_status_t wait_for_ack(upstream_conn_t *conn, const forward_confi
     return status;
 }
 
-static upstream_status_t exchange(upstream_conn_t *conn, const forward_config *config, const forward_frame *frame,
-                                  forward_delivery *d) {
-    upstream_status_t status = log_in_once(conn, config, d);
-    if (status != UPSTREAM_OK) {
-        return status;
-    }
-    status = upstream_conn_writev(conn, frame->iov, frame->iov_count);
+static upstream_status_t send_frame(upstream_conn_t *conn, const forward_config *config,
+                                    const forward_frame *frame, forward_delivery *d) {
+    d->may_have_arrived = true;
+    upstream_status_t status = upstream_conn_writev(conn, frame->iov, frame->iov_count);
     if (status != UPSTREAM_OK) {
         return forward_fail_io(d, conn, status, "writing the records");
     }
-    return config->require_ack_response ? wait_for_ack(conn, config, d) : UPSTREAM_OK;
+    return config->require_ack_response ? wait_for_ack(conn, config, frame->chunk, d) : UPSTREAM_OK;
+}
+
+/* All messages of the batch, one after the other. `frame` is the first, and another in the end. */
+static upstream_status_t exchange(upstream_conn_t *conn, forward_config *config,
+                                  forward_frame *frame, size_t at, size_t *bytes,
+                                  forward_delivery *d) {
+    upstream_status_t status = begin_once(conn, config, d);
+    while (status == UPSTREAM_OK) {
+        status = send_frame(conn, config, frame, d);
+        *bytes += frame->bytes;
+        if (status != UPSTREAM_OK || at >= forward_batch_bytes(d->batch)) {
+            break;
+        }
+        forward_frame_destroy(frame);
+        status = forward_frame_build(frame, d->batch, config, &at);
+        if (status != UPSTREAM_OK) {
+            status = forward_fail(d, status, "the batch cannot be framed: %s",
+                                  upstream_status_name(status));
+        }
+    }
+    return status;
 }
 
 static void note_success(forward_delivery *d, upstream_conn_t *conn, upstream_node_t *node, size_t bytes) {
     const char *tls = upstream_conn_tls_version(conn);
     d->node = node;
+    d->may_have_arrived = false;
     d->bytes = bytes;
     d->status = UPSTREAM_OK;
     snprintf(d->tls_version, sizeof d->tls_version, "%s", tls == NULL ? "" : tls);
 }
 
-static void note_failure(forward_delivery *d, upstream_node_t *node, upstream_status_t status) {
+/*
+ * What the library cannot know it is told, for its error, its log and the node's health. Of a call that
+ * failed it knows more than this file.
+ */
+static upstream_status_t note_failure(forward_delivery *d, upstream_conn_t *conn, upstream_node_t *node,
+                                      upstream_status_t status) {
     d->status = status;
     d->failed = node;
     d->failures++;
     if (d->on_failure != NULL) {
         d->on_failure(d, node, status, d->reason);
     }
+    return d->own_words ? upstream_conn_report(conn, status, d->reason) : status;
+}
+
+/* Of the batch, or of how this was called: no other node would do better. */
+static upstream_status_t give_up(forward_delivery *d, upstream_conn_t *conn, upstream_status_t status) {
+    d->status = status;
+    return upstream_conn_report(conn, UPSTREAM_STOP, d->reason);
 }
 
 upstream_status_t forward_deliver_fn(upstream_conn_t *conn, void *delivery) {
     forward_delivery *d = delivery;
     upstream_node_t *node = upstream_conn_node(conn);
-    const forward_config *config = upstream_node_get_data(node);
+    forward_config *config = upstream_node_get_data(node);
     forward_frame frame;
+    size_t at = 0, bytes = 0;
 
     if (config == NULL) {
-        d->status = UPSTREAM_ERR_INVALID_ARG;
-        forward_fail(d, d->status, "forward_prepare was not called for this set");
-        return UPSTREAM_STOP;
+        return give_up(d, conn, forward_fail(d, UPSTREAM_ERR_INVALID_ARG,
+                                             "forward_prepare was not called for this set"));
     }
-    d->status = forward_frame_build(&frame, d->batch, config);
-    if (d->status != UPSTREAM_OK) {
-        forward_fail(d, d->status, "the batch cannot be framed: %s", upstream_status_name(d->status));
-        return UPSTREAM_STOP;
+    upstream_status_t status = forward_frame_build(&frame, d->batch, config, &at);
+    if (status != UPSTREAM_OK) {
+        return give_up(d, conn, forward_fail(d, status, "the batch cannot be framed: %s",
+                                             upstream_status_name(status)));
     }
-    upstream_status_t status = exchange(conn, config, &frame, d);
+    status = exchange(conn, config, &frame, at, &bytes, d);
     if (status == UPSTREAM_OK) {
-        note_success(d, conn, node, frame.bytes);
+        note_success(d, conn, node, bytes);
     } else {
-        note_failure(d, node, status);
+        status = note_failure(d, conn, node, status);
     }
     forward_frame_destroy(&frame);
     return status;

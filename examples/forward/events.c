@@ -1,18 +1,25 @@
 /*
- * The entries of a chunk as bytes: where one ends, what opens it, and how it looks in another form. Records and metadata
- * are stepped over, never decoded.
+ * The entries of a chunk as bytes: where one ends, what opens it, and how it looks in another form.
+ * Records and metadata are stepped over, never decoded.
  */
 #include "internal.h"
 
 #include <string.h>
 
 #define ARRAY_OF_2 0x92
+#define NANOSECONDS 1000000000
 
 /* One event, taken apart. */
 typedef struct event {
     forward_bytes time;
     forward_bytes record;
+    bool bare; /* [time, record], without metadata */
 } event;
+
+typedef struct event_time {
+    uint32_t seconds;
+    uint32_t nanoseconds;
+} event_time;
 
 static void put_u32(unsigned char *p, uint32_t n) {
     p[0] = (unsigned char)(n >> 24);
@@ -77,7 +84,7 @@ static bool enter_pair(forward_bytes *rest) {
     return true;
 }
 
-static bool next_map(forward_bytes *rest, forward_bytes *map) {
+bool forward_next_map(forward_bytes *rest, forward_bytes *map) {
     return next_value(rest, map) && is_map((unsigned char)map->data[0]);
 }
 
@@ -86,85 +93,147 @@ static bool next_event(forward_bytes *rest, event *e) {
     if (!enter_pair(rest)) {
         return false;
     }
-    if (enter_pair(rest)) {
-        return next_value(rest, &e->time) && is_time(e->time) && next_map(rest, &metadata) && next_map(rest, &e->record);
-    }
-    return next_value(rest, &e->time) && is_time(e->time) && next_map(rest, &e->record);
+    e->bare = !enter_pair(rest);
+    return next_value(rest, &e->time) && is_time(e->time) &&
+           (e->bare || forward_next_map(rest, &metadata)) && forward_next_map(rest, &e->record);
 }
 
 bool forward_is_one_map(const unsigned char *record, size_t len) {
     forward_bytes rest = {(const char *)record, len}, map;
-    return next_map(&rest, &map) && rest.len == 0;
+    return forward_next_map(&rest, &map) && rest.len == 0;
 }
 
-bool forward_events_count(forward_bytes events, size_t *count) {
-    event e;
-    *count = 0;
-    while (events.len > 0) {
-        if (!next_event(&events, &e)) {
-            return false;
-        }
-        (*count)++;
+static bool is_event_time(forward_bytes time) {
+    unsigned char first = (unsigned char)time.data[0];
+    return first == 0xd7 || first == 0xc7;
+}
+
+/* What lies outside of 32 bits of seconds comes out as their end. */
+static event_time of_float(double seconds) {
+    if (!(seconds > 0)) {
+        return (event_time){0, 0};
     }
-    return true;
+    if (seconds >= (double)UINT32_MAX) {
+        return (event_time){UINT32_MAX, 0};
+    }
+    uint32_t whole = (uint32_t)seconds;
+    uint32_t rest = (uint32_t)((seconds - whole) * NANOSECONDS);
+    return (event_time){whole, rest < NANOSECONDS ? rest : NANOSECONDS - 1};
 }
 
-/* Whole seconds; what lies outside of 32 bits comes out as their end. */
-static uint32_t seconds_of(forward_bytes time) {
+static event_time read_time(forward_bytes time) {
     const unsigned char *p = (const unsigned char *)time.data;
-    double seconds;
-    if (p[0] == 0xd7) {
-        return (uint32_t)number(p + 2, 4);
-    }
-    if (p[0] == 0xc7) {
-        return (uint32_t)number(p + 3, 4);
+    if (is_event_time(time)) {
+        const unsigned char *at = p + time.len - 8; /* behind the header of either encoding */
+        return (event_time){(uint32_t)number(at, 4), (uint32_t)number(at + 4, 4)};
     }
     if (p[0] < 0x80) {
-        return p[0];
+        return (event_time){p[0], 0};
     }
     if (p[0] == 0xca) {
         uint32_t bits = (uint32_t)number(p + 1, 4);
         float f;
         memcpy(&f, &bits, sizeof f);
-        seconds = f;
-    } else if (p[0] == 0xcb) {
-        uint64_t bits = number(p + 1, 8);
-        memcpy(&seconds, &bits, sizeof seconds);
-    } else {
-        uint64_t n = number(p + 1, time.len - 1);
-        bool negative = p[0] >= 0xe0 || (p[0] >= 0xd0 && (p[1] & 0x80) != 0);
-        return negative ? 0 : n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
+        return of_float(f);
     }
-    return !(seconds > 0) ? 0 : seconds >= (double)UINT32_MAX ? UINT32_MAX : (uint32_t)seconds;
+    if (p[0] == 0xcb) {
+        uint64_t bits = number(p + 1, 8);
+        double f;
+        memcpy(&f, &bits, sizeof f);
+        return of_float(f);
+    }
+    uint64_t n = number(p + 1, time.len - 1);
+    bool negative = p[0] >= 0xe0 || (p[0] >= 0xd0 && (p[1] & 0x80) != 0);
+    return (event_time){negative ? 0 : n > UINT32_MAX ? UINT32_MAX : (uint32_t)n, 0};
 }
 
 /*
- * Fluent Bit opens and closes a group of events by one whose seconds are -1 or -2 as 32 bits: its content tells of the group
- * and is no record.
+ * Fluent Bit opens and closes a group of events by one whose seconds are -1 or -2 as 32 bits: its
+ * content tells of the group and is no record.
  */
 static bool is_group_mark(forward_bytes time) {
-    return (unsigned char)time.data[0] == 0xd7 && seconds_of(time) >= UINT32_MAX - 1;
+    return is_event_time(time) && read_time(time).seconds >= UINT32_MAX - 1;
 }
 
-upstream_status_t forward_events_convert(forward_bytes events, forward_form form, msgpack_sbuffer *out, size_t *count) {
+bool forward_events_survey(forward_bytes events, forward_survey *out) {
     event e;
-    *count = 0;
+    *out = (forward_survey){0, 0, true};
     while (events.len > 0) {
-        unsigned char seconds[6] = {ARRAY_OF_2, 0xce}; /* uint 32 */
+        if (!next_event(&events, &e)) {
+            return false;
+        }
+        bool mark = is_group_mark(e.time);
+        out->entries++;
+        out->records += !mark;
+        out->plain = out->plain && !mark && e.bare && (unsigned char)e.time.data[0] == 0xd7;
+    }
+    return true;
+}
+
+/* `[time, record]` opens so, with the time in the form's encoding; gives the length. */
+static size_t entry_head(unsigned char head[FORWARD_EVENT_HEAD], forward_form form, event_time t) {
+    if (form == FORWARD_INTEGER) {
+        head[0] = ARRAY_OF_2;
+        head[1] = 0xce; /* uint 32 */
+        put_u32(head + 2, t.seconds);
+        return 6;
+    }
+    forward_event_head(head, t.seconds, t.nanoseconds);
+    return FORWARD_EVENT_HEAD;
+}
+
+upstream_status_t forward_events_convert(forward_bytes events, forward_form form,
+                                         msgpack_sbuffer *out) {
+    unsigned char head[FORWARD_EVENT_HEAD];
+    event e;
+    while (events.len > 0) {
         if (!next_event(&events, &e)) {
             return UPSTREAM_ERR_INVALID_ARG;
         }
         if (is_group_mark(e.time)) {
             continue;
         }
-        (*count)++;
-        put_u32(seconds + 2, seconds_of(e.time));
-        bool whole = form == FORWARD_INTEGER;
-        if (msgpack_sbuffer_write(out, (const char *)seconds, whole ? sizeof seconds : 1) != 0 ||
-            (!whole && msgpack_sbuffer_write(out, e.time.data, e.time.len) != 0) ||
+        size_t len = entry_head(head, form, read_time(e.time));
+        if (msgpack_sbuffer_write(out, (const char *)head, len) != 0 ||
             msgpack_sbuffer_write(out, e.record.data, e.record.len) != 0) {
             return UPSTREAM_ERR_NO_MEMORY;
         }
     }
     return UPSTREAM_OK;
+}
+
+/* Whether a value is this short text; no encoder writes one in any other way. */
+static bool is_text(forward_bytes value, const char *text) {
+    size_t len = strlen(text);
+    return value.len == 1 + len && (unsigned char)value.data[0] == (0xa0 | len) &&
+           memcmp(value.data + 1, text, len) == 0;
+}
+
+/* What the keys of an agent's map say it holds; FORWARD_LOGS where they say nothing. */
+static forward_signal signal_of(forward_bytes map) {
+    unsigned char first = (unsigned char)map.data[0];
+    size_t head = first == 0xde ? 3 : first == 0xdf ? 5 : 1;
+    forward_bytes rest = {map.data + head, map.len - head}, key, value;
+    while (rest.len > 0 && next_value(&rest, &key) && next_value(&rest, &value)) {
+        if (is_text(key, "metrics")) {
+            return FORWARD_METRICS;
+        }
+        if (is_text(key, "resourceSpans")) {
+            return FORWARD_TRACES;
+        }
+    }
+    return FORWARD_LOGS;
+}
+
+forward_signal forward_signal_of(forward_bytes chunk, size_t *maps) {
+    forward_signal all = FORWARD_LOGS;
+    forward_bytes map;
+    for (*maps = 0; chunk.len > 0; (*maps)++) {
+        forward_signal one = forward_next_map(&chunk, &map) ? signal_of(map) : FORWARD_LOGS;
+        if (one == FORWARD_LOGS || (*maps > 0 && one != all)) {
+            return FORWARD_LOGS;
+        }
+        all = one;
+    }
+    return all;
 }

@@ -1,19 +1,21 @@
 /*
- * The Forward protocol (fluentd and Fluent Bit) as a client speaks it over libupstream: settings of a
- * node, a batch of records, and the callback for upstream_deliver. What a plugin author copies; it
- * knows nothing of any agent, and never keeps state outside the handles it was given.
+ * The Forward protocol (fluentd and Fluent Bit) as a client speaks it over libupstream: settings of
+ * a node, a batch of records, and the callback for upstream_deliver. What a plugin author copies;
+ * it knows nothing of any agent, and never keeps state outside the handles it was given.
  *
  * In short:
  *
- *     forward_prepare(up, NULL, message, sizeof message);       once, after upstream_create
+ *     forward_declare_keys(options);                            once, before upstream_create
+ *     forward_prepare(up, NULL, message, sizeof message);       once, after it
  *     batch = forward_batch_create("app.log");
  *     forward_batch_append(batch, &now, record, record_len);    once for each record
  *     forward_delivery d = FORWARD_DELIVERY_INIT(batch);
  *     upstream_deliver(up, forward_deliver_fn, &d, 0, &err);
  *     forward_batch_clear(batch);                               a new chunk begins
  *
- * Threads: settings are read-only after forward_prepare and may be shared; a batch and a delivery
- * belong to one thread at a time. No function takes more than 4 KiB of stack beside the library's calls.
+ * Threads: settings are not to be changed after forward_prepare and may be shared; a batch and a
+ * delivery belong to one thread at a time. No function takes more than 4 KiB of stack beside the
+ * library's calls.
  */
 #ifndef FORWARD_H
 #define FORWARD_H
@@ -45,23 +47,30 @@ typedef struct forward_config {
     const char *shared_key;    /* "" with empty_shared_key; never NULL where secured */
     const char *username;      /* NULL where unset */
     const char *password;      /* NULL where unset */
-    const char *self_hostname; /* never NULL */
+    const char *self_hostname; /* NULL where unset: the machine's name and a random suffix */
     const char *tag;           /* replaces the batch's own; NULL where unset */
     bool time_as_integer;
-    bool without_metadata;     /* retain_metadata_in_forward_mode off: `[time, record]`, which any server understands */
+    bool retain_metadata; /* as the agent has it; off: [time, record], all that fluentd reads */
     bool send_options;
     bool require_ack_response;
     bool gzip;                 /* compress gzip; implies PackedForward */
-    bool packed;               /* PackedForward in place of Forward; no key of the file, the caller's word */
+    bool packed;               /* PackedForward in place of Forward; the caller's word, no key */
     uint32_t ack_timeout_ms;   /* for each answer of the server: HELO, PONG, ack */
+    int64_t silent_until_ms;   /* the deliveries' own: until then it is not asked for a greeting */
 } forward_config;
 
 /*
  * Reads the keys of one node. UPSTREAM_ERR_CONFIG where a value is bad or two keys contradict each
- * other; `message` (of `cap` bytes) then names node, key, value and the mend.
+ * other; `message` (of `cap` bytes) then names node, key, value and the fix.
  */
 upstream_status_t forward_config_from_node(const upstream_node_t *node, forward_config *out, char *message,
                                            size_t cap);
+
+/*
+ * Declares the keys of this protocol, so that upstream_create finds a slip (`require_ack_respons
+ * on`) or a bad value with its line and column. Call it on the options that the set is made with.
+ */
+upstream_status_t forward_declare_keys(upstream_options_t *options);
 
 /*
  * Reads the keys of every node and leaves each node's settings with it as node data, where
@@ -73,6 +82,13 @@ upstream_status_t forward_prepare(upstream_t *up, void (*adjust)(forward_config 
                                   size_t cap);
 
 /* ---- a batch of records ------------------------------------------------------------------------- */
+
+/* What a chunk holds, in the numbers of the option `fluent_signal`. */
+typedef enum forward_signal {
+    FORWARD_LOGS = 0,
+    FORWARD_METRICS = 1,
+    FORWARD_TRACES = 2
+} forward_signal;
 
 /*
  * The records of one chunk, encoded once and framed anew for each node. A chunk has one id through all
@@ -94,16 +110,19 @@ upstream_status_t forward_batch_append(forward_batch *batch, const struct timesp
                                        size_t len);
 
 /*
- * Puts an agent's chunk in place of the batch's records: `[time, record]` or `[[time, metadata], record]`, one after the
- * other, time as EventTime or a number. The bytes are pointed at, not copied, and go out as they are (unless a node's keys
- * ask for another form): they must stay until the batch is cleared or ended. The chunk has a new id.
- * UPSTREAM_ERR_INVALID_ARG where they are not such events; UPSTREAM_ERR_LIMIT over 2^32 - 1 bytes. The batch is then empty.
+ * Puts an agent's chunk in place of the batch's records. Logs: `[time, record]` or
+ * `[[time, metadata], record]`, one after the other, time as EventTime or a number. Metrics or
+ * traces: maps, as Fluent Bit has them; each goes out as it is, in PackedForward, and the options
+ * tell what it is. The bytes are pointed at: they must stay until the batch is cleared or ended.
+ * The chunk has a new id. UPSTREAM_ERR_INVALID_ARG for anything else; UPSTREAM_ERR_LIMIT over 2^32
+ * - 1 bytes. The batch is then empty.
  */
 upstream_status_t forward_batch_set_events(forward_batch *batch, const void *events, size_t len);
 
 /* Empties the batch and keeps its memory. What is appended afterwards is a new chunk with a new id. */
 void forward_batch_clear(forward_batch *batch);
 
+/* Records; the marks that open and close a group in an agent's chunk are none. */
 size_t forward_batch_count(const forward_batch *batch);
 size_t forward_batch_bytes(const forward_batch *batch); /* as encoded, without framing */
 
@@ -116,23 +135,33 @@ const char *forward_batch_chunk_id(forward_batch *batch);
 /* ---- one message -------------------------------------------------------------------------------- */
 
 /*
- * A batch framed for one node: Forward `[tag, [[time, record], ...], options]` or PackedForward
- * `[tag, bin, options]`. The record bytes are the batch's own: valid until the batch changes.
+ * A message of a batch, framed for one node: Forward `[tag, [[time, record], ...], options]` or
+ * PackedForward `[tag, bin, options]`. The record bytes are the batch's own: valid until it
+ * changes.
  */
 typedef struct forward_frame {
     struct iovec iov[3];
     size_t iov_count;
     size_t bytes;
+    char chunk[FORWARD_CHUNK_ID_LEN +
+               1];        /* the id that its ack names; "" without require_ack_response */
     msgpack_sbuffer head; /* array header, tag, header of the body */
+    msgpack_sbuffer body; /* where it is neither the batch's own nor kept there */
     msgpack_sbuffer tail; /* options */
 } forward_frame;
 
 /*
- * Frames `batch` under `config`. On success end it with forward_frame_destroy.
- * UPSTREAM_ERR_INVALID_ARG for an empty batch or one that this config cannot carry;
- * UPSTREAM_ERR_NO_MEMORY; UPSTREAM_ERR_IO where the system gives no random bytes.
+ * Frames the message of `batch` that begins at `*at`, 0 for the first, and moves `*at` to the next:
+ * there is none once it has come to forward_batch_bytes. Logs are one message. Metrics and traces
+ * are one for each map, since Fluent Bit's server reads the first map of a message and forgets the
+ * others.
+ *
+ * On success end it with forward_frame_destroy. UPSTREAM_ERR_INVALID_ARG for an empty batch or one
+ * that this config cannot carry; UPSTREAM_ERR_NO_MEMORY; UPSTREAM_ERR_IO where the system gives no
+ * random bytes.
  */
-upstream_status_t forward_frame_build(forward_frame *frame, forward_batch *batch, const forward_config *config);
+upstream_status_t forward_frame_build(forward_frame *frame, forward_batch *batch,
+                                      const forward_config *config, size_t *at);
 void forward_frame_destroy(forward_frame *frame);
 
 /* ---- delivering --------------------------------------------------------------------------------- */
@@ -140,8 +169,8 @@ void forward_frame_destroy(forward_frame *frame);
 typedef struct forward_delivery forward_delivery;
 
 /*
- * Told of each node that failed inside forward_deliver_fn (not of failed connects, which the library
- * logs). `reason` is valid during the call.
+ * Told of each node that failed inside forward_deliver_fn (not of failed connects). The library logs
+ * both, in these words. `reason` is valid during the call.
  */
 typedef void (*forward_failure_fn)(const forward_delivery *delivery, const upstream_node_t *node,
                                    upstream_status_t status, const char *reason);
@@ -159,9 +188,11 @@ struct forward_delivery {
     upstream_node_t *failed; /* out: the last of them, or NULL */
     upstream_status_t status; /* out: its status, UPSTREAM_OK after a success */
     char reason[FORWARD_REASON_MAX]; /* out: why; "" where nothing failed */
+    bool may_have_arrived; /* out: records went to a node that did not confirm them */
+    bool own_words;        /* the reason is no failed call's; of no use outside */
 };
 
-#define FORWARD_DELIVERY_INIT(batch_) {(batch_), NULL, NULL, NULL, 0, "", 0, NULL, UPSTREAM_OK, ""}
+#define FORWARD_DELIVERY_INIT(batch_) {(batch_), NULL, NULL, NULL, 0, "", 0, NULL, UPSTREAM_OK, "", false, false}
 
 /*
  * The callback for upstream_deliver; its context is a forward_delivery. Logs in once per connection

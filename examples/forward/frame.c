@@ -11,28 +11,30 @@ static int pack_text(msgpack_packer *pk, const char *text) {
     return msgpack_pack_str(pk, len) || msgpack_pack_str_body(pk, text, len);
 }
 
-/* {"size": n, "chunk": id, "compressed": "gzip"}; the last two where they apply. */
-static int pack_options(msgpack_packer *pk, size_t count, const char *chunk_id, bool gzip) {
-    size_t keys = 1 + (size_t)(chunk_id != NULL) + (size_t)gzip;
-    if (msgpack_pack_map(pk, keys) || pack_text(pk, "size") || msgpack_pack_uint64(pk, count)) {
+/*
+ * {"chunk": id, "size": n, "compressed": "gzip", "fluent_signal": signal}, in the order and under
+ * the conditions of the agent's own plugin: `size` is for logs alone, and counts records.
+ */
+static int pack_options(msgpack_packer *pk, const forward_frame *f, const forward_entries *body,
+                        forward_signal signal, bool gzip) {
+    bool ack = f->chunk[0] != '\0', logs = signal == FORWARD_LOGS;
+    if (msgpack_pack_map(pk, (size_t)ack + (size_t)logs + (size_t)gzip + 1) ||
+        (ack && (pack_text(pk, "chunk") || pack_text(pk, f->chunk))) ||
+        (logs && (pack_text(pk, "size") || msgpack_pack_uint64(pk, body->records))) ||
+        (gzip && (pack_text(pk, "compressed") || pack_text(pk, "gzip")))) {
         return -1;
     }
-    if (chunk_id != NULL && (pack_text(pk, "chunk") || pack_text(pk, chunk_id))) {
-        return -1;
-    }
-    return gzip && (pack_text(pk, "compressed") || pack_text(pk, "gzip"));
+    return pack_text(pk, "fluent_signal") || msgpack_pack_uint64(pk, (uint64_t)signal);
 }
 
-static upstream_status_t pack(forward_frame *f, forward_batch *batch, const forward_config *config,
-                              const forward_entries *body) {
-    bool packed = config->packed || config->gzip;
-    bool options = config->send_options || config->require_ack_response || config->gzip;
-    const char *chunk_id = NULL;
+static upstream_status_t pack(forward_frame *f, const forward_batch *batch,
+                              const forward_config *config, const forward_entries *body) {
+    forward_signal signal = forward_batch_signal(batch);
+    bool packed = config->packed || config->gzip || signal != FORWARD_LOGS;
+    bool options = config->send_options || config->require_ack_response || config->gzip ||
+                   signal != FORWARD_LOGS;
     msgpack_packer pk;
 
-    if (config->require_ack_response && (chunk_id = forward_batch_chunk_id(batch)) == NULL) {
-        return UPSTREAM_ERR_IO;
-    }
     msgpack_packer_init(&pk, &f->head, msgpack_sbuffer_write);
     const char *tag = config->tag != NULL ? config->tag : forward_batch_tag(batch);
     if (msgpack_pack_array(&pk, options ? 3 : 2) || pack_text(&pk, tag) ||
@@ -40,7 +42,7 @@ static upstream_status_t pack(forward_frame *f, forward_batch *batch, const forw
         return UPSTREAM_ERR_NO_MEMORY;
     }
     msgpack_packer_init(&pk, &f->tail, msgpack_sbuffer_write);
-    if (options && pack_options(&pk, body->count, chunk_id, config->gzip)) {
+    if (options && pack_options(&pk, f, body, signal, config->gzip)) {
         return UPSTREAM_ERR_NO_MEMORY;
     }
     return UPSTREAM_OK;
@@ -63,22 +65,51 @@ static forward_form form_for(const forward_config *config) {
     if (config->time_as_integer) {
         return FORWARD_INTEGER;
     }
-    return config->without_metadata ? FORWARD_PLAIN : FORWARD_AS_GIVEN;
+    return config->retain_metadata ? FORWARD_AS_GIVEN : FORWARD_PLAIN;
 }
 
-upstream_status_t forward_frame_build(forward_frame *f, forward_batch *batch, const forward_config *config) {
-    forward_entries body;
-    upstream_status_t status;
+/* All of a chunk of logs. */
+static upstream_status_t logs_of(forward_batch *batch, const forward_config *config, size_t *at,
+                                 forward_entries *out) {
+    *at = forward_batch_bytes(batch);
+    return config->gzip ? forward_batch_gzip(batch, form_for(config), out)
+                        : forward_batch_entries(batch, form_for(config), out);
+}
 
-    if (f == NULL || config == NULL || forward_batch_count(batch) == 0) {
+/* The next map of metrics or traces. */
+static upstream_status_t map_of(forward_frame *f, const forward_batch *batch,
+                                const forward_config *config, size_t *at, forward_entries *out) {
+    forward_bytes rest = forward_batch_given(batch);
+    rest.data += *at;
+    rest.len -= *at;
+    if (!forward_next_map(&rest, &out->bytes)) {
+        return UPSTREAM_ERR_INVALID_ARG;
+    }
+    *at += out->bytes.len;
+    out->count = out->records = 1;
+    if (!config->gzip) {
+        return UPSTREAM_OK;
+    }
+    upstream_status_t status = forward_gzip(&f->body, out->bytes);
+    out->bytes = bytes_of(&f->body);
+    return status;
+}
+
+upstream_status_t forward_frame_build(forward_frame *f, forward_batch *batch,
+                                      const forward_config *config, size_t *at) {
+    forward_entries body;
+
+    if (f == NULL || config == NULL || at == NULL || forward_batch_count(batch) == 0 ||
+        *at >= forward_batch_bytes(batch)) {
         return UPSTREAM_ERR_INVALID_ARG;
     }
     memset(f, 0, sizeof *f);
-    if (config->gzip) {
-        status = forward_batch_gzip(batch, form_for(config), &body);
-    } else {
-        status = forward_batch_entries(batch, form_for(config), &body);
+    if (config->require_ack_response && !forward_batch_message_id(batch, *at, f->chunk)) {
+        return UPSTREAM_ERR_IO;
     }
+    bool logs = forward_batch_signal(batch) == FORWARD_LOGS;
+    upstream_status_t status =
+        logs ? logs_of(batch, config, at, &body) : map_of(f, batch, config, at, &body);
     if (status == UPSTREAM_OK) {
         status = pack(f, batch, config, &body);
     }
@@ -95,6 +126,7 @@ upstream_status_t forward_frame_build(forward_frame *f, forward_batch *batch, co
 void forward_frame_destroy(forward_frame *f) {
     if (f != NULL) {
         msgpack_sbuffer_destroy(&f->head);
+        msgpack_sbuffer_destroy(&f->body);
         msgpack_sbuffer_destroy(&f->tail);
         memset(f, 0, sizeof *f);
     }

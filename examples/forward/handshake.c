@@ -1,13 +1,25 @@
 /*
- * HELO, PING, PONG: each side shows that it knows the shared key, and the client who its user is. No
- * record may be written before the server's own proof was checked; what is not exactly as the
+ * HELO, PING, PONG: each side shows that it knows the shared key, and the client who its user is.
+ * No record may be written before the server's own proof was checked; what is not exactly as the
  * protocol has it is a failure.
+ *
+ * Both proofs are a digest over salt, name, nonce and key, and only the name tells them apart: a
+ * server that claims the client's name could send the client's own proof back. So that name is
+ * refused, and the salt, which the client draws, is new on each connection: a proof seen on another
+ * one is worth nothing.
  */
 #include "internal.h"
 
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SHOWN_MAX 160 /* of a server's own words in a reason */
+
+#ifndef HOST_NAME_MAX
+#define HOST_NAME_MAX 255 /* what POSIX allows at most where a system names no limit */
+#endif
 
 /* What a HELO says; the texts live in its answer. */
 typedef struct helo {
@@ -15,6 +27,14 @@ typedef struct helo {
     forward_bytes auth; /* salt of the password; empty from a server without users, but Fluent Bit's sends one all the same */
     bool keepalive;
 } helo;
+
+/* What this side says of itself in one handshake. */
+typedef struct login {
+    const char *name;
+    char salt[FORWARD_CHUNK_ID_LEN + 1]; /* text, since some servers read PING as UTF-8 */
+    char proof[FORWARD_DIGEST_LEN + 1];
+    char own_name[HOST_NAME_MAX + FORWARD_SUFFIX_LEN + 2]; /* where self_hostname is not set */
+} login;
 
 static forward_bytes bytes_of(const char *text) {
     return (forward_bytes){text, strlen(text)};
@@ -63,15 +83,41 @@ static int pack_bytes(msgpack_packer *pk, forward_bytes text) {
     return msgpack_pack_str(pk, text.len) || msgpack_pack_str_body(pk, text.data, text.len);
 }
 
+static void prove(char out[FORWARD_DIGEST_LEN + 1], const login *me, forward_bytes name,
+                  const helo *h, const forward_config *c) {
+    forward_bytes parts[] = {bytes_of(me->salt), name, h->nonce, bytes_of(c->shared_key)};
+    forward_digest(out, parts, 4);
+}
+
+/*
+ * Draws the salt, and a name where none is set: the machine's own and a suffix that no server has,
+ * since agents of both sides call themselves "localhost".
+ */
+static upstream_status_t introduce(login *me, const forward_config *c, const helo *h,
+                                   forward_delivery *d) {
+    char suffix[FORWARD_SUFFIX_LEN + 1], machine[HOST_NAME_MAX + 1] = "";
+
+    if (!forward_random_id(me->salt) || !forward_random_suffix(suffix)) {
+        return forward_fail(d, UPSTREAM_ERR_IO, "the system gives no random bytes for the salt");
+    }
+    me->name = c->self_hostname;
+    if (me->name == NULL) {
+        bool named = gethostname(machine, sizeof machine) == 0;
+        machine[HOST_NAME_MAX] = '\0';
+        snprintf(me->own_name, sizeof me->own_name, "%s-%s", named ? machine : "client", suffix);
+        me->name = me->own_name;
+    }
+    prove(me->proof, me, bytes_of(me->name), h, c);
+    return UPSTREAM_OK;
+}
+
 /* ["PING", hostname, salt, digest of the key, user, digest of the password] */
-static int pack_ping(msgpack_sbuffer *out, const forward_config *c, const helo *h, const char *salt) {
-    char key_digest[FORWARD_DIGEST_LEN + 1];
+static int pack_ping(msgpack_sbuffer *out, const forward_config *c, const helo *h,
+                     const login *me) {
     char password_digest[FORWARD_DIGEST_LEN + 1] = "";
     const char *username = "";
     msgpack_packer pk;
 
-    forward_bytes key_parts[] = {bytes_of(salt), bytes_of(c->self_hostname), h->nonce, bytes_of(c->shared_key)};
-    forward_digest(key_digest, key_parts, 4);
     if (h->auth.len > 0) {
         username = c->username == NULL ? "" : c->username;
         forward_bytes password_parts[] = {h->auth, bytes_of(username), bytes_of(c->password == NULL ? "" : c->password)};
@@ -79,18 +125,18 @@ static int pack_ping(msgpack_sbuffer *out, const forward_config *c, const helo *
     }
     msgpack_packer_init(&pk, out, msgpack_sbuffer_write);
     return msgpack_pack_array(&pk, 6) || pack_bytes(&pk, bytes_of("PING")) ||
-           pack_bytes(&pk, bytes_of(c->self_hostname)) || pack_bytes(&pk, bytes_of(salt)) ||
-           pack_bytes(&pk, bytes_of(key_digest)) || pack_bytes(&pk, bytes_of(username)) ||
+           pack_bytes(&pk, bytes_of(me->name)) || pack_bytes(&pk, bytes_of(me->salt)) ||
+           pack_bytes(&pk, bytes_of(me->proof)) || pack_bytes(&pk, bytes_of(username)) ||
            pack_bytes(&pk, bytes_of(password_digest));
 }
 
-static upstream_status_t send_ping(upstream_conn_t *conn, const forward_config *c, const helo *h, const char *salt,
-                                   forward_delivery *d) {
+static upstream_status_t send_ping(upstream_conn_t *conn, const forward_config *c, const helo *h,
+                                   const login *me, forward_delivery *d) {
     msgpack_sbuffer ping;
     upstream_status_t status;
 
     msgpack_sbuffer_init(&ping);
-    if (pack_ping(&ping, c, h, salt) != 0) {
+    if (pack_ping(&ping, c, h, me) != 0) {
         status = forward_fail(d, UPSTREAM_ERR_NO_MEMORY, "no memory for PING");
     } else {
         status = upstream_conn_write(conn, ping.data, ping.size);
@@ -102,12 +148,49 @@ static upstream_status_t send_ping(upstream_conn_t *conn, const forward_config *
     return status;
 }
 
-/* ["PONG", ok, reason, hostname, digest of the key] */
-static upstream_status_t check_pong(const msgpack_object *o, const forward_config *c, forward_bytes nonce,
-                                    const char *salt, forward_delivery *d) {
+static bool same_bytes(forward_bytes a, forward_bytes b) {
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+/*
+ * Under the client's own name the proof is the one that PING carried: whoever read that can send it
+ * back. Names are compared as the digest covers them, byte by byte: under any other name the
+ * client's proof is a wrong one.
+ */
+static upstream_status_t check_proof(forward_bytes name, forward_bytes proof,
+                                     const char *shown_name, const forward_config *c, const helo *h,
+                                     const login *me, forward_delivery *d) {
     char expected[FORWARD_DIGEST_LEN + 1];
+
+    if (same_bytes(name, bytes_of(me->name))) {
+        return forward_fail(
+            d, UPSTREAM_ERR_PROTOCOL,
+            "the server answers under this client's own name \"%s\", and so could anyone who lacks "
+            "the key; set self_hostname to a name that no server has",
+            shown_name);
+    }
+    if (forward_digest_equal(me->proof, proof)) {
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
+                            "the server \"%s\" sent this client's own proof back, which shows no "
+                            "key; check the address",
+                            shown_name);
+    }
+    prove(expected, me, name, h, c);
+    if (!forward_digest_equal(expected, proof)) {
+        return forward_fail(
+            d, UPSTREAM_ERR_PROTOCOL,
+            "the server \"%s\" does not know the shared key (its digest in PONG is wrong); "
+            "check shared_key and the address",
+            shown_name);
+    }
+    return UPSTREAM_OK;
+}
+
+/* ["PONG", ok, reason, hostname, digest of the key] */
+static upstream_status_t check_pong(const msgpack_object *o, const forward_config *c, const helo *h,
+                                    const login *me, forward_delivery *d) {
     char words[SHOWN_MAX + 1];
-    forward_bytes hostname, digest;
+    forward_bytes name, proof;
 
     const msgpack_object *pong = o->type == MSGPACK_OBJECT_ARRAY ? o->via.array.ptr : NULL;
     if (pong == NULL || o->via.array.size != 5 || !forward_text_is(&pong[0], "PONG") ||
@@ -120,20 +203,10 @@ static upstream_status_t check_pong(const msgpack_object *o, const forward_confi
                             "the server refused the login: \"%s\"; set shared_key, username, password as it has them",
                             shown(&pong[2], words));
     }
-    if (!forward_text(&pong[3], &hostname) || !forward_text(&pong[4], &digest)) {
+    if (!forward_text(&pong[3], &name) || !forward_text(&pong[4], &proof)) {
         return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "hostname and digest in PONG are not strings");
     }
-    /* A server of the client's own name proves nothing by this: the digest is the one that PING carried. It is taken all the
-     * same, since agents call both sides "localhost" unless told otherwise; see self_hostname in the README. */
-    forward_bytes parts[] = {bytes_of(salt), hostname, nonce, bytes_of(c->shared_key)};
-    forward_digest(expected, parts, 4);
-    if (!forward_digest_equal(expected, digest)) {
-        return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
-                            "the server \"%s\" does not know the shared key (its digest in PONG is wrong); "
-                            "check shared_key and the address",
-                            shown(&pong[3], words));
-    }
-    return UPSTREAM_OK;
+    return check_proof(name, proof, shown(&pong[3], words), c, h, me, d);
 }
 
 /* The server has to wait for our next message: whatever came behind this one is no part of the protocol. */
@@ -147,17 +220,16 @@ static upstream_status_t read_alone(forward_answer *a, upstream_conn_t *conn, co
 }
 
 static upstream_status_t log_in(upstream_conn_t *conn, const forward_config *c, const helo *h, forward_delivery *d) {
-    char salt[FORWARD_CHUNK_ID_LEN + 1]; /* text, since some servers read PING as UTF-8 */
-
-    if (!forward_random_id(salt)) {
-        return forward_fail(d, UPSTREAM_ERR_IO, "the system gives no random bytes for the salt");
+    login me;
+    upstream_status_t status = introduce(&me, c, h, d);
+    if (status == UPSTREAM_OK) {
+        status = send_ping(conn, c, h, &me, d);
     }
-    upstream_status_t status = send_ping(conn, c, h, salt, d);
     if (status == UPSTREAM_OK) {
         forward_answer answer;
         status = read_alone(&answer, conn, c, "PONG", d);
         if (status == UPSTREAM_OK) {
-            status = check_pong(&answer.value.data, c, h->nonce, salt, d);
+            status = check_pong(&answer.value.data, c, h, &me, d);
         }
         forward_answer_destroy(&answer);
     }

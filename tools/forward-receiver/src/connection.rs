@@ -2,6 +2,7 @@
 //! acknowledged in that order. A record must never be counted before its whole message was decoded.
 
 use crate::auth::Challenge;
+use crate::fluentd;
 use crate::forward::{self, Event, Message};
 use crate::json;
 use crate::scan::{DecodeError, Splitter};
@@ -120,17 +121,22 @@ fn check(server: &Server, wire: &mut Wire<'_>, challenge: &Challenge, bytes: &[u
 fn take(server: &Server, bytes: &[u8]) -> Result<Message, End> {
     let mut lines = String::new();
     let writing = server.settings.out.is_some();
-    let message = forward::decode(bytes, &mut |event| {
+    let decode = if server.settings.as_fluentd { fluentd::decode } else { forward::decode };
+    let message = decode(bytes, &mut |event| {
         if writing {
             write_line(&mut lines, &event);
         }
     })?;
+    let came = message.events + message.dropped;
     if let Some(size) = message.size
-        && size != message.events
+        && size != came
     {
+        eprintln!("{}: options.size is {size} in a message of {came} events", server.settings.name);
+    }
+    if message.dropped > 0 {
         eprintln!(
-            "{}: options.size is {size} in a message of {} events",
-            server.settings.name, message.events
+            "{}: {} events of {came} are none that fluentd takes",
+            server.settings.name, message.dropped
         );
     }
     if let Some(out) = &server.settings.out {
@@ -140,13 +146,17 @@ fn take(server: &Server, bytes: &[u8]) -> Result<Message, End> {
             .map_err(|error| End::Refused(format!("cannot write to the --out file: {error}")))?;
     }
     server.counts.records.add(message.events);
+    server.counts.dropped.add(message.dropped);
     Ok(message)
 }
 
 fn write_line(lines: &mut String, event: &Event<'_>) {
     lines.push_str("{\"tag\":");
     json::write_text(lines, event.tag);
-    lines.push_str(&format!(",\"time\":\"{}\",", event.time));
+    match event.signal {
+        0 => lines.push_str(&format!(",\"time\":\"{}\",", event.time)),
+        signal => lines.push_str(&format!(",\"signal\":{signal},")),
+    }
     if let Some(metadata) = event.metadata {
         lines.push_str("\"metadata\":");
         json::write_value(lines, metadata);

@@ -85,16 +85,19 @@ pub struct Counts {
     pub acks: Count,
     /// Connections ended here because of what came over them.
     pub errors: Count,
+    /// Events that a fluentd would have dropped, and acknowledged.
+    pub dropped: Count,
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { records, connections, tls, bytes, acks, errors } = self;
-        let [records, connections, tls, bytes, acks, errors] =
-            [records, connections, tls, bytes, acks, errors].map(Count::get);
+        let Counts { records, connections, tls, bytes, acks, errors, dropped } = self;
+        let [records, connections, tls, bytes, acks, errors, dropped] =
+            [records, connections, tls, bytes, acks, errors, dropped].map(Count::get);
         write!(
             f,
-            "records={records} connections={connections} tls={tls} bytes={bytes} acks={acks} errors={errors}"
+            "records={records} connections={connections} tls={tls} bytes={bytes} acks={acks} errors={errors} \
+             dropped={dropped}"
         )
     }
 }

@@ -26,13 +26,18 @@ pub struct Event<'a> {
     pub time: Time,
     /// What stands beside the time in an `[[time, metadata], record]` event.
     pub metadata: Option<&'a ValueRef<'a>>,
+    /// The event, or for another signal than logs the map that holds it.
     pub record: &'a ValueRef<'a>,
+    /// Fluent Bit's number of what the chunk holds: 0 logs, 1 metrics, 2 traces.
+    pub signal: u64,
 }
 
 /// What is known of a message once all its events have been handed out.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Message {
     pub events: u64,
+    /// Entries that were thrown away; only a receiver that reads as fluentd does that.
+    pub dropped: u64,
     /// The id to acknowledge, if the sender wants an answer.
     pub chunk: Option<String>,
     /// The number of events the sender says it sent.
@@ -77,27 +82,36 @@ pub fn decode(bytes: &[u8], take: &mut dyn FnMut(Event<'_>)) -> Result<Message, 
         take(event);
     };
     match body {
+        _ if options.signal > 0 => {
+            let Body::Packed(packed) = body else {
+                return err(format!("a message of signal {} has to be packed", options.signal));
+            };
+            each_packed(packed, &options, |entry| {
+                let nothing = Time { seconds: 0, nanoseconds: 0 };
+                count(Event {
+                    tag,
+                    time: nothing,
+                    metadata: None,
+                    record: map(entry)?,
+                    signal: options.signal,
+                });
+                Ok(())
+            })?;
+        }
         Body::Single(time, record) => {
-            count(Event { tag, time: time_of(time)?, metadata: None, record: map(record)? });
+            count(Event { tag, time: time_of(time)?, metadata: None, record: map(record)?, signal: 0 });
         }
         Body::Entries(entries) => {
             for entry in entries {
                 count(event(tag, entry)?);
             }
         }
-        Body::Packed(packed) => {
-            let packed = if options.gzip { gunzip(packed)? } else { Cow::Borrowed(packed) };
-            let mut rest: &[u8] = &packed;
-            while !rest.is_empty() {
-                let Some(length) = value_length(rest)? else {
-                    return err("packed events that end inside an event");
-                };
-                count(event(tag, &parse(&rest[..length])?)?);
-                rest = &rest[length..];
-            }
-        }
+        Body::Packed(packed) => each_packed(packed, &options, |entry| {
+            count(event(tag, entry)?);
+            Ok(())
+        })?,
     }
-    Ok(Message { events, chunk: options.chunk, size: options.size })
+    Ok(Message { events, dropped: 0, chunk: options.chunk, size: options.size })
 }
 
 /// The answer to a message that carried `chunk`.
@@ -138,15 +152,34 @@ enum Body<'a> {
     Packed(&'a [u8]),
 }
 
+/// Hands out the entries of a packed body, unpacked first where the options say so.
+pub fn each_packed(
+    packed: &[u8],
+    options: &Options,
+    mut take: impl FnMut(&ValueRef<'_>) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    let packed = if options.gzip { gunzip(packed)? } else { Cow::Borrowed(packed) };
+    let mut rest: &[u8] = &packed;
+    while !rest.is_empty() {
+        let Some(length) = value_length(rest)? else {
+            return err("packed events that end inside an event");
+        };
+        take(&parse(&rest[..length])?)?;
+        rest = &rest[length..];
+    }
+    Ok(())
+}
+
 #[derive(Default)]
-struct Options {
-    chunk: Option<String>,
-    size: Option<u64>,
+pub struct Options {
+    pub chunk: Option<String>,
+    pub size: Option<u64>,
     gzip: bool,
+    signal: u64,
 }
 
 impl Options {
-    fn read(value: Option<&ValueRef<'_>>) -> Result<Options, DecodeError> {
+    pub fn read(value: Option<&ValueRef<'_>>) -> Result<Options, DecodeError> {
         let mut options = Options::default();
         let entries = match value {
             None | Some(ValueRef::Nil) => return Ok(options),
@@ -170,6 +203,10 @@ impl Options {
                 (Some("size"), ..) => match value.as_u64() {
                     Some(size) => options.size = Some(size),
                     None => return err("options.size is no number of events"),
+                },
+                (Some("fluent_signal"), ..) => match value.as_u64() {
+                    Some(signal @ 0..=2) => options.signal = signal,
+                    _ => return err("options.fluent_signal is none of 0, 1 and 2"),
                 },
                 (Some("compressed"), _, Some("gzip")) => options.gzip = true,
                 (Some("compressed"), _, Some("text")) => {}
@@ -202,10 +239,12 @@ fn event<'a>(tag: &'a str, entry: &'a ValueRef<'a>) -> Result<Event<'a>, DecodeE
     };
     let record = map(record)?;
     let ValueRef::Array(header) = header else {
-        return Ok(Event { tag, time: time_of(header)?, metadata: None, record });
+        return Ok(Event { tag, time: time_of(header)?, metadata: None, record, signal: 0 });
     };
     match &header[..] {
-        [time, metadata] => Ok(Event { tag, time: time_of(time)?, metadata: Some(map(metadata)?), record }),
+        [time, metadata] => {
+            Ok(Event { tag, time: time_of(time)?, metadata: Some(map(metadata)?), record, signal: 0 })
+        }
         _ => err(format!("an event's header has to be [time, metadata], not an array of {}", header.len())),
     }
 }
@@ -217,7 +256,7 @@ fn map<'a>(value: &'a ValueRef<'a>) -> Result<&'a ValueRef<'a>, DecodeError> {
     }
 }
 
-fn time_of(value: &ValueRef<'_>) -> Result<Time, DecodeError> {
+pub fn time_of(value: &ValueRef<'_>) -> Result<Time, DecodeError> {
     match value {
         ValueRef::Integer(seconds) => match seconds.as_i64() {
             Some(seconds) => Ok(Time { seconds, nanoseconds: 0 }),

@@ -5,6 +5,7 @@ mod auth;
 mod connection;
 mod control;
 mod faults;
+mod fluentd;
 mod forward;
 mod json;
 mod options;
@@ -55,7 +56,13 @@ fn run(options: Options) -> Result<std::convert::Infallible, String> {
         }
         None => None,
     };
-    let settings = Settings { name: options.name, tls, credentials: options.credentials, out };
+    let settings = Settings {
+        name: options.name,
+        tls,
+        credentials: options.credentials,
+        out,
+        as_fluentd: options.as_fluentd,
+    };
     let address = options.address;
     let server = Server::bind(address, settings).map_err(|error| format!("{address}: {error}"))?;
     server.listen().map_err(|error| format!("{address}: {error}"))?;

@@ -17,6 +17,7 @@ Usage: forward-receiver [options]
   --bind ADDRESS          IP address to listen on (127.0.0.1)
   --name NAME             name in messages on standard error (forward-receiver)
   --out FILE              append each record as a line of JSON, before it is acknowledged
+  --as-fluentd            take what fluentd takes: drop, count and acknowledge all else
 
 Shared key (the handshake is on when a key or a user is given):
   --shared-key KEY        key that clients have to prove, may be \"\"
@@ -41,7 +42,8 @@ Prints one line when ready: `ready port=N`, and ` control=N` if there is a contr
 standard input ends, unless --no-stdin or a control port is given.
 
 Control lines, each answered by one line: `ok`, `error: ...`, or the counts where marked *
-  count *                 records=N connections=N tls=N bytes=N acks=N errors=N open=N
+  count *                 records=N connections=N tls=N bytes=N acks=N errors=N
+                          dropped=N open=N
   refuse                  close the listener and all connections
   listen                  listen again, on the same port
   stall                   accept, read and answer nothing more; connections stay open
@@ -68,6 +70,7 @@ pub struct Options {
     pub client_ca: Option<PathBuf>,
     pub control: Option<u16>,
     pub stdin: bool,
+    pub as_fluentd: bool,
 }
 
 /// `None` when help was asked for.
@@ -77,7 +80,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Option<Options>
     let mut name = "forward-receiver".to_owned();
     let (mut out, mut control, mut stdin) = (None, None, true);
     let (mut shared_key, mut users, mut hostname) = (None, Vec::new(), None);
-    let mut tls = false;
+    let (mut tls, mut as_fluentd) = (false, false);
     let (mut cert_names, mut write_cert) = (Vec::new(), None);
     let (mut cert, mut key, mut client_ca) = (None, None, None);
     while let Some(arg) = parser.next()? {
@@ -98,6 +101,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Option<Options>
             Long("client-ca") => client_ca = Some(PathBuf::from(parser.value()?)),
             Long("control") => control = parser.value()?.parse_with(control_port)?,
             Long("no-stdin") => stdin = false,
+            Long("as-fluentd") => as_fluentd = true,
             _ => return Err(arg.unexpected()),
         }
     }
@@ -135,6 +139,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Option<Options>
         client_ca,
         control,
         stdin,
+        as_fluentd,
     }))
 }
 

@@ -26,6 +26,8 @@ pub struct Settings {
     pub tls: Option<Arc<ServerConfig>>,
     pub credentials: Option<Credentials>,
     pub out: Option<Mutex<File>>,
+    /// Take what fluentd takes, and drop what it drops.
+    pub as_fluentd: bool,
 }
 
 pub struct Server {

@@ -62,13 +62,13 @@ fn refused(items: Vec<Value>) -> String {
 #[test]
 fn forward_mode() {
     let (message, seen) = decode_all(&Value::Array(vec![text("app"), Value::Array(events())])).unwrap();
-    assert_eq!(message, Message { events: 3, chunk: None, size: None });
+    assert_eq!(message, Message { events: 3, ..Message::default() });
     assert_eq!(seen, all_three());
 
     let options =
         map_of(&[("size", Value::from(3)), ("chunk", text("id==")), ("fluent_signal", Value::from(0))]);
     let (message, _) = decode_all(&Value::Array(vec![text("app"), Value::Array(events()), options])).unwrap();
-    assert_eq!(message, Message { events: 3, chunk: Some("id==".into()), size: Some(3) });
+    assert_eq!(message, Message { events: 3, dropped: 0, chunk: Some("id==".into()), size: Some(3) });
 }
 
 #[test]
@@ -107,12 +107,30 @@ fn message_mode() {
     for time in [event_time(1_700_000_000, 0), Value::from(1_700_000_000)] {
         let plain = Value::Array(vec![text("app"), time.clone(), record.clone()]);
         let (message, seen) = decode_all(&plain).unwrap();
-        assert_eq!(message, Message { events: 1, chunk: None, size: None });
+        assert_eq!(message, Message { events: 1, ..Message::default() });
         assert_eq!(seen, ["app 1700000000.000000000 {\"n\": 1}"]);
 
         let with_options = Value::Array(vec![text("app"), time, record.clone(), options.clone()]);
         assert_eq!(decode_all(&with_options).unwrap().0.chunk.as_deref(), Some("c"));
     }
+}
+
+#[test]
+fn metrics_and_traces_are_maps() {
+    let maps: Vec<u8> = [1, 2].iter().flat_map(|n| encode(&map_of(&[("n", Value::from(*n))]))).collect();
+    for signal in [1, 2] {
+        let options = map_of(&[("fluent_signal", Value::from(signal))]);
+        let message = Value::Array(vec![text("app"), Value::Binary(maps.clone()), options.clone()]);
+        let mut seen = Vec::new();
+        let taken =
+            decode(&encode(&message), &mut |event| seen.push((event.signal, event.record.to_string())));
+        assert_eq!(taken.unwrap().events, 2);
+        assert_eq!(seen, [(signal, "{\"n\": 1}".to_owned()), (signal, "{\"n\": 2}".to_owned())]);
+        assert!(refused(vec![text("app"), Value::Array(events()), options]).contains("has to be packed"));
+    }
+    let other = map_of(&[("fluent_signal", Value::from(9))]);
+    assert!(refused(vec![text("app"), Value::Binary(maps.clone()), other]).contains("none of 0, 1 and 2"));
+    assert!(refused(vec![text("app"), Value::Binary(maps)]).contains("[time, record]"));
 }
 
 #[test]

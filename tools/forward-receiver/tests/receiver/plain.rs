@@ -27,7 +27,7 @@ fn counts_acknowledges_and_writes_every_record() {
     let bytes = both.len() + third.len();
     assert_eq!(
         receiver.command("count"),
-        format!("records=6 connections=1 tls=0 bytes={bytes} acks=3 errors=0 open=1")
+        format!("records=6 connections=1 tls=0 bytes={bytes} acks=3 errors=0 dropped=0 open=1")
     );
     let expected: String = (0..6)
         .map(|n| format!("{{\"tag\":\"app\",\"time\":\"9.000000007\",\"record\":{{\"n\":{n}}}}}\n"))
@@ -36,6 +36,24 @@ fn counts_acknowledges_and_writes_every_record() {
 
     drop(stream);
     receiver.wait_for("open", 0);
+}
+
+/// Metadata beside the time is what no released fluentd reads: dropped, and acknowledged.
+#[test]
+fn as_fluentd_it_drops_what_fluentd_drops_and_acknowledges_it() {
+    let mut receiver = Receiver::start(&["--as-fluentd"]);
+    let mut stream = receiver.connect();
+    let good = message(0, 3, Some("good"));
+    // ["app", [[[7, {}], {}]], {"chunk": "odd"}]
+    let odd = b"\x93\xa3app\x91\x92\x92\x07\x80\x80\x81\xa5chunk\xa3odd".to_vec();
+    stream.write_all(&[good, odd].concat()).unwrap();
+    for chunk in ["good", "odd"] {
+        assert_eq!(read_value(&mut stream), ack(chunk));
+    }
+    let counts = receiver.command("count");
+    for (name, expected) in [("records", 3), ("dropped", 1), ("acks", 2), ("errors", 0)] {
+        assert_eq!(field(&counts, name), Some(expected), "{counts}");
+    }
 }
 
 #[test]

@@ -1,0 +1,116 @@
+/*
+ * Does the server have something to say before the first record? One that demands a login greets
+ * with HELO as soon as it accepts. A client that was given no key, and asks for no acks, would
+ * never read that: it would write record after record to a server that takes none of them.
+ *
+ * So a new connection to such a node waits a moment before its first record: for a HELO, for the
+ * greeting of something that is no Forward server, or for the end (a balancer without a server
+ * behind it accepts and closes). Nothing has been written then, and the batch goes to another node
+ * in good order.
+ *
+ * A server that says nothing costs the moment in full. Connections are used again and again, and a
+ * node that was silent is not asked for a while, so it is paid once in that while however many
+ * connections there are. No wait is long enough for every server: with require_ack_response on
+ * there is no moment and no gap, because a HELO is then read in place of the ack.
+ */
+#include "internal.h"
+
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/*
+ * HELO is on its way as soon as the server looks at its listener: a round trip after the connect at
+ * the earliest. Three of them, and at least this much: a fluentd on a busy machine was seen to take
+ * more than 50 ms. The upper bound is for a link that is that slow.
+ */
+#define MOMENT_LEAST_MS 250
+#define MOMENT_MOST_MS 1000
+#define ROUND_TRIPS 3
+#define SLICE_MS 50         /* how soon a cancelled delivery is noticed */
+#define SILENT_FOR_MS 10000 /* so long a node that said nothing is taken to have nothing to say */
+
+static const unsigned char helo[] = {0x92, 0xa4, 'H', 'E', 'L', 'O'};
+
+static int64_t moment_ms(int fd) {
+    struct tcp_info info;
+    socklen_t len = sizeof info;
+    memset(&info, 0, sizeof info);
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0) {
+        return MOMENT_LEAST_MS;
+    }
+    int64_t trips = (int64_t)info.tcpi_rtt * ROUND_TRIPS / 1000; /* it is in microseconds */
+    return trips < MOMENT_LEAST_MS  ? MOMENT_LEAST_MS
+           : trips > MOMENT_MOST_MS ? MOMENT_MOST_MS
+                                    : trips;
+}
+
+upstream_status_t forward_login_wanted(forward_delivery *d) {
+    return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
+                        "the server asks for a login; set shared_key, or empty_shared_key on");
+}
+
+static upstream_status_t greeted(const unsigned char *data, size_t len, forward_delivery *d) {
+    size_t known = len < sizeof helo ? len : sizeof helo;
+    if (memcmp(data, helo, known) == 0) {
+        return forward_login_wanted(d);
+    }
+    return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
+                        "the server greets with %zu bytes that are no HELO; is this a Forward "
+                        "server, and is tls set as "
+                        "it expects?",
+                        len);
+}
+
+static void wait_for_bytes(int fd, int64_t ms) {
+    struct pollfd wait = {fd, POLLIN, 0};
+    poll(&wait, 1, ms < SLICE_MS ? (int)ms : SLICE_MS); /* a signal ends it early, and it goes on */
+}
+
+/* Until `end`. UPSTREAM_OK where nothing came. */
+static upstream_status_t listen_until(int64_t end, upstream_conn_t *conn, forward_delivery *d) {
+    for (;;) {
+        unsigned char bytes[64];
+        size_t got = 0;
+        upstream_status_t status = upstream_conn_try_read(conn, bytes, sizeof bytes, &got);
+        if (status == UPSTREAM_OK) {
+            return greeted(bytes, got, d);
+        }
+        if (status == UPSTREAM_EOF) {
+            return forward_fail(d, UPSTREAM_ERR_CLOSED,
+                                "the server closed the connection before the records");
+        }
+        if (status != UPSTREAM_WANT_READ && status != UPSTREAM_WANT_WRITE) {
+            return forward_fail_io(d, conn, status, "before the records");
+        }
+        int64_t left = end - forward_now_ms();
+        if (left <= 0) {
+            return UPSTREAM_OK;
+        }
+        wait_for_bytes(upstream_conn_fd(conn), left);
+    }
+}
+
+/* No more than a quarter of what the delivery has left: it is for the records. */
+static int64_t within_the_delivery(const upstream_conn_t *conn, int64_t ms) {
+    int64_t left = upstream_conn_time_left_ms(conn);
+    return left >= 0 && left / 4 < ms ? left / 4 : ms;
+}
+
+upstream_status_t forward_await_silence(upstream_conn_t *conn, forward_config *config,
+                                        forward_delivery *d) {
+    int64_t now = forward_now_ms();
+    if (now < __atomic_load_n(&config->silent_until_ms, __ATOMIC_RELAXED)) {
+        return UPSTREAM_OK;
+    }
+    int64_t moment = moment_ms(upstream_conn_fd(conn));
+    int64_t wait = within_the_delivery(conn, moment);
+    upstream_status_t status = listen_until(now + wait, conn, d);
+    if (status == UPSTREAM_OK && wait == moment) {
+        __atomic_store_n(&config->silent_until_ms, forward_now_ms() + SILENT_FOR_MS,
+                         __ATOMIC_RELAXED);
+    }
+    return status;
+}
