@@ -1,11 +1,14 @@
 /* The example upstream-epoll, run as its user runs it: 1,000 connections on one thread, against receivers that count. */
 #define _GNU_SOURCE
+#include "support/acceptor.h"
 #include "support/check.h"
 #include "support/counter.h"
 #include "support/loopback.h"
 #include "support/process.h"
 
+#include <poll.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,17 +48,25 @@ static int clean(void **state)
     return unlink(conf);
 }
 
-static struct process start(const uint16_t *ports, const char *each)
+/* `of_set`: lines of [UPSTREAM]. `keys`: lines of each node. */
+static struct process start_with(const uint16_t *ports, size_t nodes, const char *of_set,
+                                 const char *keys, int connections, const char *each)
 {
-    char number[16], *text = check_nodes_text(ports, NODES, "");
+    char number[16], *text = check_nodes_text(ports, nodes, keys), *first = strstr(text, "[NODE]");
     const char *arguments[] = {program, conf, number, each, NULL};
     FILE *file = fopen(conf, "w");
     assert_non_null(file);
-    assert_int_equal(fwrite(text, 1, strlen(text), file), strlen(text));
+    assert_non_null(first);
+    fprintf(file, "%.*s%s%s", (int)(first - text), text, of_set, first);
     assert_int_equal(fclose(file), 0);
     free(text);
-    snprintf(number, sizeof(number), "%d", CONNECTIONS);
+    snprintf(number, sizeof(number), "%d", connections);
     return process_start(arguments, NULL);
+}
+
+static struct process start(const uint16_t *ports, const char *each)
+{
+    return start_with(ports, NODES, "", "", CONNECTIONS, each);
 }
 
 static void says(struct process *process, const char *expected)
@@ -65,8 +76,8 @@ static void says(struct process *process, const char *expected)
     assert_string_equal(line, expected);
 }
 
-/* One node of three refuses: each record arrives once, over a connection of its own. */
-static void a_thousand_connections_one_record_each(void **state)
+/* A thousand clients at once, and one node of three refuses: each record arrives once. */
+static void a_thousand_clients_one_record_each(void **state)
 {
     struct ledger *ledger = ledger_create(CONNECTIONS);
     struct counter *counters[2] = {counter_start(ledger), counter_start(ledger)};
@@ -80,8 +91,10 @@ static void a_thousand_connections_one_record_each(void **state)
     ports[1] = loopback_refusing_port(&refusing);
     ports[2] = counter_port(counters[1]);
     process = start(ports, "1");
+    /* How many find the second node refusing, and then a kept connection, is a matter of time. */
     assert_true(process_read_line(&process, line, sizeof(line)));
-    assert_memory_equal(line, "1000 connections made, ", 23); /* how many found the second node refusing is a matter of time */
+    check_contains(line, " connections made, ");
+    assert_in_range(strtoul(line, NULL, 10), CONNECTIONS / 2, CONNECTIONS);
     says(&process, "1000 records acknowledged, 0 failed");
     assert_int_equal(process_finish(&process), 0);
     for (i = 0; i < CONNECTIONS; i++) {
@@ -126,6 +139,104 @@ static void a_node_dies_under_way(void **state)
     ledger_free(ledger);
 }
 
+/* Takes each record and answers with another. */
+static enum ending answer_nonsense(const struct session *session, void *ctx)
+{
+    unsigned char record[8];
+    size_t have = 0;
+    (void)ctx;
+    while (session_wait(session, session->socket, POLLIN, -1)) {
+        ssize_t got = recv(session->socket, record + have, sizeof(record) - have, 0);
+        if (got <= 0) {
+            break;
+        }
+        have += (size_t)got;
+        if (have == sizeof(record)) {
+            record[0] ^= 0xff;
+            have = 0;
+            if (!session_send(session, session->socket, record, sizeof(record))) {
+                break;
+            }
+        }
+    }
+    return ENDING_CLOSE;
+}
+
+/*
+ * Hundreds of exchanges at once, and of five nodes one answers nonsense, one is silent, one
+ * refuses. Every record arrives at one of the two others, and none is given up.
+ */
+static void none_is_given_up_while_a_node_is_well(void **state)
+{
+    enum { MANY = 200, EACH = 2, RECORDS = MANY * EACH };
+    struct ledger *ledger = ledger_create(RECORDS);
+    struct counter *counters[2] = {counter_start(ledger), counter_start(ledger)};
+    struct acceptor *nonsense = acceptor_start("127.0.0.1", 0, answer_nonsense, NULL);
+    struct loopback *silent = loopback_start(LOOPBACK_SILENT);
+    struct process process;
+    uint16_t ports[5];
+    char line[128];
+    int refusing;
+    size_t i;
+    (void)state;
+    ports[0] = acceptor_port(nonsense);
+    ports[1] = counter_port(counters[0]);
+    ports[2] = loopback_port(silent);
+    ports[3] = loopback_refusing_port(&refusing);
+    ports[4] = counter_port(counters[1]);
+    process = start_with(ports, 5, "",
+                         check_slow() ? "    net.io_timeout 3s\n" : "    net.io_timeout 300ms\n",
+                         MANY, "2");
+    assert_true(process_read_line(&process, line, sizeof(line)));
+    says(&process, "400 records acknowledged, 0 failed");
+    assert_int_equal(process_finish(&process), 0);
+    for (i = 0; i < RECORDS; i++) {
+        assert_int_equal(ledger_times(ledger, i), 1);
+    }
+    assert_true(acceptor_accepted(nonsense) > 0 && loopback_connections(silent) > 0);
+    counter_stop(counters[0]);
+    counter_stop(counters[1]);
+    acceptor_stop(nonsense);
+    loopback_stop(silent);
+    ledger_free(ledger);
+    close(refusing);
+}
+
+/* At most once: servers that take each record and never answer. None is sent to a second one. */
+static void with_resend_off_none_is_sent_twice(void **state)
+{
+    enum { CLIENTS = 30 };
+    struct loopback *sinks[NODES];
+    struct process process;
+    uint16_t ports[NODES];
+    struct timespec pause = {0, 10 * 1000 * 1000};
+    size_t bytes = 0;
+    char line[128];
+    int i, turns;
+    (void)state;
+    for (i = 0; i < NODES; i++) {
+        sinks[i] = loopback_start(LOOPBACK_SINK);
+        ports[i] = loopback_port(sinks[i]);
+    }
+    process = start_with(ports, NODES, "    deliver.resend off\n",
+                         "    net.io_timeout 200ms\n    health.max_fails 1000\n", CLIENTS, "1");
+    assert_true(process_read_line(&process, line, sizeof(line)));
+    says(&process, "0 records acknowledged, 30 failed");
+    assert_int_equal(process_finish(&process), 1);
+    for (turns = 0; turns < 1000 && bytes < CLIENTS * 8; turns++) {
+        nanosleep(&pause, NULL); /* what was sent is not always read yet */
+        for (i = 0, bytes = 0; i < NODES; i++) {
+            bytes += loopback_bytes(sinks[i]);
+        }
+    }
+    for (i = 0, bytes = 0; i < NODES; i++) {
+        assert_true(loopback_wait_ended(sinks[i], loopback_connections(sinks[i])));
+        bytes += loopback_bytes(sinks[i]);
+        loopback_stop(sinks[i]);
+    }
+    assert_int_equal(bytes, CLIENTS * 8);
+}
+
 static void wrong_use_is_told(void **state)
 {
     const char *none[] = {program, NULL}, *gone[] = {program, "/no/such/file.conf", "1", "1", NULL},
@@ -160,8 +271,10 @@ static void none_is_lost_without_a_word(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_thousand_connections_one_record_each),
+        cmocka_unit_test(a_thousand_clients_one_record_each),
         cmocka_unit_test(a_node_dies_under_way),
+        cmocka_unit_test(none_is_given_up_while_a_node_is_well),
+        cmocka_unit_test(with_resend_off_none_is_sent_twice),
         cmocka_unit_test(none_is_lost_without_a_word),
         cmocka_unit_test(wrong_use_is_told),
     };

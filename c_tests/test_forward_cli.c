@@ -3,121 +3,16 @@
  * end, and its exit status. Servers are the scripted ones.
  */
 #define _GNU_SOURCE
+#include "support/acceptor.h"
 #include "support/check.h"
-#include "support/forward_server.h"
-#include "support/process.h"
+#include "support/forward_cli.h"
 
-#include <signal.h>
+#include <forward.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+
 #include <unistd.h>
-
-enum { NODES = 3 };
-
-static const char *program;
-static char folder[] = "/tmp/upstream-forward.XXXXXX";
-static char conf[64], log_file[64];
-
-static int prepare(void **state)
-{
-    (void)state;
-    program = getenv("UPSTREAM_FORWARD");
-    if (program == NULL) {
-        print_error("UPSTREAM_FORWARD must name the program: run this by ctest\n");
-        return -1;
-    }
-    if (mkdtemp(folder) == NULL) {
-        return -1;
-    }
-    snprintf(conf, sizeof(conf), "%s/upstream.conf", folder);
-    snprintf(log_file, sizeof(log_file), "%s/app.log", folder);
-    return 0;
-}
-
-static int clean(void **state)
-{
-    (void)state;
-    unlink(conf);
-    unlink(log_file);
-    return rmdir(folder);
-}
-
-static void write_file(const char *path, const void *data, size_t len)
-{
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    assert_int_equal(fwrite(data, 1, len, file), len);
-    assert_int_equal(fclose(file), 0);
-}
-
-static void write_conf(const uint16_t *ports, size_t count, const char *keys)
-{
-    char *text = check_nodes_text(ports, count, keys);
-    write_file(conf, text, strlen(text));
-    free(text);
-}
-
-static void start_servers(forward_server **servers, const forward_script *script, const char *keys)
-{
-    uint16_t ports[NODES];
-    for (int i = 0; i < NODES; i++) {
-        servers[i] = forward_server_start(script);
-        ports[i] = forward_server_port(servers[i]);
-    }
-    write_conf(ports, NODES, keys);
-}
-
-static void stop_servers(forward_server **servers)
-{
-    for (int i = 0; i < NODES; i++) {
-        forward_server_stop(servers[i]);
-    }
-}
-
-static unsigned arrived(forward_server **servers, const char *line)
-{
-    unsigned n = 0;
-    for (int i = 0; i < NODES; i++) {
-        n += forward_server_count(servers[i], line);
-    }
-    return n;
-}
-
-static size_t all_arrived(forward_server **servers)
-{
-    size_t n = 0;
-    for (int i = 0; i < NODES; i++) {
-        n += forward_server_records(servers[i]);
-    }
-    return n;
-}
-
-/* Reads to the end, keeps the last line, and gives the exit status. */
-static int finish(struct process *p, char *last, size_t room)
-{
-    char line[1024];
-    last[0] = '\0';
-    while (process_read_line(p, line, sizeof(line))) {
-        snprintf(last, room, "%.*s", (int)room - 1, line);
-    }
-    return process_finish(p);
-}
-
-/* Runs it over `input` on standard input; the last line of its output is in `last`. */
-static int run(const char *const *arguments, const void *input, size_t len, char *last, size_t room)
-{
-    struct process p = process_start(arguments, NULL);
-    const char *at = input;
-    while (len > 0) {
-        ssize_t wrote = write(p.input, at, len);
-        if (wrote <= 0) {
-            break;
-        }
-        at += wrote;
-        len -= (size_t)wrote;
-    }
-    close(p.input);
-    p.input = dup(p.output); /* process_finish closes both ends */
-    return finish(&p, last, room);
-}
 
 static void each_line_becomes_a_record(void **state)
 {
@@ -126,22 +21,23 @@ static void each_line_becomes_a_record(void **state)
     static const char *const lines[] = {"plain",      "crlf",          "", "\xff\xfe bytes",
                                         "cr\rinside", "{\"json\": 1}", "last without newline"};
     forward_script script = {.helo = HELO_GOOD, .ack = ACK_GOOD, .shared_key = "secret"};
-    forward_server *servers[NODES];
+    forward_server *servers[CLI_NODES];
     char last[256];
 
-    start_servers(servers, &script, "    shared_key secret\n    require_ack_response on\n");
-    const char *arguments[] = {program, "-u", conf, "-t", "cli.test", "-b", "1", "--field", "host=web", NULL};
-    assert_int_equal(run(arguments, input, sizeof(input) - 1, last, sizeof(last)), 0);
+    cli_start_servers(servers, &script, "    shared_key secret\n    require_ack_response on\n");
+    const char *arguments[] = {cli_program, "-u", cli_conf, "-t", "cli.test",
+                               "-b", "1", "--field", "host=web", NULL};
+    assert_int_equal(cli_run(arguments, input, sizeof(input) - 1, last, sizeof(last)), 0);
     assert_string_equal(last, "7 read, 7 delivered, 0 lost");
-    assert_int_equal(all_arrived(servers), 7);
+    assert_int_equal(cli_records(servers), 7);
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
-        assert_int_equal(arrived(servers, lines[i]), 1);
+        assert_int_equal(cli_count(servers, lines[i]), 1);
     }
-    for (int i = 0; i < NODES; i++) { /* one record a message, in turn */
+    for (int i = 0; i < CLI_NODES; i++) { /* one record a message, in turn */
         assert_int_equal(forward_server_records(servers[i]), i == 0 ? 3 : 2);
         assert_string_equal(forward_server_tag(servers[i], 0), "cli.test");
     }
-    stop_servers(servers);
+    cli_stop_servers(servers);
 }
 
 static void long_lines_are_whole(void **state)
@@ -149,23 +45,24 @@ static void long_lines_are_whole(void **state)
     (void)state;
     enum { LONG = 5 * 1024 * 1024 };
     forward_script script = {.helo = HELO_NONE, .ack = ACK_GOOD};
-    forward_server *servers[NODES];
+    forward_server *servers[CLI_NODES];
     char last[256];
     char *line = malloc(LONG + 2);
 
     assert_non_null(line);
     memset(line, 'x', LONG);
     strcpy(line + LONG, "\n");
-    start_servers(servers, &script, "    require_ack_response on\n");
-    write_file(log_file, line, LONG + 1);
-    const char *arguments[] = {program, "-q", "-u", conf, "-t", "cli.test", log_file, "-", NULL};
-    assert_int_equal(run(arguments, "short\n", 6, last, sizeof(last)), 0);
+    cli_start_servers(servers, &script, "    require_ack_response on\n");
+    cli_write(cli_log, line, LONG + 1);
+    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t",
+                               "cli.test", cli_log, "-", NULL};
+    assert_int_equal(cli_run(arguments, "short\n", 6, last, sizeof(last)), 0);
     assert_string_equal(last, "2 read, 2 delivered, 0 lost");
     line[LONG] = '\0';
-    assert_int_equal(arrived(servers, line), 1);
-    assert_int_equal(arrived(servers, "short"), 1);
+    assert_int_equal(cli_count(servers, line), 1);
+    assert_int_equal(cli_count(servers, "short"), 1);
     free(line);
-    stop_servers(servers);
+    cli_stop_servers(servers);
 }
 
 /* A node that refuses and one that never proves the key: their share goes to the third. */
@@ -174,22 +71,23 @@ static void the_healthy_node_gets_it_all(void **state)
     (void)state;
     forward_script good = {.helo = HELO_GOOD, .ack = ACK_GOOD, .shared_key = "secret"};
     forward_script wrong = {.helo = HELO_GOOD, .pong = PONG_WRONG_DIGEST, .ack = ACK_GOOD, .shared_key = "secret"};
-    forward_server *servers[NODES] = {forward_server_start(&wrong), forward_server_start(&good),
-                                      forward_server_start(&good)};
-    uint16_t ports[NODES];
+    forward_server *servers[CLI_NODES] = {forward_server_start(&wrong), forward_server_start(&good),
+                                          forward_server_start(&good)};
+    uint16_t ports[CLI_NODES];
     char last[256], input[4096];
     size_t len = 0;
 
-    for (int i = 0; i < NODES; i++) {
+    for (int i = 0; i < CLI_NODES; i++) {
         ports[i] = forward_server_port(servers[i]);
     }
     forward_server_stop(servers[2]); /* refused from here on */
-    write_conf(ports, NODES, "    shared_key secret\n    require_ack_response on\n");
+    cli_write_conf(ports, CLI_NODES, "    shared_key secret\n    require_ack_response on\n");
     for (int i = 0; i < 200; i++) {
         len += (size_t)snprintf(input + len, sizeof(input) - len, "line %d\n", i);
     }
-    const char *arguments[] = {program, "-q", "-u", conf, "-t", "cli.test", "-b", "10", "--packed", NULL};
-    assert_int_equal(run(arguments, input, len, last, sizeof(last)), 0);
+    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t",
+                               "cli.test", "-b", "10", "--packed", NULL};
+    assert_int_equal(cli_run(arguments, input, len, last, sizeof(last)), 0);
     assert_string_equal(last, "200 read, 200 delivered, 0 lost");
     assert_int_equal(forward_server_records(servers[0]), 0);
     assert_int_equal(forward_server_records(servers[1]), 200);
@@ -202,13 +100,14 @@ static void all_down_is_told(void **state)
 {
     (void)state;
     forward_script script = {.helo = HELO_NONE, .ack = ACK_GOOD};
-    forward_server *servers[NODES];
+    forward_server *servers[CLI_NODES];
     char last[256];
 
-    start_servers(servers, &script, "");
-    stop_servers(servers);
-    const char *arguments[] = {program, "-u", conf, "-t", "cli.test", "--retries", "1", NULL};
-    assert_int_equal(run(arguments, "a\nb\nc\n", 6, last, sizeof(last)), 1);
+    cli_start_servers(servers, &script, "");
+    cli_stop_servers(servers);
+    const char *arguments[] = {cli_program, "-u", cli_conf, "-t",
+                               "cli.test", "--retries", "1", NULL};
+    assert_int_equal(cli_run(arguments, "a\nb\nc\n", 6, last, sizeof(last)), 1);
     assert_string_equal(last, "3 read, 0 delivered, 3 lost");
 }
 
@@ -221,9 +120,10 @@ static void a_batch_is_tried_again(void **state)
     uint16_t port = forward_server_port(server);
     char last[256];
 
-    write_conf(&port, 1, "    require_ack_response on\n");
-    const char *arguments[] = {program, "-q", "-u", conf, "-t", "cli.test", "--retry-for", "60", NULL};
-    assert_int_equal(run(arguments, "a\nb\nc\n", 6, last, sizeof(last)), 0);
+    cli_write_conf(&port, 1, "    require_ack_response on\n");
+    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t",
+                               "cli.test", "--retry-for", "60", NULL};
+    assert_int_equal(cli_run(arguments, "a\nb\nc\n", 6, last, sizeof(last)), 0);
     assert_string_equal(last, "3 read, 3 delivered, 0 lost");
     assert_int_equal(forward_server_accepted(server), 3);
     assert_int_equal(forward_server_messages(server), 3);
@@ -231,98 +131,364 @@ static void a_batch_is_tried_again(void **state)
     forward_server_stop(server);
 }
 
-/* What is at hand goes out though the input stays open; SIGTERM then ends the program with all delivered. */
-static void a_signal_ends_it_cleanly(void **state)
+/* Without a word on it in the file, each message asks for an ack. */
+static void acks_are_asked_for(void **state)
 {
     (void)state;
     forward_script script = {.helo = HELO_NONE, .ack = ACK_GOOD};
-    forward_server *servers[NODES];
+    forward_server *servers[CLI_NODES];
     char last[256];
 
-    start_servers(servers, &script, "    require_ack_response on\n");
-    const char *arguments[] = {program, "-q", "-u", conf, "-t", "cli.test", "--flush", "0.05", NULL};
-    struct process p = process_start(arguments, NULL);
-    assert_int_equal(write(p.input, "a\nb\nhalf", 8), 8);
-    assert_true(forward_server_await(servers[0], 1));
-    kill(p.id, SIGTERM);
-    assert_int_equal(finish(&p, last, sizeof(last)), 0);
-    assert_string_equal(last, "2 read, 2 delivered, 0 lost");
-    assert_int_equal(arrived(servers, "a"), 1);
-    assert_int_equal(arrived(servers, "b"), 1);
-    assert_int_equal(arrived(servers, "half"), 0);
-    stop_servers(servers);
+    cli_start_servers(servers, &script, "");
+    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t",
+                               "cli.test", "-b", "1", NULL};
+    assert_int_equal(cli_run(arguments, "a\nb\nc\n", 6, last, sizeof(last)), 0);
+    assert_string_equal(last, "3 read, 3 delivered, 0 lost");
+    for (int i = 0; i < CLI_NODES; i++) {
+        assert_int_equal(strlen(forward_server_chunk(servers[i], 0)), FORWARD_CHUNK_ID_LEN);
+    }
+    cli_stop_servers(servers);
+}
+
+/* Without acks, by whatever way, nothing is called delivered. */
+static void without_acks_nothing_is_called_delivered(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"    require_ack_response off\n", "",
+                                       "    require_ack_response on\n"};
+    static const char *const words[][3] = {
+        {"-q"}, {"-q", "-o", "require_ack_response=off"}, {"-q", "--no-acks"}};
+    forward_script script = {.helo = HELO_NONE, .ack = ACK_GOOD};
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        forward_server *servers[CLI_NODES];
+        char last[256];
+        const char *arguments[9] = {cli_program, "-u", cli_conf, "-t", "cli.test"};
+        memcpy(arguments + 5, words[i], sizeof(words[i]));
+        cli_start_servers(servers, &script, keys[i]);
+        assert_int_equal(cli_run(arguments, "a\nb\nc\n", 6, last, sizeof(last)), 0);
+        assert_string_equal(last, "3 read, 3 sent, not acknowledged, 0 lost");
+        cli_await(servers, 3);
+        assert_string_equal(forward_server_chunk(servers[0], 0), "");
+        cli_stop_servers(servers);
+    }
+}
+
+/* One node is asked for acks and two are not: each record under the word of the node that has it.
+ */
+static void each_record_has_its_own_word(void **state)
+{
+    (void)state;
+    forward_script script = {.helo = HELO_NONE, .ack = ACK_GOOD};
+    forward_server *servers[CLI_NODES];
+    char last[256], *text;
+
+    cli_start_servers(servers, &script, "");
+    uint16_t ports[CLI_NODES];
+    for (int i = 0; i < CLI_NODES; i++) {
+        ports[i] = forward_server_port(servers[i]);
+    }
+    text = check_nodes_text(ports, CLI_NODES, "");
+    FILE *file = fopen(cli_conf, "w");
+    assert_non_null(file);
+    fprintf(file, "%s    require_ack_response off\n", text); /* of the last node */
+    assert_int_equal(fclose(file), 0);
+    free(text);
+    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t",
+                               "cli.test", "-b", "1", NULL};
+    assert_int_equal(cli_run(arguments, "a\nb\nc\n", 6, last, sizeof(last)), 0);
+    assert_string_equal(last, "3 read, 2 delivered, 1 sent, not acknowledged, 0 lost");
+    cli_stop_servers(servers);
+}
+
+/* A server that stores each message and closes without an ack has it, for all that anybody knows.
+ */
+static void what_was_not_acknowledged_may_have_arrived(void **state)
+{
+    (void)state;
+    forward_script script = {.helo = HELO_NONE, .ack = ACK_EOF};
+    forward_server *servers[CLI_NODES];
+    char last[256];
+
+    cli_start_servers(servers, &script, "    health.max_fails 100\n");
+    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t",
+                               "cli.test", "--retries", "0", NULL};
+    assert_int_equal(cli_run(arguments, "a\nb\nc\n", 6, last, sizeof(last)), 1);
+    assert_string_equal(last, "3 read, 0 delivered, 0 lost, 3 may have arrived");
+    assert_int_equal(cli_count(servers, "a"), CLI_NODES);
+    cli_stop_servers(servers);
+}
+
+/* At most once: servers that store it and never answer, or hang up. No node and no retry gets it a
+ * second time. */
+static void with_resend_off_it_is_sent_once(void **state)
+{
+    (void)state;
+    static const ack_part ways[] = {ACK_SILENT, ACK_EOF};
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        forward_script script = {.helo = HELO_NONE, .ack = ways[i]};
+        forward_server *servers[CLI_NODES];
+        char last[256];
+
+        cli_start_servers(servers, &script, "    ack_timeout 200ms\n");
+        const char *arguments[] = {cli_program, "-q", "-u", cli_conf,
+                                   "-t", "cli.test", "-o", "deliver.resend=off",
+                                   "--retry-for", "3", NULL};
+        assert_int_equal(cli_run(arguments, "a\nb\nc\n", 6, last, sizeof(last)), 1);
+        assert_string_equal(last, "3 read, 0 delivered, 0 lost, 3 may have arrived");
+        assert_int_equal(cli_records(servers), 3);
+        assert_int_equal(cli_count(servers, "a"), 1);
+        cli_stop_servers(servers);
+    }
+}
+
+/* At most once is no reason to give up what cannot have arrived: the first servers refuse, and are
+ * back later. */
+static void with_resend_off_what_cannot_be_there_is_tried_again(void **state)
+{
+    (void)state;
+    forward_script script = {.helo = HELO_SILENT};
+    script.connections = 1; /* the login is not answered, the next one is */
+    script.shared_key = "secret";
+    script.ack = ACK_GOOD;
+    forward_server *server = forward_server_start(&script);
+    uint16_t port = forward_server_port(server);
+    char last[256];
+
+    cli_write_conf(&port, 1, "    shared_key secret\n    ack_timeout 200ms\n");
+    const char *arguments[] = {cli_program, "-q", "-u", cli_conf,
+                               "-t", "cli.test", "-o", "deliver.resend=off",
+                               "--retry-for", "60", NULL};
+    assert_int_equal(cli_run(arguments, "a\nb\nc\n", 6, last, sizeof(last)), 0);
+    assert_string_equal(last, "3 read, 3 delivered, 0 lost");
+    assert_int_equal(forward_server_records(server), 3);
+    forward_server_stop(server);
+}
+
+/* ---- a server that closes after each message ----------------------------------------------------
+ */
+
+enum { CLOSER_LINES = 200 };
+
+struct closer {
+    atomic_uint times[CLOSER_LINES]; /* how often each line came */
+    int forgetful;                   /* takes every other message and resets in place of the ack */
+};
+
+static void note_lines(struct closer *closer, const msgpack_object *message)
+{
+    const msgpack_object *entries = &message->via.array.ptr[1];
+    uint32_t i;
+    assert_int_equal(entries->type, MSGPACK_OBJECT_ARRAY);
+    for (i = 0; i < entries->via.array.size; i++) {
+        const msgpack_object *record = &entries->via.array.ptr[i].via.array.ptr[1];
+        const msgpack_object *line = &record->via.map.ptr[0].val;
+        char text[32];
+        unsigned number;
+        snprintf(text, sizeof(text), "%.*s", (int)line->via.str.size, line->via.str.ptr);
+        assert_int_equal(sscanf(text, "line %u", &number), 1);
+        assert_true(number < CLOSER_LINES);
+        atomic_fetch_add(&closer->times[number], 1);
+    }
+}
+
+static void send_ack(const struct session *session, const msgpack_object *message)
+{
+    const msgpack_object *options = &message->via.array.ptr[message->via.array.size - 1];
+    msgpack_sbuffer out;
+    msgpack_packer pk;
+    uint32_t i;
+    if (options->type != MSGPACK_OBJECT_MAP) {
+        return; /* none is asked for */
+    }
+    for (i = 0; i < options->via.map.size; i++) {
+        const msgpack_object_kv *kv = &options->via.map.ptr[i];
+        if (kv->key.via.str.size == 5 && memcmp(kv->key.via.str.ptr, "chunk", 5) == 0) {
+            msgpack_sbuffer_init(&out);
+            msgpack_packer_init(&pk, &out, msgpack_sbuffer_write);
+            msgpack_pack_map(&pk, 1);
+            msgpack_pack_str(&pk, 3);
+            msgpack_pack_str_body(&pk, "ack", 3);
+            msgpack_pack_object(&pk, kv->val);
+            session_send(session, session->socket, out.data, out.size);
+            msgpack_sbuffer_destroy(&out);
+        }
+    }
+}
+
+static enum ending take_one_message(const struct session *session, void *ctx)
+{
+    struct closer *closer = ctx;
+    msgpack_unpacker unpacker;
+    msgpack_unpacked message;
+    int whole = 0;
+    msgpack_unpacker_init(&unpacker, 4096);
+    msgpack_unpacked_init(&message);
+    while (!whole && session_wait(session, session->socket, POLLIN, -1)) {
+        msgpack_unpacker_reserve_buffer(&unpacker, 4096);
+        ssize_t got = recv(session->socket, msgpack_unpacker_buffer(&unpacker), 4096, 0);
+        if (got <= 0) {
+            break;
+        }
+        msgpack_unpacker_buffer_consumed(&unpacker, (size_t)got);
+        whole = msgpack_unpacker_next(&unpacker, &message) == MSGPACK_UNPACK_SUCCESS;
+    }
+    if (whole) {
+        note_lines(closer, &message.data);
+        if (!closer->forgetful || session->number % 2 == 0) {
+            send_ack(session, &message.data);
+        }
+    }
+    msgpack_unpacked_destroy(&message);
+    msgpack_unpacker_destroy(&unpacker);
+    return ENDING_RESET;
+}
+
+/*
+ * As fluentd with deny_keepalive. Each line arrives, and only then is called delivered: twice where
+ * the server took it and reset the connection before its ack.
+ */
+static void servers_that_close_after_each_message_get_it_all(void **state)
+{
+    (void)state;
+    for (int forgetful = 0; forgetful < 2; forgetful++) {
+        struct closer closer = {.forgetful = forgetful};
+        struct acceptor *servers[2];
+        uint16_t ports[2];
+        char last[256];
+        size_t len;
+        char *text = cli_lines(CLOSER_LINES, &len);
+        for (int i = 0; i < 2; i++) {
+            servers[i] = acceptor_start("127.0.0.1", 0, take_one_message, &closer);
+            ports[i] = acceptor_port(servers[i]);
+        }
+        cli_write_conf(ports, 2, "    health.max_fails 1000\n");
+        const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t", "cli.test",
+                                   "-b", "10", "--retry-for", "60", NULL};
+        assert_int_equal(cli_run(arguments, text, len, last, sizeof(last)), 0);
+        assert_string_equal(last, "200 read, 200 delivered, 0 lost");
+        for (int i = 0; i < CLOSER_LINES; i++) {
+            unsigned times = atomic_load(&closer.times[i]);
+            assert_true(times >= 1 && (forgetful || times == 1));
+        }
+        acceptor_stop(servers[0]);
+        acceptor_stop(servers[1]);
+        free(text);
+    }
+}
+
+static void any_byte_may_stand_in_a_line(void **state)
+{
+    (void)state;
+    static const char input[] = "a\0b\n\0\n\0\0no newline\0";
+    forward_script script = {.helo = HELO_NONE, .ack = ACK_GOOD};
+    forward_server *servers[CLI_NODES];
+    char last[256];
+    size_t len;
+
+    cli_start_servers(servers, &script, "");
+    const char *arguments[] = {cli_program, "-q", "--packed", "-u",
+                               cli_conf, "-t", "cli.test", NULL};
+    assert_int_equal(cli_run(arguments, input, sizeof(input) - 1, last, sizeof(last)), 0);
+    assert_string_equal(last, "3 read, 3 delivered, 0 lost");
+    assert_int_equal(cli_records(servers), 3);
+    const char *packed = forward_server_packed(servers[0], 0, &len);
+    assert_non_null(memmem(packed, len,
+                           "\xa3"
+                           "a\0b",
+                           4));
+    assert_non_null(memmem(packed, len, "\xa1\0", 2));
+    assert_non_null(memmem(packed, len, "\xad\0\0no newline\0", 14));
+    cli_stop_servers(servers);
+}
+
+/* A line over the limit is left out and counted; the one behind it arrives. */
+static void a_line_over_the_limit_is_counted(void **state)
+{
+    (void)state;
+    enum { LONG = 64 * 1024 * 1024 + 1 };
+    forward_script script = {.helo = HELO_NONE, .ack = ACK_GOOD};
+    forward_server *servers[CLI_NODES];
+    char last[256], *text = malloc(LONG + 8);
+
+    assert_non_null(text);
+    memset(text, 'x', LONG);
+    memcpy(text + LONG, "\nnext\n", 6);
+    cli_start_servers(servers, &script, "");
+    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t", "cli.test", NULL};
+    assert_int_equal(cli_run(arguments, text, LONG + 6, last, sizeof(last)), 1);
+    assert_string_equal(last, "2 read, 1 delivered, 1 lost");
+    assert_int_equal(cli_count(servers, "next"), 1);
+    free(text);
+    cli_stop_servers(servers);
 }
 
 static void a_missing_file_fails_and_the_rest_is_sent(void **state)
 {
     (void)state;
     forward_script script = {.helo = HELO_NONE, .ack = ACK_GOOD};
-    forward_server *servers[NODES];
-    char last[256], missing[64];
+    forward_server *servers[CLI_NODES];
+    char last[256], missing[128];
 
-    start_servers(servers, &script, "    require_ack_response on\n");
-    write_file(log_file, "there\n", 6);
-    snprintf(missing, sizeof(missing), "%s/missing", folder);
-    const char *arguments[] = {program, "-q", "-u", conf, "-t", "cli.test", missing, folder, log_file, NULL};
-    assert_int_equal(run(arguments, "", 0, last, sizeof(last)), 1);
+    cli_start_servers(servers, &script, "    require_ack_response on\n");
+    cli_write(cli_log, "there\n", 6);
+    snprintf(missing, sizeof(missing), "%s/missing", cli_folder);
+    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t",
+                               "cli.test", missing, cli_folder, cli_log, NULL};
+    assert_int_equal(cli_run(arguments, "", 0, last, sizeof(last)), 1);
     assert_string_equal(last, "1 read, 1 delivered, 0 lost");
-    assert_int_equal(arrived(servers, "there"), 1);
-    stop_servers(servers);
+    assert_int_equal(cli_count(servers, "there"), 1);
+    cli_stop_servers(servers);
 }
 
 static void wrong_use_is_status_2(void **state)
 {
     (void)state;
     static const char *const bad[][6] = {
-        {"-t", "x"},                                    /* no upstream file */
-        {"-u", conf},                                   /* no tag */
-        {"-u", conf, "-t", ""},                         /* an empty tag */
-        {"-u", conf, "-t", "x", "-b", "0"},             /* out of range */
-        {"-u", conf, "-t", "x", "-b", "1x"},            /* no number */
-        {"-u", conf, "-t", "x", "-r", "-1"},            /* negative */
-        {"-u", conf, "-t", "x", "--flush", "1e3"},      /* no plain number */
-        {"-u", conf, "-t", "x", "--field", "novalue"},  /* no = */
-        {"-u", conf, "-t", "x", "--field", "log=1"},    /* the line's own key */
-        {"-u", conf, "-t", "x", "-o", "tls.verfiy=on"}, /* unknown to the library */
-        {"-u", conf, "-t", "x", "--nonsense"},
+        {"-t", "x"},                                        /* no upstream file */
+        {"-u", cli_conf},                                   /* no tag */
+        {"-u", cli_conf, "-t", ""},                         /* an empty tag */
+        {"-u", cli_conf, "-t", "x", "-b", "0"},             /* out of range */
+        {"-u", cli_conf, "-t", "x", "-b", "1x"},            /* no number */
+        {"-u", cli_conf, "-t", "x", "-r", "-1"},            /* negative */
+        {"-u", cli_conf, "-t", "x", "--flush", "1e3"},      /* no plain number */
+        {"-u", cli_conf, "-t", "x", "--field", "novalue"},  /* no = */
+        {"-u", cli_conf, "-t", "x", "--field", "log=1"},    /* the line's own key */
+        {"-u", cli_conf, "-t", "x", "-o", "tls.verfiy=on"}, /* unknown to the library */
+        {"-u", cli_conf, "-t", "x", "--nonsense"},
         {"-u", "/nonexistent/upstream.conf", "-t", "x"},
     };
     uint16_t port = 1;
     char last[256];
 
-    write_conf(&port, 1, "");
+    cli_write_conf(&port, 1, "");
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        const char *arguments[8] = {program};
+        const char *arguments[8] = {cli_program};
         memcpy(arguments + 1, bad[i], sizeof(bad[i]));
-        int status = run(arguments, "line\n", 5, last, sizeof(last));
+        int status = cli_run(arguments, "line\n", 5, last, sizeof(last));
         if (status != 2 || last[0] != '\0') {
             fail_msg("case %zu: status %d, output \"%s\"", i, status, last);
         }
     }
-    write_conf(&port, 1, "    compress zstd\n"); /* found at the start, not when the node is used */
-    const char *arguments[] = {program, "-u", conf, "-t", "x", NULL};
-    assert_int_equal(run(arguments, "line\n", 5, last, sizeof(last)), 2);
+    cli_write_conf(&port, 1,
+                   "    compress zstd\n"); /* found at the start, not when the node is used */
+    const char *arguments[] = {cli_program, "-u", cli_conf, "-t", "x", NULL};
+    assert_int_equal(cli_run(arguments, "line\n", 5, last, sizeof(last)), 2);
     assert_string_equal(last, "");
 }
 
 static void help_is_on_standard_output(void **state)
 {
     (void)state;
-    const char *help[] = {program, "--help", NULL};
+    const char *help[] = {cli_program, "--help", NULL};
     char line[256];
     struct process p = process_start(help, NULL);
     assert_true(process_read_line(&p, line, sizeof(line)));
     check_contains(line, "usage: upstream-forward -u FILE -t TAG");
-    assert_int_equal(finish(&p, line, sizeof(line)), 0);
+    assert_int_equal(cli_finish(&p, line, sizeof(line)), 0);
     check_contains(line, "ends the program at once");
-    const char *version[] = {program, "--version", NULL};
-    assert_int_equal(run(version, "", 0, line, sizeof(line)), 0);
+    const char *version[] = {cli_program, "--version", NULL};
+    assert_int_equal(cli_run(version, "", 0, line, sizeof(line)), 0);
     check_contains(line, UPSTREAM_VERSION_STRING);
-}
-
-static void ignore(int number)
-{
-    (void)number;
 }
 
 int main(void)
@@ -333,11 +499,18 @@ int main(void)
         cmocka_unit_test(the_healthy_node_gets_it_all),
         cmocka_unit_test(all_down_is_told),
         cmocka_unit_test(a_batch_is_tried_again),
-        cmocka_unit_test(a_signal_ends_it_cleanly),
+        cmocka_unit_test(acks_are_asked_for),
+        cmocka_unit_test(without_acks_nothing_is_called_delivered),
+        cmocka_unit_test(each_record_has_its_own_word),
+        cmocka_unit_test(what_was_not_acknowledged_may_have_arrived),
+        cmocka_unit_test(with_resend_off_it_is_sent_once),
+        cmocka_unit_test(with_resend_off_what_cannot_be_there_is_tried_again),
+        cmocka_unit_test(servers_that_close_after_each_message_get_it_all),
+        cmocka_unit_test(any_byte_may_stand_in_a_line),
+        cmocka_unit_test(a_line_over_the_limit_is_counted),
         cmocka_unit_test(a_missing_file_fails_and_the_rest_is_sent),
         cmocka_unit_test(wrong_use_is_status_2),
         cmocka_unit_test(help_is_on_standard_output),
     };
-    signal(SIGPIPE, ignore); /* one that refuses its arguments reads no input; a handler is not inherited, SIG_IGN is */
-    return cmocka_run_group_tests(tests, prepare, clean);
+    return cmocka_run_group_tests(tests, cli_prepare, cli_clean);
 }

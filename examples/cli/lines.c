@@ -6,8 +6,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define READ_SIZE ((size_t)64 * 1024)
@@ -16,8 +18,32 @@ bool lines_open(lines *in, const char *name) {
     memset(in, 0, sizeof *in);
     bool standard = strcmp(name, "-") == 0;
     in->name = standard ? "standard input" : name;
-    in->fd = standard ? STDIN_FILENO : open(name, O_RDONLY | O_CLOEXEC);
+    /* Without O_NONBLOCK the open of a pipe waits for its writer, and no signal would end that. */
+    in->fd = standard ? STDIN_FILENO : open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    struct stat about;
+    /* What the kernel makes up (/proc) calls itself a file of no bytes. */
+    in->regular =
+        in->fd >= 0 && fstat(in->fd, &about) == 0 && S_ISREG(about.st_mode) && about.st_size > 0;
     return in->fd >= 0;
+}
+
+bool lines_inside(const lines *in) {
+    return in->skipping || in->len > in->start;
+}
+
+bool lines_at_end(const lines *in) {
+    struct pollfd p = {in->fd, POLLIN, 0};
+    struct stat about;
+    if (in->regular) {
+        return fstat(in->fd, &about) == 0 && lseek(in->fd, 0, SEEK_CUR) >= about.st_size;
+    }
+    return poll(&p, 1, 0) == 1 && p.revents == POLLHUP;
+}
+
+bool lines_truncated(const lines *in) {
+    struct stat about;
+    off_t at = in->regular ? lseek(in->fd, 0, SEEK_CUR) : -1;
+    return at >= 0 && fstat(in->fd, &about) == 0 && about.st_size < at;
 }
 
 void lines_close(lines *in) {

@@ -6,7 +6,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -29,7 +31,7 @@ static bool wait_and_flush(sender *s, int fd, int64_t until_ms) {
         if (s->flush_at >= 0 && now >= s->flush_at) {
             sender_flush(s);
         }
-        if (readable || stop_requested() || (until_ms >= 0 && now >= until_ms)) {
+        if (readable || stop_asked() != STOP_NOT || (until_ms >= 0 && now >= until_ms)) {
             return readable;
         }
     }
@@ -45,40 +47,74 @@ static void keep_rate(sender *s, int64_t started_ms) {
     }
 }
 
-/* False where the file could not be read to its end. */
-static bool send_file(sender *s, const char *name, int64_t started_ms) {
-    lines in;
+static void add_line(sender *s, const lines *in, lines_result result, const char *line,
+                     size_t len) {
+    if (result == LINES_LINE) {
+        sender_add(s, line, len);
+    } else {
+        s->counts.read++;
+        s->counts.lost++;
+        report(UPSTREAM_LOG_ERROR, "%s:%" PRIu64 ": the line is over %zu bytes and was left out",
+               in->name, in->number, LINE_MAX_BYTES);
+    }
+    report_progress(&s->counts);
+}
+
+/* Why the reading ended before the end, and what of a line is in nobody's hands now. */
+static void note_unread(sender *s, const lines *in, const char *why) {
+    report(UPSTREAM_LOG_ERROR, "%s: %s after line %" PRIu64 "; the rest was not read", in->name,
+           why, in->number);
+    if (lines_inside(in) && !in->regular) { /* a file still has the whole line */
+        s->counts.read++;
+        s->counts.not_sent++;
+        report(UPSTREAM_LOG_ERROR, "%s: the beginning of line %" PRIu64 " was taken and not sent",
+               in->name, in->number + 1);
+    }
+}
+
+/* False where the file was not read to its end. Lines that are in the buffer when a stop is asked
+ * for were taken, and go out. */
+static bool send_lines(sender *s, lines *in, int64_t started_ms) {
     const char *line;
     size_t len;
-    bool good = true;
+    for (;;) {
+        lines_result next = lines_next(in, &line, &len);
+        if (next == LINES_END && lines_truncated(in)) {
+            report(UPSTREAM_LOG_ERROR,
+                   "%s: became shorter while it was read; lines of it may be missing", in->name);
+            return false;
+        }
+        if (next == LINES_END) {
+            return true;
+        }
+        if (next != LINES_NEED) {
+            keep_rate(s, started_ms);
+            add_line(s, in, next, line, len);
+            continue;
+        }
+        bool readable = wait_and_flush(s, in->fd, -1);
+        if (stop_asked() != STOP_NOT && !lines_at_end(in)) {
+            note_unread(s, in, "stopped");
+            return false;
+        }
+        if ((readable || stop_asked() != STOP_NOT) && !lines_fill(in)) {
+            note_unread(s, in, strerror(errno));
+            return false;
+        }
+    }
+}
 
+static bool send_file(sender *s, const char *name, int64_t started_ms) {
+    lines in;
+    if (stop_asked() != STOP_NOT) {
+        report(UPSTREAM_LOG_ERROR, "%s: was not read", name);
+        return false;
+    }
     if (!lines_open(&in, name)) {
         report(UPSTREAM_LOG_ERROR, "%s: %s", name, strerror(errno));
         return false;
     }
-    while (good && !stop_requested()) {
-        lines_result next = lines_next(&in, &line, &len);
-        if (next == LINES_END) {
-            break;
-        }
-        if (next == LINES_NEED) {
-            good = !wait_and_flush(s, in.fd, -1) || lines_fill(&in);
-            continue;
-        }
-        keep_rate(s, started_ms);
-        if (next == LINES_TOO_LONG) {
-            s->counts.read++;
-            s->counts.lost++;
-            report(UPSTREAM_LOG_ERROR, "%s:%" PRIu64 ": the line is over %zu bytes and was left out", in.name,
-                   in.number, LINE_MAX_BYTES);
-        } else {
-            sender_add(s, line, len);
-        }
-        report_progress(&s->counts);
-    }
-    if (!good) {
-        report(UPSTREAM_LOG_ERROR, "%s: %s", in.name, strerror(errno));
-    }
+    bool good = send_lines(s, &in, started_ms);
     lines_close(&in);
     return good;
 }
@@ -91,45 +127,74 @@ static bool send_all(sender *s) {
     if (set->file_count == 0) {
         good = send_file(s, "-", started);
     }
-    for (int i = 0; i < set->file_count && !stop_requested(); i++) {
+    for (int i = 0; i < set->file_count; i++) {
         good = send_file(s, set->files[i], started) && good;
     }
     sender_flush(s);
     return good;
 }
 
+/* The table and the counts. Where stdout does not take them, the counts are an error message: they
+ * must be seen. */
+static bool print_report(const sender *s) {
+    char counts[256];
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+
+    report_counts(counts, sizeof counts, &s->counts);
+    if (out != NULL) {
+        if (!s->settings->quiet) {
+            sender_print_table(s, out);
+        }
+        fprintf(out, "%s\n", counts);
+    }
+    bool printed = out != NULL && fclose(out) == 0 && report_output(text, len);
+    if (!printed) {
+        report(UPSTREAM_LOG_ERROR, "%s (this could not be written to standard output: %s)", counts,
+               strerror(errno));
+    }
+    free(text);
+    return printed;
+}
+
 static int run(const settings *set) {
     sender s;
-    bool good;
-
     report_start(set->log_level, !set->quiet && isatty(STDERR_FILENO));
     if (!sender_open(&s, set)) {
         sender_close(&s);
         return EXIT_USAGE;
     }
-    good = send_all(&s);
+    bool all = send_all(&s);
+    all = all && s.counts.read == s.counts.delivered + s.counts.sent;
     report_end();
-    if (!set->quiet) {
-        sender_print_table(&s);
+    if (stop_signal() != 0) {
+        report(UPSTREAM_LOG_ERROR, "stopped by %s", stop_signal_name());
     }
-    printf("%" PRIu64 " read, %" PRIu64 " delivered, %" PRIu64 " lost\n", s.counts.read, s.counts.delivered,
-           s.counts.lost);
-    good = fflush(stdout) == 0 && good && s.counts.lost == 0;
+    bool printed = print_report(&s);
     sender_close(&s);
-    return good ? EXIT_DELIVERED : EXIT_NOT_DELIVERED;
+    if (!all && stop_signal() != 0) {
+        stop_die(stop_signal());
+    }
+    return all && printed ? EXIT_ALL : EXIT_NOT_ALL;
 }
 
 int main(int argc, char **argv) {
     settings set;
+    if (!report_hold_descriptors()) {
+        return EXIT_NOT_ALL; /* and nowhere to say why */
+    }
+    signal(SIGPIPE, SIG_IGN); /* a reader of the messages that has gone is no reason to end */
+    signal(SIGXFSZ, SIG_IGN);
     int status = settings_read(&set, argc, argv);
-
-    if (status < 0 && !stop_listen()) {
+    if (status < 0 && !stop_listen(set.grace_ms)) {
         fprintf(stderr, "upstream-forward: %s\n", strerror(errno));
-        status = EXIT_NOT_DELIVERED;
+        status = EXIT_NOT_ALL;
     }
     if (status < 0) {
         status = run(&set);
     }
+    stop_end();
     settings_free(&set);
     return status;
 }

@@ -1,18 +1,26 @@
 /*
- * Messages and the progress line, both on stderr. The library may log from threads of its own, so a
- * message is one write. A node that stays down says the same again and again: once is enough for a while.
+ * Messages and the progress line on stderr, the report on stdout. The library may log from threads
+ * of its own, so a message is one write. A node that stays down says the same again and again: once
+ * is enough for a while. Whatever becomes of stderr, the transfer goes on; what becomes of stdout
+ * is told.
  */
 #include "cli.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MESSAGE_MAX 2048
-#define SAID_MAX 32        /* different messages that are remembered */
+#define SAID_MAX 32 /* different messages that are remembered */
 #define SAID_AGAIN_MS 60000
+#define STDERR_WAIT_MS 1000 /* for a reader that is only slow */
+#define STDOUT_WAIT_MS 5000 /* for the same, once a stop was asked for */
 
 static struct {
     int32_t level;
@@ -22,10 +30,59 @@ static struct {
 
 static struct {
     pthread_mutex_t lock;
+    bool stuck; /* nobody reads it */
+    uint64_t left_out;
+} messages = {PTHREAD_MUTEX_INITIALIZER, false, 0};
+
+static struct {
+    pthread_mutex_t lock;
     uint64_t hash[SAID_MAX];
     int64_t at[SAID_MAX];
     unsigned next;
 } said = {PTHREAD_MUTEX_INITIALIZER, {0}, {0}, 0};
+
+bool report_hold_descriptors(void) {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool writable(int fd, int timeout_ms) {
+    struct pollfd p = {fd, POLLOUT, 0};
+    int ready;
+    do {
+        ready = poll(&p, 1, timeout_ms);
+    } while (ready < 0 && errno == EINTR);
+    return ready != 0;
+}
+
+/* One write to stderr, which a pipe that has room takes as a whole. Never waits for a reader that
+ * does not read. */
+static void put_message(const char *text, size_t len) {
+    pthread_mutex_lock(&messages.lock);
+    messages.stuck = !writable(STDERR_FILENO, messages.stuck ? 0 : STDERR_WAIT_MS);
+    if (messages.stuck) {
+        messages.left_out++;
+    } else {
+        if (messages.left_out > 0) {
+            char line[128];
+            int n =
+                snprintf(line, sizeof line,
+                         "upstream-forward: %" PRIu64 " messages were left out: nobody read them\n",
+                         messages.left_out);
+            messages.left_out = 0;
+            ssize_t told = write(STDERR_FILENO, line, (size_t)n);
+            (void)told;
+        }
+        ssize_t sent = write(STDERR_FILENO, text, len);
+        (void)sent; /* closed, full or broken: there is nobody to tell */
+    }
+    pthread_mutex_unlock(&messages.lock);
+}
 
 /* Whether the same was said a short while ago; remembers it where not. */
 static bool said_lately(const char *message) {
@@ -51,9 +108,14 @@ static bool said_lately(const char *message) {
 
 static void print(int32_t level, const char *message) {
     static const char *const names[] = {"", "error", "warning", "info", "debug", "trace"};
-    if (level <= view.level && level >= UPSTREAM_LOG_ERROR && level <= UPSTREAM_LOG_TRACE) {
-        fprintf(stderr, "%supstream-forward: %s: %s\n", view.progress ? "\r\033[K" : "", names[level], message);
+    char line[MESSAGE_MAX + 64];
+
+    if (level > view.level || level < UPSTREAM_LOG_ERROR || level > UPSTREAM_LOG_TRACE) {
+        return;
     }
+    int n = snprintf(line, sizeof line, "%supstream-forward: %s: %.*s\n",
+                     view.progress ? "\r\033[K" : "", names[level], MESSAGE_MAX, message);
+    put_message(line, (size_t)n);
 }
 
 void report_start(int32_t level, bool progress) {
@@ -78,21 +140,70 @@ void report(int32_t level, const char *format, ...) {
     print(level, message);
 }
 
+void report_counts(char *out, size_t cap, const counts *c) {
+    size_t at = 0;
+    const struct {
+        bool shown;
+        uint64_t count;
+        const char *word;
+    } parts[] = {
+        {true, c->read, "read"},
+        {c->acks || !c->no_acks, c->delivered, "delivered"},
+        {c->no_acks, c->sent, "sent, not acknowledged"},
+        {true, c->lost, "lost"},
+        {c->may_be_there > 0, c->may_be_there, "may have arrived"},
+        {c->not_sent > 0, c->not_sent, "not sent"},
+    };
+
+    out[0] = '\0';
+    for (size_t i = 0; i < sizeof parts / sizeof *parts && at < cap; i++) {
+        if (parts[i].shown) {
+            at += (size_t)snprintf(out + at, cap - at, "%s%" PRIu64 " %s", at > 0 ? ", " : "",
+                                   parts[i].count, parts[i].word);
+        }
+    }
+}
+
 void report_progress(const counts *c) {
+    char text[256], line[320];
     int64_t now = view.progress ? clock_ms() : 0;
     if (!view.progress || now - view.drawn_at < 100) {
         return;
     }
     view.drawn_at = now;
     double seconds = (double)(now - view.started_at) / 1000;
-    double rate = seconds > 0 ? (double)c->delivered / seconds : 0;
-    fprintf(stderr, "\r\033[K%" PRIu64 " read, %" PRIu64 " delivered, %" PRIu64 " lost, %.0f/s", c->read, c->delivered,
-            c->lost, rate);
-    fflush(stderr);
+    double rate = seconds > 0 ? (double)(c->delivered + c->sent) / seconds : 0;
+    report_counts(text, sizeof text, c);
+    int n = snprintf(line, sizeof line, "\r\033[K%s, %.0f/s", text, rate);
+    put_message(line, (size_t)n);
 }
 
 void report_end(void) {
     if (view.progress && view.drawn_at != 0) {
-        fprintf(stderr, "\r\033[K");
+        put_message("\r\033[K", 4);
     }
+}
+
+bool report_output(const char *text, size_t len) {
+    int64_t stopped_at = -1;
+    while (len > 0) {
+        if (stopped_at < 0 && stop_asked() != STOP_NOT) {
+            stopped_at = clock_ms();
+        }
+        if (!writable(STDOUT_FILENO, 100)) {
+            if (stopped_at >= 0 && clock_ms() - stopped_at > STDOUT_WAIT_MS) {
+                errno = ETIMEDOUT;
+                return false;
+            }
+            continue;
+        }
+        /* No more than a pipe that has room takes without waiting. */
+        ssize_t n = write(STDOUT_FILENO, text, len < PIPE_BUF ? len : PIPE_BUF);
+        if (n < 0 && errno != EINTR && errno != EAGAIN) {
+            return false;
+        }
+        text += n > 0 ? n : 0;
+        len -= n > 0 ? (size_t)n : 0;
+    }
+    return true;
 }

@@ -1,6 +1,7 @@
 /*
- * Lines to batches, batches to nodes. A batch that no node takes is tried again for a bounded time and
- * only then counts as lost; nothing is ever lost without a message.
+ * Lines to batches, batches to nodes. A batch that no node takes is tried again for a bounded time
+ * and only then given up; nothing is ever given up without a message. With `deliver.resend off` a
+ * batch of which a node may have bytes is not tried again: that would be twice.
  */
 #include "cli.h"
 
@@ -17,9 +18,20 @@ static void use_packed(forward_config *config) {
     config->packed = true;
 }
 
+static void use_no_acks(forward_config *config) {
+    config->require_ack_response = false;
+}
+
+static void use_packed_and_no_acks(forward_config *config) {
+    use_packed(config);
+    use_no_acks(config);
+}
+
 static bool load(sender *s) {
     upstream_error_t *err = NULL;
     char message[FORWARD_REASON_MAX] = "no memory";
+    void (*const adjust[])(forward_config *) = {NULL, use_packed, use_no_acks,
+                                                use_packed_and_no_acks};
 
     upstream_options_set_logger(s->settings->options, s->settings->log_level, report_log, NULL);
     if (upstream_create(s->settings->upstream_file, s->settings->options, &s->up, &err) != UPSTREAM_OK) {
@@ -27,7 +39,8 @@ static bool load(sender *s) {
         upstream_error_free(err);
         return false;
     }
-    if (forward_prepare(s->up, s->settings->packed ? use_packed : NULL, message, sizeof message) != UPSTREAM_OK) {
+    if (forward_prepare(s->up, adjust[s->settings->packed + 2 * s->settings->no_acks], message,
+                        sizeof message) != UPSTREAM_OK) {
         report(UPSTREAM_LOG_ERROR, "%s: %s", s->settings->upstream_file, message);
         return false;
     }
@@ -50,12 +63,20 @@ bool sender_open(sender *s, const settings *set) {
         return false;
     }
     for (size_t i = 0; i < s->tally_count; i++) {
-        s->tallies[i].node = upstream_node_at(s->up, i);
+        tally *t = &s->tallies[i];
+        t->node = upstream_node_at(s->up, i);
+        const forward_config *config = upstream_node_get_data(t->node);
+        t->acks = config != NULL && config->require_ack_response;
+        s->counts.acks = s->counts.acks || t->acks;
+        s->counts.no_acks = s->counts.no_acks || !t->acks;
     }
+    s->resend = upstream_node_get_prop_bool(upstream_node_at(s->up, 0), "deliver.resend", 1) != 0;
+    stop_cancels(s->up);
     return true;
 }
 
 void sender_close(sender *s) {
+    stop_cancels(NULL);
     msgpack_sbuffer_destroy(&s->record);
     forward_batch_destroy(s->batch);
     free(s->tallies);
@@ -108,67 +129,108 @@ static void note_failure(const forward_delivery *d, const upstream_node_t *node,
 
 static void note_success(sender *s, const forward_delivery *d) {
     size_t count = forward_batch_count(s->batch);
-    s->counts.delivered += count;
     for (size_t i = 0; i < s->tally_count; i++) {
-        if (s->tallies[i].node == d->node) {
-            s->tallies[i].records += count;
-            s->tallies[i].bytes += d->bytes;
-            memcpy(s->tallies[i].tls_version, d->tls_version, sizeof d->tls_version);
+        tally *t = &s->tallies[i];
+        if (t->node == d->node) {
+            *(t->acks ? &s->counts.delivered : &s->counts.sent) += count;
+            t->records += count;
+            t->bytes += d->bytes;
+            memcpy(t->tls_version, d->tls_version, sizeof d->tls_version);
         }
     }
 }
 
-/* One round over the nodes. `why` tells of a failure. */
-static upstream_status_t try_once(sender *s, char *why, size_t cap) {
+/* What has become of a batch so far. */
+typedef struct trial {
+    upstream_status_t status;
+    bool may_be_there; /* a node got bytes of it in some round, and did not confirm them */
+    char why[1024];
+} trial;
+
+/* One round over the nodes. */
+static void try_once(sender *s, trial *t) {
     forward_delivery d = FORWARD_DELIVERY_INIT(s->batch);
     upstream_error_t *err = NULL;
 
     d.on_failure = note_failure;
-    upstream_status_t status = upstream_deliver(s->up, forward_deliver_fn, &d, 0, &err);
-    if (status == UPSTREAM_OK) {
+    t->status = upstream_deliver(s->up, forward_deliver_fn, &d, 0, &err);
+    if (t->status == UPSTREAM_OK) {
         note_success(s, &d);
-    } else if (status == UPSTREAM_STOP) {
-        snprintf(why, cap, "%s", d.reason);
+    } else if (t->status == UPSTREAM_STOP) {
+        snprintf(t->why, sizeof t->why, "%s", d.reason);
     } else {
-        const char *message = err == NULL ? upstream_status_name(status) : upstream_error_message(err);
-        snprintf(why, cap, "%s%s%s", message, d.failures > 0 ? ": " : "", d.reason);
+        const char *message =
+            err == NULL ? upstream_status_name(t->status) : upstream_error_message(err);
+        snprintf(t->why, sizeof t->why, "%s%s%s", message, d.failures > 0 ? ": " : "", d.reason);
+        t->may_be_there = t->may_be_there || upstream_error_may_have_arrived(err);
     }
     upstream_error_free(err);
-    return status;
 }
 
-/* Whether another round may end better: not where the fault is in the program or the batch. */
-static bool may_retry(upstream_status_t status) {
-    return status <= UPSTREAM_ERR_NO_NODE;
+/* Whether another round may end better, and may be made at all. */
+static bool may_retry(const sender *s, const trial *t) {
+    bool fault_of_the_batch = t->status > UPSTREAM_ERR_NO_NODE; /* or of the program */
+    return t->status != UPSTREAM_OK && !fault_of_the_batch && stop_asked() < STOP_SENDING &&
+           (s->resend || !t->may_be_there);
 }
 
-void sender_flush(sender *s) {
+/* Until some node is due, but for a while at least, and not past the time. */
+static void pause_before_retry(const sender *s, const trial *t, int64_t backoff,
+                               int64_t give_up_at) {
+    int64_t now = clock_ms(), due = upstream_retry_after_ms(s->up);
+    int64_t until = now + (due > backoff ? due : backoff);
+    until = until < give_up_at ? until : give_up_at;
+    report(UPSTREAM_LOG_INFO, "no node took the batch, trying again in %" PRId64 " ms: %s",
+           until - now, t->why);
+    wait_to_send(until);
+}
+
+static void try_again(sender *s, trial *t) {
     const settings *set = s->settings;
     int64_t give_up_at = clock_ms() + set->retry_for_ms;
     int64_t backoff = BACKOFF_FIRST_MS;
-    char why[1024];
+
+    for (int64_t retry = 0; may_retry(s, t) && (set->retries < 0 || retry < set->retries);
+         retry++) {
+        if (clock_ms() >= give_up_at) {
+            return;
+        }
+        pause_before_retry(s, t, backoff, give_up_at);
+        backoff = 2 * backoff > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : 2 * backoff;
+        if (stop_asked() == STOP_SENDING) {
+            return;
+        }
+        try_once(s, t);
+    }
+}
+
+static void note_given_up(sender *s, const trial *t) {
+    size_t count = forward_batch_count(s->batch);
+    if (t->may_be_there) {
+        s->counts.may_be_there += count;
+        report(UPSTREAM_LOG_ERROR, "%zu records were not acknowledged and may have arrived: %s",
+               count, t->why);
+    } else if (stop_asked() == STOP_SENDING) {
+        s->counts.not_sent += count;
+    } else {
+        s->counts.lost += count;
+        report(UPSTREAM_LOG_ERROR, "%zu records not delivered: %s", count, t->why);
+    }
+}
+
+void sender_flush(sender *s) {
+    trial t = {UPSTREAM_ERR_CANCELLED, false, ""};
 
     s->flush_at = -1;
     if (forward_batch_count(s->batch) == 0) {
         return;
     }
-    upstream_status_t status = try_once(s, why, sizeof why);
-    for (int64_t retry = 0; status != UPSTREAM_OK; retry++) {
-        bool last = stop_requested(); /* then it gets one more chance, and no wait */
-        if (!may_retry(status) || (set->retries >= 0 && retry >= set->retries) || clock_ms() + backoff > give_up_at) {
-            break;
-        }
-        report(UPSTREAM_LOG_INFO, "no node took the batch, trying again in %" PRId64 " ms: %s", backoff, why);
-        wait_readable(-1, clock_ms() + backoff);
-        backoff = 2 * backoff > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : 2 * backoff;
-        status = try_once(s, why, sizeof why);
-        if (last) {
-            break;
-        }
+    if (stop_asked() < STOP_SENDING) {
+        try_once(s, &t);
+        try_again(s, &t);
     }
-    if (status != UPSTREAM_OK) {
-        s->counts.lost += forward_batch_count(s->batch);
-        report(UPSTREAM_LOG_ERROR, "%zu records not delivered: %s", forward_batch_count(s->batch), why);
+    if (t.status != UPSTREAM_OK) {
+        note_given_up(s, &t);
     }
     forward_batch_clear(s->batch);
     report_progress(&s->counts);
@@ -187,7 +249,7 @@ static void format_address(const upstream_node_t *node, char *out, size_t cap) {
     snprintf(out, cap, v6 ? "[%s]:%u" : "%s:%u", host, (unsigned)upstream_node_port(node));
 }
 
-void sender_print_table(const sender *s) {
+void sender_print_table(const sender *s, FILE *out) {
     static const char head[] = "%-*s  %-*s  %10s  %12s  %11s  %-7s  %8s\n";
     static const char row[] = "%-*s  %-*s  %10" PRIu64 "  %12" PRIu64 "  %11" PRIu64 "  %-7s  %8" PRIu64 "\n";
     char address[300];
@@ -200,13 +262,14 @@ void sender_print_table(const sender *s) {
         n = (int)strlen(address);
         address_width = n > address_width ? n : address_width;
     }
-    printf(head, name_width, "NODE", address_width, "ADDRESS", "RECORDS", "BYTES", "CONNECTIONS", "TLS", "FAILURES");
+    fprintf(out, head, name_width, "NODE", address_width, "ADDRESS", "RECORDS", "BYTES",
+            "CONNECTIONS", "TLS", "FAILURES");
     for (size_t i = 0; i < s->tally_count; i++) {
         const tally *t = &s->tallies[i];
         upstream_stats_t stats = UPSTREAM_STATS_INIT;
         upstream_node_stats(t->node, &stats);
         format_address(t->node, address, sizeof address);
-        printf(row, name_width, upstream_node_name(t->node), address_width, address, t->records, t->bytes,
-               stats.connects, tls_column(t), stats.deliveries_failed);
+        fprintf(out, row, name_width, upstream_node_name(t->node), address_width, address,
+                t->records, t->bytes, stats.connects, tls_column(t), stats.deliveries_failed);
     }
 }

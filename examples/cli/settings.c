@@ -4,6 +4,7 @@
  */
 #include "cli.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,9 +23,14 @@ static const char help[] =
     "      --flush SECONDS      send a batch that is not full after this time (1)\n"
     "      --field KEY=VALUE    put this into every record as well; may be repeated\n"
     "      --packed             PackedForward messages instead of Forward\n"
+    "      --no-acks            do not ask the servers to acknowledge what they got, whatever\n"
+    "                           the file says: for servers that cannot. Records then count as\n"
+    "                           \"sent, not acknowledged\": the last ones before a server or a\n"
+    "                           connection fails may be lost without a trace\n"
     "  -r, --rate N             send at most N lines a second\n"
     "      --retry-for SECONDS  try a batch that no node took again for this time (10)\n"
     "      --retries N          try it again at most N times (no limit but the time)\n"
+    "      --grace SECONDS      after a signal, send what was taken for this time at most (10)\n"
     "  -o, --option KEY=VALUE   a default for every node, under the file's own words,\n"
     "                           as -o net.connect_timeout=2s; may be repeated\n"
     "  -v, --verbose            log more; twice and thrice for still more\n"
@@ -32,11 +38,34 @@ static const char help[] =
     "  -h, --help               this text\n"
     "      --version            the version of the library\n"
     "\n"
-    "Exit status: 0 where every record was delivered, 1 where one was not or a file could not be\n"
-    "read, 2 for a wrong use or a wrong upstream file. SIGINT and SIGTERM end the reading; what\n"
-    "was read is still sent. A second one ends the program at once.\n";
+    "A record is delivered when a server has acknowledged it. Acks are asked for unless the\n"
+    "upstream file says `require_ack_response off`, or -o or --no-acks do.\n"
+    "\n"
+    "Each line read is counted once in the last line of the output:\n"
+    "  delivered                a server acknowledged it\n"
+    "  sent, not acknowledged   given to a server from which no ack is asked\n"
+    "  lost                     no server took it\n"
+    "  may have arrived         given up, though a server that did not answer may have it; with\n"
+    "                           `deliver.resend off` it is not sent a second time\n"
+    "  not sent                 taken from the input when the program was stopped\n"
+    "\n"
+    "Exit status: 0 if the input was read to its end and all of it was delivered (or sent, where\n"
+    "no acks are asked for); 1 if not, or if the output could not be written; 2 for a wrong use\n"
+    "or a wrong upstream file. SIGINT, SIGTERM and SIGHUP end the reading: what was taken is sent\n"
+    "or counted, the counts are printed, and unless that was all of the input the program dies of\n"
+    "the signal (a shell shows 128 + its number). A second signal ends the sending too, a third\n"
+    "ends the program at once.\n";
 
-enum { OPT_FIELD = 256, OPT_PACKED, OPT_RETRIES, OPT_RETRY_FOR, OPT_FLUSH, OPT_VERSION };
+enum {
+    OPT_FIELD = 256,
+    OPT_PACKED,
+    OPT_NO_ACKS,
+    OPT_RETRIES,
+    OPT_RETRY_FOR,
+    OPT_GRACE,
+    OPT_FLUSH,
+    OPT_VERSION
+};
 
 static const struct option long_options[] = {
     {"upstream", required_argument, NULL, 'u'},
@@ -45,8 +74,10 @@ static const struct option long_options[] = {
     {"flush", required_argument, NULL, OPT_FLUSH},
     {"field", required_argument, NULL, OPT_FIELD},
     {"packed", no_argument, NULL, OPT_PACKED},
+    {"no-acks", no_argument, NULL, OPT_NO_ACKS},
     {"rate", required_argument, NULL, 'r'},
     {"retry-for", required_argument, NULL, OPT_RETRY_FOR},
+    {"grace", required_argument, NULL, OPT_GRACE},
     {"retries", required_argument, NULL, OPT_RETRIES},
     {"option", required_argument, NULL, 'o'},
     {"verbose", no_argument, NULL, 'v'},
@@ -188,6 +219,11 @@ static bool read_one(settings *s, int opt) {
     case OPT_PACKED:
         s->packed = true;
         return true;
+    case OPT_NO_ACKS:
+        s->no_acks = true;
+        return true;
+    case OPT_GRACE:
+        return read_seconds("--grace", optarg, &s->grace_ms);
     case OPT_RETRY_FOR:
         return read_seconds("--retry-for", optarg, &s->retry_for_ms);
     case OPT_RETRIES:
@@ -211,6 +247,18 @@ static bool complete(const settings *s) {
     return s->tag[0] != '\0' || wrong("--tag", "", "give a tag of at least one character");
 }
 
+/* What the user asked to see. A reader that has seen enough of it is no mistake, and nobody is
+ * told. */
+static int answer(const char *first, const char *second) {
+    if (report_output(first, strlen(first)) && report_output(second, strlen(second))) {
+        return EXIT_ALL;
+    }
+    if (errno != EPIPE) {
+        fprintf(stderr, "upstream-forward: standard output: %s\n", strerror(errno));
+    }
+    return EXIT_NOT_ALL;
+}
+
 int settings_read(settings *s, int argc, char **argv) {
     int opt;
 
@@ -218,22 +266,27 @@ int settings_read(settings *s, int argc, char **argv) {
     s->batch_records = 500;
     s->flush_ms = 1000;
     s->retry_for_ms = 10000;
+    s->grace_ms = 10000;
     s->retries = -1;
     s->log_level = UPSTREAM_LOG_WARN;
     msgpack_sbuffer_init(&s->fields);
     if (upstream_options_create(&s->options) != UPSTREAM_OK ||
         forward_declare_keys(s->options) != UPSTREAM_OK) {
         fprintf(stderr, "upstream-forward: no memory\n");
-        return EXIT_NOT_DELIVERED;
+        return EXIT_NOT_ALL;
+    }
+    /* Under the file's own words, and under -o. */
+    if (upstream_options_set(s->options, "require_ack_response", "on", NULL) != UPSTREAM_OK) {
+        return EXIT_NOT_ALL;
     }
     while ((opt = getopt_long(argc, argv, "u:t:b:r:o:vqh", long_options, NULL)) != -1) {
         if (opt == 'h') {
-            printf("%s%s", usage_line, help);
-            return EXIT_DELIVERED;
+            return answer(usage_line, help);
         }
         if (opt == OPT_VERSION) {
-            printf("upstream-forward %s\n", upstream_version());
-            return EXIT_DELIVERED;
+            char version[64];
+            snprintf(version, sizeof version, "%s\n", upstream_version());
+            return answer("upstream-forward ", version);
         }
         if (!read_one(s, opt)) {
             return misuse();

@@ -1,4 +1,8 @@
-/* Batches are built and queued under the lock, and delivered without it. */
+/*
+ * Batches are built and queued under the lock, and delivered without it. Whoever delivers waits for
+ * the nodes, so few do where no node takes anything: the batches wait in the queue, not the threads
+ * of the host.
+ */
 #define _POSIX_C_SOURCE 200809L
 
 #include "outbox.h"
@@ -10,8 +14,17 @@
 #include <string.h>
 #include <time.h>
 
-/* Of the last flush, when collectd stops; with it go the seconds in which no node took anything any more. */
+/* A flush begins with no other batch after this; the next one goes on. */
+#define FLUSH_MS 5000
+/* A flush that somebody waits for, while no node takes anything: a node that is back answers in
+ * less. */
+#define FAILING_MS 2000
+/* Of the last flush, when collectd stops; with it go the seconds in which no node took anything any
+ * more. */
 #define LAST_FLUSH_MS 10000
+/* Where deliveries are under way and none has ended well for so long, no further thread joins them.
+ */
+#define HELD_UP_MS 3000
 
 typedef struct waiting {
     struct waiting *next;
@@ -30,7 +43,12 @@ struct outbox {
     waiting *first;         /* oldest first */
     waiting **end;
     size_t records; /* in `first` and its successors */
+    bool resend;    /* deliver.resend: whether what may have arrived is sent again */
+    unsigned running;         /* deliveries under way */
+    int64_t moved_ms;         /* when the last one ended well, or the first of these began */
     int64_t failing_since_ms; /* since then no node has taken anything; 0 where the last delivery went well */
+    int64_t flushing_since_ms; /* when the last flush began that left something; 0 where it left
+                                  nothing */
 };
 
 static int64_t now_ms(void) {
@@ -64,6 +82,8 @@ static bool open_set(outbox *box, const outbox_settings *settings) {
         say(box, UPSTREAM_LOG_ERROR, "%s: %s", settings->file, message);
         return false;
     }
+    box->resend =
+        upstream_node_get_prop_bool(upstream_node_at(box->up, 0), "deliver.resend", 1) != 0;
     return true;
 }
 
@@ -98,37 +118,38 @@ static void give_up(const outbox *box, forward_batch *batch, const char *why) {
     forward_batch_destroy(batch);
 }
 
-static void note_outcome(outbox *box, int64_t begun_ms, bool failed) {
-    pthread_mutex_lock(&box->lock);
-    if (!failed) {
-        box->failing_since_ms = 0;
-    } else if (box->failing_since_ms == 0) {
-        box->failing_since_ms = begun_ms;
-    }
-    pthread_mutex_unlock(&box->lock);
+/* At most once: a node may have it that did not confirm it. */
+static void give_up_unconfirmed(const outbox *box, forward_batch *batch, const char *why) {
+    say(box, UPSTREAM_LOG_ERROR,
+        "%zu values may have arrived and are not sent again, for deliver.resend is off: %s",
+        forward_batch_count(batch), why);
+    forward_batch_destroy(batch);
 }
 
-/* Ends the batch, unless it is worth another try. `timeout_ms` 0: the configured one. */
-static bool deliver(outbox *box, forward_batch *batch, uint32_t timeout_ms) {
-    int64_t begun_ms = now_ms();
+/* UPSTREAM_OK or _STOP where a node has answered for it. Ends the batch, unless it is worth another
+ * try, which `*again` tells. */
+static upstream_status_t deliver(outbox *box, forward_batch *batch, uint32_t timeout_ms,
+                                 bool *again) {
     forward_delivery d = FORWARD_DELIVERY_INIT(batch);
     upstream_error_t *err = NULL;
     d.on_failure = node_failed;
     d.user = box;
     upstream_status_t status = upstream_deliver(box->up, forward_deliver_fn, &d, timeout_ms, &err);
-    bool done = true;
-    note_outcome(box, begun_ms, status != UPSTREAM_OK && status != UPSTREAM_STOP);
+    const char *why = err == NULL ? upstream_status_name(status) : upstream_error_message(err);
+    *again = false;
     if (status == UPSTREAM_OK) {
         forward_batch_destroy(batch);
     } else if (status == UPSTREAM_STOP) {
         give_up(box, batch, d.reason);
+    } else if (!box->resend && upstream_error_may_have_arrived(err)) {
+        give_up_unconfirmed(box, batch, why);
     } else {
-        done = false;
-        say(box, UPSTREAM_LOG_WARN, "no node took %zu values, which wait for another try: %s", forward_batch_count(batch),
-            err == NULL ? upstream_status_name(status) : upstream_error_message(err));
+        *again = true;
+        say(box, UPSTREAM_LOG_WARN, "no node took %zu values, which wait for another try: %s",
+            forward_batch_count(batch), why);
     }
     upstream_error_free(err);
-    return done;
+    return status;
 }
 
 /* With the lock held. */
@@ -189,43 +210,75 @@ static void close_batch(outbox *box) {
     }
 }
 
-/* How long a delivery may take that ends at `end_ms`; 0 means the configured time, for an end of 0. False once it is over. */
-static bool time_left(int64_t end_ms, uint32_t *timeout_ms) {
-    int64_t left = end_ms == 0 ? 0 : end_ms - now_ms();
-    *timeout_ms = (uint32_t)(left > 0 ? left : 0);
-    return end_ms == 0 || left > 0;
+/*
+ * With the lock held. Not while every node is out, nor beside deliveries that get nowhere: whoever
+ * comes then would wait for the same nodes.
+ */
+static bool worth_a_try(const outbox *box) {
+    if (upstream_retry_after_ms(box->up) > 0) {
+        return false;
+    }
+    return box->running == 0 ||
+           (box->failing_since_ms == 0 && now_ms() - box->moved_ms < HELD_UP_MS);
 }
 
-static bool flush_until(outbox *box, int64_t end_ms) {
-    uint32_t timeout_ms;
-    bool done = true;
-    pthread_mutex_lock(&box->lock);
-    close_batch(box);
-    size_t left = box->records;
-    while (done && left > 0 && box->first != NULL) {
-        if (!time_left(end_ms, &timeout_ms)) {
-            done = false;
-            break;
-        }
-        waiting *w = take_first(box);
-        size_t count = forward_batch_count(w->batch);
-        left = count > left ? 0 : left - count; /* not what others add meanwhile */
-        pthread_mutex_unlock(&box->lock);
-        done = deliver(box, w->batch, timeout_ms);
-        pthread_mutex_lock(&box->lock);
-        if (done) {
-            free(w);
-        } else {
-            put_first(box, w);
-        }
+/* With the lock held, which it gives up meanwhile: the delivery of the batch that has waited
+ * longest. False where it still waits. */
+static bool send_first(outbox *box, uint32_t timeout_ms) {
+    waiting *w = take_first(box);
+    int64_t begun_ms = now_ms();
+    if (w == NULL) {
+        return true;
     }
+    box->moved_ms = box->running++ == 0 ? begun_ms : box->moved_ms;
+    pthread_mutex_unlock(&box->lock);
+    bool again;
+    upstream_status_t status = deliver(box, w->batch, timeout_ms, &again);
+    pthread_mutex_lock(&box->lock);
+    box->running--;
+    if (status == UPSTREAM_OK || status == UPSTREAM_STOP) {
+        box->moved_ms = now_ms();
+        box->failing_since_ms = 0;
+    } else if (box->failing_since_ms == 0) {
+        box->failing_since_ms = begun_ms;
+    }
+    if (again) {
+        put_first(box, w);
+    } else {
+        free(w);
+    }
+    return !again;
+}
+
+/*
+ * With the lock held. `last`: whatever the state of the nodes, until the time is over; else only
+ * where it is worth it. `most_ms` for each delivery; 0 is the configured time.
+ */
+static bool send_what_waits(outbox *box, int64_t end_ms, uint32_t most_ms, bool last) {
+    size_t left = box->records; /* not what others add meanwhile */
+    while (left > 0 && box->first != NULL) {
+        int64_t time_left = end_ms - now_ms();
+        size_t count = forward_batch_count(box->first->batch);
+        if (time_left <= 0 || (!last && !worth_a_try(box)) ||
+            !send_first(box, last ? (uint32_t)time_left : most_ms)) {
+            return false;
+        }
+        left = count > left ? 0 : left - count;
+    }
+    return true;
+}
+
+bool outbox_flush(outbox *box, bool waited_for) {
+    int64_t begun_ms = now_ms();
+    pthread_mutex_lock(&box->lock);
+    bool hurry = waited_for && box->failing_since_ms != 0;
+    close_batch(box);
+    bool done = send_what_waits(box, begun_ms + (hurry ? FAILING_MS : FLUSH_MS),
+                                hurry ? FAILING_MS : 0, false);
+    box->flushing_since_ms = done ? 0 : begun_ms;
     pthread_mutex_unlock(&box->lock);
     keep_to_the_limit(box);
     return done;
-}
-
-bool outbox_flush(outbox *box) {
-    return flush_until(box, 0);
 }
 
 /* With the lock held. */
@@ -236,33 +289,42 @@ static bool append(outbox *box, const struct timespec *time, const void *record,
     return box->filling != NULL && forward_batch_append(box->filling, time, record, len) == UPSTREAM_OK;
 }
 
+/* With the lock held: two for each that comes, so that what waits becomes less. */
+static void send_some(outbox *box) {
+    for (int i = 0; i < 2 && box->first != NULL; i++) {
+        if (!worth_a_try(box) || !send_first(box, 0)) {
+            return;
+        }
+    }
+}
+
 bool outbox_add(outbox *box, const struct timespec *time, const void *record, size_t len) {
-    waiting *full = NULL;
     pthread_mutex_lock(&box->lock);
     bool added = append(box, time, record, len);
     if (added && forward_batch_count(box->filling) >= box->batch_records) {
-        bool others_wait = box->first != NULL;
         close_batch(box);
-        /* Where others wait, no node takes anything: the next flush looks, and the write threads go on. */
-        full = others_wait ? NULL : take_first(box);
+        send_some(box);
     }
     pthread_mutex_unlock(&box->lock);
-    if (full != NULL && !deliver(box, full->batch, 0)) {
-        pthread_mutex_lock(&box->lock);
-        put_first(box, full);
-        pthread_mutex_unlock(&box->lock);
-    } else {
-        free(full);
-    }
     keep_to_the_limit(box);
     return added;
 }
 
 /* The last flush, and what is left after it. */
 static void flush_for_the_last_time(outbox *box) {
-    int64_t since = box->failing_since_ms == 0 ? now_ms() : box->failing_since_ms;
+    int64_t since = now_ms();
     size_t lost = 0;
-    flush_until(box, since + LAST_FLUSH_MS);
+    /* The flush that collectd makes before it ends the plugins is part of it. */
+    if (box->flushing_since_ms != 0) {
+        since = box->flushing_since_ms;
+    }
+    if (box->failing_since_ms != 0 && box->failing_since_ms < since) {
+        since = box->failing_since_ms;
+    }
+    pthread_mutex_lock(&box->lock);
+    close_batch(box);
+    send_what_waits(box, since + LAST_FLUSH_MS, 0, true);
+    pthread_mutex_unlock(&box->lock);
     for (waiting *w; (w = take_first(box)) != NULL; free(w)) {
         lost += forward_batch_count(w->batch);
         forward_batch_destroy(w->batch);

@@ -29,11 +29,18 @@ typedef struct outbox_settings {
 /* Reads the file. NULL where it is no good, which the log then tells. Strings and options are needed during the call only. */
 outbox *outbox_create(const outbox_settings *settings);
 
-/* Adds a record, the msgpack text of one map, and sends the batch that it fills. False where it is no record. */
+/*
+ * Adds a record, the msgpack text of one map, and sends the batch that it fills, or leaves it to a
+ * later call where no node takes anything. False where it is no record.
+ */
 bool outbox_add(outbox *box, const struct timespec *time, const void *record, size_t len);
 
-/* Sends what is there, however little, and what has waited. False where records still wait. */
-bool outbox_flush(outbox *box);
+/*
+ * Sends what is there, however little, and what has waited; for five seconds and the delivery that
+ * is then under way. While every node is out it returns at once. One that is `waited_for` takes two
+ * seconds where no node has taken anything lately. False where records still wait.
+ */
+bool outbox_flush(outbox *box, bool waited_for);
 
 /*
  * Sends what it can in ten seconds, tells of what it cannot, and ends it. Where for as long no node has taken anything, none is tried

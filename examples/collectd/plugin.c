@@ -15,7 +15,7 @@
 #define BUFFER_RECORDS 100000
 #define FLUSH_INTERVAL TIME_T_TO_CDTIME_T_STATIC(1)
 /* collectd waits for each of its threads when it stops, and they wait here. An Option or the file may say otherwise. */
-#define DELIVER_TIMEOUT "10s"
+#define DELIVER_TIMEOUT "5s"
 
 typedef struct block {
     struct block *next;
@@ -185,7 +185,7 @@ static int write_values(const data_set_t *ds, const value_list_t *vl, user_data_
 
 /* Each interval, from one of the read threads. What could not be sent is in the log, and no fault of the reading. */
 static int flush_in_time(user_data_t *data) {
-    outbox_flush(((block *)data->data)->box);
+    outbox_flush(((block *)data->data)->box, false);
     return 0;
 }
 
@@ -193,7 +193,7 @@ static int flush_in_time(user_data_t *data) {
 static int flush_now(cdtime_t timeout, const char *identifier, user_data_t *data) {
     (void)timeout;
     (void)identifier;
-    return outbox_flush(((block *)data->data)->box) ? 0 : -1;
+    return outbox_flush(((block *)data->data)->box, true) ? 0 : -1;
 }
 
 /* ---- life --------------------------------------------------------------------------------------- */

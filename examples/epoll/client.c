@@ -1,6 +1,7 @@
 /*
- * One client: connect, then send a record and read its ack, again and again. Where its connection fails it sends the record over
- * another, which the library takes from the next node; a record counts as failed once every node has had its chance.
+ * One client: send a record and read its ack, again and again. Each record is an attempt: the
+ * library gives it connections, kept ones or new ones, to one node after the other and never to a
+ * node twice. It counts as failed once no node is left.
  */
 #include "fleet.h"
 
@@ -11,14 +12,15 @@
 static void make_record(client *c) {
     memcpy(c->out, &c->record, RECORD_BYTES);
     c->moved = 0;
-    c->failures = 0;
 }
 
-static void next_record(client *c) {
+/* Ends with the record at hand: `outcome` is how it went. */
+static void next_record(client *c, upstream_status_t outcome) {
+    upstream_attempt_end(c->attempt, outcome);
+    c->attempt = NULL;
     c->record += c->fleet->size;
     if (c->record < c->fleet->records) {
         make_record(c);
-        c->step = CLIENT_SENDING;
         return;
     }
     c->step = CLIENT_DONE;
@@ -47,20 +49,29 @@ static upstream_status_t send_on(client *c) {
     return status;
 }
 
+static void end_connection(client *c, void (*end)(upstream_conn_t *conn)) {
+    loop_leave(c);
+    end(c->conn);
+    c->conn = NULL;
+}
+
 static upstream_status_t receive_on(client *c) {
     size_t got;
     upstream_status_t status = upstream_conn_try_read(c->conn, c->in + c->moved, RECORD_BYTES - c->moved, &got);
 
     c->moved += got;
     if (status == UPSTREAM_EOF) {
-        return UPSTREAM_ERR_CLOSED;
+        return upstream_conn_report(c->conn, UPSTREAM_ERR_CLOSED,
+                                    "the server closed the connection before its ack");
     }
     if (status == UPSTREAM_OK && c->moved == RECORD_BYTES) {
         if (memcmp(c->in, c->out, RECORD_BYTES) != 0) {
-            return UPSTREAM_ERR_PROTOCOL;
+            return upstream_conn_report(c->conn, UPSTREAM_ERR_PROTOCOL,
+                                        "the answer is no ack of this record");
         }
         c->fleet->acknowledged++;
-        next_record(c);
+        end_connection(c, upstream_conn_release); /* kept for the next record to this node */
+        next_record(c, UPSTREAM_OK);
     }
     return status;
 }
@@ -80,31 +91,37 @@ static upstream_status_t step_on(client *c) {
 static void give_up(client *c, upstream_status_t status, const char *why) {
     fprintf(stderr, "record %" PRIu64 ": %s: %s\n", c->record, upstream_status_name(status), why);
     c->fleet->failed++;
-    next_record(c);
+    next_record(c, status);
 }
 
-static void drop_connection(client *c) {
-    loop_leave(c);
-    upstream_conn_discard(c->conn);
-    c->conn = NULL;
+/* Whether the node may have the record though it did not say so. */
+static bool may_have_arrived(const client *c) {
+    return c->step == CLIENT_RECEIVING ? c->moved == 0 : c->step == CLIENT_SENDING && c->moved > 0;
 }
 
+/* The next turn takes the next node, unless the record must not come twice. */
 static void connection_failed(client *c, upstream_status_t status) {
-    const upstream_error_t *err = upstream_conn_last_error(c->conn);
+    bool is_over = !c->fleet->resend && may_have_arrived(c);
 
-    c->failures++;
-    if (c->failures >= upstream_node_count(c->fleet->up)) {
-        give_up(c, status, err == NULL ? "the answer was no ack" : upstream_error_message(err));
+    end_connection(c, upstream_conn_discard);
+    if (is_over) {
+        give_up(c, status, "it may have arrived, and deliver.resend is off");
     }
-    drop_connection(c);
 }
 
-/* A connection to the next node, ready or under way. False where none can even be begun with. */
+/* A connection to the next node, ready or under way. False where there is none, and the record is
+ * given up. */
 static bool begin_connection(client *c) {
     upstream_error_t *err = NULL;
-    upstream_status_t status = upstream_connect_start(c->fleet->up, &c->conn, &err);
+    upstream_status_t status = UPSTREAM_OK;
 
-    if (status == UPSTREAM_OK || status == UPSTREAM_WANT_READ) {
+    if (c->attempt == NULL) {
+        status = upstream_attempt_begin(c->fleet->up, &c->attempt);
+    }
+    if (status == UPSTREAM_OK) {
+        status = upstream_attempt_connect_start(c->attempt, &c->conn, &err);
+    }
+    if (status == UPSTREAM_OK || status == UPSTREAM_WANT_READ || status == UPSTREAM_WANT_WRITE) {
         c->step = CLIENT_CONNECTING; /* one that is ready already says so when it is asked to go on */
         return true;
     }
@@ -137,21 +154,16 @@ void client_go(client *c) {
         } else if (loop_watch(c)) {
             return;
         } else {
+            end_connection(c, upstream_conn_discard);
             give_up(c, UPSTREAM_ERR_NO_MEMORY, "epoll has no more room");
-            drop_connection(c);
         }
-    }
-    if (c->conn != NULL) {
-        loop_leave(c);
     }
 }
 
 void client_end(client *c) {
-    loop_leave(c);
-    if (c->step == CLIENT_DONE) {
-        upstream_conn_release(c->conn);
-    } else {
-        upstream_conn_discard(c->conn);
+    if (c->conn != NULL) {
+        end_connection(c, upstream_conn_discard);
     }
-    c->conn = NULL;
+    upstream_attempt_end(c->attempt, UPSTREAM_ERR_CANCELLED);
+    c->attempt = NULL;
 }

@@ -1,6 +1,7 @@
 /*
- * What the parts of upstream-epoll share: a fleet of clients, one connection each, all served by one thread from epoll. The
- * protocol is the least there can be: a record is its number in eight bytes, in this machine's order, and its ack is the same eight bytes.
+ * What the parts of upstream-epoll share: a fleet of clients, one connection each at a time, all
+ * served by one thread from epoll. The protocol is the least there can be: a record is its number
+ * in eight bytes, in this machine's order, and its ack is the same eight bytes.
  */
 #ifndef UPSTREAM_EPOLL_FLEET_H
 #define UPSTREAM_EPOLL_FLEET_H
@@ -21,13 +22,14 @@ typedef enum client_step { CLIENT_CONNECTING, CLIENT_SENDING, CLIENT_RECEIVING, 
 
 typedef struct client {
     struct fleet *fleet;
+    upstream_attempt_t
+        *attempt;          /* the record at hand on its way; NULL before its first connection */
     upstream_conn_t *conn; /* NULL between two connections */
     client_step step;
     uint64_t record;                 /* the number of the one at hand */
     unsigned char out[RECORD_BYTES]; /* the record at hand */
     unsigned char in[RECORD_BYTES];  /* its ack */
     size_t moved;                    /* bytes of it sent, or of its ack received */
-    size_t failures;                 /* connections that failed on this record */
     int fd;                          /* what epoll watches for it; -1 where nothing */
     uint32_t events;                 /* and for what, in the library's words */
     int64_t due_ms;                  /* when a call is due even if nothing happens; -1 never */
@@ -35,6 +37,7 @@ typedef struct client {
 
 typedef struct fleet {
     upstream_t *up;
+    bool resend; /* deliver.resend: whether what may have arrived is sent to another node */
     int epoll;
     client *clients;
     size_t size;      /* how many clients */
@@ -51,7 +54,7 @@ void client_start(client *c, fleet *f, size_t index);
 /* Goes on as far as it can, and has the loop wait for what it then wants. */
 void client_go(client *c);
 
-/* Ends its connection, which it keeps until then. */
+/* Ends what is under way. */
 void client_end(client *c);
 
 /* ---- loop.c: waiting ---------------------------------------------------------------------------- */

@@ -46,7 +46,10 @@ bool loop_watch(client *c) {
     bool good = true;
 
     c->due_ms = left < 0 ? -1 : now_ms() + left;
-    if (fd != c->fd) {
+    if (fd < 0) {
+        /* Its turn comes with the time alone: a retry waits until the library lets it go. */
+        wanted = 0;
+    } else if (fd != c->fd) {
         /* The library has closed the one before, which took it out of epoll; its number may already be another client's. */
         good = tell_epoll(c, EPOLL_CTL_ADD, fd, wanted);
     } else if (wanted != c->events) {

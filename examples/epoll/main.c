@@ -81,6 +81,7 @@ int main(int argc, char **argv) {
         upstream_error_free(err);
         return EXIT_USAGE;
     }
+    f.resend = upstream_node_get_prop_bool(upstream_node_at(f.up, 0), "deliver.resend", 1) != 0;
     good = serve(&f);
     report(&f);
     good = fflush(stdout) == 0 && good && f.acknowledged == f.records;
