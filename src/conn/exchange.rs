@@ -151,7 +151,8 @@ impl Exchange {
         self.word = Some(word);
     }
 
-    fn fault(&self) -> Option<&Error> {
+    /// What failed, if no later call has made up for it.
+    pub(super) fn fault(&self) -> Option<&Error> {
         self.fatal.as_deref().or(self.passing.as_deref())
     }
 }
