@@ -1,11 +1,15 @@
 /* The fault matrix, network rows: nodes that the network swallows, before and in the middle of connections. In a network of
  * the test's own; each row is a ctest (see docs/testing.md). */
 #define _GNU_SOURCE
+#include "support/acceptor.h"
 #include "support/check.h"
 #include "support/descriptors.h"
 #include "support/netns.h"
 #include "support/senders.h"
 
+#include <poll.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { TIMEOUT = 30000, SLACK = 5000 };
@@ -106,12 +110,153 @@ static void partition_of_answers(void **state)
     assert_true(partition(netns_drop_answers) > 0); /* they arrived, and had to be sent again */
 }
 
+enum { RECORD = 8, UNTIL_OUT = 1000 };
+
+static enum ending count_bytes(const struct session *session, void *ctx)
+{
+    atomic_size_t *bytes = ctx;
+    char buffer[4096];
+    while (session_wait(session, session->socket, POLLIN, -1)) {
+        ssize_t got = recv(session->socket, buffer, sizeof(buffer), 0);
+        if (got <= 0) {
+            break;
+        }
+        *bytes += (size_t)got;
+    }
+    return ENDING_CLOSE;
+}
+
+static upstream_status_t write_record(upstream_conn_t *conn, void *ctx)
+{
+    return upstream_conn_write(conn, ctx, RECORD);
+}
+
+/*
+ * Nobody answers, so the kernel takes whatever is written to the lost node: what is not acknowledged within net.io_timeout (1 s)
+ * ends the connection, and that the node. One of three nodes, a delivery each 5 ms and more: within 1,000 it is out, and at most its
+ * share of those is lost.
+ */
+static void partition_without_answers(void **state)
+{
+    static const char keys[] = "net.connect_timeout 1s\nnet.io_timeout 1s\nhealth.backoff 1h\nhealth.backoff_max 1h";
+    size_t before = descriptors_open(), sent = 0, came, booked, i;
+    atomic_size_t bytes[NODES] = {0};
+    struct acceptor *acceptors[NODES];
+    char text[1024], record[RECORD] = "record\r\n";
+    upstream_t *up;
+    int length = snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n%s\n", keys);
+    (void)state;
+    for (i = 0; i < NODES; i++) {
+        acceptors[i] = acceptor_start(addresses[i], 0, count_bytes, &bytes[i]);
+        length += snprintf(text + length, sizeof(text) - (size_t)length, "[NODE]\nname n%zu\nhost %s\nport %u\n", i,
+                           addresses[i], (unsigned)acceptor_port(acceptors[i]));
+    }
+    senders.up = up = check_create(text, NULL);
+    for (i = 0; i < 30 * NODES; i++, sent++) {
+        assert_status(upstream_deliver(up, write_record, record, TIMEOUT, NULL), UPSTREAM_OK);
+    }
+    while (bytes[LOST] < 30 * RECORD) {
+        usleep(1000);
+    }
+    netns_drop(addresses[LOST]);
+    for (i = 0; i < UNTIL_OUT && stats_of_lost().ejections == 0; i++, sent++) {
+        assert_status(upstream_deliver(up, write_record, record, TIMEOUT, NULL), UPSTREAM_OK);
+        usleep(5000);
+    }
+    assert_int_equal(stats_of_lost().ejections, 1);
+    booked = stats_of_lost().deliveries - 30;
+    print_message("%zu records were written into the hole, in %zu deliveries until the node was out\n", booked, i);
+    assert_in_range(booked, 1, UNTIL_OUT / NODES + 1);
+    for (i = 0; i < 100; i++, sent++) {
+        assert_status(upstream_deliver(up, write_record, record, TIMEOUT, NULL), UPSTREAM_OK);
+    }
+    assert_int_equal(stats_of_lost().deliveries - 30, booked);
+    for (i = 0; i < 10000 && bytes[0] + bytes[2] + (30 + booked) * RECORD < sent * RECORD; i++) {
+        usleep(1000);
+    }
+    came = bytes[0] + bytes[2] + (30 + booked) * RECORD;
+    assert_int_equal(came, sent * RECORD); /* nothing else was lost, and nothing came twice */
+    upstream_destroy(up);
+    netns_heal();
+    for (i = 0; i < NODES; i++) {
+        acceptor_stop(acceptors[i]);
+    }
+    assert_true(descriptors_fall_to(before));
+}
+
+#define OUT_AFTER_ONE "health.max_fails 1\nhealth.backoff 1h\nhealth.backoff_max 1h\n"
+
+/* A set of such nodes, all on one port. */
+static upstream_t *open_at(const char *keys, const char *const *hosts, size_t count, uint16_t port)
+{
+    char text[1024];
+    size_t i;
+    int length = snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n%s\n", keys);
+    for (i = 0; i < count; i++) {
+        length += snprintf(text + length, sizeof(text) - (size_t)length, "[NODE]\nname n%zu\nhost %s\nport %u\n", i, hosts[i],
+                           (unsigned)port);
+    }
+    return check_create(text, NULL);
+}
+
+static void fails_to_connect(upstream_t *up, size_t node, int32_t state, const char *words)
+{
+    upstream_conn_t *conn = NULL;
+    upstream_error_t *err = NULL;
+    assert_status(upstream_node_connect(upstream_node_at(up, node), &conn, &err), UPSTREAM_ERR_CONNECT);
+    check_contains(upstream_error_message(err), words);
+    upstream_error_free(err);
+    assert_int_equal(upstream_node_state(upstream_node_at(up, node)), state);
+}
+
+/* Four ports are all there are, and net.source_address holds them: that is no fault of the node they lead to, and to another node
+ * the same ports serve once more. */
+static void ports_exhausted(void **state)
+{
+    enum { PORTS = 4 };
+    atomic_size_t bytes = 0;
+    struct acceptor *acceptor = acceptor_start("0.0.0.0", 0, count_bytes, &bytes);
+    upstream_conn_t *conns[2 * PORTS] = {NULL};
+    upstream_t *up = open_at(OUT_AFTER_ONE "net.source_address 127.0.0.1", addresses, 2, acceptor_port(acceptor));
+    size_t i;
+    (void)state;
+    netns_ports(40000, 40000 + PORTS - 1);
+    for (i = 0; i < 2 * PORTS; i++) {
+        assert_status(upstream_node_connect(upstream_node_at(up, i / PORTS), &conns[i], NULL), UPSTREAM_OK);
+    }
+    for (i = 0; i < 2; i++) {
+        fails_to_connect(up, i, UPSTREAM_NODE_UP, "every port of net.source_address 127.0.0.1 is in use towards it; widen");
+    }
+    for (i = 0; i < 2 * PORTS; i++) {
+        upstream_conn_discard(conns[i]);
+    }
+    netns_ports(32768, 60999);
+    upstream_destroy(up);
+    acceptor_stop(acceptor);
+}
+
+/* That this machine knows no route says nothing of the node; that a router on the way knows none does. */
+static void no_route_here_and_none_there(void **state)
+{
+    static const char *const hosts[] = {"192.0.2.1", "127.0.0.11"};
+    upstream_t *up = open_at(OUT_AFTER_ONE "net.connect_timeout 30s", hosts, 2, 9);
+    (void)state;
+    fails_to_connect(up, 0, UPSTREAM_NODE_UP, "this machine has no route to it; see `ip route`");
+    netns_reject(hosts[1]);
+    fails_to_connect(up, 1, UPSTREAM_NODE_EJECTED, "No route to host");
+    netns_heal();
+    upstream_destroy(up);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(syn_black_hole),
         cmocka_unit_test(partition_under_load),
         cmocka_unit_test(partition_of_answers),
+        cmocka_unit_test(partition_without_answers),
+        cmocka_unit_test(ports_exhausted),
+        cmocka_unit_test(no_route_here_and_none_there),
     };
     if (!netns_enter()) {
         return NETNS_SKIPPED;

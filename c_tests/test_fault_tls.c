@@ -87,6 +87,49 @@ static void certificate_self_signed(void **state)
     refused_by_certificate("-cert self.crt -key self.key", "ca.crt", "tls.ca_file");
 }
 
+/*
+ * The server asks for a client certificate, and gets one that it does not take, or none: under TLS 1.2 it
+ * says so in the handshake, under 1.3 after it, with tickets for those it takes or without. Either way no
+ * byte of a record goes there.
+ */
+static void client_certificate_is_refused(const char *keys, const char *words)
+{
+    static const char *const versions[] = {"-tls1_2", "-tls1_3", "-tls1_3 -num_tickets 0"};
+    size_t i;
+    for (i = 0; i < sizeof(versions) / sizeof(versions[0]); i++) {
+        char arguments[256], lines[512];
+        struct openssl_server *server;
+        struct testbed bed;
+        snprintf(arguments, sizeof(arguments),
+                 VALID " -Verify 1 -verify_return_error -CAfile ca.crt %s", versions[i]);
+        snprintf(lines, sizeof(lines), keys, folder, folder);
+        strcat(lines, OUT_FOR_GOOD);
+        server = openssl_start(folder, arguments);
+        open_with_tls(&bed, lines, openssl_port(server), "ca.crt");
+        node_1_is_left_out(&bed, UPSTREAM_ERR_CERT, words);
+        testbed_close(&bed);
+        openssl_stop(server);
+    }
+}
+
+static void client_certificate_missing(void **state)
+{
+    (void)state;
+    client_certificate_is_refused("", "set tls.crt_file and tls.key_file");
+}
+
+static void client_certificate_expired(void **state)
+{
+    (void)state;
+    client_certificate_is_refused("tls.crt_file %s/expired.crt\ntls.key_file %s/expired.key\n", "it has expired");
+}
+
+static void client_certificate_foreign(void **state)
+{
+    (void)state;
+    client_certificate_is_refused("tls.crt_file %s/self.crt\ntls.key_file %s/self.key\n", "client certificate of tls.crt_file");
+}
+
 static void tls_alert(void **state)
 {
     /* TLS 1.2 record of 2 bytes: fatal (2), handshake_failure (40). RFC 8446 section 6. */
@@ -242,6 +285,9 @@ int main(void)
         cmocka_unit_test(certificate_of_another_name),
         cmocka_unit_test(certificate_of_an_unknown_ca),
         cmocka_unit_test(certificate_self_signed),
+        cmocka_unit_test(client_certificate_missing),
+        cmocka_unit_test(client_certificate_expired),
+        cmocka_unit_test(client_certificate_foreign),
         cmocka_unit_test(tls_alert),
         cmocka_unit_test(plaintext_where_tls_is_set),
         cmocka_unit_test(tls_where_plaintext_is_set),

@@ -76,7 +76,7 @@ impl Node {
     fn checked(self: &Arc<Node>, generation: u32, outcome: Result<Channel>) {
         match outcome {
             Ok(channel) => {
-                self.runtime.close_channel(channel);
+                self.runtime.close(channel, None);
                 self.connected(generation);
             }
             Err(error) if error.status == Status::Cancelled => return,

@@ -326,6 +326,7 @@ impl Upstream {
             if let Some(ended) = conn.end_exchange(Ending::Released) {
                 round.blame.take(node, ended.generation, ended.trial, ended.reached, ended.outcome);
             }
+            let generation = node.generation();
             if !is_failure {
                 conn.release();
             } else {
@@ -371,7 +372,7 @@ impl Upstream {
                 count(counter);
                 return Err(Setback::TryOn { error, how });
             }
-            conn = Conn::open_fresh(Arc::clone(node), deadline).map_err(|error| {
+            conn = Conn::open_fresh(Arc::clone(node), generation, deadline).map_err(|error| {
                 count(counter);
                 Setback::TryOn { error, how }
             })?;

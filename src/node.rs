@@ -15,8 +15,8 @@ use crate::error::{Blame, Error, Poison, Status};
 use crate::health::{Fault, Proof, Way};
 use crate::log::{Level, Logger, Repeated};
 use crate::net::cancel::Cancel;
-use crate::net::channel::Channel;
-use crate::net::dial::Dialer;
+use crate::net::channel::{Channel, Ending, Look};
+use crate::net::dial::{Dialer, Task};
 use crate::net::moment::Moment;
 use crate::net::patience::{after, jittered};
 use crate::net::pool::{Pool, Put};
@@ -96,17 +96,20 @@ impl Runtime {
         }
     }
 
-    /// Closes a connection in good order, without waiting for the peer.
-    pub fn close(&self, link: Link) {
-        self.close_channel(link.channel);
-    }
-
-    /// As [`Runtime::close`].
-    pub fn close_channel(&self, channel: Channel) {
+    /// Closes a connection in good order, without waiting for the peer. `on_reset` is called on the dialer thread
+    /// if the peer resets it all the same.
+    pub fn close(&self, channel: Channel, on_reset: Option<Task>) {
         if let Some(socket) = channel.close() {
-            self.dialer.linger(socket);
+            self.dialer.linger(socket, on_reset);
         }
     }
+}
+
+/// What is remembered of the signs that the kept connections of a node gave.
+#[derive(Default)]
+pub struct Signs {
+    /// A look at them is to come.
+    pub look_due: AtomicBool,
 }
 
 /// Anything a plugin attaches to a node or a connection; dropped with it.
@@ -116,12 +119,22 @@ pub type UserData = Box<dyn Any + Send>;
 pub struct Link {
     /// The stream.
     pub channel: Channel,
+    /// When it was opened.
+    pub opened: Moment,
     /// When it is too old to be kept, if `net.keepalive_max_lifetime` says so.
-    pub expires: Option<Instant>,
+    pub expires: Option<Moment>,
     /// How often it was handed out.
     pub uses: u32,
     /// It was made by a trial that its caller had left, of a node that is still out.
     pub of_trial: bool,
+    /// The node's generation when it was handed out last.
+    pub generation: u32,
+    /// Bytes of a payload were sent on it.
+    pub carried: bool,
+    /// It was still alive a second after it was opened, and the node was told so.
+    pub stood: bool,
+    /// What it was found ended by.
+    pub found: Option<Box<Ending>>,
     /// The plugin's own data ("logged in").
     pub data: Option<UserData>,
 }
@@ -129,7 +142,19 @@ pub struct Link {
 impl Link {
     /// Whether its lifetime is over.
     pub fn is_too_old(&self) -> bool {
-        self.expires.is_some_and(|expires| Instant::now() >= expires)
+        self.expires.is_some_and(|expires| Moment::now() >= expires)
+    }
+
+    /// Whether it may be used again. If it has ended, [`Link::found`] says by what.
+    #[inline(always)]
+    pub fn is_quiet(&mut self) -> bool {
+        match self.channel.look() {
+            Look::Quiet => true,
+            Look::Ended(ending) => {
+                self.found = Some(Box::new(ending));
+                false
+            }
+        }
     }
 }
 
@@ -157,6 +182,8 @@ pub struct Node {
     pub checker: Checker,
     /// The plugin's own data.
     pub data: Mutex<Option<UserData>>,
+    /// What its kept connections have shown.
+    pub signs: Signs,
     /// Those of all nodes.
     properties: Arc<Properties>,
     /// Its own among them.
@@ -177,7 +204,7 @@ impl Node {
         // At least a millisecond, so that a timer for it never fires in a loop.
         let idle_timeout = jittered(net.keepalive_idle_timeout).max(Duration::from_millis(1));
         let cap = net.max_connections as usize;
-        let target = Arc::new(Target { name, host, port, net, tls: tls.map(Arc::new) });
+        let target = Arc::new(Target { name, host, port, net, tls: tls.map(Arc::new), wary: Arc::default() });
         Node {
             poison: Poison::default(),
             place,
@@ -189,6 +216,7 @@ impl Node {
             checker: Checker::new(health.check, &target),
             health,
             data: Mutex::new(None),
+            signs: Signs::default(),
             properties,
             owner,
             target,
@@ -197,21 +225,21 @@ impl Node {
 
     /// Keeps a connection whose place the caller holds, or closes it where the pool takes none.
     pub fn keep(self: &Arc<Node>, link: Box<Link>) {
-        let runtime = &self.runtime;
-        match self.pool.put(link, |old| runtime.close(*old)) {
+        self.look_again(&link);
+        match self.pool.put(link, |old| self.retire_quietly(*old)) {
             Put::Kept { purge: None } => {}
             Put::Kept { purge: Some(when) } => self.purge_at(when),
             Put::Refused(link) => {
-                runtime.close(*link);
+                self.retire_quietly(*link);
                 self.pool.leave();
             }
         }
     }
 
     /// Closes every idle connection.
-    pub fn close_idle(&self) {
+    pub fn close_idle(self: &Arc<Node>) {
         for link in self.pool.take_idle() {
-            self.runtime.close(*link);
+            self.retire_quietly(*link);
         }
     }
 
@@ -220,9 +248,9 @@ impl Node {
         let node: Weak<Node> = Arc::downgrade(self); // the timer keeps nothing alive
         let purge = move || {
             let Some(node) = node.upgrade() else { return };
-            let good = |link: &mut Box<Link>| !link.is_too_old() && link.channel.is_quiet();
+            let good = |link: &mut Box<Link>| !link.is_too_old() && link.is_quiet();
             let (gone, next) = node.pool.purge(Moment::now(), good);
-            gone.into_iter().for_each(|link| node.runtime.close(*link));
+            gone.into_iter().for_each(|link| node.retire_quietly(*link));
             if let Some(next) = next {
                 node.purge_at(next);
             }

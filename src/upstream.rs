@@ -106,6 +106,9 @@ impl Upstream {
             let properties = Arc::clone(&definition.properties);
             nodes.push(Arc::new(Node::new(place, node, tls, properties, Arc::clone(&runtime))));
         }
+        for warning in &clients.warnings {
+            runtime.logger.log(Level::Warn, format_args!("{warning}"));
+        }
         runtime.roster.name(nodes.iter().map(|node| Arc::as_ptr(node).expose_provenance()));
         let Definition { name, settings, index, .. } = definition;
         let Balance::RoundRobin = settings.balance;
@@ -206,7 +209,7 @@ impl Upstream {
         }
         for node in &self.nodes {
             for link in node.pool.close() {
-                self.runtime.close(*link);
+                node.retire_quietly(*link);
             }
         }
         self.runtime.dialer.stop();

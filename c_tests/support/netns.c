@@ -152,9 +152,11 @@ int netns_enter(void)
                  "add counter ip fault dropped; "
                  "add set ip fault from { type ipv4_addr; }; "
                  "add set ip fault to { type ipv4_addr; }; "
+                 "add set ip fault unreachable { type ipv4_addr; }; "
                  "add chain ip fault arriving { type filter hook input priority 0; }; "
                  "add rule ip fault arriving ip saddr @from counter name dropped drop; "
-                 "add rule ip fault arriving ip daddr @to counter name dropped drop")) {
+                 "add rule ip fault arriving ip daddr @to counter name dropped drop; "
+                 "add rule ip fault arriving ip daddr @unreachable reject with icmp type host-unreachable")) {
         errno = EPERM;
         return forbidden("nft");
     }
@@ -179,9 +181,21 @@ void netns_drop_answers(const char *address)
     need(run_nft(command), "nft");
 }
 
+void netns_reject(const char *address)
+{
+    char command[128];
+    snprintf(command, sizeof(command), "add element ip fault unreachable { %s }", address);
+    need(run_nft(command), "nft");
+}
+
+void netns_ports(unsigned low, unsigned high)
+{
+    need(write_file("/proc/sys/net/ipv4/ip_local_port_range", "%u %u\n", low, high), "ip_local_port_range");
+}
+
 void netns_heal(void)
 {
-    need(run_nft("flush set ip fault from; flush set ip fault to"), "nft");
+    need(run_nft("flush set ip fault from; flush set ip fault to; flush set ip fault unreachable"), "nft");
 }
 
 size_t netns_dropped(void)

@@ -20,7 +20,13 @@ void netns_drop(const char *address);
 /* The same for what it sends alone: what is sent to it arrives, and nobody hears of it. */
 void netns_drop_answers(const char *address);
 
-/* Drops nothing any more. */
+/* Each new connection to that IPv4 address is answered by an ICMP "host unreachable", as by a router on the way. */
+void netns_reject(const char *address);
+
+/* The ports that connections may come from, from now on. */
+void netns_ports(unsigned low, unsigned high);
+
+/* Drops and rejects nothing any more. */
 void netns_heal(void);
 
 /* Packets dropped so far. */

@@ -736,7 +736,10 @@ upstream_status_t upstream_node_connect(upstream_node_t *n, upstream_conn_t **ou
  * Sends all `len` bytes, waiting for room up to the time limit (net.io_timeout without progress, or the
  * connection's own). One system call where the system takes it all. While it waits it takes in what the server sends, up to
  * 1 MiB, for the reads that follow: a server that answers as it reads is not held up by its own answers. On failure the
- * detail is in upstream_conn_last_error() and the connection can only be discarded.
+ * detail is in upstream_conn_last_error() and nothing more can be sent.
+ *
+ * A server may answer before it has read everything ("413 too large") and close: then the write fails, and
+ * upstream_conn_read() still gives the answer, as far as it had come. Discard the connection after that.
  */
 upstream_status_t upstream_conn_write(upstream_conn_t *c,
                                       const void *data,
@@ -860,7 +863,9 @@ void *upstream_conn_get_data(const upstream_conn_t *c);
 void upstream_conn_release(upstream_conn_t *c);
 
 /**
- * Closes the connection: the plugin no longer trusts it. Takes NULL. Inside a deliver callback the connection is only
+ * Closes the connection: the plugin no longer trusts it. What was written on it still arrives, unless a call on it
+ * failed: the library says goodbye and waits up to a second, on a thread of its own, for the server to close too.
+ * Takes NULL. Inside a deliver callback the connection is only
  * marked, and closed when the callback has returned.
  */
 void upstream_conn_discard(upstream_conn_t *c);

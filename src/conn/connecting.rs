@@ -238,7 +238,7 @@ fn begin(candidate: &Candidate) -> Result<Stand> {
         return try_out(node, trial, deadline);
     }
     may_connect(node)?;
-    if let Some(place) = node.pool.try_acquire(|link| node.runtime.close(*link)) {
+    if let Some(place) = node.pool.try_acquire(|link| node.retire_quietly(*link)) {
         return take_place(node, place, deadline);
     }
     let mut turn = Turn::new(node, deadline)?;
@@ -248,7 +248,7 @@ fn begin(candidate: &Candidate) -> Result<Stand> {
 /// What a place in the pool leads to.
 fn take_place(node: &Arc<Node>, place: Place<Box<Link>>, deadline: Instant) -> Result<Stand> {
     match place {
-        Place::Idle(link) => match first_usable(node, link, true) {
+        Place::Idle(link) => match first_usable(node, link, true)? {
             Some(link) => {
                 Ok(Stand::Ready(Ready { link, reused: true, generation: node.generation(), trial: None }))
             }
@@ -313,7 +313,7 @@ impl Turn {
         // Emptied before the pool is asked: a turn that comes in between fills it again.
         let _ = self.ready.read();
         let Some(ticket) = &self.ticket else { return Ok(None) };
-        match self.node.pool.claim(ticket, |link| self.node.runtime.close(*link)) {
+        match self.node.pool.claim(ticket, |link| self.node.retire_quietly(*link)) {
             Some(place) => {
                 self.ticket = None;
                 take_place(&self.node, place, self.deadline).map(Some)

@@ -132,8 +132,10 @@ impl Conn {
             Ok(sent) => sent,
             Err(failure) => return (self.fail(Phase::Write, failure, None), taken),
         };
-        self.unfinished = taken < bytes.len();
-        self.settle_write(sent, progress.moved);
+        if !bytes.is_empty() {
+            self.unfinished = taken < bytes.len();
+        }
+        self.settle_write(sent && !self.unfinished, progress.moved);
         if taken > 0 {
             self.exchange.went_well();
         }

@@ -159,7 +159,8 @@ impl Exchange {
         self.word = Some(Box::new(word));
     }
 
-    fn fault(&self) -> Option<&Error> {
+    /// What failed, if no later call has made up for it.
+    pub(super) fn fault(&self) -> Option<&Error> {
         self.fatal.as_deref().or(self.passing.as_deref())
     }
 }

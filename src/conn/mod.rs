@@ -4,6 +4,7 @@
 
 mod connecting;
 mod event;
+mod evidence;
 mod exchange;
 mod open;
 mod trial;
@@ -123,6 +124,7 @@ impl Conn {
     fn take_up(&mut self, ready: Ready) {
         let Ready { mut link, reused, generation, trial } = ready;
         link.uses = link.uses.saturating_add(1);
+        link.generation = generation;
         self.reused = reused;
         self.exchange = Exchange::begin(&self.node, generation, trial);
         self.stage = Stage::Ready(link);
@@ -268,9 +270,11 @@ impl Conn {
 
     fn written(&mut self, progress: &Progress) -> Status {
         self.count_sent(progress);
-        self.unfinished = false;
-        self.exchange.went_well();
-        self.waiting.write(false, Instant::now);
+        if progress.taken > 0 {
+            self.unfinished = false;
+            self.exchange.went_well();
+        }
+        self.waiting.write(self.unfinished, Instant::now);
         Status::Ok
     }
 
@@ -460,22 +464,41 @@ impl Conn {
             return; // the drop closes the descriptor here; the parent's end is untouched
         }
         self.tell(Ending::Released);
-        let mut link = match std::mem::replace(&mut self.stage, Stage::Over(Status::InvalidArg)) {
-            Stage::Ready(link) => link,
-            Stage::Connecting(_) | Stage::Over(_) => return,
-        };
-        // One that a plugin has done with or that has come to its end may still have bytes on their way.
-        let clean = !self.exchange.has_failed();
-        if self.may_be_kept(&link) && is_sent(&mut link.channel) {
-            self.node.keep(link);
-        } else {
-            if clean {
-                self.node.runtime.close(*link);
+        if let Some(mut link) = self.take_link() {
+            if self.may_be_kept(&link) && is_sent(&mut link.channel) {
+                self.node.keep(link);
             } else {
+                self.end(link);
+            }
+        }
+    }
+
+    fn take_link(&mut self) -> Option<Box<Link>> {
+        match std::mem::replace(&mut self.stage, Stage::Over(Status::InvalidArg)) {
+            Stage::Ready(mut link) => {
+                link.carried |= self.exchange.sent > 0;
+                if link.channel.is_answered() {
+                    self.node.answered();
+                }
+                Some(link)
+            }
+            Stage::Connecting(_) | Stage::Over(_) => None,
+        }
+    }
+
+    /// Closes it for good. One that did not fail may have bytes on their way, which are to arrive.
+    fn end(&self, link: Box<Link>) {
+        match self.exchange.fault().filter(|_| self.exchange.has_failed()) {
+            None if self.poison.is_set() => drop(link), // a defect may have left it half done
+            None => self.node.retire_unkept(*link),
+            Some(error) => {
+                if self.reused {
+                    self.node.broke(&link, error);
+                }
                 drop(link);
             }
-            self.node.pool.leave();
         }
+        self.node.pool.leave();
     }
 }
 
@@ -486,13 +509,14 @@ fn is_sent(channel: &mut Channel) -> bool {
 }
 
 impl Drop for Conn {
-    /// Closed without ceremony: the plugin no longer trusts it.
+    /// Closed: the plugin no longer trusts it. What it has sent is to arrive all the same.
     fn drop(&mut self) {
-        let held = matches!(self.stage, Stage::Ready(_));
+        if self.birthplace.is_elsewhere() {
+            return; // the parent's end is untouched
+        }
         self.tell(Ending::Discarded);
-        self.stage = Stage::Over(Status::InvalidArg);
-        if held && !self.birthplace.is_elsewhere() {
-            self.node.pool.leave();
+        if let Some(link) = self.take_link() {
+            self.end(link);
         }
     }
 }

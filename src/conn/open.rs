@@ -10,10 +10,11 @@ use super::{Candidate, Conn, Ready, forked};
 use crate::error::{Error, Phase, Result, Status};
 use crate::log::Level;
 use crate::net::channel::Channel;
+use crate::net::moment::Moment;
 use crate::net::patience::{after, jittered};
 use crate::net::pool::Place;
 use crate::node::{Link, Node, millis};
-use crate::roster::Turn;
+use crate::roster::{NodeState, Turn};
 use crate::stats::count;
 use crate::visits::PATIENCE;
 
@@ -23,8 +24,14 @@ impl Conn {
         Conn::acquire(node, deadline, true)
     }
 
-    /// A new connection to `node`, by `deadline`. Idle ones are closed: one of them was just found dead in use.
-    pub fn open_fresh(node: Arc<Node>, deadline: Instant) -> Result<Conn> {
+    /// A new connection to `node`, by `deadline`. Idle ones are closed: one of them, of this
+    /// `generation`, was just found dead in use.
+    pub fn open_fresh(node: Arc<Node>, generation: u32, deadline: Instant) -> Result<Conn> {
+        // What the dead one showed may have put the node out: then another one is to be asked.
+        if node.generation() != generation && node.state() == NodeState::Ejected {
+            let cause = "the node fell out of the rotation while the payload was on its way";
+            return Err(node.target.error(Status::Closed, Phase::Connect, cause));
+        }
         Conn::acquire(node, || deadline, false)
     }
 
@@ -57,8 +64,8 @@ impl Conn {
         may_connect(&node)?;
         let generation = node.generation();
         let deadline = LazyCell::new(deadline);
-        let idle = match node.pool.acquire(|| *deadline, |link| node.runtime.close(*link)) {
-            Place::Idle(link) => first_usable(&node, link, reuse),
+        let idle = match node.pool.acquire(|| *deadline, |link| node.retire_quietly(*link)) {
+            Place::Idle(link) => first_usable(&node, link, reuse)?,
             Place::New => None,
             Place::Cancelled => return Err(node.target.cancelled(Phase::Wait)),
             Place::None => return Err(cap_held(&node)),
@@ -143,20 +150,24 @@ pub(super) fn may_connect(node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// The first idle connection that may be used again, `link` or one below it; those that may not are closed. Where there is none the
-/// place is the caller's all the same.
+/// The first idle connection that may be used again, `link` or one below it; those that may not are
+/// closed. If there is none, the place is the caller's all the same. An error, and no place, if the node
+/// fell out over what they ended by: another node is to have the payload, of which nothing was sent.
 #[inline(always)]
-pub(super) fn first_usable(node: &Node, link: Box<Link>, reuse: bool) -> Option<Box<Link>> {
+pub(super) fn first_usable(node: &Arc<Node>, link: Box<Link>, reuse: bool) -> Result<Option<Box<Link>>> {
     let mut next = Some(link);
     while let Some(mut link) = next {
-        if reuse && !link.is_too_old() && link.channel.is_quiet() {
+        if reuse && !link.is_too_old() && link.is_quiet() {
             count(&node.counters.reused);
-            return Some(link);
+            return Ok(Some(link));
         }
-        node.runtime.close(*link);
+        if let Some(error) = node.retire(*link) {
+            node.pool.leave();
+            return Err(error);
+        }
         next = node.pool.exchange();
     }
-    None
+    Ok(None)
 }
 
 /// The error of a wait at the cap that was in vain.
@@ -191,9 +202,34 @@ fn connected(node: &Node, channel: Channel) -> Box<Link> {
             format_args!("{} ({}): connected to {}", target.name, target.address(), channel.peer()),
         ),
     }
+    if let Some(tls) = &target.tls
+        && channel.is_certificate_missed()
+        && tls.is_first_miss()
+    {
+        logger.log(
+            Level::Warn,
+            format_args!(
+                "{} ({}): the server asks for a client certificate and there is none; if it insists, it \
+                 stores nothing: set tls.crt_file and tls.key_file",
+                target.name,
+                target.address()
+            ),
+        );
+    }
     let lifetime = node.target.net.keepalive_max_lifetime;
-    let expires = (!lifetime.is_zero()).then(|| after(Instant::now(), jittered(lifetime)));
-    Box::new(Link { channel, expires, uses: 0, of_trial: false, data: None })
+    let opened = Moment::now();
+    Box::new(Link {
+        channel,
+        opened,
+        expires: (!lifetime.is_zero()).then(|| opened.after(jittered(lifetime))),
+        uses: 0,
+        generation: 0,
+        carried: false,
+        stood: false,
+        found: None,
+        of_trial: false,
+        data: None,
+    })
 }
 
 /// `told`: the log has it already, as the reason why the node fell out.

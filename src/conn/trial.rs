@@ -99,7 +99,7 @@ impl Conn {
 /// well again. `notify` as for the dialer.
 pub(super) fn begin(node: &Arc<Node>, trial: Trial, deadline: Instant, notify: bool) -> Result<Begun> {
     may_connect(node)?;
-    match node.pool.try_acquire(|link| node.runtime.close(*link)) {
+    match node.pool.try_acquire(|link| node.retire_quietly(*link)) {
         Some(Place::New) => {}
         // One of an earlier trial in the same outage has shown that the node connects. What was opened before the
         // node fell out proves nothing; its place serves for the new one.
@@ -129,10 +129,10 @@ pub(super) fn begin(node: &Arc<Node>, trial: Trial, deadline: Instant, notify: b
 }
 
 fn usable_trial(node: &Arc<Node>, mut link: Box<Link>) -> Option<Box<Link>> {
-    if link.of_trial && link.channel.is_quiet() {
+    if link.of_trial && link.is_quiet() {
         return Some(link);
     }
-    node.runtime.close(*link);
+    node.retire_quietly(*link);
     None
 }
 
@@ -150,7 +150,7 @@ fn orphan(node: &Arc<Node>, dial: Dial) -> Orphan {
         if node.target.net.keepalive {
             node.keep(link);
         } else {
-            node.runtime.close(*link);
+            node.retire_quietly(*link);
             node.pool.leave();
         }
     })

@@ -94,7 +94,10 @@ pub(crate) fn with(c: *mut upstream_conn_t, work: impl FnOnce(&mut Conn) -> Stat
 /// Sends all `len` bytes, waiting for room up to the time limit (net.io_timeout without progress, or the
 /// connection's own). One system call where the system takes it all. While it waits it takes in what the server sends, up to
 /// 1 MiB, for the reads that follow: a server that answers as it reads is not held up by its own answers. On failure the
-/// detail is in upstream_conn_last_error() and the connection can only be discarded.
+/// detail is in upstream_conn_last_error() and nothing more can be sent.
+///
+/// A server may answer before it has read everything ("413 too large") and close: then the write fails, and
+/// upstream_conn_read() still gives the answer, as far as it had come. Discard the connection after that.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_write(
     c: *mut upstream_conn_t,
@@ -335,7 +338,9 @@ pub unsafe extern "C" fn upstream_conn_release(c: *mut upstream_conn_t) {
     end(c, |_| {}, |mut conn| conn.release());
 }
 
-/// Closes the connection: the plugin no longer trusts it. Takes NULL. Inside a deliver callback the connection is only
+/// Closes the connection: the plugin no longer trusts it. What was written on it still arrives, unless a call on it
+/// failed: the library says goodbye and waits up to a second, on a thread of its own, for the server to close too.
+/// Takes NULL. Inside a deliver callback the connection is only
 /// marked, and closed when the callback has returned.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_discard(c: *mut upstream_conn_t) {

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use super::cancel::Cancel;
 use super::channel::{Channel, Handshake};
-use super::local::explained;
-use super::race::Race;
+use super::local::explained_at;
+use super::race::{Failed, Race};
 use super::socket::Socket;
 use super::target::Target;
 use crate::error::{Blame, Error, Phase, Result, Status};
@@ -122,10 +122,12 @@ impl Dialer {
             .map_err(|error| target.system_error(Status::Connect, Phase::Connect, &error))?;
         let reply = Arc::new(reply);
         let id = self.next_id.fetch_add(1, Relaxed);
+        let now = Instant::now();
         let dial = Dial {
             target: Arc::clone(target),
             deadline,
-            granted: deadline.saturating_duration_since(Instant::now()),
+            raced: now,
+            granted: deadline.saturating_duration_since(now),
             reply: Arc::clone(&reply),
             stage: Stage::Resolving(None),
             answer_by: None,
@@ -155,8 +157,10 @@ impl Dialer {
     /// Takes a connection that was closed on this side, and holds it until the peer closes too or a second has passed. Were it
     /// dropped at once, unread bytes of the peer's (the tickets of TLS 1.3, an answer nobody waits for) would make the
     /// kernel reset it and throw away what was sent and has not arrived. Of more than [`LINGERING`] the oldest is dropped all the same:
-    /// a storm of closings is not to take the process's last descriptors.
-    pub fn linger(&self, socket: Socket) {
+    /// a storm of closings is not to take the process's last descriptors. `on_reset` is called, on the thread, if
+    /// the peer resets it: it must not wait.
+    pub fn linger(&self, socket: Socket, on_reset: Option<Task>) {
+        let closed = Closed { socket, on_reset };
         let desk = self.last_desk();
         if let Thread::Running(_) = &*desk.thread.lock() {
             let id = self.next_id.fetch_add(1, Relaxed);
@@ -165,7 +169,7 @@ impl Dialer {
                 if letters.closed.len() >= LINGERING {
                     oldest = letters.closed.pop_front();
                 }
-                letters.closed.push_back((id, socket));
+                letters.closed.push_back((id, closed));
             });
         }
     }
@@ -193,6 +197,12 @@ impl Dialer {
     }
 }
 
+/// A connection that was closed on this side.
+struct Closed {
+    socket: Socket,
+    on_reset: Option<Task>,
+}
+
 /// One connection in the making.
 struct Dial {
     target: Arc<Target>,
@@ -201,6 +211,8 @@ struct Dial {
     granted: Duration,
     reply: Arc<Reply>,
     stage: Stage,
+    /// When the race of its addresses began.
+    raced: Instant,
     /// While a look-up of its name is under way that may bring other addresses than the old ones it has: until when that is waited
     /// for once those have failed.
     answer_by: Option<Instant>,
@@ -211,13 +223,15 @@ enum Stage {
     Resolving(Option<(Instant, Arc<[SocketAddr]>)>),
     Racing(Race),
     Handshaking(Handshake),
+    /// It stands. Until when it is to show that the server does not end it at once.
+    Standing(Box<Channel>, Instant),
 }
 
 impl Dial {
     fn phase(&self) -> Phase {
         match self.stage {
             Stage::Resolving(_) => Phase::Resolve,
-            Stage::Racing(_) => Phase::Connect,
+            Stage::Racing(_) | Stage::Standing(..) => Phase::Connect,
             Stage::Handshaking(_) => Phase::Tls,
         }
     }
@@ -228,7 +242,8 @@ impl Dial {
             Stage::Resolving(old) => old.as_ref().map(|(until, _)| *until),
             Stage::Racing(race) if race.is_lost() => self.answer_by,
             Stage::Racing(race) => race.next_start(),
-            Stage::Handshaking(_) => None,
+            Stage::Handshaking(handshake) => handshake.verdict_by(),
+            Stage::Standing(_, until) => Some(*until),
         };
         next.map_or(self.deadline, |next| next.min(self.deadline))
     }
@@ -253,17 +268,18 @@ impl Dial {
                 text
             }
             Stage::Handshaking(_) => format!("the server did not finish the TLS handshake within {limit}"),
+            Stage::Standing(..) => format!("the server did not show within {limit} that it stays"),
         };
         Error { errno: libc::ETIMEDOUT, ..self.target.error(Status::Timeout, self.phase(), cause) }
     }
 }
 
 fn append_failures(text: &mut String, race: &Race, target: &Target) {
-    for (address, error) in race.failures() {
+    for Failed { address, step, error } in race.failures() {
         if !text.is_empty() {
             text.push_str("; ");
         }
-        text.push_str(&format!("{address}: {}", explained(error, Some(target))));
+        text.push_str(&format!("{address}: {}", explained_at(error, *step, Some(target))));
     }
 }
 

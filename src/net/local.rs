@@ -1,17 +1,38 @@
 //! Failures that are this machine's own: no server is to blame for them, and another one would not help.
+//!
+//! What the system refuses at once, before anything was sent, is its own word: it knows no route, has no
+//! port. The same number that comes later was brought by the network, and is the server's.
 
 use std::io;
 
 use super::target::Target;
 use crate::error::Blame;
 
-/// The mend where descriptors of the library's are gone.
+/// The fix where descriptors of the library's are gone.
 pub(super) const CLOSED_BY_HOST: &str = "another part of this process has closed the library's descriptors; one that closes all it \
      finds, as a daemon does, must do so before it creates the upstream";
 
+/// What the system was asked for when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A socket.
+    Socket,
+    /// To take `net.source_address`.
+    Bind,
+    /// To begin to connect: it answered at once.
+    Connect,
+    /// Anything later, or elsewhere.
+    Later,
+}
+
 /// Whether the system refused for a reason that lies on this side of the wire.
 pub(super) fn is_local(error: &io::Error) -> bool {
-    error.raw_os_error().is_some_and(|errno| mend(errno, None).is_some())
+    is_local_at(error, Step::Later)
+}
+
+/// As [`is_local`], at that step.
+pub(super) fn is_local_at(error: &io::Error, step: Step) -> bool {
+    error.raw_os_error().is_some_and(|errno| fix(errno, step, None).is_some())
 }
 
 /// Whose fault it is, as far as the system's number tells.
@@ -24,37 +45,188 @@ pub(super) fn is_exhausted(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS))
 }
 
-/// The system's words with the mend, where there is one; `target` is what the call was about.
+/// The system's words with the fix, if there is one; `target` is what the call was about.
 pub(super) fn explained(error: &io::Error, target: Option<&Target>) -> String {
-    match error.raw_os_error().and_then(|errno| mend(errno, target)) {
-        Some(mend) => format!("{error}; {mend}"),
+    explained_at(error, Step::Later, target)
+}
+
+/// As [`explained`], at that step.
+pub(super) fn explained_at(error: &io::Error, step: Step, target: Option<&Target>) -> String {
+    match error.raw_os_error().and_then(|errno| fix(errno, step, target)) {
+        Some(fix) => format!("{error}; {fix}"),
         None => error.to_string(),
     }
 }
 
-fn mend(errno: i32, target: Option<&Target>) -> Option<String> {
+/// What helps against a failure of this machine; `None` if it is none.
+fn fix(errno: i32, step: Step, target: Option<&Target>) -> Option<String> {
     let source = target.and_then(|target| target.net.source_address);
-    let words = match (errno, source) {
-        (libc::EADDRNOTAVAIL | libc::EACCES | libc::EPERM, Some(source)) => {
-            return Some(format!("net.source_address {source} must be an address of this machine"));
+    Some(match (step, source) {
+        (Step::Bind, Some(source)) => fix_bind(errno, source.to_string()),
+        (Step::Bind, None) => fix_bind(errno, "the address".to_owned()),
+        (Step::Connect, source) => {
+            let source = source.map(|source| format!("net.source_address {source}"));
+            match (errno, source.as_deref()) {
+                (libc::EINVAL, Some(source)) => {
+                    format!(
+                        "nothing beyond this machine can be reached from {source}; take an address of the network"
+                    )
+                }
+                (libc::EADDRNOTAVAIL | libc::EADDRINUSE, Some(source)) => format!(
+                    "every port of {source} is in use towards it; widen the sysctl \
+                     net.ipv4.ip_local_port_range, or keep more connections (net.keepalive)"
+                ),
+                (_, source) => always(errno).map(str::to_owned).or_else(|| fix_connect(errno, source))?,
+            }
         }
-        (libc::EMFILE, _) => {
+        (Step::Socket, _) => always(errno).unwrap_or("this machine gives no socket for it").to_owned(),
+        (Step::Later, _) => always(errno)?.to_owned(),
+    })
+}
+
+/// Failures that are this machine's whenever they come.
+fn always(errno: i32) -> Option<&'static str> {
+    Some(match errno {
+        libc::EMFILE => {
             "this process has as many files open as it may; raise its limit (ulimit -n, or LimitNOFILE= of its unit)"
         }
-        (libc::ENFILE, _) => "this machine has as many files open as it may; raise the sysctl fs.file-max",
-        (libc::ENOMEM | libc::ENOBUFS, _) => {
+        libc::ENFILE => "this machine has as many files open as it may; raise the sysctl fs.file-max",
+        libc::ENOMEM | libc::ENOBUFS => {
             "this machine has no memory left for a socket; free some, or raise the sysctl net.ipv4.tcp_mem"
         }
-        (libc::EBADF | libc::ENOTSOCK, _) => CLOSED_BY_HOST,
-        (libc::ENOSPC, _) => {
+        libc::EBADF | libc::ENOTSOCK => CLOSED_BY_HOST,
+        libc::ENOSPC => {
             "this machine watches as many descriptors as it may; raise the sysctl fs.epoll.max_user_watches"
         }
-        (libc::EADDRNOTAVAIL, None) => {
+        libc::EADDRNOTAVAIL | libc::EADDRINUSE => {
             "this machine has no free port for it, or no address of that family; widen the sysctl \
              net.ipv4.ip_local_port_range, or keep more connections (net.keepalive)"
         }
-        (libc::EACCES | libc::EPERM, None) => "a firewall or security policy of this machine forbids it",
+        libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT => {
+            "this machine does not speak that family of addresses (is IPv6 switched off?); give the node an \
+             address of the other one"
+        }
+        libc::EPERM => "a firewall or security policy of this machine forbids it",
+        libc::EINVAL => "this machine cannot do that with these settings; see net.*",
         _ => return None,
-    };
-    Some(words.to_owned())
+    })
+}
+
+fn fix_bind(errno: i32, source: String) -> String {
+    match (errno, always(errno)) {
+        (libc::EADDRINUSE, _) => format!(
+            "every port of net.source_address {source} is in use; widen the sysctl net.ipv4.ip_local_port_range, \
+             or keep more connections (net.keepalive)"
+        ),
+        (
+            libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::EBADF | libc::ENOTSOCK,
+            Some(fix),
+        ) => fix.to_owned(),
+        _ => format!("net.source_address {source} must be an address of this machine"),
+    }
+}
+
+/// The same of what connect() answers at once, but for what is [`always`] so.
+fn fix_connect(errno: i32, source: Option<&str>) -> Option<String> {
+    Some(match (errno, source) {
+        // A peer on this very machine is asked before the call returns.
+        (libc::ECONNREFUSED | libc::ECONNRESET | libc::ETIMEDOUT | libc::EINPROGRESS, _) => return None,
+        (libc::ENETUNREACH | libc::EHOSTUNREACH, Some(source)) => {
+            format!("this machine has no route to it from {source}; see `ip route`")
+        }
+        (libc::ENETUNREACH | libc::EHOSTUNREACH, None) => {
+            "this machine has no route to it; see `ip route`, or `ip -6 route` for an IPv6 address".to_owned()
+        }
+        (libc::ENETDOWN, _) => "this machine's network is down; see `ip link`".to_owned(),
+        (libc::EACCES, _) => "a firewall or security policy of this machine forbids it".to_owned(),
+        (libc::EAGAIN, _) => {
+            "this machine has no free port for it; widen the sysctl net.ipv4.ip_local_port_range".to_owned()
+        }
+        _ => "this machine could not even begin to connect".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whom each number blames that socket(), bind(), connect() and SO_ERROR are known to give, at once and
+    /// later, and a part of the words.
+    #[test]
+    fn each_number_blames_whom_it_comes_from() {
+        use Step::{Bind, Connect, Later, Socket};
+        let source = [Bind, Connect];
+        let table: &[(i32, &[Step], &[Step], &str)] = &[
+            // errno, steps at which it is this machine's, those at which it is the server's, words
+            (libc::EMFILE, &[Socket, Bind, Connect, Later], &[], "ulimit -n"),
+            (libc::ENFILE, &[Socket, Bind, Connect, Later], &[], "fs.file-max"),
+            (libc::ENOBUFS, &[Socket, Bind, Connect, Later], &[], "no memory left"),
+            (libc::ENOMEM, &[Socket, Bind, Connect, Later], &[], "no memory left"),
+            (libc::EBADF, &[Socket, Bind, Connect, Later], &[], "closed the library's descriptors"),
+            (libc::EADDRINUSE, &source, &[], "ip_local_port_range"),
+            (libc::EADDRNOTAVAIL, &[Connect, Later], &[], "ip_local_port_range"),
+            (libc::EADDRNOTAVAIL, &[Bind], &[], "must be an address of this machine"),
+            (libc::EINVAL, &[Bind, Connect, Later], &[], "net."),
+            (libc::EAFNOSUPPORT, &[Socket, Connect, Later], &[], "IPv6 switched off"),
+            (libc::EPROTONOSUPPORT, &[Socket], &[], "IPv6 switched off"),
+            (libc::EPERM, &[Connect, Later], &[], "firewall"),
+            (libc::EACCES, &[Connect], &[Later], "firewall"),
+            (libc::ENETUNREACH, &[Connect], &[Later], "no route"),
+            (libc::EHOSTUNREACH, &[Connect], &[Later], "no route"),
+            (libc::ENETDOWN, &[Connect], &[Later], "network is down"),
+            (libc::EAGAIN, &[Connect], &[Later], "no free port"),
+            (libc::ENODEV, &[Connect], &[Later], "could not even begin"),
+            (libc::ECONNREFUSED, &[], &[Connect, Later], ""),
+            (libc::ECONNRESET, &[], &[Connect, Later], ""),
+            (libc::ETIMEDOUT, &[], &[Connect, Later], ""),
+            (libc::EPIPE, &[], &[Later], ""),
+            (libc::EPROTO, &[], &[Later], ""),
+        ];
+        for (errno, local, servers, words) in table {
+            let error = io::Error::from_raw_os_error(*errno);
+            for step in *local {
+                assert!(is_local_at(&error, *step), "{error} at {step:?}");
+                let text = explained_at(&error, *step, None);
+                assert!(text.starts_with(&error.to_string()) && text.contains(words), "{text} at {step:?}");
+            }
+            for step in *servers {
+                assert!(!is_local_at(&error, *step), "{error} at {step:?}");
+                assert_eq!(explained_at(&error, *step, None), error.to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn a_source_address_that_is_too_short_of_ports_or_of_reach_is_named() {
+        let net = crate::config::NetSettings {
+            source_address: Some([127, 0, 0, 9].into()),
+            ..crate::net::race::tests::net()
+        };
+        let (name, host) = ("n".into(), "10.0.0.1".into());
+        let target = Target { name, host, port: 9, net: net.into(), tls: None, wary: Default::default() };
+        let table = [
+            (
+                Step::Bind,
+                libc::EADDRNOTAVAIL,
+                "net.source_address 127.0.0.9 must be an address of this machine",
+            ),
+            (Step::Bind, libc::EADDRINUSE, "every port of net.source_address 127.0.0.9 is in use; widen"),
+            (
+                Step::Connect,
+                libc::EADDRNOTAVAIL,
+                "every port of net.source_address 127.0.0.9 is in use towards it",
+            ),
+            (
+                Step::Connect,
+                libc::EINVAL,
+                "nothing beyond this machine can be reached from net.source_address",
+            ),
+            (Step::Connect, libc::ENETUNREACH, "no route to it from net.source_address 127.0.0.9"),
+            (Step::Connect, libc::EMFILE, "ulimit -n"),
+        ];
+        for (step, errno, words) in table {
+            let text = explained_at(&io::Error::from_raw_os_error(errno), step, Some(&target));
+            assert!(text.contains(words), "{text}");
+        }
+    }
 }

@@ -13,6 +13,7 @@ pub mod socket;
 pub mod target;
 pub(crate) mod thread;
 pub mod tls;
+mod tls_dates;
 mod tls_error;
 mod tls_files;
 mod tls_sessions;

@@ -184,6 +184,25 @@ impl<T> Pool<T> {
         (gone, next)
     }
 
+    /// Takes out each idle connection that does not stay.
+    pub fn take_out(&self, mut stays: impl FnMut(&mut T) -> bool) -> Vec<T> {
+        let mut state = self.state.lock();
+        let mut gone = Vec::new();
+        let mut at = 0;
+        while let Some((_, item)) = state.idle.get_mut(at) {
+            if stays(item) {
+                at += 1;
+            } else {
+                gone.extend(state.idle.remove(at).map(|(_, item)| item));
+            }
+        }
+        if !gone.is_empty() {
+            state.open -= gone.len();
+            self.wake(&mut state);
+        }
+        gone
+    }
+
     /// Takes out every idle connection.
     pub fn take_idle(&self) -> Vec<T> {
         let mut state = self.state.lock();

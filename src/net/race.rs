@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use super::local::Step;
 use super::socket::Socket;
 use crate::config::NetSettings;
 
@@ -19,9 +20,16 @@ pub(super) struct Race {
     waiting: VecDeque<SocketAddr>,
     running: Vec<(SocketAddr, Socket)>,
     next_start: Instant,
-    failures: Vec<(SocketAddr, io::Error)>,
+    failures: Vec<Failed>,
     /// Sockets of attempts that are over, to be unwatched before they are closed.
     over: Vec<Socket>,
+}
+
+/// An address that failed.
+pub(super) struct Failed {
+    pub(super) address: SocketAddr,
+    pub(super) step: Step,
+    pub(super) error: io::Error,
 }
 
 /// How a race stands.
@@ -51,7 +59,7 @@ impl Race {
     pub(super) fn add(&mut self, addresses: Vec<SocketAddr>) -> bool {
         let before = self.waiting.len();
         for address in addresses {
-            let tried = self.failures.iter().map(|(address, _)| address);
+            let tried = self.failures.iter().map(|failed| &failed.address);
             let running = self.running.iter().map(|(address, _)| address);
             if !self.waiting.iter().chain(tried).chain(running).any(|known| *known == address) {
                 self.waiting.push_back(address);
@@ -76,7 +84,7 @@ impl Race {
     }
 
     /// The addresses that failed, each with its reason.
-    pub(super) fn failures(&self) -> &[(SocketAddr, io::Error)] {
+    pub(super) fn failures(&self) -> &[Failed] {
         &self.failures
     }
 
@@ -93,13 +101,14 @@ impl Race {
                 Ok(()) => {
                     let (address, socket) = self.running.swap_remove(at);
                     self.over.extend(self.running.drain(..).map(|(_, socket)| socket));
+                    socket.bound_silence(net.io_timeout);
                     return Standing::Won(address, socket);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => at += 1,
                 Err(error) => {
                     let (address, socket) = self.running.remove(at);
                     self.over.push(socket);
-                    self.failures.push((address, error));
+                    self.failures.push(Failed { address, step: Step::Later, error });
                     self.next_start = now;
                 }
             }
@@ -114,7 +123,7 @@ impl Race {
                     self.running.push((address, socket));
                     self.next_start = now + ATTEMPT_DELAY;
                 }
-                Err(error) => self.failures.push((address, error)),
+                Err((step, error)) => self.failures.push(Failed { address, step, error }),
             }
         }
         if self.is_lost() {
@@ -230,7 +239,7 @@ pub(super) mod tests {
         loop {
             match race.advance(&net(), now) {
                 Standing::Won(address, _) => break assert_eq!(address, open),
-                Standing::Lost => panic!("lost: {:?}", race.failures()),
+                Standing::Lost => panic!("lost"),
                 Standing::Running { .. } => std::thread::yield_now(),
             }
         }
@@ -253,7 +262,7 @@ pub(super) mod tests {
         loop {
             match race.advance(&net(), now) {
                 Standing::Won(address, _) => break assert_eq!(address, open),
-                Standing::Lost => panic!("lost: {:?}", race.failures()),
+                Standing::Lost => panic!("lost"),
                 Standing::Running { .. } => std::thread::yield_now(),
             }
         }

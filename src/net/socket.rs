@@ -12,8 +12,10 @@ use std::os::fd::{AsFd, AsRawFd, IntoRawFd, RawFd};
 use std::time::Duration;
 
 use nix::poll::PollTimeout;
+use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket as RawSocket, TcpKeepalive, Type};
 
+use super::local::Step;
 use crate::config::NetSettings;
 
 /// A non-blocking TCP socket, close-on-exec.
@@ -47,29 +49,37 @@ impl Interest {
     pub const BOTH: Interest = Interest { read: true, write: true };
 }
 
-/// What a look at an idle connection showed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peek {
-    /// Nothing has come: alive as far as anyone can tell.
-    Quiet,
-    /// Bytes are waiting.
-    Bytes,
-    /// The peer has closed or reset it.
-    Dead,
-}
-
 /// How a drained connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drained {
     /// The peer may send more.
     Open,
-    /// The peer has closed or reset it.
+    /// The peer has closed it.
     Ended,
+    /// It broke: the peer has reset it, most likely with bytes unread.
+    Broken,
 }
 
 impl Socket {
-    /// Starts a connection to `address` and returns at once; see [`Socket::finish_connect`].
-    pub fn start_connect(address: SocketAddr, net: &NetSettings) -> io::Result<Socket> {
+    /// Starts a connection to `address` and returns at once; see [`Socket::finish_connect`]. A failure is told
+    /// with the step that it came at.
+    pub fn start_connect(address: SocketAddr, net: &NetSettings) -> Result<Socket, (Step, io::Error)> {
+        let at = |step| move |error| (step, error);
+        let socket = Socket::prepare(address, net).map_err(at(Step::Socket))?;
+        if let Some(source) = net.source_address {
+            // A port is chosen with the peer known: else each would serve one connection, not one to each peer.
+            // A kernel that knows no such option is no reason to fail.
+            let _ = setsockopt(&socket, sockopt::IpBindAddressNoPort, &true);
+            socket.bind(&SocketAddr::new(source, 0).into()).map_err(at(Step::Bind))?;
+        }
+        match socket.connect(&address.into()) {
+            Ok(()) => Ok(Socket(socket)),
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(Socket(socket)),
+            Err(error) => Err((Step::Connect, error)),
+        }
+    }
+
+    fn prepare(address: SocketAddr, net: &NetSettings) -> io::Result<RawSocket> {
         // socket2 sets close-on-exec in the same call.
         let kind = Type::STREAM.nonblocking();
         let socket = RawSocket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
@@ -78,14 +88,7 @@ impl Socket {
         if net.tcp_keepalive {
             set_keepalive(&socket, net)?;
         }
-        if let Some(source) = net.source_address {
-            socket.bind(&SocketAddr::new(source, 0).into())?;
-        }
-        match socket.connect(&address.into()) {
-            Ok(()) => Ok(Socket(socket)),
-            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(Socket(socket)),
-            Err(error) => Err(error),
-        }
+        Ok(socket)
     }
 
     /// Whether the connection that was started stands; `WouldBlock` while it is under way.
@@ -102,6 +105,14 @@ impl Socket {
             Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => Err(ErrorKind::WouldBlock.into()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Has the kernel give the connection up where what was sent is not acknowledged for so long (TCP_USER_TIMEOUT,
+    /// as in gRPC's proposal A18): keepalive probes nothing while data is unacknowledged. Only on one that stands, or
+    /// it would end the connecting too.
+    pub fn bound_silence(&self, limit: Duration) {
+        // The shortest there is, not zero, which is no limit. A kernel that knows no such option is no reason to fail.
+        let _ = self.0.set_tcp_user_timeout(Some(limit.max(Duration::from_millis(1))));
     }
 
     /// Sends what the system takes at once.
@@ -125,16 +136,12 @@ impl Socket {
         retry_interrupted(|| (&self.0).read(buffer))
     }
 
-    /// Looks, in one system call, at what an idle connection has received.
+    /// Looks, in one system call, at what an idle connection has received: EAGAIN where nothing has
+    /// come, 0 at the end of the stream. An error of the connection is told once and never again.
     #[inline(always)]
-    pub fn peek(&self) -> Peek {
+    pub fn peek(&self) -> io::Result<usize> {
         let mut byte = [MaybeUninit::uninit()];
-        match retry_interrupted(|| self.0.peek(&mut byte)) {
-            Ok(0) => Peek::Dead,
-            Ok(_) => Peek::Bytes,
-            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Peek::Quiet,
-            Err(_) => Peek::Dead,
-        }
+        retry_interrupted(|| self.0.peek(&mut byte))
     }
 
     /// Ends the sending side: the peer reads to the end of what was sent.
@@ -150,7 +157,7 @@ impl Socket {
                 Ok(0) => return Drained::Ended,
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Drained::Open,
-                Err(_) => return Drained::Ended,
+                Err(_) => return Drained::Broken,
             }
         }
         Drained::Open
@@ -246,6 +253,18 @@ mod tests {
         raw.connect(&raw.local_addr().unwrap()).unwrap();
         let error = Socket(raw).finish_connect().unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED));
+    }
+
+    #[test]
+    fn silence_is_bounded_to_the_millisecond_and_never_unbounded() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let raw = RawSocket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        raw.connect(&listener.local_addr().unwrap().into()).unwrap();
+        let socket = Socket(raw);
+        for (limit, set) in [(0, 1), (1500, 1500), (86_400_000, 86_400_000)] {
+            socket.bound_silence(Duration::from_millis(limit));
+            assert_eq!(socket.0.tcp_user_timeout().unwrap(), Some(Duration::from_millis(set)));
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::channel::Failure;
 use super::local::{blame, explained};
@@ -23,6 +24,8 @@ pub struct Target {
     pub net: Arc<NetSettings>,
     /// TLS, where the node has it.
     pub tls: Option<Arc<TlsClient>>,
+    /// It took connections of late only to end them: a new one is to stand for a moment before it is used.
+    pub wary: Arc<AtomicBool>,
 }
 
 impl Target {
@@ -34,6 +37,7 @@ impl Target {
             port: self.port,
             net: Arc::clone(&self.net),
             tls: None,
+            wary: Arc::clone(&self.wary),
         }
     }
 

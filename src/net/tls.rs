@@ -5,7 +5,9 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{
@@ -20,8 +22,8 @@ use rustls::{
     SupportedCipherSuite, SupportedProtocolVersion, version,
 };
 
-use super::tls_files;
 use super::tls_sessions::Sessions;
+use super::{tls_dates, tls_files};
 use crate::config::{CipherNames, TlsSettings, TlsVersion};
 use crate::error::{Error, Position, Result, Status};
 
@@ -35,12 +37,19 @@ pub struct TlsClient {
     pub name: ServerName<'static>,
     /// The settings, for the words of an error.
     pub settings: Arc<TlsSettings>,
+    /// The log has it that the node asks for a client certificate and there is none.
+    missed_told: AtomicBool,
 }
 
 impl TlsClient {
     fn new(shared: &Arc<ClientConfig>, name: ServerName<'static>, settings: &Arc<TlsSettings>) -> TlsClient {
         let (shared, settings) = (Arc::clone(shared), Arc::clone(settings));
-        TlsClient { shared, own: OnceLock::new(), name, settings }
+        TlsClient { shared, own: OnceLock::new(), name, settings, missed_told: AtomicBool::new(false) }
+    }
+
+    /// Whether this is the first time that the node asked for a client certificate in vain.
+    pub fn is_first_miss(&self) -> bool {
+        !self.missed_told.swap(true, Relaxed)
     }
 
     /// The rustls configuration for a connection. What the node gives for resuming it is kept for the next.
@@ -66,6 +75,8 @@ pub struct TlsClients {
     made: HashMap<Arc<TlsSettings>, Arc<ClientConfig>>,
     /// The one asked for last: nodes mostly say the same as the one before.
     last: Option<(Arc<TlsSettings>, Arc<ClientConfig>)>,
+    /// What is to be said of the files, once for each.
+    pub warnings: Vec<String>,
 }
 
 impl TlsClients {
@@ -90,7 +101,7 @@ impl TlsClients {
         }
         let config = match self.made.get(settings) {
             Some(config) => Arc::clone(config),
-            None => Arc::new(build(settings)?),
+            None => Arc::new(build(settings, &mut self.warnings)?),
         };
         self.made.insert(Arc::clone(settings), Arc::clone(&config));
         let client = TlsClient::new(&config, name, settings);
@@ -99,7 +110,7 @@ impl TlsClients {
     }
 }
 
-fn build(settings: &TlsSettings) -> Result<ClientConfig> {
+fn build(settings: &TlsSettings, warnings: &mut Vec<String>) -> Result<ClientConfig> {
     let provider = provider(settings.ciphers.as_ref())?;
     let versions = versions(settings, &provider)?;
     let (roots, given) = if settings.verify {
@@ -115,6 +126,14 @@ fn build(settings: &TlsSettings) -> Result<ClientConfig> {
         algorithms: provider.signature_verification_algorithms,
     };
     let identity = tls_files::identity(settings)?;
+    if let (Some(file), Some((chain, _))) = (&settings.crt_file, &identity)
+        && let Some(cause) = tls_dates::complaint(chain, SystemTime::now())
+    {
+        let warning = tls_files::refuse("tls.crt_file", file, &cause).to_string();
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
     let certified = match (&settings.key_file, identity) {
         (Some(file), Some((chain, key))) => {
             let certified = certify(chain, key, &provider);
@@ -231,17 +250,29 @@ fn openssl_name(iana: &str) -> String {
     format!("{}-{cipher}", exchange.replace('_', "-"))
 }
 
-thread_local! {
-    /// Set while a handshake runs on this thread when the server asked for a client certificate and there
-    /// was none. rustls tells only the resolver, and the resolver knows no connection.
-    static CERTIFICATE_MISSED: Cell<bool> = const { Cell::new(false) };
+/// Whether the server asked for a client certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// It did not.
+    #[default]
+    No,
+    /// It did, and got that of `tls.crt_file`.
+    Answered,
+    /// It did, and there is none.
+    InVain,
 }
 
-/// Runs a step of a handshake; the second value is whether the server asked for a certificate in vain.
-pub(super) fn watch_for_missed_certificate<T>(step: impl FnOnce() -> T) -> (T, bool) {
-    CERTIFICATE_MISSED.set(false);
+thread_local! {
+    /// Set while a handshake runs on this thread when the server asks for a client certificate.
+    /// rustls tells only the resolver, and the resolver knows no connection.
+    static CERTIFICATE_ASKED: Cell<Asked> = const { Cell::new(Asked::No) };
+}
+
+/// Runs a step of a handshake; the second value is whether the server asked for a certificate in it.
+pub(super) fn watch_for_certificate_request<T>(step: impl FnOnce() -> T) -> (T, Asked) {
+    CERTIFICATE_ASKED.set(Asked::No);
     let outcome = step();
-    (outcome, CERTIFICATE_MISSED.get())
+    (outcome, CERTIFICATE_ASKED.get())
 }
 
 /// The client's own certificate, if it has one.
@@ -250,9 +281,7 @@ struct Identity(Option<Arc<CertifiedKey>>);
 
 impl ResolvesClientCert for Identity {
     fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        if self.0.is_none() {
-            CERTIFICATE_MISSED.set(true);
-        }
+        CERTIFICATE_ASKED.set(if self.0.is_some() { Asked::Answered } else { Asked::InVain });
         self.0.clone()
     }
 

@@ -2,16 +2,15 @@
 
 use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage, PeerIncompatible};
 
-use super::tls::{TlsClient, is_ca_as_server};
+use super::tls::{Asked, TlsClient, is_ca_as_server};
 use crate::error::Status;
 
-/// The status and the text for a TLS failure. `certificate_missed`: the server asked for a client
-/// certificate and there was none.
-pub(super) fn explain(error: &TlsError, client: &TlsClient, certificate_missed: bool) -> (Status, String) {
+/// The status and the text for a TLS failure. `asked`: whether the server asked for a client certificate.
+pub(super) fn explain(error: &TlsError, client: &TlsClient, asked: Asked) -> (Status, String) {
     match error {
         TlsError::InvalidCertificate(refusal) => (Status::Cert, certificate(error, refusal, client)),
         TlsError::NoCertificatesPresented => (Status::Cert, "the server sent no certificate".to_owned()),
-        TlsError::AlertReceived(alert) => alert_received(*alert, client, certificate_missed),
+        TlsError::AlertReceived(alert) => alert_received(*alert, client, asked),
         TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => (
             Status::Tls,
             "the server does not answer in TLS; is this its plaintext port? Set tls off, or name its TLS port".to_owned(),
@@ -72,23 +71,23 @@ fn certificate(error: &TlsError, refusal: &CertificateError, client: &TlsClient)
     }
 }
 
-fn alert_received(alert: AlertDescription, client: &TlsClient, certificate_missed: bool) -> (Status, String) {
+fn alert_received(alert: AlertDescription, client: &TlsClient, asked: Asked) -> (Status, String) {
     use AlertDescription as Alert;
     let asks = "the server asks for a client certificate; set tls.crt_file and tls.key_file";
+    if let Some(why) = certificate_refused(alert) {
+        match asked {
+            Asked::InVain => return (Status::Cert, asks.to_owned()),
+            Asked::No if client.settings.crt_file.is_none() => {}
+            Asked::No | Asked::Answered => {
+                let text = format!("the server refuses the client certificate of tls.crt_file: {why}");
+                return (Status::Cert, text);
+            }
+        }
+    }
     match alert {
         Alert::CertificateRequired => (Status::Cert, asks.to_owned()),
         // Before TLS 1.3 a server has only general alerts to say the same with.
-        Alert::HandshakeFailure | Alert::BadCertificate if certificate_missed => (Status::Cert, asks.to_owned()),
-        Alert::BadCertificate
-        | Alert::UnsupportedCertificate
-        | Alert::CertificateRevoked
-        | Alert::CertificateExpired
-        | Alert::CertificateUnknown
-        | Alert::UnknownCA
-            if client.settings.crt_file.is_some() =>
-        {
-            (Status::Cert, format!("the server refuses the client certificate of tls.crt_file (alert {alert:?})"))
-        }
+        Alert::HandshakeFailure if asked == Asked::InVain => (Status::Cert, asks.to_owned()),
         Alert::ProtocolVersion => (
             Status::Tls,
             "the server speaks no TLS version between tls.min_version and tls.max_version (alert ProtocolVersion)"
@@ -108,6 +107,27 @@ fn alert_received(alert: AlertDescription, client: &TlsClient, certificate_misse
     }
 }
 
+/// Why the server refuses the client certificate, and the fix, if the alert is about one (RFC 8446 section 6.2).
+fn certificate_refused(alert: AlertDescription) -> Option<&'static str> {
+    use AlertDescription as Alert;
+    Some(match alert {
+        Alert::CertificateExpired => "it has expired, or the server's clock is wrong; renew it",
+        Alert::CertificateRevoked => "it was revoked; have a new one issued",
+        Alert::UnknownCA => {
+            "the server does not trust the CA that signed it; name that CA to the server, or have the \
+             certificate issued by one that it trusts"
+        }
+        Alert::UnsupportedCertificate => {
+            "the server does not read its kind; see its key, and that its extended key usage allows clientAuth"
+        }
+        Alert::AccessDenied => "it is valid, but not allowed in; see the server's access rules",
+        Alert::BadCertificate | Alert::CertificateUnknown => {
+            "see that it is within its dates, meant for a client, and signed by a CA that the server trusts"
+        }
+        _ => return None,
+    })
+}
+
 fn incompatible(reason: &PeerIncompatible) -> String {
     match reason {
         PeerIncompatible::ServerDoesNotSupportTls12Or13
@@ -119,7 +139,7 @@ fn incompatible(reason: &PeerIncompatible) -> String {
 }
 
 /// Seconds as a person reads them.
-fn age(seconds: u64) -> String {
+pub(super) fn age(seconds: u64) -> String {
     match seconds {
         0..=119 => format!("{seconds} s"),
         120..=7199 => format!("{} min", seconds / 60),

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::session::Session;
 use super::{Channel, Failure, broken};
@@ -16,12 +17,32 @@ pub struct Handshake {
     socket: Socket,
     peer: SocketAddr,
     session: Box<Session>,
+    /// When the ClientHello was sent.
+    hello: Option<Instant>,
+    /// From the ClientHello to the first bytes of the server's.
+    round_trip: Duration,
+    /// Until when the server's verdict on the client certificate is waited for.
+    verdict_by: Option<Instant>,
 }
+
+/// The wait for a TLS 1.3 server's verdict on the client certificate, in round trips of the handshake. The
+/// certificate takes one to be answered; the others are for the time that the server takes over it.
+const VERDICT_ROUND_TRIPS: u32 = 4;
+
+/// The same wait at the least: a server that is busy checks a certificate late.
+const VERDICT_LEAST: Duration = Duration::from_millis(100);
+
+/// And at the most: a server that sends no tickets is silent when it is content, and each new connection
+/// to it waits in vain.
+const VERDICT_MOST: Duration = Duration::from_millis(250);
 
 /// What a handshake needs next.
 pub enum HandshakeStep {
     /// The socket must become ready.
     Wait(Ready),
+    /// The handshake is done. The server may yet refuse the client certificate: the socket must become
+    /// readable, or this moment must come.
+    Verdict(Instant),
     /// Nothing: it is done and all of it is sent.
     Done,
 }
@@ -30,7 +51,8 @@ impl Handshake {
     /// Starts a handshake; nothing is sent before [`Handshake::advance`].
     pub fn new(socket: Socket, peer: SocketAddr, client: &Arc<TlsClient>) -> Result<Handshake, String> {
         let session = Session::new(client).map_err(|error| error.to_string())?;
-        Ok(Handshake { socket, peer, session: Box::new(session) })
+        let session = Box::new(session);
+        Ok(Handshake { socket, peer, session, hello: None, round_trip: Duration::ZERO, verdict_by: None })
     }
 
     /// The socket to watch.
@@ -43,14 +65,33 @@ impl Handshake {
         self.socket
     }
 
+    /// Until when it waits for the server's verdict on the client certificate, once it is done but for that.
+    pub fn verdict_by(&self) -> Option<Instant> {
+        self.verdict_by
+    }
+
+    fn await_verdict(&mut self) -> Result<HandshakeStep, Failure> {
+        let now = Instant::now();
+        let wait = (self.round_trip * VERDICT_ROUND_TRIPS).clamp(VERDICT_LEAST, VERDICT_MOST);
+        let by = *self.verdict_by.get_or_insert(now + wait);
+        match self.session.has_verdict(&self.socket)? {
+            false if now < by => Ok(HandshakeStep::Verdict(by)),
+            _ => Ok(HandshakeStep::Done),
+        }
+    }
+
     /// Goes on as far as it can without waiting.
     pub fn advance(&mut self) -> Result<HandshakeStep, Failure> {
-        let Handshake { session, socket, .. } = self;
+        if self.verdict_by.is_some() {
+            return self.await_verdict();
+        }
+        let Handshake { session, socket, hello, round_trip, .. } = self;
         let mut asked = false;
         loop {
             if session.holds_unsent() {
                 match session.send(socket) {
                     Ok(_) => {
+                        hello.get_or_insert_with(Instant::now);
                         asked = true;
                         continue;
                     }
@@ -63,7 +104,7 @@ impl Handshake {
                 }
             }
             if !session.is_handshaking() {
-                return Ok(HandshakeStep::Done);
+                break;
             }
             // What was sent is yet to be answered: asking for it at once is a system call in vain.
             if asked {
@@ -75,6 +116,9 @@ impl Handshake {
                     return Err((Status::Tls, 0, text.to_owned()));
                 }
                 Ok(_) => {
+                    if round_trip.is_zero() {
+                        *round_trip = hello.map_or(Duration::ZERO, |hello| hello.elapsed());
+                    }
                     if let Err(failure) = session.process_handshake() {
                         // Tells the server why, in its log too.
                         let _ = session.send(socket);
@@ -86,6 +130,10 @@ impl Handshake {
                 }
                 Err(error) => return Err(broken_off(&error)),
             }
+        }
+        match session.awaits_verdict() {
+            true => self.await_verdict(),
+            false => Ok(HandshakeStep::Done),
         }
     }
 

@@ -20,7 +20,8 @@ pub use unsent::Unsent;
 
 use super::local::explained;
 use super::patience::{Patience, Woken};
-use super::socket::{Drained, Interest, Peek, Socket};
+use super::socket::{Drained, Interest, Socket};
+use super::tls::Asked;
 use crate::error::Status;
 
 /// A connected stream.
@@ -31,6 +32,30 @@ pub struct Channel {
     inbox: Inbox,
     /// The end of what the peer sends was met while writing: there is nothing to take in any more.
     ended: bool,
+    /// The plugin has read bytes here.
+    answered: bool,
+}
+
+/// What a look at an idle stream showed.
+#[derive(Debug)]
+pub enum Look {
+    /// Nothing has come but what TLS keeps to itself: alive as far as anyone can tell.
+    Quiet,
+    /// It cannot be used again.
+    Ended(Ending),
+}
+
+/// Why an idle stream cannot be used again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Bytes came that nobody has read.
+    Unread,
+    /// The peer has closed it in good order.
+    Closed,
+    /// It broke: reset, or given up by the kernel.
+    Broken(Failure),
+    /// TLS ended it: by an alert, or by a record that is none.
+    Refused(Failure),
 }
 
 /// Why a read or write failed: status, errno, text. The caller adds the node.
@@ -52,7 +77,7 @@ impl Channel {
     }
 
     fn new(socket: Socket, session: Option<Box<Session>>, peer: SocketAddr) -> Channel {
-        Channel { socket, session, peer, inbox: Inbox::default(), ended: false }
+        Channel { socket, session, peer, inbox: Inbox::default(), ended: false, answered: false }
     }
 
     /// The address of the other end.
@@ -75,6 +100,35 @@ impl Channel {
         self.session.as_ref()?.cipher()
     }
 
+    /// Whether the server asked for a client certificate, and there is none.
+    pub fn is_certificate_missed(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.asked() == Asked::InVain)
+    }
+
+    /// Whether the peer has sent bytes for the plugin, none of which is taken. An error if it has ended the
+    /// connection.
+    pub fn has_spoken(&mut self) -> Result<bool, Failure> {
+        let closed = || (Status::Closed, 0, "the server closed the connection".to_owned());
+        match &mut self.session {
+            Some(session) => session.has_spoken(&self.socket),
+            None => match self.socket.peek() {
+                Ok(0) => Err(closed()),
+                Ok(_) => Ok(true),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+                Err(error) => Err(broken(&error)),
+            },
+        }
+    }
+
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// The socket alone, where nothing becomes of the stream.
+    pub(super) fn into_socket(self) -> Socket {
+        self.socket
+    }
+
     /// Sends what goes without waiting; whether all of it has gone, bytes that TLS holds from before included. With nothing
     /// unsent it flushes those.
     #[inline(always)]
@@ -88,16 +142,24 @@ impl Channel {
     /// Receives what is there; 0 is the end of the stream in good order, `None` that nothing is there yet.
     pub fn try_read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Failure> {
         if !self.inbox.is_empty() {
+            self.answered = true;
             return Ok(Some(self.inbox.read(buffer)));
         }
-        match &mut self.session {
+        let outcome = match &mut self.session {
             None => match self.socket.receive(buffer) {
                 Ok(got) => Ok(Some(got)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
                 Err(error) => Err(broken(&error)),
             },
             Some(session) => session.try_read(&self.socket, buffer),
-        }
+        };
+        self.answered |= matches!(outcome, Ok(Some(1..)));
+        outcome
+    }
+
+    /// Whether bytes of the peer's were ever read here.
+    pub fn is_answered(&self) -> bool {
+        self.answered
     }
 
     /// Puts bytes back that were read too far: the next read gets them first.
@@ -188,15 +250,43 @@ impl Channel {
         self.session.as_ref().is_none_or(|session| session.has_life_left())
     }
 
-    /// Whether an idle stream may be used again: nothing has come but what TLS keeps to itself.
+    /// Whether an idle stream may be used again, and if not, why. What it ended by is told once.
     #[inline(always)]
-    pub fn is_quiet(&mut self) -> bool {
+    pub fn look(&mut self) -> Look {
         if self.holds_unread() {
-            return false;
+            return Look::Ended(self.behind_unread());
         }
         match &mut self.session {
-            None => self.socket.peek() == Peek::Quiet,
-            Some(session) => session.is_quiet(&self.socket),
+            None => match self.socket.peek() {
+                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Look::Quiet,
+                shown => Look::Ended(self.shown(shown)),
+            },
+            Some(session) => session.look(&self.socket),
+        }
+    }
+
+    #[cold]
+    fn shown(&mut self, shown: io::Result<usize>) -> Ending {
+        match shown {
+            Ok(0) => Ending::Closed,
+            Ok(_) => self.behind_unread(),
+            Err(error) => Ending::Broken(broken(&error)),
+        }
+    }
+
+    /// What nobody has read is no answer: what counts is whether the stream ended behind it.
+    #[cold]
+    fn behind_unread(&mut self) -> Ending {
+        if let Some(session) = &mut self.session {
+            return match session.look(&self.socket) {
+                Look::Ended(ending) => ending,
+                Look::Quiet => Ending::Unread,
+            };
+        }
+        match self.socket.drain() {
+            Drained::Open => Ending::Unread,
+            Drained::Ended => Ending::Closed,
+            Drained::Broken => Ending::Broken(broken(&io::Error::from_raw_os_error(libc::ECONNRESET))),
         }
     }
 

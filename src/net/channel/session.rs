@@ -10,10 +10,11 @@ use rustls::{ClientConnection, ProtocolVersion};
 
 use super::inbox::Inbox;
 use super::unsent::{Offer, Unsent};
-use super::{Failure, Progress, broken};
+use super::{Ending, Failure, Look, Progress, broken};
 use crate::error::Status;
+use crate::net::local::is_local;
 use crate::net::socket::{Socket, Wire};
-use crate::net::tls::{self, TlsClient};
+use crate::net::tls::{self, Asked, TlsClient};
 use crate::net::tls_error;
 
 /// How much plaintext rustls may hold encrypted before it is sent: four records, so that a large write
@@ -24,6 +25,10 @@ const TLS_SEND_BUFFER: usize = 64 * 1024;
 /// it is handed without a word; well before that a write fails here, and long before that no connection is kept.
 const TLS12_RECORDS: u64 = (1 << 24) - (1 << 16);
 
+/// How often one look at an idle connection reads from it, 4 KiB at a time: who floods it with tickets
+/// is not to hold up the look.
+const LOOK_READS: usize = 16;
+
 /// How often a connection that is closed is read from for its tickets, 4 KiB at a time.
 const FAREWELL_READS: usize = 4;
 
@@ -31,9 +36,9 @@ const FAREWELL_READS: usize = 4;
 pub(super) struct Session {
     tls: ClientConnection,
     client: Arc<TlsClient>,
-    /// The server asked for a client certificate and there was none. With TLS 1.3 its refusal comes only
-    /// with the first read.
-    certificate_missed: bool,
+    /// Whether the server asked for a client certificate. With TLS 1.3 its refusal comes only after the
+    /// handshake.
+    asked: Asked,
     /// Records sent, at most: what TLS 1.2 allows under one key is counted in them.
     records: u64,
 }
@@ -42,7 +47,7 @@ impl Session {
     pub(super) fn new(client: &Arc<TlsClient>) -> Result<Session, rustls::Error> {
         let mut tls = ClientConnection::new(client.config(), client.name.clone())?;
         tls.set_buffer_limit(Some(TLS_SEND_BUFFER));
-        Ok(Session { tls, client: Arc::clone(client), certificate_missed: false, records: 0 })
+        Ok(Session { tls, client: Arc::clone(client), asked: Asked::No, records: 0 })
     }
 
     pub(super) fn version(&self) -> Option<&'static std::ffi::CStr> {
@@ -76,7 +81,7 @@ impl Session {
     }
 
     pub(super) fn explain(&self, error: &rustls::Error) -> Failure {
-        let (status, text) = tls_error::explain(error, &self.client, self.certificate_missed);
+        let (status, text) = tls_error::explain(error, &self.client, self.asked);
         (status, 0, text)
     }
 
@@ -95,11 +100,78 @@ impl Session {
         self.tls.process_new_packets().map(drop).map_err(|error| self.explain(&error))
     }
 
-    /// As [`Session::process`], during the handshake: notes whether a client certificate was asked for and missed.
+    /// As [`Session::process`], during the handshake: notes whether a client certificate was asked for.
     pub(super) fn process_handshake(&mut self) -> Result<(), Failure> {
-        let (outcome, missed) = tls::watch_for_missed_certificate(|| self.tls.process_new_packets());
-        self.certificate_missed |= missed;
+        let (outcome, asked) = tls::watch_for_certificate_request(|| self.tls.process_new_packets());
+        if asked != Asked::No {
+            self.asked = asked;
+        }
         outcome.map(drop).map_err(|error| self.explain(&error))
+    }
+
+    /// Whether the server asked for a client certificate.
+    pub(super) fn asked(&self) -> Asked {
+        self.asked
+    }
+
+    /// Whether the verdict on the client certificate comes only after the handshake (RFC 8446 section 4.4.2.4).
+    pub(super) fn awaits_verdict(&self) -> bool {
+        self.asked != Asked::No && self.tls.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+    }
+
+    /// Takes in what has come since the handshake: whether the server has sent a record of its own, which it does
+    /// only to a client that it takes.
+    pub(super) fn has_verdict(&mut self, socket: &Socket) -> Result<bool, Failure> {
+        for _ in 0..LOOK_READS {
+            let state = self.tls.process_new_packets().map_err(|error| self.explain(&error))?;
+            if state.peer_has_closed() {
+                return Err(self.turned_away());
+            }
+            if state.plaintext_bytes_to_read() > 0 || self.tls.tls13_tickets_received() > 0 {
+                return Ok(true);
+            }
+            match self.receive(socket) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if is_local(&error) => return Err(broken(&error)),
+                Ok(_) | Err(_) => return Err(self.turned_away()),
+            }
+        }
+        Ok(true)
+    }
+
+    /// As [`Channel::has_spoken`](super::Channel::has_spoken).
+    pub(super) fn has_spoken(&mut self, socket: &Socket) -> Result<bool, Failure> {
+        for _ in 0..LOOK_READS {
+            let state = self.tls.process_new_packets().map_err(|error| self.explain(&error))?;
+            if state.plaintext_bytes_to_read() > 0 {
+                return Ok(true);
+            }
+            match self.receive(socket) {
+                Ok(1..) if !state.peer_has_closed() => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock && !state.peer_has_closed() => {
+                    return Ok(false);
+                }
+                Err(error) if is_local(&error) => return Err(broken(&error)),
+                _ => return Err((Status::Closed, 0, "the server closed the connection".to_owned())),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The server closed without an alert, right after it had seen what there is of a client certificate.
+    fn turned_away(&self) -> Failure {
+        let text = match self.asked {
+            Asked::InVain => {
+                "the server asks for a client certificate and closed the connection without one; set \
+                 tls.crt_file and tls.key_file"
+            }
+            _ => {
+                "the server closed the connection once it had seen the client certificate of \
+                 tls.crt_file; does it trust the CA that signed it?"
+            }
+        };
+        (Status::Cert, 0, text.to_owned())
     }
 
     /// Encrypts and sends what goes without waiting; whether nothing is left, held bytes included. New bytes are taken only
@@ -191,21 +263,39 @@ impl Session {
         }
     }
 
-    /// Whether nothing has come but what TLS keeps to itself.
+    /// As [`Channel::look`](super::Channel::look).
     #[inline(never)]
-    pub(super) fn is_quiet(&mut self, socket: &Socket) -> bool {
-        loop {
+    pub(super) fn look(&mut self, socket: &Socket) -> Look {
+        let mut unread = false;
+        for _ in 0..LOOK_READS {
             match self.tls.process_new_packets() {
+                Err(error) => return Look::Ended(Ending::Refused(self.explain(&error))),
                 // A ticket or key update is no business of the plugin's; anything else ends the reuse.
-                Ok(state) if state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed() => {}
-                _ => return false,
+                Ok(state) => {
+                    unread |= state.plaintext_bytes_to_read() > 0;
+                    if state.peer_has_closed() {
+                        return Look::Ended(Ending::Closed);
+                    }
+                }
+            }
+            if unread {
+                self.drop_unread();
             }
             match self.receive(socket) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
-                Ok(0) | Err(_) => return false,
+                Err(error) if error.kind() == ErrorKind::WouldBlock && !unread => return Look::Quiet,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Ok(0) => return Look::Ended(Ending::Closed),
+                Err(error) => return Look::Ended(Ending::Broken(broken(&error))),
                 Ok(_) => {}
             }
         }
+        Look::Ended(Ending::Unread)
+    }
+
+    /// rustls takes no records while 16 KiB of what it decrypted lie unread.
+    fn drop_unread(&mut self) {
+        let mut waste = [0; 2048];
+        while matches!(self.tls.reader().read(&mut waste), Ok(1..)) {}
     }
 
     /// Says goodbye as far as that goes without waiting. The tickets of TLS 1.3 come after the handshake: what is there is taken in

@@ -12,12 +12,11 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::EventFd;
 
 use super::pending::Orphan;
-use super::{Dial, Task};
+use super::{Closed, Dial, Task};
 use crate::error::Result;
 use crate::net::cancel::shared_eventfd;
 use crate::net::channel::Channel;
 use crate::net::resolve::Answer;
-use crate::net::socket::Socket;
 use crate::process::Shared;
 use crate::sync::Mutex;
 
@@ -44,7 +43,7 @@ pub(super) struct Letters {
     pub(super) orphaned: Vec<(Orphan, Result<Channel>)>,
     pub(super) answers: Vec<(Arc<str>, Answer)>,
     /// Connections closed on this side.
-    pub(super) closed: VecDeque<(u64, Socket)>,
+    pub(super) closed: VecDeque<(u64, Closed)>,
     pub(super) timers: Vec<(Instant, Task)>,
     /// Who gets the tasks for later, once the descriptors are lost.
     pub(super) heir: Option<Arc<Mailbox>>,

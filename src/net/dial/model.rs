@@ -69,7 +69,7 @@ fn room() -> Arc<Room> {
     let dialer = Dialer::new(Arc::clone(&cancel)).unwrap();
     dialer.prepare(HOST);
     let (name, host, net) = ("n".into(), HOST.into(), crate::net::race::tests::net().into());
-    let target = Arc::new(Target { name, host, port: 9, net, tls: None });
+    let target = Arc::new(Target { name, host, port: 9, net, tls: None, wary: Default::default() });
     Arc::new(Room { dialer, cancel, target, orphaned: AtomicUsize::new(0) })
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
@@ -14,7 +15,7 @@ use super::{Dial, Stage, append_failures};
 use crate::error::{Blame, Error, Phase, Status};
 use crate::net::channel::{Channel, Handshake, HandshakeStep};
 use crate::net::local;
-use crate::net::race::{self, Race, Standing};
+use crate::net::race::{self, Failed, Race, Standing};
 use crate::net::resolve::cache::Known;
 use crate::net::resolve::{Answer, NoAnswer};
 use crate::net::socket::{Ready, Socket};
@@ -27,6 +28,14 @@ const REFRESH_WAIT: Duration = Duration::from_millis(250);
 /// The same for a dial whose old addresses have failed, so that nothing else is left to it: the client response timer that RFC 8767
 /// section 5 suggests.
 const ANSWER_WAIT: Duration = Duration::from_millis(1800);
+
+/// How long a connection to a server that ended the last ones at once is to stand before it is used: two
+/// round trips as the connecting took them, since the server accepts it one after this side has it; at
+/// least so long,
+const STANDS_LEAST: Duration = Duration::from_millis(100);
+
+/// and at most so long.
+const STANDS_MOST: Duration = Duration::from_millis(250);
 
 impl Work {
     pub(super) fn begin(&mut self, id: u64, dial: Dial) {
@@ -90,7 +99,7 @@ impl Work {
                     }
                     self.advance(id); // it may have nothing else left
                 }
-                (Stage::Handshaking(_), _) => {}
+                (Stage::Handshaking(_) | Stage::Standing(..), _) => {}
             }
         }
     }
@@ -115,9 +124,10 @@ impl Work {
                 dial.target.host
             );
             let error = dial.target.error(Status::Connect, Phase::Connect, cause);
-            return self.finish(id, Err(error));
+            return self.finish(id, Err(Error { blame: Blame::Local, ..error }));
         }
-        dial.stage = Stage::Racing(Race::new(ordered, Instant::now()));
+        dial.raced = Instant::now();
+        dial.stage = Stage::Racing(Race::new(ordered, dial.raced));
         self.advance(id);
     }
 
@@ -157,6 +167,7 @@ impl Work {
                 }
             }
             Stage::Handshaking(_) => self.handshake(id),
+            Stage::Standing(..) => self.stand(id),
         }
     }
 
@@ -170,11 +181,7 @@ impl Work {
             self.winners.won(&target.name, peer, Instant::now());
         }
         let Some(tls) = &target.tls else {
-            let channel = Channel::plain(socket, peer);
-            // Registered with this thread's epoll; the caller must not wake it.
-            let result = self.unwatch(&channel).map(|()| channel);
-            let failed = |error| self.dials[&id].target.system_error(Status::Connect, Phase::Connect, &error);
-            return self.finish(id, result.map_err(failed));
+            return self.stand_or_go(id, Channel::plain(socket, peer));
         };
         match Handshake::new(socket, peer, tls) {
             Ok(handshake) => {
@@ -193,10 +200,10 @@ impl Work {
             return;
         };
         match handshake.advance() {
-            Ok(HandshakeStep::Wait(ready)) => {
-                let flags = match ready {
-                    Ready::Read => EpollFlags::EPOLLIN,
-                    Ready::Write => EpollFlags::EPOLLOUT,
+            Ok(step @ (HandshakeStep::Wait(_) | HandshakeStep::Verdict(_))) => {
+                let flags = match step {
+                    HandshakeStep::Wait(Ready::Write) => EpollFlags::EPOLLOUT,
+                    _ => EpollFlags::EPOLLIN,
                 };
                 let mut event = EpollEvent::new(flags, id);
                 if let Err(error) = self.mailbox.epoll.get().modify(handshake.socket(), &mut event) {
@@ -204,26 +211,79 @@ impl Work {
                     self.finish(id, Err(error));
                 }
             }
-            Ok(HandshakeStep::Done) => {
-                let Some(mut dial) = self.dials.remove(&id) else {
-                    return;
-                };
-                let Stage::Handshaking(handshake) =
-                    std::mem::replace(&mut dial.stage, Stage::Resolving(None))
-                else {
-                    return;
-                };
-                let channel = handshake.into_channel();
-                let result = self.unwatch(&channel).map(|()| channel);
-                let result =
-                    result.map_err(|error| dial.target.system_error(Status::Tls, Phase::Tls, &error));
-                dial.reply.leave(result);
-            }
+            Ok(HandshakeStep::Done) => self.stands(id),
             Err(failure) => {
                 let error = target.failure(Phase::Tls, failure);
                 self.finish(id, Err(error));
             }
         }
+    }
+
+    /// It stands, as far as there is time to know.
+    pub(super) fn stands(&mut self, id: u64) {
+        let Some(dial) = self.dials.get_mut(&id) else {
+            return;
+        };
+        match std::mem::replace(&mut dial.stage, Stage::Resolving(None)) {
+            Stage::Handshaking(handshake) => self.stand_or_go(id, handshake.into_channel()),
+            Stage::Standing(channel, _) => self.go(id, *channel),
+            Stage::Resolving(_) | Stage::Racing(_) => {}
+        }
+    }
+
+    /// A server that only ever ends what it took must show first that it does not do so again.
+    fn stand_or_go(&mut self, id: u64, channel: Channel) {
+        let Some(dial) = self.dials.get_mut(&id) else {
+            return;
+        };
+        let now = Instant::now();
+        if !dial.target.wary.load(Relaxed) || dial.deadline <= now {
+            return self.go(id, channel);
+        }
+        let wait = (now.saturating_duration_since(dial.raced) * 2).clamp(STANDS_LEAST, STANDS_MOST);
+        let mut event = EpollEvent::new(EpollFlags::EPOLLIN, id);
+        let watched = self.mailbox.epoll.get().modify(channel.socket(), &mut event);
+        dial.stage = Stage::Standing(Box::new(channel), now + wait);
+        match watched {
+            Ok(()) => self.stand(id),
+            Err(error) => {
+                let error = dial.target.system_error(Status::Connect, Phase::Connect, &error.into());
+                self.finish(id, Err(error));
+            }
+        }
+    }
+
+    fn stand(&mut self, id: u64) {
+        let Some(Dial { stage: Stage::Standing(channel, until), target, .. }) = self.dials.get_mut(&id)
+        else {
+            return;
+        };
+        match channel.has_spoken() {
+            Ok(false) if Instant::now() < *until => {}
+            Ok(_) => self.stands(id),
+            Err(failure @ (Status::Tls | Status::Cert, ..)) => {
+                let error = target.failure(Phase::Tls, failure);
+                self.finish(id, Err(error));
+            }
+            Err((_, errno, cause)) => {
+                let cause = format!(
+                    "{cause} as soon as it stood, as the one before it; if this is a balancer, has it a \
+                     server behind it?"
+                );
+                let error = target.failure(Phase::Connect, (Status::Connect, errno, cause));
+                self.finish(id, Err(error));
+            }
+        }
+    }
+
+    fn go(&mut self, id: u64, channel: Channel) {
+        let Some(dial) = self.dials.remove(&id) else {
+            return;
+        };
+        // Registered with this thread's epoll; the caller must not wake it.
+        let result = self.unwatch(&channel).map(|()| channel);
+        let failed = |error| dial.target.system_error(Status::Connect, Phase::Connect, &error);
+        dial.reply.leave(result.map_err(failed));
     }
 
     fn unwatch(&self, channel: &Channel) -> io::Result<()> {
@@ -242,15 +302,15 @@ fn ordered(addresses: &[SocketAddr], target: &Target) -> Vec<SocketAddr> {
 /// The error of a race that no address won; `unanswered` where a look-up that might have brought others is still under way.
 fn lost(target: &Target, race: &Race, unanswered: bool) -> Error {
     let failures = race.failures();
-    let find = |telling: fn(&io::Error) -> bool| failures.iter().find(|(_, error)| telling(error));
+    let find = |telling: fn(&Failed) -> bool| failures.iter().find(|failed| telling(failed));
     // An address that could not be tried for want of a descriptor or of memory might have been the one that answers. Else one that
     // a server had a part in says more than one of this machine.
-    let exhausted = find(local::is_exhausted);
-    let of_server = find(|error| !local::is_local(error));
+    let exhausted = find(|failed| local::is_exhausted(&failed.error));
+    let of_server = find(|failed| !local::is_local_at(&failed.error, failed.step));
     let telling = exhausted.or(of_server).or(failures.first());
-    let errno = telling.and_then(|(_, error)| error.raw_os_error()).unwrap_or(0);
+    let errno = telling.and_then(|failed| failed.error.raw_os_error()).unwrap_or(0);
     let is_local = exhausted.is_some() || of_server.is_none();
-    let timed_out = failures.iter().all(|(_, error)| error.kind() == ErrorKind::TimedOut);
+    let timed_out = failures.iter().all(|failed| failed.error.kind() == ErrorKind::TimedOut);
     let status = if timed_out { Status::Timeout } else { Status::Connect };
     let mut cause = String::new();
     append_failures(&mut cause, race, target);

@@ -13,7 +13,7 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 use super::mailbox::{LINGERING, MAILBOX, Mailbox};
 use super::pending::{Orphan, Reply};
 use super::winners::Winners;
-use super::{Dial, Stage, Task};
+use super::{Closed, Dial, Stage, Task};
 use crate::error::{Blame, Error, Result, Status};
 use crate::net::cancel::Cancel;
 use crate::net::channel::Channel;
@@ -35,7 +35,7 @@ pub(super) struct Work {
     /// The dials that wait for each name under look-up, or would profit from its answer.
     pub(super) names: HashMap<Arc<str>, Vec<u64>>,
     /// Closed connections whose peers have not closed yet, each with the moment it is waited for no longer; oldest first.
-    pub(super) lingering: BTreeMap<u64, (Instant, Socket)>,
+    pub(super) lingering: BTreeMap<u64, (Instant, Closed)>,
     timers: Vec<(Instant, Task)>,
     stopping: bool,
 }
@@ -139,8 +139,8 @@ impl Work {
         let closed = std::mem::take(&mut letters.closed);
         letters.bequeath();
         drop(letters);
-        let lingering = std::mem::take(&mut self.lingering).into_values().map(|(_, socket)| socket);
-        closed.into_iter().map(|(_, socket)| socket).chain(lingering).for_each(Socket::disown);
+        let lingering = std::mem::take(&mut self.lingering).into_values().map(|(_, closed)| closed.socket);
+        closed.into_iter().map(|(_, closed)| closed.socket).chain(lingering).for_each(Socket::disown);
         let lost = io::Error::from_raw_os_error(errno);
         let lose = |(_, dial): (u64, Dial)| {
             let cause = format!("the dialer lost its descriptors: {lost}; {CLOSED_BY_HOST}");
@@ -153,6 +153,7 @@ impl Work {
                     race.take_over().into_iter().for_each(Socket::disown);
                 }
                 Stage::Handshaking(handshake) => handshake.into_socket().disown(),
+                Stage::Standing(channel, _) => channel.into_socket().disown(),
             }
             (dial.reply, error)
         };
@@ -220,8 +221,8 @@ impl Work {
         for (host, answer) in letters.answers {
             self.resolved(&host, &answer);
         }
-        for (id, socket) in letters.closed {
-            self.linger(id, socket);
+        for (id, closed) in letters.closed {
+            self.linger(id, closed);
         }
         for (orphan, result) in letters.orphaned {
             orphan(result);
@@ -269,25 +270,30 @@ impl Work {
         }
     }
 
-    fn linger(&mut self, id: u64, socket: Socket) {
+    fn linger(&mut self, id: u64, closed: Closed) {
         if self.lingering.len() >= LINGERING
             && let Some((_, (_, oldest))) = self.lingering.pop_first()
         {
-            self.forget(&oldest);
-            oldest.drain(); // what lies unread would make a reset of its closing
+            self.forget(&oldest.socket);
+            oldest.socket.drain(); // what lies unread would make a reset of its closing
         }
         // A socket that cannot be watched is closed as it is.
-        if self.mailbox.epoll.get().add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, id)).is_ok() {
-            self.lingering.insert(id, (Instant::now() + LINGER, socket));
+        if self.mailbox.epoll.get().add(&closed.socket, EpollEvent::new(EpollFlags::EPOLLIN, id)).is_ok() {
+            self.lingering.insert(id, (Instant::now() + LINGER, closed));
         }
     }
 
     fn linger_on(&mut self, id: u64) {
-        if let Some((_, socket)) = self.lingering.get(&id)
-            && socket.drain() == Drained::Ended
+        let Some((_, closed)) = self.lingering.get(&id) else { return };
+        let drained = closed.socket.drain();
+        if drained == Drained::Open {
+            return;
+        }
+        self.forget(&closed.socket);
+        if let Some((_, Closed { on_reset: Some(told), .. })) = self.lingering.remove(&id)
+            && drained == Drained::Broken
         {
-            self.forget(socket);
-            self.lingering.remove(&id);
+            told();
         }
     }
 
@@ -297,10 +303,10 @@ impl Work {
             let (_, task) = self.timers.swap_remove(at);
             task();
         }
-        self.lingering.retain(|_, (end, socket)| {
+        self.lingering.retain(|_, (end, closed)| {
             let stays = *end > now;
             if !stays {
-                let _ = self.mailbox.epoll.get().delete(&*socket); // see `forget`
+                let _ = self.mailbox.epoll.get().delete(&closed.socket); // see `forget`
             }
             stays
         });
@@ -311,7 +317,14 @@ impl Work {
                 continue;
             };
             let lost = matches!(&dial.stage, Stage::Racing(race) if race.is_lost());
-            if dial.deadline <= now && !lost {
+            let stands = match &dial.stage {
+                Stage::Handshaking(handshake) => handshake.verdict_by().is_some(),
+                Stage::Standing(..) => true,
+                Stage::Resolving(_) | Stage::Racing(_) => false,
+            };
+            if dial.deadline <= now && stands {
+                self.stands(id); // its deadline leaves no time for more
+            } else if dial.deadline <= now && !lost {
                 let error = dial.timed_out();
                 self.finish(id, Err(error));
             } else if matches!(dial.stage, Stage::Resolving(_)) {
@@ -325,7 +338,7 @@ impl Work {
     pub(super) fn finish(&mut self, id: u64, result: Result<Channel>) {
         if let Some(mut dial) = self.dials.remove(&id) {
             // A server that breaks off the handshake, or has another's certificate, may have moved in where the node was.
-            if matches!(&dial.stage, Stage::Racing(_) | Stage::Handshaking(_))
+            if !matches!(&dial.stage, Stage::Resolving(_))
                 && let Err(error) = &result
                 && !matches!(error.status, Status::Cancelled)
                 && !error.is_local()
@@ -339,6 +352,7 @@ impl Work {
                     race.take_over().iter().for_each(|socket| self.forget(socket));
                 }
                 Stage::Handshaking(handshake) => self.forget(handshake.socket()),
+                Stage::Standing(channel, _) => self.forget(channel.socket()),
                 Stage::Resolving(_) => {}
             }
             dial.reply.leave(result);

@@ -22,7 +22,14 @@ fn target(port: u16) -> Arc<Target> {
 }
 
 fn named(host: &str, port: u16) -> Arc<Target> {
-    Arc::new(Target { name: "n".into(), host: host.into(), port, net: net().into(), tls: None })
+    Arc::new(Target {
+        name: "n".into(),
+        host: host.into(),
+        port,
+        net: net().into(),
+        tls: None,
+        wary: Default::default(),
+    })
 }
 
 fn listener() -> (TcpListener, Arc<Target>) {
@@ -377,7 +384,7 @@ fn a_storm_of_closings_holds_so_many_descriptors_and_no_more() {
     let _started = dialer.dial(&target(address.port()), far()).ok().unwrap();
     let storm = || {
         for _ in 0..LINGERING + 50 {
-            dialer.linger(Socket::start_connect(address, &net()).unwrap());
+            dialer.linger(Socket::start_connect(address, &net()).unwrap(), None);
         }
         assert!(dialer.first.mailbox.letters.lock().closed.len() <= LINGERING);
     };
