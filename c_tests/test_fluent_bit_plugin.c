@@ -152,8 +152,7 @@ static void bytes_are_kept(void **state)
     CHUNK_ADD(&plain, "\x92" CHUNK_TIME "\x81\xa3log\xd9\x03one");
     CHUNK_ADD(&plain, "\x92" CHUNK_TIME "\x81\xa3log\xda\x00\x03two");
     CHUNK_ADD(&plain, "\x92\xd7\x00\x65\x53\xf1\x01\x00\x00\x00\x05\xde\x00\x01\xa3log\xa5three");
-    CHUNK_ADD(&plain, "\x92\xd7\x00\x65\x53\xf1\x02\x00\x00\x00\x00\x81\xa3log\xc4\x04"
-                      "four");
+    CHUNK_ADD(&plain, "\x92\xd7\x00\x65\x53\xf1\x02\x00\x00\x00\x00\x81\xa3log\xc4\x04" "four");
     CHUNK_ADD(&whole, "\x92\xce\x65\x53\xf1\x00\x81\xa3log\xd9\x03one");
     CHUNK_ADD(&whole, "\x92\xce\x65\x53\xf1\x00\x81\xa3log\xda\x00\x03two");
     CHUNK_ADD(&whole, "\x92\xce\x65\x53\xf1\x01\xde\x00\x01\xa3log\xa5three");
@@ -171,8 +170,7 @@ static void the_only_line(const char *line, void *expected)
     assert_string_equal(line, (const char *)expected);
 }
 
-/* ---- what a fluentd takes
- * ----------------------------------------------------------------------------- */
+/* ---- what a fluentd takes ------------------------------------------------------------------- */
 
 /*
  * A receiver that takes what fluentd takes, and acknowledges what it drops: with default keys each
@@ -181,8 +179,8 @@ static void the_only_line(const char *line, void *expected)
  */
 static void a_fluentd_takes_every_record(void **state)
 {
-    static const char group_start[] = "\x92\x92\xd7\x00\xff\xff\xff\xff\x00\x00\x00\x00\x81\xa6sche"
-                                      "ma\xa4otlp\x81\xa8resource\x80";
+    static const char group_start[] = "\x92\x92\xd7\x00\xff\xff\xff\xff\x00\x00\x00\x00"
+                                      "\x81\xa6schema\xa4otlp\x81\xa8resource\x80";
     static const char group_end[] = "\x92\x92\xd7\x00\xff\xff\xff\xfe\x00\x00\x00\x00\x80\x80";
     static const char *const as_fluentd[] = {"--as-fluentd", NULL};
     static const char *const ways[][2] = {
@@ -199,9 +197,8 @@ static void a_fluentd_takes_every_record(void **state)
     chunk_add(&chunk, group_start, sizeof(group_start) - 1);
     CHUNK_ADD(&chunk, "\x92\x92" CHUNK_TIME "\x81\xa1k\xa1v");
     chunk_add_log(&chunk, 7);
-    CHUNK_ADD(
-        &chunk,
-        "\x92\xcb\x41\xd9\x54\xfc\x40\x00\x00\x00"); /* a float, which fluentd drops as it stands */
+    /* A float, which fluentd drops as it stands. */
+    CHUNK_ADD(&chunk, "\x92\xcb\x41\xd9\x54\xfc\x40\x00\x00\x00");
     chunk_add_log(&chunk, 8);
     chunk_add(&chunk, group_end, sizeof(group_end) - 1);
     for (i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
@@ -221,8 +218,7 @@ static void a_fluentd_takes_every_record(void **state)
     receiver_stop(&receiver);
 }
 
-/* ---- the other signals
- * -------------------------------------------------------------------------------- */
+/* ---- the other signals ---------------------------------------------------------------------- */
 
 /* Metrics and traces go out as the agent has them, and the server is told which they are. */
 static void metrics_and_traces_arrive(void **state)
@@ -260,8 +256,8 @@ static void metrics_and_traces_arrive(void **state)
             }
             assert_int_equal(agent_output_flush(output, chunk.data, chunk.len, "app"), AGENT_OK);
             assert_true(forward_server_await(server, messages + MAPS));
-            for (n = 0; n < MAPS;
-                 n++, messages++) { /* each a message: the agent's server reads one map of it */
+            /* Each is a message: the agent's server reads one map of it. */
+            for (n = 0; n < MAPS; n++, messages++) {
                 assert_int_equal(forward_server_signal(server, messages), chunks[i].signal);
                 assert_int_equal(forward_server_size(server, messages), -1);
                 const char *packed = forward_server_packed(server, messages, &len);
@@ -273,8 +269,8 @@ static void metrics_and_traces_arrive(void **state)
         assert_int_equal(forward_server_accepted(server), 1);
         assert_int_equal(agent_bed_flush(output, 0, 1), AGENT_OK);
         assert_true(forward_server_await(server, messages + 1));
-        assert_true(forward_server_signal(server, messages) <=
-                    0); /* logs: 0, or no options at all */
+        /* Logs: 0, or no options at all. */
+        assert_true(forward_server_signal(server, messages) <= 0);
         agent_output_exit(output);
         forward_server_stop(server);
     }
@@ -286,15 +282,9 @@ static void metadata_and_time_arrive(void **state)
     static const char *const none[] = {NULL};
     static char expected[] = "{\"tag\":\"app.log\",\"time\":\"1700000000.123456789\",\"metadata\":{\"k\":\"v\"},"
                              "\"record\":{\"log\":\"record 0007\"}}";
-    const char *section[] = {"upstream",
-                             bed.conf,
-                             "deliver.timeout",
-                             "60s",
-                             "require_ack_response",
-                             "on",
-                             "retain_metadata_in_forward_mode",
-                             "on",
-                             NULL};
+    const char *section[] = {"upstream", bed.conf, "deliver.timeout", "60s",
+                             "require_ack_response", "on",
+                             "retain_metadata_in_forward_mode", "on", NULL};
     struct receiver receiver = {.port = 0};
     struct chunk chunk = {.len = 0};
     struct agent_output *output;
@@ -315,8 +305,8 @@ static void metadata_and_time_arrive(void **state)
 static void a_server_of_other_authors(void **state)
 {
     const char *peers = getenv("FORWARD_PEERS");
-    const char *section[] = {"upstream", bed.conf, "deliver.timeout", "60s", "require_ack_response",
-                             "on",       NULL};
+    const char *section[] = {"upstream", bed.conf, "deliver.timeout", "60s",
+                             "require_ack_response", "on", NULL};
     char script[512], line[1024], text[1024], expected[128];
     struct agent_output *output;
     struct process peer;

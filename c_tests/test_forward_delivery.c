@@ -53,7 +53,11 @@ static void good_servers_are_understood(void **state) {
         {.helo = HELO_BYTEWISE, .pong = PONG_BYTEWISE, .ack = ACK_BYTEWISE, .shared_key = "secret"},
         {.helo = HELO_BIN, .pong = PONG_GOOD, .ack = ACK_BIN, .shared_key = "secret"},
         {.helo = HELO_NO_AUTH, .pong = PONG_GOOD, .ack = ACK_GOOD, .shared_key = "secret"},
-        {.helo = HELO_AUTH, .ack = ACK_GOOD, .shared_key = "secret", .username = "me", .password = "pw"},
+        {.helo = HELO_AUTH,
+         .ack = ACK_GOOD,
+         .shared_key = "secret",
+         .username = "me",
+         .password = "pw"},
     };
     for (size_t i = 0; i < COUNT(scripts); i++) {
         forward_server *server = forward_server_start(&scripts[i]);
@@ -278,8 +282,9 @@ static void each_failure_is_told(void **state) {
 }
 
 /*
- * An explicit ack_timeout, however long, leaves each other node its share of the delivery: two servers that take what comes and are
- * silent, at each place where an answer is due, and the third gets the batch.
+ * An explicit ack_timeout, however long, leaves each other node its share of the delivery: two
+ * servers that take what comes and are silent, at each place where an answer is due, and the third
+ * gets the batch.
  */
 static void silence_leaves_time_for_others(void **state) {
     (void)state;
@@ -287,8 +292,10 @@ static void silence_leaves_time_for_others(void **state) {
         forward_script silent;
         const char *keys;
     } cases[] = {
-        {{.helo = HELO_NONE, .ack = ACK_SILENT}, "    require_ack_response on\n    ack_timeout 10m\n"},
-        {{.helo = HELO_SILENT, .shared_key = "secret"}, "    shared_key secret\n    ack_timeout 10m\n"},
+        {{.helo = HELO_NONE, .ack = ACK_SILENT},
+         "    require_ack_response on\n    ack_timeout 10m\n"},
+        {{.helo = HELO_SILENT, .shared_key = "secret"},
+         "    shared_key secret\n    ack_timeout 10m\n"},
         {{.helo = HELO_GOOD, .pong = PONG_SILENT, .shared_key = "secret"},
          "    shared_key secret\n    ack_timeout 10m\n"},
     };
@@ -298,7 +305,8 @@ static void silence_leaves_time_for_others(void **state) {
         good.pong = PONG_GOOD;
         good.ack = good.helo == HELO_NONE ? ACK_GOOD : ACK_NONE;
         forward_server *servers[3] = {forward_server_start(&cases[i].silent),
-                                      forward_server_start(&cases[i].silent), forward_server_start(&good)};
+                                      forward_server_start(&cases[i].silent),
+                                      forward_server_start(&good)};
         upstream_t *up = forward_client_over(servers, 3, cases[i].keys);
         forward_batch *b = forward_batch_create("tag");
         forward_delivery d = FORWARD_DELIVERY_INIT(b);
@@ -317,7 +325,8 @@ static void silence_leaves_time_for_others(void **state) {
     }
 }
 
-/* What this protocol says of a server stands in the delivery's own error, behind the node's address, which is there once. */
+/* What this protocol says of a server stands in the delivery's own error, behind the node's
+ * address, which is there once. */
 static void the_words_stand_in_the_error(void **state) {
     (void)state;
     forward_script wrong = ACKING(ACK_WRONG);

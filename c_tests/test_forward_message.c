@@ -273,13 +273,10 @@ static void gzip_follows_the_batch(void **state) {
     forward_batch_destroy(b);
 }
 
-/* ---- an agent's chunks
- * -------------------------------------------------------------------------------- */
+/* ---- an agent's chunks ---------------------------------------------------------------------- */
 
 #define TIME "\xd7\x00\x12\x34\x56\x78\x0a\xbc\xde\xf0"
-#define RECORD(text) \
-    "\x81\xa3" \
-    "log\xa3" text
+#define RECORD(text) "\x81\xa3" "log\xa3" text
 #define GROUP_START \
     "\x92\x92\xd7\x00\xff\xff\xff\xff\x00\x00\x00\x00\x81\xa6schema\xa4otlp\x81\xa8resource\x80"
 #define GROUP_END "\x92\x92\xd7\x00\xff\xff\xff\xfe\x00\x00\x00\x00\x80\x80"
@@ -311,26 +308,24 @@ static void a_chunk_is_times_and_records(void **state) {
     static const char chunk[] =
         GROUP_START "\x92\x92" TIME "\x81\xa1k\xa1v" RECORD("one") /* with metadata */
         "\x92\x92" TIME "\x80" RECORD("two") GROUP_END
-        "\x92\x92\xc7\x08\x00\x12\x34\x56\x78\x0a\xbc\xde\xf0\x80" RECORD(
-            "thr") "\x92\xce\x12\x34\x56\x78" RECORD("fou")      /* whole seconds */
-        "\x92\xcb\x41\xd1\x00\x00\x00\x60\x00\x00" RECORD("fiv") /* 1140850689.5 as double */
+        "\x92\x92\xc7\x08\x00\x12\x34\x56\x78\x0a\xbc\xde\xf0\x80" RECORD("thr")
+        "\x92\xce\x12\x34\x56\x78" RECORD("fou")                 /* whole seconds */
+        "\x92\xcb\x41\xd1\x00\x00\x00\x60\x00\x00" RECORD("fiv") /* a double with a half */
         "\x92\xca\x3f\xc0\x00\x00" RECORD("six");                /* 1.5 as float */
-    static const char plain[] = "\x92" TIME RECORD("one") "\x92" TIME RECORD("two") "\x92" TIME
-        RECORD("thr") "\x92\xd7\x00\x12\x34\x56\x78\x00\x00\x00\x00" RECORD(
-            "fou") "\x92\xd7\x00\x44\x00\x00\x01\x1d\xcd\x65\x00" RECORD("fiv") "\x92\xd7\x00\x00"
-                                                                                "\x00\x00\x01\x1d"
-                                                                                "\xcd\x65"
-                                                                                "\x00" RECORD("si"
-                                                                                              "x");
-    static const char
-        whole
-            [] =
-                "\x92\xce\x12\x34\x56\x78" RECORD("one") "\x92\xce\x12\x34\x56\x78" RECORD("two") "\x92\xce\x12\x34\x56\x78" RECORD(
-                    "thr") "\x92\xce\x12\x34\x56\x78" RECORD("fou") "\x92\xce\x44\x00\x00"
-                                                                    "\x01" RECORD("fiv") "\x92\xce"
-                                                                                         "\x00\x00"
-                                                                                         "\x00"
-                                                                                         "\x01" RECORD("six");
+    static const char plain[] =
+        "\x92" TIME RECORD("one")
+        "\x92" TIME RECORD("two")
+        "\x92" TIME RECORD("thr")
+        "\x92\xd7\x00\x12\x34\x56\x78\x00\x00\x00\x00" RECORD("fou")
+        "\x92\xd7\x00\x44\x00\x00\x01\x1d\xcd\x65\x00" RECORD("fiv")
+        "\x92\xd7\x00\x00\x00\x00\x01\x1d\xcd\x65\x00" RECORD("six");
+    static const char whole[] =
+        "\x92\xce\x12\x34\x56\x78" RECORD("one")
+        "\x92\xce\x12\x34\x56\x78" RECORD("two")
+        "\x92\xce\x12\x34\x56\x78" RECORD("thr")
+        "\x92\xce\x12\x34\x56\x78" RECORD("fou")
+        "\x92\xce\x44\x00\x00\x01" RECORD("fiv")
+        "\x92\xce\x00\x00\x00\x01" RECORD("six");
     forward_config c = plain_config();
     c.packed = true;
     c.send_options = true;
@@ -472,9 +467,7 @@ static void what_is_no_chunk_is_refused(void **state) {
         {METRICS, sizeof METRICS - 2},
         {"\x81\xa7metricz\x90", 10},
         {"\x82\xa4meta\x80", 7},
-        {"\x81\xa8"
-         "ametrics\x90",
-         11},
+        {"\x81\xa8" "ametrics\x90", 11},
     };
     forward_batch *b = forward_batch_create("t");
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {

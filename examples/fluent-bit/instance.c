@@ -177,8 +177,9 @@ struct instance *instance_create(const struct proxy_plugin *plugin) {
 }
 
 /*
- * Another try may help, but for a chunk that no node could ever take, or that may have arrived where it
- * must not go twice. What each node failed by is in the library's log, and the agent tells of each retry.
+ * Another try may help, but for a chunk that no node could ever take, or that may have arrived
+ * where it must not go twice. What each node failed by is in the library's log, and the agent tells
+ * of each retry.
  */
 static int verdict(const struct instance *in, const forward_delivery *d, upstream_status_t status,
                    const upstream_error_t *err) {
@@ -206,9 +207,10 @@ static int64_t now_ms(void) {
 }
 
 /*
- * Whether a delivery may begin. Where every node took a chunk and fell silent, twice in a row, another
- * would take its whole time to learn that again: then one asks, once in a while, and the others go back
- * to the agent. An agent that stops would wait for each chunk that is left, one after the other.
+ * Whether a delivery may begin. Where every node took a chunk and fell silent, twice in a row,
+ * another would take its whole time to learn that again: then one asks, once in a while, and the
+ * others go back to the agent. An agent that stops would wait for each chunk that is left, one
+ * after the other.
  */
 static bool may_ask(struct instance *in, bool *asks) {
     pthread_mutex_lock(&in->lock);

@@ -136,11 +136,11 @@ static void note_success(forward_delivery *d, upstream_conn_t *conn, upstream_no
 }
 
 /*
- * What the library cannot know it is told, for its error, its log and the node's health. Of a call that
- * failed it knows more than this file.
+ * What the library cannot know it is told, for its error, its log and the node's health. Of a call
+ * that failed it knows more than this file.
  */
-static upstream_status_t note_failure(forward_delivery *d, upstream_conn_t *conn, upstream_node_t *node,
-                                      upstream_status_t status) {
+static upstream_status_t note_failure(forward_delivery *d, upstream_conn_t *conn,
+                                      upstream_node_t *node, upstream_status_t status) {
     d->status = status;
     d->failed = node;
     d->failures++;
@@ -151,7 +151,8 @@ static upstream_status_t note_failure(forward_delivery *d, upstream_conn_t *conn
 }
 
 /* Of the batch, or of how this was called: no other node would do better. */
-static upstream_status_t give_up(forward_delivery *d, upstream_conn_t *conn, upstream_status_t status) {
+static upstream_status_t give_up(forward_delivery *d, upstream_conn_t *conn,
+                                 upstream_status_t status) {
     d->status = status;
     return upstream_conn_report(conn, UPSTREAM_STOP, d->reason);
 }
@@ -164,13 +165,15 @@ upstream_status_t forward_deliver_fn(upstream_conn_t *conn, void *delivery) {
     size_t at = 0, bytes = 0;
 
     if (config == NULL) {
-        return give_up(d, conn, forward_fail(d, UPSTREAM_ERR_INVALID_ARG,
-                                             "forward_prepare was not called for this set"));
+        return give_up(d, conn,
+                       forward_fail(d, UPSTREAM_ERR_INVALID_ARG,
+                                    "forward_prepare was not called for this set"));
     }
     upstream_status_t status = forward_frame_build(&frame, d->batch, config, &at);
     if (status != UPSTREAM_OK) {
-        return give_up(d, conn, forward_fail(d, status, "the batch cannot be framed: %s",
-                                             upstream_status_name(status)));
+        return give_up(d, conn,
+                       forward_fail(d, status, "the batch cannot be framed: %s",
+                                    upstream_status_name(status)));
     }
     status = exchange(conn, config, &frame, at, &bytes, d);
     if (status == UPSTREAM_OK) {

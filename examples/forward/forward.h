@@ -169,8 +169,8 @@ void forward_frame_destroy(forward_frame *frame);
 typedef struct forward_delivery forward_delivery;
 
 /*
- * Told of each node that failed inside forward_deliver_fn (not of failed connects). The library logs
- * both, in these words. `reason` is valid during the call.
+ * Told of each node that failed inside forward_deliver_fn (not of failed connects). The library
+ * logs both, in these words. `reason` is valid during the call.
  */
 typedef void (*forward_failure_fn)(const forward_delivery *delivery, const upstream_node_t *node,
                                    upstream_status_t status, const char *reason);
@@ -188,11 +188,12 @@ struct forward_delivery {
     upstream_node_t *failed; /* out: the last of them, or NULL */
     upstream_status_t status; /* out: its status, UPSTREAM_OK after a success */
     char reason[FORWARD_REASON_MAX]; /* out: why; "" where nothing failed */
-    bool may_have_arrived; /* out: records went to a node that did not confirm them */
-    bool own_words;        /* the reason is no failed call's; of no use outside */
+    bool may_have_arrived;           /* out: records went to a node that did not confirm them */
+    bool own_words;                  /* the reason is no failed call's; of no use outside */
 };
 
-#define FORWARD_DELIVERY_INIT(batch_) {(batch_), NULL, NULL, NULL, 0, "", 0, NULL, UPSTREAM_OK, "", false, false}
+#define FORWARD_DELIVERY_INIT(batch_) \
+    {(batch_), NULL, NULL, NULL, 0, "", 0, NULL, UPSTREAM_OK, "", false, false}
 
 /*
  * The callback for upstream_deliver; its context is a forward_delivery. Logs in once per connection
