@@ -45,12 +45,24 @@ struct State {
     is_connected: bool,
     /// The last node that was settled was told something.
     has_said: bool,
+    /// The payload reached a node that has not answered for it.
+    may_have_arrived: bool,
+    /// What failed so far, in words.
+    setbacks: Vec<Error>,
 }
 
 impl State {
     fn new(most: usize) -> State {
         let (visits, blame) = (Visits::new(most), Blame::default());
-        State { visits, blame, current: None, is_connected: false, has_said: false }
+        State {
+            visits,
+            blame,
+            current: None,
+            is_connected: false,
+            has_said: false,
+            may_have_arrived: false,
+            setbacks: Vec::new(),
+        }
     }
 }
 
@@ -76,6 +88,7 @@ impl State {
         let node = &up.nodes()[place];
         // What the plugin did by itself went out, as far as anyone knows.
         let reached = ended.as_ref().is_none_or(|ended| ended.reached);
+        let may_have_arrived = ended.as_ref().is_some_and(|ended| ended.may_have_arrived);
         let of_word = word.map(|status| node.outcome_of(status));
         let outcome = match (said, ended) {
             (Some(status), _) => node.outcome_of(status),
@@ -89,6 +102,10 @@ impl State {
             },
         };
         self.has_said = !matches!(outcome, Outcome::Nothing);
+        self.may_have_arrived |= may_have_arrived;
+        if let Outcome::Bad(error) = &outcome {
+            self.setbacks.push((**error).clone());
+        }
         let how = match (&outcome, reached) {
             (Outcome::Busy(_), _) => SetBack::Answered,
             (_, true) => SetBack::MayHaveArrived,
@@ -96,6 +113,22 @@ impl State {
         };
         self.blame.take(node, generation, trial, reached, outcome);
         Some(how)
+    }
+
+    /// The error of an attempt that has come to its end by `last`.
+    fn over(&mut self, last: Error) -> Error {
+        let mut setbacks = std::mem::take(&mut self.setbacks);
+        setbacks.push(last);
+        Error { may_have_arrived: self.may_have_arrived, ..summary(setbacks) }
+    }
+
+    /// With `deliver.resend off`: the error of a payload that no other node is to have.
+    fn at_most_once(&mut self) -> Error {
+        let last = self.setbacks.pop();
+        let last =
+            last.unwrap_or_else(|| Error::new(Status::Closed, "the exchange was not brought to its end"));
+        let cause = format!("{}; the payload may have arrived, and deliver.resend is off", last.cause);
+        self.over(Error { cause, ..last })
     }
 
     /// A node is handed out.
@@ -333,24 +366,27 @@ struct Route {
 impl Course for Route {
     fn next(&mut self) -> Step {
         let state = &mut *self.ledger.0.lock();
-        match self.up.may_go_on(&mut state.visits, Some((Instant::now(), self.last)), self.held_up) {
+        if state.may_have_arrived && !self.up.deliver_settings().resend {
+            return Step::Over(Some(state.at_most_once()));
+        }
+        let now = Instant::now();
+        match self.up.may_go_on(&mut state.visits, Some((now, self.last)), self.held_up) {
             Ok(()) => {}
-            Err(Stopped::Because(error)) => return Step::Over(Some(error)),
+            Err(Stopped::Because(error)) => return Step::Over(Some(state.over(error))),
             Err(Stopped::For(wait)) => {
                 self.held_up = true;
-                let left = self.last.saturating_duration_since(Instant::now());
+                let left = self.last.saturating_duration_since(now);
                 return Step::Wait(wait.min(left), Arc::clone(&self.up.nodes()[0]));
             }
         }
-        let leg = state
-            .visits
-            .may_go_on()
-            .then(|| self.up.next_leg(&mut state.visits, Some((Instant::now(), self.last))));
+        let may_go_on = state.visits.may_go_on();
+        let leg = may_go_on.then(|| self.up.next_leg(&mut state.visits, Some((now, self.last))));
         let Some(leg) = leg.flatten() else {
-            return Step::Over(Some(match state.visits.tried().count() {
+            let error = match state.visits.tried().count() {
                 0 => self.up.nobody(),
                 _ => Error::new(Status::NoNode, "every node that this payload may ask was tried"),
-            }));
+            };
+            return Step::Over(Some(state.over(error)));
         };
         if state.visits.is_retry() && !leg.is_aside {
             count(&self.up.nodes()[leg.place].counters.redeliveries);

@@ -205,9 +205,15 @@ impl Conn {
         self.reused && !self.exchange.received && broke
     }
 
-    /// Whether bytes went that the node has not answered for, where the exchange ends with `status`.
+    /// Whether bytes went that the node has not answered for, where the exchange ends with `status`. Half an answer,
+    /// with the end or silence in place of the rest, is none.
     pub fn may_have_arrived(&self, status: Status) -> bool {
-        let is_answer = self.exchange.answered || matches!(status, Status::Stop | Status::Busy);
+        let is_cut_off = matches!(
+            status,
+            Status::Closed | Status::Eof | Status::Network | Status::Timeout | Status::Cancelled
+        );
+        let is_answer =
+            self.exchange.answered && !is_cut_off || matches!(status, Status::Stop | Status::Busy);
         self.exchange.sent > 0 && !is_answer
     }
 
@@ -218,14 +224,16 @@ impl Conn {
         }
         let outcome = self.outcome(ending);
         let status = self.exchange.status();
-        let failed = status.map_or(self.exchange.is_broken(), |status| status != Status::Ok);
+        let seen = self.exchange.fault().map(|error| error.status).filter(|_| status.is_none());
+        let failed =
+            seen.is_some() || self.exchange.ended || status.is_some_and(|status| status != Status::Ok);
         Some(Ended {
             generation: self.exchange.generation,
             trial: self.exchange.trial,
             outcome,
             is_said: status.is_some(),
             reached: self.exchange.sent > 0,
-            may_have_arrived: failed && self.may_have_arrived(status.unwrap_or(Status::Ok)),
+            may_have_arrived: failed && self.may_have_arrived(status.or(seen).unwrap_or(Status::Ok)),
         })
     }
 
