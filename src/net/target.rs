@@ -25,7 +25,7 @@ pub struct Target {
     /// TLS, where the node has it.
     pub tls: Option<Arc<TlsClient>>,
     /// It took connections of late only to end them: a new one is to stand for a moment before it is used.
-    pub wary: Arc<AtomicBool>,
+    pub wary: AtomicBool,
 }
 
 impl Target {
@@ -37,7 +37,7 @@ impl Target {
             port: self.port,
             net: Arc::clone(&self.net),
             tls: None,
-            wary: Arc::clone(&self.wary),
+            wary: AtomicBool::new(false),
         }
     }
 

@@ -44,6 +44,18 @@ macro_rules! number {
                 self.value.fetch_add(value, order)
             }
 
+            pub fn fetch_sub(&self, value: $value, order: Ordering) -> $value {
+                self.value.fetch_sub(value, order)
+            }
+
+            pub fn fetch_max(&self, value: $value, order: Ordering) -> $value {
+                self.value.fetch_max(value, order)
+            }
+
+            pub fn fetch_min(&self, value: $value, order: Ordering) -> $value {
+                self.value.fetch_min(value, order)
+            }
+
             pub fn compare_exchange_weak(
                 &self,
                 current: $value,
