@@ -167,3 +167,19 @@ fn a_node_that_got_nothing_is_no_witness_against_the_nodes_that_a_payload_broke(
     assert_eq!((bench.state(0), bench.state(1)), (NodeState::Ejected, NodeState::Up));
     assert_eq!(bench.state(2), NodeState::Up);
 }
+
+#[test]
+fn a_node_that_is_busy_costs_no_retry() {
+    let bench = Bench::new(2);
+    for _ in 0..100 {
+        let mut attempt = bench.attempt();
+        let busy = Arc::clone(attempt.next_node().unwrap());
+        attempt.report(Status::Busy);
+        assert!(attempt.next_node().is_some_and(|other| other.place != busy.place));
+        attempt.end(Status::Ok);
+        bench.pass(Duration::from_secs(2)); // its pause is over
+    }
+    assert_eq!(bench.up.budget.wait(bench.now.load(Relaxed)), Duration::ZERO);
+    let at = bench.now.load(Relaxed);
+    assert_eq!((0..100).take_while(|_| bench.up.budget.retry(at).is_ok()).count(), 20, "all are left");
+}

@@ -116,6 +116,11 @@ impl Exchange {
         }
     }
 
+    /// Bytes came, and wait to be read once more.
+    pub(super) fn put_back(&mut self, bytes: usize) {
+        self.received |= bytes > 0;
+    }
+
     /// A call went well.
     #[inline]
     pub(super) fn went_well(&mut self) {

@@ -360,6 +360,7 @@ impl Conn {
         if let Stage::Ready(link) = &mut self.stage {
             link.channel.put_back(&buffer[length..filled]);
         }
+        self.exchange.put_back(filled - length);
         self.count_received(length);
         match (outcome, found) {
             (Ok(()), Some(_)) => {

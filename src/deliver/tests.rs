@@ -64,8 +64,8 @@ fn failed_connects(node: &Node) -> u64 {
 fn each_trial_that_runs_out_of_time_makes_the_next_wait_longer() {
     let (dead, good) = (silent(), reader());
     let up = upstream(&format!(
-        "net.connect_timeout 50ms\nhealth.backoff 5ms\n{}{}",
-        node("dead", &dead, "tls on\ntls.verify off"),
+        "health.backoff 5ms\n{}{}",
+        node("dead", &dead, "tls on\ntls.verify off\nnet.connect_timeout 50ms"),
         node("good", &good, ""),
     ));
     assert_eq!(deliver(&up, Duration::ZERO, write).unwrap(), Status::Ok); // by the dead one, which falls out
@@ -275,4 +275,19 @@ fn of_exchanges_side_by_side_each_is_told() {
         assert_eq!(up.nodes()[0].state(), NodeState::Ejected, "after an inner {inner_says:?}");
         up.close();
     }
+}
+
+#[test]
+fn a_delivery_that_waits_for_a_node_ends_with_the_cancel() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = node("n", &nobody, "");
+    drop(nobody);
+    let up = upstream(&format!("deliver.wait on\nhealth.backoff 1h\nhealth.backoff_max 1h\n{text}"));
+    let other = Arc::clone(&up);
+    let sender = std::thread::spawn(move || deliver(&other, Duration::from_secs(50), write));
+    until(|| up.nodes()[0].state() == NodeState::Ejected);
+    std::thread::sleep(Duration::from_millis(20)); // most likely in the wait by then
+    up.cancel();
+    assert_eq!(sender.join().unwrap().unwrap_err().status, Status::Cancelled);
+    up.close();
 }
