@@ -211,6 +211,71 @@ static void a_word_after_the_discard_is_the_one_failure(void **state)
     assert_int_equal(told_by(EVENT_LOOP, exchange), FAILURE);
 }
 
+/* A plugin that is handed a node by an attempt and connects to it by the node: the attempt's word is the one that counts, whether
+   it comes before the connection is given back or after. */
+static void an_attempt_speaks_for_the_connection_to_its_node(void **state)
+{
+    int happening, order;
+    (void)state;
+    for (happening = 0; happening < HAPPENINGS; happening++) {
+        for (order = 0; order < 3; order++) {
+            struct loopback *server = loopback_start(servers[happening]);
+            uint16_t port = loopback_port(server);
+            upstream_t *up = check_nodes(&port, 1, "health.backoff 1h\nhealth.backoff_max 1h\nnet.io_timeout 60ms");
+            int i;
+            for (i = 0; i < 3; i++) {
+                upstream_attempt_t *attempt = NULL;
+                upstream_conn_t *conn = NULL;
+                assert_int_equal(upstream_node_state(upstream_node_at(up, 0)), UPSTREAM_NODE_UP);
+                assert_status(upstream_attempt_begin(up, &attempt), UPSTREAM_OK);
+                assert_status(upstream_node_connect(upstream_attempt_next(attempt), &conn, NULL), UPSTREAM_OK);
+                converse(conn, (enum happening)happening);
+                if (order == 0) {
+                    upstream_conn_release(conn);
+                }
+                if (order == 1) {
+                    upstream_attempt_report(attempt, UPSTREAM_ERR_PROTOCOL);
+                    upstream_conn_release(conn);
+                }
+                upstream_attempt_end(attempt, UPSTREAM_ERR_PROTOCOL);
+                if (order == 2) {
+                    upstream_conn_release(conn);
+                }
+            }
+            if (upstream_node_state(upstream_node_at(up, 0)) != UPSTREAM_NODE_EJECTED) {
+                fail_msg("%s, order %d: three failures do not eject", happenings[happening], order);
+            }
+            loopback_stop(server);
+            upstream_destroy(up);
+        }
+    }
+}
+
+/* A connection that outlives its attempt, or stands only once that has ended, speaks for itself. */
+static void a_connection_that_outlives_its_attempt_is_told_of(void **state)
+{
+    int late;
+    (void)state;
+    for (late = 0; late < 2; late++) {
+        struct loopback *server = loopback_start(LOOPBACK_CLOSE);
+        uint16_t port = loopback_port(server);
+        upstream_t *up = check_nodes(&port, 1, "health.max_fails 1");
+        upstream_attempt_t *attempt = NULL;
+        upstream_conn_t *conn = NULL;
+        assert_status(upstream_attempt_begin(up, &attempt), UPSTREAM_OK);
+        assert_status(upstream_attempt_connect_start(attempt, &conn, NULL), UPSTREAM_WANT_READ);
+        if (late == 0) {
+            ready(conn);
+        }
+        upstream_attempt_end(attempt, UPSTREAM_WANT_READ);
+        assert_status(converse(ready(conn), END), UPSTREAM_EOF);
+        upstream_conn_discard(conn);
+        assert_int_equal(upstream_node_state(upstream_node_at(up, 0)), UPSTREAM_NODE_EJECTED);
+        upstream_destroy(up);
+        loopback_stop(server);
+    }
+}
+
 /* Polling for an answer with a short limit is no failure, and the connection is kept. */
 static void polling_blames_nobody(void **state)
 {
@@ -271,6 +336,8 @@ int main(void)
         cmocka_unit_test(the_plugins_word_counts_once),
         cmocka_unit_test(the_end_of_an_attempt_is_a_word),
         cmocka_unit_test(a_word_after_the_discard_is_the_one_failure),
+        cmocka_unit_test(an_attempt_speaks_for_the_connection_to_its_node),
+        cmocka_unit_test(a_connection_that_outlives_its_attempt_is_told_of),
         cmocka_unit_test(polling_blames_nobody),
         cmocka_unit_test(a_callers_own_short_limit_blames_nobody),
     };

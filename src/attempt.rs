@@ -4,6 +4,7 @@
 //! Invariant: each node that was handed out is told of once, when the payload goes on or ends.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::conn::{Account, Conn, Course, Ended, Loan, Step, forked};
@@ -49,6 +50,8 @@ struct State {
     may_have_arrived: bool,
     /// What failed so far, in words.
     setbacks: Vec<Error>,
+    /// The attempt has ended, though a connection of it may live on.
+    is_over: bool,
 }
 
 impl State {
@@ -62,6 +65,7 @@ impl State {
             has_said: false,
             may_have_arrived: false,
             setbacks: Vec::new(),
+            is_over: false,
         }
     }
 }
@@ -73,45 +77,80 @@ struct Current {
     generation: u32,
     trial: Option<Turn>,
     /// What the node had been told by then.
-    words: u64,
+    reports: u64,
+    failed_alone: u64,
+    /// The plugin told the node itself since.
+    is_reported: bool,
+    /// It is a visitor there.
+    is_visitor: bool,
     /// What the plugin said of it.
     said: Option<Status>,
     /// What its connection, which is over, says of it.
     ended: Option<Box<Ended>>,
 }
 
+impl Current {
+    /// Whether the plugin told the node itself.
+    fn is_reported(&mut self, node: &Node) -> bool {
+        self.is_reported = self.is_reported || node.reports.claim(self.reports);
+        self.is_reported
+    }
+
+    /// It is no visitor there any more.
+    fn leave(&self, node: &Node) {
+        if self.is_visitor {
+            node.visitors.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
 impl State {
     /// The node asked last is done with; `word` is what the plugin says of it at last. What that leaves the payload
     /// with.
     fn settle(&mut self, up: &Upstream, word: Option<Status>) -> Option<SetBack> {
-        let Current { place, generation, trial, words, said, ended } = self.current.take()?;
-        let node = &up.nodes()[place];
+        let mut current = self.current.take()?;
+        let node = &up.nodes()[current.place];
+        let ended = current.ended.take();
+        current.leave(node);
         // What the plugin did by itself went out, as far as anyone knows.
-        let reached = ended.as_ref().is_none_or(|ended| ended.reached);
+        let reached = match &ended {
+            Some(ended) => ended.reached,
+            None => !current.said.or(word).is_some_and(is_before_any_byte),
+        };
         let may_have_arrived = ended.as_ref().is_some_and(|ended| ended.may_have_arrived);
+        let is_told = ended.as_ref().is_some_and(|ended| ended.is_told) || current.is_reported(node);
+        let is_alone = ended.is_none();
         let of_word = word.map(|status| node.outcome_of(status));
-        let outcome = match (said, ended) {
+        let outcome = match (current.said, ended) {
             (Some(status), _) => node.outcome_of(status),
             (None, Some(ended)) if ended.is_said => ended.outcome,
-            // Told by the node alone: it counts once.
-            (None, None) if node.words() != words => Outcome::Nothing,
             (None, ended) => match (of_word, ended) {
                 (Some(Outcome::Nothing) | None, Some(ended)) => ended.outcome,
                 (Some(outcome), _) => outcome,
                 (None, None) => Outcome::Bad(Box::new(passed_over(node))),
             },
         };
-        self.has_said = !matches!(outcome, Outcome::Nothing);
         self.may_have_arrived |= may_have_arrived;
         if let Outcome::Bad(error) = &outcome {
             self.setbacks.push((**error).clone());
         }
+        let outcome = match outcome {
+            Outcome::Busy(_) => outcome,
+            // By the node alone, or as the failure of a connection to it: it counts once.
+            _ if is_told => Outcome::Nothing,
+            Outcome::Bad(_) if is_alone && node.failed_alone.claim(current.failed_alone) => Outcome::Nothing,
+            outcome => outcome,
+        };
+        self.has_said = is_told || !matches!(outcome, Outcome::Nothing);
         let how = match (&outcome, reached) {
             (Outcome::Busy(_), _) => SetBack::Answered,
             (_, true) => SetBack::MayHaveArrived,
             (_, false) => SetBack::Unsent { all_out: node.runtime.roster.is_all_out() },
         };
-        self.blame.take(node, generation, trial, reached, outcome);
+        if current.is_visitor && matches!(outcome, Outcome::Bad(_)) {
+            node.spoken.add();
+        }
+        self.blame.take(node, current.generation, current.trial, reached, outcome);
         Some(how)
     }
 
@@ -131,11 +170,28 @@ impl State {
         self.over(Error { cause, ..last })
     }
 
-    /// A node is handed out.
-    fn hand_out(&mut self, node: &Arc<Node>, generation: u32, trial: Option<Turn>) {
-        let (place, words) = (node.place, node.words());
-        self.current = Some(Current { place, generation, trial, words, said: None, ended: None });
+    /// A node is handed out; `is_visitor` where the plugin itself works there.
+    fn hand_out(&mut self, node: &Arc<Node>, generation: u32, trial: Option<Turn>, is_visitor: bool) {
+        if is_visitor {
+            node.visitors.fetch_add(1, Relaxed);
+        }
+        self.current = Some(Current {
+            place: node.place,
+            generation,
+            trial,
+            reports: node.reports.count(),
+            failed_alone: node.failed_alone.count(),
+            is_reported: false,
+            is_visitor,
+            said: None,
+            ended: None,
+        });
     }
+}
+
+/// Whether nothing of a payload has gone where a plugin reports this.
+fn is_before_any_byte(status: Status) -> bool {
+    matches!(status, Status::Resolve | Status::Connect | Status::Tls | Status::Cert | Status::Limit)
 }
 
 fn passed_over(node: &Node) -> Error {
@@ -152,10 +208,12 @@ impl Account for Ledger {
         {
             (current.generation, current.trial) = (exchange.generation, exchange.trial);
             current.ended = Some(Box::new(exchange));
-        } else if !state.has_said {
-            drop(state);
-            node.hear(exchange.generation, exchange.trial, exchange.outcome);
-        } // else the attempt has ended without it: what the plugin said then counts, and only once
+            return;
+        }
+        // The attempt has ended, or gone on, without it: what the plugin said then counts, and only once.
+        let outcome = if state.has_said { Outcome::Nothing } else { exchange.outcome };
+        drop(state);
+        node.hear(exchange.generation, exchange.trial, outcome);
     }
 }
 
@@ -212,19 +270,23 @@ impl Attempt {
         let runtime = upstream.runtime();
         let wait = !runtime.birthplace.is_elsewhere();
         let turn = self.books.with(|state| {
-            if let Some(Current { place, words, said: None, ended: None, .. }) = &state.current
-                && upstream.nodes()[*place].words() == *words
+            if let Some(current) = &mut state.current
+                && current.said.is_none()
+                && current.ended.is_none()
+                && !current.is_reported(&upstream.nodes()[current.place])
             {
-                count(&upstream.nodes()[*place].counters.deliveries_failed);
+                count(&upstream.nodes()[current.place].counters.deliveries_failed);
             }
-            state.settle(upstream, None);
+            if let Some(how) = state.settle(upstream, None) {
+                state.visits.set_back(how);
+            }
             let now = || runtime.clock.now();
             let turn = next_of_attempt(&mut state.visits, &runtime.roster, &upstream.budget, now, wait)?;
             let node = &upstream.nodes()[turn.place];
             if state.visits.tried().count() > 1 {
                 count(&node.counters.redeliveries);
             }
-            state.hand_out(node, turn.generation, turn.probe.then_some(turn));
+            state.hand_out(node, turn.generation, turn.probe.then_some(turn), true);
             Some(turn)
         })?;
         Some(&upstream.nodes()[turn.place])
@@ -235,8 +297,9 @@ impl Attempt {
         let upstream = &self.upstream;
         self.books.with(|state| match &mut state.current {
             Some(current) => {
-                if current.said.is_none() {
-                    book(&upstream.nodes()[current.place], outcome);
+                let node = &upstream.nodes()[current.place];
+                if current.said.is_none() && !current.is_reported(node) {
+                    node.book(outcome);
                 }
                 current.said = Some(outcome);
                 Status::Ok
@@ -249,10 +312,12 @@ impl Attempt {
     pub fn end(&mut self, outcome: Status) {
         let upstream = &*self.upstream;
         let asked = self.books.with(|state| {
-            if let Some(current) = &state.current {
+            state.is_over = true;
+            if let Some(current) = &mut state.current {
                 let said = current.said;
-                if said.is_none() {
-                    book(&upstream.nodes()[current.place], outcome);
+                let node = &upstream.nodes()[current.place];
+                if said.is_none() && !current.is_reported(node) {
+                    node.book(outcome);
                 }
                 state.settle(upstream, Some(outcome));
                 if said.unwrap_or(outcome) == Status::Ok {
@@ -344,15 +409,6 @@ impl Attempt {
     }
 }
 
-/// Books an outcome that the plugin tells.
-fn book(node: &Node, outcome: Status) {
-    if outcome == Status::Ok {
-        count(&node.counters.deliveries);
-    } else if outcome == Status::Stop || (outcome as i32) < 0 {
-        count(&node.counters.deliveries_failed);
-    }
-}
-
 /// The way of an attempt's next connection.
 struct Route {
     up: Arc<Upstream>,
@@ -413,7 +469,11 @@ impl Course for Route {
         let state = &mut *self.ledger.0.lock();
         state.visits.attempted();
         let node = &self.up.nodes()[leg.place];
-        state.hand_out(node, node.generation(), None);
+        if state.is_over {
+            state.has_said = false; // it speaks for itself
+        } else {
+            state.hand_out(node, node.generation(), None, false);
+        }
         self.stands = true;
         let until_sent = !self.up.deliver_settings().resend;
         let loan = Loan { last: self.last, share: leg.share, until_sent, is_lent: false };

@@ -178,7 +178,7 @@ impl Upstream {
         outcome
     }
 
-    /// With `deliver.wait`: waits until a node may be tried. Whether one may.
+    /// With `deliver.wait`: waits until a node may be tried. Whether to go on.
     fn waits_for_a_node(&self, error: &Error, last: Instant) -> bool {
         let runtime = self.runtime();
         let is_final = matches!(error.status, Status::Cancelled | Status::Forked);
@@ -195,7 +195,7 @@ impl Upstream {
                 return true;
             }
             if runtime.cancel.sleep(nap(runtime, wait).min(left)) {
-                return false;
+                return true; // to be told so
             }
         }
     }

@@ -7,6 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use crate::text::message;
+
 /// How a call ended. The numbers are the C API's and are never renumbered: 0 is success, a positive
 /// number asks the caller to wait or to stop, a negative one is an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -351,7 +353,7 @@ pub struct Report {
 
 impl From<Error> for Report {
     fn from(error: Error) -> Self {
-        let message = c_string(&error.to_string());
+        let message = c_string(&message(error.to_string()));
         let node = error.node().map(c_string);
         Report { error, message, node }
     }

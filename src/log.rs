@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::net::moment::Moment;
+use crate::text::message;
 
 /// How much a line matters; the numbers are the C API's `UPSTREAM_LOG_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,7 +47,7 @@ impl Logger {
         if let Some((max, sink)) = &self.sink
             && level <= *max
         {
-            sink(level, &line.to_string());
+            sink(level, &message(line.to_string()));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::ffi::CStr;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use crate::net::patience::{after, jittered};
 use crate::net::pool::{Pool, Put};
 use crate::net::target::Target;
 use crate::net::tls::TlsClient;
-use crate::outcome::{Outcome, fault_of, of_status};
+use crate::outcome::{Outcome, Words, fault_of, of_status};
 use crate::payload::PayloadIds;
 use crate::process::Birthplace;
 use crate::roster::{Change, LONGEST_PAUSE, NodeState, Roster, Turn};
@@ -168,8 +168,14 @@ pub struct Node {
     pub target: Arc<Target>,
     /// What happened here.
     pub counters: Counters,
-    /// See [`Node::words`].
-    words: AtomicU64,
+    /// What a plugin told of work here by the node alone.
+    pub reports: Words,
+    /// Failures of connections that were asked for by the node alone.
+    pub failed_alone: Words,
+    /// What attempts told of a plugin's own work here.
+    pub spoken: Words,
+    /// Attempts that are here with work of the plugin's own, which they speak for.
+    pub visitors: AtomicUsize,
     /// Failures that change nothing: told once, then counted.
     pub failures: Repeated,
     /// Connections to it.
@@ -209,7 +215,10 @@ impl Node {
             poison: Poison::default(),
             place,
             counters: Counters::default(),
-            words: AtomicU64::new(0),
+            reports: Words::default(),
+            failed_alone: Words::default(),
+            spoken: Words::default(),
+            visitors: AtomicUsize::new(0),
             failures: Repeated::default(),
             pool: Pool::new(cap, idle_timeout),
             runtime,
@@ -290,26 +299,20 @@ impl Node {
         self.runtime.roster.generation(self.place)
     }
 
-    /// How often a plugin told of work here by the node alone, and the library's own connections of failures: what
-    /// was told since a moment is known.
-    pub fn words(&self) -> u64 {
-        self.words.load(Relaxed)
-    }
-
     /// A plugin that does its own I/O tells how it went.
     pub fn told(self: &Arc<Self>, outcome: Status) {
-        count(&self.words);
-        self.report(self.generation(), None, outcome);
+        self.book(outcome);
+        self.reports.add();
+        self.hear(self.generation(), None, self.outcome_of(outcome));
     }
 
-    /// How the work of a plugin that does its own I/O went; `generation` is that of its beginning.
-    pub fn report(self: &Arc<Self>, generation: u32, trial: Option<Turn>, outcome: Status) {
+    /// Counts a delivery by its outcome.
+    pub fn book(&self, outcome: Status) {
         if outcome == Status::Ok {
             count(&self.counters.deliveries);
         } else if outcome == Status::Stop || (outcome as i32) < 0 {
             count(&self.counters.deliveries_failed);
         }
-        self.hear(generation, trial, self.outcome_of(outcome));
     }
 
     /// What a status of the plugin's says, where it did the I/O.
@@ -317,8 +320,8 @@ impl Node {
         of_status(status, true, || Error::new(status, format!("the plugin reported {}", status.name())))
     }
 
-    /// How an exchange of `generation` went.
-    pub fn hear(self: &Arc<Self>, generation: u32, trial: Option<Turn>, outcome: Outcome) {
+    /// How an exchange of `generation` went. Whether that says anything of the node.
+    pub fn hear(self: &Arc<Self>, generation: u32, trial: Option<Turn>, outcome: Outcome) -> bool {
         let said = match outcome {
             Outcome::Nothing => false,
             Outcome::Good(proof) => {
@@ -332,7 +335,6 @@ impl Node {
             }
             Outcome::Bad(error) => match fault_of(&error) {
                 Some(fault) => {
-                    count(&self.words);
                     self.fell_out(generation, fault, &error.without_place());
                     true
                 }
@@ -342,6 +344,7 @@ impl Node {
         if let Some(turn) = trial.filter(|_| !said) {
             self.give_back(turn, PATIENCE); // it told nothing of the node, which need not wait for the lease to end
         }
+        said
     }
 
     /// No new turns for so long; `health.backoff` where no time is given.

@@ -4,6 +4,7 @@
 //! comes is suspect itself, and no node is blamed for it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::error::{Error, Origin, Phase, Status};
@@ -58,6 +59,38 @@ pub fn of_status(status: Status, answered: bool, error: impl FnOnce() -> Error) 
         Status::Busy => Outcome::Busy(None),
         Status::WantRead | Status::WantWrite => Outcome::Nothing,
         _ => Outcome::Bad(Box::new(error())),
+    }
+}
+
+/// Words about a node which may be about the same work as other words: numbered, so that each stands in for one other at
+/// most, however many exchanges there are at once.
+#[derive(Debug, Default)]
+pub struct Words {
+    said: AtomicU64,
+    /// All up to this one have stood in for another, or are too old to.
+    claimed: AtomicU64,
+}
+
+impl Words {
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.said.load(Relaxed)
+    }
+
+    /// One more.
+    pub fn add(&self) {
+        self.said.fetch_add(1, Relaxed);
+    }
+
+    /// Whether one that was said after the first `since` of them stands in for the caller's, which is not to be told
+    /// then.
+    pub fn claim(&self, since: u64) -> bool {
+        let said = self.count();
+        if said == since {
+            return false;
+        }
+        let next = |claimed: u64| Some(claimed.max(since) + 1).filter(|next| *next <= said);
+        self.claimed.fetch_update(Relaxed, Relaxed, next).is_ok()
     }
 }
 

@@ -92,9 +92,34 @@ impl fmt::Debug for Text {
     }
 }
 
+/// The longest message of an error or of the log, in bytes.
+const MESSAGE: usize = 2000;
+
+/// A message as the host gets it: one line without control characters, of bounded length.
+pub fn message(mut text: String) -> String {
+    const MORE: &str = "...";
+    if text.chars().any(char::is_control) {
+        text = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    }
+    if text.len() > MESSAGE {
+        let end = (0..=MESSAGE - MORE.len()).rev().find(|end| text.is_char_boundary(*end));
+        text.truncate(end.unwrap_or(0));
+        text.push_str(MORE);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_is_one_line_of_bounded_length() {
+        assert_eq!(message("in\norder\u{7f}\u{85}, \u{e4}".to_owned()), "in order  , \u{e4}");
+        let long = message("\u{20ac}".repeat(5000));
+        assert!(long.len() <= MESSAGE && long.len() > MESSAGE - 6 && long.ends_with("\u{20ac}..."));
+        assert_eq!(message("x".repeat(MESSAGE)).len(), MESSAGE);
+    }
 
     #[test]
     fn a_part_is_shared_where_it_can_be() {

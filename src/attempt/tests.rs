@@ -3,6 +3,7 @@
 use super::*;
 use crate::clock::Clock;
 use crate::config::Options;
+use crate::outcome::Words;
 use crate::roster::NodeState;
 use crate::stats::Snapshot;
 use crate::upstream::{Hooks, Source};
@@ -114,4 +115,71 @@ fn an_end_that_tells_nothing_of_a_node_on_trial_gives_the_trial_back() {
             assert_eq!(bench.attempt().next_node().unwrap().place, 0, "another may have it soon");
         }
     }
+}
+
+#[test]
+fn attempts_side_by_side_at_one_node_are_each_told() {
+    let bench = Bench::new(1);
+    let mut attempts: Vec<Attempt> = (0..3).map(|_| bench.attempt()).collect();
+    attempts.iter_mut().for_each(|attempt| assert!(attempt.next_node().is_some()));
+    attempts.into_iter().for_each(|mut attempt| attempt.end(Status::Protocol));
+    assert_eq!(bench.state(0), NodeState::Ejected);
+    assert_eq!(bench.node(0).deliveries_failed, 3);
+}
+
+#[test]
+fn a_word_by_the_node_stands_in_for_one_other_at_most() {
+    let words = Words::default();
+    assert!(!words.claim(0));
+    words.add();
+    let since = words.count();
+    assert!(!words.claim(since), "it was said before");
+    words.add();
+    words.add();
+    assert!(words.claim(since) && words.claim(since) && !words.claim(since));
+    assert!(!words.claim(0), "too old for anyone");
+}
+
+#[test]
+fn what_is_told_twice_by_an_attempt_counts_once() {
+    let bench = Bench::new(1);
+    for _ in 0..2 {
+        let mut attempt = bench.attempt();
+        attempt.next_node().unwrap().told(Status::Protocol);
+        attempt.report(Status::Protocol);
+        attempt.end(Status::Protocol);
+    }
+    assert_eq!((bench.state(0), bench.node(0).deliveries_failed), (NodeState::Up, 2));
+}
+
+#[test]
+fn a_node_that_got_nothing_is_no_witness_against_the_nodes_that_a_payload_broke() {
+    let bench = Bench::new(3);
+    for _ in 0..5 {
+        let mut attempt = bench.attempt();
+        while let Some(node) = attempt.next_node() {
+            let outcome = if node.place == 0 { Status::Connect } else { Status::Protocol };
+            attempt.report(outcome);
+        }
+        attempt.end(Status::Protocol);
+        bench.pass(Duration::from_secs(3600));
+    }
+    assert_eq!((bench.state(0), bench.state(1)), (NodeState::Ejected, NodeState::Up));
+    assert_eq!(bench.state(2), NodeState::Up);
+}
+
+#[test]
+fn a_node_that_is_busy_costs_no_retry() {
+    let bench = Bench::new(2);
+    for _ in 0..100 {
+        let mut attempt = bench.attempt();
+        let busy = Arc::clone(attempt.next_node().unwrap());
+        attempt.report(Status::Busy);
+        assert!(attempt.next_node().is_some_and(|other| other.place != busy.place));
+        attempt.end(Status::Ok);
+        bench.pass(Duration::from_secs(2)); // its pause is over
+    }
+    assert_eq!(bench.up.budget.wait(bench.now.load(Relaxed)), Duration::ZERO);
+    let at = bench.now.load(Relaxed);
+    assert_eq!((0..100).take_while(|_| bench.up.budget.retry(at).is_ok()).count(), 20, "all are left");
 }

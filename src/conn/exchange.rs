@@ -5,6 +5,7 @@
 //! up for; bytes that were only sent say nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::{Conn, Stage};
@@ -34,8 +35,11 @@ pub(super) struct Exchange {
     pub(super) generation: u32,
     /// The trial of the node that it is.
     pub(super) trial: Option<Turn>,
-    /// What the node had been told when it began; see [`Node::words`].
-    words: u64,
+    /// How often a plugin had told of the node alone when it began.
+    reports: u64,
+    /// An attempt with work of the plugin's own was there when it began, and attempts had told so often of theirs.
+    visited: bool,
+    spoken: u64,
     /// Payload bytes sent.
     pub(super) sent: u64,
     /// Bytes came.
@@ -76,6 +80,8 @@ pub struct Ended {
     pub outcome: Outcome,
     /// The plugin said so in this exchange.
     pub is_said: bool,
+    /// The plugin told the node itself, so that nothing is left to say.
+    pub is_told: bool,
     /// The node got bytes.
     pub reached: bool,
     /// Bytes went that the node has not answered for.
@@ -90,7 +96,9 @@ pub trait Account: Send + Sync {
 
 impl Exchange {
     pub(super) fn begin(node: &Node, generation: u32, trial: Option<Turn>) -> Exchange {
-        Exchange { generation, trial, words: node.words(), ..Exchange::default() }
+        let (reports, spoken) = (node.reports.count(), node.spoken.count());
+        let visited = node.visitors.load(Relaxed) > 0;
+        Exchange { generation, trial, reports, visited, spoken, ..Exchange::default() }
     }
 
     /// Bytes went.
@@ -106,6 +114,11 @@ impl Exchange {
         if bytes > 0 {
             (self.received, self.answered, self.silent_since) = (true, true, None);
         }
+    }
+
+    /// Bytes came, and wait to be read once more.
+    pub(super) fn put_back(&mut self, bytes: usize) {
+        self.received |= bytes > 0;
     }
 
     /// A call went well.
@@ -222,7 +235,15 @@ impl Conn {
         if std::mem::replace(&mut self.exchange.told, true) {
             return None;
         }
-        let outcome = self.outcome(ending);
+        let mut outcome = self.outcome(ending);
+        let is_told = match outcome {
+            // The pause is said by the connection alone.
+            Outcome::Nothing | Outcome::Busy(_) => false,
+            Outcome::Good(_) | Outcome::Bad(_) => self.node.reports.claim(self.exchange.reports),
+        };
+        if is_told {
+            outcome = Outcome::Nothing;
+        }
         let status = self.exchange.status();
         let seen = self.exchange.fault().map(|error| error.status).filter(|_| status.is_none());
         let failed =
@@ -232,6 +253,7 @@ impl Conn {
             trial: self.exchange.trial,
             outcome,
             is_said: status.is_some(),
+            is_told,
             reached: self.exchange.sent > 0,
             may_have_arrived: failed && self.may_have_arrived(status.or(seen).unwrap_or(Status::Ok)),
         })
@@ -240,9 +262,6 @@ impl Conn {
     fn outcome(&self, ending: Ending) -> Outcome {
         let exchange = &self.exchange;
         let busy = exchange.word.as_ref().and_then(|word| word.busy);
-        if exchange.words != self.node.words() && busy.is_none() {
-            return Outcome::Nothing; // told by the node: it counts once
-        }
         let is_stale = self.is_stale();
         if let Some(status) = exchange.status() {
             return match status {
@@ -329,7 +348,22 @@ impl Conn {
         let Some(ended) = self.end_exchange(ending) else { return };
         match &self.account {
             Some(account) => account.ended(&self.node, ended),
-            None => self.node.hear(ended.generation, ended.trial, ended.outcome),
+            None => self.tell_node(ended),
+        }
+    }
+
+    fn tell_node(&self, ended: Ended) {
+        let (node, Ended { generation, trial, outcome, is_said, .. }) = (&self.node, ended);
+        let is_visit = self.is_alone && self.exchange.visited;
+        // The attempt that is there has the last word on what looks well, and may have had it on what failed.
+        let is_anothers = match outcome {
+            Outcome::Good(_) => is_visit && !is_said,
+            Outcome::Bad(_) => is_visit && node.spoken.claim(self.exchange.spoken),
+            Outcome::Busy(_) | Outcome::Nothing => false,
+        };
+        let is_bad = matches!(outcome, Outcome::Bad(_));
+        if !is_anothers && node.hear(generation, trial, outcome) && is_bad && is_visit {
+            node.failed_alone.add();
         }
     }
 }

@@ -41,6 +41,8 @@ pub struct Conn {
     stage: Stage,
     birthplace: Birthplace,
     reused: bool,
+    /// It was asked for by its node alone.
+    is_alone: bool,
     /// The plugin trusts it no longer: never pooled again.
     distrusted: bool,
     /// A write ran out of time in the middle: what is sent next would stand inside that message.
@@ -107,6 +109,7 @@ impl Conn {
             node,
             stage,
             reused: false,
+            is_alone: false,
             distrusted: false,
             torn: false,
             unfinished: false,
@@ -143,6 +146,12 @@ impl Conn {
     /// Has `account` told how the exchange went.
     pub fn keep_account(&mut self, account: Arc<dyn Account>) {
         self.account = Some(account);
+    }
+
+    /// Notes that it was asked for by its node alone, perhaps for an attempt that was handed that node.
+    pub fn alone(mut self) -> Conn {
+        self.is_alone = true;
+        self
     }
 
     /// What is left of the time of the delivery or attempt it serves; `None` if it serves none.
@@ -351,6 +360,7 @@ impl Conn {
         if let Stage::Ready(link) = &mut self.stage {
             link.channel.put_back(&buffer[length..filled]);
         }
+        self.exchange.put_back(filled - length);
         self.count_received(length);
         match (outcome, found) {
             (Ok(()), Some(_)) => {

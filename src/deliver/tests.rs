@@ -64,8 +64,8 @@ fn failed_connects(node: &Node) -> u64 {
 fn each_trial_that_runs_out_of_time_makes_the_next_wait_longer() {
     let (dead, good) = (silent(), reader());
     let up = upstream(&format!(
-        "net.connect_timeout 50ms\nhealth.backoff 5ms\n{}{}",
-        node("dead", &dead, "tls on\ntls.verify off"),
+        "health.backoff 5ms\n{}{}",
+        node("dead", &dead, "tls on\ntls.verify off\nnet.connect_timeout 50ms"),
         node("good", &good, ""),
     ));
     assert_eq!(deliver(&up, Duration::ZERO, write).unwrap(), Status::Ok); // by the dead one, which falls out
@@ -102,14 +102,14 @@ fn a_trial_has_the_nodes_own_time_however_short_its_callers() {
         node("good", &good, ""),
     ));
     let slow = &up.nodes()[0];
-    slow.report(slow.generation(), None, Status::Connect);
+    slow.told(Status::Connect);
     until(|| {
         assert_eq!(deliver(&up, Duration::from_millis(200), write).unwrap(), Status::Ok);
         slow.state() == NodeState::Probing
     });
     // With the other out there is nobody to go on to, and the caller stays as long as it can.
     let good = &up.nodes()[1];
-    good.report(good.generation(), None, Status::Connect);
+    good.told(Status::Connect);
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!((slow.state(), failed_connects(slow)), (NodeState::Probing, 0), "it is dialled on");
     up.close();
@@ -120,7 +120,7 @@ fn a_trial_that_is_given_up_says_how_long_it_was_waited_for() {
     let slow = silent();
     let up = upstream(&format!("health.backoff 1ms\n{}", node("slow", &slow, "tls on\ntls.verify off")));
     let slow = &up.nodes()[0];
-    slow.report(slow.generation(), None, Status::Connect);
+    slow.told(Status::Connect);
     std::thread::sleep(Duration::from_millis(10));
     let begun = Instant::now();
     let error = deliver(&up, Duration::from_millis(100), write).unwrap_err();
@@ -230,5 +230,64 @@ fn what_was_delivered_on_a_connection_that_is_not_to_be_kept_arrives() {
         b"record",
         "a reset would throw away what is still on its way"
     );
+    up.close();
+}
+
+/// Answers each record with a byte, on any number of connections.
+fn answering_all() -> TcpListener {
+    use std::io::Write;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let accepting = listener.try_clone().unwrap();
+    std::thread::spawn(move || {
+        for stream in accepting.incoming() {
+            let mut stream = stream.unwrap();
+            let answer =
+                move || while stream.read_exact(&mut [0; 6]).and_then(|()| stream.write_all(b"+")).is_ok() {};
+            std::thread::spawn(answer);
+        }
+    });
+    listener
+}
+
+/// One that begins and ends inside the other.
+#[test]
+fn of_exchanges_side_by_side_each_is_told() {
+    let server = answering_all();
+    for inner_says in [Status::Io, Status::Ok] {
+        let up = upstream(&format!(
+            "health.max_fails 2\nhealth.backoff 1h\nhealth.backoff_max 1h\n{}",
+            node("n", &server, "")
+        ));
+        let fail = |conn: &mut Conn| if converse(conn) == Status::Ok { Status::Io } else { Status::Stop };
+        let outer = deliver(&up, Duration::ZERO, |conn| {
+            let inner = deliver(&up, Duration::ZERO, |conn| match converse(conn) {
+                Status::Ok => inner_says,
+                failed => failed,
+            });
+            assert_eq!(inner.is_ok(), inner_says == Status::Ok);
+            fail(conn)
+        });
+        assert_eq!(outer.unwrap_err().status, Status::Io);
+        if inner_says == Status::Ok {
+            assert_eq!(up.nodes()[0].state(), NodeState::Up);
+            assert!(deliver(&up, Duration::ZERO, fail).is_err());
+        }
+        assert_eq!(up.nodes()[0].state(), NodeState::Ejected, "after an inner {inner_says:?}");
+        up.close();
+    }
+}
+
+#[test]
+fn a_delivery_that_waits_for_a_node_ends_with_the_cancel() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = node("n", &nobody, "");
+    drop(nobody);
+    let up = upstream(&format!("deliver.wait on\nhealth.backoff 1h\nhealth.backoff_max 1h\n{text}"));
+    let other = Arc::clone(&up);
+    let sender = std::thread::spawn(move || deliver(&other, Duration::from_secs(50), write));
+    until(|| up.nodes()[0].state() == NodeState::Ejected);
+    std::thread::sleep(Duration::from_millis(20)); // most likely in the wait by then
+    up.cancel();
+    assert_eq!(sender.join().unwrap().unwrap_err().status, Status::Cancelled);
     up.close();
 }

@@ -56,7 +56,8 @@ pub unsafe extern "C" fn upstream_node_connect(
         return tell(err, null_argument("upstream_node_connect"));
     }
     boundary!(n.cast_const(), |status| refuse(err, "upstream_node_connect", status) => |node: &Node| {
-        hand_over(Conn::open(node::share(node), || Conn::connect_deadline(node)), out, err)
+        let conn = Conn::open(node::share(node), || Conn::connect_deadline(node));
+        hand_over(conn.map(Conn::alone), out, err)
     })
 }
 

@@ -56,7 +56,8 @@ pub unsafe extern "C" fn upstream_node_connect_start(
         return tell(err, null_argument("upstream_node_connect_start"));
     }
     boundary!(n.cast_const(), |status| refuse(err, "upstream_node_connect_start", status) => |node: &Node| {
-        hand_over(Conn::start(&node.runtime, Box::new(OneNode::new(node::share(node)))), out, err)
+        let conn = Conn::start(&node.runtime, Box::new(OneNode::new(node::share(node))));
+        hand_over(conn.map(Conn::alone), out, err)
     })
 }
 

@@ -113,6 +113,7 @@ impl Roster {
     fn reserve(&self, tried: &Tried, ask: Ask, now: impl Fn() -> u64) -> Option<Turn> {
         let now = now(); // the host's function, which is not to run under the lock
         let mut table = self.read(ask.wait)?;
+        self.end_pauses(&mut table, now); // a caller that takes no trial has not
         let least = |place: &usize| (self.members[*place].priority, table.asked[*place]);
         let spare = self.up(&table, tried).min_by_key(least);
         let asked = |place: &usize| table.asked[*place];

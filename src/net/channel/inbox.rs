@@ -40,9 +40,16 @@ impl Inbox {
 
     /// Puts `bytes` before all that it holds.
     pub(super) fn put_back(&mut self, bytes: &[u8]) {
-        let start = self.start;
-        self.bytes.splice(..start, bytes.iter().copied());
-        self.start = 0;
+        match self.start.checked_sub(bytes.len()) {
+            Some(start) => {
+                self.bytes[start..self.start].copy_from_slice(bytes);
+                self.start = start;
+            }
+            None => {
+                self.bytes.splice(..self.start, bytes.iter().copied());
+                self.start = 0;
+            }
+        }
     }
 
     /// Adds what `receive` puts into the room it is handed; its answer is handed on.
@@ -121,6 +128,26 @@ mod tests {
         assert_eq!(fills * PORTION, LIMIT);
         assert_eq!(inbox.read(&mut [0; 1]), 1);
         assert!(!inbox.is_full());
+    }
+
+    #[test]
+    fn what_is_put_back_comes_first_and_moves_nothing_that_has_room() {
+        let mut inbox = Inbox::default();
+        inbox.put_back(b"cd");
+        inbox.put_back(b"ab");
+        inbox
+            .fill(|room| {
+                room[..2].copy_from_slice(b"ef");
+                Ok(2)
+            })
+            .unwrap();
+        let mut buffer = [0; 6];
+        assert_eq!(inbox.read(&mut buffer[..4]), 4);
+        let held = inbox.bytes.as_ptr();
+        inbox.put_back(b"cd");
+        assert_eq!((inbox.start, inbox.bytes.as_ptr()), (2, held));
+        assert_eq!((inbox.read(&mut buffer[2..]), &buffer), (4, b"abcdef"));
+        assert!(inbox.is_empty());
     }
 
     #[test]
