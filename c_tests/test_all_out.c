@@ -48,7 +48,7 @@ static const char *const manners[] = {
     "deliver",          "attempt_connect", "attempt_connect_start",
     "upstream_connect", "connect_start",   "attempt_next"};
 
-static upstream_status_t go_on(upstream_status_t status, upstream_conn_t *conn)
+static upstream_status_t go_on(upstream_conn_t *conn, upstream_status_t status)
 {
     while (status == UPSTREAM_WANT_READ) {
         struct pollfd fd = {upstream_conn_fd(conn), POLLIN, 0};
@@ -77,13 +77,15 @@ static size_t send_by(enum manner manner, struct hundred *all, uint64_t *asked)
         status = upstream_attempt_connect(attempt, &conn, NULL);
         break;
     case CONNECT_LOOP:
-        status = go_on(upstream_attempt_connect_start(attempt, &conn, NULL), conn);
+        status = upstream_attempt_connect_start(attempt, &conn, NULL);
+        status = go_on(conn, status);
         break;
     case WISH:
         status = upstream_connect(up, &conn, NULL);
         break;
     case WISH_LOOP:
-        status = go_on(upstream_connect_start(up, &conn, NULL), conn);
+        status = upstream_connect_start(up, &conn, NULL);
+        status = go_on(conn, status);
         break;
     default:
         while ((node = upstream_attempt_next(attempt)) != NULL) {

@@ -217,7 +217,9 @@ impl Attempt {
             {
                 count(&upstream.nodes()[*place].counters.deliveries_failed);
             }
-            state.settle(upstream, None);
+            if let Some(how) = state.settle(upstream, None) {
+                state.visits.set_back(how);
+            }
             let now = || runtime.clock.now();
             let turn = next_of_attempt(&mut state.visits, &runtime.roster, &upstream.budget, now, wait)?;
             let node = &upstream.nodes()[turn.place];

@@ -33,6 +33,8 @@ pub struct Visits {
     had_silent: bool,
     /// The next attempt has to be paid for.
     pay: Pay,
+    /// The last node answered that it is busy.
+    was_busy: bool,
 }
 
 /// What the next attempt costs.
@@ -75,6 +77,7 @@ impl Visits {
             patience: PATIENCE,
             had_silent: false,
             pay: Pay::Nothing,
+            was_busy: false,
         }
     }
 
@@ -181,6 +184,7 @@ impl Visits {
 
     /// It came to nothing.
     pub fn set_back(&mut self, how: SetBack) {
+        self.was_busy = how == SetBack::Answered;
         self.pay = match how {
             SetBack::MayHaveArrived => Pay::Resend,
             SetBack::Unsent { all_out: true } => Pay::LastResort,
@@ -207,7 +211,8 @@ pub enum SetBack {
 const PAY_AGAIN: Duration = Duration::from_millis(5);
 
 /// The next node of an attempt whose I/O is not the library's: at most `most` (0: as many as there are), and
-/// each but the first as far as the budget goes. A trial costs nothing, and there is one while other nodes are up.
+/// each but the first as far as the budget goes. A trial costs nothing, and there is one while other nodes are up;
+/// nor does what a busy node did not take.
 pub fn next_of_attempt(
     visits: &mut Visits,
     roster: &Roster,
@@ -234,7 +239,7 @@ pub fn next_of_attempt(
         visits.patience = Duration::ZERO;
         return Some(turn);
     }
-    if !all_out && visits.attempts > 0 && !pays() {
+    if !all_out && visits.attempts > 0 && !visits.was_busy && !pays() {
         return None;
     }
     let ask = Ask { trials: Trials::None, last_resort, wait };
