@@ -357,6 +357,7 @@ impl Conn {
             link.channel.put_back(&buffer[length..filled]);
         }
         self.count_received(length);
+        self.exchange.read(filled); // what stays has come all the same
         match (outcome, found) {
             (Ok(()), Some(_)) => {
                 self.exchange.went_well();
