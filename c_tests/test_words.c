@@ -159,7 +159,7 @@ static upstream_status_t answer_with(upstream_conn_t *conn, void *ctx)
 
 static void an_odd_number_is_told_once_and_the_payload_goes_on(void **state)
 {
-    static const upstream_status_t numbers[] = {-5, -EPIPE, -ECONNRESET, -99999, INT32_MIN};
+    static const upstream_status_t numbers[] = {-5, -ECONNREFUSED, -ECONNRESET, -99999, INT32_MIN};
     size_t row, i;
     (void)state;
     for (row = 0; row < sizeof(numbers) / sizeof(numbers[0]); row++) {
