@@ -324,15 +324,20 @@ static void an_attempt_ends_by_its_deadline(void **state)
 
 /* ---- may have arrived ---- */
 
-enum deed { NOTHING_SENT, AS_ANSWERED, READ_THEN_FAIL, DEEDS };
+enum deed { NOTHING_SENT, AS_ANSWERED, READ_THEN_FAIL, HALF_READ };
 
 static upstream_status_t do_deed(upstream_conn_t *conn, void *ctx)
 {
+    char half[2];
     switch (*(enum deed *)ctx) {
     case NOTHING_SENT:
         return UPSTREAM_ERR_PROTOCOL;
-    case READ_THEN_FAIL: /* answered, and then silent to nothing new */
+    case READ_THEN_FAIL: /* it has answered, whatever the plugin makes of it */
         scripted_exchange(conn, NULL);
+        return UPSTREAM_ERR_IO;
+    case HALF_READ: /* with silence in place of the rest */
+        upstream_conn_write(conn, "send\n", 5);
+        upstream_conn_read_exact(conn, half, sizeof(half));
         return UPSTREAM_ERR_TIMEOUT;
     default:
         return scripted_exchange(conn, NULL);
@@ -353,7 +358,8 @@ static void what_may_have_arrived_is_told(void **state)
         {SCRIPTED_END, AS_ANSWERED, 0, 1, UPSTREAM_ERR_CLOSED},
         {SCRIPTED_RESET, AS_ANSWERED, 0, 1, UPSTREAM_ERR_NETWORK},
         {SCRIPTED_BAD, AS_ANSWERED, 0, 0, UPSTREAM_ERR_PROTOCOL},
-        {SCRIPTED_GOOD, READ_THEN_FAIL, 0, 0, UPSTREAM_ERR_TIMEOUT},
+        {SCRIPTED_GOOD, READ_THEN_FAIL, 0, 0, UPSTREAM_ERR_IO},
+        {SCRIPTED_GOOD, HALF_READ, 0, 1, UPSTREAM_ERR_TIMEOUT},
         {SCRIPTED_BUSY, AS_ANSWERED, 0, 0, UPSTREAM_ERR_BUSY},
         {SCRIPTED_STOP, AS_ANSWERED, 0, 0, UPSTREAM_STOP},
         {SCRIPTED_SILENT, AS_ANSWERED, 1, 1,
