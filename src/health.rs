@@ -21,6 +21,17 @@ pub struct BreakerSettings {
     pub lease: Duration,
 }
 
+impl BreakerSettings {
+    /// How long a node is out at most before it may be tried, or while somebody has it on trial.
+    pub fn longest_wait(&self, on_trial: bool) -> u64 {
+        let time = if on_trial { self.lease } else { self.backoff_max.max(self.backoff).max(PUT_OFF) };
+        nanoseconds(time)
+    }
+}
+
+/// A trial that told nothing is put off for no longer (`visits::PATIENCE`).
+const PUT_OFF: Duration = Duration::from_millis(250);
+
 /// Each ejection is this much longer than the last (gRPC connection backoff: 1.6), in parts of five.
 const GROWTH: (u64, u64) = (8, 5);
 /// Up to this much shorter or longer, at random (gRPC connection backoff: 0.2).
@@ -280,10 +291,9 @@ impl Breaker {
         given
     }
 
-    /// No wait is longer; one that seems so shows a clock that went back.
+    /// No wait is longer as it stands; one that seems so shows a clock that went back.
     pub fn longest_wait(&self) -> u64 {
-        let backoff = self.settings.backoff_max.max(self.settings.backoff);
-        nanoseconds(backoff.max(self.settings.lease))
+        self.settings.longest_wait(matches!(self.state, State::Probing { .. }))
     }
 
     /// The clock went back to `now`: no wait counts from a moment that has not come yet.
@@ -510,6 +520,15 @@ mod tests {
         node.failed(0, Fault::Hard(Way::Connect), hours, EVEN);
         assert!(node.lease(hours).is_none());
         assert!(node.lease(0).is_some());
+    }
+
+    #[test]
+    fn a_small_step_back_holds_no_node_for_as_long_as_a_trial_may_take() {
+        let short = BreakerSettings { backoff_max: Duration::from_secs(2), ..settings() };
+        let mut node = Breaker::new(short, 100 * SECOND);
+        node.failed(0, Fault::Hard(Way::Connect), 100 * SECOND, EVEN);
+        assert!(node.lease(95 * SECOND).is_some(), "6 s away, of 2 s at most");
+        assert!(node.lease(95 * SECOND).is_none(), "the lease is ten");
     }
 
     proptest! {

@@ -115,6 +115,8 @@ struct Table {
     eligible: Vec<(u32, u32)>,
     /// The tier in use; `None` if no node is up.
     tier: Option<u32>,
+    /// Of each tier that was in use, the place it handed out last.
+    left: BTreeMap<u32, u32>,
     /// The nodes that are out or paused, by when that ends.
     calendar: BTreeSet<(u64, u32)>,
     /// Of each place, when it was handed out last beside the rotation, or fell out: numbers in their order.
@@ -157,6 +159,7 @@ impl Roster {
             ledger: Ledger::default(),
             eligible: Vec::new(),
             tier: None,
+            left: BTreeMap::new(),
             calendar: BTreeSet::new(),
             asked: vec![0; members.len()].into(),
             last_asked: 0,
@@ -226,7 +229,9 @@ impl Roster {
             // Further away than any wait is, it shows a clock that went back.
             if ahead > longest { 0 } else { ahead }
         };
-        let ejected = left(standing.due.load(Relaxed), self.members[place].longest_wait());
+        let on_trial = standing.state.load(Relaxed) == NodeState::Probing as u32;
+        let longest = self.members[place].breaker.longest_wait(on_trial);
+        let ejected = left(standing.due.load(Relaxed), longest);
         let paused = left(standing.paused.load(Relaxed), LONGEST_PAUSE.as_nanos() as u64);
         Duration::from_nanos(ejected.max(paused))
     }
@@ -288,12 +293,6 @@ impl Roster {
     /// The same of all nodes.
     pub fn turns(&self) -> u64 {
         self.rotation.picks(&self.table.lock().ledger)
-    }
-}
-
-impl Member {
-    fn longest_wait(&self) -> u64 {
-        Breaker::new(self.breaker, 0).longest_wait()
     }
 }
 

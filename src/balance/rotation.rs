@@ -250,6 +250,17 @@ impl Rotation {
     /// last, otherwise anywhere in the cycle, so that each place gets its share in the long run however often and whenever nodes come and go. A
     /// rule that goes by the place reached would favour some, for changes may keep step with it.
     pub fn publish(&self, ledger: &mut Ledger, order: &Order) {
+        self.publish_after(ledger, order, None);
+    }
+
+    /// The place handed out last.
+    pub fn last(&self, ledger: &Ledger) -> u32 {
+        let word = self.word.load(Ordering::Acquire);
+        ledger.last_place(self.frame(number_of(word)), self.turns(word))
+    }
+
+    /// As [`Rotation::publish`], with `after` for the place handed out last, if there is one.
+    pub fn publish_after(&self, ledger: &mut Ledger, order: &Order, after: Option<u32>) {
         let mut seen = self.word.load(Ordering::Acquire);
         let number = number_of(seen);
         let next = next_number(number);
@@ -259,7 +270,7 @@ impl Rotation {
             let turns = self.turns(seen);
             let begin = match order.even && ledger.even {
                 true => {
-                    let last = ledger.last_place(old, turns);
+                    let last = after.unwrap_or_else(|| ledger.last_place(old, turns));
                     let successor = order.places.partition_point(|place| *place <= last);
                     if successor == order.places.len() { 0 } else { successor as u32 }
                 }

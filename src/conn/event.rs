@@ -183,6 +183,7 @@ impl Conn {
             Ok(Some(got)) => self.received(got),
             Ok(None) => {
                 self.waiting.read(true, Instant::now);
+                self.exchange.waited(self.waiting.since());
                 (self.want(Phase::Read, Status::WantRead), 0)
             }
             Err(failure) => (self.fail(Phase::Read, failure, None), 0),

@@ -54,6 +54,9 @@ pub(super) struct Exchange {
     passing: Option<Box<Error>>,
     /// Since when the node is silent, once a limit struck.
     silent_since: Option<Instant>,
+    /// Since when more is waited for, whether bytes trickle or not: since the first wait after the last bytes were
+    /// sent.
+    waits_since: Option<Instant>,
     /// What the plugin said by a call.
     word: Option<Box<Word>>,
     /// What the deliver callback returned.
@@ -105,7 +108,7 @@ impl Exchange {
     pub(super) fn wrote(&mut self, bytes: u64) {
         if bytes > 0 {
             self.sent += bytes;
-            (self.answered, self.silent_since) = (false, None);
+            (self.answered, self.silent_since, self.waits_since) = (false, None, None);
         }
     }
 
@@ -136,6 +139,19 @@ impl Exchange {
     pub(super) fn fail(&mut self, error: &Error, for_good: bool) {
         let slot = if for_good { &mut self.fatal } else { &mut self.passing };
         *slot = Some(Box::new(error.clone()));
+    }
+
+    /// A call waited, since then.
+    #[inline]
+    pub(super) fn waited(&mut self, since: Option<Instant>) {
+        if self.waits_since.is_none() {
+            self.waits_since = since;
+        }
+    }
+
+    /// How long the node has had since the first wait for its answer.
+    fn had(&self) -> Duration {
+        self.waits_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// How long the node has been silent, in a call that waited since `since`.
@@ -332,7 +348,10 @@ impl Conn {
         };
         let limit_struck = error.status == Status::Timeout && error.errno == 0;
         if limit_struck {
-            let silence = self.exchange.silence(since);
+            // By a limit on the whole an answer that trickles is as late as one that does not come.
+            let is_whole = self.bound().is_some_and(|bound| Instant::now() >= bound.at);
+            let had = if is_whole { self.exchange.had() } else { Duration::ZERO };
+            let silence = self.exchange.silence(since).max(had);
             error.blame = blame_for_silence(silence, self.node.target.net.io_timeout);
         }
         let may_go_on = limit_struck && !self.torn || error.status == Status::Protocol;

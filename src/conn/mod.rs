@@ -298,6 +298,7 @@ impl Conn {
             Ok((channel, mut patience)) => (channel.read(buffer, &mut patience), patience.waits_since()),
             Err(status) => return (status, 0),
         };
+        self.exchange.waited(since);
         match outcome {
             Ok(got) => self.received(got),
             Err(failure) => (self.fail(Phase::Read, failure, since), 0),
@@ -306,7 +307,7 @@ impl Conn {
 
     /// Receives exactly `buffer.len()` bytes; an end before that is `Closed`.
     pub fn read_exact(&mut self, buffer: &mut [u8]) -> Status {
-        let (mut filled, mut since) = (0, None);
+        let (mut filled, mut since, mut first) = (0, None, None);
         let mut outcome = Ok(1);
         match self.begin(Phase::Read) {
             Ok((channel, mut patience)) => {
@@ -314,11 +315,13 @@ impl Conn {
                     outcome = channel.read(&mut buffer[filled..], &mut patience);
                     filled += outcome.as_ref().map_or(0, |got| *got);
                     since = patience.waits_since();
+                    first = first.or(since);
                     patience.progress();
                 }
             }
             Err(status) => return status,
         }
+        self.exchange.waited(first);
         self.count_received(filled);
         match outcome {
             Ok(0) => {
@@ -335,11 +338,12 @@ impl Conn {
 
     /// Receives up to and with `end`; what came behind it stays for the next read. On failure all that came stays.
     pub fn read_until(&mut self, buffer: &mut [u8], end: &[u8]) -> (Status, usize) {
-        let (mut filled, mut since) = (0, None);
+        let (mut filled, mut since, mut first) = (0, None, None);
         let (outcome, found) = match self.begin(Phase::Read) {
             Ok((channel, mut patience)) => loop {
                 let outcome = channel.read(&mut buffer[filled..], &mut patience);
                 since = patience.waits_since().or(since);
+                first = first.or(since);
                 let Ok(got @ 1..) = outcome else { break (outcome.map(drop), None) };
                 patience.progress();
                 // The end may stand across what came before.
@@ -356,12 +360,14 @@ impl Conn {
             },
             Err(status) => return (status, 0),
         };
+        self.exchange.waited(first);
         let length = found.unwrap_or(0);
         if let Stage::Ready(link) = &mut self.stage {
             link.channel.put_back(&buffer[length..filled]);
         }
         self.exchange.put_back(filled - length);
         self.count_received(length);
+        self.exchange.read(filled); // what stays has come all the same
         match (outcome, found) {
             (Ok(()), Some(_)) => {
                 self.exchange.went_well();

@@ -263,7 +263,10 @@ impl Dial {
             Stage::Resolving(_) => format!("\"{host}\" did not resolve within {limit}"),
             Stage::Racing(race) => {
                 let silent: Vec<String> = race.running().map(|address| address.to_string()).collect();
-                let mut text = format!("no answer from {} within {limit}", silent.join(", "));
+                let mut text = match silent.as_slice() {
+                    [only] if *only == self.target.address() => format!("no answer within {limit}"),
+                    _ => format!("no answer from {} within {limit}", silent.join(", ")),
+                };
                 append_failures(&mut text, race, &self.target);
                 text
             }
@@ -274,12 +277,17 @@ impl Dial {
     }
 }
 
+/// An address that is the node's own already stands in front of the whole.
 fn append_failures(text: &mut String, race: &Race, target: &Target) {
     for Failed { address, step, error } in race.failures() {
         if !text.is_empty() {
             text.push_str("; ");
         }
-        text.push_str(&format!("{address}: {}", explained_at(error, *step, Some(target))));
+        let address = address.to_string();
+        if address != target.address() {
+            text.push_str(&format!("{address}: "));
+        }
+        text.push_str(&explained_at(error, *step, Some(target)));
     }
 }
 

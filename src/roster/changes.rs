@@ -162,12 +162,23 @@ impl Roster {
         }
         if now_eligible != table.eligible {
             let order: Order = balance::order(&now_eligible);
-            self.rotation.publish(&mut table.ledger, &order);
+            let after = self.place_in_tier(table, tier);
+            self.rotation.publish_after(&mut table.ledger, &order, after);
             table.eligible = now_eligible;
         }
         let next = table.calendar.iter().find(|(_, place)| self.is_watched_by(table, *place as usize));
         self.alarm.store(next.map_or(NEVER, |(due, _)| *due), Relaxed);
         self.pace.set(next.is_some());
+    }
+
+    /// The place that a tier which comes into use goes on after: where it was left. By the place that another tier
+    /// handed out last it would begin with its first node each time.
+    fn place_in_tier(&self, table: &mut Table, tier: Option<u32>) -> Option<u32> {
+        let last = self.rotation.last(&table.ledger);
+        let tier_of_last = self.members.get(last as usize)?.priority;
+        table.left.insert(tier_of_last, last);
+        let tier = tier.filter(|tier| *tier != tier_of_last)?;
+        table.left.get(&tier).copied()
     }
 
     /// Of the nodes that are out the one to hand out if nothing else is left: not one that is paused, and not one

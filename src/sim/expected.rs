@@ -9,6 +9,7 @@ use super::history::Server;
 use crate::balance::Tried;
 use crate::health::{Fault, JITTER, Proof, Way};
 use crate::roster::{Change, Member, NodeState, Roster, Trials, Turn};
+use crate::visits::PATIENCE;
 
 /// A node as it must stand.
 #[derive(Clone, Debug)]
@@ -57,7 +58,9 @@ impl Standing {
 
     fn longest_wait(&self) -> u64 {
         let breaker = self.member.breaker;
-        breaker.backoff_max.max(breaker.backoff).max(breaker.lease).as_nanos() as u64
+        let out = breaker.backoff_max.max(breaker.backoff).max(PATIENCE);
+        let longest = if self.probing { breaker.lease } else { out };
+        longest.as_nanos() as u64
     }
 
     fn is_silent(&self) -> bool {

@@ -34,12 +34,15 @@ impl Shares {
         &self.booked
     }
 
-    /// The rotation goes over `nodes` from here on.
-    pub fn follow(&mut self, nodes: Vec<(usize, u32)>) {
+    /// The rotation goes over `nodes` from here on. A tier that comes into use goes on where it was left, which is not
+    /// followed here; it then keeps to the order from its first turn on.
+    pub fn follow(&mut self, nodes: Vec<(usize, u32)>, tier_of: impl Fn(usize) -> u32) {
         if nodes != self.nodes {
             let was_even = self.is_even();
             self.nodes = nodes;
+            let tier = self.nodes.first().map(|(place, _)| tier_of(*place));
             self.last = self.last.filter(|_| was_even && self.is_even());
+            self.last = self.last.filter(|last| tier == Some(tier_of(*last)));
             self.stretch.clear();
         }
     }

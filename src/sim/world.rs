@@ -152,7 +152,8 @@ impl World {
     fn settle(&mut self) {
         let now = self.clock();
         self.expected.agrees(&self.roster, now);
-        self.shares.follow(self.expected.rotation());
+        let tier_of = |place: usize| self.expected.standings[place].member.priority;
+        self.shares.follow(self.expected.rotation(), tier_of);
     }
 
     /// The next turn of a payload that has been to `before`.
