@@ -17,6 +17,7 @@ use crate::stats::count;
 use crate::sync::Mutex;
 use crate::upstream::Upstream;
 use crate::visits::{SetBack, Visits, next_of_attempt};
+use crate::words::Since;
 
 /// The nodes for one payload, none twice.
 pub struct Attempt {
@@ -28,7 +29,6 @@ pub struct Attempt {
 }
 
 /// The books of an attempt: its own until a connection of the library's serves it, which writes in them too.
-#[expect(clippy::large_enum_variant, reason = "the attempt is on the heap as it is")]
 enum Books {
     Own(State),
     Shared(Arc<Ledger>),
@@ -45,6 +45,8 @@ struct State {
     is_connected: bool,
     /// The last node that was settled was told something.
     has_said: bool,
+    /// The node alone was told of the last one, which counts once.
+    was_told: bool,
     /// The payload reached a node that has not answered for it.
     may_have_arrived: bool,
     /// What failed so far, in words.
@@ -60,6 +62,7 @@ impl State {
             current: None,
             is_connected: false,
             has_said: false,
+            was_told: false,
             may_have_arrived: false,
             setbacks: Vec::new(),
         }
@@ -72,8 +75,8 @@ struct Current {
     place: usize,
     generation: u32,
     trial: Option<Turn>,
-    /// What the node had been told by then.
-    words: u64,
+    /// The moment it was handed out.
+    words: Since,
     /// What the plugin said of it.
     said: Option<Status>,
     /// What its connection, which is over, says of it.
@@ -86,6 +89,7 @@ impl State {
     fn settle(&mut self, up: &Upstream, word: Option<Status>) -> Option<SetBack> {
         let Current { place, generation, trial, words, said, ended } = self.current.take()?;
         let node = &up.nodes()[place];
+        self.was_told = false;
         // What the plugin did by itself went out, as far as anyone knows.
         let reached = ended.as_ref().is_none_or(|ended| ended.reached);
         let may_have_arrived = ended.as_ref().is_some_and(|ended| ended.may_have_arrived);
@@ -94,7 +98,10 @@ impl State {
             (Some(status), _) => node.outcome_of(status),
             (None, Some(ended)) if ended.is_said => ended.outcome,
             // Told by the node alone: it counts once.
-            (None, None) if node.words() != words => Outcome::Nothing,
+            (None, None) if node.words.claim_for_attempt(words) => {
+                self.was_told = true;
+                Outcome::Nothing
+            }
             (None, ended) => match (of_word, ended) {
                 (Some(Outcome::Nothing) | None, Some(ended)) => ended.outcome,
                 (Some(outcome), _) => outcome,
@@ -133,7 +140,7 @@ impl State {
 
     /// A node is handed out.
     fn hand_out(&mut self, node: &Arc<Node>, generation: u32, trial: Option<Turn>) {
-        let (place, words) = (node.place, node.words());
+        let (place, words) = (node.place, node.words.now());
         self.current = Some(Current { place, generation, trial, words, said: None, ended: None });
     }
 }
@@ -212,12 +219,14 @@ impl Attempt {
         let runtime = upstream.runtime();
         let wait = !runtime.birthplace.is_elsewhere();
         let turn = self.books.with(|state| {
-            if let Some(Current { place, words, said: None, ended: None, .. }) = &state.current
-                && upstream.nodes()[*place].words() == *words
-            {
-                count(&upstream.nodes()[*place].counters.deliveries_failed);
-            }
+            let unsaid = match &state.current {
+                Some(Current { place, said: None, ended: None, .. }) => Some(*place),
+                _ => None,
+            };
             state.settle(upstream, None);
+            if let Some(place) = unsaid.filter(|_| !state.was_told) {
+                count(&upstream.nodes()[place].counters.deliveries_failed);
+            }
             let now = || runtime.clock.now();
             let turn = next_of_attempt(&mut state.visits, &runtime.roster, &upstream.budget, now, wait)?;
             let node = &upstream.nodes()[turn.place];

@@ -43,3 +43,4 @@ pub mod sync;
 pub mod text;
 pub mod upstream;
 pub mod visits;
+mod words;

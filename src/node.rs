@@ -4,7 +4,6 @@ use std::any::Any;
 use std::ffi::CStr;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -30,6 +29,7 @@ use crate::stats::{Counters, Snapshot, count};
 use crate::sync::Mutex;
 use crate::sync::atomic::AtomicBool;
 use crate::visits::PATIENCE;
+use crate::words::Words;
 
 /// What all nodes of a set share.
 pub struct Runtime {
@@ -168,8 +168,8 @@ pub struct Node {
     pub target: Arc<Target>,
     /// What happened here.
     pub counters: Counters,
-    /// See [`Node::words`].
-    words: AtomicU64,
+    /// What is told of work here without saying which work it was.
+    pub words: Words,
     /// Failures that change nothing: told once, then counted.
     pub failures: Repeated,
     /// Connections to it.
@@ -209,7 +209,7 @@ impl Node {
             poison: Poison::default(),
             place,
             counters: Counters::default(),
-            words: AtomicU64::new(0),
+            words: Words::default(),
             failures: Repeated::default(),
             pool: Pool::new(cap, idle_timeout),
             runtime,
@@ -290,15 +290,9 @@ impl Node {
         self.runtime.roster.generation(self.place)
     }
 
-    /// How often a plugin told of work here by the node alone, and the library's own connections of failures: what
-    /// was told since a moment is known.
-    pub fn words(&self) -> u64 {
-        self.words.load(Relaxed)
-    }
-
     /// A plugin that does its own I/O tells how it went.
     pub fn told(self: &Arc<Self>, outcome: Status) {
-        count(&self.words);
+        self.words.by_node();
         self.report(self.generation(), None, outcome);
     }
 
@@ -317,6 +311,16 @@ impl Node {
         of_status(status, true, || Error::new(status, format!("the plugin reported {}", status.name())))
     }
 
+    /// How an exchange of `generation` went that serves no attempt and no delivery.
+    pub fn hear_of_connection(self: &Arc<Self>, generation: u32, trial: Option<Turn>, outcome: Outcome) {
+        if let Outcome::Bad(error) = &outcome
+            && fault_of(error).is_some()
+        {
+            self.words.by_connection();
+        }
+        self.hear(generation, trial, outcome);
+    }
+
     /// How an exchange of `generation` went.
     pub fn hear(self: &Arc<Self>, generation: u32, trial: Option<Turn>, outcome: Outcome) {
         let said = match outcome {
@@ -332,7 +336,6 @@ impl Node {
             }
             Outcome::Bad(error) => match fault_of(&error) {
                 Some(fault) => {
-                    count(&self.words);
                     self.fell_out(generation, fault, &error.without_place());
                     true
                 }

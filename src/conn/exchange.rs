@@ -14,6 +14,7 @@ use crate::net::channel::Failure;
 use crate::node::{Node, blame_for_silence};
 use crate::outcome::{Outcome, of_status};
 use crate::roster::Turn;
+use crate::words::Since;
 
 /// What a plugin said of an exchange.
 #[derive(Clone, Debug)]
@@ -34,8 +35,8 @@ pub(super) struct Exchange {
     pub(super) generation: u32,
     /// The trial of the node that it is.
     pub(super) trial: Option<Turn>,
-    /// What the node had been told when it began; see [`Node::words`].
-    words: u64,
+    /// The moment it began, by what the node had been told.
+    words: Since,
     /// Payload bytes sent.
     pub(super) sent: u64,
     /// Bytes came.
@@ -90,7 +91,7 @@ pub trait Account: Send + Sync {
 
 impl Exchange {
     pub(super) fn begin(node: &Node, generation: u32, trial: Option<Turn>) -> Exchange {
-        Exchange { generation, trial, words: node.words(), ..Exchange::default() }
+        Exchange { generation, trial, words: node.words.now(), ..Exchange::default() }
     }
 
     /// Bytes went.
@@ -240,7 +241,7 @@ impl Conn {
     fn outcome(&self, ending: Ending) -> Outcome {
         let exchange = &self.exchange;
         let busy = exchange.word.as_ref().and_then(|word| word.busy);
-        if exchange.words != self.node.words() && busy.is_none() {
+        if busy.is_none() && self.node.words.claim_for_exchange(exchange.words) {
             return Outcome::Nothing; // told by the node: it counts once
         }
         let is_stale = self.is_stale();
@@ -329,7 +330,7 @@ impl Conn {
         let Some(ended) = self.end_exchange(ending) else { return };
         match &self.account {
             Some(account) => account.ended(&self.node, ended),
-            None => self.node.hear(ended.generation, ended.trial, ended.outcome),
+            None => self.node.hear_of_connection(ended.generation, ended.trial, ended.outcome),
         }
     }
 }
