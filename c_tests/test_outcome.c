@@ -329,9 +329,83 @@ static void a_callers_own_short_limit_blames_nobody(void **state)
     }
 }
 
+/* How work that fails is at a node at once, with others of its kind. */
+enum at_once {
+    OWN_IO,          /* an attempt whose I/O is the plugin's */
+    OWN_IO_BY_NODE,  /* the same, told of by the node as well */
+    CONNECTION,      /* of upstream_node_connect() */
+    CONNECTION_BY_NODE,
+    BESIDE_AN_ATTEMPT, /* the same, to the node of an attempt */
+    OF_AN_ATTEMPT,     /* of upstream_attempt_connect() */
+    AT_ONCE
+};
+
+static const char *const kinds_at_once[] = {"attempts", "attempts, and by the node", "connections",
+                                            "connections, and by the node", "connections beside attempts",
+                                            "connections of attempts"};
+
+/* So many fail at once: all begin before the first ends. What state that leaves the node in. */
+static int32_t state_after(enum at_once kind, size_t count)
+{
+    enum { MOST = 8 };
+    struct loopback *server = loopback_start(LOOPBACK_RESET);
+    uint16_t port = loopback_port(server);
+    upstream_t *up = check_nodes(&port, 1, "health.max_fails 4\nhealth.backoff 60s");
+    upstream_attempt_t *attempts[MOST] = {NULL};
+    upstream_conn_t *conns[MOST] = {NULL};
+    int32_t state;
+    size_t i, got;
+    char byte;
+    node = upstream_node_at(up, 0);
+    for (i = 0; i < count; i++) {
+        if (kind != CONNECTION && kind != CONNECTION_BY_NODE) {
+            assert_status(upstream_attempt_begin(up, &attempts[i]), UPSTREAM_OK);
+        }
+        if (kind == OF_AN_ATTEMPT) {
+            assert_status(upstream_attempt_connect(attempts[i], &conns[i], NULL), UPSTREAM_OK);
+        } else if (attempts[i] != NULL) {
+            assert_ptr_equal(upstream_attempt_next(attempts[i]), node);
+        }
+        if (kind >= CONNECTION && kind <= BESIDE_AN_ATTEMPT) {
+            assert_status(upstream_node_connect(node, &conns[i], NULL), UPSTREAM_OK);
+        }
+    }
+    for (i = 0; i < count; i++) {
+        if (conns[i] != NULL) {
+            assert_status(upstream_conn_write(conns[i], "ping", 4), UPSTREAM_OK);
+            assert_true(upstream_conn_read(conns[i], &byte, 1, &got) < 0);
+        }
+        if (kind == OWN_IO_BY_NODE || kind == CONNECTION_BY_NODE) {
+            assert_status(upstream_node_report(node, UPSTREAM_ERR_TIMEOUT), UPSTREAM_OK);
+        }
+        upstream_conn_discard(conns[i]);
+        upstream_attempt_end(attempts[i], UPSTREAM_ERR_TIMEOUT);
+    }
+    state = upstream_node_state(node);
+    upstream_destroy(up);
+    loopback_stop(server);
+    return state;
+}
+
+/* Of many that fail at a node at once each counts, and counts once: no one's word stands for another's. */
+static void failures_at_once_count_one_each(void **state)
+{
+    int kind;
+    (void)state;
+    for (kind = 0; kind < AT_ONCE; kind++) {
+        if (state_after((enum at_once)kind, 3) != UPSTREAM_NODE_UP) {
+            fail_msg("three %s count as four failures", kinds_at_once[kind]);
+        }
+        if (state_after((enum at_once)kind, 4) != UPSTREAM_NODE_EJECTED) {
+            fail_msg("four %s count as fewer failures", kinds_at_once[kind]);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(failures_at_once_count_one_each),
         cmocka_unit_test(the_table_holds),
         cmocka_unit_test(the_plugins_word_counts_once),
         cmocka_unit_test(the_end_of_an_attempt_is_a_word),
