@@ -210,7 +210,8 @@ impl Node {
         // At least a millisecond, so that a timer for it never fires in a loop.
         let idle_timeout = jittered(net.keepalive_idle_timeout).max(Duration::from_millis(1));
         let cap = net.max_connections as usize;
-        let target = Arc::new(Target { name, host, port, net, tls: tls.map(Arc::new), wary: Default::default() });
+        let target =
+            Arc::new(Target { name, host, port, net, tls: tls.map(Arc::new), wary: Default::default() });
         Node {
             poison: Poison::default(),
             place,
