@@ -270,6 +270,9 @@ impl Attempt {
         let runtime = upstream.runtime();
         let wait = !runtime.birthplace.is_elsewhere();
         let turn = self.books.with(|state| {
+            if state.is_connected && state.current.is_none() {
+                return None; // a connection is still being made
+            }
             if let Some(current) = &mut state.current
                 && current.said.is_none()
                 && current.ended.is_none()

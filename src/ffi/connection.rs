@@ -180,8 +180,10 @@ pub unsafe extern "C" fn upstream_conn_read_exact(
 }
 
 /// Bounds each whole call after this one by `ms` milliseconds; 0 takes the configured limit again (net.io_timeout
-/// without progress). For the calls of an event loop it is the time without progress. Inside a deliver callback the delivery's own deadline
-/// holds besides; the half of its time that upstream_deliver() would grant a silent node does not.
+/// without progress). For the calls of an event loop it is the time without progress. Inside a delivery or attempt its
+/// deadline holds too, and so does the half of its time that one node may use while others could take the payload: your
+/// limit may make that shorter, never longer. A limit of yours that strikes before the node had a second, or its
+/// net.io_timeout, says nothing of the node.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_set_timeout_ms(c: *mut upstream_conn_t, ms: u32) -> upstream_status_t {
     with(c, |conn| {
