@@ -1,7 +1,7 @@
 /* The fault matrix: a name of several addresses of which the first is dead. The resolver is this program's own: the library's
  * calls of getaddrinfo() come here. Rows of docs/testing.md. */
 #define _GNU_SOURCE
-#include "support/testbed.h"
+#include "support/unanswered.h"
 
 #include <arpa/inet.h>
 #include <netdb.h>
@@ -92,6 +92,22 @@ static void dead_address_first(void **state)
     testbed_close(&bed);
 }
 
+/* The same by a plugin that only writes: nothing goes to the dead one, so nothing can be lost. */
+static void dead_address_first_without_answers(void **state)
+{
+    static const struct testbed_node nodes[2] = {{.host = NAME, .address = ALIVE}, {.host = NULL}};
+    struct unanswered un;
+    int dead;
+    (void)state;
+    atomic_store(&looked_up, 0);
+    unanswered_open(&un, 2, "net.keepalive off\nhealth.max_fails 1\n", nodes);
+    dead = socket_at_dead(proxy_port(un.bed.proxies[0]), 0);
+    unanswered_arrive(&un, 60, 0);
+    nothing_was_amiss(&un.bed, 30);
+    close(dead);
+    unanswered_close(&un, 0, 0);
+}
+
 static void silent_address_first(void **state)
 {
     struct testbed bed;
@@ -132,6 +148,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(dead_address_first),
+        cmocka_unit_test(dead_address_first_without_answers),
         cmocka_unit_test(silent_address_first),
         cmocka_unit_test(every_address_dead),
     };

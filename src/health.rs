@@ -118,6 +118,9 @@ pub struct Breaker {
     /// One of the failures that count was seen after its payload had been booked: a payload that is only
     /// written proves nothing against it.
     unanswered: bool,
+    /// One of them was silence. The system of a stopped process takes what its buffers hold, on each new
+    /// connection, and keeps the connection up: only an answer makes up for it.
+    silent: bool,
     /// Steps of growth that the next ejection has.
     steps: u32,
     /// Since when it is up.
@@ -135,6 +138,7 @@ impl Breaker {
             fails: 0,
             fell_by: None,
             unanswered: false,
+            silent: false,
             steps: 0,
             since: now,
         }
@@ -201,10 +205,11 @@ impl Breaker {
     fn cleared_by(&mut self, proof: Proof) {
         match proof {
             Proof::Connected | Proof::Busy => {}
-            Proof::Written if self.unanswered => {}
-            Proof::Stood if !self.unanswered => {}
+            Proof::Written if self.unanswered || self.silent => {}
+            Proof::Stood if !self.unanswered || self.silent => {}
             Proof::Written | Proof::Stood | Proof::Answered => {
-                (self.fails, self.fell_by, self.unanswered) = (0, None, false);
+                (self.fails, self.fell_by) = (0, None);
+                (self.unanswered, self.silent) = (false, false);
             }
         }
     }
@@ -231,6 +236,7 @@ impl Breaker {
             State::Up => {
                 self.fails = self.fails.saturating_add(1);
                 self.unanswered |= way == Way::Unanswered;
+                self.silent |= way == Way::Silence;
                 let again = self.fell_by.is_some_and(|before| before.is_like(way));
                 if !hard && !again && self.fails < self.settings.max_fails {
                     return None;
@@ -248,7 +254,7 @@ impl Breaker {
         let jittered = backoff.mul_f64(1.0 - JITTER + 2.0 * JITTER * chance);
         let jittered = jittered.min(self.settings.backoff_max.max(self.settings.backoff));
         (self.fails, self.fell_by) = (0, Some(way));
-        self.unanswered = way == Way::Unanswered;
+        (self.unanswered, self.silent) = (way == Way::Unanswered, way == Way::Silence);
         self.enter(State::Ejected { until: now.saturating_add(nanoseconds(jittered)) });
         self.ejected = self.generation;
         jittered
@@ -480,6 +486,24 @@ mod tests {
         assert!(node.failed(0, Fault::Soft(Way::Unanswered), 0, EVEN).is_some());
         well.succeeded(0, Proof::Stood, 0);
         assert_eq!((well.fails(), well.is_clean()), (0, true));
+    }
+
+    #[test]
+    fn silence_is_made_up_for_by_an_answer_alone() {
+        let mut node = breaker();
+        for _ in 0..2 {
+            assert_eq!(node.failed(0, Fault::Soft(Way::Silence), 0, EVEN), None);
+            assert!(!node.succeeded(0, Proof::Written, 0));
+            assert!(!node.succeeded(0, Proof::Stood, 0));
+        }
+        let mut well = node.clone();
+        assert!(node.failed(0, Fault::Soft(Way::Silence), 0, EVEN).is_some());
+        well.succeeded(0, Proof::Answered, 0);
+        assert_eq!((well.fails(), well.is_clean()), (0, true));
+        // Tried by a payload that is only written, it is back; silent again, it is out at once.
+        let trial = node.lease(SECOND).unwrap();
+        assert!(node.succeeded(trial, Proof::Written, SECOND));
+        assert!(node.failed(node.generation(), Fault::Soft(Way::Silence), SECOND, EVEN).is_some());
     }
 
     #[test]

@@ -29,6 +29,7 @@ struct counter {
     struct ledger *ledger;
     struct in_addr address;
     uint16_t port;
+    int mute;
     int listener; /* -1 while it is dead */
     int commands[2], answers[2];
     pthread_t thread;
@@ -140,7 +141,7 @@ static int serve(struct counter *counter, struct connection *connection)
     connection->have = 0;
     memcpy(&record, connection->record, RECORD);
     mark(counter->ledger, record);
-    return send(connection->fd, connection->record, RECORD, MSG_NOSIGNAL) == RECORD;
+    return counter->mute || send(connection->fd, connection->record, RECORD, MSG_NOSIGNAL) == RECORD;
 }
 
 static void *run(void *argument)
@@ -190,6 +191,20 @@ static void order(struct counter *counter, const char *command)
     need(read(counter->answers[0], &answer, 1) == 1, "read");
 }
 
+static struct counter *start(struct ledger *ledger, const char *address, uint16_t port, int mute)
+{
+    struct counter *counter = calloc(1, sizeof(*counter));
+    need(counter != NULL, "calloc");
+    counter->ledger = ledger;
+    counter->mute = mute;
+    counter->port = port;
+    need(inet_aton(address, &counter->address), "address");
+    need(pipe(counter->commands) == 0 && pipe(counter->answers) == 0, "pipe");
+    listen_again(counter);
+    need(pthread_create(&counter->thread, NULL, run, counter) == 0, "pthread_create");
+    return counter;
+}
+
 struct counter *counter_start(struct ledger *ledger)
 {
     return counter_start_at(ledger, "127.0.0.1", 0);
@@ -197,15 +212,12 @@ struct counter *counter_start(struct ledger *ledger)
 
 struct counter *counter_start_at(struct ledger *ledger, const char *address, uint16_t port)
 {
-    struct counter *counter = calloc(1, sizeof(*counter));
-    need(counter != NULL, "calloc");
-    counter->ledger = ledger;
-    counter->port = port;
-    need(inet_aton(address, &counter->address), "address");
-    need(pipe(counter->commands) == 0 && pipe(counter->answers) == 0, "pipe");
-    listen_again(counter);
-    need(pthread_create(&counter->thread, NULL, run, counter) == 0, "pthread_create");
-    return counter;
+    return start(ledger, address, port, 0);
+}
+
+struct counter *counter_start_mute(struct ledger *ledger)
+{
+    return start(ledger, "127.0.0.1", 0, 1);
 }
 
 uint16_t counter_port(const struct counter *counter)

@@ -102,7 +102,7 @@ void testbed_open(struct testbed *bed, size_t count, const char *keys, const str
     for (i = 0; i < count; i++) {
         uint16_t receiver = nodes[i].receiver;
         if (receiver == 0) {
-            bed->counters[i] = counter_start(bed->ledger);
+            bed->counters[i] = nodes[i].mute ? counter_start_mute(bed->ledger) : counter_start(bed->ledger);
             receiver = counter_port(bed->counters[i]);
         }
         bed->proxies[i] = proxy_start(nodes[i].address != NULL ? nodes[i].address : LOCAL, receiver, nodes[i].narrow);

@@ -17,6 +17,7 @@ struct testbed_node {
     const char *keys;  /* more lines of its section; NULL: none */
     uint16_t receiver; /* on 127.0.0.1, and not to be counted; 0: a counting one of its own */
     int narrow;        /* as in proxy_start() */
+    int mute;          /* its own receiver counts and never answers: see unanswered.h */
     const char *host;    /* as the set knows it; NULL: 127.0.0.1 */
     const char *address; /* where its proxy listens; NULL: 127.0.0.1 */
 };
