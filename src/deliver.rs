@@ -76,6 +76,8 @@ struct Round {
     blame: Blame,
     id: Option<PayloadId>,
     may_have_arrived: bool,
+    /// It came to nothing, and no node was up.
+    all_out: bool,
 }
 
 impl Round {
@@ -87,6 +89,7 @@ impl Round {
             blame: Blame::default(),
             id: None,
             may_have_arrived: false,
+            all_out: false,
         }
     }
 
@@ -156,7 +159,7 @@ impl Upstream {
                 self.visit(&mut round, |conn, leg, round| self.attempt(conn, leg, round, &mut send));
             round.blame.settle();
             match outcome {
-                Err(error) if self.waits_for_a_node(&error, last) => {
+                Err(error) if round.all_out && self.waits_for_a_node(&error, last) => {
                     round.visits = Visits::new(settings.attempts as usize);
                     round.later();
                 }
@@ -182,7 +185,7 @@ impl Upstream {
     fn waits_for_a_node(&self, error: &Error, last: Instant) -> bool {
         let runtime = self.runtime();
         let is_final = matches!(error.status, Status::Cancelled | Status::Forked);
-        if !self.deliver_settings().wait || is_final || error.is_final || !runtime.roster.is_all_out() {
+        if !self.deliver_settings().wait || is_final || error.is_final {
             return false;
         }
         loop {
@@ -232,6 +235,7 @@ impl Upstream {
                 }
             }
         }
+        round.all_out = self.runtime().roster.is_all_out();
         if round.setbacks.is_empty() {
             round.setbacks.push(self.nobody());
         }

@@ -71,8 +71,10 @@ pub enum Fault {
 pub enum Way {
     /// No connection: name, address or TLS.
     Connect,
-    /// It took the connection, and did not answer or read in time.
+    /// It took the connection, and did not answer in time.
     Silence,
+    /// It took the connection, and did not read in time.
+    Stalled,
     /// It ended or reset the connection.
     Broken,
     /// The same, seen only after a payload was booked: the connection ended without any answer.
@@ -82,10 +84,15 @@ pub enum Way {
 }
 
 impl Way {
+    /// Whether the node took a connection and then did nothing in time, as a stopped process does.
+    pub fn is_silence(self) -> bool {
+        matches!(self, Way::Silence | Way::Stalled)
+    }
+
     /// Whether a failure of this way is what the node fell out by. An end that is seen late is an end.
     fn is_like(self, other: Way) -> bool {
         let broken = |way| matches!(way, Way::Broken | Way::Unanswered);
-        self == other || broken(self) && broken(other)
+        self == other || broken(self) && broken(other) || self.is_silence() && other.is_silence()
     }
 }
 
@@ -118,8 +125,8 @@ pub struct Breaker {
     /// One of the failures that count was seen after its payload had been booked: a payload that is only
     /// written proves nothing against it.
     unanswered: bool,
-    /// One of them was silence. The system of a stopped process takes what its buffers hold, on each new
-    /// connection, and keeps the connection up: only an answer makes up for it.
+    /// One of them was a write that stalled. The system of a stopped process takes what its buffers hold, on each
+    /// new connection, and keeps the connection up: only an answer makes up for it.
     silent: bool,
     /// Steps of growth that the next ejection has.
     steps: u32,
@@ -191,7 +198,7 @@ impl Breaker {
         }
         let enough = match proof {
             // A listener whose process is stopped still takes connections.
-            Proof::Connected => self.fell_by != Some(Way::Silence),
+            Proof::Connected => !self.fell_by.is_some_and(Way::is_silence),
             Proof::Stood => false,
             Proof::Written | Proof::Busy | Proof::Answered => true,
         };
@@ -236,7 +243,7 @@ impl Breaker {
             State::Up => {
                 self.fails = self.fails.saturating_add(1);
                 self.unanswered |= way == Way::Unanswered;
-                self.silent |= way == Way::Silence;
+                self.silent |= way == Way::Stalled;
                 let again = self.fell_by.is_some_and(|before| before.is_like(way));
                 if !hard && !again && self.fails < self.settings.max_fails {
                     return None;
@@ -254,7 +261,7 @@ impl Breaker {
         let jittered = backoff.mul_f64(1.0 - JITTER + 2.0 * JITTER * chance);
         let jittered = jittered.min(self.settings.backoff_max.max(self.settings.backoff));
         (self.fails, self.fell_by) = (0, Some(way));
-        (self.unanswered, self.silent) = (way == Way::Unanswered, way == Way::Silence);
+        (self.unanswered, self.silent) = (way == Way::Unanswered, way == Way::Stalled);
         self.enter(State::Ejected { until: now.saturating_add(nanoseconds(jittered)) });
         self.ejected = self.generation;
         jittered
@@ -300,15 +307,6 @@ impl Breaker {
     /// No wait is longer as it stands; one that seems so shows a clock that went back.
     pub fn longest_wait(&self) -> u64 {
         self.settings.longest_wait(matches!(self.state, State::Probing { .. }))
-    }
-
-    /// The clock went back to `now`: no wait counts from a moment that has not come yet.
-    pub fn clock_went_back(&mut self, now: u64) {
-        let latest = now.saturating_add(self.longest_wait());
-        if let State::Ejected { until } | State::Probing { until } = &mut self.state {
-            *until = latest.min(*until);
-        }
-        self.since = self.since.min(now);
     }
 
     fn enter(&mut self, state: State) {
@@ -489,21 +487,21 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_made_up_for_by_an_answer_alone() {
+    fn a_stalled_write_is_made_up_for_by_an_answer_alone() {
         let mut node = breaker();
         for _ in 0..2 {
-            assert_eq!(node.failed(0, Fault::Soft(Way::Silence), 0, EVEN), None);
+            assert_eq!(node.failed(0, Fault::Soft(Way::Stalled), 0, EVEN), None);
             assert!(!node.succeeded(0, Proof::Written, 0));
             assert!(!node.succeeded(0, Proof::Stood, 0));
         }
         let mut well = node.clone();
-        assert!(node.failed(0, Fault::Soft(Way::Silence), 0, EVEN).is_some());
+        assert!(node.failed(0, Fault::Soft(Way::Stalled), 0, EVEN).is_some());
         well.succeeded(0, Proof::Answered, 0);
         assert_eq!((well.fails(), well.is_clean()), (0, true));
         // Tried by a payload that is only written, it is back; silent again, it is out at once.
         let trial = node.lease(SECOND).unwrap();
         assert!(node.succeeded(trial, Proof::Written, SECOND));
-        assert!(node.failed(node.generation(), Fault::Soft(Way::Silence), SECOND, EVEN).is_some());
+        assert!(node.failed(node.generation(), Fault::Soft(Way::Stalled), SECOND, EVEN).is_some());
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub fn fault_of(error: &Error) -> Option<Fault> {
         Status::Resolve if error.is_no_such_name() => Some(Fault::Hard(Way::Connect)),
         Status::Resolve => Some(Fault::Soft(Way::Connect)),
         Status::Timeout if connecting => Some(Fault::Soft(Way::Connect)),
+        Status::Timeout if phase == Some(Phase::Write) => Some(Fault::Soft(Way::Stalled)),
         Status::Timeout => Some(Fault::Soft(Way::Silence)),
         Status::Closed | Status::Network => Some(Fault::Soft(Way::Broken)),
         Status::Io | Status::Protocol => Some(Fault::Soft(Way::Answer)),

@@ -181,8 +181,9 @@ typedef uint64_t (*upstream_clock_fn)(void *ctx);
 /**
  * Sends one payload over `conn`, which is lent for the call: do not release it; you may discard it.
  * Returns UPSTREAM_OK when the payload is delivered, UPSTREAM_STOP when it never can be, UPSTREAM_ERR_CANCELLED
- * to give up, or any other negative number for a failure: the payload then goes to the next node. What the plugin
- * knows beside that it tells by upstream_conn_report() or upstream_conn_busy().
+ * to give up, or any other negative number for a failure: the payload then goes to the next node. Take care with
+ * -errno: some of these numbers are statuses (-EPIPE is UPSTREAM_ERR_TLS, which ejects the node at once). What the
+ * plugin knows beyond that, it tells by upstream_conn_report() or upstream_conn_busy().
  */
 typedef upstream_status_t (*upstream_deliver_fn)(upstream_conn_t *conn, void *ctx);
 
@@ -444,8 +445,8 @@ const char *upstream_error_node(const upstream_error_t *err);
 
 /**
  * 1 if bytes of the payload reached a node that did not answer for it: whoever promises at most once does not bring it
- * again. An answer is UPSTREAM_STOP, UPSTREAM_ERR_BUSY, or anything read after the last bytes were sent. 0 otherwise,
- * and for NULL.
+ * again. An answer is UPSTREAM_STOP, UPSTREAM_ERR_BUSY, or another status after bytes were read since the last were sent;
+ * half an answer, with the end, a reset or silence in place of the rest, is none. 0 otherwise, and for NULL.
  */
 int32_t upstream_error_may_have_arrived(const upstream_error_t *err);
 
@@ -714,8 +715,9 @@ upstream_node_t *upstream_node_by_name(const upstream_t *up,
 upstream_node_t *upstream_next_node(upstream_t *up);
 
 /**
- * How long until a node may be back, in milliseconds: 0 where one is in the rotation or may be tried now, -1 where none ever will be
- * (every weight is 0), and for NULL. No system call.
+ * When to come again, in milliseconds: 0 if a node is in the rotation or may be tried now, and the retry budget is not
+ * spent; else until the first node may be back, or until the next retry. -1 if no node ever will be (every weight is
+ * 0), and for NULL. No system call.
  */
 int64_t upstream_retry_after_ms(const upstream_t *up);
 
@@ -766,8 +768,10 @@ upstream_status_t upstream_conn_read_exact(upstream_conn_t *c, void *buf, size_t
 
 /**
  * Bounds each whole call after this one by `ms` milliseconds; 0 takes the configured limit again (net.io_timeout
- * without progress). For the calls of an event loop it is the time without progress. Inside a deliver callback the delivery's own deadline
- * holds besides; the half of its time that upstream_deliver() would grant a silent node does not.
+ * without progress). For the calls of an event loop it is the time without progress. Inside a delivery or attempt its
+ * deadline holds too, and so does the half of its time that one node may use while others could take the payload: your
+ * limit may make that shorter, never longer. A limit of yours that strikes before the node had a second, or its
+ * net.io_timeout, says nothing of the node.
  */
 upstream_status_t upstream_conn_set_timeout_ms(upstream_conn_t *c,
                                                uint32_t ms);

@@ -16,8 +16,9 @@ use crate::upstream::Upstream;
 
 /// Sends one payload over `conn`, which is lent for the call: do not release it; you may discard it.
 /// Returns UPSTREAM_OK when the payload is delivered, UPSTREAM_STOP when it never can be, UPSTREAM_ERR_CANCELLED
-/// to give up, or any other negative number for a failure: the payload then goes to the next node. What the plugin
-/// knows beside that it tells by upstream_conn_report() or upstream_conn_busy().
+/// to give up, or any other negative number for a failure: the payload then goes to the next node. Take care with
+/// -errno: some of these numbers are statuses (-EPIPE is UPSTREAM_ERR_TLS, which ejects the node at once). What the
+/// plugin knows beyond that, it tells by upstream_conn_report() or upstream_conn_busy().
 pub type upstream_deliver_fn =
     Option<unsafe extern "C" fn(conn: *mut upstream_conn_t, ctx: *mut c_void) -> upstream_status_t>;
 

@@ -54,8 +54,8 @@ pub unsafe extern "C" fn upstream_error_node(err: *const upstream_error_t) -> *c
 }
 
 /// 1 if bytes of the payload reached a node that did not answer for it: whoever promises at most once does not bring it
-/// again. An answer is UPSTREAM_STOP, UPSTREAM_ERR_BUSY, or anything read after the last bytes were sent. 0 otherwise,
-/// and for NULL.
+/// again. An answer is UPSTREAM_STOP, UPSTREAM_ERR_BUSY, or another status after bytes were read since the last were sent;
+/// half an answer, with the end, a reset or silence in place of the rest, is none. 0 otherwise, and for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_error_may_have_arrived(err: *const upstream_error_t) -> i32 {
     pure!(err, |_| 0 => |report: &Report| i32::from(report.error.may_have_arrived))

@@ -207,8 +207,9 @@ fn finish_next_node(up: *const upstream_t, rest: Rest) -> *mut upstream_node_t {
     pure!(up, |_| null_mut() => |up: &Upstream| up.finish_next_node(rest).map_or(null_mut(), node::lend))
 }
 
-/// How long until a node may be back, in milliseconds: 0 where one is in the rotation or may be tried now, -1 where none ever will be
-/// (every weight is 0), and for NULL. No system call.
+/// When to come again, in milliseconds: 0 if a node is in the rotation or may be tried now, and the retry budget is not
+/// spent; else until the first node may be back, or until the next retry. -1 if no node ever will be (every weight is
+/// 0), and for NULL. No system call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_retry_after_ms(up: *const upstream_t) -> i64 {
     pure!(up, |_| -1 => |up: &Upstream| up.retry_after().map_or(-1, milliseconds))

@@ -117,7 +117,7 @@ impl Roster {
         let generation = breaker.generation();
         let standing = &self.standings[place];
         standing.unclean.store(!breaker.is_clean(), Relaxed);
-        standing.silent.store(breaker.fell_by() == Some(Way::Silence), Relaxed);
+        standing.silent.store(breaker.fell_by().is_some_and(Way::is_silence), Relaxed);
         if standing.generation.swap(generation, Relaxed) == generation {
             return;
         }
