@@ -53,10 +53,13 @@ pub fn decode(bytes: &[u8], take: &mut dyn FnMut(Event<'_>)) -> Result<Message, 
     Ok(message)
 }
 
+/// Takes the time and the record of an entry.
+type See<'a> = dyn FnMut(Option<&ValueRef<'_>>, Option<&ValueRef<'_>>) -> Result<(), DecodeError> + 'a;
+
 fn packed_events(
     packed: &[u8],
     options: Option<&ValueRef<'_>>,
-    see: &mut dyn FnMut(Option<&ValueRef<'_>>, Option<&ValueRef<'_>>) -> Result<(), DecodeError>,
+    see: &mut See<'_>,
 ) -> Result<Options, DecodeError> {
     let options = Options::read(options)?;
     each_packed(packed, &options, |entry| {
