@@ -125,7 +125,10 @@ static enum told told_by(enum way way, struct exchange exchange)
     upstream_node_report(node, UPSTREAM_ERR_PROTOCOL);
     exchange_by(way, up, &exchange);
     while (upstream_node_state(node) == UPSTREAM_NODE_UP) {
-        upstream_node_report(node, UPSTREAM_ERR_PROTOCOL);
+        upstream_attempt_t *failing = NULL; /* a word of the node alone might be taken for one about the exchange */
+        assert_status(upstream_attempt_begin(up, &failing), UPSTREAM_OK);
+        assert_non_null(upstream_attempt_next(failing));
+        upstream_attempt_end(failing, UPSTREAM_ERR_PROTOCOL);
         more++;
     }
     upstream_destroy(up);
@@ -276,6 +279,24 @@ static void a_connection_that_outlives_its_attempt_is_told_of(void **state)
     }
 }
 
+/* What a connection told when it was given back, the node is not told of a second time. */
+static void a_word_after_a_failure_that_was_told_counts_no_more(void **state)
+{
+    int way, happening, ending;
+    (void)state;
+    for (way = BLOCKING; way <= EVENT_LOOP; way++) {
+        for (happening = END; happening <= SILENCE; happening++) {
+            for (ending = RELEASE; ending <= DISCARD; ending++) {
+                struct exchange exchange = {(enum happening)happening, (enum ending)ending, AFTER};
+                enum told told = told_by((enum way)way, exchange);
+                if (told != FAILURE) {
+                    fail_msg("%s, %s, %s: told %d", ways[way], happenings[happening], ending == RELEASE ? "release" : "discard", told);
+                }
+            }
+        }
+    }
+}
+
 /* Polling for an answer with a short limit is no failure, and the connection is kept. */
 static void polling_blames_nobody(void **state)
 {
@@ -412,6 +433,7 @@ int main(void)
         cmocka_unit_test(a_word_after_the_discard_is_the_one_failure),
         cmocka_unit_test(an_attempt_speaks_for_the_connection_to_its_node),
         cmocka_unit_test(a_connection_that_outlives_its_attempt_is_told_of),
+        cmocka_unit_test(a_word_after_a_failure_that_was_told_counts_no_more),
         cmocka_unit_test(polling_blames_nobody),
         cmocka_unit_test(a_callers_own_short_limit_blames_nobody),
     };

@@ -28,7 +28,7 @@ use crate::process::Birthplace;
 use crate::roster::{Change, LONGEST_PAUSE, NodeState, Roster, Turn};
 use crate::stats::{Counters, Snapshot, count};
 use crate::sync::Mutex;
-use crate::sync::atomic::AtomicBool;
+use crate::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use crate::visits::PATIENCE;
 
 /// What all nodes of a set share.
@@ -176,6 +176,8 @@ pub struct Node {
     pub spoken: Words,
     /// Attempts that are here with work of the plugin's own, which they speak for.
     pub visitors: AtomicUsize,
+    /// See [`Node::note_failure`].
+    is_failure_noted: AtomicBool,
     /// Failures that change nothing: told once, then counted.
     pub failures: Repeated,
     /// Connections to it.
@@ -220,6 +222,7 @@ impl Node {
             failed_alone: Words::default(),
             spoken: Words::default(),
             visitors: AtomicUsize::new(0),
+            is_failure_noted: AtomicBool::new(false),
             failures: Repeated::default(),
             pool: Pool::new(cap, idle_timeout),
             runtime,
@@ -303,8 +306,25 @@ impl Node {
     /// A plugin that does its own I/O tells how it went.
     pub fn told(self: &Arc<Self>, outcome: Status) {
         self.book(outcome);
+        if (outcome as i32) < 0 && self.is_failure_noted.swap(false, Relaxed) {
+            return;
+        }
         self.reports.add();
         self.hear(self.generation(), None, self.outcome_of(outcome));
+    }
+
+    /// A connection told of its own failure: the plugin's next word about the node, unless another exchange begins
+    /// there before, is about the same and counts no more.
+    pub fn note_failure(&self) {
+        self.is_failure_noted.store(true, Relaxed);
+    }
+
+    /// An exchange begins.
+    #[inline]
+    pub fn forget_failure(&self) {
+        if self.is_failure_noted.load(Relaxed) {
+            self.is_failure_noted.store(false, Relaxed);
+        }
     }
 
     /// Counts a delivery by its outcome.

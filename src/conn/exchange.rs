@@ -99,6 +99,7 @@ pub trait Account: Send + Sync {
 
 impl Exchange {
     pub(super) fn begin(node: &Node, generation: u32, trial: Option<Turn>) -> Exchange {
+        node.forget_failure();
         let (reports, spoken) = (node.reports.count(), node.spoken.count());
         let visited = node.visitors.load(Relaxed) > 0;
         Exchange { generation, trial, reports, visited, spoken, ..Exchange::default() }
@@ -381,8 +382,11 @@ impl Conn {
             Outcome::Busy(_) | Outcome::Nothing => false,
         };
         let is_bad = matches!(outcome, Outcome::Bad(_));
-        if !is_anothers && node.hear(generation, trial, outcome) && is_bad && is_visit {
-            node.failed_alone.add();
+        if !is_anothers && node.hear(generation, trial, outcome) && is_bad {
+            node.note_failure();
+            if is_visit {
+                node.failed_alone.add();
+            }
         }
     }
 }

@@ -221,8 +221,9 @@ pub unsafe extern "C" fn upstream_node_get_data(n: *const upstream_node_t) -> *m
 /// For a plugin that does its own I/O: how its work with the node went, as a status of this header. UPSTREAM_OK zeroes the count of
 /// failures and brings an ejected node back; so does UPSTREAM_STOP, by which the node answered. UPSTREAM_ERR_CONNECT, _TLS and _CERT take the node out of the rotation at once,
 /// UPSTREAM_ERR_RESOLVE, _TIMEOUT, _CLOSED, _NETWORK, _PROTOCOL and _IO after health.max_fails in a row; the others
-/// say nothing of it. UPSTREAM_ERR_INVALID_ARG for a number that is no status. Not to be told besides of what the library's own
-/// connections and deliveries did, which is known.
+/// say nothing of it. UPSTREAM_ERR_INVALID_ARG for a number that is no status. About a connection of the library's say it by
+/// upstream_conn_report(); told here too, it counts once: while you have the connection, or as the next word after it ended
+/// in a failure.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_report(
     n: *mut upstream_node_t,
