@@ -30,6 +30,7 @@ IS(UPSTREAM_ERR_CLOSED, -35);
 IS(UPSTREAM_ERR_NETWORK, -36);
 IS(UPSTREAM_ERR_CANCELLED, -37);
 IS(UPSTREAM_ERR_PROTOCOL, -38);
+IS(UPSTREAM_ERR_BUSY, -39);
 
 IS(UPSTREAM_LOG_ERROR, 1);
 IS(UPSTREAM_LOG_WARN, 2);
@@ -48,6 +49,7 @@ IS(UPSTREAM_NODE_UP, 0);
 IS(UPSTREAM_NODE_EJECTED, 1);
 IS(UPSTREAM_NODE_PROBING, 2);
 IS(UPSTREAM_NODE_DRAINING, 3);
+IS(UPSTREAM_NODE_PAUSED, 4);
 
 IS(UPSTREAM_POLL_IN, 1);
 IS(UPSTREAM_POLL_OUT, 2);
@@ -85,3 +87,11 @@ void callbacks(upstream_deliver_fn *d, upstream_log_fn *l, upstream_clock_fn *c)
     *l = log_line;
     *c = clock_ns;
 }
+
+/* Sizes and pointers are the platform's own. */
+IS(offsetof(upstream_delivery_t, struct_size), 0);
+IS(offsetof(upstream_delivery_t, timeout_ms), sizeof(size_t));
+IS(offsetof(upstream_delivery_t, payload_id), 2 * sizeof(size_t));
+IS(offsetof(upstream_delivery_t, key), 3 * sizeof(size_t));
+IS(offsetof(upstream_delivery_t, key_len), 4 * sizeof(size_t));
+IS(sizeof(upstream_delivery_t), 5 * sizeof(size_t));
