@@ -7,6 +7,8 @@
 #include "support/loopback.h"
 
 #include <poll.h>
+#include <pthread.h>
+#include <unistd.h>
 
 /* What the breaker was told. */
 enum told { SUCCESS, NOTHING, FAILURE, TWICE };
@@ -423,6 +425,40 @@ static void failures_at_once_count_one_each(void **state)
     }
 }
 
+static void *connect_to_the_node(void *err)
+{
+    upstream_conn_t *conn = NULL;
+    upstream_status_t status = upstream_node_connect(node, &conn, err);
+    assert_null(conn);
+    assert_status(status, UPSTREAM_ERR_TIMEOUT);
+    return NULL;
+}
+
+/* A black hole that is dialled in what the wait at the connection cap has left of the time has not had its own. */
+static void a_wait_at_the_cap_blames_nobody(void **state)
+{
+    int hole[LOOPBACK_HOLE_DESCRIPTORS], i;
+    uint16_t port = loopback_black_hole(hole);
+    upstream_t *up = check_nodes(&port, 1, "health.max_fails 1\nnet.max_connections 1\nnet.connect_timeout 600ms");
+    upstream_conn_t *holder = NULL;
+    upstream_error_t *err = NULL;
+    pthread_t thread;
+    (void)state;
+    node = upstream_node_at(up, 0);
+    assert_status(upstream_node_connect_start(node, &holder, NULL), UPSTREAM_WANT_READ);
+    assert_int_equal(pthread_create(&thread, NULL, connect_to_the_node, &err), 0);
+    poll(NULL, 0, 400);
+    upstream_conn_discard(holder); /* its place is the other's now, and some 200 ms are left */
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_non_null(err);
+    upstream_error_free(err);
+    assert_int_equal(upstream_node_state(node), UPSTREAM_NODE_UP);
+    upstream_destroy(up);
+    for (i = 0; i < LOOPBACK_HOLE_DESCRIPTORS; i++) {
+        close(hole[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -436,6 +472,7 @@ int main(void)
         cmocka_unit_test(a_word_after_a_failure_that_was_told_counts_no_more),
         cmocka_unit_test(polling_blames_nobody),
         cmocka_unit_test(a_callers_own_short_limit_blames_nobody),
+        cmocka_unit_test(a_wait_at_the_cap_blames_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
