@@ -325,7 +325,12 @@ pub fn cancelled() -> Failure {
 fn broken(error: &io::Error) -> Failure {
     let status = match error.kind() {
         ErrorKind::BrokenPipe => Status::Closed,
-        ErrorKind::TimedOut => Status::Timeout, // the kernel gave up on its retransmissions
+        ErrorKind::TimedOut => {
+            // The kernel gave up what nobody acknowledges, or has room for: it may be faster than a limit of this side's.
+            let text =
+                format!("the server took no more: nothing was acknowledged for net.io_timeout ({error})");
+            return (Status::Timeout, error.raw_os_error().unwrap_or(0), text);
+        }
         _ => Status::Network,
     };
     (status, error.raw_os_error().unwrap_or(0), explained(error, None))
