@@ -39,7 +39,6 @@
 #define UPSTREAM_FLUENT_BIT_H
 
 #include <fluent-bit/flb_info.h>
-#include <fluent-bit/flb_output.h>
 #include <fluent-bit/flb_output_plugin.h>
 #include <fluent-bit/flb_coro.h>
 #include <fluent-bit/flb_upstream.h>
