@@ -14,8 +14,9 @@ struct written {
 void unanswered_open(struct unanswered *un, size_t count, const char *keys,
                      const struct testbed_node *nodes)
 {
-    struct testbed_node mute[TESTBED_NODES] = {{NULL}};
+    struct testbed_node mute[TESTBED_NODES];
     size_t i;
+    memset(mute, 0, sizeof(mute));
     memset(un, 0, sizeof(*un));
     for (i = 0; i < count; i++) {
         if (nodes != NULL) {
