@@ -74,13 +74,15 @@ impl Node {
     /// Closes a connection that is not to be kept. That the server has closed it too is no sign then: it may well
     /// have been told to.
     pub fn retire_unkept(self: &Arc<Node>, mut link: Link) {
-        if !link.is_quiet() {
-            link.found = link.found.filter(|ending| **ending != Ending::Closed);
-            if link.found.is_none() {
-                return self.runtime.close(link.channel, None);
-            }
+        // One look: what the server does between two would be taken for a sign.
+        if link.is_quiet() {
+            let on_reset = self.on_reset(&link);
+            return self.runtime.close(link.channel, on_reset);
         }
-        self.retire_quietly(link);
+        match link.found.as_deref() {
+            Some(Ending::Closed) | None => self.runtime.close(link.channel, None),
+            Some(_) => self.retire_quietly(link),
+        }
     }
 
     /// What is to be done if the server resets a connection that is being closed. A server that has read everything
