@@ -5,7 +5,7 @@ JOBS ?= $(shell nproc)
 # A log file for the demo to send; without it the demo looks for one.
 LOG ?=
 # The models to run: a part of their names.
-MODEL ?= model::
+MODEL ?= loom
 
 MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -40,7 +40,7 @@ test:
 	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 	@echo "make test: all passed"
 
-# Runs the library's own code on loom's locks and atomics: src/model. About two minutes on two cores, the build included.
+# Runs the library's own code on loom's locks and atomics: src/tests/loom. About two minutes on two cores, the build included.
 test-model:
 	$(CARGO) test --lib --locked --features model -- $(MODEL)
 

@@ -3,9 +3,13 @@
 //! Invariant: while the eligible set stays as it is, one cycle of consecutive picks hits each node as often as its weight
 //! says, and with equal weights each node once. All threads share one order, that of the atomic increments of one word.
 
+pub mod breaker;
+pub mod budget;
+pub mod roster;
 mod rotation;
 mod schedule;
 mod tried;
+pub mod visits;
 
 pub use rotation::{Ledger, Rotation, Taken};
 pub use schedule::{Order, cycle_length, order};

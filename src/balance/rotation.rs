@@ -8,8 +8,8 @@
 //! takes a new turn.
 
 use super::{Order, Tried};
-use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::hint;
+use crate::base::sync::atomic::{AtomicU64, Ordering};
+use crate::base::sync::hint;
 use frame::Frame;
 pub use ledger::Ledger;
 

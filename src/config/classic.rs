@@ -12,7 +12,7 @@ use super::lines::{At, Lines, TooMuch};
 use super::source::{self, FileId};
 use super::value::{is_unseen, opening, shown};
 use super::{MAX_FILE, MAX_KEY, MAX_VALUE, suggest};
-use crate::error::{Error, Position, Result};
+use crate::base::error::{Error, Position, Result};
 
 /// Files within files, at most.
 const MAX_DEPTH: usize = 32;

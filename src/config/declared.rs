@@ -198,7 +198,7 @@ mod tests {
 
     use super::super::{Options, parse};
     use super::*;
-    use crate::error::Status;
+    use crate::base::error::Status;
 
     const OF_FORWARD: [(&str, KeyType); 12] = [
         ("shared_key", KeyType::Secret),

@@ -14,7 +14,7 @@ use super::settings::{Balance, DeliverSettings, SetSettings, Start};
 use super::tls_files::TlsFiles;
 use super::value::{Value, shown};
 use super::{Definition, Options, idle, suggest};
-use crate::error::{Error, Position, Result};
+use crate::base::error::{Error, Position, Result};
 
 /// Checks a whole document.
 pub(super) fn define(document: Document, options: &Options) -> Result<Definition> {

@@ -8,7 +8,7 @@ use super::keys::{self, COUNT_OF_KEYS, Effect, Entry, Key, Place, TABLE, Unknown
 use super::lines::{Given, Lines};
 use super::spelling::Spellings;
 use super::value::{Value, opening};
-use crate::error::{Error, Position, Result};
+use crate::base::error::{Error, Position, Result};
 
 /// A key that was given, or its default.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Property;
 use super::spelling::Spellings;
-use crate::error::{Error, Position, Result};
+use crate::base::error::{Error, Position, Result};
 
 /// A place, of which [`Lines::place`] makes a [`Position`].
 #[derive(Clone, Copy, Debug)]

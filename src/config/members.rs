@@ -16,8 +16,8 @@ use super::settings::NodeSettings;
 use super::tls_files::TlsFiles;
 use super::value::{Value, shown};
 use super::{MAX_INHERITED, NodeDefinition, Property, idle};
-use crate::error::{Error, Result};
-use crate::text::Text;
+use crate::base::error::{Error, Result};
+use crate::base::text::Text;
 
 /// The nodes so far.
 pub(super) struct Members<'a> {

@@ -28,8 +28,8 @@ pub mod value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::error::{Error, Position, Result, Status};
-use crate::text::Text;
+use crate::base::error::{Error, Position, Result, Status};
+use crate::base::text::Text;
 
 pub use declared::KeyType;
 use lines::{At, Lines};

@@ -7,7 +7,7 @@ use super::layers::{Layers, Warnings, place};
 use super::settings::{Check, CipherNames, HealthSettings, NetSettings, NodeSettings, TlsFile, TlsSettings};
 use super::tls_files::TlsFiles;
 use super::value::Value;
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// Reads them.
 pub(super) fn node_settings(

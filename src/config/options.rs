@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::declared::{Declared, KeyType};
 use super::keys::{self, Place, Unknown};
 use super::{MAX_KEY, MAX_VALUE};
-use crate::error::{Error, Position, Result, Status};
+use crate::base::error::{Error, Position, Result, Status};
 
 /// Defaults under the file: any key of the library, and any key of a plugin's own.
 ///
@@ -41,7 +41,7 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// [`Status::Config`](crate::error::Status::Config) where the key cannot be an option, is an unknown name of
+    /// [`Status::Config`](crate::base::error::Status::Config) where the key cannot be an option, is an unknown name of
     /// the families `tls`, `net`, `health` and `deliver`, or the value is not of the key's kind.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
         let (key, value) = (key.trim(), value.trim());
@@ -155,7 +155,7 @@ mod tests {
         ] {
             let error = Options::default().set(key, value).unwrap_err();
             assert_eq!(error.to_string(), expected);
-            assert_eq!((error.status, error.line()), (crate::error::Status::Config, 0), "{key}");
+            assert_eq!((error.status, error.line()), (crate::base::error::Status::Config, 0), "{key}");
         }
     }
 

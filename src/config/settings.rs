@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::Position;
+use crate::base::error::Position;
 
 /// Everything the library reads for one node. Nodes that say the same share it.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use super::keys::Key;
 use super::lines::Given;
 use super::settings::TlsFile;
 use super::{source, value};
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// Finds files, and keeps what it found.
 pub(super) struct TlsFiles {

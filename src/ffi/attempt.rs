@@ -3,8 +3,7 @@
 use std::ffi::c_char;
 use std::ptr::{null, null_mut};
 
-use crate::attempt::Attempt;
-use crate::error::Status;
+use crate::base::error::Status;
 use crate::ffi::connection::{self, upstream_conn_t};
 use crate::ffi::deliver::{self, upstream_delivery_t};
 use crate::ffi::error::{null_argument, number, tell, upstream_error_t};
@@ -14,7 +13,8 @@ use crate::ffi::nonblocking;
 use crate::ffi::panic::{self, KeepErrno, boundary, guard};
 use crate::ffi::set::{self, upstream_t};
 use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
-use crate::upstream::Upstream;
+use crate::set::attempt::Attempt;
+use crate::set::upstream::Upstream;
 
 /// The nodes for one payload, none twice. One call at a time; any number of them side by side. It keeps the set's memory alive, and
 /// ends with upstream_attempt_end().
@@ -30,7 +30,7 @@ impl Opaque for upstream_attempt_t {
 pub(crate) struct AttemptHandle(Attempt);
 
 impl Handle for AttemptHandle {
-    fn poison(&self) -> Option<&crate::error::Poison> {
+    fn poison(&self) -> Option<&crate::base::error::Poison> {
         None // borrowed mutably, and ended where a defect shows
     }
 }

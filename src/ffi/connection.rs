@@ -6,8 +6,7 @@ use std::io::IoSlice;
 use std::ptr::{null, null_mut};
 use std::time::Duration;
 
-use crate::conn::Conn;
-use crate::error::{Report, Result, Status};
+use crate::base::error::{Report, Result, Status};
 use crate::ffi::error::{null_argument, number, refuse, tell, upstream_error_t};
 use crate::ffi::handle::{self, Opaque};
 use crate::ffi::node::{self, upstream_node_t};
@@ -16,8 +15,9 @@ use crate::ffi::set::upstream_t;
 use crate::ffi::status::{UPSTREAM_ERR_BUSY, UPSTREAM_OK, upstream_status_t};
 use crate::ffi::strings;
 use crate::ffi::user_data;
-use crate::node::Node;
-use crate::upstream::Upstream;
+use crate::set::conn::Conn;
+use crate::set::node::Node;
+use crate::set::upstream::Upstream;
 
 /// A connection. May move between threads; one call at a time. It ends with upstream_conn_release() or
 /// upstream_conn_discard(), before or after its set is destroyed.

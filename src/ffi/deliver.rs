@@ -3,16 +3,16 @@
 use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
-use crate::deliver::{Delivery, Done};
-use crate::error::{Error, Result, Status};
+use crate::base::error::{Error, Result, Status};
 use crate::ffi::connection::{self, upstream_conn_t};
 use crate::ffi::error::{null_argument, refuse, tell, upstream_error_t};
 use crate::ffi::panic::boundary;
 use crate::ffi::set::upstream_t;
 use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
 use crate::ffi::strings;
-use crate::payload::PayloadId;
-use crate::upstream::Upstream;
+use crate::set::deliver::{Delivery, Done};
+use crate::set::payload::PayloadId;
+use crate::set::upstream::Upstream;
 
 /// Sends one payload over `conn`, which is lent for the call: do not release it; you may discard it.
 /// Returns UPSTREAM_OK when the payload is delivered, UPSTREAM_STOP when it never can be, UPSTREAM_ERR_CANCELLED
@@ -116,7 +116,7 @@ fn deliver(
     };
     boundary!(up.cast_const(), |status| refuse(err, call, status) => |up: &Upstream| {
         // SAFETY: the plugin's own function with its own `ctx`; the connection outlives the call.
-        let send = |conn: &mut crate::conn::Conn| unsafe { function(connection::lend(conn), ctx) };
+        let send = |conn: &mut crate::set::conn::Conn| unsafe { function(connection::lend(conn), ctx) };
         match how().and_then(|how| up.deliver(how, send)) {
             Ok(Done::Delivered) => UPSTREAM_OK,
             Ok(Done::Stopped(error)) | Err(error) => tell(err, error),

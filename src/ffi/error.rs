@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_int};
 use std::ptr::null;
 
-use crate::error::{Error, Report, Status};
+use crate::base::error::{Error, Report, Status};
 use crate::ffi::handle::{self, Opaque};
 use crate::ffi::panic::{self, pure};
 use crate::ffi::status::upstream_status_t;

@@ -1,10 +1,10 @@
 //! C pointers and the Rust types behind them. Each opaque C type stands for one Rust type and one kind of
 //! ownership, so that nothing is freed as what it is not.
 
-use crate::conn::Conn;
-use crate::error::{Poison, Report};
-use crate::node::Node;
-use crate::upstream::Upstream;
+use crate::base::error::{Poison, Report};
+use crate::set::conn::Conn;
+use crate::set::node::Node;
+use crate::set::upstream::Upstream;
 
 /// A Rust type that C holds pointers to.
 pub(crate) trait Handle {

@@ -5,8 +5,10 @@ use std::ptr::{null, null_mut};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::balance::roster::NodeState;
+use crate::base::error::Status;
+use crate::base::log::Level;
 use crate::config::value;
-use crate::error::Status;
 use crate::ffi::error::number;
 use crate::ffi::handle::{self, Opaque};
 use crate::ffi::panic::{boundary, pure};
@@ -14,9 +16,7 @@ use crate::ffi::set;
 use crate::ffi::status::{UPSTREAM_ERR_NOT_FOUND, UPSTREAM_OK, upstream_status_t};
 use crate::ffi::strings;
 use crate::ffi::user_data;
-use crate::log::Level;
-use crate::node::Node;
-use crate::roster::NodeState;
+use crate::set::node::Node;
 
 /// A node. Handle and strings live until upstream_destroy() of the set, and while a connection to the node
 /// is out. Every call may be made from any number of threads at once.

@@ -4,8 +4,7 @@ use std::ffi::{c_int, c_void};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use crate::conn::{Conn, OneNode};
-use crate::error::{Result, Status};
+use crate::base::error::{Result, Status};
 use crate::ffi::connection::{upstream_conn_t, with};
 use crate::ffi::error::{null_argument, number, refuse, tell, upstream_error_t};
 use crate::ffi::handle;
@@ -14,8 +13,9 @@ use crate::ffi::panic::{boundary, pure};
 use crate::ffi::set::{self, upstream_t};
 use crate::ffi::status::{UPSTREAM_OK, UPSTREAM_WANT_READ, upstream_status_t};
 use crate::ffi::strings;
-use crate::node::Node;
-use crate::upstream::Upstream;
+use crate::set::conn::{Conn, OneNode};
+use crate::set::node::Node;
+use crate::set::upstream::Upstream;
 
 /// Watch the descriptor until it is readable (POLLIN, EPOLLIN).
 pub const UPSTREAM_POLL_IN: u32 = 1;

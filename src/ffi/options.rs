@@ -2,16 +2,16 @@
 
 use std::ffi::{CString, c_char, c_void};
 
-use crate::clock::Clock;
+use crate::base::clock::Clock;
+use crate::base::error::{Error, Poison, Status, c_string};
+use crate::base::log::{Level, Logger};
 use crate::config::{KeyType, Options};
-use crate::error::{Error, Poison, Status, c_string};
 use crate::ffi::error::{null_argument, number, tell, upstream_error_t};
 use crate::ffi::handle::{self, Handle, Opaque};
 use crate::ffi::panic::{self, boundary, guard};
 use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
 use crate::ffi::strings;
-use crate::log::{Level, Logger};
-use crate::upstream::Hooks;
+use crate::set::upstream::Hooks;
 
 /// Options for upstream_create(): values for keys that the file does not set, and the log. One call at
 /// a time; may be used for any number of sets and destroyed as soon as they are created.

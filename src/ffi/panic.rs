@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use crate::error::{Error, Poison, Status};
+use crate::base::error::{Error, Poison, Status};
 use parking_lot::Mutex;
 
 /// What the last panic of any thread said. For the words of an error alone: a defect may show on a library
@@ -89,12 +89,12 @@ macro_rules! boundary {
 macro_rules! pure {
     ($handle:expr, $fallback:expr => $body:expr) => {{
         match $crate::ffi::handle::borrow($handle) {
-            None => $fallback($crate::error::Status::InvalidArg),
+            None => $fallback($crate::base::error::Status::InvalidArg),
             Some(handle) => match $crate::ffi::handle::Handle::poison(handle) {
-                Some(poison) if poison.is_set() => $fallback($crate::error::Status::Panic),
+                Some(poison) if poison.is_set() => $fallback($crate::base::error::Status::Panic),
                 poison => $crate::ffi::panic::guard(
                     poison,
-                    || $fallback($crate::error::Status::Panic),
+                    || $fallback($crate::base::error::Status::Panic),
                     || ($body)(handle),
                 ),
             },
@@ -111,7 +111,7 @@ mod tests {
     use crate::ffi::connection::upstream_connect;
     use crate::ffi::set::{upstream_name, upstream_next_node, upstream_node_count};
     use crate::ffi::status::UPSTREAM_ERR_PANIC;
-    use crate::upstream::{Hooks, Source, Upstream};
+    use crate::set::upstream::{Hooks, Source, Upstream};
     use std::sync::Arc;
 
     #[test]

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::error::{Error, Status};
+use crate::balance::roster::Rest;
+use crate::base::error::{Error, Status};
+use crate::base::process;
 use crate::ffi::error::{null_argument, tell, upstream_error_t};
 use crate::ffi::handle::{self, Opaque};
 use crate::ffi::node::{self, upstream_node_t};
@@ -15,10 +17,8 @@ use crate::ffi::options::{self, upstream_options_t};
 use crate::ffi::panic::{self, KeepErrno, guard, pure};
 use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
 use crate::ffi::strings;
-use crate::node::millis;
-use crate::process;
-use crate::roster::Rest;
-use crate::upstream::{Source, Upstream};
+use crate::set::node::millis;
+use crate::set::upstream::{Source, Upstream};
 
 /// A set of nodes, made from one upstream file. Every call on it may be made from any number of threads at
 /// once, but for upstream_destroy(), which must be the last.

@@ -1,14 +1,14 @@
 //! `upstream_stats_t`: counters and gauges.
 
-use crate::error::Status;
+use crate::base::error::Status;
+use crate::base::stats::Snapshot;
 use crate::ffi::error::number;
 use crate::ffi::node::upstream_node_t;
 use crate::ffi::panic::boundary;
 use crate::ffi::set::upstream_t;
 use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
-use crate::node::Node;
-use crate::stats::Snapshot;
-use crate::upstream::Upstream;
+use crate::set::node::Node;
+use crate::set::upstream::Upstream;
 
 /// Counters since the set was created, and gauges. Set `struct_size` first (UPSTREAM_STATS_INIT does): the library
 /// fills as much as the caller's struct has room for. It only ever grows at the end.

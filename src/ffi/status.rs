@@ -2,7 +2,7 @@
 
 use std::ffi::c_char;
 
-use crate::error::Status;
+use crate::base::error::Status;
 
 /// How a call ended: 0 is success, a positive number asks to wait or to stop, a negative one is an error.
 /// The numbers are never renumbered.

@@ -11,8 +11,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::patience::is_closed;
 use super::socket::poll_timeout;
-use crate::process::Shared;
-use crate::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use crate::base::process::Shared;
+use crate::base::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Whether the calls of a set are to end.
 #[derive(Debug)]

@@ -22,10 +22,10 @@ use super::local::explained_at;
 use super::race::{Failed, Race};
 use super::socket::Socket;
 use super::target::Target;
-use crate::error::{Blame, Error, Phase, Result, Status};
-use crate::process::Birthplace;
-use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::base::error::{Blame, Error, Phase, Result, Status};
+use crate::base::process::Birthplace;
+use crate::base::sync::Mutex;
+use crate::base::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use desk::{Desk, Thread};
 use mailbox::{LINGERING, MAILBOX};
 use pending::Reply;
@@ -292,6 +292,7 @@ fn append_failures(text: &mut String, race: &Race, target: &Target) {
 }
 
 #[cfg(all(test, feature = "model"))]
-mod model;
+#[path = "../tests/loom/dial.rs"]
+mod loom_dial;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@
 use std::io;
 
 use super::target::Target;
-use crate::error::Blame;
+use crate::base::error::Blame;
 
 /// The fix where descriptors of the library's are gone.
 pub(super) const CLOSED_BY_HOST: &str = "another part of this process has closed the library's descriptors; one that closes all it \

@@ -6,9 +6,9 @@ mod queue;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::moment::Moment;
-use crate::process::Birthplace;
-use crate::sync::{Condvar, Guard, Mutex};
+use crate::base::moment::Moment;
+use crate::base::process::Birthplace;
+use crate::base::sync::{Condvar, Guard, Mutex};
 pub use queue::{Ticket, Waker};
 
 /// The pool of a node. Each open connection, idle or in use, holds one place.

@@ -15,8 +15,8 @@ use nix::errno::Errno;
 
 use super::cancel::eventfd;
 use super::{local, thread};
-use crate::error::Blame;
-use crate::sync::{Condvar, Mutex};
+use crate::base::error::Blame;
+use crate::base::sync::{Condvar, Mutex};
 
 /// What a look-up gave: the addresses (port 0, scope kept) in the system's order, or why there are none.
 pub(super) type Answer = Result<Arc<[SocketAddr]>, NoAnswer>;

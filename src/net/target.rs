@@ -7,9 +7,9 @@ use std::sync::atomic::AtomicBool;
 use super::channel::Failure;
 use super::local::{blame, explained};
 use super::tls::TlsClient;
+use crate::base::error::{Error, Origin, Phase, Status};
+use crate::base::text::Text;
 use crate::config::NetSettings;
-use crate::error::{Error, Origin, Phase, Status};
-use crate::text::Text;
 
 /// What it takes to connect to a node.
 #[derive(Debug)]

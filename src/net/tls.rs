@@ -2,6 +2,11 @@
 //!
 //! Never weaker than asked: what cannot be honoured is an error here, not a surprise at the handshake.
 
+mod dates;
+pub(in crate::net) mod error;
+mod files;
+mod sessions;
+
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
@@ -22,10 +27,10 @@ use rustls::{
     SupportedCipherSuite, SupportedProtocolVersion, version,
 };
 
-use super::tls_sessions::Sessions;
-use super::{tls_dates, tls_files};
+use sessions::Sessions;
+
+use crate::base::error::{Error, Position, Result, Status};
 use crate::config::{CipherNames, TlsSettings, TlsVersion};
-use crate::error::{Error, Position, Result, Status};
 
 /// What a handshake with one node needs.
 pub struct TlsClient {
@@ -114,7 +119,7 @@ fn build(settings: &TlsSettings, warnings: &mut Vec<String>) -> Result<ClientCon
     let provider = provider(settings.ciphers.as_ref())?;
     let versions = versions(settings, &provider)?;
     let (roots, given) = if settings.verify {
-        tls_files::roots(settings)?
+        files::roots(settings)?
     } else {
         (Arc::new(RootCertStore::empty()), Vec::new())
     };
@@ -125,11 +130,11 @@ fn build(settings: &TlsSettings, warnings: &mut Vec<String>) -> Result<ClientCon
         hostname: settings.verify && settings.verify_hostname,
         algorithms: provider.signature_verification_algorithms,
     };
-    let identity = tls_files::identity(settings)?;
+    let identity = files::identity(settings)?;
     if let (Some(file), Some((chain, _))) = (&settings.crt_file, &identity)
-        && let Some(cause) = tls_dates::complaint(chain, SystemTime::now())
+        && let Some(cause) = dates::complaint(chain, SystemTime::now())
     {
-        let warning = tls_files::refuse("tls.crt_file", file, &cause).to_string();
+        let warning = files::refuse("tls.crt_file", file, &cause).to_string();
         if !warnings.contains(&warning) {
             warnings.push(warning);
         }
@@ -137,7 +142,7 @@ fn build(settings: &TlsSettings, warnings: &mut Vec<String>) -> Result<ClientCon
     let certified = match (&settings.key_file, identity) {
         (Some(file), Some((chain, key))) => {
             let certified = certify(chain, key, &provider);
-            Some(Arc::new(certified.map_err(|cause| tls_files::refuse("tls.key_file", file, &cause))?))
+            Some(Arc::new(certified.map_err(|cause| files::refuse("tls.key_file", file, &cause))?))
         }
         _ => None,
     };

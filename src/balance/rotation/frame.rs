@@ -1,7 +1,7 @@
 //! An order as readers see it: rewritten in place under its number by the one writer, read without a lock.
 
 use crate::balance::{Order, Tried};
-use crate::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use crate::base::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// A number that no order has: the frame is being rewritten.
 const REWRITING: u64 = u64::MAX;

@@ -2,7 +2,7 @@
 
 use super::frame::Frame;
 use crate::balance::Order;
-use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::base::sync::atomic::{AtomicU32, Ordering};
 
 /// The books of a rotation, in the hands of its one writer.
 #[derive(Debug, Default)]

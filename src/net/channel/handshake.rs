@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::session::Session;
 use super::{Channel, Failure, broken};
-use crate::error::Status;
+use crate::base::error::Status;
 use crate::net::local::is_local;
 use crate::net::socket::{Ready, Socket};
 use crate::net::tls::TlsClient;

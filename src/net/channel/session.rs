@@ -11,11 +11,10 @@ use rustls::{ClientConnection, ProtocolVersion};
 use super::inbox::Inbox;
 use super::unsent::{Offer, Unsent};
 use super::{Ending, Failure, Look, Progress, broken};
-use crate::error::Status;
+use crate::base::error::Status;
 use crate::net::local::is_local;
 use crate::net::socket::{Socket, Wire};
 use crate::net::tls::{self, Asked, TlsClient};
-use crate::net::tls_error;
 
 /// How much plaintext rustls may hold encrypted before it is sent: four records, so that a large write
 /// goes out in few system calls and memory stays bounded.
@@ -81,7 +80,7 @@ impl Session {
     }
 
     pub(super) fn explain(&self, error: &rustls::Error) -> Failure {
-        let (status, text) = tls_error::explain(error, &self.client, self.asked);
+        let (status, text) = tls::error::explain(error, &self.client, self.asked);
         (status, 0, text)
     }
 

@@ -10,11 +10,11 @@ use std::thread::JoinHandle;
 use super::STACK;
 use super::mailbox::{Letters, Mailbox};
 use super::running::{self, Lost, Work};
-use crate::error::{Blame, Error, Result, Status};
+use crate::base::error::{Blame, Error, Result, Status};
+use crate::base::process::Birthplace;
+use crate::base::sync::Mutex;
 use crate::net::cancel::Cancel;
 use crate::net::thread;
-use crate::process::Birthplace;
-use crate::sync::Mutex;
 
 /// A dialer thread, and what reaches it.
 pub(super) struct Desk {

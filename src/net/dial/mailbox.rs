@@ -13,12 +13,12 @@ use nix::sys::eventfd::EventFd;
 
 use super::pending::Orphan;
 use super::{Closed, Dial, Task};
-use crate::error::Result;
+use crate::base::error::Result;
+use crate::base::process::Shared;
+use crate::base::sync::Mutex;
 use crate::net::cancel::shared_eventfd;
 use crate::net::channel::Channel;
 use crate::net::resolve::Answer;
-use crate::process::Shared;
-use crate::sync::Mutex;
 
 /// The epoll token of the mailbox; dials and lingering sockets count from 1.
 pub(super) const MAILBOX: u64 = 0;

@@ -10,11 +10,11 @@ use std::time::Instant;
 use nix::sys::eventfd::EventFd;
 
 use super::mailbox::Mailbox;
-use crate::error::Result;
+use crate::base::error::Result;
+use crate::base::process::Birthplace;
+use crate::base::sync::{Condvar, Mutex};
 use crate::net::cancel::eventfd;
 use crate::net::channel::Channel;
-use crate::process::Birthplace;
-use crate::sync::{Condvar, Mutex};
 
 /// What becomes of a dial that its caller gave up: called with the outcome on the dialer thread, where it must not wait.
 pub type Orphan = Box<dyn FnOnce(Result<Channel>) + Send>;

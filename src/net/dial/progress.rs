@@ -12,7 +12,7 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use super::running::Work;
 use super::{Dial, Stage, append_failures};
-use crate::error::{Blame, Error, Phase, Status};
+use crate::base::error::{Blame, Error, Phase, Status};
 use crate::net::channel::{Channel, Handshake, HandshakeStep};
 use crate::net::local;
 use crate::net::race::{self, Failed, Race, Standing};

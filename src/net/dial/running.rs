@@ -14,14 +14,14 @@ use super::mailbox::{LINGERING, MAILBOX, Mailbox};
 use super::pending::{Orphan, Reply};
 use super::winners::Winners;
 use super::{Closed, Dial, Stage, Task};
-use crate::error::{Blame, Error, Result, Status};
+use crate::base::error::{Blame, Error, Result, Status};
+use crate::base::sync::Mutex;
 use crate::net::cancel::Cancel;
 use crate::net::channel::Channel;
 use crate::net::local::CLOSED_BY_HOST;
 use crate::net::resolve::Resolver;
 use crate::net::resolve::cache::Cache;
 use crate::net::socket::{Drained, Socket, poll_timeout};
-use crate::sync::Mutex;
 
 /// What the dialer thread has at hand. It holds the lock on it only between two waits, so that a forked child finds it free
 /// and can close the sockets.

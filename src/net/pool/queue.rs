@@ -98,8 +98,8 @@ impl<T> State<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::process::Birthplace;
     use crate::net::pool::Put;
-    use crate::process::Birthplace;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 

@@ -101,7 +101,7 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Blame;
+    use crate::base::error::Blame;
     use proptest::prelude::*;
 
     const TTL: Duration = Duration::from_secs(30);

@@ -1,0 +1,107 @@
+//! How many retries a set may make, so that a failing upstream is not drowned in them. Pure: time is passed in.
+//!
+//! A retry takes one token of ten, a success gives a tenth back (gRPC A6 with maxTokens 10, tokenRatio 0.1); besides, ten retries a second
+//! are always allowed (Finagle's RetryBudget, minRetriesPerSec 10).
+
+use std::time::Duration;
+
+use crate::base::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Tokens are counted in tenths.
+const FULL: u64 = 100;
+const RETRY: u64 = 10;
+const SUCCESS: u64 = 1;
+/// Nanoseconds between two retries of the ten a second.
+const INTERVAL: u64 = 100_000_000;
+/// As many of them may come at once.
+const BURST: u64 = 10;
+
+/// The retry budget of a set.
+#[derive(Debug)]
+pub struct Budget {
+    tokens: AtomicU64,
+    /// When all of the ten a second that were used so far are made up for (the theoretical arrival time of a leaky bucket).
+    paid_up: AtomicU64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Budget { tokens: AtomicU64::new(FULL), paid_up: AtomicU64::new(0) }
+    }
+}
+
+impl Budget {
+    /// Something went well.
+    pub fn succeeded(&self) {
+        if self.tokens.load(Relaxed) < FULL {
+            let _ = self.tokens.fetch_update(Relaxed, Relaxed, |tokens| Some(FULL.min(tokens + SUCCESS)));
+        }
+    }
+
+    /// How long until a retry is certain to be there.
+    pub fn wait(&self, now: u64) -> Duration {
+        if self.tokens.load(Relaxed) >= RETRY {
+            return Duration::ZERO;
+        }
+        let ahead = self.paid_up.load(Relaxed).saturating_sub(now);
+        let ahead = if ahead > INTERVAL * BURST { 0 } else { ahead };
+        Duration::from_nanos(ahead.saturating_sub(INTERVAL * (BURST - 1)))
+    }
+
+    /// Takes one retry, or tells how long until the next one is certain to be there.
+    pub fn retry(&self, now: u64) -> Result<(), Duration> {
+        if self.tokens.fetch_update(Relaxed, Relaxed, |tokens| tokens.checked_sub(RETRY)).is_ok() {
+            return Ok(());
+        }
+        let limit = INTERVAL * (BURST - 1);
+        let taken = self.paid_up.fetch_update(Relaxed, Relaxed, |paid_up| {
+            // Further ahead than the whole burst it shows a clock that went back. A clock that comes by that time again takes the
+            // retries of then for new ones: one burst, once.
+            let ahead = paid_up.saturating_sub(now);
+            let ahead = if ahead > INTERVAL * BURST { 0 } else { ahead };
+            (ahead <= limit).then_some(now.saturating_add(ahead + INTERVAL))
+        });
+        taken
+            .map(drop)
+            .map_err(|paid_up| Duration::from_nanos(paid_up.saturating_sub(now.saturating_add(limit))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn retries(budget: &Budget, now: u64) -> usize {
+        (0..1000).take_while(|_| budget.retry(now).is_ok()).count()
+    }
+
+    #[test]
+    fn ten_tokens_and_ten_a_second() {
+        let budget = Budget::default();
+        assert_eq!(retries(&budget, 0), 20);
+        assert_eq!(budget.retry(0), Err(Duration::from_millis(100)));
+        assert_eq!(budget.retry(INTERVAL / 2), Err(Duration::from_millis(50)));
+        assert_eq!(retries(&budget, INTERVAL), 1);
+        assert_eq!(retries(&budget, 11 * INTERVAL), 10);
+        assert_eq!(retries(&budget, 100_000 * INTERVAL), 10);
+    }
+
+    #[test]
+    fn ten_successes_are_worth_a_retry() {
+        let budget = Budget::default();
+        retries(&budget, 0);
+        (0..9).for_each(|_| budget.succeeded());
+        assert!(budget.retry(0).is_err());
+        budget.succeeded();
+        assert!(budget.retry(0).is_ok());
+        (0..100_000).for_each(|_| budget.succeeded());
+        assert_eq!(retries(&budget, 0), 10);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_stops_nothing() {
+        let budget = Budget::default();
+        assert_eq!(retries(&budget, 3_600_000_000_000), 20);
+        assert_eq!(retries(&budget, 0), 10);
+    }
+}

@@ -1,0 +1,394 @@
+//! The one error type of the library, and the status numbers that C sees.
+//!
+//! An error says where (file:line:column, or node and phase), what went wrong, and what mends it.
+
+use std::ffi::{CStr, CString};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use crate::base::text::message;
+
+/// How a call ended. The numbers are the C API's and are never renumbered: 0 is success, a positive
+/// number asks the caller to wait or to stop, a negative one is an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum Status {
+    /// Done.
+    Ok = 0,
+    /// A non-blocking call needs the descriptor to become readable.
+    WantRead = 1,
+    /// A non-blocking call needs the descriptor to become writable.
+    WantWrite = 2,
+    /// The peer ended the stream in good order.
+    Eof = 3,
+    /// A deliver callback's word: done with this payload, do not try on.
+    Stop = 4,
+    /// NULL or a value that the call cannot take.
+    InvalidArg = -1,
+    /// Memory, or a thread, could not be had.
+    NoMemory = -2,
+    /// A defect of the library was caught at the boundary; the handle is poisoned.
+    Panic = -3,
+    /// The set was made before fork() and this is the child.
+    Forked = -4,
+    /// A file cannot be read.
+    Io = -10,
+    /// The content of the upstream file, or an option, is refused.
+    Config = -11,
+    /// What was asked for does not exist.
+    NotFound = -12,
+    /// No node could be handed out.
+    NoNode = -20,
+    /// The connection cap held through the bounded wait.
+    Limit = -21,
+    /// The name did not resolve.
+    Resolve = -30,
+    /// No TCP connection could be made.
+    Connect = -31,
+    /// The TLS handshake or record layer failed.
+    Tls = -32,
+    /// A certificate was refused, by either side.
+    Cert = -33,
+    /// The deadline passed.
+    Timeout = -34,
+    /// The peer closed the connection where more was expected.
+    Closed = -35,
+    /// The connection broke: reset and the like.
+    Network = -36,
+    /// The call was cancelled.
+    Cancelled = -37,
+    /// The peer broke the protocol (the plugin's own finding).
+    Protocol = -38,
+    /// The server answered that it cannot take this now; another node may.
+    Busy = -39,
+}
+
+impl Status {
+    /// Every status, for tables and tests.
+    pub const ALL: [Status; 24] = [
+        Status::Ok,
+        Status::WantRead,
+        Status::WantWrite,
+        Status::Eof,
+        Status::Stop,
+        Status::InvalidArg,
+        Status::NoMemory,
+        Status::Panic,
+        Status::Forked,
+        Status::Io,
+        Status::Config,
+        Status::NotFound,
+        Status::NoNode,
+        Status::Limit,
+        Status::Resolve,
+        Status::Connect,
+        Status::Tls,
+        Status::Cert,
+        Status::Timeout,
+        Status::Closed,
+        Status::Network,
+        Status::Cancelled,
+        Status::Protocol,
+        Status::Busy,
+    ];
+
+    /// The status of a number, if it is one.
+    pub fn from_number(number: i32) -> Option<Status> {
+        Status::ALL.into_iter().find(|status| *status as i32 == number)
+    }
+
+    /// The name in the C header.
+    pub fn c_name(self) -> &'static CStr {
+        match self {
+            Status::Ok => c"UPSTREAM_OK",
+            Status::WantRead => c"UPSTREAM_WANT_READ",
+            Status::WantWrite => c"UPSTREAM_WANT_WRITE",
+            Status::Eof => c"UPSTREAM_EOF",
+            Status::Stop => c"UPSTREAM_STOP",
+            Status::InvalidArg => c"UPSTREAM_ERR_INVALID_ARG",
+            Status::NoMemory => c"UPSTREAM_ERR_NO_MEMORY",
+            Status::Panic => c"UPSTREAM_ERR_PANIC",
+            Status::Forked => c"UPSTREAM_ERR_FORKED",
+            Status::Io => c"UPSTREAM_ERR_IO",
+            Status::Config => c"UPSTREAM_ERR_CONFIG",
+            Status::NotFound => c"UPSTREAM_ERR_NOT_FOUND",
+            Status::NoNode => c"UPSTREAM_ERR_NO_NODE",
+            Status::Limit => c"UPSTREAM_ERR_LIMIT",
+            Status::Resolve => c"UPSTREAM_ERR_RESOLVE",
+            Status::Connect => c"UPSTREAM_ERR_CONNECT",
+            Status::Tls => c"UPSTREAM_ERR_TLS",
+            Status::Cert => c"UPSTREAM_ERR_CERT",
+            Status::Timeout => c"UPSTREAM_ERR_TIMEOUT",
+            Status::Closed => c"UPSTREAM_ERR_CLOSED",
+            Status::Network => c"UPSTREAM_ERR_NETWORK",
+            Status::Cancelled => c"UPSTREAM_ERR_CANCELLED",
+            Status::Protocol => c"UPSTREAM_ERR_PROTOCOL",
+            Status::Busy => c"UPSTREAM_ERR_BUSY",
+        }
+    }
+
+    /// The name in the C header.
+    pub fn name(self) -> &'static str {
+        self.c_name().to_str().unwrap_or_default() // ASCII, all of them
+    }
+}
+
+/// A place in a configuration file. Lines and columns count from 1; columns count characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The file's path as it was given, or the source name of a text.
+    pub file: Arc<str>,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column, from 1; 0 where the whole line is meant.
+    pub column: usize,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.line, self.column) {
+            (0, _) => write!(f, "{}", self.file),
+            (line, 0) => write!(f, "{}:{line}", self.file),
+            (line, column) => write!(f, "{}:{line}:{column}", self.file),
+        }
+    }
+}
+
+/// What a connection was doing when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Waiting for a free place under `net.max_connections`.
+    Wait,
+    /// Name resolution.
+    Resolve,
+    /// The TCP connection.
+    Connect,
+    /// The TLS handshake.
+    Tls,
+    /// Sending.
+    Write,
+    /// Receiving.
+    Read,
+    /// The plugin's own callback said so.
+    Callback,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Phase::Wait => "connection cap",
+            Phase::Resolve => "resolve",
+            Phase::Connect => "connect",
+            Phase::Tls => "TLS",
+            Phase::Write => "write",
+            Phase::Read => "read",
+            Phase::Callback => "plugin",
+        })
+    }
+}
+
+/// Where an error comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Origin {
+    /// Nowhere in particular: an argument, the process.
+    #[default]
+    Call,
+    /// A configuration file.
+    File(Position),
+    /// A node, while doing something.
+    Node {
+        /// The node's name.
+        name: Arc<str>,
+        /// `host:port` as configured.
+        address: Arc<str>,
+        /// What was being done.
+        phase: Phase,
+    },
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Call => Ok(()),
+            Origin::File(position) => write!(f, "{position}: "),
+            Origin::Node { name, address, phase } => write!(f, "{name} ({address}): {phase}: "),
+        }
+    }
+}
+
+/// Any failure of the library. Its `Display` is the whole story: where, what, and the mend.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{origin}{cause}")]
+pub struct Error {
+    /// The status handed to C.
+    pub status: Status,
+    /// Where it happened.
+    pub origin: Origin,
+    /// What went wrong and what mends it, in one line.
+    pub cause: String,
+    /// The system's errno; 0 where it gave none.
+    pub errno: i32,
+    /// What is known of whose fault it is.
+    pub blame: Blame,
+    /// Bytes of a payload reached a node that did not answer for it.
+    pub may_have_arrived: bool,
+    /// No other node is to be asked.
+    pub is_final: bool,
+}
+
+/// An error as a line about its node tells it.
+pub struct WithoutPlace<'a>(&'a Error);
+
+impl fmt::Display for WithoutPlace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.origin {
+            Origin::Node { phase, .. } => write!(f, "{phase}: {}", self.0.cause),
+            _ => write!(f, "{}", self.0),
+        }
+    }
+}
+
+/// Whose fault a failure is, beyond what the status says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Blame {
+    /// Nothing more is known.
+    #[default]
+    Open,
+    /// The name does not exist, or has no address: asking again soon is of no use.
+    NoSuchName,
+    /// This machine's: too many files, no memory, a policy. No server is to be blamed for it.
+    Local,
+    /// A limit of the caller's own struck, before the node had had its time.
+    Caller,
+}
+
+/// The library's `Result`.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error with no place of its own.
+    pub fn new(status: Status, cause: impl Into<String>) -> Self {
+        let (origin, cause) = (Origin::Call, cause.into());
+        Error {
+            status,
+            origin,
+            cause,
+            errno: 0,
+            blame: Blame::Open,
+            may_have_arrived: false,
+            is_final: false,
+        }
+    }
+
+    /// A refusal of configuration content at `position`.
+    pub fn config(position: &Position, cause: impl Into<String>) -> Self {
+        Error { origin: Origin::File(position.clone()), ..Error::new(Status::Config, cause) }
+    }
+
+    /// A failure of the system: `what` was tried, `error` is why it failed.
+    pub fn io(status: Status, what: impl fmt::Display, error: &std::io::Error) -> Self {
+        Error { errno: error.raw_os_error().unwrap_or(0), ..Error::new(status, format!("{what}: {error}")) }
+    }
+
+    /// The error of every call on a set that was cancelled.
+    pub fn cancelled() -> Self {
+        let cause = "upstream_cancel() was called on this set, which is of no more use for connections";
+        Error { errno: libc::ECANCELED, ..Error::new(Status::Cancelled, cause) }
+    }
+
+    /// The same error, placed in a file.
+    pub fn at(mut self, position: &Position) -> Self {
+        self.origin = Origin::File(position.clone());
+        self
+    }
+
+    /// Whether its reason lies in this machine, so that it says nothing about the node.
+    pub fn is_local(&self) -> bool {
+        self.blame == Blame::Local
+    }
+
+    /// Whether it says anything about the node, beside that its status may.
+    pub fn may_blame_node(&self) -> bool {
+        !matches!(self.blame, Blame::Local | Blame::Caller)
+    }
+
+    /// The words without the place: what was being done, and what went wrong.
+    pub fn without_place(&self) -> WithoutPlace<'_> {
+        WithoutPlace(self)
+    }
+
+    /// Whether the node's name does not exist.
+    pub fn is_no_such_name(&self) -> bool {
+        self.blame == Blame::NoSuchName
+    }
+
+    /// The name of the node it concerns.
+    pub fn node(&self) -> Option<&str> {
+        match &self.origin {
+            Origin::Node { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The line of the configuration file it concerns; 0 where none.
+    pub fn line(&self) -> usize {
+        match &self.origin {
+            Origin::File(position) => position.line,
+            _ => 0,
+        }
+    }
+}
+
+/// An error in the form that C reads: its strings end in NUL and live as long as it does.
+#[derive(Debug)]
+pub struct Report {
+    /// The error.
+    pub error: Error,
+    /// The whole story.
+    pub message: CString,
+    /// The node's name, where it concerns one.
+    pub node: Option<CString>,
+}
+
+impl From<Error> for Report {
+    fn from(error: Error) -> Self {
+        let message = c_string(&message(error.to_string()));
+        let node = error.node().map(c_string);
+        Report { error, message, node }
+    }
+}
+
+/// One error of many setbacks: the last one's status and node, everyone's words.
+pub fn summary(mut setbacks: Vec<Error>) -> Error {
+    let Some(mut last) = setbacks.pop() else {
+        return Error::new(Status::NoNode, "every node is drained; give one a weight above 0");
+    };
+    if !setbacks.is_empty() {
+        let earlier: Vec<String> = setbacks.iter().map(Error::to_string).collect();
+        last.cause = format!("{}; before that: {}", last.cause, earlier.join("; "));
+    }
+    last
+}
+
+/// A C string of `text`; a NUL byte within, which no text of ours holds, is shown as a question mark.
+pub fn c_string(text: &str) -> CString {
+    CString::new(text).unwrap_or_else(|_| CString::new(text.replace('\0', "?")).unwrap_or_default())
+}
+
+/// Set when a defect was caught inside a handle: its state can no longer be relied on.
+#[derive(Debug, Default)]
+pub struct Poison(AtomicBool);
+
+impl Poison {
+    /// Marks the handle.
+    pub fn set(&self) {
+        self.0.store(true, Relaxed);
+    }
+
+    /// Whether the handle is marked.
+    #[inline]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}

@@ -1,0 +1,89 @@
+//! The active check of a node that is out (`health.check`): a connection every `health.interval`, made by the dialer thread
+//! without a caller. What works is back at once.
+//!
+//! Nothing is ever sent on it but a TLS handshake.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
+
+use crate::base::error::{Result, Status};
+use crate::base::log::Level;
+use crate::config::Check;
+use crate::net::channel::Channel;
+use crate::net::patience::{after, jittered};
+use crate::net::target::Target;
+use crate::set::node::Node;
+
+/// The check of a node.
+pub struct Checker {
+    /// Whom to connect to; `None` where the node is not checked.
+    target: Option<Arc<Target>>,
+    /// One is to come.
+    due: AtomicBool,
+}
+
+impl Checker {
+    /// For `target`, checked in this way.
+    pub fn new(check: Option<Check>, target: &Arc<Target>) -> Checker {
+        let target = check.map(|check| match check {
+            Check::Tcp if target.tls.is_some() => Arc::new(target.without_tls()),
+            Check::Tcp | Check::Tls => Arc::clone(target),
+        });
+        Checker { target, due: AtomicBool::new(false) }
+    }
+}
+
+impl Node {
+    /// Checks the node from now on until it is back, if it is to be checked.
+    pub fn check_until_back(self: &Arc<Node>) {
+        let Some(target) = &self.checker.target else { return };
+        if self.checker.due.swap(true, Relaxed) {
+            return;
+        }
+        let node = Arc::downgrade(self); // the timer keeps nothing alive
+        let check = move || {
+            if let Some(node) = node.upgrade() {
+                node.check();
+            }
+        };
+        let when = after(Instant::now(), jittered(self.health.interval));
+        if let Err(error) = self.runtime.dialer.at(when, Box::new(check)) {
+            self.checker.due.store(false, Relaxed);
+            self.runtime.logger.log(Level::Warn, format_args!("no active check of {}: {error}", target.name));
+        }
+    }
+
+    fn check(self: &Arc<Node>) {
+        self.checker.due.store(false, Relaxed);
+        let Some(target) = &self.checker.target else { return };
+        if self.runtime.roster.due(self.place).is_none() {
+            return; // it came back by itself; falling out once more starts anew
+        }
+        let (node, generation) = (Arc::downgrade(self), self.generation());
+        let told = move |outcome: Result<Channel>| {
+            if let Some(node) = node.upgrade() {
+                node.checked(generation, outcome);
+            }
+        };
+        let deadline = after(Instant::now(), target.net.connect_timeout);
+        match self.runtime.dialer.start(target, deadline, false, Some(Box::new(told))) {
+            Ok(pending) => drop(pending), // nobody waits for it: the closure gets the outcome
+            Err(error) => self.checked(generation, Err(error)),
+        }
+    }
+
+    fn checked(self: &Arc<Node>, generation: u32, outcome: Result<Channel>) {
+        match outcome {
+            Ok(channel) => {
+                self.runtime.close(channel, None);
+                self.connected(generation);
+            }
+            Err(error) if error.status == Status::Cancelled => return,
+            Err(error) => self.runtime.logger.log(Level::Debug, format_args!("active check: {error}")),
+        }
+        if self.runtime.roster.due(self.place).is_some() {
+            self.check_until_back();
+        }
+    }
+}

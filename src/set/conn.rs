@@ -1,0 +1,547 @@
+//! A connection in the plugin's hands: reads and writes with their limits, and the way back to the pool.
+//!
+//! Invariant: a connection goes back only where every call on it ended well and nothing unread is left.
+
+mod connecting;
+mod event;
+mod evidence;
+mod exchange;
+mod open;
+mod trial;
+mod waiting;
+
+use std::cell::OnceCell;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use connecting::Connecting;
+pub use connecting::{Course, OneNode, Step};
+use exchange::Exchange;
+pub use exchange::{Account, Ended, Ending};
+pub use trial::{Candidate, Trial};
+use waiting::Waiting;
+
+use crate::balance::roster::Turn;
+use crate::balance::visits::Share;
+use crate::base::error::{Error, Phase, Poison, Report, Status};
+use crate::base::log::Level;
+use crate::base::process::Birthplace;
+use crate::base::stats::add;
+use crate::net::channel::{Channel, Failure, Progress, Unsent, cancelled};
+use crate::net::patience::{Bound, Limit, Patience, Whole};
+use crate::set::node::{Link, Node, UserData};
+use crate::set::payload::PayloadId;
+
+/// A connection to one node. May move between threads; one call at a time.
+pub struct Conn {
+    /// Set after a defect was caught in a call on this connection.
+    pub poison: Poison,
+    node: Arc<Node>,
+    stage: Stage,
+    birthplace: Birthplace,
+    reused: bool,
+    /// It was asked for by its node alone.
+    is_alone: bool,
+    /// The plugin trusts it no longer: never pooled again.
+    distrusted: bool,
+    /// A write ran out of time in the middle: what is sent next would stand inside that message.
+    torn: bool,
+    /// A non-blocking write took a part, and the rest has not come yet.
+    unfinished: bool,
+    waiting: Waiting,
+    /// The delivery or attempt it serves.
+    loan: Option<Loan>,
+    /// Who keeps the account of the payload.
+    account: Option<Arc<dyn Account>>,
+    /// What the payload is called, once anybody has asked.
+    payload_id: OnceCell<PayloadId>,
+    timeout: Option<Duration>,
+    exchange: Exchange,
+    last_error: Option<Box<Report>>,
+}
+
+/// On what terms a delivery or attempt has a connection used.
+#[derive(Clone, Copy, Debug)]
+pub struct Loan {
+    /// When it is over, and every call with it.
+    pub last: Instant,
+    /// The time of this one node, if other nodes could take the payload.
+    pub share: Option<Share>,
+    /// Not any more once bytes of the payload have gone: no other node is to have it then.
+    pub until_sent: bool,
+    /// It is lent to a deliver callback, which must not free it.
+    pub is_lent: bool,
+}
+
+/// A connection that stands.
+struct Ready {
+    link: Box<Link>,
+    /// It came from the pool.
+    reused: bool,
+    /// The node's when the exchange over it begins.
+    generation: u32,
+    /// The trial that it is.
+    trial: Option<Turn>,
+}
+
+/// How far it has come.
+enum Stage {
+    Ready(Box<Link>),
+    Connecting(Box<Connecting>),
+    /// It was given back, or never came about, which this status tells.
+    Over(Status),
+}
+
+impl Conn {
+    #[inline(always)]
+    fn new(node: Arc<Node>, ready: Ready) -> Conn {
+        let mut conn = Conn::at(node, Stage::Over(Status::InvalidArg));
+        conn.take_up(ready);
+        conn
+    }
+
+    #[inline(always)]
+    fn at(node: Arc<Node>, stage: Stage) -> Conn {
+        Conn {
+            poison: Poison::default(),
+            birthplace: node.runtime.birthplace,
+            node,
+            stage,
+            reused: false,
+            is_alone: false,
+            distrusted: false,
+            torn: false,
+            unfinished: false,
+            waiting: Waiting::default(),
+            loan: None,
+            account: None,
+            payload_id: OnceCell::new(),
+            timeout: None,
+            exchange: Exchange::default(),
+            last_error: None,
+        }
+    }
+
+    #[inline(always)]
+    fn take_up(&mut self, ready: Ready) {
+        let Ready { mut link, reused, generation, trial } = ready;
+        link.uses = link.uses.saturating_add(1);
+        link.generation = generation;
+        self.reused = reused;
+        self.exchange = Exchange::begin(&self.node, generation, trial);
+        self.stage = Stage::Ready(link);
+    }
+
+    /// Bounds every call by the terms of the loan, and lends the connection out: see [`Conn::is_lent`].
+    pub fn lend(&mut self, loan: Loan) {
+        self.loan = Some(loan);
+    }
+
+    /// Whether it is only lent, and so not the holder's to free.
+    pub fn is_lent(&self) -> bool {
+        self.loan.is_some_and(|loan| loan.is_lent)
+    }
+
+    /// Has `account` told how the exchange went.
+    pub fn keep_account(&mut self, account: Arc<dyn Account>) {
+        self.account = Some(account);
+    }
+
+    /// Notes that it was asked for by its node alone, perhaps for an attempt that was handed that node.
+    pub fn alone(mut self) -> Conn {
+        self.is_alone = true;
+        self
+    }
+
+    /// What is left of the time of the delivery or attempt it serves; `None` if it serves none.
+    pub fn time_left_for_payload(&self) -> Option<Duration> {
+        self.loan.map(|loan| loan.last.saturating_duration_since(Instant::now()))
+    }
+
+    /// What the payload it carries is called; `None` if it serves no delivery or attempt.
+    pub fn payload_id(&self) -> Option<&PayloadId> {
+        self.loan?;
+        Some(self.payload_id.get_or_init(|| self.node.runtime.payload_ids.make()))
+    }
+
+    /// The payload is called so, if it has a name yet.
+    pub fn set_payload_id(&mut self, id: Option<PayloadId>) {
+        self.payload_id = id.map_or_else(OnceCell::new, OnceCell::from);
+    }
+
+    /// The payload's name, if anybody has asked for it.
+    pub fn known_payload_id(&self) -> Option<PayloadId> {
+        self.payload_id.get().cloned()
+    }
+
+    /// The node it leads to; while it is connecting, the one that is being tried.
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Whether it came from the pool.
+    pub fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Payload bytes sent since it was handed out.
+    pub fn sent(&self) -> u64 {
+        self.exchange.sent
+    }
+
+    /// The stream underneath, once it is connected.
+    pub fn channel(&self) -> Option<&Channel> {
+        self.link().map(|link| &link.channel)
+    }
+
+    fn link(&self) -> Option<&Link> {
+        match &self.stage {
+            Stage::Ready(link) => Some(link),
+            Stage::Connecting(_) | Stage::Over(_) => None,
+        }
+    }
+
+    /// The failure of the last call, if it failed.
+    pub fn last_error(&self) -> Option<&Report> {
+        self.last_error.as_deref()
+    }
+
+    /// Marks it as not to be kept.
+    pub fn distrust(&mut self) {
+        self.distrusted = true;
+    }
+
+    /// A limit for each whole call from now on; zero takes the configured one (time without progress).
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = (!timeout.is_zero()).then_some(timeout);
+    }
+
+    /// Attaches the plugin's data, in place of any before; it stays while the connection is kept. Only on one that is connected.
+    /// What was there before is the caller's to drop, once nothing borrows the connection: its owner may call back.
+    #[must_use]
+    pub fn set_data(&mut self, data: Option<UserData>) -> Option<UserData> {
+        match &mut self.stage {
+            Stage::Ready(link) => std::mem::replace(&mut link.data, data),
+            Stage::Connecting(_) | Stage::Over(_) => data,
+        }
+    }
+
+    /// The plugin's data.
+    pub fn data(&self) -> Option<&UserData> {
+        self.link()?.data.as_ref()
+    }
+
+    /// Sends all of `slices`.
+    #[inline(always)]
+    pub fn write(&mut self, slices: &[IoSlice<'_>]) -> Status {
+        if self.torn {
+            return self.fail(Phase::Write, cut_off(), None);
+        }
+        if let Err(status) = self.check(Phase::Write) {
+            return status;
+        }
+        let (mut unsent, mut progress) = (Unsent::new(slices), Progress::default());
+        let timed = self.timeout.is_some();
+        let mut since = None;
+        let outcome = match &mut self.stage {
+            // Most writes go at once. How long one may wait is worked out where it must, unless the whole call is timed.
+            Stage::Ready(link) if !timed => match link.channel.offer(&mut unsent, &mut progress) {
+                Ok(true) => return self.written(&progress),
+                Ok(false) => match self.patient() {
+                    Ok((channel, mut patience)) => {
+                        let outcome = channel.write_rest(&mut unsent, &mut patience, &mut progress);
+                        since = patience.waits_since();
+                        outcome
+                    }
+                    Err(status) => return status,
+                },
+                Err(failure) => Err(failure),
+            },
+            _ => match self.patient() {
+                Ok((channel, mut patience)) => {
+                    let outcome = channel.write_all(&mut unsent, &mut patience, &mut progress);
+                    since = patience.waits_since();
+                    outcome
+                }
+                Err(status) => return status,
+            },
+        };
+        match outcome {
+            Ok(()) => self.written(&progress),
+            Err(failure) => {
+                self.count_sent(&progress);
+                self.torn = matches!(failure.0, Status::Timeout | Status::Cancelled) && progress.taken > 0;
+                self.fail(Phase::Write, failure, since)
+            }
+        }
+    }
+
+    fn written(&mut self, progress: &Progress) -> Status {
+        self.count_sent(progress);
+        if progress.taken > 0 {
+            self.unfinished = false;
+            self.exchange.went_well();
+        }
+        self.waiting.write(self.unfinished, Instant::now);
+        Status::Ok
+    }
+
+    fn count_sent(&mut self, progress: &Progress) {
+        self.exchange.wrote(progress.taken);
+        add(&self.node.counters.bytes_out, progress.taken);
+    }
+
+    /// Receives 1 to `buffer.len()` bytes; `Eof` at the end of the stream.
+    pub fn read(&mut self, buffer: &mut [u8]) -> (Status, usize) {
+        let (outcome, since) = match self.begin(Phase::Read) {
+            Ok((channel, mut patience)) => (channel.read(buffer, &mut patience), patience.waits_since()),
+            Err(status) => return (status, 0),
+        };
+        self.exchange.waited(since);
+        match outcome {
+            Ok(got) => self.received(got),
+            Err(failure) => (self.fail(Phase::Read, failure, since), 0),
+        }
+    }
+
+    /// Receives exactly `buffer.len()` bytes; an end before that is `Closed`.
+    pub fn read_exact(&mut self, buffer: &mut [u8]) -> Status {
+        let (mut filled, mut since, mut first) = (0, None, None);
+        let mut outcome = Ok(1);
+        match self.begin(Phase::Read) {
+            Ok((channel, mut patience)) => {
+                while filled < buffer.len() && matches!(outcome, Ok(1..)) {
+                    outcome = channel.read(&mut buffer[filled..], &mut patience);
+                    filled += outcome.as_ref().map_or(0, |got| *got);
+                    since = patience.waits_since();
+                    first = first.or(since);
+                    patience.progress();
+                }
+            }
+            Err(status) => return status,
+        }
+        self.exchange.waited(first);
+        self.count_received(filled);
+        match outcome {
+            Ok(0) => {
+                let text = format!("the server closed the connection, {} bytes short", buffer.len() - filled);
+                self.fail(Phase::Read, (Status::Closed, 0, text), None)
+            }
+            Ok(_) => {
+                self.exchange.went_well();
+                Status::Ok
+            }
+            Err(failure) => self.fail(Phase::Read, failure, since),
+        }
+    }
+
+    /// Receives up to and with `end`; what came behind it stays for the next read. On failure all that came stays.
+    pub fn read_until(&mut self, buffer: &mut [u8], end: &[u8]) -> (Status, usize) {
+        let (mut filled, mut since, mut first) = (0, None, None);
+        let (outcome, found) = match self.begin(Phase::Read) {
+            Ok((channel, mut patience)) => loop {
+                let outcome = channel.read(&mut buffer[filled..], &mut patience);
+                since = patience.waits_since().or(since);
+                first = first.or(since);
+                let Ok(got @ 1..) = outcome else { break (outcome.map(drop), None) };
+                patience.progress();
+                // The end may stand across what came before.
+                let from = (filled + 1).saturating_sub(end.len());
+                filled += got;
+                let at = buffer[from..filled].windows(end.len()).position(|window| window == end);
+                if let Some(at) = at {
+                    break (Ok(()), Some(from + at + end.len()));
+                }
+                if filled == buffer.len() {
+                    let text = format!("no end of the line in {filled} bytes");
+                    break (Err((Status::Protocol, 0, text)), None);
+                }
+            },
+            Err(status) => return (status, 0),
+        };
+        self.exchange.waited(first);
+        let length = found.unwrap_or(0);
+        if let Stage::Ready(link) = &mut self.stage {
+            link.channel.put_back(&buffer[length..filled]);
+        }
+        self.exchange.put_back(filled - length);
+        self.count_received(length);
+        self.exchange.read(filled); // what stays has come all the same
+        match (outcome, found) {
+            (Ok(()), Some(_)) => {
+                self.exchange.went_well();
+                (Status::Ok, length)
+            }
+            (Ok(()), None) => {
+                let text = "the server closed the connection in the middle of a line";
+                (self.fail(Phase::Read, (Status::Closed, 0, text.to_owned()), None), 0)
+            }
+            (Err(failure), _) => (self.fail(Phase::Read, failure, since), 0),
+        }
+    }
+
+    fn count_received(&mut self, bytes: usize) {
+        add(&self.node.counters.bytes_in, bytes as u64);
+        self.exchange.read(bytes);
+        self.waiting.read(false, Instant::now);
+    }
+
+    fn received(&mut self, got: usize) -> (Status, usize) {
+        self.count_received(got);
+        self.waiting.moved(Instant::now);
+        self.exchange.went_well();
+        if got == 0 {
+            self.exchange.end(); // nothing more comes, so it is of no use to the next one
+            return (Status::Eof, 0);
+        }
+        (Status::Ok, got)
+    }
+
+    /// What every call that reads or writes starts with: whether it may at all.
+    fn check(&mut self, phase: Phase) -> Result<(), Status> {
+        if self.birthplace.is_elsewhere() {
+            self.last_error = Some(Box::new(forked().into()));
+            return Err(Status::Forked);
+        }
+        if let Stage::Over(status) = self.stage {
+            return Err(status); // the error that it ended with still stands
+        }
+        self.last_error = None;
+        if self.node.runtime.cancel.is_set() {
+            return Err(self.fail(phase, cancelled(), None));
+        }
+        Ok(())
+    }
+
+    /// The stream of a blocking call, and how long that may wait. Finishes connecting first.
+    fn begin(&mut self, phase: Phase) -> Result<(&mut Channel, Patience<'_>), Status> {
+        self.check(phase)?;
+        self.patient()
+    }
+
+    /// As [`Conn::begin`], checked already.
+    fn patient(&mut self) -> Result<(&mut Channel, Patience<'_>), Status> {
+        if let Stage::Connecting(_) = self.stage {
+            self.finish_connecting()?;
+        }
+        let (limit, bound) = (self.limit(), self.bound());
+        let Conn { stage, node, .. } = self;
+        match stage {
+            Stage::Ready(link) => {
+                let patience = Patience::new(limit, bound, Some(node.runtime.cancel.descriptor()));
+                Ok((&mut link.channel, patience))
+            }
+            Stage::Connecting(_) => Err(Status::WantRead), // not after finish_connecting()
+            Stage::Over(status) => Err(*status),
+        }
+    }
+
+    fn limit(&self) -> Limit {
+        self.timeout.map_or(Limit::Silence(self.node.target.net.io_timeout), Limit::Call)
+    }
+
+    /// By when every call is over, whatever limit it has: an explicit one may shorten a node's share of a delivery's
+    /// time, never lengthen it.
+    fn bound(&self) -> Option<Bound> {
+        let loan = self.loan?;
+        let is_held = !(loan.until_sent && self.exchange.sent > 0);
+        let share = loan.share.filter(|share| is_held && share.ends < loan.last);
+        let of_share = share.map(|share| Bound { at: share.ends, of: Whole::Share(share.time) });
+        Some(of_share.unwrap_or(Bound { at: loan.last, of: Whole::Delivery }))
+    }
+
+    fn fail_with(&mut self, error: Error) -> Status {
+        let status = error.status;
+        self.node.runtime.logger.log(Level::Debug, format_args!("{error}"));
+        self.last_error = Some(Box::new(error.into()));
+        status
+    }
+
+    fn may_be_kept(&self, link: &Link) -> bool {
+        let net = &self.node.target.net;
+        let worn = net.keepalive_max_recycle != 0 && link.uses >= net.keepalive_max_recycle;
+        net.keepalive
+            && !self.distrusted
+            && !self.exchange.is_broken()
+            && !self.torn
+            && !self.unfinished
+            && !link.channel.holds_unread()
+            && !self.poison.is_set()
+            && !worn
+            && !link.is_too_old()
+            && link.channel.has_life_left()
+    }
+
+    /// Gives it back: kept in the pool where it may be, closed otherwise. One that is still connecting is given up. Nothing is left to
+    /// do with it then.
+    pub fn release(&mut self) {
+        if self.birthplace.is_elsewhere() {
+            return; // the drop closes the descriptor here; the parent's end is untouched
+        }
+        self.tell(Ending::Released);
+        if let Some(mut link) = self.take_link() {
+            if self.may_be_kept(&link) && is_sent(&mut link.channel) {
+                self.node.keep(link);
+            } else {
+                self.end(link);
+            }
+        }
+    }
+
+    fn take_link(&mut self) -> Option<Box<Link>> {
+        match std::mem::replace(&mut self.stage, Stage::Over(Status::InvalidArg)) {
+            Stage::Ready(mut link) => {
+                link.carried |= self.exchange.sent > 0;
+                if link.channel.is_answered() {
+                    self.node.answered();
+                }
+                Some(link)
+            }
+            Stage::Connecting(_) | Stage::Over(_) => None,
+        }
+    }
+
+    /// Closes it for good. One that did not fail may have bytes on their way, which are to arrive.
+    fn end(&self, link: Box<Link>) {
+        match self.exchange.fault().filter(|_| self.exchange.has_failed()) {
+            None if self.poison.is_set() => drop(link), // a defect may have left it half done
+            None => self.node.retire_unkept(*link),
+            Some(error) => {
+                if self.reused {
+                    self.node.broke(&link, error);
+                }
+                drop(link);
+            }
+        }
+        self.node.pool.leave();
+    }
+}
+
+/// Whether nothing is held that was written, or it goes now without waiting.
+fn is_sent(channel: &mut Channel) -> bool {
+    !channel.holds_unsent()
+        || matches!(channel.offer(&mut Unsent::new(&[]), &mut Progress::default()), Ok(true))
+}
+
+impl Drop for Conn {
+    /// Closed: the plugin no longer trusts it. What it has sent is to arrive all the same.
+    fn drop(&mut self) {
+        if self.birthplace.is_elsewhere() {
+            return; // the parent's end is untouched
+        }
+        self.tell(Ending::Discarded);
+        if let Some(link) = self.take_link() {
+            self.end(link);
+        }
+    }
+}
+
+fn cut_off() -> Failure {
+    (Status::Closed, 0, "an earlier message was cut off on this connection; discard it".to_owned())
+}
+
+/// The error of a call that would touch the parent's connections or threads.
+pub fn forked() -> Error {
+    Error::new(Status::Forked, "the upstream was made before fork(); create one of its own in the child")
+}

@@ -1,0 +1,359 @@
+//! A connection in the making that nobody waits for: for its turn at the cap, then for the dialer, node after node until
+//! one stands.
+//!
+//! Invariant: while it goes on there is one descriptor to watch, and it is closed only once its successor is open, so
+//! that a new number is the sign of a new descriptor.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::sys::eventfd::EventFd;
+
+use super::open::{Dial, cap_held, first_usable, may_connect};
+use super::trial::{self, Trial};
+use super::{Account, Candidate, Loan, Ready};
+use crate::base::error::{Error, Phase, Result, Status, summary};
+use crate::net::cancel::eventfd;
+use crate::net::dial::{GUARD, Pending};
+use crate::net::patience::after;
+use crate::net::pool::{Place, Ticket};
+use crate::set::node::{Link, Node};
+
+/// The way over the nodes that a connection in the making takes.
+pub trait Course: Send {
+    /// What to do next.
+    fn next(&mut self) -> Step;
+
+    /// The node that was tried last came to nothing; it was `waited` for so long.
+    fn set_back(&mut self, error: &Error, waited: Duration);
+
+    /// A connection stands: on which terms it is used, and who keeps the account.
+    fn stands(&mut self) -> Option<(Loan, Arc<dyn Account>)> {
+        None
+    }
+}
+
+/// The way to one node alone.
+pub struct OneNode(Option<Candidate>);
+
+impl OneNode {
+    /// To this one.
+    pub fn new(node: Arc<Node>) -> OneNode {
+        OneNode(Some(Candidate { node, trial: None, by: None }))
+    }
+}
+
+impl Course for OneNode {
+    fn next(&mut self) -> Step {
+        self.0.take().map_or(Step::Over(None), Step::Try)
+    }
+
+    fn set_back(&mut self, _error: &Error, _waited: Duration) {}
+}
+
+/// What a connection in the making does next.
+pub enum Step {
+    /// Tries this node.
+    Try(Candidate),
+    /// Goes on after so long; this is the node to show meanwhile.
+    Wait(Duration, Arc<Node>),
+    /// No node is left, or none may be tried; the words say why, unless what failed before does.
+    Over(Option<Error>),
+}
+
+/// A connection under way.
+pub(super) struct Connecting {
+    course: Box<dyn Course>,
+    setbacks: Vec<Error>,
+    stage: Stage,
+    begun: Instant,
+}
+
+/// What a start gives.
+pub(super) enum Begun {
+    /// There was one in the pool.
+    Ready(Ready, Option<(Loan, Arc<dyn Account>)>),
+    /// It is under way.
+    Waiting(Connecting),
+}
+
+enum Stage {
+    Queued(Turn),
+    Dialling(Dialling),
+    Resting { until: Instant, node: Arc<Node> },
+}
+
+/// A place in the queue at the cap.
+struct Turn {
+    node: Arc<Node>,
+    deadline: Instant,
+    /// Until it was claimed.
+    ticket: Option<Ticket>,
+    ready: Arc<EventFd>,
+}
+
+/// A dial under way.
+struct Dialling {
+    node: Arc<Node>,
+    dial: Dial,
+    /// Until when it is waited for.
+    until: Instant,
+    pending: Pending,
+    hold: Hold,
+}
+
+/// Who leaves the place in the pool that a dial holds.
+#[derive(PartialEq)]
+enum Hold {
+    /// This one.
+    Place,
+    /// The dial itself, which goes on where it is given up: a trial.
+    Trial,
+    /// Nobody any more.
+    Nothing,
+}
+
+enum Stand {
+    Ready(Ready),
+    At(Stage),
+}
+
+impl Connecting {
+    /// Begins with the first node of `course` that lets it; that node is the first of the answer.
+    pub(super) fn start(mut course: Box<dyn Course>) -> Result<(Arc<Node>, Begun)> {
+        let mut setbacks = Vec::new();
+        let (node, stand) = begin_with_next(&mut *course, &mut setbacks)?;
+        let begun = match stand {
+            Stand::Ready(ready) => Begun::Ready(ready, course.stands()),
+            Stand::At(stage) => Begun::Waiting(Connecting { course, setbacks, stage, begun: Instant::now() }),
+        };
+        Ok((node, begun))
+    }
+
+    /// Goes on by one step at most; `None` where it must wait, or where the next step has only begun: its descriptor
+    /// tells, readable already if that step is over. Two steps in one call could open the second's descriptor under
+    /// the number that the first gave back, and the caller would take it for the one it watches. After an error
+    /// there is nothing left to go on with.
+    pub(super) fn advance(&mut self) -> Option<Result<(Arc<Node>, Ready)>> {
+        let (node, stand) = match self.stage.advance() {
+            Ok(None) => return None,
+            Ok(Some(stand)) => (Arc::clone(self.node()), stand),
+            Err(error) => {
+                let over = error.as_ref().is_some_and(is_final);
+                if let Some(error) = error {
+                    self.course.set_back(&error, self.begun.elapsed());
+                    self.setbacks.push(error);
+                }
+                let next = match over {
+                    true => Err(summary(std::mem::take(&mut self.setbacks))),
+                    false => begin_with_next(&mut *self.course, &mut self.setbacks),
+                };
+                self.begun = Instant::now();
+                match next {
+                    Ok(next) => next,
+                    Err(error) => return Some(Err(self.node().runtime.outlook(error))),
+                }
+            }
+        };
+        match stand {
+            Stand::Ready(ready) => Some(Ok((node, ready))),
+            Stand::At(stage) => {
+                self.stage = stage;
+                None
+            }
+        }
+    }
+
+    /// The terms of the connection that stands.
+    pub(super) fn stands(&mut self) -> Option<(Loan, Arc<dyn Account>)> {
+        self.course.stands()
+    }
+
+    /// The node it is at.
+    pub(super) fn node(&self) -> &Arc<Node> {
+        match &self.stage {
+            Stage::Queued(turn) => &turn.node,
+            Stage::Dialling(dialling) => &dialling.node,
+            Stage::Resting { node, .. } => node,
+        }
+    }
+
+    /// Readable when it can go on.
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match &self.stage {
+            Stage::Queued(turn) => Some(turn.ready.as_fd()),
+            Stage::Dialling(dialling) => dialling.pending.descriptor(),
+            Stage::Resting { .. } => None,
+        }
+    }
+
+    /// When it must go on even if the descriptor was not readable.
+    pub(super) fn deadline(&self) -> Instant {
+        match &self.stage {
+            Stage::Queued(turn) => turn.deadline,
+            Stage::Dialling(dialling) => dialling.until,
+            Stage::Resting { until, .. } => *until,
+        }
+    }
+}
+
+/// Begins with one node after the other until one is ready or under way.
+fn begin_with_next(course: &mut dyn Course, setbacks: &mut Vec<Error>) -> Result<(Arc<Node>, Stand)> {
+    loop {
+        let candidate = match course.next() {
+            Step::Try(candidate) => candidate,
+            Step::Wait(time, node) => {
+                let until = after(Instant::now(), time);
+                return Ok((Arc::clone(&node), Stand::At(Stage::Resting { until, node })));
+            }
+            Step::Over(why) => {
+                setbacks.extend(why);
+                break;
+            }
+        };
+        match begin(&candidate) {
+            Ok(stand) => return Ok((candidate.node, stand)),
+            Err(error) => {
+                let over = is_final(&error);
+                course.set_back(&error, Duration::ZERO);
+                setbacks.push(error);
+                if over {
+                    break;
+                }
+            }
+        }
+    }
+    Err(summary(std::mem::take(setbacks)))
+}
+
+/// Whether the other nodes would answer the same.
+fn is_final(error: &Error) -> bool {
+    matches!(error.status, Status::Forked | Status::Cancelled)
+}
+
+fn begin(candidate: &Candidate) -> Result<Stand> {
+    let (node, deadline) = (&candidate.node, candidate.deadline());
+    if let Some(trial) = candidate.trial {
+        return try_out(node, trial, deadline);
+    }
+    may_connect(node)?;
+    if let Some(place) = node.pool.try_acquire(|link| node.retire_quietly(*link)) {
+        return take_place(node, place, deadline);
+    }
+    let mut turn = Turn::new(node, deadline)?;
+    Ok(turn.advance()?.unwrap_or(Stand::At(Stage::Queued(turn))))
+}
+
+/// What a place in the pool leads to.
+fn take_place(node: &Arc<Node>, place: Place<Box<Link>>, deadline: Instant) -> Result<Stand> {
+    match place {
+        Place::Idle(link) => match first_usable(node, link, true)? {
+            Some(link) => {
+                Ok(Stand::Ready(Ready { link, reused: true, generation: node.generation(), trial: None }))
+            }
+            None => dial(node, deadline), // in the place of the dead one
+        },
+        Place::New => dial(node, deadline),
+        Place::Cancelled => Err(node.target.cancelled(Phase::Wait)),
+        Place::None => Err(cap_held(node)),
+    }
+}
+
+fn dial(node: &Arc<Node>, deadline: Instant) -> Result<Stand> {
+    let dial = Dial::of(node);
+    match node.runtime.dialer.start(&node.target, deadline, true, None) {
+        Ok(pending) => {
+            let until = deadline + GUARD;
+            let (node, hold) = (Arc::clone(node), Hold::Place);
+            Ok(Stand::At(Stage::Dialling(Dialling { node, dial, until, pending, hold })))
+        }
+        Err(error) => Err(dial.failed(node, error)),
+    }
+}
+
+fn try_out(node: &Arc<Node>, trial: Trial, deadline: Instant) -> Result<Stand> {
+    let trial::Trying { pending, dial, until } = match trial::begin(node, trial, deadline, true)? {
+        trial::Begun::Ready(ready) => return Ok(Stand::Ready(ready)),
+        trial::Begun::Trying(trying) => trying,
+    };
+    let (node, hold) = (Arc::clone(node), Hold::Trial);
+    Ok(Stand::At(Stage::Dialling(Dialling { node, dial, until, pending, hold })))
+}
+
+impl Stage {
+    /// An error without words tells only that it is time to go on.
+    fn advance(&mut self) -> Result<Option<Stand>, Option<Error>> {
+        match self {
+            Stage::Queued(turn) => turn.advance().map_err(Some),
+            Stage::Dialling(dialling) => dialling.advance().map_err(Some),
+            Stage::Resting { until, node } => match Instant::now() < *until {
+                true => may_connect(node).map(|()| None).map_err(Some),
+                false => Err(None),
+            },
+        }
+    }
+}
+
+impl Turn {
+    fn new(node: &Arc<Node>, deadline: Instant) -> Result<Turn> {
+        let ready = eventfd()
+            .map(Arc::new)
+            .map_err(|error| node.target.system_error(Status::NoMemory, Phase::Wait, &error))?;
+        let wake = Arc::clone(&ready);
+        let ticket = node.pool.queue(Box::new(move || {
+            // Fails only when the counter is full, and then the descriptor is readable anyway.
+            let _ = wake.write(1);
+        }));
+        Ok(Turn { node: Arc::clone(node), deadline, ticket: Some(ticket), ready })
+    }
+
+    fn advance(&mut self) -> Result<Option<Stand>> {
+        may_connect(&self.node)?;
+        // Emptied before the pool is asked: a turn that comes in between fills it again.
+        let _ = self.ready.read();
+        let Some(ticket) = &self.ticket else { return Ok(None) };
+        match self.node.pool.claim(ticket, |link| self.node.retire_quietly(*link)) {
+            Some(place) => {
+                self.ticket = None;
+                take_place(&self.node, place, self.deadline).map(Some)
+            }
+            None if Instant::now() >= self.deadline => Err(cap_held(&self.node)),
+            None => Ok(None),
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // In a forked child the queue is the parent's.
+        if let Some(ticket) = self.ticket.take()
+            && !self.node.runtime.birthplace.is_elsewhere()
+        {
+            self.node.pool.give_up_turn(ticket);
+        }
+    }
+}
+
+impl Dialling {
+    fn advance(&mut self) -> Result<Option<Stand>> {
+        let target = &self.node.target;
+        let outcome = match self.pending.poll() {
+            Some(outcome) => outcome,
+            None if self.node.runtime.cancel.is_set() => return Err(target.cancelled(Phase::Connect)),
+            None if Instant::now() < self.until => return Ok(None),
+            None if self.hold == Hold::Trial => return Err(self.dial.left_alone(&self.node, self.until)),
+            None => Err(target.error(Status::Timeout, Phase::Connect, "no connection within the time given")),
+        };
+        self.hold = Hold::Nothing;
+        self.dial.ended(&self.node, outcome).map(|ready| Some(Stand::Ready(ready)))
+    }
+}
+
+impl Drop for Dialling {
+    fn drop(&mut self) {
+        if self.hold == Hold::Place && !self.node.runtime.birthplace.is_elsewhere() {
+            self.node.pool.leave();
+        }
+    }
+}

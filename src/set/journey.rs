@@ -1,0 +1,156 @@
+//! The way of one payload, or of one wish for a connection, over the nodes: what the blocking calls and those of
+//! an event loop do alike. Who is asked is decided in `visits`; here the nodes and the clock are real.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use crate::balance::roster::Trials;
+use crate::balance::visits::{Next, SetBack, Share, Visits};
+use crate::base::error::{Error, Result, Status};
+use crate::net::patience::after;
+use crate::set::conn::{Candidate, Conn, Trial, forked};
+use crate::set::node::{Runtime, millis};
+use crate::set::upstream::Upstream;
+
+/// Trials that one payload begins beside its own: all that are due, but for a set of hundreds.
+const TRIALS_ASIDE: usize = 64;
+
+/// The time of a payload: the moment, and when it is over.
+pub type Term = (Instant, Instant);
+
+/// Where a payload goes next.
+pub struct Leg {
+    /// The node's place.
+    pub place: usize,
+    trial: Option<Trial>,
+    /// It is a trial that costs the payload nothing: neither an attempt nor a failed delivery until its connection
+    /// is used.
+    pub is_aside: bool,
+    /// The time of this node, if other nodes could take the payload.
+    pub share: Option<Share>,
+    by: Option<Instant>,
+    /// No node is up.
+    all_out: bool,
+}
+
+/// Why a payload cannot go on now.
+pub enum Stopped {
+    /// To be asked again after so long.
+    For(Duration),
+    /// For good.
+    Because(Error),
+}
+
+impl Upstream {
+    /// Whether another attempt may be made: there is time, and the retry budget allows it.
+    pub fn may_go_on(&self, visits: &mut Visits, term: Option<Term>, held_up: bool) -> Result<(), Stopped> {
+        let runtime = self.runtime();
+        let stop = |error| Err(Stopped::Because(error));
+        if runtime.birthplace.is_elsewhere() {
+            return stop(forked()); // by a callback
+        }
+        if runtime.closed.load(Relaxed) {
+            return stop(Error::new(Status::Cancelled, "the upstream was destroyed"));
+        }
+        if runtime.cancel.is_set() {
+            return stop(Error::cancelled());
+        }
+        if term.is_some_and(|(now, last)| now >= last) {
+            return stop(out_of_time(held_up));
+        }
+        let now = || runtime.clock.now();
+        if visits.owes() && !visits.has_next(&runtime.roster, now) {
+            return Ok(()); // there is nothing to pay for
+        }
+        visits.pay(&self.budget, now).map_err(Stopped::For)
+    }
+
+    /// The next node of a payload; `None` if there is none to ask.
+    pub fn next_leg(&self, visits: &mut Visits, term: Option<Term>) -> Option<Leg> {
+        let runtime = self.runtime();
+        let all_out = runtime.roster.is_all_out();
+        let Next { turn, others } = visits.next(&runtime.roster, || runtime.clock.now())?;
+        let is_aside = others == Some(true);
+        if is_aside {
+            self.try_others_out(visits);
+        }
+        let trial = others.map(|others| Trial { turn, others, patience: visits.patience() });
+        let share = term.and_then(|(now, last)| visits.share(now, last, runtime.roster.takers()));
+        let last = term.map(|(_, last)| last);
+        Some(Leg {
+            place: turn.place,
+            trial,
+            by: share.map(|share| share.ends).or(last),
+            is_aside,
+            share,
+            all_out,
+        })
+    }
+
+    /// Whom to connect to.
+    pub fn candidate(&self, leg: &Leg) -> Candidate {
+        Candidate { node: Arc::clone(&self.nodes()[leg.place]), trial: leg.trial, by: leg.by }
+    }
+
+    /// All other trials that are due begin at once, and nobody waits for them: one after the other they would cost one
+    /// payload each its patience.
+    fn try_others_out(&self, visits: &Visits) {
+        let runtime = self.runtime();
+        for _ in 0..TRIALS_ASIDE {
+            let now = || runtime.clock.now();
+            let Some(turn) = runtime.roster.trial_due(visits.tried(), Trials::ByConnection, now) else {
+                return;
+            };
+            Conn::try_out_aside(&self.nodes()[turn.place], turn);
+        }
+    }
+
+    /// The error of a payload that no node could be asked for.
+    pub fn nobody(&self) -> Error {
+        let runtime = self.runtime();
+        match runtime.roster.is_all_paused(runtime.clock.now()) {
+            true => {
+                let wait = runtime.roster.retry_after(runtime.clock.now(), true).unwrap_or_default();
+                let cause =
+                    format!("every node has asked for a pause; the first ends in {} ms", millis(wait));
+                Error::new(Status::Busy, cause)
+            }
+            false if runtime.roster.takers() == 0 => {
+                Error::new(Status::NoNode, "every node is drained; give one a weight above 0")
+            }
+            false => Error::new(Status::NoNode, "every node is out of the rotation"),
+        }
+    }
+}
+
+impl Leg {
+    /// What its failure to connect costs.
+    pub fn set_back(&self) -> SetBack {
+        SetBack::Unsent { all_out: self.all_out }
+    }
+}
+
+fn out_of_time(held_up: bool) -> Error {
+    let cause = match held_up {
+        false => "the time for the delivery is up; see deliver.timeout",
+        true => {
+            "the retry budget was spent until the time for the delivery was up: ten retries a second may send again \
+             what may have arrived, and one more for every ten deliveries that went well"
+        }
+    };
+    Error::new(Status::Timeout, cause)
+}
+
+/// When a payload that begins now is over.
+pub fn ends(now: Instant, timeout: Duration) -> Instant {
+    after(now, timeout)
+}
+
+/// How long to sleep before asking once more whether a node may be tried: the clock may be the host's own.
+pub fn nap(runtime: &Runtime, wait: Duration) -> Duration {
+    const LEAST: Duration = Duration::from_millis(1);
+    let most =
+        if runtime.clock.runs_by_itself() { Duration::from_millis(50) } else { Duration::from_millis(5) };
+    wait.clamp(LEAST, most)
+}

@@ -1,0 +1,95 @@
+//! What a payload is called: the same name at every node and at every resend, so that a receiver can drop what
+//! comes twice.
+
+use std::ffi::{CStr, CString};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::base::error::{Error, Result, Status};
+use crate::set::upstream::random;
+
+/// The name of a payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PayloadId(Arc<CStr>);
+
+/// The longest name of a host's own.
+const LONGEST: usize = 64;
+
+impl PayloadId {
+    /// A host's own: 1 to 64 bytes of printable ASCII.
+    pub fn of_host(name: &[u8]) -> Result<PayloadId> {
+        let is_plain = name.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
+        if !is_plain || !(1..=LONGEST).contains(&name.len()) {
+            let cause = "payload_id must be 1 to 64 bytes of printable ASCII";
+            return Err(Error::new(Status::InvalidArg, cause));
+        }
+        Ok(PayloadId(CString::new(name).unwrap_or_default().into()))
+    }
+
+    /// As C reads it.
+    pub fn as_c_str(&self) -> &CStr {
+        &self.0
+    }
+}
+
+/// Names that nobody else makes: 32 hex digits.
+#[derive(Debug)]
+pub struct PayloadIds {
+    first: [u64; 2],
+    made: AtomicU64,
+}
+
+impl Default for PayloadIds {
+    fn default() -> Self {
+        PayloadIds { first: [random(), random()], made: AtomicU64::new(0) }
+    }
+}
+
+impl PayloadIds {
+    /// The next one.
+    pub fn make(&self) -> PayloadId {
+        let count = self.made.fetch_add(1, Relaxed);
+        let [high, low] = self.first;
+        // Each half goes through all numbers before one comes again; that they look alike is no matter.
+        let (high, low) = (scattered(high ^ count), scattered(low.wrapping_add(count)));
+        let name = format!("{high:016x}{low:016x}");
+        PayloadId(CString::new(name).unwrap_or_default().into())
+    }
+}
+
+/// The mix of SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
+fn scattered(number: u64) -> u64 {
+    let mut z = number;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn made_names_differ_and_have_32_hex_digits() {
+        let (one, other) = (PayloadIds::default(), PayloadIds::default());
+        let mut seen = HashSet::new();
+        for ids in [&one, &other] {
+            for _ in 0..1000 {
+                let name = ids.make().as_c_str().to_str().unwrap().to_owned();
+                assert!(name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit()));
+                assert!(seen.insert(name));
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_of_the_hosts_is_plain_and_short() {
+        for good in ["x", "with blanks ~!", &"x".repeat(64)] {
+            assert_eq!(PayloadId::of_host(good.as_bytes()).unwrap().as_c_str().to_str(), Ok(good));
+        }
+        for bad in [&b""[..], b"new\nline", b"\xc3\xa4", b"nul\0", &[b'x'; 65]] {
+            assert_eq!(PayloadId::of_host(bad).unwrap_err().status, Status::InvalidArg, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Models of the way of an outcome from the dialer thread to its caller: see `crate::tests::loom`. The thread's rounds are the real
+//! ones, over the real descriptors; a thread of the model turns to the others where the real one would sleep.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::EpollEvent;
+
+use super::*;
+use crate::net::resolve::NoAnswer;
+use crate::tests::loom::{check, never, spawn};
+
+impl Dialer {
+    /// The thread is the model's to run, and the look-up of `host` under way for ever: a dial to it ends when it is given up,
+    /// cancelled or stopped, at its deadline, or by [`Dialer::answer`].
+    pub(crate) fn prepare(&self, host: &str) {
+        *self.first.thread.lock() = Thread::Running(std::thread::spawn(|| {}));
+        let _under_way = self.first.work.lock().cache.ask(&host.into(), Duration::ZERO, Instant::now());
+    }
+
+    /// The look-up of `host` fails, and `blame` tells through whom.
+    pub(crate) fn answer(&self, host: &str, blame: Blame) {
+        let no = NoAnswer { cause: "no answer".to_owned(), blame, errno: 0 };
+        self.first.mailbox.post(|letters| letters.answers.push((host.into(), Err(no))));
+    }
+
+    /// As the dialer thread does, until it is stopped.
+    pub(crate) fn run(&self) {
+        let mut events = [EpollEvent::empty(); 8];
+        loop {
+            let ready = self.first.mailbox.epoll.get().wait(&mut events, PollTimeout::ZERO).unwrap();
+            if ready == 0 {
+                loom::thread::yield_now();
+                continue;
+            }
+            let round = running::round(&self.first.mailbox, &self.first.work, &events[..ready]);
+            if round == ControlFlow::Break(()) {
+                return;
+            }
+        }
+    }
+
+    /// Stops once every dial has ended by itself.
+    pub(crate) fn finish(&self) {
+        let is_idle = || {
+            let (work, letters) = (self.first.work.lock(), self.first.mailbox.letters.lock());
+            letters.dials.is_empty() && letters.abandoned.is_empty() && work.gauge() == 0
+        };
+        while !is_idle() {
+            loom::thread::yield_now();
+        }
+        self.stop();
+    }
+}
+
+const HOST: &str = "no-such-host.invalid";
+
+struct Room {
+    dialer: Dialer,
+    cancel: Arc<Cancel>,
+    target: Arc<Target>,
+    /// Outcomes that went to the orphan.
+    orphaned: AtomicUsize,
+}
+
+fn room() -> Arc<Room> {
+    let cancel = Arc::new(Cancel::new().unwrap());
+    let dialer = Dialer::new(Arc::clone(&cancel)).unwrap();
+    dialer.prepare(HOST);
+    let (name, host, net) = ("n".into(), HOST.into(), crate::net::race::tests::net().into());
+    let target = Arc::new(Target { name, host, port: 9, net, tls: None, wary: Default::default() });
+    Arc::new(Room { dialer, cancel, target, orphaned: AtomicUsize::new(0) })
+}
+
+impl Room {
+    /// A dial under way; where nobody stays for its outcome, that is counted.
+    fn start(self: &Arc<Room>, notify: bool, with_orphan: bool) -> Result<Pending> {
+        let room = Arc::clone(self);
+        let count: Orphan = Box::new(move |outcome| {
+            assert!(outcome.is_err(), "no connection comes here");
+            room.orphaned.fetch_add(1, SeqCst);
+        });
+        self.dialer.start(&self.target, never(), notify, with_orphan.then_some(count))
+    }
+
+    fn orphaned(&self) -> usize {
+        self.orphaned.load(SeqCst)
+    }
+}
+
+fn is_cancelled<T>(outcome: Result<T>) -> bool {
+    outcome.err().is_some_and(|error| error.status == Status::Cancelled)
+}
+
+fn is_readable(pending: &Pending) -> bool {
+    let descriptor = pending.descriptor().expect("asked for");
+    poll(&mut [PollFd::new(descriptor, PollFlags::POLLIN)], PollTimeout::ZERO) == Ok(1)
+}
+
+/// The caller gives the dial up in its way, beside the end of the dialer: the outcome is the caller's or the orphan's.
+fn given_up(take: fn(&mut Pending) -> bool) {
+    check(move || {
+        let room = room();
+        let mut pending = room.start(true, true).unwrap();
+        let thread = spawn(&room, |room| room.dialer.run());
+        let stopper = spawn(&room, |room| room.dialer.stop());
+        let taken = take(&mut pending);
+        drop(pending);
+        stopper.join().unwrap();
+        thread.join().unwrap();
+        assert_eq!(usize::from(taken) + room.orphaned(), 1);
+    });
+}
+
+#[test]
+fn an_outcome_given_up_at_once_is_the_orphans() {
+    given_up(|_| false);
+}
+
+#[test]
+fn an_outcome_asked_for_once_is_had_by_one() {
+    given_up(|pending| pending.poll().is_some());
+}
+
+#[test]
+fn an_outcome_waited_for_in_vain_is_had_by_one() {
+    given_up(|pending| pending.wait(Instant::now()).is_some());
+}
+
+#[test]
+fn a_readable_descriptor_shows_an_outcome() {
+    given_up(|pending| {
+        if pending.poll().is_some() {
+            return true;
+        }
+        let readable = is_readable(pending);
+        let outcome = pending.poll();
+        assert!(outcome.is_some() || !readable, "the outcome comes before the descriptor tells of it");
+        outcome.is_some()
+    });
+}
+
+#[test]
+fn stopping_answers_whoever_waits() {
+    check(|| {
+        let room = room();
+        let mut pending = room.start(true, false).unwrap();
+        let thread = spawn(&room, |room| room.dialer.run());
+        let stopper = spawn(&room, |room| room.dialer.stop());
+        assert!(is_cancelled(pending.wait(never()).expect("a wait without an end has an outcome")));
+        assert!(is_readable(&pending), "an event loop hears of it too");
+        stopper.join().unwrap();
+        thread.join().unwrap();
+        assert_eq!(room.dialer.first.work.lock().gauge(), 0);
+    });
+}
+
+/// The word to cancel may come before, beside and after the start of a dial.
+#[test]
+fn cancelling_ends_a_dial_whenever_it_began() {
+    check(|| {
+        let room = room();
+        let thread = spawn(&room, |room| room.dialer.run());
+        let canceller = spawn(&room, |room| {
+            room.cancel.set();
+            room.dialer.cancel();
+        });
+        match room.start(false, false) {
+            Err(refused) => assert_eq!(refused.status, Status::Cancelled),
+            Ok(mut pending) => assert!(is_cancelled(pending.wait(never()).expect("as above"))),
+        }
+        canceller.join().unwrap();
+        assert!(is_cancelled(room.start(false, false)), "later ones are refused");
+        room.dialer.stop();
+        thread.join().unwrap();
+    });
+}
+
+/// Nobody stops or cancels it: the letter alone ends a dial that was given up.
+#[test]
+fn a_dial_given_up_is_ended() {
+    check(|| {
+        let room = room();
+        let thread = spawn(&room, |room| room.dialer.run());
+        let pending = room.start(false, false).unwrap();
+        drop(pending);
+        room.dialer.finish();
+        thread.join().unwrap();
+    });
+}

@@ -1,0 +1,178 @@
+//! The word to cancel against calls that wait, and trials that their callers leave: a whole set, whose dialer thread is one of
+//! the model's.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Instant;
+
+use super::{check, never, spawn};
+use crate::balance::Tried;
+use crate::balance::roster::{NodeState, Trials, Turn};
+use crate::balance::visits::PATIENCE;
+use crate::base::clock::Clock;
+use crate::base::error::{Blame, Error, Status};
+use crate::config::{Definition, Options, parse};
+use crate::net::pool::Place;
+use crate::set::conn::{Candidate, Conn, Trial};
+use crate::set::node::Node;
+use crate::set::upstream::{Hooks, Upstream};
+
+/// Its look-up never ends, but by a model's word.
+const HOST: &str = "no-such-host.invalid";
+/// After any backoff.
+const DUE: u64 = 3_600_000_000_000;
+
+fn definition() -> Definition {
+    let node = |name| format!("[NODE]\n name {name}\n host {HOST}\n port 9\n net.max_connections 1\n");
+    let text = format!("[UPSTREAM]\n name u\n{}{}", node("a"), node("b"));
+    parse(text.as_bytes(), "model", &Options::default()).unwrap()
+}
+
+fn set(definition: &Definition, clock: Clock) -> Arc<Upstream> {
+    let hooks = Hooks { clock, ..Hooks::default() };
+    let upstream = Upstream::new(definition.clone(), hooks).unwrap();
+    upstream.runtime().dialer.prepare(HOST);
+    upstream
+}
+
+fn run(upstream: &Upstream) {
+    upstream.runtime().dialer.run();
+}
+
+fn connect(upstream: &Upstream, node: usize, deadline: Instant) -> Status {
+    Conn::open(Arc::clone(&upstream.nodes()[node]), || deadline)
+        .err()
+        .expect("no connection comes here")
+        .status
+}
+
+/// Each of the nodes has its one connection in use.
+fn at_the_cap(definition: &Definition) -> Arc<Upstream> {
+    let upstream = set(definition, Clock::default());
+    for node in upstream.nodes() {
+        assert!(matches!(node.pool.acquire(never, |_| unreachable!()), Place::New));
+    }
+    upstream
+}
+
+#[test]
+fn cancelling_a_set_ends_the_waits_at_every_cap() {
+    let definition = definition();
+    check(move || {
+        let upstream = at_the_cap(&definition);
+        let waits = [0, 1].map(|node| spawn(&upstream, move |up| connect(up, node, never())));
+        upstream.cancel();
+        waits.into_iter().for_each(|wait| assert_eq!(wait.join().unwrap(), Status::Cancelled));
+        assert_eq!(connect(&upstream, 0, never()), Status::Cancelled);
+        assert!(upstream.try_next_node().is_ok(), "picking goes on");
+    });
+}
+
+#[test]
+fn a_wait_at_the_cap_that_runs_out_beside_the_cancelling_ends_as_either() {
+    let definition = definition();
+    check(move || {
+        let upstream = at_the_cap(&definition);
+        let wait = spawn(&upstream, |up| connect(up, 0, Instant::now()));
+        let other = spawn(&upstream, |up| connect(up, 0, never()));
+        upstream.cancel();
+        let status = wait.join().unwrap();
+        assert!(matches!(status, Status::Limit | Status::Cancelled), "{status:?}");
+        assert_eq!(other.join().unwrap(), Status::Cancelled);
+    });
+}
+
+/// The word to cancel comes before, beside and after the begin of the dial.
+#[test]
+fn cancelling_a_set_ends_a_connect_and_leaves_its_place() {
+    let definition = definition();
+    check(move || {
+        let upstream = set(&definition, Clock::default());
+        let thread = spawn(&upstream, run);
+        let canceller = spawn(&upstream, Upstream::cancel);
+        assert_eq!(connect(&upstream, 0, never()), Status::Cancelled);
+        assert_eq!(upstream.nodes()[0].pool.gauge(), Some((0, 0)));
+        canceller.join().unwrap();
+        upstream.close();
+        thread.join().unwrap();
+    });
+}
+
+/// A set whose first node is out and due for a trial; the trial.
+fn with_a_trial(definition: &Definition) -> (Arc<Upstream>, Candidate) {
+    let now = Arc::new(AtomicU64::new(0));
+    let hand = Arc::clone(&now);
+    let upstream = set(definition, Clock::host(move || hand.load(SeqCst)));
+    let node = Arc::clone(&upstream.nodes()[0]);
+    assert!(node.failed(0, &Error::new(Status::Connect, "refused")));
+    now.store(DUE, SeqCst);
+    let turn = probe(&upstream).unwrap();
+    let trial = Trial { turn, others: true, patience: PATIENCE };
+    (upstream, Candidate { node, trial: Some(trial), by: None })
+}
+
+fn probe(upstream: &Upstream) -> Option<Turn> {
+    upstream.runtime().roster.trial_due(&Tried::new(), Trials::All, || DUE)
+}
+
+/// How the node stands whose trial came to nothing: out, how often it was ejected, and what its pool holds.
+fn standing(node: &Node) -> (NodeState, u64, Option<(usize, usize)>) {
+    (node.state(), node.runtime.roster.ejections(node.place), node.pool.gauge())
+}
+
+/// The caller's time is up at once; the look-up fails beside that or after it. The node is told by whichever of the two, caller and
+/// thread, has the outcome: once.
+#[test]
+fn a_trial_left_by_its_caller_ends_for_the_node_once() {
+    let definition = definition();
+    check(move || {
+        let (upstream, candidate) = with_a_trial(&definition);
+        let thread = spawn(&upstream, run);
+        let resolver = spawn(&upstream, |up| {
+            let other = probe(up);
+            up.runtime().dialer.answer(HOST, Blame::NoSuchName);
+            other
+        });
+        let candidate = Candidate { by: Some(Instant::now()), ..candidate };
+        let error = Conn::open_candidate(candidate).err().unwrap();
+        assert!(matches!(error.status, Status::Timeout | Status::Resolve), "{error}");
+        assert_eq!(resolver.join().unwrap(), None, "there is one trial at a time");
+        upstream.runtime().dialer.finish();
+        thread.join().unwrap();
+        assert_eq!(standing(&upstream.nodes()[0]), (NodeState::Ejected, 2, Some((0, 0))));
+    });
+}
+
+/// What fails for a reason of this machine tells nothing of the node: the trial is given back, once.
+#[test]
+fn a_trial_that_told_nothing_is_given_back() {
+    let definition = definition();
+    check(move || {
+        let (upstream, candidate) = with_a_trial(&definition);
+        let thread = spawn(&upstream, run);
+        let resolver = spawn(&upstream, |up| up.runtime().dialer.answer(HOST, Blame::Local));
+        let error = Conn::open_candidate(candidate).err().unwrap();
+        assert!(error.status == Status::Resolve && error.is_local(), "{error}");
+        assert_eq!(standing(&upstream.nodes()[0]), (NodeState::Ejected, 1, Some((0, 0))));
+        resolver.join().unwrap();
+        upstream.runtime().dialer.stop();
+        thread.join().unwrap();
+    });
+}
+
+/// The trial stays at work for the node when the set is cancelled; its place is left.
+#[test]
+fn a_cancelled_trial_leaves_its_place() {
+    let definition = definition();
+    check(move || {
+        let (upstream, candidate) = with_a_trial(&definition);
+        let thread = spawn(&upstream, run);
+        let canceller = spawn(&upstream, Upstream::cancel);
+        let error = Conn::open_candidate(candidate).err().unwrap();
+        assert_eq!(error.status, Status::Cancelled);
+        assert_eq!(upstream.nodes()[0].pool.gauge(), Some((0, 0)));
+        canceller.join().unwrap();
+        upstream.close();
+        thread.join().unwrap();
+    });
+}
