@@ -1,59 +1,24 @@
 //! The classic form: bytes to sections of expanded lines, with `@INCLUDE` and `@SET` carried out.
 //! Knows nothing of what the keys mean. Iterative: files that include files never deepen the stack.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::document::{self, Document, Header, Main, Section};
 use super::expand::{Environment, Variables, is_name};
 use super::include::{self, MAX_FILES};
+use super::limits::{MAX_FILE, MAX_KEY, MAX_VALUE};
 use super::lines::{At, Lines, TooMuch};
 use super::source::{self, FileId};
+use super::suggest;
 use super::value::{is_unseen, opening, shown};
-use super::{MAX_FILE, MAX_KEY, MAX_VALUE, suggest};
 use crate::base::error::{Error, Position, Result};
 
 /// Files within files, at most.
 const MAX_DEPTH: usize = 32;
 /// What stands around keys and values and is trimmed from them.
 const BLANKS: [char; 2] = [' ', '\t'];
-
-/// What a section is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Header {
-    Upstream,
-    Node,
-}
-
-/// A section this library reads.
-#[derive(Debug)]
-pub(super) struct Section {
-    pub header: Header,
-    pub at: At,
-    pub lines: Range<u32>,
-}
-
-/// All a file says, files it includes among it.
-#[derive(Debug)]
-pub(super) struct Document {
-    pub sections: Vec<Section>,
-    pub lines: Lines,
-    pub warnings: Vec<String>,
-    /// Where the text starts, for errors about what it lacks.
-    pub start: Position,
-}
-
-/// The main text and where its relative paths are looked for.
-pub(super) struct Main<'a> {
-    pub bytes: &'a [u8],
-    pub name: &'a str,
-    pub id: Option<FileId>,
-    /// Directory of the file; `None` for a text.
-    pub directory: Option<PathBuf>,
-    /// Where the includes of a text are looked for.
-    pub text_directories: Vec<PathBuf>,
-}
 
 /// Reads the classic form.
 pub(super) fn read(main: Main<'_>, environment: Environment<'_>) -> Result<Document> {
@@ -152,7 +117,7 @@ impl Reader<'_> {
         if self.files_left == 0 {
             return refuse(&format!("more than {MAX_FILES} files are included; include fewer"));
         }
-        if super::is_yaml(path) {
+        if document::is_yaml(path) {
             return refuse("the YAML form is not read by this version; write the file in the classic form");
         }
         let (bytes, id) = match source::read_regular(path, self.bytes_left) {

@@ -5,8 +5,9 @@
 use std::collections::HashMap;
 
 use super::keys;
+use super::limits::MAX_KEY;
+use super::suggest;
 use super::value::{is_unseen, opening, parse_bool, parse_duration_ms, parse_int, parse_size, shown, trap};
-use super::{MAX_KEY, suggest};
 
 /// What the value of a plugin's key may be. The numbers are the C API's and are never renumbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::OsString;
 
-use super::MAX_VALUE;
+use super::limits::MAX_VALUE;
 
 /// Defaults within defaults, at most.
 const MAX_NESTING: usize = 8;

@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Property;
 use super::spelling::Spellings;
 use crate::base::error::{Error, Position, Result};
 
@@ -208,9 +207,5 @@ impl<'a> Given<'a> {
     /// Directory of the file it stands in.
     pub fn directory(self) -> Option<&'a Path> {
         self.lines.files[self.line().at.file as usize].directory.as_deref()
-    }
-
-    pub fn property(self) -> Property {
-        Property { key: self.key().to_owned(), value: self.value().to_owned(), position: self.position() }
     }
 }

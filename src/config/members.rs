@@ -4,18 +4,19 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::classic::Section;
-use super::define::{mandatory, mandatory_text};
+use super::definition::NodeDefinition;
+use super::document::Section;
+use super::idle;
 use super::keys::{Key, Place};
 use super::layers::{Judge, Layer, Layers, Step, Warnings, place, read_own};
 use super::lines::{Given, Line, Lines};
+use super::mandatory::{mandatory, mandatory_text};
 use super::name_index::NameIndex;
 use super::node_settings::node_settings;
 use super::properties::{Owner, Shape};
 use super::settings::NodeSettings;
 use super::tls_files::TlsFiles;
 use super::value::{Value, shown};
-use super::{MAX_INHERITED, NodeDefinition, Property, idle};
 use crate::base::error::{Error, Result};
 use crate::base::text::Text;
 
@@ -26,7 +27,8 @@ pub(super) struct Members<'a> {
     /// The layers under a node's own.
     of_set: [&'a Layer<'a>; 3],
     tls_files: TlsFiles,
-    inherited: Inherited,
+    /// What nodes take over, by line and the number of its key.
+    inherited: Vec<(u32, u32)>,
     plans: Vec<Plan>,
     shapes: Vec<Shape>,
     /// The plan for sections of these keys.
@@ -51,31 +53,21 @@ struct Plan {
     may_be_idle: bool,
     /// The settings of the last such node, and its first line; only where nothing in them was worth a warning.
     last: Option<(NodeSettings, u32)>,
-    /// What such a node takes over.
-    inherited_bytes: usize,
 }
 
-/// What nodes take over from `[UPSTREAM]` and the options.
-struct Inherited {
-    /// Lines, and the numbers of their keys.
-    lines: Vec<(u32, u32)>,
-    bytes_left: usize,
-}
-
-impl Inherited {
-    fn new(lines: &Lines, sources: [&Range<u32>; 2]) -> Self {
-        let mut seen = vec![false; lines.spellings.count_of_names()];
-        let mut found = Vec::new();
-        for line in sources.into_iter().cloned().flatten() {
-            let name = lines.line(line).name();
-            // The node's own name always hides it.
-            let is_name = lines.spellings.name(name).entry.is_some_and(|entry| entry.key == Key::Name);
-            if !is_name && !std::mem::replace(&mut seen[name as usize], true) {
-                found.push((line, name));
-            }
+/// What nodes take over from `[UPSTREAM]` and the options: lines, and the numbers of their keys.
+fn inherited(lines: &Lines, sources: [&Range<u32>; 2]) -> Vec<(u32, u32)> {
+    let mut seen = vec![false; lines.spellings.count_of_names()];
+    let mut found = Vec::new();
+    for line in sources.into_iter().cloned().flatten() {
+        let name = lines.line(line).name();
+        // The node's own name always hides it.
+        let is_name = lines.spellings.name(name).entry.is_some_and(|entry| entry.key == Key::Name);
+        if !is_name && !std::mem::replace(&mut seen[name as usize], true) {
+            found.push((line, name));
         }
-        Inherited { lines: found, bytes_left: MAX_INHERITED }
     }
+    found
 }
 
 impl<'a> Members<'a> {
@@ -83,7 +75,7 @@ impl<'a> Members<'a> {
     pub fn new(
         lines: &'a Lines,
         judge: Judge<'a>,
-        inherited: [&Range<u32>; 2],
+        sources: [&Range<u32>; 2],
         of_set: [&'a Layer<'a>; 3],
         tls_files: TlsFiles,
         count: usize,
@@ -93,7 +85,7 @@ impl<'a> Members<'a> {
             judge,
             of_set,
             tls_files,
-            inherited: Inherited::new(lines, inherited),
+            inherited: inherited(lines, sources),
             plans: Vec::new(),
             shapes: Vec::new(),
             by_keys: HashMap::new(),
@@ -135,16 +127,6 @@ impl<'a> Members<'a> {
         if plan.may_be_idle {
             idle::warn_of_node(self.lines, own, &settings, warnings);
         }
-        self.inherited.bytes_left =
-            self.inherited.bytes_left.checked_sub(plan.inherited_bytes).ok_or_else(|| {
-                Error::config(
-                    &self.lines.place(section.at),
-                    format!(
-                        "what the nodes take over from [UPSTREAM] and the options comes to over {} MiB; shorten it",
-                        MAX_INHERITED >> 20
-                    ),
-                )
-            })?;
         self.nodes.push(NodeDefinition {
             name: self.text(Key::Name, name),
             host: self.text(Key::Host, host),
@@ -207,14 +189,11 @@ impl<'a> Members<'a> {
             steps.extend(step.map(|step| (at as u32, step)));
         }
         let is_open = |(_, name): &&(u32, u32)| !self.judge.has_seen(*name);
-        let inherited: Vec<u32> =
-            self.inherited.lines.iter().filter(is_open).map(|(line, _)| *line).collect();
-        let bytes = |line: Given<'_>| size_of::<Property>() + line.key().len() + line.value().len();
-        let inherited_bytes = inherited.iter().map(|line| bytes(lines.line(*line))).sum();
+        let inherited: Vec<u32> = self.inherited.iter().filter(is_open).map(|(line, _)| *line).collect();
         let keys: Box<[u32]> = lines.of(own).iter().map(|line| line.key).collect();
         self.shapes.push(Shape::new(lines, &keys, inherited));
         self.by_keys.insert(keys.clone(), self.plans.len());
-        self.plans.push(Plan { keys, steps, bearing, may_be_idle, last: None, inherited_bytes });
+        self.plans.push(Plan { keys, steps, bearing, may_be_idle, last: None });
         Ok(self.plans.len() - 1)
     }
 

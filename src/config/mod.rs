@@ -5,12 +5,16 @@
 mod classic;
 mod declared;
 mod define;
+mod definition;
+mod document;
 mod expand;
 mod idle;
 mod include;
 pub mod keys;
 mod layers;
+mod limits;
 mod lines;
+mod mandatory;
 mod members;
 mod name_index;
 mod node_settings;
@@ -26,13 +30,13 @@ mod tls_files;
 pub mod value;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::base::error::{Error, Position, Result, Status};
-use crate::base::text::Text;
 
 pub use declared::KeyType;
-use lines::{At, Lines};
+pub use definition::{Definition, NodeDefinition};
+use document::Main;
+use limits::MAX_FILE;
 pub use name_index::NameIndex;
 pub use options::Options;
 pub use properties::{Owner, Properties};
@@ -40,77 +44,6 @@ pub use settings::{
     Balance, Check, CipherNames, DeliverSettings, HealthSettings, NetSettings, NodeSettings, SetSettings,
     Start, TlsFile, TlsSettings, TlsVersion,
 };
-
-/// One `key value` line as written, after `${}` expansion.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Property {
-    /// The key in the letter case it was written in.
-    pub key: String,
-    /// The value, trimmed at both ends, otherwise as written. Holds no NUL byte.
-    pub value: String,
-    /// Where the key stands.
-    pub position: Position,
-}
-
-/// A node of the file: its own lines, and the library's keys read from them.
-#[derive(Clone, Debug)]
-pub struct NodeDefinition {
-    /// The node's name, unique in the set.
-    pub name: Text,
-    /// Host name or numeric address, without the brackets of an IPv6 literal.
-    pub host: Text,
-    /// TCP port, 1 to 65535.
-    pub port: u16,
-    /// Its part of [`Definition::properties`].
-    pub owner: Owner,
-    /// Where its `[NODE]` stands.
-    at: At,
-    /// The library's own keys, typed: node, then `[UPSTREAM]`, then options, then default.
-    pub settings: NodeSettings,
-}
-
-/// A whole upstream file, checked.
-#[derive(Clone, Debug)]
-pub struct Definition {
-    /// The set's name.
-    pub name: String,
-    /// The nodes in file order; never empty.
-    pub nodes: Vec<NodeDefinition>,
-    /// Keys that concern the set as a whole.
-    pub settings: SetSettings,
-    /// What is worth one log line each: unknown sections, near misses of plugin keys, keys accepted
-    /// but without effect here. Each carries file:line:column.
-    pub warnings: Vec<String>,
-    /// What `upstream_node_get_prop` answers: the node's own lines in file order, then those of
-    /// `[UPSTREAM]` and of the options that no earlier one hides (keys compared without letter case).
-    pub properties: Arc<Properties>,
-    /// The nodes by name.
-    pub index: NameIndex,
-    /// Where all of it stands.
-    lines: Lines,
-}
-
-impl Definition {
-    /// Where a node's `[NODE]` stands.
-    pub fn position_of(&self, node: &NodeDefinition) -> Position {
-        self.lines.place(node.at)
-    }
-
-    /// A node's properties, with where each of them stands.
-    pub fn properties_of(&self, node: &NodeDefinition) -> Vec<Property> {
-        let lines = (0..self.properties.count(node.owner)).map(|at| self.properties.line(node.owner, at));
-        lines.map(|line| self.lines.line(line).property()).collect()
-    }
-}
-
-/// The upstream file and all it includes together, in bytes; the agent's own limit for a file.
-const MAX_FILE: usize = 32 << 20;
-/// A key, in bytes.
-const MAX_KEY: usize = 1 << 10;
-/// A value, in bytes, before and after `${}` expansion.
-const MAX_VALUE: usize = 1 << 20;
-/// What all nodes together take over from `[UPSTREAM]` and the options, in bytes.
-const MAX_INHERITED: usize = 256 << 20;
 
 /// Reads and checks an upstream file. A relative `path` is looked for in the working directory, then in the
 /// directory of the option `config.dir`. Never waits for anything but the disk.
@@ -132,7 +65,7 @@ pub fn load(path: &Path, options: &Options) -> Result<Definition> {
         let error = Error::new(Status::Io, format!("{}{places}", unreadable.reason)).at(&whole);
         Error { errno: unreadable.errno, ..error }
     })?;
-    let main = classic::Main {
+    let main = Main {
         bytes: &bytes,
         name: &name,
         id: Some(id),
@@ -167,16 +100,12 @@ fn parse_in(
     }
     let mut text_directories = vec![PathBuf::new()];
     text_directories.extend(options.config_dir());
-    let main = classic::Main { bytes: text, name: source_name, id: None, directory: None, text_directories };
+    let main = Main { bytes: text, name: source_name, id: None, directory: None, text_directories };
     read(main, options, environment)
 }
 
-fn read(
-    main: classic::Main<'_>,
-    options: &Options,
-    environment: expand::Environment<'_>,
-) -> Result<Definition> {
-    if is_yaml(Path::new(main.name)) {
+fn read(main: Main<'_>, options: &Options, environment: expand::Environment<'_>) -> Result<Definition> {
+    if document::is_yaml(Path::new(main.name)) {
         let whole = Position { file: main.name.into(), line: 0, column: 0 };
         return Err(Error::config(
             &whole,
@@ -184,11 +113,6 @@ fn read(
         ));
     }
     define::define(classic::read(main, environment)?, options)
-}
-
-fn is_yaml(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    extension.is_some_and(|e| e.eq_ignore_ascii_case("yaml") || e.eq_ignore_ascii_case("yml"))
 }
 
 /// `path` in the working directory, or, if there is nothing, under `config.dir`.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::declared::{Declared, KeyType};
 use super::keys::{self, Place, Unknown};
-use super::{MAX_KEY, MAX_VALUE};
+use super::limits::{MAX_KEY, MAX_VALUE};
 use crate::base::error::{Error, Position, Result, Status};
 
 /// Defaults under the file: any key of the library, and any key of a plugin's own.

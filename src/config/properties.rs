@@ -138,6 +138,7 @@ impl Properties {
     }
 
     /// The line of a property.
+    #[cfg(test)]
     pub(super) fn line(&self, owner: Owner, index: usize) -> u32 {
         self.shapes[owner.shape as usize].line(owner.first, index) as u32
     }

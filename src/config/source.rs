@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::MAX_FILE;
+use super::limits::MAX_FILE;
 
 /// Why a file could not be read: the reason with its mend, and the system's errno or 0.
 #[derive(Debug)]

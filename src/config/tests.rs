@@ -12,6 +12,17 @@ use std::os::unix::ffi::OsStringExt;
 
 use super::*;
 
+/// One `key value` line as written, after `${}` expansion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Property {
+    /// The key in the letter case it was written in.
+    key: String,
+    /// The value, trimmed at both ends, otherwise as written. Holds no NUL byte.
+    value: String,
+    /// Where the key stands.
+    position: Position,
+}
+
 fn environment(name: &str) -> Option<OsString> {
     match name {
         "ON" => Some("On".into()),
@@ -47,10 +58,18 @@ fn property(definition: &Definition, node: usize, key: &str) -> Option<String> {
 
 /// A node's properties, which C is seen to get too.
 fn properties_of(definition: &Definition, node: usize) -> Vec<Property> {
-    let node = &definition.nodes[node];
-    let properties = definition.properties_of(node);
+    let owner = definition.nodes[node].owner;
+    let numbers = (0..definition.properties.count(owner)).map(|at| definition.properties.line(owner, at));
+    let given = numbers.map(|number| definition.lines.line(number));
+    let properties: Vec<Property> = given
+        .map(|line| Property {
+            key: line.key().to_owned(),
+            value: line.value().to_owned(),
+            position: line.position(),
+        })
+        .collect();
     for property in &properties {
-        let value = definition.properties.get(node.owner, property.key.as_bytes());
+        let value = definition.properties.get(owner, property.key.as_bytes());
         assert_eq!(value, Some(format!("{}\0", property.value).as_bytes()), "{}", property.position);
     }
     properties

@@ -3,6 +3,7 @@
 //! Everything here goes as far as it can without waiting; the blocking calls are the same steps with a wait between
 //! them. A write that waits takes in what comes meanwhile: both directions full is no deadlock.
 
+mod failure;
 mod handshake;
 mod inbox;
 mod session;
@@ -12,13 +13,14 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use failure::broken;
+pub use failure::{Ending, Failure, Look, cancelled};
 pub use handshake::{Handshake, HandshakeStep};
 use inbox::Inbox;
 use session::Session;
 use unsent::Offer;
-pub use unsent::Unsent;
+pub use unsent::{Progress, Unsent};
 
-use super::local::explained;
 use super::patience::{Patience, Woken};
 use super::socket::{Drained, Interest, Socket};
 use super::tls::Asked;
@@ -34,40 +36,6 @@ pub struct Channel {
     ended: bool,
     /// The plugin has read bytes here.
     answered: bool,
-}
-
-/// What a look at an idle stream showed.
-#[derive(Debug)]
-pub enum Look {
-    /// Nothing has come but what TLS keeps to itself: alive as far as anyone can tell.
-    Quiet,
-    /// It cannot be used again.
-    Ended(Ending),
-}
-
-/// Why an idle stream cannot be used again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Bytes came that nobody has read.
-    Unread,
-    /// The peer has closed it in good order.
-    Closed,
-    /// It broke: reset, or given up by the kernel.
-    Broken(Failure),
-    /// TLS ended it: by an alert, or by a record that is none.
-    Refused(Failure),
-}
-
-/// Why a read or write failed: status, errno, text. The caller adds the node.
-pub type Failure = (Status, i32, String);
-
-/// How far a write has come, failure or not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Payload bytes that the system or the TLS layer has taken.
-    pub taken: u64,
-    /// The system has taken bytes.
-    pub moved: bool,
 }
 
 impl Channel {
@@ -313,27 +281,6 @@ fn wait(
         Ok(Woken::Interrupted) => Err(cancelled()),
         Err(error) => Err(broken(&error)),
     }
-}
-
-/// The failure of a call that upstream_cancel() ended.
-pub fn cancelled() -> Failure {
-    (Status::Cancelled, 0, "the upstream was cancelled".to_owned())
-}
-
-/// A failure of the socket itself, or of this machine at it.
-#[cold]
-fn broken(error: &io::Error) -> Failure {
-    let status = match error.kind() {
-        ErrorKind::BrokenPipe => Status::Closed,
-        ErrorKind::TimedOut => {
-            // The kernel gave up what nobody acknowledges, or has room for: it may be faster than a limit of this side's.
-            let text =
-                format!("the server took no more: nothing was acknowledged for net.io_timeout ({error})");
-            return (Status::Timeout, error.raw_os_error().unwrap_or(0), text);
-        }
-        _ => Status::Network,
-    };
-    (status, error.raw_os_error().unwrap_or(0), explained(error, None))
 }
 
 #[inline(always)]

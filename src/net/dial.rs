@@ -8,18 +8,17 @@ mod desk;
 mod mailbox;
 mod pending;
 mod progress;
+mod reply;
 mod running;
+mod stage;
 mod winners;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cancel::Cancel;
-use super::channel::{Channel, Handshake};
-use super::local::explained_at;
-use super::race::{Failed, Race};
+use super::channel::Channel;
 use super::socket::Socket;
 use super::target::Target;
 use crate::base::error::{Blame, Error, Phase, Result, Status};
@@ -27,19 +26,16 @@ use crate::base::process::Birthplace;
 use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use desk::{Desk, Thread};
-use mailbox::{LINGERING, MAILBOX};
-use pending::Reply;
-pub use pending::{Orphan, Pending};
-
-/// Stack of the dialer thread: a rustls handshake was measured at 37 KB, certificate checks add to it.
-const STACK: usize = 512 * 1024;
+pub use mailbox::Task;
+use mailbox::{Closed, LINGERING, MAILBOX};
+pub use pending::Pending;
+pub use reply::Orphan;
+use reply::Reply;
+use stage::{Dial, Stage};
 
 /// The thread keeps each deadline and knows the phase of a dial; whoever waits a little longer hears of it. The wait that
 /// is longer by this only guards against the thread.
 pub const GUARD: Duration = Duration::from_millis(40);
-
-/// Work for later: see [`Dialer::at`].
-pub type Task = Box<dyn FnOnce() + Send>;
 
 /// The dialer of a set.
 pub struct Dialer {
@@ -194,100 +190,6 @@ impl Dialer {
     /// work on in the very moment of the fork stays open.
     pub fn give_up(&self) {
         self.desks().for_each(|desk| desk.give_up(self.birthplace));
-    }
-}
-
-/// A connection that was closed on this side.
-struct Closed {
-    socket: Socket,
-    on_reset: Option<Task>,
-}
-
-/// One connection in the making.
-struct Dial {
-    target: Arc<Target>,
-    deadline: Instant,
-    /// From the start to the deadline.
-    granted: Duration,
-    reply: Arc<Reply>,
-    stage: Stage,
-    /// When the race of its addresses began.
-    raced: Instant,
-    /// While a look-up of its name is under way that may bring other addresses than the old ones it has: until when that is waited
-    /// for once those have failed.
-    answer_by: Option<Instant>,
-}
-
-enum Stage {
-    /// With an old answer: until when a newer one is waited for.
-    Resolving(Option<(Instant, Arc<[SocketAddr]>)>),
-    Racing(Race),
-    Handshaking(Handshake),
-    /// It stands. Until when it is to show that the server does not end it at once.
-    Standing(Box<Channel>, Instant),
-}
-
-impl Dial {
-    fn phase(&self) -> Phase {
-        match self.stage {
-            Stage::Resolving(_) => Phase::Resolve,
-            Stage::Racing(_) | Stage::Standing(..) => Phase::Connect,
-            Stage::Handshaking(_) => Phase::Tls,
-        }
-    }
-
-    /// When it must be looked at again even if nothing happens.
-    fn alarm(&self) -> Instant {
-        let next = match &self.stage {
-            Stage::Resolving(old) => old.as_ref().map(|(until, _)| *until),
-            Stage::Racing(race) if race.is_lost() => self.answer_by,
-            Stage::Racing(race) => race.next_start(),
-            Stage::Handshaking(handshake) => handshake.verdict_by(),
-            Stage::Standing(_, until) => Some(*until),
-        };
-        next.map_or(self.deadline, |next| next.min(self.deadline))
-    }
-
-    /// The time that was too short, as a message names it: the key that set it, or where a delivery had less left, that.
-    fn limit(&self) -> String {
-        let key = self.target.net.connect_timeout;
-        match self.granted < key - key / 8 {
-            true => format!("the {} ms that were left for it", self.granted.as_millis()),
-            false => "net.connect_timeout".to_owned(),
-        }
-    }
-
-    fn timed_out(&self) -> Error {
-        let (host, limit) = (&self.target.host, self.limit());
-        let cause = match &self.stage {
-            Stage::Resolving(_) => format!("\"{host}\" did not resolve within {limit}"),
-            Stage::Racing(race) => {
-                let silent: Vec<String> = race.running().map(|address| address.to_string()).collect();
-                let mut text = match silent.as_slice() {
-                    [only] if *only == self.target.address() => format!("no answer within {limit}"),
-                    _ => format!("no answer from {} within {limit}", silent.join(", ")),
-                };
-                append_failures(&mut text, race, &self.target);
-                text
-            }
-            Stage::Handshaking(_) => format!("the server did not finish the TLS handshake within {limit}"),
-            Stage::Standing(..) => format!("the server did not show within {limit} that it stays"),
-        };
-        Error { errno: libc::ETIMEDOUT, ..self.target.error(Status::Timeout, self.phase(), cause) }
-    }
-}
-
-/// An address that is the node's own already stands in front of the whole.
-fn append_failures(text: &mut String, race: &Race, target: &Target) {
-    for Failed { address, step, error } in race.failures() {
-        if !text.is_empty() {
-            text.push_str("; ");
-        }
-        let address = address.to_string();
-        if address != target.address() {
-            text.push_str(&format!("{address}: "));
-        }
-        text.push_str(&explained_at(error, *step, Some(target)));
     }
 }
 

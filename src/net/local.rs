@@ -4,8 +4,8 @@
 //! port. The same number that comes later was brought by the network, and is the server's.
 
 use std::io;
+use std::net::IpAddr;
 
-use super::target::Target;
 use crate::base::error::Blame;
 
 /// The fix where descriptors of the library's are gone.
@@ -45,22 +45,21 @@ pub(super) fn is_exhausted(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS))
 }
 
-/// The system's words with the fix, if there is one; `target` is what the call was about.
-pub(super) fn explained(error: &io::Error, target: Option<&Target>) -> String {
-    explained_at(error, Step::Later, target)
+/// The system's words with the fix, if there is one; `source` is the `net.source_address` of the call.
+pub(super) fn explained(error: &io::Error, source: Option<IpAddr>) -> String {
+    explained_at(error, Step::Later, source)
 }
 
 /// As [`explained`], at that step.
-pub(super) fn explained_at(error: &io::Error, step: Step, target: Option<&Target>) -> String {
-    match error.raw_os_error().and_then(|errno| fix(errno, step, target)) {
+pub(super) fn explained_at(error: &io::Error, step: Step, source: Option<IpAddr>) -> String {
+    match error.raw_os_error().and_then(|errno| fix(errno, step, source)) {
         Some(fix) => format!("{error}; {fix}"),
         None => error.to_string(),
     }
 }
 
 /// What helps against a failure of this machine; `None` if it is none.
-fn fix(errno: i32, step: Step, target: Option<&Target>) -> Option<String> {
-    let source = target.and_then(|target| target.net.source_address);
+fn fix(errno: i32, step: Step, source: Option<IpAddr>) -> Option<String> {
     Some(match (step, source) {
         (Step::Bind, Some(source)) => fix_bind(errno, source.to_string()),
         (Step::Bind, None) => fix_bind(errno, "the address".to_owned()),
@@ -198,12 +197,7 @@ mod tests {
 
     #[test]
     fn a_source_address_that_is_too_short_of_ports_or_of_reach_is_named() {
-        let net = crate::config::NetSettings {
-            source_address: Some([127, 0, 0, 9].into()),
-            ..crate::net::race::tests::net()
-        };
-        let (name, host) = ("n".into(), "10.0.0.1".into());
-        let target = Target { name, host, port: 9, net: net.into(), tls: None, wary: Default::default() };
+        let source = Some([127, 0, 0, 9].into());
         let table = [
             (
                 Step::Bind,
@@ -225,7 +219,7 @@ mod tests {
             (Step::Connect, libc::EMFILE, "ulimit -n"),
         ];
         for (step, errno, words) in table {
-            let text = explained_at(&io::Error::from_raw_os_error(errno), step, Some(&target));
+            let text = explained_at(&io::Error::from_raw_os_error(errno), step, source);
             assert!(text.contains(words), "{text}");
         }
     }

@@ -9,7 +9,14 @@ use std::time::{Duration, Instant};
 use crate::base::moment::Moment;
 use crate::base::process::Birthplace;
 use crate::base::sync::{Condvar, Guard, Mutex};
-pub use queue::{Ticket, Waker};
+pub use queue::Ticket;
+
+/// Tells the holder of a ticket that its turn may have come. Called under the pool's lock, so it must not wait.
+pub type Waker = Box<dyn Fn() + Send>;
+
+/// Who is told of its turn and does not come for it within this holds up no longer those who wait. A loop comes at once, unless
+/// it is busy elsewhere: perhaps in a call that waits behind it.
+const COMES_WITHIN: Duration = Duration::from_millis(20);
 
 /// The pool of a node. Each open connection, idle or in use, holds one place.
 pub struct Pool<T> {
@@ -17,7 +24,7 @@ pub struct Pool<T> {
     freed: Condvar,
     cap: usize,
     idle_timeout: Duration,
-    /// See [`queue::COMES_WITHIN`].
+    /// See [`COMES_WITHIN`].
     comes_within: Duration,
     birthplace: Birthplace,
 }
@@ -85,7 +92,7 @@ impl<T> Pool<T> {
             purge_due: false,
         };
         let (state, freed, birthplace) = (Mutex::new(state), Condvar::new(), Birthplace::here());
-        Pool { state, freed, cap, idle_timeout, comes_within: queue::COMES_WITHIN, birthplace }
+        Pool { state, freed, cap, idle_timeout, comes_within: COMES_WITHIN, birthplace }
     }
 
     /// The newest idle connection, or a place for a new one; at the cap, waits its turn until `deadline`, which is asked

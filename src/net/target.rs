@@ -66,7 +66,7 @@ impl Target {
         Error {
             errno: error.raw_os_error().unwrap_or(0),
             blame: blame(error),
-            ..self.error(status, phase, explained(error, Some(self)))
+            ..self.error(status, phase, explained(error, self.net.source_address))
         }
     }
 

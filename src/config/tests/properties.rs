@@ -78,7 +78,7 @@ proptest! {
         let definition = check(&text).unwrap();
         prop_assert_eq!(definition.nodes.len(), nodes.len());
         for (index, (read, written)) in definition.nodes.iter().zip(&nodes).enumerate() {
-            let properties = definition.properties_of(read);
+            let properties = properties_of(&definition, index);
             prop_assert_eq!(read.name.as_str(), format!("n{index}"));
             prop_assert_eq!((read.host.as_str(), read.port), (written.host.as_str(), written.port));
             let mut expected = vec![("NAME".into(), read.name.to_string()), ("host".into(), read.host.to_string())];

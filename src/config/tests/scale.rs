@@ -1,6 +1,7 @@
 //! Large files are read in one pass: the work grows with the text, not with its square.
 
 use super::*;
+use crate::config::limits::MAX_VALUE;
 
 #[test]
 fn a_hundred_thousand_nodes() {
@@ -24,4 +25,14 @@ fn a_hundred_thousand_keys_in_one_node() {
     let definition = check(node(&lines)).unwrap();
     assert_eq!(properties_of(&definition, 0).len(), 100_003);
     assert_eq!(definition.warnings, [""; 0]);
+}
+
+#[test]
+fn what_nodes_take_over_is_held_once_for_all_of_them() {
+    let large = "x".repeat(MAX_VALUE);
+    let nodes: String = (0..1000).map(|i| format!("[NODE]\nname n{i}\nhost h\nport 1\n")).collect();
+    let definition = check(format!("[UPSTREAM]\nname u\nlarge {large}\n{nodes}")).unwrap();
+    let value = |node: usize| definition.properties.get(definition.nodes[node].owner, b"large").unwrap();
+    assert_eq!(value(999).len(), large.len() + 1);
+    assert_eq!(value(0).as_ptr(), value(999).as_ptr());
 }

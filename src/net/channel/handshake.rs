@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Channel;
+use super::failure::{Failure, broken};
 use super::session::Session;
-use super::{Channel, Failure, broken};
 use crate::base::error::Status;
 use crate::net::local::is_local;
 use crate::net::socket::{Ready, Socket};

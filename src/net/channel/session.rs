@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use rustls::{ClientConnection, ProtocolVersion};
 
+use super::failure::{Ending, Failure, Look, broken};
 use super::inbox::Inbox;
-use super::unsent::{Offer, Unsent};
-use super::{Ending, Failure, Look, Progress, broken};
+use super::unsent::{Offer, Progress, Unsent};
 use crate::base::error::Status;
 use crate::net::local::is_local;
 use crate::net::socket::{Socket, Wire};

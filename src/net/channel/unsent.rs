@@ -10,6 +10,15 @@ pub struct Unsent<'a, 'b> {
     done: usize,
 }
 
+/// How far a write has come, failure or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Payload bytes that the system or the TLS layer has taken.
+    pub taken: u64,
+    /// The system has taken bytes.
+    pub moved: bool,
+}
+
 /// What to offer next.
 pub(super) enum Offer<'a, 'b> {
     /// Whole slices.

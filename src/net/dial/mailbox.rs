@@ -11,14 +11,15 @@ use nix::poll::PollTimeout;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::EventFd;
 
-use super::pending::Orphan;
-use super::{Closed, Dial, Task};
+use super::reply::Orphan;
+use super::stage::Dial;
 use crate::base::error::Result;
 use crate::base::process::Shared;
 use crate::base::sync::Mutex;
 use crate::net::cancel::shared_eventfd;
 use crate::net::channel::Channel;
 use crate::net::resolve::Answer;
+use crate::net::socket::Socket;
 
 /// The epoll token of the mailbox; dials and lingering sockets count from 1.
 pub(super) const MAILBOX: u64 = 0;
@@ -26,6 +27,15 @@ pub(super) const MAILBOX: u64 = 0;
 /// How many connections that are closed on this side are held for their peers at once; beyond it the oldest is closed. A quarter of the
 /// 1,024 descriptors that a process has by default.
 pub(super) const LINGERING: usize = 256;
+
+/// Work for later: see [`Dialer::at`](super::Dialer::at).
+pub type Task = Box<dyn FnOnce() + Send>;
+
+/// A connection that was closed on this side.
+pub(super) struct Closed {
+    pub(super) socket: Socket,
+    pub(super) on_reset: Option<Task>,
+}
 
 /// The dialer thread's mailbox.
 pub(super) struct Mailbox {

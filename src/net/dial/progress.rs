@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use super::running::Work;
-use super::{Dial, Stage, append_failures};
+use super::stage::{Dial, Stage, append_failures};
 use crate::base::error::{Blame, Error, Phase, Status};
 use crate::net::channel::{Channel, Handshake, HandshakeStep};
 use crate::net::local;

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
-use super::mailbox::{LINGERING, MAILBOX, Mailbox};
-use super::pending::{Orphan, Reply};
+use super::mailbox::{Closed, LINGERING, MAILBOX, Mailbox, Task};
+use super::reply::{Orphan, Reply};
+use super::stage::{Dial, Stage};
 use super::winners::Winners;
-use super::{Closed, Dial, Stage, Task};
 use crate::base::error::{Blame, Error, Result, Status};
 use crate::base::sync::Mutex;
 use crate::net::cancel::Cancel;

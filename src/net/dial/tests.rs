@@ -1,6 +1,6 @@
 //! Dials against loopback listeners: who gets an outcome, and what is left of a dial given up.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc;
 
 use nix::poll::{PollFd, PollFlags, poll};

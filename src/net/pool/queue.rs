@@ -3,14 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Moment, Place, Pool, State};
-
-/// Tells the holder of a ticket that its turn may have come. Called under the pool's lock, so it must not wait.
-pub type Waker = Box<dyn Fn() + Send>;
-
-/// Who is told of its turn and does not come for it within this holds up no longer those who wait. A loop comes at once, unless
-/// it is busy elsewhere: perhaps in a call that waits behind it.
-pub(super) const COMES_WITHIN: Duration = Duration::from_millis(20);
+use super::{Place, Pool, State, Waker};
+use crate::base::moment::Moment;
 
 /// A place in the queue. Ends with a claim that is met, or with [`Pool::give_up_turn`].
 #[derive(Debug)]

@@ -7,8 +7,6 @@ use pkcs8::der::asn1::{GeneralizedTime, UtcTime};
 use pkcs8::der::{DateTime, Decode, Header, Reader, Result, SliceReader, Tag, TagNumber};
 use rustls::pki_types::CertificateDer;
 
-use super::error::age;
-
 /// What is wrong with the dates of the client certificates in `chain` at `now`, with the fix.
 pub(super) fn complaint(chain: &[CertificateDer<'_>], now: SystemTime) -> Option<String> {
     // One that cannot be read is for the server to judge.
@@ -59,6 +57,16 @@ fn date<'a>(reader: &mut impl Reader<'a>) -> Result<DateTime> {
     match Tag::peek(reader)? {
         Tag::UtcTime => Ok(UtcTime::decode(reader)?.to_date_time()),
         _ => Ok(GeneralizedTime::decode(reader)?.to_date_time()),
+    }
+}
+
+/// Seconds as a person reads them.
+pub(super) fn age(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min", seconds / 60),
+        7200..=172_799 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage, PeerIncompatible};
 
+use super::dates::age;
 use super::{Asked, TlsClient, is_ca_as_server};
 use crate::base::error::Status;
 
@@ -135,15 +136,5 @@ fn incompatible(reason: &PeerIncompatible) -> String {
             "the server speaks no TLS version between tls.min_version and tls.max_version".to_owned()
         }
         other => format!("the server speaks TLS in a way that is not supported ({other:?})"),
-    }
-}
-
-/// Seconds as a person reads them.
-pub(super) fn age(seconds: u64) -> String {
-    match seconds {
-        0..=119 => format!("{seconds} s"),
-        120..=7199 => format!("{} min", seconds / 60),
-        7200..=172_799 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
     }
 }

@@ -1,0 +1,100 @@
+//! One connection in the making, and how far it has come.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::reply::Reply;
+use crate::base::error::{Error, Phase, Status};
+use crate::net::channel::{Channel, Handshake};
+use crate::net::local::explained_at;
+use crate::net::race::{Failed, Race};
+use crate::net::target::Target;
+
+/// One connection in the making.
+pub(super) struct Dial {
+    pub(super) target: Arc<Target>,
+    pub(super) deadline: Instant,
+    /// From the start to the deadline.
+    pub(super) granted: Duration,
+    pub(super) reply: Arc<Reply>,
+    pub(super) stage: Stage,
+    /// When the race of its addresses began.
+    pub(super) raced: Instant,
+    /// While a look-up of its name is under way that may bring other addresses than the old ones it has: until when that is waited
+    /// for once those have failed.
+    pub(super) answer_by: Option<Instant>,
+}
+
+pub(super) enum Stage {
+    /// With an old answer: until when a newer one is waited for.
+    Resolving(Option<(Instant, Arc<[SocketAddr]>)>),
+    Racing(Race),
+    Handshaking(Handshake),
+    /// It stands. Until when it is to show that the server does not end it at once.
+    Standing(Box<Channel>, Instant),
+}
+
+impl Dial {
+    pub(super) fn phase(&self) -> Phase {
+        match self.stage {
+            Stage::Resolving(_) => Phase::Resolve,
+            Stage::Racing(_) | Stage::Standing(..) => Phase::Connect,
+            Stage::Handshaking(_) => Phase::Tls,
+        }
+    }
+
+    /// When it must be looked at again even if nothing happens.
+    pub(super) fn alarm(&self) -> Instant {
+        let next = match &self.stage {
+            Stage::Resolving(old) => old.as_ref().map(|(until, _)| *until),
+            Stage::Racing(race) if race.is_lost() => self.answer_by,
+            Stage::Racing(race) => race.next_start(),
+            Stage::Handshaking(handshake) => handshake.verdict_by(),
+            Stage::Standing(_, until) => Some(*until),
+        };
+        next.map_or(self.deadline, |next| next.min(self.deadline))
+    }
+
+    /// The time that was too short, as a message names it: the key that set it, or where a delivery had less left, that.
+    pub(super) fn limit(&self) -> String {
+        let key = self.target.net.connect_timeout;
+        match self.granted < key - key / 8 {
+            true => format!("the {} ms that were left for it", self.granted.as_millis()),
+            false => "net.connect_timeout".to_owned(),
+        }
+    }
+
+    pub(super) fn timed_out(&self) -> Error {
+        let (host, limit) = (&self.target.host, self.limit());
+        let cause = match &self.stage {
+            Stage::Resolving(_) => format!("\"{host}\" did not resolve within {limit}"),
+            Stage::Racing(race) => {
+                let silent: Vec<String> = race.running().map(|address| address.to_string()).collect();
+                let mut text = match silent.as_slice() {
+                    [only] if *only == self.target.address() => format!("no answer within {limit}"),
+                    _ => format!("no answer from {} within {limit}", silent.join(", ")),
+                };
+                append_failures(&mut text, race, &self.target);
+                text
+            }
+            Stage::Handshaking(_) => format!("the server did not finish the TLS handshake within {limit}"),
+            Stage::Standing(..) => format!("the server did not show within {limit} that it stays"),
+        };
+        Error { errno: libc::ETIMEDOUT, ..self.target.error(Status::Timeout, self.phase(), cause) }
+    }
+}
+
+/// An address that is the node's own already stands in front of the whole.
+pub(super) fn append_failures(text: &mut String, race: &Race, target: &Target) {
+    for Failed { address, step, error } in race.failures() {
+        if !text.is_empty() {
+            text.push_str("; ");
+        }
+        let address = address.to_string();
+        if address != target.address() {
+            text.push_str(&format!("{address}: "));
+        }
+        text.push_str(&explained_at(error, *step, target.net.source_address));
+    }
+}
