@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::balance::breaker::{Breaker, BreakerSettings, State};
 use crate::balance::{self, Ledger, Rotation};
+use crate::base::random::SplitMix;
 use crate::base::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::base::sync::{Guard, Mutex};
 use pace::Pace;
@@ -122,21 +123,7 @@ struct Table {
     /// Of each place, when it was handed out last beside the rotation, or fell out: numbers in their order.
     asked: Box<[u64]>,
     last_asked: u64,
-    chance: Chance,
-}
-
-/// SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
-struct Chance(u64);
-
-impl Chance {
-    /// In 0..1.
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
+    chance: SplitMix,
 }
 
 impl Table {
@@ -163,7 +150,7 @@ impl Roster {
             calendar: BTreeSet::new(),
             asked: vec![0; members.len()].into(),
             last_asked: 0,
-            chance: Chance(seed),
+            chance: SplitMix::new(seed),
         };
         let standings: Box<[Standing]> = members.iter().map(|_| Standing::default()).collect();
         (table.tier, table.eligible) = eligible(&members, &table.breakers, &standings);

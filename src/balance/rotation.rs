@@ -8,6 +8,7 @@
 //! takes a new turn.
 
 use super::{Order, Tried};
+use crate::base::random::scattered;
 use crate::base::sync::atomic::{AtomicU64, Ordering};
 use crate::base::sync::hint;
 use frame::Frame;
@@ -298,15 +299,6 @@ impl Rotation {
         let word = self.word.load(Ordering::Acquire);
         ledger.total_of(self.frame(number_of(word)), self.turns(word), place)
     }
-}
-
-/// Numbers one after the other, scattered over 64 bits: SplitMix64 of G. Steele, D. Lea, C. Flood, "Fast splittable
-/// pseudorandom number generators" (2014).
-fn scattered(number: u64) -> u64 {
-    let mut z = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 mod frame;

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A clock that counts nanoseconds.
 #[derive(Clone)]
@@ -49,4 +49,9 @@ impl Clock {
             Source::Host(read) => read(),
         }
     }
+}
+
+/// Whole milliseconds, rounded up: nobody is to come back too early.
+pub fn millis(time: Duration) -> u128 {
+    time.as_nanos().div_ceil(1_000_000)
 }

@@ -5,6 +5,7 @@ pub mod error;
 pub mod log;
 pub mod moment;
 pub mod process;
+pub mod random;
 pub mod stats;
 pub mod sync;
 pub mod text;

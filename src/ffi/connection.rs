@@ -15,7 +15,7 @@ use crate::ffi::set::upstream_t;
 use crate::ffi::status::{UPSTREAM_ERR_BUSY, UPSTREAM_OK, upstream_status_t};
 use crate::ffi::strings;
 use crate::ffi::user_data;
-use crate::set::conn::Conn;
+use crate::set::conn::{Conn, connect_deadline};
 use crate::set::node::Node;
 use crate::set::upstream::Upstream;
 
@@ -56,7 +56,7 @@ pub unsafe extern "C" fn upstream_node_connect(
         return tell(err, null_argument("upstream_node_connect"));
     }
     boundary!(n.cast_const(), |status| refuse(err, "upstream_node_connect", status) => |node: &Node| {
-        let conn = Conn::open(node::share(node), || Conn::connect_deadline(node));
+        let conn = Conn::open(node::share(node), || connect_deadline(node));
         hand_over(conn.map(Conn::alone), out, err)
     })
 }

@@ -22,4 +22,5 @@ pub mod set;
 pub mod stats;
 pub mod status;
 pub mod strings;
+mod time;
 pub mod user_data;

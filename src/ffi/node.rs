@@ -12,9 +12,9 @@ use crate::config::value;
 use crate::ffi::error::number;
 use crate::ffi::handle::{self, Opaque};
 use crate::ffi::panic::{boundary, pure};
-use crate::ffi::set;
 use crate::ffi::status::{UPSTREAM_ERR_NOT_FOUND, UPSTREAM_OK, upstream_status_t};
 use crate::ffi::strings;
+use crate::ffi::time::milliseconds;
 use crate::ffi::user_data;
 use crate::set::node::Node;
 
@@ -264,5 +264,5 @@ pub unsafe extern "C" fn upstream_node_state(n: *const upstream_node_t) -> i32 {
 /// How long until the node is tried again, in milliseconds; 0 where it is up or may be tried now. -1 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_retry_after_ms(n: *const upstream_node_t) -> i64 {
-    pure!(n, |_| -1 => |node: &Node| set::milliseconds(node.retry_after()))
+    pure!(n, |_| -1 => |node: &Node| milliseconds(node.retry_after()))
 }

@@ -2,7 +2,6 @@
 
 use std::ffi::{c_int, c_void};
 use std::os::fd::AsRawFd;
-use std::time::Duration;
 
 use crate::base::error::{Result, Status};
 use crate::ffi::connection::{upstream_conn_t, with};
@@ -13,6 +12,7 @@ use crate::ffi::panic::{boundary, pure};
 use crate::ffi::set::{self, upstream_t};
 use crate::ffi::status::{UPSTREAM_OK, UPSTREAM_WANT_READ, upstream_status_t};
 use crate::ffi::strings;
+use crate::ffi::time::milliseconds;
 use crate::set::conn::{Conn, OneNode};
 use crate::set::node::Node;
 use crate::set::upstream::Upstream;
@@ -174,8 +174,4 @@ pub unsafe extern "C" fn upstream_conn_poll_events(c: *const upstream_conn_t) ->
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_timeout_ms(c: *const upstream_conn_t) -> i64 {
     boundary!(c, |_| -1 => |conn: &Conn| conn.time_left().map_or(-1, milliseconds))
-}
-
-fn milliseconds(left: Duration) -> i64 {
-    i64::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX)
 }

@@ -5,7 +5,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
 
 use crate::balance::roster::Rest;
 use crate::base::error::{Error, Status};
@@ -17,7 +16,7 @@ use crate::ffi::options::{self, upstream_options_t};
 use crate::ffi::panic::{self, KeepErrno, guard, pure};
 use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
 use crate::ffi::strings;
-use crate::set::node::millis;
+use crate::ffi::time::milliseconds;
 use crate::set::upstream::{Source, Upstream};
 
 /// A set of nodes, made from one upstream file. Every call on it may be made from any number of threads at
@@ -213,9 +212,4 @@ fn finish_next_node(up: *const upstream_t, rest: Rest) -> *mut upstream_node_t {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_retry_after_ms(up: *const upstream_t) -> i64 {
     pure!(up, |_| -1 => |up: &Upstream| up.retry_after().map_or(-1, milliseconds))
-}
-
-/// Whole milliseconds for C, rounded up.
-pub(crate) fn milliseconds(time: Duration) -> i64 {
-    i64::try_from(millis(time)).unwrap_or(i64::MAX)
 }

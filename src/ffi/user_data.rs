@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use crate::set::node::UserData;
+use crate::set::link::UserData;
 
 /// Frees what was attached.
 type FreeFn = Option<unsafe extern "C" fn(*mut c_void)>;

@@ -13,15 +13,7 @@ use crate::config::Check;
 use crate::net::channel::Channel;
 use crate::net::patience::{after, jittered};
 use crate::net::target::Target;
-use crate::set::node::Node;
-
-/// The check of a node.
-pub struct Checker {
-    /// Whom to connect to; `None` where the node is not checked.
-    target: Option<Arc<Target>>,
-    /// One is to come.
-    due: AtomicBool,
-}
+use crate::set::node::{Checker, Node};
 
 impl Checker {
     /// For `target`, checked in this way.

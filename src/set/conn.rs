@@ -7,6 +7,10 @@ mod event;
 mod evidence;
 mod exchange;
 mod open;
+mod outcome;
+mod reading;
+mod telling;
+mod terms;
 mod trial;
 mod waiting;
 
@@ -16,21 +20,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use connecting::Connecting;
-pub use connecting::{Course, OneNode, Step};
 use exchange::Exchange;
-pub use exchange::{Account, Ended, Ending};
-pub use trial::{Candidate, Trial};
+use outcome::Ready;
+pub use terms::{
+    Account, Candidate, Course, Ended, Ending, Loan, OneNode, Step, Trial, connect_deadline, forked,
+};
 use waiting::Waiting;
 
-use crate::balance::roster::Turn;
-use crate::balance::visits::Share;
 use crate::base::error::{Error, Phase, Poison, Report, Status};
 use crate::base::log::Level;
 use crate::base::process::Birthplace;
 use crate::base::stats::add;
 use crate::net::channel::{Channel, Failure, Progress, Unsent, cancelled};
 use crate::net::patience::{Bound, Limit, Patience, Whole};
-use crate::set::node::{Link, Node, UserData};
+use crate::set::link::{Link, UserData};
+use crate::set::node::Node;
 use crate::set::payload::PayloadId;
 
 /// A connection to one node. May move between threads; one call at a time.
@@ -59,30 +63,6 @@ pub struct Conn {
     timeout: Option<Duration>,
     exchange: Exchange,
     last_error: Option<Box<Report>>,
-}
-
-/// On what terms a delivery or attempt has a connection used.
-#[derive(Clone, Copy, Debug)]
-pub struct Loan {
-    /// When it is over, and every call with it.
-    pub last: Instant,
-    /// The time of this one node, if other nodes could take the payload.
-    pub share: Option<Share>,
-    /// Not any more once bytes of the payload have gone: no other node is to have it then.
-    pub until_sent: bool,
-    /// It is lent to a deliver callback, which must not free it.
-    pub is_lent: bool,
-}
-
-/// A connection that stands.
-struct Ready {
-    link: Box<Link>,
-    /// It came from the pool.
-    reused: bool,
-    /// The node's when the exchange over it begins.
-    generation: u32,
-    /// The trial that it is.
-    trial: Option<Turn>,
 }
 
 /// How far it has come.
@@ -292,112 +272,6 @@ impl Conn {
         add(&self.node.counters.bytes_out, progress.taken);
     }
 
-    /// Receives 1 to `buffer.len()` bytes; `Eof` at the end of the stream.
-    pub fn read(&mut self, buffer: &mut [u8]) -> (Status, usize) {
-        let (outcome, since) = match self.begin(Phase::Read) {
-            Ok((channel, mut patience)) => (channel.read(buffer, &mut patience), patience.waits_since()),
-            Err(status) => return (status, 0),
-        };
-        self.exchange.waited(since);
-        match outcome {
-            Ok(got) => self.received(got),
-            Err(failure) => (self.fail(Phase::Read, failure, since), 0),
-        }
-    }
-
-    /// Receives exactly `buffer.len()` bytes; an end before that is `Closed`.
-    pub fn read_exact(&mut self, buffer: &mut [u8]) -> Status {
-        let (mut filled, mut since, mut first) = (0, None, None);
-        let mut outcome = Ok(1);
-        match self.begin(Phase::Read) {
-            Ok((channel, mut patience)) => {
-                while filled < buffer.len() && matches!(outcome, Ok(1..)) {
-                    outcome = channel.read(&mut buffer[filled..], &mut patience);
-                    filled += outcome.as_ref().map_or(0, |got| *got);
-                    since = patience.waits_since();
-                    first = first.or(since);
-                    patience.progress();
-                }
-            }
-            Err(status) => return status,
-        }
-        self.exchange.waited(first);
-        self.count_received(filled);
-        match outcome {
-            Ok(0) => {
-                let text = format!("the server closed the connection, {} bytes short", buffer.len() - filled);
-                self.fail(Phase::Read, (Status::Closed, 0, text), None)
-            }
-            Ok(_) => {
-                self.exchange.went_well();
-                Status::Ok
-            }
-            Err(failure) => self.fail(Phase::Read, failure, since),
-        }
-    }
-
-    /// Receives up to and with `end`; what came behind it stays for the next read. On failure all that came stays.
-    pub fn read_until(&mut self, buffer: &mut [u8], end: &[u8]) -> (Status, usize) {
-        let (mut filled, mut since, mut first) = (0, None, None);
-        let (outcome, found) = match self.begin(Phase::Read) {
-            Ok((channel, mut patience)) => loop {
-                let outcome = channel.read(&mut buffer[filled..], &mut patience);
-                since = patience.waits_since().or(since);
-                first = first.or(since);
-                let Ok(got @ 1..) = outcome else { break (outcome.map(drop), None) };
-                patience.progress();
-                // The end may stand across what came before.
-                let from = (filled + 1).saturating_sub(end.len());
-                filled += got;
-                let at = buffer[from..filled].windows(end.len()).position(|window| window == end);
-                if let Some(at) = at {
-                    break (Ok(()), Some(from + at + end.len()));
-                }
-                if filled == buffer.len() {
-                    let text = format!("no end of the line in {filled} bytes");
-                    break (Err((Status::Protocol, 0, text)), None);
-                }
-            },
-            Err(status) => return (status, 0),
-        };
-        self.exchange.waited(first);
-        let length = found.unwrap_or(0);
-        if let Stage::Ready(link) = &mut self.stage {
-            link.channel.put_back(&buffer[length..filled]);
-        }
-        self.exchange.put_back(filled - length);
-        self.count_received(length);
-        self.exchange.read(filled); // what stays has come all the same
-        match (outcome, found) {
-            (Ok(()), Some(_)) => {
-                self.exchange.went_well();
-                (Status::Ok, length)
-            }
-            (Ok(()), None) => {
-                let text = "the server closed the connection in the middle of a line";
-                (self.fail(Phase::Read, (Status::Closed, 0, text.to_owned()), None), 0)
-            }
-            (Err(failure), _) => (self.fail(Phase::Read, failure, since), 0),
-        }
-    }
-
-    fn count_received(&mut self, bytes: usize) {
-        add(&self.node.counters.bytes_in, bytes as u64);
-        self.exchange.read(bytes);
-        self.waiting.read(false, Instant::now);
-    }
-
-    fn received(&mut self, got: usize) -> (Status, usize) {
-        self.count_received(got);
-        self.waiting.moved(Instant::now);
-        self.exchange.went_well();
-        if got == 0 {
-            self.exchange.end(); // nothing more comes, so it is of no use to the next one
-            return (Status::Eof, 0);
-        }
-        (Status::Ok, got)
-    }
-
     /// What every call that reads or writes starts with: whether it may at all.
     fn check(&mut self, phase: Phase) -> Result<(), Status> {
         if self.birthplace.is_elsewhere() {
@@ -539,9 +413,4 @@ impl Drop for Conn {
 
 fn cut_off() -> Failure {
     (Status::Closed, 0, "an earlier message was cut off on this connection; discard it".to_owned())
-}
-
-/// The error of a call that would touch the parent's connections or threads.
-pub fn forked() -> Error {
-    Error::new(Status::Forked, "the upstream was made before fork(); create one of its own in the child")
 }

@@ -9,13 +9,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::balance::visits::{SetBack, Visits};
-use crate::base::error::{Error, Result, Status, summary};
+use crate::base::error::{Error, Result, Status};
 use crate::base::log::Level;
 use crate::base::stats::count;
-use crate::set::conn::{Conn, Course, Ending, Loan, Step, forked};
-use crate::set::journey::{Leg, Stopped, Term, ends, nap};
-use crate::set::outcome::Blame;
+use crate::net::patience::after;
+use crate::set::conn::{Conn, Ending, Loan, connect_deadline};
+use crate::set::journey::{Leg, nap};
 use crate::set::payload::PayloadId;
+use crate::set::round::{Round, Setback};
 use crate::set::upstream::Upstream;
 
 /// What a deliver callback says, as a number of its own.
@@ -59,88 +60,7 @@ pub enum Done {
     Stopped(Error),
 }
 
-/// What ended one attempt without success.
-enum Setback {
-    /// Another node may take the payload.
-    TryOn { error: Error, how: SetBack },
-    /// No other node is to be asked.
-    Final(Error),
-}
-
-/// A delivery under way.
-struct Round {
-    visits: Visits,
-    /// When the attempt that is under way began, and when it all must be over.
-    term: Option<Term>,
-    setbacks: Vec<Error>,
-    blame: Blame,
-    id: Option<PayloadId>,
-    may_have_arrived: bool,
-    /// It came to nothing, and no node was up.
-    all_out: bool,
-}
-
-impl Round {
-    fn new(most: usize, term: Option<Term>) -> Round {
-        Round {
-            visits: Visits::new(most),
-            term,
-            setbacks: Vec::new(),
-            blame: Blame::default(),
-            id: None,
-            may_have_arrived: false,
-            all_out: false,
-        }
-    }
-
-    /// Time has passed.
-    fn later(&mut self) {
-        if let Some((now, _)) = &mut self.term {
-            *now = Instant::now();
-        }
-    }
-}
-
-/// The way of one wish for a connection in an event loop.
-struct Wish {
-    up: Arc<Upstream>,
-    visits: Visits,
-    leg: Option<(bool, SetBack)>,
-}
-
-impl Course for Wish {
-    fn next(&mut self) -> Step {
-        match self.up.next_leg(&mut self.visits, None) {
-            Some(leg) => {
-                self.leg = Some((leg.is_aside, leg.set_back()));
-                Step::Try(self.up.candidate(&leg))
-            }
-            None => Step::Over((self.visits.tried().count() == 0).then(|| self.up.nobody())),
-        }
-    }
-
-    fn set_back(&mut self, _error: &Error, waited: Duration) {
-        if let Some((is_aside, how)) = self.leg.take() {
-            if is_aside {
-                self.visits.waited(waited);
-            }
-            self.visits.set_back(how);
-        }
-    }
-}
-
 impl Upstream {
-    /// Connects to the node whose turn it is; where that fails, to the others.
-    pub fn connect(&self) -> Result<Conn> {
-        self.visit(&mut Round::new(0, None), |conn, _, _| Ok(conn))
-    }
-
-    /// As [`Upstream::connect`] without waiting: what it gives may still be connecting.
-    pub fn connect_start(self: &Arc<Self>) -> Result<Conn> {
-        let wish = Wish { up: Arc::clone(self), visits: Visits::new(0), leg: None };
-        Conn::start(self.runtime(), Box::new(wish))
-    }
-
     /// Runs `send` on a ready connection, node after node, until it says `Ok` or `Stop`, every node was tried, or the
     /// time is up.
     pub fn deliver<S: Into<Said>>(
@@ -151,13 +71,13 @@ impl Upstream {
         let settings = self.deliver_settings();
         let timeout = if how.timeout.is_zero() { settings.timeout } else { how.timeout };
         let now = Instant::now();
-        let last = ends(now, timeout);
+        let last = after(now, timeout);
         let mut round = Round::new(settings.attempts as usize, Some((now, last)));
         round.id = how.id;
         let outcome = loop {
             let outcome =
                 self.visit(&mut round, |conn, leg, round| self.attempt(conn, leg, round, &mut send));
-            round.blame.settle();
+            round.suspects.settle();
             match outcome {
                 Err(error) if round.all_out && self.waits_for_a_node(&error, last) => {
                     round.visits = Visits::new(settings.attempts as usize);
@@ -203,88 +123,6 @@ impl Upstream {
         }
     }
 
-    /// Connections to nodes by turns, none twice, until `work` succeeds.
-    fn visit<T>(
-        &self,
-        round: &mut Round,
-        mut work: impl FnMut(Conn, &Leg, &mut Round) -> Result<T, Setback>,
-    ) -> Result<T> {
-        if self.runtime().birthplace.is_elsewhere() {
-            return Err(forked());
-        }
-        while round.visits.may_go_on() {
-            if let Err(error) = self.wait_for_budget(round) {
-                round.setbacks.push(error);
-                break;
-            }
-            let Some((leg, conn)) = self.next_conn(round) else { break };
-            let outcome = match conn {
-                Ok(conn) => work(conn, &leg, round),
-                Err(error) => Err(Setback::TryOn { error, how: leg.set_back() }),
-            };
-            match outcome {
-                Ok(done) => return Ok(done),
-                Err(Setback::TryOn { error, how }) => {
-                    round.setbacks.push(error);
-                    round.visits.set_back(how);
-                    round.later();
-                }
-                Err(Setback::Final(error)) => {
-                    round.setbacks.push(Error { is_final: true, ..error });
-                    break;
-                }
-            }
-        }
-        round.all_out = self.runtime().roster.is_all_out();
-        if round.setbacks.is_empty() {
-            round.setbacks.push(self.nobody());
-        }
-        let may_have_arrived = round.may_have_arrived;
-        let error = self.runtime().outlook(summary(std::mem::take(&mut round.setbacks)));
-        Err(Error { may_have_arrived, ..error })
-    }
-
-    /// Waits until another attempt may be made.
-    #[inline(always)]
-    fn wait_for_budget(&self, round: &mut Round) -> Result<()> {
-        let mut held_up = false;
-        loop {
-            match self.may_go_on(&mut round.visits, round.term, held_up) {
-                Ok(()) => return Ok(()),
-                Err(Stopped::Because(error)) => return Err(error),
-                Err(Stopped::For(wait)) => {
-                    held_up = true;
-                    let left = round.term.map(|(now, last)| last.saturating_duration_since(now));
-                    self.runtime().cancel.sleep(left.map_or(wait, |left| wait.min(left)));
-                    round.later();
-                }
-            }
-        }
-    }
-
-    /// A connection to the next node; `None` where all were tried.
-    #[inline(always)]
-    fn next_conn(&self, round: &mut Round) -> Option<(Leg, Result<Conn>)> {
-        let leg = self.next_leg(&mut round.visits, round.term)?;
-        let node = &self.nodes()[leg.place];
-        let begun = leg.is_aside.then(Instant::now);
-        let conn = Conn::open_candidate(self.candidate(&leg));
-        if let (Some(begun), Err(_)) = (begun, &conn) {
-            round.visits.waited(begun.elapsed());
-            return Some((leg, conn));
-        }
-        if round.term.is_some() {
-            if round.visits.is_retry() {
-                count(&node.counters.redeliveries);
-            }
-            if conn.is_err() {
-                count(&node.counters.deliveries_failed);
-            }
-        }
-        round.visits.attempted();
-        Some((leg, conn))
-    }
-
     fn attempt<S: Into<Said>>(
         &self,
         mut conn: Conn,
@@ -328,7 +166,7 @@ impl Upstream {
             unsent &= conn.sent() == 0;
             unconfirmed |= is_failure && may_have_arrived;
             if let Some(ended) = conn.end_exchange(Ending::Released) {
-                round.blame.take(node, ended.generation, ended.trial, ended.reached, ended.outcome);
+                round.suspects.take(node, ended.generation, ended.trial, ended.reached, ended.outcome);
             }
             let generation = node.generation();
             if !is_failure {
@@ -371,7 +209,7 @@ impl Upstream {
             let how = if unsent { leg.set_back() } else { SetBack::MayHaveArrived };
             // The server may have closed a kept connection just as it was taken up again, which says nothing about the
             // node. A fresh one decides, within the same share of the time.
-            let deadline = leg.share.map_or(last, |share| share.ends).min(Conn::connect_deadline(node));
+            let deadline = leg.share.map_or(last, |share| share.ends).min(connect_deadline(node));
             if !stale || Instant::now() >= deadline {
                 count(counter);
                 return Err(Setback::TryOn { error, how });

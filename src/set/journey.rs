@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::balance::roster::Trials;
 use crate::balance::visits::{Next, SetBack, Share, Visits};
+use crate::base::clock::millis;
 use crate::base::error::{Error, Result, Status};
-use crate::net::patience::after;
 use crate::set::conn::{Candidate, Conn, Trial, forked};
-use crate::set::node::{Runtime, millis};
+use crate::set::runtime::Runtime;
 use crate::set::upstream::Upstream;
 
 /// Trials that one payload begins beside its own: all that are due, but for a set of hundreds.
@@ -140,11 +140,6 @@ fn out_of_time(held_up: bool) -> Error {
         }
     };
     Error::new(Status::Timeout, cause)
-}
-
-/// When a payload that begins now is over.
-pub fn ends(now: Instant, timeout: Duration) -> Instant {
-    after(now, timeout)
 }
 
 /// How long to sleep before asking once more whether a node may be tried: the clock may be the host's own.

@@ -2,11 +2,17 @@
 //! never sees a C pointer.
 
 pub mod attempt;
-pub mod check;
+mod check;
 pub mod conn;
+mod connect;
 pub mod deliver;
 mod journey;
+pub mod link;
 pub mod node;
 pub mod outcome;
 pub mod payload;
+mod round;
+mod runtime;
+mod suspects;
 pub mod upstream;
+mod verdict;

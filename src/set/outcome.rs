@@ -1,16 +1,12 @@
-//! Whose fault: what an exchange says of its node, and what the failures of one payload say of its nodes.
+//! Whose fault: what an exchange says of its node.
 //!
-//! Invariants: each exchange has one outcome and is told once; a payload that fails in the same way wherever it
-//! comes is suspect itself, and no node is blamed for it.
+//! Invariant: each exchange has one outcome and is told once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::balance::breaker::{Fault, Proof, Way};
-use crate::balance::roster::Turn;
-use crate::base::error::{Error, Origin, Phase, Status};
-use crate::set::node::Node;
+use crate::base::error::{Blame, Error, Origin, Phase, Status};
 
 /// How one exchange went, as far as it says anything of the node.
 #[derive(Clone, Debug)]
@@ -95,75 +91,32 @@ impl Words {
     }
 }
 
-/// The failures of one payload that may be its own fault, until it is known how it went elsewhere.
-#[derive(Default)]
-pub struct Blame {
-    suspects: Vec<Suspect>,
-    /// It reached a node and failed there in no such way, or not at all.
-    differs: bool,
-}
-
-struct Suspect {
-    node: Arc<Node>,
-    generation: u32,
-    trial: Option<Turn>,
-    error: Box<Error>,
-}
-
-impl Blame {
-    /// Takes the outcome of an exchange in which the node got bytes of the payload, or not. Tells the node, unless
-    /// that has to wait for how the payload fares elsewhere.
-    pub fn take(
-        &mut self,
-        node: &Arc<Node>,
-        generation: u32,
-        trial: Option<Turn>,
-        reached: bool,
-        outcome: Outcome,
-    ) {
-        match outcome {
-            Outcome::Bad(error) if reached && way_of_payload(&error).is_some() => {
-                self.suspects.push(Suspect { node: Arc::clone(node), generation, trial, error });
-            }
-            outcome => {
-                self.differs |= reached && !matches!(outcome, Outcome::Nothing);
-                node.hear(generation, trial, outcome);
-            }
-        }
-    }
-
-    /// The verdict, at the end of the payload's way.
-    #[inline]
-    pub fn settle(&mut self) {
-        if !self.suspects.is_empty() {
-            self.judge();
-        }
-    }
-
-    #[cold]
-    fn judge(&mut self) {
-        let suspects = std::mem::take(&mut self.suspects);
-        let mut ways = suspects.iter().map(|suspect| way_of_payload(&suspect.error));
-        let first = ways.next();
-        let same = suspects.len() > 1 && ways.all(|way| Some(way) == first);
-        for Suspect { node, generation, trial, error } in suspects {
-            let outcome = if same && !self.differs { Outcome::Nothing } else { Outcome::Bad(error) };
-            node.hear(generation, trial, outcome);
-        }
-    }
-}
-
-impl Drop for Blame {
-    /// Whoever ends early, by a defect, blames as if the payload were good.
-    fn drop(&mut self) {
-        self.settle();
-    }
-}
-
 /// The way in which a payload itself may have made an exchange fail.
-fn way_of_payload(error: &Error) -> Option<Way> {
+pub fn way_of_payload(error: &Error) -> Option<Way> {
     match (error.status, fault_of(error)) {
         (Status::Protocol | Status::Closed | Status::Network, Some(Fault::Soft(way))) => Some(way),
         _ => None,
     }
+}
+
+/// A black hole is to cost one attempt, once; a caller's own short limit is no proof of one.
+pub fn is_black_hole(waited: Duration, connect_timeout: Duration) -> bool {
+    waited >= SILENCE.min(connect_timeout.mul_f64(0.95))
+}
+
+/// Nothing for so long is no lost packet: Linux sends a SYN again after 1 s and after 3 s.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// Whether a silence of `waited` may count against a node that is allowed `allowed`: a shorter limit of the caller's
+/// says nothing of it.
+pub fn had_its_time(waited: Duration, allowed: Duration) -> bool {
+    waited >= ENOUGH.min(allowed.mul_f64(0.95))
+}
+
+/// So long a node that is well has answered on any network.
+const ENOUGH: Duration = Duration::from_secs(1);
+
+/// Whose limit it was that a node was silent through.
+pub fn blame_for_silence(waited: Duration, allowed: Duration) -> Blame {
+    if had_its_time(waited, allowed) { Blame::Open } else { Blame::Caller }
 }

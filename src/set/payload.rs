@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::base::error::{Error, Result, Status};
-use crate::set::upstream::random;
+use crate::base::random::{mixed, random};
 
 /// The name of a payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,18 +51,10 @@ impl PayloadIds {
         let count = self.made.fetch_add(1, Relaxed);
         let [high, low] = self.first;
         // Each half goes through all numbers before one comes again; that they look alike is no matter.
-        let (high, low) = (scattered(high ^ count), scattered(low.wrapping_add(count)));
+        let (high, low) = (mixed(high ^ count), mixed(low.wrapping_add(count)));
         let name = format!("{high:016x}{low:016x}");
         PayloadId(CString::new(name).unwrap_or_default().into())
     }
-}
-
-/// The mix of SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
-fn scattered(number: u64) -> u64 {
-    let mut z = number;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
 //! The set of nodes: made from a definition, hands out nodes by turns, ends everything that belongs to it.
 
-use std::collections::hash_map::RandomState;
 use std::ffi::{CStr, CString};
-use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 use std::ptr;
 use std::sync::Arc;
@@ -15,11 +13,13 @@ use crate::balance::roster::{Member, Rest, Roster};
 use crate::base::clock::Clock;
 use crate::base::error::{Error, Poison, Result, Status, c_string};
 use crate::base::log::{Level, Logger, Repeated};
+use crate::base::random::random;
 use crate::base::stats::Snapshot;
 use crate::config::{self, Balance, Definition, DeliverSettings, NameIndex, NodeDefinition, Options, Start};
 use crate::net::thread;
 use crate::net::tls::TlsClients;
-use crate::set::node::{Node, Runtime};
+use crate::set::node::Node;
+use crate::set::runtime::Runtime;
 
 /// Stack of the thread that reads a file: parsing, certificates, and scrypt of an encrypted key. Hosts call
 /// from coroutines of 24 KiB.
@@ -233,9 +233,4 @@ fn member(definition: &NodeDefinition) -> Member {
             lease: settings.net.connect_timeout + LEASE_MARGIN,
         },
     }
-}
-
-/// 64 random bits. The keys of a `RandomState` differ each time; hashing nothing with them shows nothing of them.
-pub fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }

@@ -31,7 +31,7 @@ impl Roster {
     pub fn failed(&self, place: usize, generation: u32, fault: Fault, now: u64) -> Option<Change> {
         self.pace.step();
         let mut table = self.table.lock();
-        let chance = table.chance.next();
+        let chance = table.chance.next_part();
         let time = table.breakers[place].failed(generation, fault, now, chance);
         if time.is_some() {
             self.standings[place].ejections.fetch_add(1, Relaxed);

@@ -10,57 +10,16 @@ use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::EventFd;
 
-use super::open::{Dial, cap_held, first_usable, may_connect};
-use super::trial::{self, Trial};
-use super::{Account, Candidate, Loan, Ready};
+use super::outcome::{Dial, Ready, cap_held, first_usable, may_connect};
+use super::terms::{Account, Candidate, Course, Loan, Step, Trial};
+use super::trial;
 use crate::base::error::{Error, Phase, Result, Status, summary};
 use crate::net::cancel::eventfd;
 use crate::net::dial::{GUARD, Pending};
 use crate::net::patience::after;
 use crate::net::pool::{Place, Ticket};
-use crate::set::node::{Link, Node};
-
-/// The way over the nodes that a connection in the making takes.
-pub trait Course: Send {
-    /// What to do next.
-    fn next(&mut self) -> Step;
-
-    /// The node that was tried last came to nothing; it was `waited` for so long.
-    fn set_back(&mut self, error: &Error, waited: Duration);
-
-    /// A connection stands: on which terms it is used, and who keeps the account.
-    fn stands(&mut self) -> Option<(Loan, Arc<dyn Account>)> {
-        None
-    }
-}
-
-/// The way to one node alone.
-pub struct OneNode(Option<Candidate>);
-
-impl OneNode {
-    /// To this one.
-    pub fn new(node: Arc<Node>) -> OneNode {
-        OneNode(Some(Candidate { node, trial: None, by: None }))
-    }
-}
-
-impl Course for OneNode {
-    fn next(&mut self) -> Step {
-        self.0.take().map_or(Step::Over(None), Step::Try)
-    }
-
-    fn set_back(&mut self, _error: &Error, _waited: Duration) {}
-}
-
-/// What a connection in the making does next.
-pub enum Step {
-    /// Tries this node.
-    Try(Candidate),
-    /// Goes on after so long; this is the node to show meanwhile.
-    Wait(Duration, Arc<Node>),
-    /// No node is left, or none may be tried; the words say why, unless what failed before does.
-    Over(Option<Error>),
-}
+use crate::set::link::Link;
+use crate::set::node::Node;
 
 /// A connection under way.
 pub(super) struct Connecting {

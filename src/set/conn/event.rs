@@ -6,13 +6,14 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::connecting::{Begun, Connecting, Course};
-use super::{Account, Conn, Loan, Stage, cut_off};
+use super::connecting::{Begun, Connecting};
+use super::terms::{Account, Course, Loan};
+use super::{Conn, Stage, cut_off};
 use crate::base::error::{Error, Phase, Result, Status};
 use crate::net::channel::{Channel, Progress, Unsent};
 use crate::net::patience::{Bound, Limit, Woken, after, wait_until};
 use crate::net::socket::Interest;
-use crate::set::node::Runtime;
+use crate::set::runtime::Runtime;
 
 impl Conn {
     /// Begins a connection to the first node of `course` that can be had. It is ready where the pool had one.

@@ -15,7 +15,8 @@ use crate::base::log::Level;
 use crate::base::moment::Moment;
 use crate::net::channel::{Ending, Failure};
 use crate::net::dial::Task;
-use crate::set::node::{Link, Node};
+use crate::set::link::Link;
+use crate::set::node::Node;
 
 /// A server that closes after more payloads than these may well have taken them: some limit how many they
 /// take on one connection.

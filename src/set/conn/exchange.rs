@@ -4,17 +4,12 @@
 //! Invariant: what the plugin said goes before what the library saw, and of that the last failure that was not made
 //! up for; bytes that were only sent say nothing.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use super::{Conn, Stage};
-use crate::balance::breaker::Proof;
 use crate::balance::roster::Turn;
-use crate::base::error::{Blame, Error, Phase, Status};
-use crate::net::channel::Failure;
-use crate::set::node::{Node, blame_for_silence};
-use crate::set::outcome::{Outcome, of_status};
+use crate::base::error::{Error, Status};
+use crate::base::sync::atomic::Ordering::Relaxed;
+use crate::set::node::Node;
 
 /// What a plugin said of an exchange.
 #[derive(Clone, Debug)]
@@ -36,65 +31,32 @@ pub(super) struct Exchange {
     /// The trial of the node that it is.
     pub(super) trial: Option<Turn>,
     /// How often a plugin had told of the node alone when it began.
-    reports: u64,
+    pub(super) reports: u64,
     /// An attempt with work of the plugin's own was there when it began, and attempts had told so often of theirs.
-    visited: bool,
-    spoken: u64,
+    pub(super) visited: bool,
+    pub(super) spoken: u64,
     /// Payload bytes sent.
     pub(super) sent: u64,
     /// Bytes came.
-    received: bool,
+    pub(super) received: bool,
     /// Bytes came since the last were sent.
-    answered: bool,
+    pub(super) answered: bool,
     /// The peer ended the stream.
-    ended: bool,
+    pub(super) ended: bool,
     /// The last failure after which nothing can go well.
-    fatal: Option<Box<Error>>,
+    pub(super) fatal: Option<Box<Error>>,
     /// A limit that struck, and no call has gone well since.
-    passing: Option<Box<Error>>,
+    pub(super) passing: Option<Box<Error>>,
     /// Since when the node is silent, once a limit struck.
-    silent_since: Option<Instant>,
+    pub(super) silent_since: Option<Instant>,
     /// Since when more is waited for, whether bytes trickle or not: since the first wait after the last bytes were
     /// sent.
-    waits_since: Option<Instant>,
+    pub(super) waits_since: Option<Instant>,
     /// What the plugin said by a call.
-    word: Option<Box<Word>>,
+    pub(super) word: Option<Box<Word>>,
     /// What the deliver callback returned.
-    returned: Option<Status>,
-    told: bool,
-}
-
-/// How an exchange comes to its end without a last word of the plugin's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Given back.
-    Released,
-    /// Trusted no longer.
-    Discarded,
-}
-
-/// An exchange that is over.
-pub struct Ended {
-    /// The node's when it began.
-    pub generation: u32,
-    /// The trial that it was.
-    pub trial: Option<Turn>,
-    /// What it says of the node.
-    pub outcome: Outcome,
-    /// The plugin said so in this exchange.
-    pub is_said: bool,
-    /// The plugin told the node itself, so that nothing is left to say.
-    pub is_told: bool,
-    /// The node got bytes.
-    pub reached: bool,
-    /// Bytes went that the node has not answered for.
-    pub may_have_arrived: bool,
-}
-
-/// Who keeps the account of a payload, where an exchange is one of several for it.
-pub trait Account: Send + Sync {
-    /// One exchange with this node is over.
-    fn ended(&self, node: &Arc<Node>, exchange: Ended);
+    pub(super) returned: Option<Status>,
+    pub(super) told: bool,
 }
 
 impl Exchange {
@@ -151,7 +113,7 @@ impl Exchange {
     }
 
     /// How long the node has had since the first wait for its answer.
-    fn had(&self) -> Duration {
+    pub(super) fn had(&self) -> Duration {
         self.waits_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
@@ -173,7 +135,7 @@ impl Exchange {
     }
 
     /// The status that the plugin gave the exchange, by a call or else by what its callback returned.
-    fn status(&self) -> Option<Status> {
+    pub(super) fn status(&self) -> Option<Status> {
         match (&self.word, self.returned) {
             // A failure that is returned after a word of success is the later word.
             (Some(word), Some(returned)) if word.status == Status::Ok && returned != Status::Ok => {
@@ -185,7 +147,7 @@ impl Exchange {
     }
 
     /// What the plugin says now; the last word counts.
-    fn say(&mut self, word: Word) {
+    pub(super) fn say(&mut self, word: Word) {
         self.word = Some(Box::new(word));
     }
 
@@ -193,216 +155,4 @@ impl Exchange {
     pub(super) fn fault(&self) -> Option<&Error> {
         self.fatal.as_deref().or(self.passing.as_deref())
     }
-}
-
-impl Conn {
-    /// What the plugin says of this exchange.
-    pub fn say(&mut self, status: Status, text: Option<&str>) {
-        let by = "upstream_conn_report() was told";
-        self.exchange.say(Word { status, text: text.map(in_one_line), busy: None, by });
-    }
-
-    /// The server asks for so long without new turns; zero takes `health.backoff`.
-    pub fn say_busy(&mut self, time: Duration, text: Option<&str>) {
-        let (status, by) = (Status::Busy, "upstream_conn_busy() was told");
-        self.exchange.say(Word { status, text: text.map(in_one_line), busy: Some(time), by });
-    }
-
-    /// The exchange says nothing of the node.
-    pub fn say_nothing(&mut self) {
-        self.exchange.word = None;
-        self.exchange.returned = Some(Status::WantRead);
-    }
-
-    /// The last word of a deliver callback, which decides where the payload goes. Of the node it says something only
-    /// where the plugin has said nothing before.
-    pub fn returned(&mut self, status: Status) {
-        self.exchange.returned = Some(status);
-    }
-
-    /// The error behind that word.
-    pub fn error_of_return(&self, status: Status) -> Error {
-        let text = self.exchange.word.as_ref().and_then(|word| word.text.as_deref());
-        self.error_of(status, text, RETURNED)
-    }
-
-    /// Whether what failed was a kept connection that the server had closed: that says nothing of the node.
-    pub fn is_stale(&self) -> bool {
-        let ended = |error: &Error| {
-            matches!(error.status, Status::Closed | Status::Network) && error.may_blame_node()
-        };
-        let broke = self.exchange.fatal.as_deref().map_or(self.exchange.ended, ended);
-        self.reused && !self.exchange.received && broke
-    }
-
-    /// Whether bytes went that the node has not answered for, where the exchange ends with `status`. Half an answer,
-    /// with the end or silence in place of the rest, is none.
-    pub fn may_have_arrived(&self, status: Status) -> bool {
-        let is_cut_off = matches!(
-            status,
-            Status::Closed | Status::Eof | Status::Network | Status::Timeout | Status::Cancelled
-        );
-        let is_answer =
-            self.exchange.answered && !is_cut_off || matches!(status, Status::Stop | Status::Busy);
-        self.exchange.sent > 0 && !is_answer
-    }
-
-    /// The exchange as it is over now; once.
-    pub fn end_exchange(&mut self, ending: Ending) -> Option<Ended> {
-        if std::mem::replace(&mut self.exchange.told, true) {
-            return None;
-        }
-        let mut outcome = self.outcome(ending);
-        let is_told = match outcome {
-            // The pause is said by the connection alone.
-            Outcome::Nothing | Outcome::Busy(_) => false,
-            Outcome::Good(_) | Outcome::Bad(_) => self.node.reports.claim(self.exchange.reports),
-        };
-        if is_told {
-            outcome = Outcome::Nothing;
-        }
-        let status = self.exchange.status();
-        let seen = self.exchange.fault().map(|error| error.status).filter(|_| status.is_none());
-        let failed =
-            seen.is_some() || self.exchange.ended || status.is_some_and(|status| status != Status::Ok);
-        Some(Ended {
-            generation: self.exchange.generation,
-            trial: self.exchange.trial,
-            outcome,
-            is_said: status.is_some(),
-            is_told,
-            reached: self.exchange.sent > 0,
-            may_have_arrived: failed && self.may_have_arrived(status.or(seen).unwrap_or(Status::Ok)),
-        })
-    }
-
-    fn outcome(&self, ending: Ending) -> Outcome {
-        let exchange = &self.exchange;
-        let busy = exchange.word.as_ref().and_then(|word| word.busy);
-        let is_stale = self.is_stale();
-        if let Some(status) = exchange.status() {
-            return match status {
-                Status::Busy => Outcome::Busy(busy),
-                status if (status as i32) < 0 && is_stale => Outcome::Nothing,
-                status => {
-                    of_status(status, exchange.answered || exchange.sent == 0, || self.error_of_word(status))
-                }
-            };
-        }
-        if is_stale {
-            return Outcome::Nothing;
-        }
-        if let Some(error) = exchange.fault() {
-            return Outcome::Bad(Box::new(error.clone()));
-        }
-        if exchange.ended && !exchange.answered {
-            let cause = "the server closed the connection in place of an answer";
-            return Outcome::Bad(Box::new(self.node.target.error(Status::Closed, Phase::Read, cause)));
-        }
-        match ending {
-            Ending::Released if exchange.answered => Outcome::Good(Proof::Answered),
-            Ending::Released | Ending::Discarded => Outcome::Nothing,
-        }
-    }
-
-    fn error_of_word(&self, status: Status) -> Error {
-        match &self.exchange.word {
-            Some(word) if word.status == status => self.error_of(status, word.text.as_deref(), word.by),
-            _ => self.error_of_return(status),
-        }
-    }
-
-    /// The error behind a plugin's word: its own text, or the connection's error of that status. `by` tells who said it.
-    #[cold]
-    fn error_of(&self, status: Status, text: Option<&str>, by: &str) -> Error {
-        let target = &self.node.target;
-        let fault = self.exchange.fault();
-        let name = status.name();
-        // What this machine could not do is no fault of the node's, whatever the plugin calls it.
-        let blame = match fault.map(|fault| (fault.blame, fault.status)) {
-            Some((Blame::Local, _)) => Blame::Local,
-            Some((Blame::Caller, Status::Timeout)) if status == Status::Timeout => Blame::Caller,
-            _ => Blame::Open,
-        };
-        let said = |status, cause: String| Error { blame, ..target.error(status, Phase::Callback, cause) };
-        match (text, self.last_error()) {
-            (Some(text), _) if status == Status::Eof => said(Status::Closed, text.to_owned()),
-            (Some(text), _) => said(status, text.to_owned()),
-            (None, Some(report)) if report.error.status == status => report.error.clone(),
-            (None, _) if status == Status::Eof => {
-                target.error(Status::Closed, Phase::Read, "the server closed the connection")
-            }
-            (None, _) if matches!(status, Status::WantRead | Status::WantWrite) => {
-                said(Status::InvalidArg, format!("{by} {name}, which only non-blocking calls know"))
-            }
-            (None, Some(report)) => said(status, format!("{by} {name} after: {}", report.error.cause)),
-            (None, None) => said(status, format!("{by} {name}")),
-        }
-    }
-
-    /// A call failed.
-    #[cold]
-    pub(super) fn fail(&mut self, phase: Phase, failure: Failure, since: Option<Instant>) -> Status {
-        let mut error = match failure.0 {
-            Status::Cancelled => self.node.target.cancelled(phase),
-            _ => self.node.target.failure(phase, failure),
-        };
-        let limit_struck = error.status == Status::Timeout && error.errno == 0;
-        if limit_struck {
-            // By a limit on the whole an answer that trickles is as late as one that does not come.
-            let is_whole = self.bound().is_some_and(|bound| Instant::now() >= bound.at);
-            let had = if is_whole { self.exchange.had() } else { Duration::ZERO };
-            let silence = self.exchange.silence(since).max(had);
-            error.blame = blame_for_silence(silence, self.node.target.net.io_timeout);
-        }
-        let may_go_on = limit_struck && !self.torn || error.status == Status::Protocol;
-        self.exchange.fail(&error, !may_go_on);
-        self.fail_with(error)
-    }
-
-    /// Tells how it went, unless a delivery does.
-    pub(super) fn tell(&mut self, ending: Ending) {
-        if self.is_lent() || self.birthplace.is_elsewhere() || !matches!(self.stage, Stage::Ready(_)) {
-            return;
-        }
-        let Some(ended) = self.end_exchange(ending) else { return };
-        match &self.account {
-            Some(account) => account.ended(&self.node, ended),
-            None => self.tell_node(ended),
-        }
-    }
-
-    fn tell_node(&self, ended: Ended) {
-        let (node, Ended { generation, trial, outcome, is_said, .. }) = (&self.node, ended);
-        let is_visit = self.is_alone && self.exchange.visited;
-        // The attempt that is there has the last word on what looks well, and may have had it on what failed.
-        let is_anothers = match outcome {
-            Outcome::Good(_) => is_visit && !is_said,
-            Outcome::Bad(_) => is_visit && node.spoken.claim(self.exchange.spoken),
-            Outcome::Busy(_) | Outcome::Nothing => false,
-        };
-        let is_bad = matches!(outcome, Outcome::Bad(_));
-        if !is_anothers && node.hear(generation, trial, outcome) && is_bad {
-            node.note_failure();
-            if is_visit {
-                node.failed_alone.add();
-            }
-        }
-    }
-}
-
-const RETURNED: &str = "the deliver callback returned";
-
-/// So much of a plugin's own words stands in an error.
-const TEXT: usize = 500;
-
-/// A plugin's words as a part of a line.
-fn in_one_line(text: &str) -> Box<str> {
-    let clean = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
-    let mut line: String = clean.take(TEXT + 1).collect();
-    if let Some((end, _)) = line.char_indices().nth(TEXT) {
-        line.truncate(end);
-        line.push_str("...");
-    }
-    line.trim().into()
 }

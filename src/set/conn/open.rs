@@ -3,20 +3,17 @@
 
 use std::cell::LazyCell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{Candidate, Conn, Ready, forked};
+use super::Conn;
+use super::outcome::{Dial, Ready, cap_held, first_usable, may_connect};
+use super::terms::{Candidate, Trial};
+use super::trial;
 use crate::balance::roster::{NodeState, Turn};
-use crate::balance::visits::PATIENCE;
-use crate::base::error::{Error, Phase, Result, Status};
-use crate::base::log::Level;
-use crate::base::moment::Moment;
-use crate::base::stats::count;
-use crate::net::channel::Channel;
-use crate::net::patience::{after, jittered};
+use crate::base::error::{Phase, Result, Status};
+use crate::net::patience::after;
 use crate::net::pool::Place;
-use crate::set::node::{Link, Node, millis};
+use crate::set::node::Node;
 
 impl Conn {
     /// A connection to `node`, from the pool or new, by `deadline`, which is asked for only where something is to be waited for.
@@ -33,11 +30,6 @@ impl Conn {
             return Err(node.target.error(Status::Closed, Phase::Connect, cause));
         }
         Conn::acquire(node, || deadline, false)
-    }
-
-    /// When a connection to `node` that is asked for now must stand.
-    pub fn connect_deadline(node: &Node) -> Instant {
-        after(Instant::now(), node.target.net.connect_timeout)
     }
 
     /// A connection to `candidate`, on trial or not.
@@ -77,173 +69,24 @@ impl Conn {
         let outcome = node.runtime.dialer.dial(&node.target, *deadline);
         dial.ended(&node, outcome).map(|ready| Conn::new(node, ready))
     }
-}
 
-/// What the outcome of a dial is judged by.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Dial {
-    /// The node's when it began.
-    pub(super) generation: u32,
-    begun: Instant,
-    /// The probe that it is.
-    trial: Option<Turn>,
-}
-
-impl Dial {
-    /// One that begins now.
-    pub(super) fn of(node: &Node) -> Dial {
-        Dial { generation: node.generation(), begun: Instant::now(), trial: None }
-    }
-
-    /// One that begins now and is a trial.
-    pub(super) fn on_trial(node: &Node, turn: Turn) -> Dial {
-        Dial { trial: Some(turn), ..Dial::of(node) }
-    }
-
-    /// The error of a caller that stays for a trial until `until` and no longer.
-    pub(super) fn left_alone(self, node: &Node, until: Instant) -> Error {
-        let waited = millis(until.saturating_duration_since(self.begun));
-        let cause = format!(
-            "no connection within the {waited} ms that a node on trial is waited for; it is dialled on"
-        );
-        node.target.error(Status::Timeout, Phase::Connect, cause)
-    }
-
-    /// What came of it: a link in the place that was taken for it, or the place is left. The node is told.
-    pub(super) fn ended(self, node: &Arc<Node>, outcome: Result<Channel>) -> Result<Ready> {
-        let generation = self.generation;
-        match outcome {
-            Ok(channel) => {
-                let link = connected(node, channel);
-                let generation = node.connected(generation);
-                Ok(Ready { link, reused: false, generation, trial: self.trial })
-            }
-            Err(error) => Err(self.failed(node, error)),
+    /// A new connection to a node on trial, by `deadline`.
+    pub(super) fn try_out(node: Arc<Node>, own: Trial, deadline: Instant) -> Result<Conn> {
+        let mut trying = match trial::begin(&node, own, deadline, false)? {
+            trial::Begun::Ready(ready) => return Ok(Conn::new(node, ready)),
+            trial::Begun::Trying(trying) => trying,
+        };
+        match trying.pending.wait(trying.until) {
+            Some(outcome) => trying.dial.ended(&node, outcome).map(|ready| Conn::new(node, ready)),
+            None => Err(trying.dial.left_alone(&node, trying.until)),
         }
     }
 
-    /// It failed, or could not even be started.
-    pub(super) fn failed(self, node: &Arc<Node>, error: Error) -> Error {
-        node.pool.leave();
-        count(&node.counters.connects_failed);
-        let told = node.connect_failed(self.generation, &error, self.begun.elapsed());
-        if let Some(turn) = self.trial.filter(|_| !error.may_blame_node()) {
-            node.give_back(turn, PATIENCE); // it told nothing of the node, which need not wait for the lease to end
-        }
-        log_failure(node, &error, told);
-        error
-    }
-}
-
-/// Whether connections may be made at all: not in a forked child, and not after the set's end.
-pub(super) fn may_connect(node: &Node) -> Result<()> {
-    let runtime = &node.runtime;
-    if runtime.birthplace.is_elsewhere() {
-        return Err(forked());
-    }
-    if runtime.closed.load(Relaxed) {
-        return Err(node.target.error(Status::Cancelled, Phase::Connect, "the upstream was destroyed"));
-    }
-    if runtime.cancel.is_set() {
-        return Err(node.target.cancelled(Phase::Connect));
-    }
-    Ok(())
-}
-
-/// The first idle connection that may be used again, `link` or one below it; those that may not are
-/// closed. If there is none, the place is the caller's all the same. An error, and no place, if the node
-/// fell out over what they ended by: another node is to have the payload, of which nothing was sent.
-#[inline(always)]
-pub(super) fn first_usable(node: &Arc<Node>, link: Box<Link>, reuse: bool) -> Result<Option<Box<Link>>> {
-    let mut next = Some(link);
-    while let Some(mut link) = next {
-        if reuse && !link.is_too_old() && link.is_quiet() {
-            count(&node.counters.reused);
-            return Ok(Some(link));
-        }
-        if let Some(error) = node.retire(*link) {
-            node.pool.leave();
-            return Err(error);
-        }
-        next = node.pool.exchange();
-    }
-    Ok(None)
-}
-
-/// The error of a wait at the cap that was in vain.
-pub(super) fn cap_held(node: &Node) -> Error {
-    let cap = node.target.net.max_connections;
-    let cause =
-        format!("all {cap} connections stayed in use; raise net.max_connections, or release them sooner");
-    node.target.error(Status::Limit, Phase::Wait, cause)
-}
-
-fn connected(node: &Node, channel: Channel) -> Box<Link> {
-    count(&node.counters.connects);
-    let logger = &node.runtime.logger;
-    let target = &node.target;
-    match (&target.tls, channel.tls_version(), channel.tls_cipher()) {
-        (Some(tls), Some(version), Some(cipher)) => {
-            count(&node.counters.handshakes);
-            let level = if tls.settings.debug >= 3 { Level::Info } else { Level::Debug };
-            let version = version.to_string_lossy();
-            let peer = channel.peer();
-            logger.log(
-                level,
-                format_args!(
-                    "{} ({}): connected to {peer}, {version}, {cipher}",
-                    target.name,
-                    target.address()
-                ),
-            );
-        }
-        _ => logger.log(
-            Level::Debug,
-            format_args!("{} ({}): connected to {}", target.name, target.address(), channel.peer()),
-        ),
-    }
-    if let Some(tls) = &target.tls
-        && channel.is_certificate_missed()
-        && tls.is_first_miss()
-    {
-        logger.log(
-            Level::Warn,
-            format_args!(
-                "{} ({}): the server asks for a client certificate and there is none; if it insists, it \
-                 stores nothing: set tls.crt_file and tls.key_file",
-                target.name,
-                target.address()
-            ),
-        );
-    }
-    let lifetime = node.target.net.keepalive_max_lifetime;
-    let opened = Moment::now();
-    Box::new(Link {
-        channel,
-        opened,
-        expires: (!lifetime.is_zero()).then(|| opened.after(jittered(lifetime))),
-        uses: 0,
-        generation: 0,
-        carried: false,
-        stood: false,
-        found: None,
-        of_trial: false,
-        data: None,
-    })
-}
-
-/// `told`: the log has it already, as the reason why the node fell out.
-fn log_failure(node: &Node, error: &Error, told: bool) {
-    let level = match error.status {
-        _ if told => return,
-        Status::Timeout if node.target.net.connect_timeout_log_error => Level::Error,
-        Status::Timeout | Status::Cancelled => Level::Debug,
-        _ => Level::Warn,
-    };
-    // What is known of a node that is out is news no more.
-    let is_news = node.runtime.roster.due(node.place).is_none();
-    match is_news && level != Level::Debug {
-        true => node.failures.log(&node.runtime.logger, level, format_args!("{error}")),
-        false => node.runtime.logger.log(Level::Debug, format_args!("{error}")),
+    /// Begins the trial of a node that nobody stays for: where a connection is all that it has to show it comes back
+    /// by itself.
+    pub fn try_out_aside(node: &Arc<Node>, turn: Turn) {
+        let own = Trial { turn, others: true, patience: Duration::ZERO };
+        // Its failure is told to the node; dropping what is begun leaves the dial to itself.
+        drop(trial::begin(node, own, Instant::now(), false));
     }
 }

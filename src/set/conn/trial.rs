@@ -6,56 +6,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::open::{Dial, cap_held, may_connect};
-use super::{Conn, Ready};
-use crate::balance::roster::Turn;
+use super::outcome::{Dial, Ready, cap_held, may_connect};
+use super::terms::{Trial, connect_deadline};
 use crate::balance::visits::PATIENCE;
 use crate::base::error::{Phase, Result};
 use crate::base::stats::count;
 use crate::net::dial::{GUARD, Orphan, Pending};
 use crate::net::patience::after;
 use crate::net::pool::Place;
-use crate::set::node::{Link, Node};
-
-/// A node to connect to next.
-pub struct Candidate {
-    /// The node.
-    pub node: Arc<Node>,
-    /// If it is on trial.
-    pub trial: Option<Trial>,
-    /// When the caller has no more time for it, if that is before the node's own time is over.
-    pub by: Option<Instant>,
-}
-
-impl Candidate {
-    /// When a connection that is asked for now must stand.
-    pub(super) fn deadline(&self) -> Instant {
-        let own = Conn::connect_deadline(&self.node);
-        self.by.map_or(own, |by| by.min(own))
-    }
-}
-
-/// The one trial of a node that is out, as its caller has it.
-#[derive(Clone, Copy, Debug)]
-pub struct Trial {
-    /// As the roster gave it.
-    pub turn: Turn,
-    /// Another node could take the payload.
-    pub others: bool,
-    /// How long the caller stays for it, if so.
-    pub patience: Duration,
-}
-
-impl Trial {
-    /// Until when the caller, which has until `deadline`, stays for a dial that ends by `ends`.
-    fn stays_until(self, deadline: Instant, ends: Instant) -> Instant {
-        match self.others {
-            true => deadline.min(after(Instant::now(), self.patience)),
-            false if deadline + GUARD < ends => deadline,
-            false => deadline + GUARD, // to hear how it ended
-        }
-    }
-}
+use crate::set::link::Link;
+use crate::set::node::Node;
 
 /// A trial under way.
 pub(super) struct Trying {
@@ -70,28 +30,6 @@ pub(super) enum Begun {
     Ready(Ready),
     /// With a dial.
     Trying(Trying),
-}
-
-impl Conn {
-    /// A new connection to a node on trial, by `deadline`.
-    pub(super) fn try_out(node: Arc<Node>, trial: Trial, deadline: Instant) -> Result<Conn> {
-        let mut trying = match begin(&node, trial, deadline, false)? {
-            Begun::Ready(ready) => return Ok(Conn::new(node, ready)),
-            Begun::Trying(trying) => trying,
-        };
-        match trying.pending.wait(trying.until) {
-            Some(outcome) => trying.dial.ended(&node, outcome).map(|ready| Conn::new(node, ready)),
-            None => Err(trying.dial.left_alone(&node, trying.until)),
-        }
-    }
-
-    /// Begins the trial of a node that nobody stays for: where a connection is all that it has to show it comes back
-    /// by itself.
-    pub fn try_out_aside(node: &Arc<Node>, turn: Turn) {
-        let trial = Trial { turn, others: true, patience: Duration::ZERO };
-        // Its failure is told to the node; dropping what is begun leaves the dial to itself.
-        drop(begin(node, trial, Instant::now(), false));
-    }
 }
 
 /// Begins a trial, which its caller stays for until `deadline` at most. The dial lives on if the caller gives it
@@ -117,11 +55,11 @@ pub(super) fn begin(node: &Arc<Node>, trial: Trial, deadline: Instant, notify: b
         }
     }
     let dial = Dial::on_trial(node, trial.turn);
-    let ends = Conn::connect_deadline(node);
+    let ends = connect_deadline(node);
     let started = node.runtime.dialer.start(&node.target, ends, notify, Some(orphan(node, dial)));
     match started {
         Ok(pending) => {
-            let until = trial.stays_until(deadline, ends);
+            let until = stays_until(trial, deadline, ends);
             Ok(Begun::Trying(Trying { pending, dial, until }))
         }
         Err(error) => Err(dial.failed(node, error)),
@@ -154,4 +92,13 @@ fn orphan(node: &Arc<Node>, dial: Dial) -> Orphan {
             node.pool.leave();
         }
     })
+}
+
+/// Until when the caller, which has until `deadline`, stays for a dial that ends by `ends`.
+fn stays_until(trial: Trial, deadline: Instant, ends: Instant) -> Instant {
+    match trial.others {
+        true => deadline.min(after(Instant::now(), trial.patience)),
+        false if deadline + GUARD < ends => deadline,
+        false => deadline + GUARD, // to hear how it ended
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::MILLI;
 use super::history::{CONNECT_TIMEOUT, Manner, Server};
 use crate::balance::breaker::{Fault, Way};
-use crate::set::node::{had_its_time, is_black_hole};
+use crate::set::outcome::{had_its_time, is_black_hole};
 
 /// A connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,198 @@
+//! What comes of a dial, and of a look into the pool: a link, or the error with the node told of it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use super::terms::forked;
+use crate::balance::roster::Turn;
+use crate::balance::visits::PATIENCE;
+use crate::base::clock::millis;
+use crate::base::error::{Error, Phase, Result, Status};
+use crate::base::log::Level;
+use crate::base::moment::Moment;
+use crate::base::stats::count;
+use crate::net::channel::Channel;
+use crate::net::patience::jittered;
+use crate::set::link::Link;
+use crate::set::node::Node;
+
+/// A connection that stands.
+pub(super) struct Ready {
+    pub(super) link: Box<Link>,
+    /// It came from the pool.
+    pub(super) reused: bool,
+    /// The node's when the exchange over it begins.
+    pub(super) generation: u32,
+    /// The trial that it is.
+    pub(super) trial: Option<Turn>,
+}
+
+/// What the outcome of a dial is judged by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dial {
+    /// The node's when it began.
+    pub(super) generation: u32,
+    begun: Instant,
+    /// The probe that it is.
+    trial: Option<Turn>,
+}
+
+impl Dial {
+    /// One that begins now.
+    pub(super) fn of(node: &Node) -> Dial {
+        Dial { generation: node.generation(), begun: Instant::now(), trial: None }
+    }
+
+    /// One that begins now and is a trial.
+    pub(super) fn on_trial(node: &Node, turn: Turn) -> Dial {
+        Dial { trial: Some(turn), ..Dial::of(node) }
+    }
+
+    /// The error of a caller that stays for a trial until `until` and no longer.
+    pub(super) fn left_alone(self, node: &Node, until: Instant) -> Error {
+        let waited = millis(until.saturating_duration_since(self.begun));
+        let cause = format!(
+            "no connection within the {waited} ms that a node on trial is waited for; it is dialled on"
+        );
+        node.target.error(Status::Timeout, Phase::Connect, cause)
+    }
+
+    /// What came of it: a link in the place that was taken for it, or the place is left. The node is told.
+    pub(super) fn ended(self, node: &Arc<Node>, outcome: Result<Channel>) -> Result<Ready> {
+        let generation = self.generation;
+        match outcome {
+            Ok(channel) => {
+                let link = connected(node, channel);
+                let generation = node.connected(generation);
+                Ok(Ready { link, reused: false, generation, trial: self.trial })
+            }
+            Err(error) => Err(self.failed(node, error)),
+        }
+    }
+
+    /// It failed, or could not even be started.
+    pub(super) fn failed(self, node: &Arc<Node>, error: Error) -> Error {
+        node.pool.leave();
+        count(&node.counters.connects_failed);
+        let told = node.connect_failed(self.generation, &error, self.begun.elapsed());
+        if let Some(turn) = self.trial.filter(|_| !error.may_blame_node()) {
+            node.give_back(turn, PATIENCE); // it told nothing of the node, which need not wait for the lease to end
+        }
+        log_failure(node, &error, told);
+        error
+    }
+}
+
+/// Whether connections may be made at all: not in a forked child, and not after the set's end.
+pub(super) fn may_connect(node: &Node) -> Result<()> {
+    let runtime = &node.runtime;
+    if runtime.birthplace.is_elsewhere() {
+        return Err(forked());
+    }
+    if runtime.closed.load(Relaxed) {
+        return Err(node.target.error(Status::Cancelled, Phase::Connect, "the upstream was destroyed"));
+    }
+    if runtime.cancel.is_set() {
+        return Err(node.target.cancelled(Phase::Connect));
+    }
+    Ok(())
+}
+
+/// The first idle connection that may be used again, `link` or one below it; those that may not are
+/// closed. If there is none, the place is the caller's all the same. An error, and no place, if the node
+/// fell out over what they ended by: another node is to have the payload, of which nothing was sent.
+#[inline(always)]
+pub(super) fn first_usable(node: &Arc<Node>, link: Box<Link>, reuse: bool) -> Result<Option<Box<Link>>> {
+    let mut next = Some(link);
+    while let Some(mut link) = next {
+        if reuse && !link.is_too_old() && link.is_quiet() {
+            count(&node.counters.reused);
+            return Ok(Some(link));
+        }
+        if let Some(error) = node.retire(*link) {
+            node.pool.leave();
+            return Err(error);
+        }
+        next = node.pool.exchange();
+    }
+    Ok(None)
+}
+
+/// The error of a wait at the cap that was in vain.
+pub(super) fn cap_held(node: &Node) -> Error {
+    let cap = node.target.net.max_connections;
+    let cause =
+        format!("all {cap} connections stayed in use; raise net.max_connections, or release them sooner");
+    node.target.error(Status::Limit, Phase::Wait, cause)
+}
+
+fn connected(node: &Node, channel: Channel) -> Box<Link> {
+    count(&node.counters.connects);
+    let logger = &node.runtime.logger;
+    let target = &node.target;
+    match (&target.tls, channel.tls_version(), channel.tls_cipher()) {
+        (Some(tls), Some(version), Some(cipher)) => {
+            count(&node.counters.handshakes);
+            let level = if tls.settings.debug >= 3 { Level::Info } else { Level::Debug };
+            let version = version.to_string_lossy();
+            let peer = channel.peer();
+            logger.log(
+                level,
+                format_args!(
+                    "{} ({}): connected to {peer}, {version}, {cipher}",
+                    target.name,
+                    target.address()
+                ),
+            );
+        }
+        _ => logger.log(
+            Level::Debug,
+            format_args!("{} ({}): connected to {}", target.name, target.address(), channel.peer()),
+        ),
+    }
+    if let Some(tls) = &target.tls
+        && channel.is_certificate_missed()
+        && tls.is_first_miss()
+    {
+        logger.log(
+            Level::Warn,
+            format_args!(
+                "{} ({}): the server asks for a client certificate and there is none; if it insists, it \
+                 stores nothing: set tls.crt_file and tls.key_file",
+                target.name,
+                target.address()
+            ),
+        );
+    }
+    let lifetime = node.target.net.keepalive_max_lifetime;
+    let opened = Moment::now();
+    Box::new(Link {
+        channel,
+        opened,
+        expires: (!lifetime.is_zero()).then(|| opened.after(jittered(lifetime))),
+        uses: 0,
+        generation: 0,
+        carried: false,
+        stood: false,
+        found: None,
+        of_trial: false,
+        data: None,
+    })
+}
+
+/// `told`: the log has it already, as the reason why the node fell out.
+fn log_failure(node: &Node, error: &Error, told: bool) {
+    let level = match error.status {
+        _ if told => return,
+        Status::Timeout if node.target.net.connect_timeout_log_error => Level::Error,
+        Status::Timeout | Status::Cancelled => Level::Debug,
+        _ => Level::Warn,
+    };
+    // What is known of a node that is out is news no more.
+    let is_news = node.runtime.roster.due(node.place).is_none();
+    match is_news && level != Level::Debug {
+        true => node.failures.log(&node.runtime.logger, level, format_args!("{error}")),
+        false => node.runtime.logger.log(Level::Debug, format_args!("{error}")),
+    }
+}

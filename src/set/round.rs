@@ -1,0 +1,140 @@
+//! The round of the nodes that a blocking call makes: one connection after the other, until its work succeeds.
+//!
+//! Invariant: no node is asked twice.
+
+use std::time::Instant;
+
+use crate::balance::visits::{SetBack, Visits};
+use crate::base::error::{Error, Result, summary};
+use crate::base::stats::count;
+use crate::set::conn::{Conn, forked};
+use crate::set::journey::{Leg, Stopped, Term};
+use crate::set::payload::PayloadId;
+use crate::set::suspects::Suspects;
+use crate::set::upstream::Upstream;
+
+/// What ended one attempt without success.
+pub(super) enum Setback {
+    /// Another node may take the payload.
+    TryOn { error: Error, how: SetBack },
+    /// No other node is to be asked.
+    Final(Error),
+}
+
+/// A delivery under way.
+pub(super) struct Round {
+    pub(super) visits: Visits,
+    /// When the attempt that is under way began, and when it all must be over.
+    pub(super) term: Option<Term>,
+    pub(super) setbacks: Vec<Error>,
+    pub(super) suspects: Suspects,
+    pub(super) id: Option<PayloadId>,
+    pub(super) may_have_arrived: bool,
+    /// It came to nothing, and no node was up.
+    pub(super) all_out: bool,
+}
+
+impl Round {
+    pub(super) fn new(most: usize, term: Option<Term>) -> Round {
+        Round {
+            visits: Visits::new(most),
+            term,
+            setbacks: Vec::new(),
+            suspects: Suspects::default(),
+            id: None,
+            may_have_arrived: false,
+            all_out: false,
+        }
+    }
+
+    /// Time has passed.
+    pub(super) fn later(&mut self) {
+        if let Some((now, _)) = &mut self.term {
+            *now = Instant::now();
+        }
+    }
+}
+
+impl Upstream {
+    /// Connections to nodes by turns, none twice, until `work` succeeds.
+    pub(super) fn visit<T>(
+        &self,
+        round: &mut Round,
+        mut work: impl FnMut(Conn, &Leg, &mut Round) -> Result<T, Setback>,
+    ) -> Result<T> {
+        if self.runtime().birthplace.is_elsewhere() {
+            return Err(forked());
+        }
+        while round.visits.may_go_on() {
+            if let Err(error) = self.wait_for_budget(round) {
+                round.setbacks.push(error);
+                break;
+            }
+            let Some((leg, conn)) = self.next_conn(round) else { break };
+            let outcome = match conn {
+                Ok(conn) => work(conn, &leg, round),
+                Err(error) => Err(Setback::TryOn { error, how: leg.set_back() }),
+            };
+            match outcome {
+                Ok(done) => return Ok(done),
+                Err(Setback::TryOn { error, how }) => {
+                    round.setbacks.push(error);
+                    round.visits.set_back(how);
+                    round.later();
+                }
+                Err(Setback::Final(error)) => {
+                    round.setbacks.push(Error { is_final: true, ..error });
+                    break;
+                }
+            }
+        }
+        round.all_out = self.runtime().roster.is_all_out();
+        if round.setbacks.is_empty() {
+            round.setbacks.push(self.nobody());
+        }
+        let may_have_arrived = round.may_have_arrived;
+        let error = self.runtime().outlook(summary(std::mem::take(&mut round.setbacks)));
+        Err(Error { may_have_arrived, ..error })
+    }
+
+    /// Waits until another attempt may be made.
+    #[inline(always)]
+    fn wait_for_budget(&self, round: &mut Round) -> Result<()> {
+        let mut held_up = false;
+        loop {
+            match self.may_go_on(&mut round.visits, round.term, held_up) {
+                Ok(()) => return Ok(()),
+                Err(Stopped::Because(error)) => return Err(error),
+                Err(Stopped::For(wait)) => {
+                    held_up = true;
+                    let left = round.term.map(|(now, last)| last.saturating_duration_since(now));
+                    self.runtime().cancel.sleep(left.map_or(wait, |left| wait.min(left)));
+                    round.later();
+                }
+            }
+        }
+    }
+
+    /// A connection to the next node; `None` where all were tried.
+    #[inline(always)]
+    fn next_conn(&self, round: &mut Round) -> Option<(Leg, Result<Conn>)> {
+        let leg = self.next_leg(&mut round.visits, round.term)?;
+        let node = &self.nodes()[leg.place];
+        let begun = leg.is_aside.then(Instant::now);
+        let conn = Conn::open_candidate(self.candidate(&leg));
+        if let (Some(begun), Err(_)) = (begun, &conn) {
+            round.visits.waited(begun.elapsed());
+            return Some((leg, conn));
+        }
+        if round.term.is_some() {
+            if round.visits.is_retry() {
+                count(&node.counters.redeliveries);
+            }
+            if conn.is_err() {
+                count(&node.counters.deliveries_failed);
+            }
+        }
+        round.visits.attempted();
+        Some((leg, conn))
+    }
+}

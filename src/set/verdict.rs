@@ -1,0 +1,182 @@
+//! What becomes of a node by how work with it went: it is told here, counted, and ejected, restored or paused.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::balance::breaker::{Fault, Proof, Way};
+use crate::balance::roster::{Change, LONGEST_PAUSE, Turn};
+use crate::balance::visits::PATIENCE;
+use crate::base::clock::millis;
+use crate::base::error::{Error, Status};
+use crate::base::log::Level;
+use crate::base::stats::count;
+use crate::base::sync::atomic::Ordering::Relaxed;
+use crate::set::node::Node;
+use crate::set::outcome::{Outcome, fault_of, had_its_time, is_black_hole, of_status};
+
+impl Node {
+    /// A plugin that does its own I/O tells how it went.
+    pub fn told(self: &Arc<Self>, outcome: Status) {
+        self.book(outcome);
+        if (outcome as i32) < 0 && self.is_failure_noted.swap(false, Relaxed) {
+            return;
+        }
+        self.reports.add();
+        self.hear(self.generation(), None, self.outcome_of(outcome));
+    }
+
+    /// A connection told of its own failure: the plugin's next word about the node, unless another exchange begins
+    /// there before, is about the same and counts no more.
+    pub fn note_failure(&self) {
+        self.is_failure_noted.store(true, Relaxed);
+    }
+
+    /// An exchange begins.
+    #[inline]
+    pub fn forget_failure(&self) {
+        if self.is_failure_noted.load(Relaxed) {
+            self.is_failure_noted.store(false, Relaxed);
+        }
+    }
+
+    /// Counts a delivery by its outcome.
+    pub fn book(&self, outcome: Status) {
+        if outcome == Status::Ok {
+            count(&self.counters.deliveries);
+        } else if outcome == Status::Stop || (outcome as i32) < 0 {
+            count(&self.counters.deliveries_failed);
+        }
+    }
+
+    /// What a status of the plugin's says, where it did the I/O.
+    pub fn outcome_of(&self, status: Status) -> Outcome {
+        of_status(status, true, || Error::new(status, format!("the plugin reported {}", status.name())))
+    }
+
+    /// How an exchange of `generation` went. Whether that says anything of the node.
+    pub fn hear(self: &Arc<Self>, generation: u32, trial: Option<Turn>, outcome: Outcome) -> bool {
+        let said = match outcome {
+            Outcome::Nothing => false,
+            Outcome::Good(proof) => {
+                self.succeeded(generation, proof);
+                true
+            }
+            Outcome::Busy(time) => {
+                self.succeeded(generation, Proof::Busy);
+                self.pause(time);
+                true
+            }
+            Outcome::Bad(error) => match fault_of(&error) {
+                Some(fault) => {
+                    self.fell_out(generation, fault, &error.without_place());
+                    true
+                }
+                None => false,
+            },
+        };
+        if let Some(turn) = trial.filter(|_| !said) {
+            self.give_back(turn, PATIENCE); // it told nothing of the node, which need not wait for the lease to end
+        }
+        said
+    }
+
+    /// No new turns for so long; `health.backoff` where no time is given.
+    pub fn pause(&self, time: Option<Duration>) {
+        let runtime = &self.runtime;
+        if runtime.birthplace.is_elsewhere() {
+            return;
+        }
+        let time = time.filter(|time| !time.is_zero()).unwrap_or(self.health.backoff);
+        if runtime.roster.pause(self.place, time, runtime.clock.now()) {
+            let millis = millis(time.min(LONGEST_PAUSE));
+            self.log(Level::Info, format_args!("paused for {millis} ms: it cannot take more now"));
+        }
+        self.runtime.guard();
+    }
+
+    /// Work of `generation` here went well.
+    pub fn succeeded(&self, generation: u32, proof: Proof) {
+        let runtime = &self.runtime;
+        if runtime.birthplace.is_elsewhere() {
+            return; // what the parent knows stays as it was
+        }
+        let now = || runtime.clock.now();
+        if let Some(Change::Restored) = runtime.roster.succeeded(self.place, generation, proof, now) {
+            self.log(Level::Info, format_args!("back in the rotation"));
+            runtime.guard();
+        }
+    }
+
+    /// A connection that carried payloads without an answer has lived on.
+    pub fn stood(&self, generation: u32) {
+        self.succeeded(generation, Proof::Stood);
+    }
+
+    /// A kept connection of `generation` ended in a way that says something of the node though no call had failed:
+    /// payloads that were booked may be lost. Whether the node fell out over it.
+    pub fn evidence(self: &Arc<Self>, generation: u32, error: &Error) -> bool {
+        let fault = match fault_of(error) {
+            Some(Fault::Soft(Way::Broken)) => Some(Fault::Soft(Way::Unanswered)),
+            fault => fault,
+        };
+        let ejected = fault.is_some_and(|fault| self.fell_out(generation, fault, &error.without_place()));
+        if !ejected && fault.is_some() {
+            self.failures.log(&self.runtime.logger, Level::Warn, format_args!("{error}"));
+        }
+        ejected
+    }
+
+    /// Work of `generation` here failed. What is no fault of the node's changes nothing. Whether it fell out over it.
+    pub fn failed(self: &Arc<Self>, generation: u32, error: &Error) -> bool {
+        fault_of(error).is_some_and(|fault| self.fell_out(generation, fault, &error.without_place()))
+    }
+
+    /// A new connection stands; an exchange over it carries the generation that this gives.
+    pub fn connected(&self, generation: u32) -> u32 {
+        if self.runtime.roster.due(self.place).is_none() {
+            return generation;
+        }
+        self.succeeded(generation, Proof::Connected);
+        // Back by this, the exchange begins now; a node that has yet to answer is still on its trial.
+        if self.runtime.roster.due(self.place).is_none() { self.generation() } else { generation }
+    }
+
+    /// No connection could be made in `waited`. Whether the node fell out over it.
+    pub fn connect_failed(self: &Arc<Self>, generation: u32, error: &Error, waited: Duration) -> bool {
+        let allowed = self.target.net.connect_timeout;
+        match error.status {
+            Status::Timeout if is_black_hole(waited, allowed) => {
+                self.fell_out(generation, Fault::Hard(Way::Connect), &error.without_place())
+            }
+            Status::Timeout if !had_its_time(waited, allowed) => false,
+            _ => self.failed(generation, error),
+        }
+    }
+
+    /// It failed; whether it is out of the rotation over it.
+    fn fell_out(self: &Arc<Self>, generation: u32, fault: Fault, why: &dyn fmt::Display) -> bool {
+        let runtime = &self.runtime;
+        if runtime.birthplace.is_elsewhere() {
+            return false;
+        }
+        let change = runtime.roster.failed(self.place, generation, fault, runtime.clock.now());
+        let Some(Change::Ejected(time)) = change else { return false };
+        let millis = time.as_millis();
+        self.log(Level::Warn, format_args!("out of the rotation for {millis} ms, after {why}"));
+        // What still lies there was opened to what has just failed.
+        self.close_idle();
+        self.check_until_back();
+        runtime.guard();
+        true
+    }
+
+    /// The trial of it told nothing; another may be had after `pause`.
+    pub fn give_back(&self, turn: Turn, pause: Duration) {
+        let runtime = &self.runtime;
+        if runtime.birthplace.is_elsewhere() {
+            return;
+        }
+        runtime.roster.give_back(turn, runtime.clock.now().saturating_add(pause.as_nanos() as u64));
+    }
+}
