@@ -200,7 +200,7 @@ table! {
          each 10 s in the rotation take one such step back. All are up to 20% longer or shorter \
          at random, but never above `health.backoff_max`.";
     HealthBackoffMax "health.backoff_max", WAIT, ANYWHERE, Is("60s"), Acts:
-        "The longest that an ejection may last.";
+        "The longest that an ejection may last. Must not be below `health.backoff`.";
     HealthCheck "health.check", one_of(&["off", "tcp", "tls"]), ANYWHERE, Is("off"), Acts:
         "Let the library itself check ejected nodes: by a TCP connection (`tcp`), or with the \
          TLS handshake too (`tls`). A node that passes is restored.";
