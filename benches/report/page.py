@@ -16,7 +16,7 @@ both sides. Nanoseconds are those of this machine in that hour.
 
 TITLES = {
     "pick": "The pick",
-    "lookup": "Property look-up",
+    "lookup": "Property lookup",
     "load": "Loading nodes",
     "pooled": "Kept connections",
     "send": "Writes without TLS",
@@ -38,7 +38,7 @@ benchmark, after the algorithm they are named after.
   over all threads.
 - **run** is the longest row of one node in the picks of one thread. A fast pick that is uneven
   shows here.
-- **over** is how many picks of each thread astray and run were counted over, where a peer says it.
+- **over** is the number of picks of each thread from which a peer counted astray and run.
 
 With more threads than cores the threads take turns on the cores, in the pick and in the floor
 alike, unless the system lets one of them go on alone.
