@@ -20,7 +20,8 @@ def read(folder):
             try:
                 rows.append(json.loads(line))
             except json.JSONDecodeError as error:
-                sys.exit(f"report: {path}:{number}: not a figure: {error}; run the benchmarks again")
+                place = f"report: {path}:{number}"
+                sys.exit(f"{place}: not a figure: {error}; run the benchmarks again")
     if not rows:
         sys.exit(f"report: no figures in {folder}; run the benchmarks first")
     return rows
