@@ -1,6 +1,7 @@
-"""report ROWS DOCS: writes DOCS/performance.md and its plots from the figures that the benchmarks printed, a line of JSON for each.
+"""report ROWS DOCS: write DOCS/performance.md and its plots from the figures in ROWS.
 
-Judges nothing by itself: what a figure must reach comes with it, and what is quoted from elsewhere is marked as quoted.
+The benchmarks print a line of JSON for each figure. What a figure must reach comes with it. What is
+quoted from elsewhere is marked as quoted.
 """
 
 import json
@@ -19,7 +20,8 @@ def read(folder):
             try:
                 rows.append(json.loads(line))
             except json.JSONDecodeError as error:
-                sys.exit(f"report: {path}:{number}: not a figure: {error}; run the benchmarks again")
+                place = f"report: {path}:{number}"
+                sys.exit(f"{place}: not a figure: {error}; run the benchmarks again")
     if not rows:
         sys.exit(f"report: no figures in {folder}; run the benchmarks first")
     return rows

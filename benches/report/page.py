@@ -1,19 +1,23 @@
-"""The page: targets first, then a table for each subject."""
+"""The page: targets first, then tables for each subject. No line of it is over 100 columns."""
+
+WIDTH = 100
 
 OPENING = """# Performance
 
-Written by `make bench`; not to be edited by hand. It builds the library, installs it, links each benchmark (`benches/`) against what was
-installed, runs them all and the peers, and writes this page and its plots from what they printed. To repeat it: `make bench`
-(Debian 12; about ten minutes on two cores, on a machine that does nothing else).
+`make bench` writes this page; do not edit it by hand. It builds and installs the library, links
+each benchmark (`benches/`) against what was installed, runs them all and the peers, and writes this
+page and its plots from what they printed. To repeat it, run `make bench` (Debian 12; about ten
+minutes on two cores, on a machine that does nothing else).
 
-Read the **ratios**. Both sides of a ratio are measured by turns in one process, in fifteen rounds or more, and the ratio is the median of the
-rounds' own: what disturbs the machine disturbs both sides. Nanoseconds are of this machine and of that hour.
+Read the **ratios**. Both sides of a ratio are measured by turns in one process, in at least fifteen
+rounds. The ratio is the median of the rounds' own ratios. So what disturbs the machine disturbs
+both sides. Nanoseconds are those of this machine in that hour.
 """
 
 TITLES = {
     "pick": "The pick",
-    "lookup": "Property look-up",
-    "load": "Loading and memory of nodes",
+    "lookup": "Property lookup",
+    "load": "Loading nodes",
     "pooled": "Kept connections",
     "send": "Writes without TLS",
     "tls": "TLS",
@@ -23,29 +27,65 @@ TITLES = {
     "size": "Size",
 }
 WORDS = {
-    "pick": """Through the C ABI of the installed `.so` for libupstream; the peers through their own Rust API, without a boundary to
-cross. The floor is one raw increment (`lock xadd`) of a shared word by as many threads: no strict order over all threads can cost
-less. *Astray* is the largest difference between how often a node was picked and its due, over all threads; *run* is the longest row
-of one node in the picks of one thread: a fast pick that is uneven shows there. With more threads than cores the threads take
-turns, and the floor with them, unless the system lets one of them go on alone. What depends on an increment waits for it,
-and the other threads wait too: the plain way, a remainder and a table (a model here, which checks nothing), takes half as long again at two
-threads. The library lays the order out
-until the table's end, so that the increment's own value is the index and the only load that depends on it gives the node: no remainder, and
-once in some 500 picks (of a larger set, once a cycle) one that goes on with the next lap. What was tried at two threads, in ratios of one
-hour: a remainder by multiplication and a table of places and one of nodes, 1.6 to 2.3; no remainder, 1.55; and one table, 1.4, which is what is
-here. No gain: a prefetch of the word, no register saved. Peers with "model" in their name were written for this benchmark after the algorithm they are named after.""",
+    "pick": """\
+libupstream is called through the C ABI of the installed `.so`. The peers are called through their
+own Rust API, without a boundary to cross. Peers with "model" in their name were written for this
+benchmark, after the algorithm they are named after.
+
+- **beside** is the floor: one raw increment (`lock xadd`) of a shared word by as many threads. No
+  strict order over all threads can cost less.
+- **astray** is the largest difference between how often a node was picked and how often it was due,
+  over all threads.
+- **run** is the longest row of one node in the picks of one thread. A fast pick that is uneven
+  shows here.
+- **over** is the number of picks of each thread from which a peer counted astray and run.
+
+With more threads than cores the threads take turns on the cores, in the pick and in the floor
+alike, unless the system lets one of them go on alone.
+
+How the pick works: what depends on an increment waits for it, and the other threads wait too. The
+plain way is a remainder and then a table (a model here, which checks nothing). At two threads that
+takes half as long again as the floor. The library lays the order out until the end of its table. So
+the value of the increment is the index, and the only load that depends on it gives the node. There
+is no remainder. Once in some 500 picks (in a larger set, once a cycle) a pick goes on to the next
+lap.
+
+What was tried, as ratios at two threads in one hour:
+
+- a remainder by multiplication, a table of places and one of nodes: 1.6 to 2.3
+- no remainder: 1.55
+- no remainder and one table: 1.4; this is what the library has
+- a prefetch of the word, or one register less to save: no gain""",
     "lookup": "Processor time of `upstream_node_get_prop`, best of fifteen rounds.",
-    "load": "Best of several loads; four keys a node. Memory is the heap in use as glibc counts it.",
-    "pooled": "`upstream_node_connect` and `upstream_conn_release` of a kept connection, beside the one `recv(MSG_PEEK)` that it needs.",
-    "send": "To a process on loopback that reads and throws away, beside a bare `sendmsg` loop to the same.",
-    "tls": """The same C program on the system's OpenSSL beside the library: same server, same cipher suite, same key exchange (X25519),
-certificates checked. Processor time of the client, since the server shares the machine. The ratio is OpenSSL's time by the library's: above 1
-the library is the faster. A resumed handshake of TLS 1.2 is where the two are nearest, and it goes either way from run to run: perf shows 82 % of
-the library's time and 71 % of OpenSSL's in the kernel, and outside it the library takes a third less. What the kernel takes more is the
-hand-over to the library's thread and back (two wake-ups and the epoll), for hosts call from stacks that no handshake fits on, and the
-orderly close. Left out since: a receive after each flight, which found nothing, and one for tickets at the end of TLS 1.2.""",
-    "deliver": "`upstream_deliver` whose callback writes the payload and reads an answer of one byte, beside the same over a bare socket.",
-    "failover": "What a node that refuses, and one that swallows packets, costs.",
+    "load": """\
+Best of several loads, with four keys for each node. Memory is the heap in use, as glibc counts
+it.""",
+    "pooled": """\
+`upstream_node_connect` and `upstream_conn_release` of a kept connection, beside the one
+`recv(MSG_PEEK)` that they need.""",
+    "send": """\
+Writes to a process on loopback that reads and throws away, beside a bare `sendmsg` loop to the same
+process.""",
+    "tls": """\
+The same C program, once on the library and once on the system's OpenSSL: same server, same cipher
+suite, same key exchange (X25519), certificates checked. The figure is the client's processor time,
+because the server shares the machine. The ratio is OpenSSL's time divided by the library's: above 1
+the library is faster.
+
+The two are nearest in a resumed handshake of TLS 1.2. Which one wins there changes from run to run.
+perf shows 82% of the library's time and 71% of OpenSSL's in the kernel. Outside of the kernel the
+library takes a third less. In the kernel it takes more for two things:
+
+- the hand-over to the library's thread and back (two wake-ups and the epoll), because hosts call
+  from stacks that are too small for a handshake
+- the orderly close
+
+Taken out since: a receive after each flight, which found nothing, and one for tickets at the end of
+TLS 1.2.""",
+    "deliver": """\
+`upstream_deliver` with a callback that writes the payload and reads an answer of one byte, beside
+the same over a bare socket.""",
+    "failover": "The cost of a node that refuses, and of one that swallows packets.",
     "records": "The command-line example, which speaks Forward, over three receivers.",
 }
 PLOTS = {
@@ -57,12 +97,12 @@ PLOTS = {
 
 ELSEWHERE = """## Quoted: Fluent Bit 5.1.1
 
-Measured elsewhere through its real code, on two cores of another virtual machine; not part of this run, and not to be compared in
-nanoseconds.
+Measured elsewhere through its real code, on two cores of another virtual machine. This is not part
+of the run above. Do not compare nanoseconds with it.
 
 | work | figure |
 |---|---|
-| `flb_upstream_ha_node_get`, 1 thread, through a shared library (no lock, not thread-safe) | 5.6 ns |
+| `flb_upstream_ha_node_get` in a shared library, 1 thread (no lock, not thread-safe) | 5.6 ns |
 | the same with the mutex it would need | 11 ns |
 | the same, 2 threads | 40 to 45 ns a pick |
 | `flb_upstream_node_get_property` | 52 ns |
@@ -80,7 +120,7 @@ def figure(value):
 
 
 def judged(row):
-    """What is held against the target, the target in words, and whether it is met; None without a target."""
+    """What is held against the target, the target in words, whether it is met; None without one."""
     held = row.get("ratio", row["value"])
     if "most" in row:
         return held, f"at most {figure(row['most'])}", held <= row["most"]
@@ -96,68 +136,135 @@ def badness(row):
 
 def targets(rows):
     """One line for each kind of target: the figure that is furthest from it."""
-    out = ["## Targets", "", "Of each kind the figure that is furthest from its target.", "",
-           "| subject | furthest | figure | target | |", "|---|---|---|---|---|"]
-    kinds = {}
-    for row in rows:
-        if judged(row):
-            unit = "ratio" if "ratio" in row else row["unit"]
-            kinds.setdefault((row["suite"], unit, row.get("most"), row.get("least"), row.get("threads")), []).append(row)
-    for (suite, unit, _, _, threads), of_kind in kinds.items():
+    out = ["## Targets", "", "Of each kind of target, the case that is furthest from it.", "",
+           "| subject | case | figure | target |", "|---|---|---|---|"]
+
+    def kind(row):
+        unit = "ratio" if "ratio" in row else row["unit"]
+        return row["suite"], unit, row.get("most"), row.get("least"), row.get("threads")
+
+    for (suite, unit, _, _, threads), of_kind in parts(filter(judged, rows), kind).items():
         worst = max(of_kind, key=badness)
         held, target, met = judged(worst)
         missed = sum(not judged(row)[2] for row in of_kind)
-        verdict = "met" if met else "**not met**" + (f" ({missed} of {len(of_kind)})" if len(of_kind) > 1 else "")
-        subject = TITLES.get(suite, suite) + (f", {threads} thread{'s' if threads > 1 else ''}" if threads else "")
-        out.append(f"| {subject} | {worst['case']} | {figure(held)} {'' if unit == 'ratio' else unit} | {target} | {verdict} |")
+        verdict = "met" if met else "**not met**"
+        verdict += f" ({missed} of {len(of_kind)})" if missed and len(of_kind) > 1 else ""
+        subject = TITLES.get(suite, suite) + (f", {counted(threads)}" if threads else "")
+        held = f"ratio {figure(held)}" if unit == "ratio" else f"{figure(held)} {unit}"
+        out.append(line([subject, worst["case"], held, f"{target}: {verdict}"]))
     return out
 
 
-def table(suite, rows):
-    with_floor = any("floor" in row for row in rows)
-    picks = any("longest_run" in row for row in rows)
-    threaded = any(row.get("threads", 0) > 0 for row in rows)
-    notes = any("note" in row for row in rows)
-    head = ["case"] + (["threads"] if threaded else []) + ["who", "figure", "unit"]
-    head += (["beside", "ratio"] if with_floor else []) + (["astray", "run"] if picks else []) + ["target"] + (["note"] if notes else [])
-    out = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+def counted(threads):
+    return f"{threads} thread{'s' if threads > 1 else ''}"
+
+
+def line(cells):
+    return "| " + " | ".join(cells) + " |"
+
+
+def remark(row):
+    """What is said of a row, and over how many picks its evenness was counted."""
+    note, _, rest = row.get("note", "").partition("evenness over ")
+    return note.removesuffix("; "), rest.removesuffix(" picks a thread")
+
+
+def columns(rows):
+    """Head and cells of every column that says something, and the notes. A unit or a target of all
+    rows is a head."""
+    made = {"case": [row["case"] for row in rows]}
+    if any(row["who"] != "libupstream" for row in rows):
+        made["who"] = [row["who"] for row in rows]
+    units = [row["unit"] for row in rows]
+    if len(set(units)) == 1:
+        made[units[0]] = [figure(row["value"]) for row in rows]
+    else:
+        made |= {"figure": [figure(row["value"]) for row in rows], "unit": units}
+    even = [row if "longest_run" in row else None for row in rows]
+    made["beside"] = [figure(row["floor"]) if "floor" in row else "" for row in rows]
+    made["ratio"] = [f"{row['ratio']:.2f}" if "ratio" in row else "" for row in rows]
+    made["astray"] = [figure(row.get("deviation", 0)) if row else "" for row in even]
+    made["run"] = [str(row["longest_run"]) if row else "" for row in even]
+    made["over"] = [remark(row)[1] for row in rows]
+    made |= [verdicts(rows)]
+    notes = list(dict.fromkeys(note for note, _ in map(remark, rows) if note))
+    numbers = {note: str(number) for number, note in enumerate(notes, 1)}
+    if len(notes) > 1 or not all(remark(row)[0] for row in rows):
+        made["note"] = [numbers.get(remark(row)[0], "") for row in rows]
+    return {head: cells for head, cells in made.items() if any(cells)}, notes
+
+
+def verdicts(rows):
+    """Head and cells of the column that says which targets are met."""
+    found = [judged(row) for row in rows]
+    targets_named = {verdict[1] for verdict in found if verdict}
+    words = ["" if not verdict else "met" if verdict[2] else "**not met**" for verdict in found]
+    if len(targets_named) == 1:
+        return targets_named.pop(), words
+    both = zip(found, words)
+    return "target", [f"{verdict[1]}: {word}" if verdict else "" for verdict, word in both]
+
+
+def table(rows):
+    """One table, and the notes on its rows below it."""
+    made, notes = columns(rows)
+    out = [line(made), "|" + "---|" * len(made)] + [line(cells) for cells in zip(*made.values())]
+    if "note" in made:
+        out += ["", "Notes:", ""] + [f"{number}. {note}" for number, note in enumerate(notes, 1)]
+    elif notes:
+        out += ["", f"Note: {notes[0]}"]
+    return out
+
+
+def parts(rows, by):
+    """The rows apart by what `by` gives, in the order of its first appearance."""
+    found = {}
     for row in rows:
-        verdict = judged(row)
-        cells = [row["case"]] + ([str(row.get("threads") or "")] if threaded else []) + [row["who"], figure(row["value"]), row["unit"]]
-        if with_floor:
-            cells += [figure(row["floor"]) if "floor" in row else "", f"{row['ratio']:.2f}" if "ratio" in row else ""]
-        if picks:
-            cells += [figure(row.get("deviation", 0)) if "longest_run" in row else "", str(row.get("longest_run", ""))]
-        cells += [f"{verdict[1]}: {'met' if verdict[2] else '**not met**'}" if verdict else ""]
-        cells += [row.get("note", "")] if notes else []
-        out.append("| " + " | ".join(cells) + " |")
-    return out
+        found.setdefault(by(row), []).append(row)
+    return found
+
+
+def tables(rows):
+    """As one table, or as one for each unit where one would be too wide."""
+    whole = table(rows)
+    if max(map(len, whole)) <= WIDTH:
+        return whole
+    out = []
+    for of_unit in parts(rows, lambda row: row["unit"]).values():
+        out += table(of_unit) + [""]
+    return out[:-1]
 
 
 def in_order(rows):
-    """By set and threads, so that those who do the same work stand together."""
+    """By set, so that those who do the same work stand together."""
     def key(row):
-        head = row["case"].split()[0]
+        case = row["case"]
+        head = case.split()[0]
         size = int(head) if head.isdigit() else 0
-        return (row.get("threads", 0), "," in row["case"], size, row["case"], not row["who"].startswith("libupstream"), row["ratio"])
+        return "," in case, size, case, not row["who"].startswith("libupstream"), row["ratio"]
     return sorted(rows, key=key)
 
 
 def whole(rows, facts):
     out = [OPENING, "| | |", "|---|---|"]
-    out += [f"| {what} | {which} |" for what, which in facts]
+    out += [line([what, which]) for what, which in facts]
     versions = [row for row in rows if row["suite"] == "versions"]
-    out += [f"| {row['case']} | {row['who']} |" for row in versions]
+    out += [line([row["case"], row["who"]]) for row in versions]
     out += [""] + targets([row for row in rows if row["who"].startswith("libupstream")]) + [""]
     for suite, title in TITLES.items():
         found = [row for row in rows if row["suite"] == suite]
         if not found:
             continue
-        out += [f"## {title}", "", WORDS.get(suite, ""), ""] if suite in WORDS else [f"## {title}", ""]
+        out += [f"## {title}", ""] + ([WORDS[suite], ""] if suite in WORDS else [])
         for name in PLOTS.get(suite, []):
             out += [f"![{title}](performance/{name})", ""]
-        out += table(suite, in_order(found) if suite == "pick" else found) + [""]
+        if suite == "pick":
+            for threads, of_threads in sorted(parts(found, lambda row: row["threads"]).items()):
+                out += [f"### {counted(threads)}", ""] + tables(in_order(of_threads)) + [""]
+        else:
+            out += tables(found) + [""]
     unknown = {row["suite"] for row in rows} - set(TITLES) - {"versions"}
     if unknown:
-        raise SystemExit(f"report: no place on the page for the figures of {', '.join(sorted(unknown))}; name them in benches/report/page.py")
+        names = ", ".join(sorted(unknown))
+        raise SystemExit(f"report: no title for the figures of {names}; name it in report/page.py")
     return "\n".join(out + [ELSEWHERE])

@@ -1,12 +1,12 @@
 //! The one table of the keys this library reads: what each is called, may be, defaults to and does.
-//! No other file knows a key by name or holds a default.
+//! The reference in `docs/configuration.md` is made from it.
 
 mod markdown;
 
 use super::suggest;
 use super::value::{Kind, Value, opening, shown};
 
-pub use markdown::markdown;
+pub use markdown::{overview, reference};
 
 /// A place where a key may stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub struct Entry {
     pub default: Fallback,
     /// What this version does with it.
     pub effect: Effect,
-    /// One line for the reference.
+    /// What it does, in sentences, for the reference.
     pub help: &'static str,
 }
 
@@ -104,64 +104,131 @@ const fn one_of(known: &'static [&'static str]) -> Kind {
 const BALANCE: Kind = Kind::Word { known: &["round-robin"], later: &["least-connections", "first", "hash"] };
 
 table! {
-    Name "name", Text, IN_SECTIONS, Mandatory, Acts: "Name of the upstream or of the node; two nodes of one name are an error";
-    Host "host", Host, IN_NODE, Mandatory, Acts: "Host name, IPv4 address, or IPv6 address with or without brackets";
-    Port "port", Port, IN_NODE, Mandatory, Acts: "TCP port";
+    Name "name", Text, IN_SECTIONS, Mandatory, Acts:
+        "The name of the upstream or of the node. Two nodes of one name are an error.";
+    Host "host", Host, IN_NODE, Mandatory, Acts:
+        "Host name, IPv4 address, or IPv6 address with or without brackets.";
+    Port "port", Port, IN_NODE, Mandatory, Acts: "TCP port.";
 
-    Tls "tls", Bool, ANYWHERE, Is("off"), Acts: "TLS to the node";
-    TlsVerify "tls.verify", Bool, ANYWHERE, Is("on"), Acts: "Check the certificate chain";
-    TlsVerifyHostname "tls.verify_hostname", Bool, ANYWHERE, Is("on"), Acts: "Check that the certificate is the host's, or `tls.vhost`'s";
-    TlsVhost "tls.vhost", Host, ANYWHERE, Unset("the host"), Acts: "Server name sent (SNI) and checked; an IP address is never sent";
-    TlsCaFile "tls.ca_file", File, ANYWHERE, Unset("system store"), Acts: "PEM file of trust roots; together with `tls.ca_path` both count";
-    TlsCaPath "tls.ca_path", Directory, ANYWHERE, Unset("system store"), Acts: "Directory of PEM files of trust roots";
-    TlsCrtFile "tls.crt_file", File, ANYWHERE, Unset("none"), Acts: "Client certificate chain, PEM; needs `tls.key_file`";
-    TlsKeyFile "tls.key_file", File, ANYWHERE, Unset("none"), Acts: "Client private key, PEM (PKCS#8, PKCS#1 or SEC1); needs `tls.crt_file`";
-    TlsKeyPasswd "tls.key_passwd", Secret, ANYWHERE, Unset("none"), Acts: "Passphrase of an encrypted PKCS#8 key";
-    TlsMinVersion "tls.min_version", TlsVersion, ANYWHERE, Is("TLSv1.2"), Acts: "Lowest protocol version";
-    TlsMaxVersion "tls.max_version", TlsVersion, ANYWHERE, Is("TLSv1.3"), Acts: "Highest protocol version";
-    TlsCiphers "tls.ciphers", Names, ANYWHERE, Unset("the TLS library's own"), Acts: "Cipher suites by OpenSSL or IANA name, apart by colons, commas or blanks";
-    TlsDebug "tls.debug", Integer { min: 0, max: 4 }, ANYWHERE, Is("1"), Acts: "Detail of TLS log lines";
+    Tls "tls", Bool, ANYWHERE, Is("off"), Acts: "Use TLS to the node.";
+    TlsVerify "tls.verify", Bool, ANYWHERE, Is("on"), Acts: "Check the server's certificate chain.";
+    TlsVerifyHostname "tls.verify_hostname", Bool, ANYWHERE, Is("on"), Acts:
+        "Check that the certificate is for the host, or for `tls.vhost` if that is set.";
+    TlsVhost "tls.vhost", Host, ANYWHERE, Unset("the host"), Acts:
+        "The server name to send (SNI) and to check. An IP address is checked but never sent.";
+    TlsCaFile "tls.ca_file", File, ANYWHERE, Unset("the system's store"), Acts:
+        "PEM file of trusted CA certificates. If `tls.ca_path` is set too, both are used.";
+    TlsCaPath "tls.ca_path", Directory, ANYWHERE, Unset("the system's store"), Acts:
+        "Directory of PEM files of trusted CA certificates.";
+    TlsCrtFile "tls.crt_file", File, ANYWHERE, Unset("none"), Acts:
+        "Client certificate chain, PEM. Needs `tls.key_file`.";
+    TlsKeyFile "tls.key_file", File, ANYWHERE, Unset("none"), Acts:
+        "Private key of the client certificate, PEM (PKCS#8, PKCS#1 or SEC1). \
+         Needs `tls.crt_file`.";
+    TlsKeyPasswd "tls.key_passwd", Secret, ANYWHERE, Unset("none"), Acts:
+        "Passphrase of `tls.key_file`, if that is encrypted PKCS#8.";
+    TlsMinVersion "tls.min_version", TlsVersion, ANYWHERE, Is("TLSv1.2"), Acts:
+        "Lowest TLS version.";
+    TlsMaxVersion "tls.max_version", TlsVersion, ANYWHERE, Is("TLSv1.3"), Acts:
+        "Highest TLS version.";
+    TlsCiphers "tls.ciphers", Names, ANYWHERE, Unset("the TLS library's own"), Acts:
+        "Cipher suites by OpenSSL or IANA name, separated by colons, commas or blanks.";
+    TlsDebug "tls.debug", Integer { min: 0, max: 4 }, ANYWHERE, Is("1"), Acts:
+        "Level of the log line about each TLS connection: INFO for 3 and 4, DEBUG for less.";
 
-    NetConnectTimeout "net.connect_timeout", WAIT, ANYWHERE, Is("10s"), Acts: "Name resolution, TCP to all addresses and TLS handshake together";
-    NetConnectTimeoutLogError "net.connect_timeout_log_error", Bool, ANYWHERE, Is("on"), Acts: "Log a connect timeout as an error (off: for debugging only)";
-    NetIoTimeout "net.io_timeout", WAIT, ANYWHERE, Is("60s"), Acts: "One blocking read or write without progress; in a delivery that could go on to another node, at most half of the time that it had left";
-    NetKeepalive "net.keepalive", Bool, ANYWHERE, Is("on"), Acts: "Keep connections for reuse";
-    NetKeepaliveIdleTimeout "net.keepalive_idle_timeout", TIME, ANYWHERE, Is("30s"), Acts: "How long a kept connection may lie idle";
-    NetKeepaliveMaxRecycle "net.keepalive_max_recycle", COUNT, ANYWHERE, Is("2000"), Acts: "Uses of one connection; 0 is without limit";
-    NetKeepaliveMaxLifetime "net.keepalive_max_lifetime", TIME, ANYWHERE, Is("0"), Acts: "Age of one connection, less up to 10% at random; 0 is without limit";
-    NetMaxConnections "net.max_connections" or "net.max_worker_connections", COUNT, ANYWHERE, Is("0"), Acts: "Open connections to the node; at the cap a call waits up to the connect timeout; 0 is without limit";
-    NetTcpKeepalive "net.tcp_keepalive", Bool, ANYWHERE, Is("off"), Acts: "Probe idle connections (SO_KEEPALIVE)";
-    NetTcpKeepaliveTime "net.tcp_keepalive_time", PROBE_TIME, ANYWHERE, Unset("the system's"), Acts: "Idle time before the first probe";
-    NetTcpKeepaliveInterval "net.tcp_keepalive_interval", PROBE_TIME, ANYWHERE, Unset("the system's"), Acts: "Time between probes";
-    NetTcpKeepaliveProbes "net.tcp_keepalive_probes", PROBES, ANYWHERE, Unset("the system's"), Acts: "Unanswered probes before the connection is given up";
-    NetSourceAddress "net.source_address", Address, ANYWHERE, Unset("the system's choice"), Acts: "Local address to bind";
-    NetDnsPreferIpv4 "net.dns.prefer_ipv4", Bool, ANYWHERE, Is("off"), Acts: "Try IPv4 addresses first; one that connected where the first did not leads for ten minutes, unless it fails";
-    NetDnsPreferIpv6 "net.dns.prefer_ipv6", Bool, ANYWHERE, Is("off"), Acts: "Try IPv6 addresses first; one that connected where the first did not leads for ten minutes, unless it fails";
-    NetDnsResolver "net.dns.resolver", one_of(&["LEGACY", "ASYNC"]), ANYWHERE, Unset("the system resolver"), SystemResolver: "The agent's choice of resolver";
-    NetDnsMode "net.dns.mode", one_of(&["UDP", "TCP"]), ANYWHERE, Unset("the system resolver's"), SystemResolver: "The agent's transport for DNS";
-    NetProxyEnvIgnore "net.proxy_env_ignore", Bool, ANYWHERE, Unset("no proxy"), NoProxy: "Whether the agent follows the proxy variables of the environment";
+    NetConnectTimeout "net.connect_timeout", WAIT, ANYWHERE, Is("10s"), Acts:
+        "Limit for name lookup, TCP to all addresses, and TLS handshake together.";
+    NetConnectTimeoutLogError "net.connect_timeout_log_error", Bool, ANYWHERE, Is("on"), Acts:
+        "Log a connect that ran out of time at level ERROR. `off`: at level DEBUG.";
+    NetIoTimeout "net.io_timeout", WAIT, ANYWHERE, Is("60s"), Acts:
+        "How long one read or write may make no progress. While another node could take the \
+         payload, a delivery also waits no longer than half of the time that it has left. The \
+         kernel ends a connection if sent data is not acknowledged for this long \
+         (`TCP_USER_TIMEOUT`).";
+    NetKeepalive "net.keepalive", Bool, ANYWHERE, Is("on"), Acts: "Keep connections for reuse.";
+    NetKeepaliveIdleTimeout "net.keepalive_idle_timeout", TIME, ANYWHERE, Is("30s"), Acts:
+        "How long a kept connection may be idle before it is closed.";
+    NetKeepaliveMaxRecycle "net.keepalive_max_recycle", COUNT, ANYWHERE, Is("2000"), Acts:
+        "How many times one connection may be used. `0`: no limit.";
+    NetKeepaliveMaxLifetime "net.keepalive_max_lifetime", TIME, ANYWHERE, Is("0"), Acts:
+        "How long one connection may be used, less up to 10% at random. `0`: no limit.";
+    NetMaxConnections "net.max_connections" or "net.max_worker_connections", COUNT, ANYWHERE,
+        Is("0"), Acts:
+        "How many connections to the node may be open. If all are in use, a call waits for one, \
+         up to `net.connect_timeout`. `0`: no limit.";
+    NetTcpKeepalive "net.tcp_keepalive", Bool, ANYWHERE, Is("off"), Acts:
+        "Let the kernel send probes on idle connections (`SO_KEEPALIVE`).";
+    NetTcpKeepaliveTime "net.tcp_keepalive_time", PROBE_TIME, ANYWHERE, Unset("the system's"), Acts:
+        "Idle time before the first probe.";
+    NetTcpKeepaliveInterval "net.tcp_keepalive_interval", PROBE_TIME, ANYWHERE,
+        Unset("the system's"), Acts:
+        "Time between two probes.";
+    NetTcpKeepaliveProbes "net.tcp_keepalive_probes", PROBES, ANYWHERE, Unset("the system's"), Acts:
+        "How many probes may stay unanswered before the connection counts as broken.";
+    NetSourceAddress "net.source_address", Address, ANYWHERE, Unset("the system's choice"), Acts:
+        "Local IP address to connect from.";
+    NetDnsPreferIpv4 "net.dns.prefer_ipv4", Bool, ANYWHERE, Is("off"), Acts:
+        "Try IPv4 addresses first. If the first address of a name does not answer and another one \
+         does, the one that answered is tried first for ten minutes, or until a connect to the \
+         node fails. `net.dns.prefer_ipv6` overrides this key.";
+    NetDnsPreferIpv6 "net.dns.prefer_ipv6", Bool, ANYWHERE, Is("off"), Acts:
+        "As `net.dns.prefer_ipv4`, with IPv6 addresses first.";
+    NetDnsResolver "net.dns.resolver", one_of(&["LEGACY", "ASYNC"]), ANYWHERE,
+        Unset("the system resolver"), SystemResolver: "The agent's choice of resolver.";
+    NetDnsMode "net.dns.mode", one_of(&["UDP", "TCP"]), ANYWHERE, Unset("the system resolver's"),
+        SystemResolver: "The agent's transport for DNS.";
+    NetProxyEnvIgnore "net.proxy_env_ignore", Bool, ANYWHERE, Unset("no proxy"), NoProxy:
+        "Whether the agent follows the proxy variables of the environment.";
 
-    DeliverTimeout "deliver.timeout", WAIT, FOR_THE_SET, Is("60s"), Acts: "All attempts of one delivery together; a connect, or a silence, takes at most half of what is left while another node could take the payload";
-    DeliverAttempts "deliver.attempts", COUNT, FOR_THE_SET, Is("0"), Acts: "Nodes tried for one payload; 0 is each node once";
-    DeliverResend "deliver.resend", Bool, FOR_THE_SET, Is("on"), Acts: "Send a payload that may have arrived again elsewhere; off: at most once";
-    DeliverWait "deliver.wait", Bool, FOR_THE_SET, Is("off"), Acts: "With every node out, a delivery waits inside its deadline for the first that is due";
+    DeliverTimeout "deliver.timeout", WAIT, FOR_THE_SET, Is("60s"), Acts:
+        "Limit for one delivery over all nodes. While another node could take the payload, one \
+         node may use half of the time that is left.";
+    DeliverAttempts "deliver.attempts", COUNT, FOR_THE_SET, Is("0"), Acts:
+        "How many nodes may be tried for one payload. `0`: each node once.";
+    DeliverResend "deliver.resend", Bool, FOR_THE_SET, Is("on"), Acts:
+        "Send a payload to another node if it may have arrived at a node that then failed: at \
+         least once. `off`: at most once.";
+    DeliverWait "deliver.wait", Bool, FOR_THE_SET, Is("off"), Acts:
+        "If every node is out, wait for the first one that is due, inside the delivery's \
+         deadline. `off`: try three nodes at most, then fail.";
 
-    HealthMaxFails "health.max_fails", Integer { min: 1, max: 1000 }, ANYWHERE, Is("3"), Acts: "Consecutive failures that eject a node";
-    HealthBackoff "health.backoff", WAIT, ANYWHERE, Is("1s"), Acts: "How long a node is first ejected";
-    HealthBackoffMax "health.backoff_max", WAIT, ANYWHERE, Is("60s"), Acts: "How long a node is ejected at most";
-    HealthCheck "health.check", one_of(&["off", "tcp", "tls"]), ANYWHERE, Is("off"), Acts: "Active check of ejected nodes";
-    HealthInterval "health.interval", WAIT, ANYWHERE, Is("10s"), Acts: "Time between active checks";
+    HealthMaxFails "health.max_fails", Integer { min: 1, max: 1000 }, ANYWHERE, Is("3"), Acts:
+        "How many failures in a row eject a node. A refused connection, an unreachable host, a \
+         TLS failure or a name that does not exist ejects at once.";
+    HealthBackoff "health.backoff", WAIT, ANYWHERE, Is("1s"), Acts:
+        "How long the first ejection lasts. Each ejection that follows lasts 1.6 times as long; \
+         each 10 s in the rotation take one such step back. All are up to 20% longer or shorter \
+         at random, but never above `health.backoff_max`.";
+    HealthBackoffMax "health.backoff_max", WAIT, ANYWHERE, Is("60s"), Acts:
+        "The longest that an ejection may last. Must not be below `health.backoff`.";
+    HealthCheck "health.check", one_of(&["off", "tcp", "tls"]), ANYWHERE, Is("off"), Acts:
+        "Let the library itself check ejected nodes: by a TCP connection (`tcp`), or with the \
+         TLS handshake too (`tls`). A node that passes is restored.";
+    HealthInterval "health.interval", WAIT, ANYWHERE, Is("10s"), Acts:
+        "Time between two such checks, less up to 10% at random.";
 
-    Balance "balance", BALANCE, FOR_THE_SET, Is("round-robin"), Acts: "How the next node is chosen";
-    Start "start", one_of(&["first", "random"]), FOR_THE_SET, Is("first"), Acts: "The node the rotation starts with";
-    Weight "weight", Integer { min: 0, max: 1000 }, ANYWHERE, Is("1"), Acts: "Share of the node; 0 drains it";
-    Priority "priority", Integer { min: 0, max: 1000 }, ANYWHERE, Is("0"), Acts: "Tier of the node; higher numbers wait in reserve";
-    SlowStart "slow_start", TIME, ANYWHERE, Is("0"), Later: "How long a node that is back takes to reach its full share";
-    DnsExpand "dns.expand", Bool, ANYWHERE, Is("off"), Later: "Each address of the name is a node of its own";
-    DnsTtl "dns.ttl", TIME, ANYWHERE, Is("30s"), Acts: "How long an answer of the resolver holds; then, and when a node takes no connection, the name is looked up again, at most once a second, and the old answer serves on where that fails";
+    Balance "balance", BALANCE, FOR_THE_SET, Is("round-robin"), Acts:
+        "How the next node is chosen.";
+    Start "start", one_of(&["first", "random"]), FOR_THE_SET, Is("first"), Acts:
+        "Where the rotation starts: at the first node of the file, or at a random one.";
+    Weight "weight", Integer { min: 0, max: 1000 }, ANYWHERE, Is("1"), Acts:
+        "The node's turns in relation to the others': weight 2 gets twice as many as weight 1. \
+         `0` drains the node.";
+    Priority "priority", Integer { min: 0, max: 1000 }, ANYWHERE, Is("0"), Acts:
+        "The node's tier. It is used only while no node of a lower number is in the rotation.";
+    SlowStart "slow_start", TIME, ANYWHERE, Is("0"), Later:
+        "How long a restored node takes to reach its full share.";
+    DnsExpand "dns.expand", Bool, ANYWHERE, Is("off"), Later:
+        "Make each address of the name a node of its own.";
+    DnsTtl "dns.ttl", TIME, ANYWHERE, Is("30s"), Acts:
+        "How long the addresses of a name are used before it is looked up again. It is also \
+         looked up when no connection to the node can be made, and never more than once a \
+         second. If a lookup fails, the last addresses stay in use.";
 
-    ConfigDir "config.dir", Text, OPTION, Unset("none"), Acts: "Directory where relative paths are looked for after the working directory";
-    UpstreamName "upstream.name", Text, OPTION, Unset("the only one"), Acts: "Name of the upstream wanted; another name in the file is an error";
+    ConfigDir "config.dir", Text, OPTION, Unset("none"), Acts:
+        "A directory in which relative paths are looked for, after the working directory.";
+    UpstreamName "upstream.name", Text, OPTION, Unset("any name"), Acts:
+        "The name that the upstream in the file must have. Another one is an error.";
 }
 
 /// How many keys there are.

@@ -1,39 +1,87 @@
-//! The key table as the reference shows it. Says nothing that is not in the table.
+//! The key table as the documents show it: in full for the reference, and as an overview. The table
+//! says what a key is and does; here are only the headings and the words around it.
 
 use std::fmt::Write as _;
 
-use super::{Effect, Entry, Fallback, Kind, Place, TABLE};
+use super::{Effect, Entry, Fallback, Key, Kind, Place, TABLE};
 
-/// The table of every known key in Markdown.
-pub fn markdown() -> String {
-    let mut text = String::from("| key | stands in | value | default | meaning |\n|---|---|---|---|---|\n");
+/// No line of the documents is longer.
+const WIDTH: usize = 100;
+
+/// The groups of the reference: the first key of each, and its title.
+const GROUPS: &[(Key, &str)] = &[
+    (Key::Name, "Name and address"),
+    (Key::Tls, "TLS"),
+    (Key::NetConnectTimeout, "Connections"),
+    (Key::DeliverTimeout, "Deliveries"),
+    (Key::HealthMaxFails, "Health"),
+    (Key::Balance, "Balancing"),
+    (Key::DnsExpand, "Names"),
+    (Key::ConfigDir, "Only as options"),
+];
+
+/// Every key in full: what it does, its value, its default, and where it may stand.
+pub fn reference() -> String {
+    let mut text = String::new();
     for entry in TABLE {
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {}{} |",
-            names(entry),
-            places(entry.places),
-            value(entry.kind),
-            default(entry.default),
-            entry.help,
-            effect(entry.effect)
-        );
+        if let Some(title) = opened_by(entry) {
+            let _ = writeln!(text, "### {title}\n");
+        }
+        let _ = writeln!(text, "#### `{}`\n", entry.name);
+        let _ = writeln!(text, "{}", wrapped(&format!("{}{}", entry.help, effect(entry.effect))));
+        for alias in entry.aliases {
+            let _ = writeln!(text, "- Also read as: `{alias}`");
+        }
+        let _ = writeln!(text, "- Value: {}", value(entry.kind));
+        let _ = writeln!(text, "- Default: {}", default(entry.default));
+        let _ = writeln!(text, "- Stands in: {}\n", places(entry.places));
+    }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}
+
+/// Every key in one line: its value and its default.
+pub fn overview() -> String {
+    let mut text = String::from(
+        "[docs/configuration.md](docs/configuration.md#keys) says what each key does.\n\n\
+         | key | value | default |\n|---|---|---|\n",
+    );
+    for entry in TABLE {
+        if let Some(title) = opened_by(entry) {
+            let _ = writeln!(text, "| **{title}** | | |");
+        }
+        let names = std::iter::once(&entry.name).chain(entry.aliases);
+        let names = names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
+        let default = default(entry.default);
+        let _ = writeln!(text, "| {names} | {} | {default} |", kind(entry.kind));
     }
     text
 }
 
-fn names(entry: &Entry) -> String {
-    let mut text = format!("`{}`", entry.name);
-    for alias in entry.aliases {
-        let _ = write!(text, ", also read as `{alias}`");
+/// The title of the group that begins with this key.
+fn opened_by(entry: &Entry) -> Option<&'static str> {
+    GROUPS.iter().find(|(first, _)| *first == entry.key).map(|(_, title)| *title)
+}
+
+/// One paragraph, in lines that are not too long.
+fn wrapped(text: &str) -> String {
+    let (mut lines, mut line) = (String::new(), String::new());
+    for word in text.split_whitespace() {
+        if !line.is_empty() && line.len() + 1 + word.len() > WIDTH {
+            let _ = writeln!(lines, "{line}");
+            line.clear();
+        }
+        line += if line.is_empty() { "" } else { " " };
+        line += word;
     }
-    text
+    lines + &line + "\n"
 }
 
 fn places(places: &[Place]) -> String {
     let name = |place: &Place| match place {
-        Place::Node => "node",
-        Place::Upstream => "upstream",
+        Place::Node => "`[NODE]`",
+        Place::Upstream => "`[UPSTREAM]`",
         Place::Options => "options",
     };
     places.iter().map(name).collect::<Vec<_>>().join(", ")
@@ -43,13 +91,26 @@ fn words(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
-fn value(kind: Kind) -> String {
-    match kind {
-        Kind::Bool => "`on`, `off`".into(),
+/// What a value of this kind may be, with its bounds.
+fn value(of: Kind) -> String {
+    match of {
         Kind::Duration { min, max } => format!("duration, {min} to {max}"),
-        Kind::Integer { min, max } => format!("whole number, {min} to {max}"),
-        Kind::Word { known, later: [] } => words(known),
-        Kind::Word { known, later } => format!("{}; in later versions {}", words(known), words(later)),
+        Kind::Integer { min, max } => number(min, max),
+        Kind::Word { known, later } if !later.is_empty() => {
+            format!("{}; reserved for later versions: {}", words(known), words(later))
+        }
+        _ => kind(of),
+    }
+}
+
+/// What a value of this kind is, in short.
+fn kind(of: Kind) -> String {
+    match of {
+        Kind::Bool => "`on`, `off`".into(),
+        Kind::Duration { .. } => "duration".into(),
+        Kind::Integer { min, max } if max < 10_000 => number(min, max),
+        Kind::Integer { .. } => "whole number".into(),
+        Kind::Word { known, .. } => words(known),
         Kind::Text | Kind::Secret => "text".into(),
         Kind::Host => "host name or address".into(),
         Kind::Port => "1 to 65535".into(),
@@ -61,21 +122,23 @@ fn value(kind: Kind) -> String {
     }
 }
 
+fn number(min: u32, max: u32) -> String {
+    format!("whole number, {min} to {max}")
+}
+
 fn default(default: Fallback) -> String {
     match default {
         Fallback::Value(text) => format!("`{text}`"),
         Fallback::Unset(words) => words.into(),
-        Fallback::Mandatory => "must be given".into(),
+        Fallback::Mandatory => "none; must be given".into(),
     }
 }
 
 fn effect(effect: Effect) -> &'static str {
     match effect {
         Effect::Acts => "",
-        Effect::Later => {
-            ". Checked, but without effect in this version: another value than the default is warned of"
-        }
-        Effect::SystemResolver => ". Without effect here: the system resolver is used, and a warning says so",
-        Effect::NoProxy => ". Without effect here: no proxy is ever used, and a warning says so",
+        Effect::Later => " Not in this version: any value but the default gives a warning.",
+        Effect::SystemResolver => " Ignored here, with a warning: the system's resolver is used.",
+        Effect::NoProxy => " Ignored here, with a warning: the library never uses a proxy.",
     }
 }
