@@ -14,7 +14,7 @@ use super::mandatory::mandatory_text;
 use super::members::Members;
 use super::options::Options;
 use super::properties::Properties;
-use super::settings::{Balance, DeliverSettings, SetSettings, Start};
+use super::settings::{DeliverSettings, SetSettings};
 use super::tls_files::TlsFiles;
 use super::value::shown;
 use crate::base::error::{Error, Position, Result};
@@ -124,9 +124,8 @@ fn read<'a>(
 
 fn set_settings(set: Layers<'_, '_>) -> SetSettings {
     SetSettings {
-        // The table lets no other word through.
-        balance: Balance::RoundRobin,
-        start: if set.word(Key::Start) == "random" { Start::Random } else { Start::First },
+        balance: set.word(Key::Balance),
+        start: set.word(Key::Start),
         deliver: DeliverSettings {
             timeout: set.duration(Key::DeliverTimeout),
             attempts: set.integer(Key::DeliverAttempts),

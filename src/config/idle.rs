@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::layers::Warnings;
 use super::lines::{Given, Lines};
 use super::settings::NodeSettings;
+use super::words::Check;
 
 /// Keys that a setting makes idle.
 struct Rule {
@@ -44,7 +45,7 @@ const RULES: [Rule; 5] = [
         mend: "set one of the two",
     },
     Rule {
-        holds: |node| node.health.check.is_none(),
+        holds: |node| node.health.check == Check::Off,
         concerns: |key| key == "health.interval",
         why: ("health.check is off for", ", so that"),
         mend: "set health.check tcp or tls",

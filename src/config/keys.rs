@@ -5,6 +5,7 @@ mod markdown;
 
 use super::suggest;
 use super::value::{Kind, Value, opening, shown};
+use super::words::{self, Word, Words};
 
 pub use markdown::{overview, reference};
 
@@ -97,11 +98,14 @@ const PROBE_TIME: Kind = Kind::Duration { min: "1s", max: "32767s" };
 const PROBES: Kind = Integer { min: 1, max: 127 };
 const COUNT: Kind = Integer { min: 0, max: 1_000_000_000 };
 
-const fn one_of(known: &'static [&'static str]) -> Kind {
-    Kind::Word { known, later: &[] }
+/// Words that are read and have no effect.
+const fn idle(known: &'static [&'static str]) -> Kind {
+    Kind::Word(Words { known, later: &[] })
 }
 
-const BALANCE: Kind = Kind::Word { known: &["round-robin"], later: &["least-connections", "first", "hash"] };
+const BALANCE: Kind = Kind::Word(words::Balance::WORDS);
+const START: Kind = Kind::Word(words::Start::WORDS);
+const CHECK: Kind = Kind::Word(words::Check::WORDS);
 
 table! {
     Name "name", Text, IN_SECTIONS, Mandatory, Acts:
@@ -173,9 +177,9 @@ table! {
          node fails. `net.dns.prefer_ipv6` overrides this key.";
     NetDnsPreferIpv6 "net.dns.prefer_ipv6", Bool, ANYWHERE, Is("off"), Acts:
         "As `net.dns.prefer_ipv4`, with IPv6 addresses first.";
-    NetDnsResolver "net.dns.resolver", one_of(&["LEGACY", "ASYNC"]), ANYWHERE,
+    NetDnsResolver "net.dns.resolver", idle(&["LEGACY", "ASYNC"]), ANYWHERE,
         Unset("the system resolver"), SystemResolver: "The agent's choice of resolver.";
-    NetDnsMode "net.dns.mode", one_of(&["UDP", "TCP"]), ANYWHERE, Unset("the system resolver's"),
+    NetDnsMode "net.dns.mode", idle(&["UDP", "TCP"]), ANYWHERE, Unset("the system resolver's"),
         SystemResolver: "The agent's transport for DNS.";
     NetProxyEnvIgnore "net.proxy_env_ignore", Bool, ANYWHERE, Unset("no proxy"), NoProxy:
         "Whether the agent follows the proxy variables of the environment.";
@@ -201,7 +205,7 @@ table! {
          at random, but never above `health.backoff_max`.";
     HealthBackoffMax "health.backoff_max", WAIT, ANYWHERE, Is("60s"), Acts:
         "The longest that an ejection may last. Must not be below `health.backoff`.";
-    HealthCheck "health.check", one_of(&["off", "tcp", "tls"]), ANYWHERE, Is("off"), Acts:
+    HealthCheck "health.check", CHECK, ANYWHERE, Is("off"), Acts:
         "Let the library itself check ejected nodes: by a TCP connection (`tcp`), or with the \
          TLS handshake too (`tls`). A node that passes is restored.";
     HealthInterval "health.interval", WAIT, ANYWHERE, Is("10s"), Acts:
@@ -209,7 +213,7 @@ table! {
 
     Balance "balance", BALANCE, FOR_THE_SET, Is("round-robin"), Acts:
         "How the next node is chosen.";
-    Start "start", one_of(&["first", "random"]), FOR_THE_SET, Is("first"), Acts:
+    Start "start", START, FOR_THE_SET, Is("first"), Acts:
         "Where the rotation starts: at the first node of the file, or at a random one.";
     Weight "weight", Integer { min: 0, max: 1000 }, ANYWHERE, Is("1"), Acts:
         "The node's turns in relation to the others': weight 2 gets twice as many as weight 1. \

@@ -7,7 +7,8 @@ use super::declared::{Declared, KeyType};
 use super::keys::{self, COUNT_OF_KEYS, Effect, Entry, Key, Place, TABLE, Unknown};
 use super::lines::{Given, Lines};
 use super::spelling::Spellings;
-use super::value::{Value, opening};
+use super::value::{Kind, Value, opening};
+use super::words::Word;
 use crate::base::error::{Error, Position, Result};
 
 /// A key that was given, or its default.
@@ -285,6 +286,17 @@ impl<'a, 'b> Layers<'a, 'b> {
     }
 }
 
+impl Layers<'_, '_> {
+    /// The word that holds for a key, whose words these are.
+    pub fn word<W: Word>(self, key: Key) -> W {
+        debug_assert!(matches!(key.entry().kind, Kind::Word(words) if words == W::WORDS), "{}", key.name());
+        match self.get(key).map(|setting| &setting.value) {
+            Some(Value::Word(number)) => W::ALL[*number],
+            other => unreachable!("{} is {other:?}", key.name()),
+        }
+    }
+}
+
 /// Typed reading of keys; `None` where nothing was given and there is no default.
 macro_rules! readers {
     ($($name:ident $given:ident $variant:ident $type:ty;)*) => {
@@ -308,6 +320,5 @@ readers! {
     bool given_bool Bool bool;
     duration given_duration Duration std::time::Duration;
     integer given_integer Integer u32;
-    word given_word Word &'static str;
     version given_version TlsVersion super::settings::TlsVersion;
 }

@@ -28,6 +28,7 @@ mod suggest;
 mod tests;
 mod tls_files;
 pub mod value;
+mod words;
 
 use std::path::{Path, PathBuf};
 
@@ -41,9 +42,10 @@ pub use name_index::NameIndex;
 pub use options::Options;
 pub use properties::{Owner, Properties};
 pub use settings::{
-    Balance, Check, CipherNames, DeliverSettings, HealthSettings, NetSettings, NodeSettings, SetSettings,
-    Start, TlsFile, TlsSettings, TlsVersion,
+    CipherNames, DeliverSettings, HealthSettings, NetSettings, NodeSettings, SetSettings, TlsFile,
+    TlsSettings, TlsVersion,
 };
+pub use words::{Balance, Check, Start};
 
 /// Reads and checks an upstream file. A relative `path` is looked for in the working directory, then in the
 /// directory of the option `config.dir`. Never waits for anything but the disk.

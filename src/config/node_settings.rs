@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::keys::Key;
 use super::layers::{Layers, Warnings, place};
-use super::settings::{Check, CipherNames, HealthSettings, NetSettings, NodeSettings, TlsFile, TlsSettings};
+use super::settings::{CipherNames, HealthSettings, NetSettings, NodeSettings, TlsFile, TlsSettings};
 use super::tls_files::TlsFiles;
 use super::value::Value;
+use super::words::Check;
 use crate::base::error::{Error, Result};
 
 /// Reads them.
@@ -40,7 +41,7 @@ pub(super) fn node_settings(
     };
     let (weight, priority) = (node.integer(Key::Weight), node.integer(Key::Priority));
     let health = health_settings(node)?;
-    if let (None, Some(Check::Tls), Some(line)) = (&tls, health.check, node.given(Key::HealthCheck)) {
+    if let (None, Check::Tls, Some(line)) = (&tls, health.check, node.given(Key::HealthCheck)) {
         warnings.add(
             &line.position(),
             "health.check tls checks no more than tcp does here: tls is off for this node",
@@ -54,11 +55,7 @@ fn health_settings(node: Layers<'_, '_>) -> Result<HealthSettings> {
         max_fails: node.integer(Key::HealthMaxFails),
         backoff: node.duration(Key::HealthBackoff),
         backoff_max: node.duration(Key::HealthBackoffMax),
-        check: match node.word(Key::HealthCheck) {
-            "tcp" => Some(Check::Tcp),
-            "tls" => Some(Check::Tls),
-            _ => None,
-        },
+        check: node.word(Key::HealthCheck),
         interval: node.duration(Key::HealthInterval),
     };
     let (backoff, most) = (node.given(Key::HealthBackoff), node.given(Key::HealthBackoffMax));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::words::{Balance, Check, Start};
 use crate::base::error::Position;
 
 /// Everything the library reads for one node. Nodes that say the same share it.
@@ -137,18 +138,9 @@ pub struct HealthSettings {
     /// The longest; never below `backoff`.
     pub backoff_max: Duration,
     /// Active check of ejected nodes.
-    pub check: Option<Check>,
+    pub check: Check,
     /// Time between active checks.
     pub interval: Duration,
-}
-
-/// `health.check`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Check {
-    /// A TCP connection.
-    Tcp,
-    /// A TCP connection and, where the node has TLS, a handshake.
-    Tls,
 }
 
 /// Keys of the set as a whole, from `[UPSTREAM]` or the options.
@@ -160,22 +152,6 @@ pub struct SetSettings {
     pub start: Start,
     /// `deliver.*`.
     pub deliver: DeliverSettings,
-}
-
-/// `balance`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Balance {
-    /// Each node in turn.
-    RoundRobin,
-}
-
-/// `start`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// The first node of the file.
-    First,
-    /// Any node.
-    Random,
 }
 
 /// `deliver.*`.

@@ -292,15 +292,6 @@ fn what_grows_in_memory_is_bounded() {
     let lines: String = (0..40).map(|i| format!(" k{i} ${{A}}\n")).collect();
     assert_eq!(refusal(growing + &lines), "f:40:6: variables make the file over 32 MiB longer; shorten them");
 
-    let mut inheriting = format!("[UPSTREAM]\nname u\nk {}\n", "v".repeat(1 << 20));
-    for i in 0..300 {
-        inheriting += &format!("[NODE]\nname n{i}\nhost h\nport 1\n");
-    }
-    assert_eq!(
-        refusal(inheriting),
-        "f:1024:1: what the nodes take over from [UPSTREAM] and the options comes to over 256 MiB; shorten it"
-    );
-
     let text = vec![b'#'; (32 << 20) + 1];
     assert_eq!(refusal(&text), "f: the text is over 32 MiB; make it smaller");
     assert_eq!(refusal(&text[1..]), "f:1: there is no [UPSTREAM] section; add one with a name");

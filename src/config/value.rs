@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use super::settings::TlsVersion;
+use super::words::Words;
 
 /// What a key's value may be.
 #[derive(Clone, Copy, Debug)]
@@ -26,12 +27,7 @@ pub enum Kind {
         max: u32,
     },
     /// One of a few words, in any letter case.
-    Word {
-        /// The words this version acts on.
-        known: &'static [&'static str],
-        /// Words set aside for a later version: an error that says so.
-        later: &'static [&'static str],
-    },
+    Word(Words),
     /// Any text of one line.
     Text,
     /// Text that no message may show.
@@ -61,8 +57,8 @@ pub enum Value<'a> {
     Duration(Duration),
     /// Of [`Kind::Integer`] and [`Kind::Port`].
     Integer(u32),
-    /// Of [`Kind::Word`], in the table's letter case.
-    Word(&'static str),
+    /// Of [`Kind::Word`]: its number among the known ones.
+    Word(usize),
     /// Of the kinds that stay text; a host without the brackets of an IPv6 literal.
     Text(&'a str),
     /// Of [`Kind::Address`].
@@ -168,7 +164,7 @@ impl Kind {
                 Some(number) => Ok(Value::Integer(number)),
                 None => refuse("is not a port; write a decimal number from 1 to 65535"),
             },
-            Kind::Word { known, later } => word(key, text, known, later),
+            Kind::Word(words) => word(key, text, words),
             Kind::Text if has_control(text) => refuse("carries a sign that does not print; retype it"),
             Kind::Text | Kind::Secret | Kind::File | Kind::Directory => Ok(Value::Text(text)),
             Kind::Host => match host(text) {
@@ -221,17 +217,13 @@ pub(super) fn trap(text: &str) -> &'static str {
     }
 }
 
-fn word(
-    key: &str,
-    text: &str,
-    known: &'static [&'static str],
-    later: &'static [&'static str],
-) -> Result<Value<'static>, String> {
-    if let Some(word) = known.iter().find(|word| text.eq_ignore_ascii_case(word)) {
-        return Ok(Value::Word(word));
+fn word(key: &str, text: &str, words: Words) -> Result<Value<'static>, String> {
+    let is_text = |word: &&&str| text.eq_ignore_ascii_case(word);
+    if let Some(number) = words.known.iter().position(|word| is_text(&word)) {
+        return Ok(Value::Word(number));
     }
-    let known = known.join(" or ");
-    if let Some(word) = later.iter().find(|word| text.eq_ignore_ascii_case(word)) {
+    let known = words.known.join(" or ");
+    if let Some(word) = words.later.iter().find(is_text) {
         return Err(format!("{key}: \"{word}\" is not in this version; write {known}"));
     }
     Err(format!("{key}: {} is not known; write {known}{}", shown(text), trap(text)))

@@ -17,11 +17,12 @@ use crate::set::node::{Checker, Node};
 
 impl Checker {
     /// For `target`, checked in this way.
-    pub fn new(check: Option<Check>, target: &Arc<Target>) -> Checker {
-        let target = check.map(|check| match check {
-            Check::Tcp if target.tls.is_some() => Arc::new(target.without_tls()),
-            Check::Tcp | Check::Tls => Arc::clone(target),
-        });
+    pub fn new(check: Check, target: &Arc<Target>) -> Checker {
+        let target = match check {
+            Check::Off => None,
+            Check::Tcp if target.tls.is_some() => Some(Arc::new(target.without_tls())),
+            Check::Tcp | Check::Tls => Some(Arc::clone(target)),
+        };
         Checker { target, due: AtomicBool::new(false) }
     }
 }

@@ -111,7 +111,9 @@ impl Upstream {
         }
         runtime.roster.name(nodes.iter().map(|node| Arc::as_ptr(node).expose_provenance()));
         let Definition { name, settings, index, .. } = definition;
-        let Balance::RoundRobin = settings.balance;
+        match settings.balance {
+            Balance::RoundRobin => {} // what the rotation does
+        }
         Ok(Arc::new(Upstream {
             poison: Poison::default(),
             nodes,

@@ -96,8 +96,8 @@ fn value(of: Kind) -> String {
     match of {
         Kind::Duration { min, max } => format!("duration, {min} to {max}"),
         Kind::Integer { min, max } => number(min, max),
-        Kind::Word { known, later } if !later.is_empty() => {
-            format!("{}; reserved for later versions: {}", words(known), words(later))
+        Kind::Word(of) if !of.later.is_empty() => {
+            format!("{}; reserved for later versions: {}", words(of.known), words(of.later))
         }
         _ => kind(of),
     }
@@ -110,7 +110,7 @@ fn kind(of: Kind) -> String {
         Kind::Duration { .. } => "duration".into(),
         Kind::Integer { min, max } if max < 10_000 => number(min, max),
         Kind::Integer { .. } => "whole number".into(),
-        Kind::Word { known, .. } => words(known),
+        Kind::Word(of) => words(of.known),
         Kind::Text | Kind::Secret => "text".into(),
         Kind::Host => "host name or address".into(),
         Kind::Port => "1 to 65535".into(),
