@@ -15,14 +15,41 @@ const WIDTH: usize = 100;
 const GROUPS: [(&str, &str, &str); 10] = [
     ("status", "Statuses and version", ""),
     ("error", "Errors", ""),
-    ("options", "Options", ""),
+    ("options", "Options", "They are optional: upstream_create() also takes NULL."),
     ("node", "Nodes", ""),
     ("set", "Sets of nodes", ""),
-    ("connection", "Connections", ""),
-    ("nonblocking", "Connections in an event loop", ""),
-    ("deliver", "Deliveries", ""),
-    ("attempt", "Attempts", ""),
+    ("connection", "Connections", CONNECTIONS),
+    ("nonblocking", "Connections in an event loop", EVENT_LOOP),
+    ("deliver", "Deliveries", "upstream_deliver() is the call that most plugins need."),
+    ("attempt", "Attempts", ATTEMPTS),
     ("stats", "Counters", ""),
+];
+
+const CONNECTIONS: &str = "\
+A call that reads or writes here waits: for net.io_timeout without progress, or for the limit of
+upstream_conn_set_timeout_ms(). In a delivery or attempt it never waits longer than that has left.
+
+The calls of the next group do not wait.";
+
+const EVENT_LOOP: &str = "\
+No call here waits. Each goes as far as it can, and returns UPSTREAM_WANT_READ or UPSTREAM_WANT_WRITE
+if it could not finish.
+
+Then watch upstream_conn_fd() for upstream_conn_poll_events(), for upstream_conn_timeout_ms() at
+most, and call again. Readiness is level-triggered.
+
+Do not watch before a call has asked for it: TLS may hold bytes that the descriptor does not show.";
+
+const ATTEMPTS: &str = "\
+For a plugin that does its own I/O, or runs the library's connections in its own event loop: the
+nodes for one payload, by the rules of a delivery.";
+
+/// What numbers of one kind are for, by how their names begin.
+const KINDS: [(&str, &str); 4] = [
+    ("UPSTREAM_LOG_", "Levels for upstream_options_set_logger()"),
+    ("UPSTREAM_KEY_", "Types for upstream_options_declare_key()"),
+    ("UPSTREAM_NODE_", "States of upstream_node_state()"),
+    ("UPSTREAM_POLL_", "Bits of upstream_conn_poll_events()"),
 ];
 
 #[test]
@@ -132,23 +159,26 @@ fn header() -> String {
             group.splice(0..0, items(&version()));
         }
         out += &format!("\n{}\n", group_head(file, title, introduction));
-        let mut before = "";
+        let (mut kind, mut was_number) = (None, false);
         for item in &group {
-            // Numbers of one kind stand together.
-            if !(is_number(before) && is_number(&item.code)) {
+            let of_item = KINDS.iter().find(|(begins, _)| item.name.starts_with(begins));
+            let goes_on = kind == of_item && was_number && item.is_number();
+            if !goes_on {
+                out += kind.map_or("", |_| "/** @} */\n");
                 out.push('\n');
+                if let Some((_, head)) = of_item {
+                    let head = [format!("@name {head}"), "@{".to_owned()];
+                    out += &format!("{}\n", comment("", &head));
+                }
             }
             out += &item.to_string();
-            before = &item.code;
+            (kind, was_number) = (of_item, item.is_number());
         }
+        out += kind.map_or("", |_| "/** @} */\n");
         out += "\n/** @} */\n";
     }
     assert!(left.is_empty() && macros.is_empty(), "of no group: {left:?} {macros:?}");
     out + "\n#ifdef __cplusplus\n} /* extern \"C\" */\n#endif\n\n#endif /* UPSTREAM_UPSTREAM_H */\n"
-}
-
-fn is_number(code: &str) -> bool {
-    code.starts_with("#define") && !code.contains('{')
 }
 
 fn group_head(file: &str, title: &str, introduction: &str) -> String {
@@ -193,6 +223,11 @@ struct Item {
 }
 
 impl Item {
+    /// Numbers stand together, without empty lines.
+    fn is_number(&self) -> bool {
+        self.code.starts_with("#define") && !self.code.contains('{')
+    }
+
     /// Where a Rust source defines it.
     fn place_in(&self, source: &str) -> Option<usize> {
         ["pub const", "pub struct", "pub type", "fn"].iter().find_map(|kind| {
