@@ -60,72 +60,80 @@ extern "C" {
     (UPSTREAM_VERSION_MAJOR * 10000 + UPSTREAM_VERSION_MINOR * 100 + UPSTREAM_VERSION_PATCH)
 
 /**
- * How a call ended: 0 is success, a positive number asks to wait or to stop, a negative one is an
- * error. The numbers are never renumbered.
+ * How a call ended: 0 is success, a positive number asks you to wait or to stop, a negative number
+ * is an error.
+ *
+ * The numbers never change. Later versions may add some: treat an unknown negative number as an
+ * error, and an unknown positive number as "not done yet".
  */
 typedef int32_t upstream_status_t;
 
-/** Done. */
+/** Success. */
 #define UPSTREAM_OK 0
-/** A non-blocking call needs the descriptor to become readable. */
+/** Call again when the descriptor is readable (event loop). */
 #define UPSTREAM_WANT_READ 1
-/** A non-blocking call needs the descriptor to become writable. */
+/** Call again when the descriptor is writable (event loop). */
 #define UPSTREAM_WANT_WRITE 2
-/** The peer ended the stream in good order. */
+/** The server ended the stream in good order. */
 #define UPSTREAM_EOF 3
-/** A deliver callback's word: done with this payload, do not try on. */
+/** No node will ever take this payload: try no other (for plugins to return). */
 #define UPSTREAM_STOP 4
-/** NULL, or a value that the call cannot take. */
+/** An argument is NULL, or a value that the call cannot take. */
 #define UPSTREAM_ERR_INVALID_ARG -1
-/** Memory, a thread or a descriptor of the library's own could not be had. */
+/** There was no memory, thread or descriptor left for the library. */
 #define UPSTREAM_ERR_NO_MEMORY -2
-/** A defect of the library was caught; the handle is of no more use. */
+/** The library caught a defect of its own: destroy the handle. */
 #define UPSTREAM_ERR_PANIC -3
-/** The set was made before fork() and this is the child. */
+/** The set was created before fork(), and this is the child. */
 #define UPSTREAM_ERR_FORKED -4
-/** A file cannot be read. */
+/** The upstream file cannot be read. */
 #define UPSTREAM_ERR_IO -10
-/** The content of the upstream file, or an option, is refused. */
+/** The upstream file, a file that it names, or an option is refused. */
 #define UPSTREAM_ERR_CONFIG -11
-/** What was asked for does not exist. */
+/** What you asked for does not exist. */
 #define UPSTREAM_ERR_NOT_FOUND -12
-/** No node could be handed out. */
+/** No node is left to try. */
 #define UPSTREAM_ERR_NO_NODE -20
-/** All of net.max_connections stayed in use through the bounded wait. */
+/** All net.max_connections stayed in use until net.connect_timeout was over. */
 #define UPSTREAM_ERR_LIMIT -21
-/** The name did not resolve. */
+/** The host name did not resolve. */
 #define UPSTREAM_ERR_RESOLVE -30
-/** No TCP connection could be made. */
+/** The TCP connection failed: refused, unreachable and the like. */
 #define UPSTREAM_ERR_CONNECT -31
-/** The TLS handshake or a record failed. */
+/** The TLS handshake or a TLS record failed. */
 #define UPSTREAM_ERR_TLS -32
 /** A certificate was refused, by either side. */
 #define UPSTREAM_ERR_CERT -33
-/** The deadline passed. */
+/** A time limit passed. */
 #define UPSTREAM_ERR_TIMEOUT -34
-/** The peer closed the connection where more was expected. */
+/** The server closed the connection although more was expected. */
 #define UPSTREAM_ERR_CLOSED -35
-/** The connection broke: reset and the like. */
+/** The connection broke, as by a reset. */
 #define UPSTREAM_ERR_NETWORK -36
-/** The call was cancelled. */
+/** upstream_cancel() was called, or the set was destroyed. */
 #define UPSTREAM_ERR_CANCELLED -37
-/** The peer broke the protocol (for plugins to return). */
+/** The server broke the protocol (also for plugins to return). */
 #define UPSTREAM_ERR_PROTOCOL -38
-/**
- * The server answered that it cannot take this now, as by 429 or 503; another node may (for plugins
- * to return).
- */
+/** Not now, as HTTP 429 or 503: another node may take it (also for plugins to return). */
 #define UPSTREAM_ERR_BUSY -39
 
 /**
- * The library's version, such as "0.1.0": that of the shared object in use, where
- * UPSTREAM_VERSION_STRING is that of the header. Static.
+ * The version of the library in use, such as "0.1.0".
+ *
+ * UPSTREAM_VERSION_STRING is the version of the header that you compiled with.
+ *
+ * Returns: a static string, never NULL.
+ *
+ * Time: constant.
  */
 const char *upstream_version(void);
 
 /**
- * The name of a status, such as "UPSTREAM_ERR_TIMEOUT"; "UPSTREAM_UNKNOWN" for a number that is
- * none. Static, never NULL.
+ * The name of a status, such as "UPSTREAM_ERR_TIMEOUT".
+ *
+ * Returns: a static string, never NULL; "UPSTREAM_UNKNOWN" if the number is no status.
+ *
+ * Time: constant.
  */
 const char *upstream_status_name(upstream_status_t status);
 
@@ -137,46 +145,89 @@ const char *upstream_status_name(upstream_status_t status);
  */
 
 /**
- * An error in full. Made by the calls that take `upstream_error_t **err`, freed with
- * upstream_error_free(). It never changes, so any number of threads may read it.
+ * An error in full: status, text, node or line.
+ *
+ * Ownership: the calls that take `upstream_error_t **err` make one, and you free it with
+ * upstream_error_free(). The one from upstream_conn_last_error() is the connection's.
+ *
+ * Threads: it never changes, so any number of threads may read it at the same time.
  */
 typedef struct upstream_error_t upstream_error_t;
 
-/** The status of an error. UPSTREAM_ERR_INVALID_ARG for NULL. */
+/**
+ * The status of an error: the same that the call returned.
+ *
+ * Returns: the status; UPSTREAM_ERR_INVALID_ARG if `err` is NULL.
+ *
+ * Time: constant.
+ */
 upstream_status_t upstream_error_status(const upstream_error_t *err);
 
 /**
- * The whole story in one line: node, phase and cause, or file:line:column, what is wrong, and the
- * mend. Borrowed until upstream_error_free(). NULL for NULL.
+ * The text of an error, in one line, for a log.
+ *
+ * It names the node, what was being done and the cause; or the file, line and column, what is wrong
+ * there, and how to fix it. After several failures it tells all of them.
+ *
+ * Returns: the text; NULL if `err` is NULL.
+ *
+ * Time: constant.
+ *
+ * Ownership: borrowed until upstream_error_free().
  */
 const char *upstream_error_message(const upstream_error_t *err);
 
-/** The system's errno behind an error; 0 where the system gave none, and for NULL. */
+/**
+ * The errno of the system that caused an error.
+ *
+ * Returns: the number; 0 if the system gave none, or `err` is NULL.
+ *
+ * Time: constant.
+ */
 int upstream_error_errno(const upstream_error_t *err);
 
 /**
- * The name of the node that an error concerns. Borrowed until upstream_error_free(). NULL where it
- * concerns none, and for NULL.
+ * The name of the node that an error is about.
+ *
+ * Returns: the name; NULL if the error is about no node, or `err` is NULL.
+ *
+ * Time: constant.
+ *
+ * Ownership: borrowed until upstream_error_free().
  */
 const char *upstream_error_node(const upstream_error_t *err);
 
 /**
- * 1 if bytes of the payload reached a node that did not answer for it: whoever promises at most
- * once does not bring it again. An answer is UPSTREAM_STOP, UPSTREAM_ERR_BUSY, or another status
- * after bytes were read since the last were sent; half an answer, with the end, a reset or silence
- * in place of the rest, is none. 0 otherwise, and for NULL.
+ * Whether the payload may have arrived although the call failed.
+ *
+ * If a payload must not come twice, do not send it again when this is 1. It is 1 if a node got
+ * bytes of the payload and did not answer for them.
+ *
+ * An answer is UPSTREAM_STOP, UPSTREAM_ERR_BUSY, or another status after bytes were read since the
+ * last ones were sent. Half an answer is none: the end of the stream, a reset or silence took the
+ * place of the rest.
+ *
+ * Returns: 1 or 0; 0 if `err` is NULL.
+ *
+ * Time: constant.
  */
 int32_t upstream_error_may_have_arrived(const upstream_error_t *err);
 
 /**
- * The line of the configuration file that an error concerns, from 1; 0 where it concerns none, and
- * for NULL.
+ * The line of the configuration file that an error is about.
+ *
+ * Returns: the line, from 1; 0 if the error is about no line, or `err` is NULL.
+ *
+ * Time: constant.
  */
 size_t upstream_error_line(const upstream_error_t *err);
 
 /**
- * Frees an error and its strings. Takes NULL. Not for errors that are borrowed
- * (upstream_conn_last_error()).
+ * Frees an error and its strings. Takes NULL.
+ *
+ * Do not free the error of upstream_conn_last_error(): it is borrowed.
+ *
+ * Time: constant.
  */
 void upstream_error_free(upstream_error_t *err);
 
@@ -190,8 +241,13 @@ void upstream_error_free(upstream_error_t *err);
  */
 
 /**
- * Options for upstream_create(): values for keys that the file does not set, and the log. One call
- * at a time; may be used for any number of sets and destroyed as soon as they are created.
+ * What upstream_create() is told in addition to the file: values for keys that the file does not
+ * set, the plugin's own keys, the log and the clock.
+ *
+ * Ownership: upstream_create() copies it. Use it for any number of sets, and destroy it whenever
+ * you like.
+ *
+ * Threads: one call at a time.
  */
 typedef struct upstream_options_t upstream_options_t;
 
@@ -199,35 +255,70 @@ typedef struct upstream_options_t upstream_options_t;
  * @name Levels for upstream_options_set_logger()
  * @{
  */
-/** Log levels: what is told at each is in `upstream_options_set_logger`. */
+/** A payload that no node took, or a connect that timed out. */
 #define UPSTREAM_LOG_ERROR 1
-/** Something is odd, the work goes on. */
+/**
+ * A node ejected, a connect that failed, a payload that was dropped or may be lost, a doubtful line
+ * of the file.
+ */
 #define UPSTREAM_LOG_WARN 2
-/** Rare events of normal running. */
+/** A node back in the rotation, or paused. */
 #define UPSTREAM_LOG_INFO 3
-/** Each connection made or lost. */
+/** Each connection made, and each call on a connection that failed. */
 #define UPSTREAM_LOG_DEBUG 4
-/** Each step. */
+/** The same as UPSTREAM_LOG_DEBUG: no line has this level yet. */
 #define UPSTREAM_LOG_TRACE 5
 /** @} */
 
 /**
- * Receives one log line, without a newline; `message` is borrowed during the call. May be called
- * from any thread, the library's own among them, and from several at once. Not to wait in: a
- * connect or a delivery from within may wait, up to its deadline, for the very thread that is
- * calling.
+ * Receives one line of the log.
+ *
+ * `message` has no newline and is borrowed during the call.
+ *
+ * It must not block. A connect or a delivery from within it may wait for the very thread that is
+ * calling, until its time limit is over.
+ *
+ * Threads: called from any thread, also the library's own, and from several at the same time.
  */
 typedef void (*upstream_log_fn)(int32_t level, const char *message, void *ctx);
 
-/** Makes empty options. `*out` is the caller's, to end with upstream_options_destroy(). */
+/**
+ * Creates empty options.
+ *
+ * Returns:
+ * - UPSTREAM_OK: `*out` is yours. End it with upstream_options_destroy().
+ * - UPSTREAM_ERR_INVALID_ARG: `out` is NULL.
+ * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+ *
+ * Time: constant.
+ */
 upstream_status_t upstream_options_create(upstream_options_t **out);
 
 /**
- * Sets `key`, in any letter case, for what the file leaves open: any key of the upstream file,
- * `config.dir` (where relative paths are looked for after the working directory) or
- * `upstream.name`. Setting a key again replaces its value. Both strings are copied.
- * UPSTREAM_ERR_CONFIG where the library knows the key and refuses the value, or the key is a
- * misspelt one of its own families.
+ * Sets the value that `key` has if the file does not set it.
+ *
+ * `key` is any key of the upstream file but `host`, `port` and `name`, in any letter case; a key of
+ * the plugin's own; `config.dir`, a folder in which relative paths are looked for after the working
+ * directory; or `upstream.name`. If you set a key again, the new value replaces the old one.
+ *
+ * The value is taken as it is: `${VAR}` is not replaced.
+ *
+ * Returns:
+ * - UPSTREAM_OK: the value is set.
+ * - UPSTREAM_ERR_CONFIG: the key cannot be an option, is misspelt (`tls.`, `net.`, `health.` and
+ *   `deliver.` are the library's), or cannot have this value. `*err` says what would be right.
+ * - UPSTREAM_ERR_INVALID_ARG: `o`, `key` or `value` is NULL.
+ * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+ *
+ * Time: constant.
+ *
+ * ```c
+ * upstream_error_t *err = NULL;
+ * if (upstream_options_set(o, "deliver.timeout", "10s", &err) != UPSTREAM_OK) {
+ *     fprintf(stderr, "%s\n", upstream_error_message(err));
+ *     upstream_error_free(err);
+ * }
+ * ```
  */
 upstream_status_t upstream_options_set(upstream_options_t *o,
                                        const char *key,
@@ -238,9 +329,9 @@ upstream_status_t upstream_options_set(upstream_options_t *o,
  * @name Types for upstream_options_declare_key()
  * @{
  */
-/** Any text, handed back as it is written. Types for upstream_options_declare_key(). */
+/** Any text. */
 #define UPSTREAM_KEY_TEXT 0
-/** `on`, `true`, `yes`; `off`, `false`, `no`; in any letter case. */
+/** A switch: `on`, `true`, `yes`, or `off`, `false`, `no`, in any letter case. */
 #define UPSTREAM_KEY_BOOL 1
 /** A whole number, which may be negative. */
 #define UPSTREAM_KEY_INT 2
@@ -256,22 +347,25 @@ upstream_status_t upstream_options_set(upstream_options_t *o,
  * Declares `key`, in any letter case, as one of the plugin's own, with a value of `type`
  * (UPSTREAM_KEY_*).
  *
- * upstream_create() then checks it as it checks the library's keys: a value of another type is
- * UPSTREAM_ERR_CONFIG, with file:line:column and the fix. So is a key that is likely a slip for a
- * declared one (`require_ack_respons`), in a [NODE], in [UPSTREAM], and in these options. A
- * declared key is never a slip, however near it is to another.
+ * Declare all keys before upstream_create(). It then checks them as it checks the library's keys,
+ * in each [NODE], in [UPSTREAM] and in these options. A value of another type is
+ * UPSTREAM_ERR_CONFIG, with file, line and column, and the fix. So is a key that is nearly a
+ * declared one, such as `require_ack_respons`.
  *
- * Declare all keys before upstream_create(); whether before or after upstream_options_set() does
- * not matter. Other keys may still stand in the file, and are not checked. Read the values with
- * upstream_node_get_prop() and its kin: the getter of the key's type reads every value that was let
- * through.
+ * A declared key is never taken for a misspelt one. Keys that you do not declare may stand in the
+ * file too, and are not checked.
  *
- * Returns: UPSTREAM_OK, also where the key was declared of the same type before.
- * UPSTREAM_ERR_INVALID_ARG, with the reason in `*err`, for a key of the library's own or of its
- * families (`tls.`, `net.`, `health.`, `deliver.`, `dns.`), a second type, a `type` that is none,
- * and a key that no file can carry: empty, over 1 KiB, with a blank, "=" or ":" in it.
+ * Read the values with upstream_node_get_prop() and the getters below it: the getter of the key's
+ * type can read every value that passed the check.
  *
- * Ownership: the key is copied.
+ * Returns:
+ * - UPSTREAM_OK: the key is declared, now or before with the same type.
+ * - UPSTREAM_ERR_INVALID_ARG: `o` or `key` is NULL; `type` is none; the key has another type
+ *   already, or is the library's (`tls.`, `net.`, `health.`, `deliver.` and `dns.` are); or no file
+ *   can carry it (empty, over 1 KiB, or with a blank, "=" or ":" in it). `*err` says which.
+ * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+ *
+ * Time: constant.
  *
  * ```c
  * upstream_options_declare_key(o, "ack_timeout", UPSTREAM_KEY_MS, NULL);
@@ -284,32 +378,59 @@ upstream_status_t upstream_options_declare_key(upstream_options_t *o,
                                                upstream_error_t **err);
 
 /**
- * Sends log lines up to `max_level` (UPSTREAM_LOG_*) to `fn`, with `ctx`; a NULL `fn` switches the
- * log off again. ERROR: a payload no node took, a connect that timed out. WARN: a connect that
- * failed, an odd file. INFO: rare events. DEBUG: each connection. `fn` and `ctx` must stay good
- * until every set created with these options, and every connection and attempt of it, is gone.
- * UPSTREAM_ERR_INVALID_ARG for a level that is none.
+ * Sends log lines up to `max_level` (UPSTREAM_LOG_*) to `fn`, together with `ctx`.
+ *
+ * A NULL `fn` switches the log off, which is the default. Of lines that could come by the thousand,
+ * one comes each second and says how many others there were.
+ *
+ * Returns:
+ * - UPSTREAM_OK: done.
+ * - UPSTREAM_ERR_INVALID_ARG: `o` is NULL, or `max_level` is no level.
+ * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+ *
+ * Time: constant.
+ *
+ * Ownership: `fn` and `ctx` must stay valid until every set created with these options has ended,
+ * and every connection and attempt of those sets.
  */
 upstream_status_t upstream_options_set_logger(upstream_options_t *o,
                                               int32_t max_level,
                                               upstream_log_fn fn,
                                               void *ctx);
 
-/** Gives monotonic nanoseconds from any moment on. Called from any thread, from several at once. */
+/**
+ * Returns monotonic nanoseconds, counted from any moment.
+ *
+ * Threads: called from any thread, and from several at the same time.
+ */
 typedef uint64_t (*upstream_clock_fn)(void *ctx);
 
 /**
- * Lets health (ejections, backoff, probes) and the retry budget go by `fn`, with `ctx`, instead of
- * the system's monotonic clock: for tests and simulation of a plugin's own. Deadlines of
- * connections and deliveries stay the system's. A NULL `fn` takes the system's again. `fn` and
- * `ctx` must stay good until every set created with these options, and every connection and attempt
- * of it, is gone.
+ * Uses `fn`, called with `ctx`, as the clock of node health: for tests and simulations.
+ *
+ * Ejections, trials, pauses and the retry budget then go by it. The time limits of connections and
+ * deliveries stay with the system's clock. A NULL `fn` takes the system's monotonic clock, which is
+ * the default.
+ *
+ * Returns:
+ * - UPSTREAM_OK: done.
+ * - UPSTREAM_ERR_INVALID_ARG: `o` is NULL.
+ * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+ *
+ * Time: constant.
+ *
+ * Ownership: `fn` and `ctx` must stay valid until every set created with these options has ended,
+ * and every connection and attempt of those sets.
  */
 upstream_status_t upstream_options_set_clock(upstream_options_t *o,
                                              upstream_clock_fn fn,
                                              void *ctx);
 
-/** Ends options. Takes NULL. Sets created with them are not touched. */
+/**
+ * Ends options. Takes NULL. Sets created with them go on as they are.
+ *
+ * Time: constant.
+ */
 void upstream_options_destroy(upstream_options_t *o);
 
 /** @} */
