@@ -441,8 +441,13 @@ void upstream_options_destroy(upstream_options_t *o);
  */
 
 /**
- * A node. Handle and strings live until upstream_destroy() of the set, and while a connection to
- * the node is out. Every call may be made from any number of threads at once.
+ * A node: one server of the set.
+ *
+ * Ownership: borrowed. The handle and every string that you get from it live until
+ * upstream_destroy() of the set, and beyond it for as long as a connection to the node is in your
+ * hands.
+ *
+ * Threads: any number of threads may use it at the same time.
  */
 typedef struct upstream_node_t upstream_node_t;
 
@@ -450,76 +455,149 @@ typedef struct upstream_node_t upstream_node_t;
  * @name States of upstream_node_state()
  * @{
  */
-/** The node is in the rotation. */
+/** In the rotation, or waiting in reserve (a higher `priority`). */
 #define UPSTREAM_NODE_UP 0
-/** The node failed and is left out until its time is up. */
+/** It failed, and gets no turns until its time is up. */
 #define UPSTREAM_NODE_EJECTED 1
-/** The node is being tried again. */
+/** On trial after an ejection: one caller tries it. */
 #define UPSTREAM_NODE_PROBING 2
-/** The node gets nothing new. */
+/** Its weight is 0: it gets no turns. */
 #define UPSTREAM_NODE_DRAINING 3
-/** The node asked for some time without new turns. */
+/** It gets no turns for a while, because it asked for that. */
 #define UPSTREAM_NODE_PAUSED 4
 /** @} */
 
-/** The node's name. NULL for NULL. */
+/**
+ * The name of the node.
+ *
+ * Returns: the name; NULL if `n` is NULL.
+ *
+ * Time: constant.
+ *
+ * Ownership: borrowed, as the node is.
+ */
 const char *upstream_node_name(const upstream_node_t *n);
 
-/** The node's host name or numeric address (an IPv6 one without brackets). NULL for NULL. */
+/**
+ * The host name or numeric address of the node, an IPv6 address without brackets.
+ *
+ * Returns: the host; NULL if `n` is NULL.
+ *
+ * Time: constant.
+ *
+ * Ownership: borrowed, as the node is.
+ */
 const char *upstream_node_host(const upstream_node_t *n);
 
-/** The node's TCP port. 0 for NULL. */
+/**
+ * The TCP port of the node.
+ *
+ * Returns: the port; 0 if `n` is NULL.
+ *
+ * Time: constant.
+ */
 uint16_t upstream_node_port(const upstream_node_t *n);
 
-/** Whether connections to the node are TLS: 1 or 0. 0 for NULL. */
+/**
+ * Whether connections to the node use TLS.
+ *
+ * Returns: 1 or 0; 0 if `n` is NULL.
+ *
+ * Time: constant.
+ */
 int32_t upstream_node_tls(const upstream_node_t *n);
 
 /**
- * The value of `key`, in any letter case, as written: from the node, else from [UPSTREAM], else
- * from the options. Every key is there, the library's and the plugin's own. NULL where it is unset,
- * and for NULL.
+ * The value of `key`, as it is written.
+ *
+ * It is looked for in the node, then in [UPSTREAM], then in the options. All keys are there, the
+ * library's and the plugin's own, in any letter case. A default of the library's is not.
+ *
+ * Returns: the value; NULL if the key is set nowhere, or `n` or `key` is NULL.
+ *
+ * Time: one look-up in a hash table. No lock, no system call.
+ *
+ * Ownership: borrowed, as the node is.
+ *
+ * ```c
+ * const char *tag = upstream_node_get_prop(n, "tag");
+ * int64_t limit = upstream_node_get_prop_size(n, "chunk_limit", 64 * 1024);
+ * printf("%s %ld\n", tag != NULL ? tag : "none", (long)limit);
+ * ```
  */
-const char *upstream_node_get_prop(const upstream_node_t *n,
-                                   const char *key);
+const char *upstream_node_get_prop(const upstream_node_t *n, const char *key);
 
 /**
- * The value of `key` as a switch: 1 for true, on, yes, 0 for false, off, no, in any letter case;
- * `fallback` where it is unset, and, with a log line, where it is something else.
+ * The value of `key` as a switch.
+ *
+ * Returns: 1 for `on`, `true` and `yes`, 0 for `off`, `false` and `no`, in any letter case;
+ * `fallback` if the key is set nowhere or an argument is NULL; `fallback` and a warning in the log
+ * if the value is no switch.
+ *
+ * Time: as upstream_node_get_prop().
  */
-int32_t upstream_node_get_prop_bool(const upstream_node_t *n,
-                                    const char *key,
-                                    int32_t fallback);
+int32_t upstream_node_get_prop_bool(const upstream_node_t *n, const char *key, int32_t fallback);
 
 /**
- * The value of `key` as a whole number; `fallback` where it is unset, and, with a log line, where
- * it is something else.
+ * The value of `key` as a whole number, which may be negative.
+ *
+ * Returns: the number; `fallback` if the key is set nowhere or an argument is NULL; `fallback` and
+ * a warning in the log if the value is no whole number of 64 bits.
+ *
+ * Time: as upstream_node_get_prop().
  */
-int64_t upstream_node_get_prop_int(const upstream_node_t *n,
-                                   const char *key,
-                                   int64_t fallback);
+int64_t upstream_node_get_prop_int(const upstream_node_t *n, const char *key, int64_t fallback);
 
 /**
- * The value of `key`, a duration ("250ms", "5s", "2m", "1h", "1d"; a bare number is seconds), in
- * milliseconds; `fallback` where it is unset, and, with a log line, where it is something else.
+ * The value of `key`, a duration, in milliseconds.
+ *
+ * A duration is a whole number with a unit: "250ms", "5s", "2m", "1h", "1d". Without a unit it is
+ * seconds.
+ *
+ * Returns: the milliseconds; `fallback` if the key is set nowhere or an argument is NULL;
+ * `fallback` and a warning in the log if the value is no duration.
+ *
+ * Time: as upstream_node_get_prop().
  */
-int64_t upstream_node_get_prop_ms(const upstream_node_t *n,
-                                  const char *key,
-                                  int64_t fallback);
+int64_t upstream_node_get_prop_ms(const upstream_node_t *n, const char *key, int64_t fallback);
 
 /**
- * The value of `key`, a size ("512", "4k", "1M", "1G"; powers of 1024), in bytes; `fallback` where
- * it is unset, and, with a log line, where it is something else.
+ * The value of `key`, a size, in bytes.
+ *
+ * A size is a whole number, alone or with k, M or G, which are powers of 1024: "512", "4k", "1M",
+ * "1G".
+ *
+ * Returns: the bytes; `fallback` if the key is set nowhere or an argument is NULL; `fallback` and a
+ * warning in the log if the value is no size.
+ *
+ * Time: as upstream_node_get_prop().
  */
-int64_t upstream_node_get_prop_size(const upstream_node_t *n,
-                                    const char *key,
-                                    int64_t fallback);
+int64_t upstream_node_get_prop_size(const upstream_node_t *n, const char *key, int64_t fallback);
 
-/** The number of properties that upstream_node_prop_at() lists. 0 for NULL. */
+/**
+ * How many properties upstream_node_prop_at() lists.
+ *
+ * Returns: the number; 0 if `n` is NULL.
+ *
+ * Time: constant.
+ */
 size_t upstream_node_prop_count(const upstream_node_t *n);
 
 /**
- * The property at `i`, from 0: the node's own in file order, then those it has from [UPSTREAM] and
- * the options. Both strings are borrowed. UPSTREAM_ERR_NOT_FOUND past the end.
+ * Stores key and value of property number `i`, from 0.
+ *
+ * The node's own properties come first, in the order of the file. Then come those of [UPSTREAM] and
+ * of the options that the node does not set itself.
+ *
+ * Returns:
+ * - UPSTREAM_OK: `*key` and `*value` are set.
+ * - UPSTREAM_ERR_NOT_FOUND: there are not so many.
+ * - UPSTREAM_ERR_INVALID_ARG: `n`, `key` or `value` is NULL.
+ * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+ *
+ * Time: constant.
+ *
+ * Ownership: both strings are borrowed, as the node is.
  */
 upstream_status_t upstream_node_prop_at(const upstream_node_t *n,
                                         size_t i,
@@ -527,48 +605,95 @@ upstream_status_t upstream_node_prop_at(const upstream_node_t *n,
                                         const char **value);
 
 /**
- * Attaches the plugin's own data to a node; what was there before is freed first. `free_fn` (may be
- * NULL) is called with it on replacement and when the set is gone, on any thread. NULL `data` only
- * removes.
+ * Attaches the plugin's own data to a node, in place of any data before.
+ *
+ * `free_fn` may be NULL. A NULL `data` only removes what was there.
+ *
+ * Returns:
+ * - UPSTREAM_OK: done.
+ * - UPSTREAM_ERR_FORKED: the set was created before fork(), and a thread of the parent was in this
+ *   function or in upstream_node_get_data().
+ * - UPSTREAM_ERR_INVALID_ARG: `n` is NULL.
+ * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+ *
+ * Time: constant, and what `free_fn` takes.
+ *
+ * Ownership: the data is the library's when the call returns UPSTREAM_OK. It calls `free_fn` with
+ * it once: in the call that replaces it, or when the node ends.
+ *
+ * Threads: `free_fn` is called on any thread. Do not replace data that another thread may still
+ * use: it is freed at once.
  */
-upstream_status_t upstream_node_set_data(upstream_node_t *n,
-                                         void *data,
-                                         void (*free_fn)(void*));
+upstream_status_t upstream_node_set_data(upstream_node_t *n, void *data, void (*free_fn)(void*));
 
 /**
- * The data attached to a node; it lives until it is replaced. NULL where there is none, and for
- * NULL.
+ * The data attached to a node.
+ *
+ * Returns: the data; NULL if there is none, if `n` is NULL, or where upstream_node_set_data() would
+ * return UPSTREAM_ERR_FORKED.
+ *
+ * Time: constant.
+ *
+ * Ownership: borrowed until it is replaced, or the node ends.
  */
 void *upstream_node_get_data(const upstream_node_t *n);
 
 /**
- * For a plugin that does its own I/O: how its work with the node went, as a status of this header.
- * UPSTREAM_OK zeroes the count of failures and brings an ejected node back; so does UPSTREAM_STOP,
- * by which the node answered. UPSTREAM_ERR_CONNECT, _TLS and _CERT take the node out of the
- * rotation at once, UPSTREAM_ERR_RESOLVE, _TIMEOUT, _CLOSED, _NETWORK, _PROTOCOL and _IO after
- * health.max_fails in a row; the others say nothing of it. UPSTREAM_ERR_INVALID_ARG for a number
- * that is no status. About a connection of the library's say it by upstream_conn_report(); told
- * here too, it counts once: while you have the connection, or as the next word after it ended in a
- * failure.
+ * Tells how your own I/O with a node went, as a status of this header.
+ *
+ * - UPSTREAM_OK and UPSTREAM_STOP zero the count of failures, and bring an ejected node back.
+ * - UPSTREAM_ERR_CONNECT, _TLS and _CERT eject the node at once.
+ * - UPSTREAM_ERR_RESOLVE, _TIMEOUT, _CLOSED, _NETWORK, _PROTOCOL and _IO eject it after
+ *   health.max_fails in a row.
+ * - UPSTREAM_ERR_BUSY pauses it for health.backoff.
+ * - All others say nothing about the node.
+ *
+ * For a connection of the library's, call upstream_conn_report() instead. If you call both, the
+ * exchange still counts once: call this one while you have the connection, or first of all after
+ * the connection has failed and ended.
+ *
+ * For the node of an attempt, call upstream_attempt_report() instead.
+ *
+ * Returns:
+ * - UPSTREAM_OK: done. In a forked child it changes nothing.
+ * - UPSTREAM_ERR_INVALID_ARG: `n` is NULL, or `outcome` is no status.
+ * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+ *
+ * Time: at most one lock, held for a moment. An ejection also closes the kept connections of the
+ * node.
  */
-upstream_status_t upstream_node_report(upstream_node_t *n,
-                                       upstream_status_t outcome);
+upstream_status_t upstream_node_report(upstream_node_t *n, upstream_status_t outcome);
 
 /**
- * Gives the node no new turns for `ms` milliseconds, as a server asks for by Retry-After (0:
- * health.backoff; at most an hour). It is no failure, nothing has to be tried, and it ends by
- * itself. Of two pauses the later end holds. While every node is paused upstream_next_node() gives
- * NULL.
+ * Gives the node no turns for `ms` milliseconds, as a server asks for with Retry-After.
+ *
+ * 0 takes health.backoff, and one hour is the most. A pause is no failure. It ends by itself, and
+ * no trial follows. Of two pauses the later end holds.
+ *
+ * Returns:
+ * - UPSTREAM_OK: done. In a forked child it changes nothing.
+ * - UPSTREAM_ERR_INVALID_ARG: `n` is NULL.
+ * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+ *
+ * Time: one lock, held for a moment.
  */
-upstream_status_t upstream_node_pause(upstream_node_t *n,
-                                      uint32_t ms);
+upstream_status_t upstream_node_pause(upstream_node_t *n, uint32_t ms);
 
-/** The node's state, UPSTREAM_NODE_*. -1 for NULL. */
+/**
+ * The state of the node.
+ *
+ * Returns: a number of UPSTREAM_NODE_*; -1 if `n` is NULL. Later versions may add states.
+ *
+ * Time: constant, without a lock.
+ */
 int32_t upstream_node_state(const upstream_node_t *n);
 
 /**
- * How long until the node is tried again, in milliseconds; 0 where it is up or may be tried now. -1
- * for NULL.
+ * How long until the node gets turns again, or is tried again, in milliseconds.
+ *
+ * Returns: the time, rounded up; 0 if the node is up or may be tried now; -1 if `n` is NULL.
+ *
+ * Time: constant, without a lock.
  */
 int64_t upstream_node_retry_after_ms(const upstream_node_t *n);
 
@@ -580,17 +705,45 @@ int64_t upstream_node_retry_after_ms(const upstream_node_t *n);
  */
 
 /**
- * A set of nodes, made from one upstream file. Every call on it may be made from any number of
- * threads at once, but for upstream_destroy(), which must be the last.
+ * A set of nodes, made from one upstream file.
+ *
+ * Ownership: yours, until upstream_destroy().
+ *
+ * Threads: any number of threads may use it at the same time. upstream_destroy() must be the last
+ * call.
  */
 typedef struct upstream_t upstream_t;
 
 /**
- * Reads the upstream file at `path` and all it names (includes, certificates) and checks it in
- * full. No connection is made. `o` may be NULL. `*out` is the caller's, to end with
- * upstream_destroy(). UPSTREAM_ERR_IO where the file cannot be read, UPSTREAM_ERR_CONFIG where its
- * content is refused, with file:line:column and the mend in `*err` (the caller's; `err` may be
- * NULL).
+ * Reads the upstream file at `path`, checks it in full, and makes a set of nodes of it.
+ *
+ * All that the file names is read and checked too: includes, certificates, keys. No connection is
+ * made. `o` may be NULL.
+ *
+ * Returns:
+ * - UPSTREAM_OK: `*out` is yours. End it with upstream_destroy().
+ * - UPSTREAM_ERR_IO: the file cannot be read: it is missing, is no regular file, is over 32 MiB, or
+ *   you may not read it.
+ * - UPSTREAM_ERR_CONFIG: its content, or a file that it names, is refused. `*err` has the file,
+ *   line and column, and the fix.
+ * - UPSTREAM_ERR_NO_MEMORY: there was no thread or descriptor left.
+ * - UPSTREAM_ERR_INVALID_ARG: `path` or `out` is NULL.
+ * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+ *
+ * Time: waits for the disk, never for the network or a FIFO.
+ *
+ * ```c
+ * static upstream_t *open_set(const char *path)
+ * {
+ *     upstream_t *up = NULL;
+ *     upstream_error_t *err = NULL;
+ *     if (upstream_create(path, NULL, &up, &err) != UPSTREAM_OK) {
+ *         fprintf(stderr, "%s\n", upstream_error_message(err));
+ *         upstream_error_free(err);
+ *     }
+ *     return up;
+ * }
+ * ```
  */
 upstream_status_t upstream_create(const char *path,
                                   const upstream_options_t *o,
@@ -598,8 +751,14 @@ upstream_status_t upstream_create(const char *path,
                                   upstream_error_t **err);
 
 /**
- * As upstream_create(), from `len` bytes of text; errors call it `source_name` ("text" for NULL).
- * The text is copied.
+ * As upstream_create(), from `len` bytes of text instead of a file.
+ *
+ * Errors call the text `source_name`, or "text" if that is NULL.
+ *
+ * Returns: as upstream_create(), but never UPSTREAM_ERR_IO; UPSTREAM_ERR_INVALID_ARG if `text` or
+ * `out` is NULL, or `len` is more than memory can hold.
+ *
+ * Time: as upstream_create().
  */
 upstream_status_t upstream_create_from_text(const char *text,
                                             size_t len,
@@ -609,56 +768,122 @@ upstream_status_t upstream_create_from_text(const char *text,
                                             upstream_error_t **err);
 
 /**
- * Ends every call in flight on the set, its nodes and connections: each returns
- * UPSTREAM_ERR_CANCELLED soon, and so does, at once, each one begun later that would connect, wait,
- * read or write. Not to be undone; picking and the getters go on, and upstream_destroy() is due as
- * ever. For an agent that shuts down. From any thread, beside any call but upstream_destroy(); not
- * from a signal handler. Takes NULL.
+ * Ends every call in flight on the set, its nodes and its connections: for an agent that shuts
+ * down.
+ *
+ * Each of them soon returns UPSTREAM_ERR_CANCELLED. So does, at once, every later call that would
+ * connect, wait, read or write. Picks and getters go on. This cannot be undone, and you still have
+ * to call upstream_destroy(). Takes NULL.
+ *
+ * Time: does not wait for the calls that it ends.
+ *
+ * Threads: call it from any thread, while any call but upstream_destroy() runs. Do not call it in a
+ * signal handler.
  */
 void upstream_cancel(upstream_t *up);
 
 /**
- * Ends a set: library threads are joined, idle connections closed. No other call on the set or its
- * nodes may run beside it or come after it. Connections in use stay good and are to be released or
- * discarded as ever, before or after. Node handles and their strings end with the set; that of a
- * connection in use with the connection. May take up to a second where a peer has not yet read what
- * was sent, and up to another where a look-up of the system's hangs. Takes NULL.
+ * Ends a set: closes the kept connections and joins the library's threads. Takes NULL.
+ *
+ * Time: usually at once. Up to a second if a server has not yet read what was sent, and up to
+ * another second if a look-up of a name hangs in the system.
+ *
+ * Ownership: nodes and their strings end with the set. A connection in your hands goes on, with its
+ * node: release or discard it before or after this call. One that is still connecting fails with
+ * UPSTREAM_ERR_CANCELLED.
+ *
+ * Threads: no other call on the set or its nodes may run at the same time, or later.
  */
 void upstream_destroy(upstream_t *up);
 
-/** The set's name. Borrowed until upstream_destroy(). NULL for NULL. */
+/**
+ * The name of the set.
+ *
+ * Returns: the name; NULL if `up` is NULL.
+ *
+ * Time: constant.
+ *
+ * Ownership: borrowed until upstream_destroy().
+ */
 const char *upstream_name(const upstream_t *up);
 
-/** The number of nodes. 0 for NULL. */
+/**
+ * The number of nodes.
+ *
+ * Returns: the number; 0 if `up` is NULL.
+ *
+ * Time: constant.
+ */
 size_t upstream_node_count(const upstream_t *up);
 
 /**
- * The node at `index`, from 0 in file order. Borrowed until upstream_destroy(). NULL past the end,
- * and for NULL.
+ * The node at `index`, from 0, in the order of the file.
+ *
+ * Returns: the node; NULL if there are not so many, or `up` is NULL.
+ *
+ * Time: constant.
+ *
+ * Ownership: borrowed until upstream_destroy().
  */
-upstream_node_t *upstream_node_at(const upstream_t *up,
-                                  size_t index);
+upstream_node_t *upstream_node_at(const upstream_t *up, size_t index);
 
 /**
- * The node called `name`, letter case counting. Borrowed until upstream_destroy(). NULL where none
- * is, and for NULL.
+ * The node called `name`. Letter case counts.
+ *
+ * Returns: the node; NULL if none has that name, or an argument is NULL.
+ *
+ * Time: one look-up in a hash table.
+ *
+ * Ownership: borrowed until upstream_destroy().
  */
-upstream_node_t *upstream_node_by_name(const upstream_t *up,
-                                       const char *name);
+upstream_node_t *upstream_node_by_name(const upstream_t *up, const char *name);
 
 /**
- * The node whose turn it is among those in the rotation: strict round-robin in file order (by
- * `weight` where weights differ, of the tier of the lowest `priority` that has one), one order for
- * all threads. A node whose ejection is over is handed to one caller on trial. With every node
- * ejected, the one whose time is up first. No system call, no lock, no allocation. Borrowed until
- * upstream_destroy(). NULL where every node has weight 0, and for NULL.
+ * Picks the next node, for a plugin that does its own I/O and takes one node for each payload.
+ *
+ * The order is strict round-robin over the nodes of the file, and all threads share it. If weights
+ * differ, a node gets turns in proportion to its `weight`. Only the lowest `priority` that has a
+ * node up is in use.
+ *
+ * An ejected node gets no turns. When its time is up, one caller gets it on trial. If all nodes are
+ * ejected, you get the one whose time is up first. A paused node is never picked.
+ *
+ * Report how it went with upstream_node_report(). To go on to another node for the same payload,
+ * use an attempt instead: see upstream_attempt_next().
+ *
+ * Returns: the node; NULL if each node is paused or has weight 0, or `up` is NULL.
+ *
+ * Time: constant, whatever the number of nodes. No lock, no system call, no allocation.
+ *
+ * Ownership: borrowed until upstream_destroy().
+ *
+ * ```c
+ * int send_to(const char *host, uint16_t port);
+ *
+ * static int send_once(upstream_t *up)
+ * {
+ *     upstream_node_t *node = upstream_next_node(up);
+ *     int sent;
+ *     if (node == NULL) {
+ *         return 0;
+ *     }
+ *     sent = send_to(upstream_node_host(node), upstream_node_port(node));
+ *     upstream_node_report(node, sent ? UPSTREAM_OK : UPSTREAM_ERR_NETWORK);
+ *     return sent;
+ * }
+ * ```
  */
 upstream_node_t *upstream_next_node(upstream_t *up);
 
 /**
- * When to come again, in milliseconds: 0 if a node is in the rotation or may be tried now, and the
- * retry budget is not spent; else until the first node may be back, or until the next retry. -1 if
- * no node ever will be (every weight is 0), and for NULL. No system call.
+ * When to come again, in milliseconds.
+ *
+ * Returns: 0 if a node is up or may be tried now, and the retry budget is not spent. Else the time
+ * until the first node may be back, or until the next retry. -1 if each node has weight 0, or `up`
+ * is NULL.
+ *
+ * Time: constant while a node is up, else one step for each node. One lock, held for a moment, and
+ * no system call.
  */
 int64_t upstream_retry_after_ms(const upstream_t *up);
 
