@@ -901,113 +901,275 @@ int64_t upstream_retry_after_ms(const upstream_t *up);
  */
 
 /**
- * A connection. May move between threads; one call at a time. It ends with upstream_conn_release()
- * or upstream_conn_discard(), before or after its set is destroyed.
+ * A connection to a node.
+ *
+ * Each use of it, from the call that gave it to you until you end it, is an exchange. An exchange
+ * counts once for the health of the node.
+ *
+ * Ownership: yours if a connect call gave it to you. End it with upstream_conn_release() or
+ * upstream_conn_discard(), before or after its set is destroyed. In a deliver callback it is the
+ * delivery's.
+ *
+ * Threads: it may move between threads, one call at a time.
  */
 typedef struct upstream_conn_t upstream_conn_t;
 
 /**
- * Connects to the next node (TCP, and TLS where it is set), and goes on to the others where that
- * fails, each within its net.connect_timeout. Kept connections are used again. `*out` is the
- * caller's.
+ * Connects to the next node, and to others if that fails. A kept connection is used again.
+ *
+ * The connection is ready for data: TCP, and TLS if the node has it. Each node is tried once. If
+ * all nodes are ejected, up to three of them are tried.
+ *
+ * Returns:
+ * - UPSTREAM_OK: `*out` is yours.
+ * - UPSTREAM_ERR_NO_NODE: each node has weight 0, or is ejected and may not be tried now.
+ * - UPSTREAM_ERR_BUSY: each node is paused.
+ * - UPSTREAM_ERR_RESOLVE, _CONNECT, _TLS, _CERT, _TIMEOUT, _LIMIT, _CLOSED, _NETWORK, _NO_MEMORY:
+ *   no node could be connected to. It is the status of the last one tried; `*err` tells of all.
+ *   _CLOSED and _NETWORK come from a kept connection that the server ended so early that its node
+ *   was ejected.
+ * - UPSTREAM_ERR_CANCELLED: upstream_cancel() was called on the set.
+ * - UPSTREAM_ERR_FORKED: the set was created before fork(), and this is the child.
+ * - UPSTREAM_ERR_INVALID_ARG: `up` or `out` is NULL.
+ * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+ *
+ * Time: net.connect_timeout for each node that is tried. While a node is up, nodes on trial cost
+ * 250 ms in all.
+ *
+ * ```c
+ * upstream_conn_t *conn = NULL;
+ * upstream_error_t *err = NULL;
+ * if (upstream_connect(up, &conn, &err) == UPSTREAM_OK) {
+ *     upstream_conn_write(conn, "hello\n", 6);
+ *     upstream_conn_release(conn);
+ * } else {
+ *     fprintf(stderr, "%s\n", upstream_error_message(err));
+ *     upstream_error_free(err);
+ * }
+ * ```
  */
-upstream_status_t upstream_connect(upstream_t *up,
-                                   upstream_conn_t **out,
-                                   upstream_error_t **err);
+upstream_status_t upstream_connect(upstream_t *up, upstream_conn_t **out, upstream_error_t **err);
 
-/** As upstream_connect(), to this node alone. */
+/**
+ * As upstream_connect(), but to this node alone, whatever its state is.
+ *
+ * Returns: as upstream_connect(), without UPSTREAM_ERR_NO_NODE and UPSTREAM_ERR_BUSY.
+ *
+ * Time: net.connect_timeout of the node.
+ */
 upstream_status_t upstream_node_connect(upstream_node_t *n,
                                         upstream_conn_t **out,
                                         upstream_error_t **err);
 
 /**
- * Sends all `len` bytes, waiting for room up to the time limit (net.io_timeout without progress, or
- * the connection's own). One system call where the system takes it all. While it waits it takes in
- * what the server sends, up to 1 MiB, for the reads that follow: a server that answers as it reads
- * is not held up by its own answers. On failure the detail is in upstream_conn_last_error() and
- * nothing more can be sent.
+ * Sends all `len` bytes.
  *
- * A server may answer before it has read everything ("413 too large") and close: then the write
- * fails, and upstream_conn_read() still gives the answer, as far as it had come. Discard the
+ * While it waits for room, it takes in up to 1 MiB of what the server sends and keeps it for your
+ * reads. So a server that answers while it reads does not block itself and you.
+ *
+ * A server may answer and close before it has read everything ("413 too large"). The write fails
+ * then, but upstream_conn_read() still gives you the answer, as far as it had come. Discard the
  * connection after that.
+ *
+ * After a failure nothing more can be sent on the connection. upstream_conn_last_error() has the
+ * details.
+ *
+ * Returns:
+ * - UPSTREAM_OK: the system has taken all bytes. That does not mean that they arrived.
+ * - UPSTREAM_ERR_TIMEOUT: the server took no more in time.
+ * - UPSTREAM_ERR_CLOSED: the server closed the connection; an earlier write was cut off; or TLS 1.2
+ *   allows no more data on this connection.
+ * - UPSTREAM_ERR_NETWORK: the connection broke, as by a reset.
+ * - UPSTREAM_ERR_TLS, UPSTREAM_ERR_CERT: the server sent a TLS alert, or a broken record.
+ * - UPSTREAM_ERR_CANCELLED: upstream_cancel() was called on the set.
+ * - UPSTREAM_ERR_FORKED: the set was created before fork(), and this is the child.
+ * - A status of upstream_conn_connect_continue(): the connection was not ready yet, and could not
+ *   be made.
+ * - UPSTREAM_ERR_INVALID_ARG: `c` or `data` is NULL.
+ * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+ *
+ * Time: net.io_timeout without progress, or the limit of upstream_conn_set_timeout_ms(). One system
+ * call if the system takes all bytes at once.
  */
-upstream_status_t upstream_conn_write(upstream_conn_t *c,
-                                      const void *data,
-                                      size_t len);
+upstream_status_t upstream_conn_write(upstream_conn_t *c, const void *data, size_t len);
 
-/** As upstream_conn_write(), for `n` buffers in their order. The array is not changed. */
+/**
+ * As upstream_conn_write(), for `n` buffers in their order. The array is not changed.
+ *
+ * Returns: as upstream_conn_write(); UPSTREAM_ERR_INVALID_ARG if `c` or `iov` is NULL, or a buffer
+ * that is not empty.
+ *
+ * Time: as upstream_conn_write().
+ */
 upstream_status_t upstream_conn_writev(upstream_conn_t *c, const struct iovec *iov, size_t n);
 
 /**
- * Receives what is there, at least one byte and at most `cap`, and stores how many in `*got`.
- * UPSTREAM_EOF, with `*got` 0, where the peer ended the stream.
+ * Receives at least one byte and at most `cap` bytes. Stores in `*got` how many.
+ *
+ * Returns:
+ * - UPSTREAM_OK: `*got` is 1 to `cap`.
+ * - UPSTREAM_EOF: the server ended the stream. `*got` is 0, as on every error.
+ * - UPSTREAM_ERR_TIMEOUT: nothing came in time. You may read again.
+ * - UPSTREAM_ERR_CLOSED: a TLS stream was cut off without its goodbye (close_notify).
+ * - UPSTREAM_ERR_NETWORK: the connection broke, as by a reset.
+ * - UPSTREAM_ERR_TLS, UPSTREAM_ERR_CERT: the server sent a TLS alert, or a broken record.
+ * - UPSTREAM_ERR_CANCELLED: upstream_cancel() was called on the set.
+ * - UPSTREAM_ERR_FORKED: the set was created before fork(), and this is the child.
+ * - A status of upstream_conn_connect_continue(): the connection was not ready yet, and could not
+ *   be made.
+ * - UPSTREAM_ERR_INVALID_ARG: `c`, `buf` or `got` is NULL, or `cap` is 0.
+ * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+ *
+ * Time: net.io_timeout without a byte, or the limit of upstream_conn_set_timeout_ms().
  */
-upstream_status_t upstream_conn_read(upstream_conn_t *c,
-                                     void *buf,
-                                     size_t cap,
-                                     size_t *got);
+upstream_status_t upstream_conn_read(upstream_conn_t *c, void *buf, size_t cap, size_t *got);
 
-/** Receives exactly `len` bytes. UPSTREAM_ERR_CLOSED where the stream ends before. */
+/**
+ * Receives exactly `len` bytes.
+ *
+ * On failure do not read on: the bytes that came are in `buf`, but you cannot tell how many.
+ *
+ * Returns: as upstream_conn_read(), but UPSTREAM_ERR_CLOSED in place of UPSTREAM_EOF if the stream
+ * ends too early; UPSTREAM_ERR_INVALID_ARG if `c` or `buf` is NULL.
+ *
+ * Time: net.io_timeout without a byte, or the limit of upstream_conn_set_timeout_ms() for the whole
+ * call.
+ */
 upstream_status_t upstream_conn_read_exact(upstream_conn_t *c, void *buf, size_t len);
 
 /**
- * Bounds each whole call after this one by `ms` milliseconds; 0 takes the configured limit again
- * (net.io_timeout without progress). For the calls of an event loop it is the time without
- * progress. Inside a delivery or attempt its deadline holds too, and so does the half of its time
- * that one node may use while others could take the payload: your limit may make that shorter,
- * never longer. A limit of yours that strikes before the node had a second, or its net.io_timeout,
- * says nothing of the node.
+ * Limits each later call on the connection to `ms` milliseconds in all.
+ *
+ * 0 takes the limit of the file again: net.io_timeout without progress. For the calls of an event
+ * loop `ms` is the time without progress too.
+ *
+ * Inside a delivery or attempt its own limits hold as well: the time that is left, and the half of
+ * it that one node may use while another could take the payload. Yours can only be shorter.
+ *
+ * If your limit passes before the node had a second, or its net.io_timeout if that is shorter, that
+ * counts as no failure of the node.
+ *
+ * Returns:
+ * - UPSTREAM_OK: done.
+ * - UPSTREAM_ERR_INVALID_ARG: `c` is NULL.
+ * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+ *
+ * Time: constant.
  */
-upstream_status_t upstream_conn_set_timeout_ms(upstream_conn_t *c,
-                                               uint32_t ms);
+upstream_status_t upstream_conn_set_timeout_ms(upstream_conn_t *c, uint32_t ms);
 
 /**
- * The failure of the last I/O call on the connection. Borrowed until the next call on it. NULL
- * where that call went well, and for NULL.
+ * The error of the last call that read, wrote or connected on the connection.
+ *
+ * Returns: the error; NULL if that call went well, or `c` is NULL.
+ *
+ * Time: constant.
+ *
+ * Ownership: borrowed until the next call on the connection. Do not free it.
  */
 const upstream_error_t *upstream_conn_last_error(const upstream_conn_t *c);
 
 /**
- * Tells how this exchange went, in the plugin's words: `outcome` as a status, `text` (may be NULL)
- * for the error and the log. It decides what the exchange says of the node's health; the last word
- * counts. Inside a deliver callback what you return decides where the payload goes. Returns
- * `outcome`, so that a callback may end with `return upstream_conn_report(c, UPSTREAM_ERR_PROTOCOL,
- * "HTTP 502");`.
+ * Tells how this exchange went, in your words, and returns `outcome`.
+ *
+ * `outcome` is a status, and means for the health of the node what it means to
+ * upstream_node_report(). UPSTREAM_EOF counts as UPSTREAM_ERR_CLOSED; UPSTREAM_ERR_INVALID_ARG, and
+ * a number that is no status, count as one of health.max_fails. The last report counts. Without one
+ * the library judges by what it saw.
+ *
+ * `text` may be NULL. Up to 500 characters of it appear in the error and in the log.
+ *
+ * In a deliver callback, this decides about the node. What the callback returns decides where the
+ * payload goes.
+ *
+ * Returns: `outcome`, whatever it is, and also if `c` is NULL: a callback can return what this call
+ * returns.
+ *
+ * Time: constant.
+ *
+ * ```c
+ * static upstream_status_t judge(upstream_conn_t *conn, int http)
+ * {
+ *     if (http == 429 || http == 503) {
+ *         return upstream_conn_busy(conn, 5000, "HTTP 429 or 503");
+ *     }
+ *     if (http == 400) {
+ *         return upstream_conn_report(conn, UPSTREAM_STOP, "HTTP 400");
+ *     }
+ *     return upstream_conn_report(conn, http == 200 ? UPSTREAM_OK : UPSTREAM_ERR_PROTOCOL, NULL);
+ * }
+ * ```
  */
 upstream_status_t upstream_conn_report(upstream_conn_t *c,
                                        upstream_status_t outcome,
                                        const char *text);
 
 /**
- * The server answered that it cannot take this now (429, 503): its node gets no new turns for
- * `retry_after_ms` milliseconds (0: health.backoff; at most an hour). It is no failure, and the
- * connection is kept. `text` as for upstream_conn_report(). Always returns UPSTREAM_ERR_BUSY, for a
- * deliver callback to return.
+ * Tells that the server cannot take this now (HTTP 429, 503): its node is paused.
+ *
+ * The pause is `retry_after_ms` milliseconds; 0 takes health.backoff, and one hour is the most. It
+ * is no failure, and the connection is kept. `text` is as for upstream_conn_report(): see the
+ * example there.
+ *
+ * Returns: UPSTREAM_ERR_BUSY, always. A deliver callback returns it, and the payload goes to
+ * another node.
+ *
+ * Time: constant.
  */
-upstream_status_t upstream_conn_busy(upstream_conn_t *c,
-                                     uint32_t retry_after_ms,
-                                     const char *text);
+upstream_status_t upstream_conn_busy(upstream_conn_t *c, uint32_t retry_after_ms, const char *text);
 
 /**
- * What is left of the time of the delivery or attempt that the connection serves, in milliseconds.
- * -1 if it serves none, and for NULL.
+ * How much time is left for the delivery or attempt that the connection serves, in milliseconds.
+ *
+ * Returns: the time; 0 if it is over; -1 if the connection serves none, or `c` is NULL.
+ *
+ * Time: constant.
  */
 int64_t upstream_conn_time_left_ms(const upstream_conn_t *c);
 
 /**
- * What the payload is called: 32 hex digits, or the host's own name for it, the same at every node
- * and at every resend of one delivery or attempt, so that a receiver can drop what comes twice.
- * Borrowed as long as the connection. NULL if it serves none, and for NULL.
+ * The id of the payload, for a receiver that drops what comes twice.
+ *
+ * It is the host's own id, or 32 hex digits made at random. It is the same at each node and each
+ * time that one delivery or attempt sends the payload. Use it as an Idempotency-Key, a Forward
+ * chunk id, an Elasticsearch _id.
+ *
+ * Returns: the id; NULL if the connection serves no delivery or attempt, or `c` is NULL.
+ *
+ * Time: constant.
+ *
+ * Ownership: borrowed for as long as you have the connection.
  */
 const char *upstream_conn_payload_id(const upstream_conn_t *c);
 
 /**
- * Receives up to and with the bytes of `end` (a line's end), at most `cap`, and stores how many in
- * `*got`. What came behind it stays for the next read.
+ * Receives up to and with the bytes of `end`, such as the end of a line. Stores in `*got` how many.
  *
- * Returns: UPSTREAM_OK; UPSTREAM_ERR_PROTOCOL if `cap` bytes hold no end; UPSTREAM_ERR_CLOSED if
- * the stream ends before; or as upstream_conn_read(). On any error `*got` is 0 and what came stays
+ * What came after `end` stays for the next read. On any error `*got` is 0, and all that came stays
  * for upstream_conn_read().
+ *
+ * Returns:
+ * - UPSTREAM_OK: `*got` is 1 to `cap`, and `end` stands at the end.
+ * - UPSTREAM_ERR_PROTOCOL: `cap` bytes came without `end`.
+ * - UPSTREAM_ERR_CLOSED: the stream ended before `end` came. There is no UPSTREAM_EOF here.
+ * - UPSTREAM_ERR_INVALID_ARG: a pointer is NULL, or `cap` or `end_len` is 0.
+ * - Any other status of upstream_conn_read().
+ *
+ * Time: net.io_timeout without a byte, or the limit of upstream_conn_set_timeout_ms() for the whole
+ * call.
+ *
+ * ```c
+ * static upstream_status_t ask(upstream_conn_t *conn, void *question)
+ * {
+ *     char answer[128];
+ *     size_t got;
+ *     upstream_status_t status = upstream_conn_write(conn, question, strlen(question));
+ *     if (status == UPSTREAM_OK) {
+ *         status = upstream_conn_read_until(conn, answer, sizeof(answer), "\n", 1, &got);
+ *     }
+ *     return status;
+ * }
+ * ```
  */
 upstream_status_t upstream_conn_read_until(upstream_conn_t *c,
                                            void *buf,
@@ -1017,48 +1179,89 @@ upstream_status_t upstream_conn_read_until(upstream_conn_t *c,
                                            size_t *got);
 
 /**
- * The node the connection leads to, or the one it is being made to at the moment; good at least as
- * long as the connection. NULL for NULL.
+ * The node of the connection; while it is connecting, the node that is being tried.
+ *
+ * Returns: the node; NULL if `c` is NULL.
+ *
+ * Time: constant.
+ *
+ * Ownership: borrowed at least for as long as you have the connection.
  */
 upstream_node_t *upstream_conn_node(const upstream_conn_t *c);
 
-/** 1 where the connection came from the pool, 0 where it is new. 0 for NULL. */
+/**
+ * Whether the connection was kept from an earlier use.
+ *
+ * Returns: 1 if it was, 0 if it is new or not ready yet, or `c` is NULL.
+ *
+ * Time: constant.
+ */
 int32_t upstream_conn_reused(const upstream_conn_t *c);
 
 /**
- * The TLS version of the connection, "TLSv1.2" or "TLSv1.3". Static. NULL on a plaintext one, and
- * for NULL.
+ * The TLS version of the connection.
+ *
+ * Returns: "TLSv1.2" or "TLSv1.3", a static string; NULL without TLS, before the connection is
+ * ready, or if `c` is NULL.
+ *
+ * Time: constant.
  */
 const char *upstream_conn_tls_version(const upstream_conn_t *c);
 
 /**
- * Attaches the plugin's own data ("logged in") to the connection, where it stays while the
- * connection is kept in the pool. What was there before is freed. `free_fn` (may be NULL) is called
- * with it on replacement and when the connection ends, on any thread, where it is not to wait for a
- * connection. NULL `data` only removes. UPSTREAM_ERR_INVALID_ARG, and nothing is freed, on one that
- * is not connected yet: it may still come from the pool, with its data.
+ * Attaches the plugin's own data to the connection, such as "logged in", in place of any data
+ * before.
+ *
+ * It stays there while the connection is kept, and whoever gets the connection next finds it.
+ * `free_fn` may be NULL. A NULL `data` only removes what was there.
+ *
+ * Returns:
+ * - UPSTREAM_OK: done.
+ * - UPSTREAM_ERR_INVALID_ARG: `c` is NULL, or the connection is not ready. The data is still yours.
+ * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+ *
+ * Time: constant, and what `free_fn` takes.
+ *
+ * Ownership: the data is the library's when the call returns UPSTREAM_OK. It calls `free_fn` with
+ * it once: in the call that replaces it, or when the connection ends.
+ *
+ * Threads: `free_fn` is called on any thread. It must not wait for a connection.
  */
-upstream_status_t upstream_conn_set_data(upstream_conn_t *c,
-                                         void *data,
-                                         void (*free_fn)(void*));
+upstream_status_t upstream_conn_set_data(upstream_conn_t *c, void *data, void (*free_fn)(void*));
 
-/** The data attached to the connection. NULL where there is none, and for NULL. */
+/**
+ * The data attached to the connection.
+ *
+ * Returns: the data; NULL if there is none, or `c` is NULL.
+ *
+ * Time: constant.
+ *
+ * Ownership: borrowed until it is replaced, or the connection ends.
+ */
 void *upstream_conn_get_data(const upstream_conn_t *c);
 
 /**
- * Gives the connection back: kept for the next one to use, or closed where a call on it failed, it
- * is in the middle of a message, bytes are held that cannot be sent at once (see
- * upstream_conn_flush()), or it may not be kept (net.keepalive and its limits). One that is still
- * connecting is given up. Takes NULL. Inside a deliver callback it does nothing: the connection is
- * the delivery's.
+ * Gives the connection back, for the next one who needs a connection to that node. Takes NULL.
+ *
+ * It is closed instead if a call on it failed, if a message on it is unfinished or an answer
+ * unread, if TLS holds bytes that cannot be sent at once (see upstream_conn_flush()), or if
+ * net.keepalive and its limits do not let it be kept. One that is still connecting is given up.
+ *
+ * In a deliver callback it does nothing: the connection is the delivery's.
+ *
+ * Time: does not wait.
  */
 void upstream_conn_release(upstream_conn_t *c);
 
 /**
- * Closes the connection: the plugin no longer trusts it. What was written on it still arrives,
- * unless a call on it failed: the library says goodbye and waits up to a second, on a thread of its
- * own, for the server to close too. Takes NULL. Inside a deliver callback the connection is only
- * marked, and closed when the callback has returned.
+ * Closes the connection, because you no longer trust it. Takes NULL.
+ *
+ * What you wrote on it still arrives, unless a call on it failed: a thread of the library waits up
+ * to a second for the server to close too.
+ *
+ * In a deliver callback the connection is closed after the callback has returned.
+ *
+ * Time: does not wait.
  */
 void upstream_conn_discard(upstream_conn_t *c);
 
@@ -1089,45 +1292,106 @@ void upstream_conn_discard(upstream_conn_t *c);
 /** @} */
 
 /**
- * As upstream_connect(), without waiting. UPSTREAM_OK where `*out` is ready, as one from the pool
- * is; UPSTREAM_WANT_READ where it is under way: watch upstream_conn_fd() and go on with
- * upstream_conn_connect_continue(). In both cases `*out` is the caller's, to end with
- * upstream_conn_release() or upstream_conn_discard(). An error, with `*out` as it was, where no
- * node can even be begun with.
+ * As upstream_connect(), without waiting.
  *
- * The calls of an event loop (this and those below) go as far as they can and return
- * UPSTREAM_WANT_READ or UPSTREAM_WANT_WRITE where they would wait. Readiness is level-triggered:
- * call until it wants, then watch upstream_conn_fd() for upstream_conn_poll_events(), for
- * upstream_conn_timeout_ms() at most, and call again. Do not wait for a descriptor that no call has
- * asked to be watched: TLS may hold bytes that it is silent about.
+ * Returns:
+ * - UPSTREAM_OK: `*out` is yours and ready, as one that was kept is.
+ * - UPSTREAM_WANT_READ: `*out` is yours and under way. Watch it, and go on with
+ *   upstream_conn_connect_continue(), or with a read or a write, which does the same first.
+ * - An error of upstream_connect(): no connection could even be begun.
+ *
+ * Time: does not wait.
  */
 upstream_status_t upstream_connect_start(upstream_t *up,
                                          upstream_conn_t **out,
                                          upstream_error_t **err);
 
-/** As upstream_connect_start(), to this node alone. */
+/**
+ * As upstream_connect_start(), but to this node alone, whatever its state is.
+ *
+ * Returns: as upstream_connect_start(), without UPSTREAM_ERR_NO_NODE and UPSTREAM_ERR_BUSY.
+ *
+ * Time: does not wait.
+ */
 upstream_status_t upstream_node_connect_start(upstream_node_t *n,
                                               upstream_conn_t **out,
                                               upstream_error_t **err);
 
 /**
- * Goes on connecting: UPSTREAM_OK once the connection is ready, UPSTREAM_WANT_READ before. Due when
- * upstream_conn_fd() is readable or upstream_conn_timeout_ms() has passed. Where a node fails
- * (refused, silent for its net.connect_timeout, at net.max_connections for as long), the next one
- * not yet tried is begun with, unless one node alone was asked for. An error once none is left: the
- * last node's status, and every node's words in upstream_conn_last_error(); the connection can only
- * be discarded then.
+ * Goes on connecting. Call it when upstream_conn_fd() is readable, or upstream_conn_timeout_ms()
+ * has passed.
+ *
+ * If a node fails (refused, silent for its net.connect_timeout, at net.max_connections for so
+ * long), the next one is tried, unless you asked for one node alone.
+ *
+ * After an error you can only discard the connection. upstream_conn_last_error() tells of all
+ * nodes.
+ *
+ * Returns:
+ * - UPSTREAM_OK: the connection is ready.
+ * - UPSTREAM_WANT_READ: not yet.
+ * - UPSTREAM_ERR_RESOLVE, _CONNECT, _TLS, _CERT, _TIMEOUT, _LIMIT, _CLOSED, _NETWORK, _NO_MEMORY:
+ *   no node is left to try. It is the status of the last one.
+ * - UPSTREAM_ERR_NO_NODE, and UPSTREAM_ERR_TIMEOUT if its time is over: the same for the connection
+ *   of an attempt.
+ * - UPSTREAM_ERR_CANCELLED: upstream_cancel() was called on the set, or the set was destroyed.
+ * - UPSTREAM_ERR_FORKED: the set was created before fork(), and this is the child.
+ * - UPSTREAM_ERR_INVALID_ARG: `c` is NULL.
+ * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+ *
+ * Time: does not wait.
  */
 upstream_status_t upstream_conn_connect_continue(upstream_conn_t *c);
 
 /**
- * Takes up to `len` bytes, as many as go without waiting, and stores how many in `*written`:
- * UPSTREAM_OK with 1 to `len`, or UPSTREAM_WANT_WRITE with 0. Of a TLS connection the last bytes
- * taken may still be held encrypted, in which case upstream_conn_poll_events() asks for
- * UPSTREAM_POLL_OUT: upstream_conn_flush() or the next write sends them. Goes on connecting first
- * where that is not done (UPSTREAM_WANT_READ). Takes nothing in by itself: a server that answers as
- * it reads must be read from meanwhile. UPSTREAM_ERR_TIMEOUT where nothing could be taken and the
- * time of upstream_conn_timeout_ms() has passed. On failure the connection can only be discarded.
+ * Sends as many of `len` bytes as go without waiting. Stores in `*written` how many it took.
+ *
+ * If the connection is not ready yet, it goes on connecting first. The last bytes that it took may
+ * be held by TLS: upstream_conn_poll_events() then asks for UPSTREAM_POLL_OUT, and
+ * upstream_conn_flush() or the next write sends them.
+ *
+ * It does not read. If the server answers while it reads, call upstream_conn_try_read() too, or you
+ * and the server wait for each other.
+ *
+ * Returns:
+ * - UPSTREAM_OK: `*written` is 1 to `len`. Call again with the rest.
+ * - UPSTREAM_WANT_WRITE: nothing could be sent, and `*written` is 0.
+ * - UPSTREAM_WANT_READ: it is still connecting.
+ * - UPSTREAM_ERR_TIMEOUT: nothing could be sent, and the time of upstream_conn_timeout_ms() is
+ *   over.
+ * - UPSTREAM_ERR_INVALID_ARG: `c`, `data` or `written` is NULL.
+ * - Any other error of upstream_conn_write(). You can only discard the connection then.
+ *
+ * Time: does not wait.
+ *
+ * ```c
+ * struct buffer {
+ *     const char *data;
+ *     size_t len;
+ * };
+ *
+ * static upstream_status_t send_some(upstream_conn_t *conn, struct buffer *rest)
+ * {
+ *     upstream_status_t status = UPSTREAM_OK;
+ *     while (status == UPSTREAM_OK && rest->len > 0) {
+ *         size_t written;
+ *         status = upstream_conn_try_write(conn, rest->data, rest->len, &written);
+ *         rest->data += written;
+ *         rest->len -= written;
+ *     }
+ *     return status == UPSTREAM_OK ? upstream_conn_flush(conn) : status;
+ * }
+ *
+ * static int watch(upstream_conn_t *conn)
+ * {
+ *     struct pollfd ready = {0};
+ *     uint32_t events = upstream_conn_poll_events(conn);
+ *     ready.fd = upstream_conn_fd(conn);
+ *     ready.events |= events & UPSTREAM_POLL_IN ? POLLIN : 0;
+ *     ready.events |= events & UPSTREAM_POLL_OUT ? POLLOUT : 0;
+ *     return poll(&ready, 1, (int)upstream_conn_timeout_ms(conn));
+ * }
+ * ```
  */
 upstream_status_t upstream_conn_try_write(upstream_conn_t *c,
                                           const void *data,
@@ -1135,49 +1399,87 @@ upstream_status_t upstream_conn_try_write(upstream_conn_t *c,
                                           size_t *written);
 
 /**
- * Receives what is there, at least one byte and at most `cap`, and stores how many in `*got`.
- * UPSTREAM_WANT_READ, with `*got` 0, where nothing is; UPSTREAM_EOF where the peer ended the
- * stream. UPSTREAM_ERR_TIMEOUT where nothing is there and the time of upstream_conn_timeout_ms()
- * has passed. Goes on connecting first where that is not done.
+ * Receives what is there, up to `cap` bytes. Stores in `*got` how many.
+ *
+ * If the connection is not ready yet, it goes on connecting first.
+ *
+ * Returns:
+ * - UPSTREAM_OK: `*got` is 1 to `cap`.
+ * - UPSTREAM_WANT_READ: nothing is there, or it is still connecting. `*got` is 0.
+ * - UPSTREAM_EOF: the server ended the stream. `*got` is 0.
+ * - UPSTREAM_ERR_TIMEOUT: nothing is there, and the time of upstream_conn_timeout_ms() is over.
+ * - UPSTREAM_ERR_INVALID_ARG: `c`, `buf` or `got` is NULL, or `cap` is 0.
+ * - Any other error of upstream_conn_read().
+ *
+ * Time: does not wait.
  */
-upstream_status_t upstream_conn_try_read(upstream_conn_t *c,
-                                         void *buf,
-                                         size_t cap,
-                                         size_t *got);
+upstream_status_t upstream_conn_try_read(upstream_conn_t *c, void *buf, size_t cap, size_t *got);
 
 /**
- * Sends what TLS still holds of earlier writes: UPSTREAM_OK once nothing is left,
- * UPSTREAM_WANT_WRITE before. Plaintext holds nothing. Due before upstream_conn_release(), which
- * sends only what goes at once.
+ * Sends what TLS still holds of earlier writes. Without TLS nothing is held.
+ *
+ * Call it before upstream_conn_release(), which sends only what goes at once.
+ *
+ * Returns:
+ * - UPSTREAM_OK: nothing is held.
+ * - UPSTREAM_WANT_WRITE: something still is.
+ * - UPSTREAM_WANT_READ: it is still connecting.
+ * - UPSTREAM_ERR_TIMEOUT: nothing could be sent, and the time of upstream_conn_timeout_ms() is
+ *   over.
+ * - UPSTREAM_ERR_INVALID_ARG: `c` is NULL.
+ * - Any other error of upstream_conn_write(). You can only discard the connection then.
+ *
+ * Time: does not wait.
  */
 upstream_status_t upstream_conn_flush(upstream_conn_t *c);
 
 /**
- * The descriptor to watch; ask after each call. While connecting it is one of the library's own,
- * and each call on the connection may put another in its place: a new number is a new descriptor,
- * to be registered anew, and the old one is closed and so gone from any epoll; once ready it is the
- * socket's and stays. (A blocking call that finishes the connecting gives a new descriptor,
- * whatever its number.) A loop in which a watched descriptor must not be closed (libuv) stops
- * watching before each call while connecting. Take it out of the loop before
- * upstream_conn_release() and upstream_conn_discard(): a kept connection's socket stays open, and a
- * number comes back with another one. Never to be closed, read or written. -1 where there is none:
- * for NULL, after connecting has failed, and in a forked child.
+ * The descriptor to watch. Ask for it again after each call: it may be another one.
+ *
+ * Never close, read or write it.
+ *
+ * While it is connecting, the descriptor is one of the library's own, and each call may replace it.
+ * A new number means a new descriptor: register it. The old one is closed, and so epoll has dropped
+ * it. If your loop must never see a watched descriptor closed (libuv), stop watching before each
+ * call.
+ *
+ * Once the connection is ready, the descriptor is its socket and stays. (If a blocking call
+ * finishes the connecting, the descriptor is new, even under the old number.)
+ *
+ * Take it out of your loop before upstream_conn_release() and upstream_conn_discard(). The socket
+ * of a kept connection stays open, and the number of a closed one is soon used again.
+ *
+ * Returns: the descriptor; -1 if there is none: while a connection of an attempt waits for the
+ * retry budget, after connecting has failed, in a forked child, or if `c` is NULL.
+ *
+ * Time: constant.
  */
 int upstream_conn_fd(const upstream_conn_t *c);
 
 /**
- * What to watch the descriptor for now, UPSTREAM_POLL_IN and UPSTREAM_POLL_OUT or-ed: what the last
- * upstream_conn_try_read() and upstream_conn_try_write() wanted and have not had since, and room
- * for what TLS holds. 0 where nothing is wanted, and for NULL.
+ * What to watch the descriptor for: UPSTREAM_POLL_IN, UPSTREAM_POLL_OUT, or both.
+ *
+ * These are what the last upstream_conn_try_read() and upstream_conn_try_write() wanted and have
+ * not got since, and room for bytes that TLS holds. While it is connecting, it is UPSTREAM_POLL_IN.
+ *
+ * Returns: the bits; 0 if nothing is wanted, in a forked child, or if `c` is NULL.
+ *
+ * Time: constant.
  */
 uint32_t upstream_conn_poll_events(const upstream_conn_t *c);
 
 /**
- * Milliseconds, rounded up, until a call is due even if the descriptor stays silent: while
- * connecting, until the present node's net.connect_timeout ends; after that, while something is
- * wanted, until no byte has moved either way for net.io_timeout, or for the time of
- * upstream_conn_set_timeout_ms(). The call that wanted then goes on or gives UPSTREAM_ERR_TIMEOUT.
- * 0 where it is due now, -1 where nothing is wanted, and for NULL.
+ * How long to watch the descriptor at most, in milliseconds. Then make the call again.
+ *
+ * That call goes on, or returns UPSTREAM_ERR_TIMEOUT. While connecting, the time is the
+ * net.connect_timeout of the node that is being tried. After that, it is how long no byte may move
+ * in either direction: net.io_timeout, or the limit of upstream_conn_set_timeout_ms(). The limits
+ * of an attempt hold too.
+ *
+ * Returns: the time, rounded up; 0 if a call is due now; -1 if nothing is wanted, in a forked
+ * child, or if `c` is NULL.
+ *
+ * Time: constant.
  */
 int64_t upstream_conn_timeout_ms(const upstream_conn_t *c);
 
