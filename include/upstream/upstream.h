@@ -1493,32 +1493,44 @@ int64_t upstream_conn_timeout_ms(const upstream_conn_t *c);
  */
 
 /**
- * Sends one payload over `conn`, which is lent for the call: do not release it; you may discard it.
- * Returns UPSTREAM_OK when the payload is delivered, UPSTREAM_STOP when it never can be,
- * UPSTREAM_ERR_CANCELLED to give up, or any other negative number for a failure: the payload then
- * goes to the next node. Take care with -errno: some of these numbers are statuses (-EPIPE is
- * UPSTREAM_ERR_TLS, which ejects the node at once). What the plugin knows beyond that, it tells by
- * upstream_conn_report() or upstream_conn_busy().
+ * Sends one payload over `conn`, from its first byte. It may be called several times for one
+ * payload.
+ *
+ * Do not release `conn`: it is lent for the call. You may discard it.
+ *
+ * - UPSTREAM_OK: the payload is delivered.
+ * - UPSTREAM_STOP: no node will ever take it, so it is dropped. This node is well.
+ * - UPSTREAM_ERR_CANCELLED: give up.
+ * - Any other negative number, and UPSTREAM_EOF: a failure of this node. The next node gets the
+ *   payload.
+ * - Any other positive number is a mistake. It ends the delivery with UPSTREAM_ERR_INVALID_ARG.
+ *
+ * Do not return -errno: -EPIPE is UPSTREAM_ERR_TLS, which ejects the node at once.
+ *
+ * If you know more than a status says, tell it by upstream_conn_report() or upstream_conn_busy().
+ *
+ * Threads: called on the thread that called upstream_deliver(), before that returns.
  */
 typedef upstream_status_t (*upstream_deliver_fn)(upstream_conn_t *conn, void *ctx);
 
 /**
- * What is said of a payload beforehand. Start from UPSTREAM_DELIVERY_INIT. It only ever grows at
- * the end.
+ * What upstream_deliver_with() and upstream_attempt_begin_with() are told of a payload.
+ *
+ * Start from UPSTREAM_DELIVERY_INIT. Later versions add fields at the end.
  */
 typedef struct {
-    /** sizeof(upstream_delivery_t), set by the caller. */
+    /** sizeof(upstream_delivery_t), as UPSTREAM_DELIVERY_INIT sets it. */
     size_t struct_size;
-    /** For all attempts, in milliseconds; 0 takes deliver.timeout. */
+    /** Time for all nodes together, in milliseconds; 0 takes deliver.timeout. */
     uint32_t timeout_ms;
     /**
-     * What the host calls the payload: 1 to 64 bytes of printable ASCII, the same each time it
-     * brings it. NULL: a name is made at random.
+     * The host's own id of the payload, the same each time that the host brings it: 1 to 64 bytes
+     * of printable ASCII. NULL: the library makes one at random.
      */
     const char *payload_id;
-    /** Reserved for balancing by key: NULL. */
+    /** Reserved: NULL. */
     const void *key;
-    /** Reserved for balancing by key: 0. */
+    /** Reserved: 0. */
     size_t key_len;
 } upstream_delivery_t;
 
@@ -1526,22 +1538,57 @@ typedef struct {
 #define UPSTREAM_DELIVERY_INIT { sizeof(upstream_delivery_t), 0, NULL, NULL, 0 }
 
 /**
- * Runs `fn` on a ready connection to the next node. If the connection or `fn` fails, the next node
- * not yet tried for this payload gets it, until `fn` says UPSTREAM_OK or UPSTREAM_STOP, every node
- * was tried, or `timeout_ms` milliseconds have passed (0 takes deliver.timeout).
+ * Delivers one payload: runs `fn` on a connection to the next node, and on others if that fails.
  *
- * While another node could take the payload, one node may use half of the time that is left,
- * whatever upstream_conn_set_timeout_ms() says; the last node gets all of it. With every node out,
- * at most three are tried. At least once: a payload that may have reached a node which then failed
- * is sent again to another, unless `deliver.resend off`.
+ * It ends when `fn` returns UPSTREAM_OK or UPSTREAM_STOP, when each node was tried once, or after
+ * `timeout_ms` milliseconds (0 takes deliver.timeout). If all nodes are ejected, up to three of
+ * them are tried.
  *
- * A payload that fails in the same way at each of two or more nodes (UPSTREAM_ERR_PROTOCOL, or the
- * connection ends after bytes were sent) is suspect itself: none of them is blamed.
+ * While another node could take the payload, one node gets half of the time that is left at most.
+ * The last one gets all of it.
  *
- * Returns: UPSTREAM_OK; UPSTREAM_STOP, with the plugin's words in `*err`; UPSTREAM_ERR_BUSY if
- * every node has asked for a pause; else the status of the last failure, and `*err` (the caller's;
- * `err` may be NULL) tells of every attempt. Ask upstream_error_may_have_arrived() before you bring
- * the payload again.
+ * A payload may come twice. If it may have arrived at a node that then failed, it is sent to
+ * another node all the same, unless `deliver.resend` is off. Such a retry waits for the retry
+ * budget: 10 a second, plus a store of up to 10, to which each success adds 0.1.
+ *
+ * If a payload fails in the same way at two or more nodes, and at each that got it
+ * (UPSTREAM_ERR_PROTOCOL, or the connection ended after bytes were sent), the payload is suspect,
+ * and no node is blamed.
+ *
+ * Returns:
+ * - UPSTREAM_OK: delivered.
+ * - UPSTREAM_STOP: `fn` dropped it. `*err` has the words of upstream_conn_report().
+ * - UPSTREAM_ERR_BUSY: each node is paused, or the last one tried cannot take it now.
+ * - UPSTREAM_ERR_NO_NODE: each node has weight 0, or is ejected and may not be tried now.
+ * - UPSTREAM_ERR_TIMEOUT: the time is over, or the last failure is that of a time limit.
+ * - UPSTREAM_ERR_CANCELLED: `fn` returned it, or upstream_cancel() was called on the set.
+ * - UPSTREAM_ERR_FORKED: the set was created before fork(), and this is the child.
+ * - UPSTREAM_ERR_INVALID_ARG: `up` or `fn` is NULL, or `fn` returned a number that is no status.
+ * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+ * - Any other negative status: that of the last failure, of connecting or of `fn`. `*err` tells of
+ *   all.
+ *
+ * Ask upstream_error_may_have_arrived() before you bring the payload again.
+ *
+ * Time: `timeout_ms` or deliver.timeout, and what `fn` does between its calls of the library.
+ *
+ * ```c
+ * static upstream_status_t send_line(upstream_conn_t *conn, void *line)
+ * {
+ *     return upstream_conn_write(conn, line, strlen(line));
+ * }
+ *
+ * static int deliver_line(upstream_t *up, char *line)
+ * {
+ *     upstream_error_t *err = NULL;
+ *     upstream_status_t status = upstream_deliver(up, send_line, line, 0, &err);
+ *     if (status != UPSTREAM_OK) {
+ *         fprintf(stderr, "%s\n", upstream_error_message(err));
+ *         upstream_error_free(err);
+ *     }
+ *     return status == UPSTREAM_OK;
+ * }
+ * ```
  */
 upstream_status_t upstream_deliver(upstream_t *up,
                                    upstream_deliver_fn fn,
@@ -1550,10 +1597,12 @@ upstream_status_t upstream_deliver(upstream_t *up,
                                    upstream_error_t **err);
 
 /**
- * As upstream_deliver(), with more said about the payload. NULL `how` says nothing.
+ * As upstream_deliver(), with more said about the payload. A NULL `how` says nothing.
  *
- * Returns: as upstream_deliver(); UPSTREAM_ERR_INVALID_ARG for a `payload_id` that is none, and for
- * a `key`, which this version does not know.
+ * Returns: as upstream_deliver(); UPSTREAM_ERR_INVALID_ARG also if `how` has a `struct_size` that
+ * is too small, a `payload_id` of another form, or a `key`, which this version does not have.
+ *
+ * Time: `how->timeout_ms` or deliver.timeout, as upstream_deliver().
  */
 upstream_status_t upstream_deliver_with(upstream_t *up,
                                         const upstream_delivery_t *how,
@@ -1572,83 +1621,163 @@ upstream_status_t upstream_deliver_with(upstream_t *up,
  */
 
 /**
- * The nodes for one payload, none twice. One call at a time; any number of them side by side. It
- * keeps the set's memory alive, and ends with upstream_attempt_end().
+ * One payload on its way over the nodes, none of which it gets twice.
+ *
+ * Ownership: yours, until upstream_attempt_end(). It may outlive its set, but then you can only end
+ * it.
+ *
+ * Threads: it may move between threads, one call at a time. Any number of attempts may run side by
+ * side.
  */
 typedef struct upstream_attempt_t upstream_attempt_t;
 
 /**
- * Begins with a payload. `*out` is the caller's. No lock, no system call. The time of
- * deliver.timeout for the library's connections counts from the first of them.
+ * Begins an attempt to deliver one payload.
+ *
+ * Its time, deliver.timeout, starts with its first connection.
+ *
+ * Returns:
+ * - UPSTREAM_OK: `*out` is yours. End it with upstream_attempt_end().
+ * - UPSTREAM_ERR_INVALID_ARG: `up` or `out` is NULL.
+ * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+ *
+ * Time: constant. No lock, no system call.
+ *
+ * ```c
+ * upstream_status_t my_send(const char *host, uint16_t port);
+ *
+ * static upstream_status_t send_payload(upstream_t *up)
+ * {
+ *     upstream_attempt_t *attempt = NULL;
+ *     upstream_node_t *node;
+ *     upstream_status_t status = upstream_attempt_begin(up, &attempt);
+ *     if (status != UPSTREAM_OK) {
+ *         return status;
+ *     }
+ *     status = UPSTREAM_ERR_NO_NODE;
+ *     while (status < 0 && (node = upstream_attempt_next(attempt)) != NULL) {
+ *         status = my_send(upstream_node_host(node), upstream_node_port(node));
+ *         upstream_attempt_report(attempt, status);
+ *     }
+ *     upstream_attempt_end(attempt, status);
+ *     return status;
+ * }
+ * ```
  */
-upstream_status_t upstream_attempt_begin(upstream_t *up,
-                                         upstream_attempt_t **out);
+upstream_status_t upstream_attempt_begin(upstream_t *up, upstream_attempt_t **out);
 
 /**
- * As upstream_attempt_begin(), with more said about the payload; the time counts from now. NULL
- * `how` says nothing. UPSTREAM_ERR_INVALID_ARG for what upstream_deliver_with() refuses.
+ * As upstream_attempt_begin(), with more said about the payload. A NULL `how` says nothing.
+ *
+ * Its time is `how->timeout_ms`, or deliver.timeout if that is 0, and starts now.
+ *
+ * Returns: as upstream_attempt_begin(); UPSTREAM_ERR_INVALID_ARG also for what
+ * upstream_deliver_with() refuses.
+ *
+ * Time: constant. No lock, no system call.
  */
 upstream_status_t upstream_attempt_begin_with(upstream_t *up,
                                               const upstream_delivery_t *how,
                                               upstream_attempt_t **out);
 
 /**
- * The node to try next: never one that this attempt has had. Asking again says that the last one
- * failed, which counts against its health as one of health.max_fails; if you know more (refused:
- * UPSTREAM_ERR_CONNECT), say so by upstream_attempt_report() before you ask. A node on trial after
- * an ejection may be among them, at most one while others are up.
+ * Picks the node to try next, for a plugin that does its own I/O: never one that this attempt had.
  *
- * Returns NULL once every node was tried (or deliver.attempts of them; at most three of those that
- * are out), or while the retry budget is spent: ten retries a second, and one more for every ten
- * successes up to ten. Then upstream_retry_after_ms() is above 0 and tells when to come again.
- * Borrowed until upstream_destroy(). NULL for NULL.
+ * To ask again says that the last node failed, which counts as one of health.max_fails. If you know
+ * more (refused: UPSTREAM_ERR_CONNECT), call upstream_attempt_report() before you ask.
+ *
+ * One of the nodes may be on trial after an ejection. If all nodes are ejected, up to three of them
+ * are tried. deliver.attempts limits the number too.
+ *
+ * Each retry is paid from the retry budget of the set: 10 a second, plus a store of up to 10, to
+ * which each success adds 0.1. After a node that was busy a retry costs nothing.
+ *
+ * Returns: the node. NULL if no node is left to try, if the retry budget is spent
+ * (upstream_retry_after_ms() is above 0 then, and says when to come again), or if `a` is NULL.
+ *
+ * Time: one step for each node at most. It may hold a lock for a moment. No system call.
+ *
+ * Ownership: borrowed until upstream_destroy().
  */
 upstream_node_t *upstream_attempt_next(upstream_attempt_t *a);
 
 /**
- * Connects to the next node that this attempt has not had, and on to others on failure; waits for
- * the retry budget. All inside the attempt's time (deliver.timeout). `*out` is the caller's, to end
- * by upstream_conn_release() or upstream_conn_discard() before the next one is asked for; how it
- * went counts when the attempt goes on or ends.
+ * Connects to the next node, and to others if that fails: never to one that this attempt had.
  *
- * Returns: UPSTREAM_OK; UPSTREAM_ERR_NO_NODE if no node is left to try; UPSTREAM_ERR_BUSY if every
- * node has asked for a pause; UPSTREAM_ERR_TIMEOUT if the time is over; UPSTREAM_ERR_INVALID_ARG
- * while the connection before is in use.
+ * End the connection with upstream_conn_release() or upstream_conn_discard() before you ask for the
+ * next one. How it went counts when the attempt goes on or ends.
+ *
+ * It waits for the retry budget if it must (see upstream_attempt_next()).
+ *
+ * Returns:
+ * - UPSTREAM_OK: `*out` is yours.
+ * - UPSTREAM_ERR_NO_NODE: no node is left to try. `*err` tells what failed at each.
+ * - UPSTREAM_ERR_BUSY: each node is paused.
+ * - UPSTREAM_ERR_TIMEOUT: the time of the attempt is over.
+ * - The status of the last failure: the payload may have arrived, and deliver.resend is off.
+ * - UPSTREAM_ERR_CANCELLED: upstream_cancel() was called on the set, or the set was destroyed.
+ * - UPSTREAM_ERR_FORKED: the set was created before fork(), and this is the child.
+ * - UPSTREAM_ERR_INVALID_ARG: `a` or `out` is NULL, or the connection before is still in use.
+ * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+ *
+ * Time: what is left of the time of the attempt.
  */
 upstream_status_t upstream_attempt_connect(upstream_attempt_t *a,
                                            upstream_conn_t **out,
                                            upstream_error_t **err);
 
 /**
- * As upstream_attempt_connect() without waiting, for an event loop: UPSTREAM_OK if `*out` is ready,
- * UPSTREAM_WANT_READ if it is under way; see upstream_connect_start(). While it waits for the retry
- * budget it has no descriptor, and upstream_conn_timeout_ms() says when to go on.
+ * As upstream_attempt_connect(), without waiting.
+ *
+ * While it waits for the retry budget, upstream_conn_fd() is -1, and upstream_conn_timeout_ms()
+ * says when to go on.
+ *
+ * Returns: UPSTREAM_OK if `*out` is ready; UPSTREAM_WANT_READ if it is under way, as
+ * upstream_connect_start() says; else as upstream_attempt_connect().
+ *
+ * Time: does not wait.
  */
 upstream_status_t upstream_attempt_connect_start(upstream_attempt_t *a,
                                                  upstream_conn_t **out,
                                                  upstream_error_t **err);
 
 /**
- * Tells how it went at the node that the attempt has now, as a status of this header; the last word
- * counts, and what upstream_attempt_end() is told about this node is then ignored.
- * UPSTREAM_ERR_INVALID_ARG where the attempt has no node, and for a number that is no status.
+ * Tells how it went at the node that the attempt has now, as a status of this header.
+ *
+ * What each status means is told at upstream_node_report(). The last report counts, and
+ * upstream_attempt_end() then says nothing about this node.
+ *
+ * Returns:
+ * - UPSTREAM_OK: done.
+ * - UPSTREAM_ERR_INVALID_ARG: `a` is NULL, the attempt has no node now, or `outcome` is no status.
+ * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+ *
+ * Time: constant.
  */
-upstream_status_t upstream_attempt_report(upstream_attempt_t *a,
-                                          upstream_status_t outcome);
+upstream_status_t upstream_attempt_report(upstream_attempt_t *a, upstream_status_t outcome);
 
 /**
- * What the payload is called: 32 hex digits, or the host's own name for it, the same at every node
- * and at every resend. Borrowed until upstream_attempt_end(). NULL for NULL.
+ * The id of the payload: see upstream_conn_payload_id().
+ *
+ * Returns: the id; NULL if `a` is NULL.
+ *
+ * Time: constant.
+ *
+ * Ownership: borrowed until upstream_attempt_end().
  */
 const char *upstream_attempt_payload_id(const upstream_attempt_t *a);
 
 /**
- * Ends with a payload: `outcome` is how it went at the last node, as upstream_node_report() takes
- * it; after upstream_attempt_report(), and where the last answer was NULL, it tells nothing of a
- * node. Do not also call upstream_node_report() for it. Frees the attempt. Takes NULL.
+ * Ends an attempt and frees it. Takes NULL.
+ *
+ * `outcome` tells how it went at the last node, with the meaning of upstream_node_report(). It says
+ * nothing about a node after upstream_attempt_report(), or after upstream_attempt_next() gave NULL.
+ *
+ * Do not also call upstream_node_report() for it.
+ *
+ * Time: one step for each node that failed. It holds a lock for a moment.
  */
-void upstream_attempt_end(upstream_attempt_t *a,
-                          upstream_status_t outcome);
+void upstream_attempt_end(upstream_attempt_t *a, upstream_status_t outcome);
 
 /** @} */
 
@@ -1658,42 +1787,43 @@ void upstream_attempt_end(upstream_attempt_t *a,
  */
 
 /**
- * Counters since the set was created, and gauges. Set `struct_size` first (UPSTREAM_STATS_INIT
- * does): the library fills as much as the caller's struct has room for. It only ever grows at the
- * end.
+ * Counters since the set was created, and gauges.
+ *
+ * Start from UPSTREAM_STATS_INIT. The library fills as much as your `struct_size` has room for.
+ * Later versions add fields at the end.
  */
 typedef struct {
-    /** sizeof(upstream_stats_t), set by the caller. */
+    /** sizeof(upstream_stats_t), as UPSTREAM_STATS_INIT sets it. */
     size_t struct_size;
-    /** Times the node (of a set: any node) was handed out. */
+    /** Times that the node, or any node of the set, was picked. */
     uint64_t picks;
     /** Connections made. */
     uint64_t connects;
     /** Connections that could not be made. */
     uint64_t connects_failed;
-    /** TLS handshakes finished. */
+    /** TLS handshakes that went well. */
     uint64_t handshakes;
-    /** Times a connection was taken from the pool. */
+    /** Times that a kept connection was used again. */
     uint64_t reused;
-    /** Times the node was taken out of the rotation. */
+    /** Times that a node was ejected. */
     uint64_t ejections;
     /** Payload bytes sent. */
     uint64_t bytes_out;
     /** Payload bytes received. */
     uint64_t bytes_in;
-    /** Deliveries that ended well. */
+    /** Payloads delivered, and successes that the plugin reported. */
     uint64_t deliveries;
-    /** Deliveries that came to this node after failing at another. */
+    /** Payloads that came to this node after they had failed at another. */
     uint64_t redeliveries;
-    /** Of a node: attempts that failed there. Of a set: payloads that no node took. */
+    /** Of a node: payloads that failed there. Of a set: payloads that no node took. */
     uint64_t deliveries_failed;
-    /** Connections lying in the pool. */
+    /** Gauge: connections kept for reuse. */
     uint64_t idle;
-    /** Connections in use. */
+    /** Gauge: connections in use. */
     uint64_t active;
-    /** Nodes in the rotation. */
+    /** Gauge: nodes that are up. */
     uint64_t nodes_up;
-    /** Nodes. */
+    /** Gauge: nodes. */
     uint64_t nodes;
 } upstream_stats_t;
 
@@ -1702,13 +1832,26 @@ typedef struct {
     { sizeof(upstream_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /**
- * Fills `*out` for the whole set. UPSTREAM_ERR_INVALID_ARG for NULL or a struct_size below
- * sizeof(size_t).
+ * Reads the counters of the whole set.
+ *
+ * Returns:
+ * - UPSTREAM_OK: `*out` is filled.
+ * - UPSTREAM_ERR_INVALID_ARG: `up` or `out` is NULL, or `out->struct_size` is less than
+ *   sizeof(size_t).
+ * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+ *
+ * Time: one step for each node. It holds a lock for a moment. In a forked child it does not wait
+ * for locks: what it cannot read is 0.
  */
-upstream_status_t upstream_stats(const upstream_t *up,
-                                 upstream_stats_t *out);
+upstream_status_t upstream_stats(const upstream_t *up, upstream_stats_t *out);
 
-/** As upstream_stats(), for one node. */
+/**
+ * Reads the counters of one node.
+ *
+ * Returns: as upstream_stats(), with `n` for `up`.
+ *
+ * Time: constant. If weights differ, one step for each turn of the rotation, under a lock.
+ */
 upstream_status_t upstream_node_stats(const upstream_node_t *n, upstream_stats_t *out);
 
 /** @} */
