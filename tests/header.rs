@@ -9,6 +9,8 @@ use std::{fs, iter};
 
 /// No line of the header is longer.
 const WIDTH: usize = 100;
+/// No paragraph of a comment has more words.
+const WORDS: usize = 60;
 
 /// The groups of the header in reading order: the file of `src/ffi/`, the title, and what to know
 /// before the first function. Each group uses only those above it.
@@ -71,6 +73,34 @@ fn no_line_is_too_long() {
     let made = header();
     let long: Vec<&str> = made.lines().filter(|line| line.chars().count() > WIDTH).collect();
     assert!(long.is_empty(), "over {WIDTH} columns:\n{}", long.join("\n"));
+}
+
+#[test]
+fn no_paragraph_is_too_long() {
+    let made = header();
+    let words = |paragraph: &String| paragraph.split_whitespace().count();
+    let longest = paragraphs(&made).max_by_key(words).expect("the header has comments");
+    let count = words(&longest);
+    assert!(
+        count <= WORDS,
+        "the longest paragraph has {count} words, not {WORDS} at most:\n{longest}"
+    );
+}
+
+#[test]
+fn each_function_says_what_it_returns_and_how_long_it_takes() {
+    let mut lacking = Vec::new();
+    for item in items(&header()).into_iter().filter(|item| item.is_function()) {
+        let says = |head: &str| item.comment.iter().any(|line| line.starts_with(head));
+        let is_void = item.code.starts_with("void ") && !item.code.starts_with("void *");
+        if !is_void && !says("Returns:") {
+            lacking.push(format!("{}: Returns:", item.name));
+        }
+        if !says("Time:") {
+            lacking.push(format!("{}: Time:", item.name));
+        }
+    }
+    assert!(lacking.is_empty(), "not said:\n{}", lacking.join("\n"));
 }
 
 #[test]
@@ -223,6 +253,10 @@ struct Item {
 }
 
 impl Item {
+    fn is_function(&self) -> bool {
+        self.code.ends_with(");") && !self.code.starts_with("typedef")
+    }
+
     /// Numbers stand together, without empty lines.
     fn is_number(&self) -> bool {
         self.code.starts_with("#define") && !self.code.contains('{')
@@ -360,6 +394,27 @@ fn reflowed(lines: &[String], width: usize) -> Vec<String> {
         }
     }
     out
+}
+
+/// The paragraphs of all comments; an item of a list is one.
+fn paragraphs(header: &str) -> impl Iterator<Item = String> {
+    let comments = header.split("/*").skip(1).filter_map(|behind| behind.split("*/").next());
+    comments.flat_map(|comment| {
+        let (mut all, mut in_code) = (vec![String::new()], false);
+        for line in bare(comment.trim_start_matches('*')) {
+            let is_fence = line.trim_start().starts_with("```");
+            in_code ^= is_fence;
+            if in_code || is_fence || line.is_empty() || line.starts_with("- ") {
+                all.push(String::new());
+            }
+            if !in_code && !is_fence {
+                let last = all.last_mut().expect("there is one");
+                last.push_str(&line);
+                last.push(' ');
+            }
+        }
+        all
+    })
 }
 
 /// The examples in a comment.
