@@ -18,7 +18,7 @@ const GROUPS: [(&str, &str, &str); 10] = [
     ("status", "Statuses and version", ""),
     ("error", "Errors", ""),
     ("options", "Options", "They are optional: upstream_create() also takes NULL."),
-    ("node", "Nodes", ""),
+    ("node", "Nodes", NODES),
     ("set", "Sets of nodes", ""),
     ("connection", "Connections", CONNECTIONS),
     ("nonblocking", "Connections in an event loop", EVENT_LOOP),
@@ -26,6 +26,13 @@ const GROUPS: [(&str, &str, &str); 10] = [
     ("attempt", "Attempts", ATTEMPTS),
     ("stats", "Counters", ""),
 ];
+
+const NODES: &str = "\
+A node that fails is ejected: it gets no turns for health.backoff, and longer each time. Then one
+caller tries it, which is its trial. If that goes well, the node is back in the rotation.
+
+A node that asks for it is paused: it gets no turns for a while, and no trial follows. A node of
+weight 0 drains: it gets no turns, and connections in use go on.";
 
 const CONNECTIONS: &str = "\
 A call that reads or writes here waits: for net.io_timeout without progress, or for the limit of

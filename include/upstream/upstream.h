@@ -301,12 +301,13 @@ upstream_status_t upstream_options_create(upstream_options_t **out);
  * the plugin's own; `config.dir`, a folder in which relative paths are looked for after the working
  * directory; or `upstream.name`. If you set a key again, the new value replaces the old one.
  *
- * The value is taken as it is: `${VAR}` is not replaced.
+ * Blanks around the value are dropped. `${VAR}` in it is not replaced.
  *
  * Returns:
  * - UPSTREAM_OK: the value is set.
- * - UPSTREAM_ERR_CONFIG: the key cannot be an option, is misspelt (`tls.`, `net.`, `health.` and
- *   `deliver.` are the library's), or cannot have this value. `*err` says what would be right.
+ * - UPSTREAM_ERR_CONFIG: the key cannot be an option, is misspelt (all that begin with `tls.`,
+ *   `net.`, `health.` or `deliver.` are the library's), or cannot have this value. `*err` says what
+ *   is right.
  * - UPSTREAM_ERR_INVALID_ARG: `o`, `key` or `value` is NULL.
  * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
  *
@@ -355,14 +356,17 @@ upstream_status_t upstream_options_set(upstream_options_t *o,
  * A declared key is never taken for a misspelt one. Keys that you do not declare may stand in the
  * file too, and are not checked.
  *
+ * You cannot declare a key of the library (all that begin with `tls.`, `net.`, `health.`,
+ * `deliver.` or `dns.` are), nor one that no file can carry: empty, over 1 KiB, with "#", "[" or
+ * "@" at its start, or with a blank, "=" or ":" in it.
+ *
  * Read the values with upstream_node_get_prop() and the getters below it: the getter of the key's
  * type can read every value that passed the check.
  *
  * Returns:
  * - UPSTREAM_OK: the key is declared, now or before with the same type.
- * - UPSTREAM_ERR_INVALID_ARG: `o` or `key` is NULL; `type` is none; the key has another type
- *   already, or is the library's (`tls.`, `net.`, `health.`, `deliver.` and `dns.` are); or no file
- *   can carry it (empty, over 1 KiB, or with a blank, "=" or ":" in it). `*err` says which.
+ * - UPSTREAM_ERR_INVALID_ARG: `o` or `key` is NULL; `type` is no type; the key has another type
+ *   already; or it cannot be declared. `*err` says which.
  * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
  *
  * Time: constant.
@@ -437,6 +441,12 @@ void upstream_options_destroy(upstream_options_t *o);
 
 /**
  * @defgroup upstream_node Nodes
+ *
+ * A node that fails is ejected: it gets no turns for health.backoff, and longer each time. Then one
+ * caller tries it, which is its trial. If that goes well, the node is back in the rotation.
+ *
+ * A node that asks for it is paused: it gets no turns for a while, and no trial follows. A node of
+ * weight 0 drains: it gets no turns, and connections in use go on.
  * @{
  */
 
@@ -655,7 +665,7 @@ void *upstream_node_get_data(const upstream_node_t *n);
  * For the node of an attempt, call upstream_attempt_report() instead.
  *
  * Returns:
- * - UPSTREAM_OK: done. In a forked child it changes nothing.
+ * - UPSTREAM_OK: done. In a forked child the health of the node stays as it is.
  * - UPSTREAM_ERR_INVALID_ARG: `n` is NULL, or `outcome` is no status.
  * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
  *
@@ -1534,7 +1544,7 @@ typedef struct {
     size_t key_len;
 } upstream_delivery_t;
 
-/** Nothing said of a payload: `upstream_delivery_t how = UPSTREAM_DELIVERY_INIT;` */
+/** All defaults: `upstream_delivery_t how = UPSTREAM_DELIVERY_INIT;` */
 #define UPSTREAM_DELIVERY_INIT { sizeof(upstream_delivery_t), 0, NULL, NULL, 0 }
 
 /**
@@ -1544,7 +1554,7 @@ typedef struct {
  * `timeout_ms` milliseconds (0 takes deliver.timeout). If all nodes are ejected, up to three of
  * them are tried.
  *
- * While another node could take the payload, one node gets half of the time that is left at most.
+ * While another node could take the payload, one node gets at most half of the time that is left.
  * The last one gets all of it.
  *
  * A payload may come twice. If it may have arrived at a node that then failed, it is sent to
@@ -1695,7 +1705,7 @@ upstream_status_t upstream_attempt_begin_with(upstream_t *up,
  * Returns: the node. NULL if no node is left to try, if the retry budget is spent
  * (upstream_retry_after_ms() is above 0 then, and says when to come again), or if `a` is NULL.
  *
- * Time: one step for each node at most. It may hold a lock for a moment. No system call.
+ * Time: one step for each node at most. It does not wait.
  *
  * Ownership: borrowed until upstream_destroy().
  */
@@ -1815,7 +1825,10 @@ typedef struct {
     uint64_t deliveries;
     /** Payloads that came to this node after they had failed at another. */
     uint64_t redeliveries;
-    /** Of a node: payloads that failed there. Of a set: payloads that no node took. */
+    /**
+     * Of a node: payloads that failed there. Of a set: payloads that no node took, or that the
+     * plugin dropped.
+     */
     uint64_t deliveries_failed;
     /** Gauge: connections kept for reuse. */
     uint64_t idle;
@@ -1827,7 +1840,7 @@ typedef struct {
     uint64_t nodes;
 } upstream_stats_t;
 
-/** An empty upstream_stats_t: `upstream_stats_t stats = UPSTREAM_STATS_INIT;` */
+/** Empty counters: `upstream_stats_t stats = UPSTREAM_STATS_INIT;` */
 #define UPSTREAM_STATS_INIT \
     { sizeof(upstream_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
@@ -1850,7 +1863,8 @@ upstream_status_t upstream_stats(const upstream_t *up, upstream_stats_t *out);
  *
  * Returns: as upstream_stats(), with `n` for `up`.
  *
- * Time: constant. If weights differ, one step for each turn of the rotation, under a lock.
+ * Time: constant; if weights differ, one step for each turn of the rotation. It holds locks for a
+ * moment.
  */
 upstream_status_t upstream_node_stats(const upstream_node_t *n, upstream_stats_t *out);
 

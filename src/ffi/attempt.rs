@@ -126,7 +126,7 @@ pub unsafe extern "C" fn upstream_attempt_begin_with(
 /// Returns: the node. NULL if no node is left to try, if the retry budget is spent
 /// (upstream_retry_after_ms() is above 0 then, and says when to come again), or if `a` is NULL.
 ///
-/// Time: one step for each node at most. It may hold a lock for a moment. No system call.
+/// Time: one step for each node at most. It does not wait.
 ///
 /// Ownership: borrowed until upstream_destroy().
 #[unsafe(no_mangle)]

@@ -1,5 +1,5 @@
-//! `upstream_conn_t`: a connection in the plugin's hands, and the calls on it that wait. Those of an event loop are in
-//! `nonblocking`.
+//! `upstream_conn_t`: a connection in the plugin's hands, and the calls on it that wait. Those of
+//! an event loop are in `nonblocking`.
 
 use std::ffi::{c_char, c_void};
 use std::io::IoSlice;

@@ -59,7 +59,7 @@ pub struct upstream_delivery_t {
 /// `timeout_ms` milliseconds (0 takes deliver.timeout). If all nodes are ejected, up to three of
 /// them are tried.
 ///
-/// While another node could take the payload, one node gets half of the time that is left at most.
+/// While another node could take the payload, one node gets at most half of the time that is left.
 /// The last one gets all of it.
 ///
 /// A payload may come twice. If it may have arrived at a node that then failed, it is sent to

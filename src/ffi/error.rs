@@ -1,4 +1,4 @@
-//! `upstream_error_t`: what went wrong, where, and what mends it.
+//! `upstream_error_t`: what went wrong, where, and how to fix it.
 
 use std::ffi::{c_char, c_int};
 use std::ptr::null;
@@ -125,7 +125,7 @@ pub(crate) fn null_argument(call: &str) -> Error {
     Error::new(Status::InvalidArg, format!("{call} was handed NULL where it wants a value"))
 }
 
-/// How a call on a handle that is NULL or poisoned, or one that was caught in a panic, ends: with its words in `*err`.
+/// Ends a call on a handle that is NULL or poisoned, or one that panicked: its words go to `*err`.
 pub(crate) fn refuse(err: *mut *mut upstream_error_t, call: &str, status: Status) -> upstream_status_t {
     match status {
         Status::Panic => tell(err, panic::report()),

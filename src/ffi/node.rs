@@ -1,4 +1,4 @@
-//! `upstream_node_t`: a member of the set.
+//! `upstream_node_t`: a node of the set.
 
 use std::ffi::{c_char, c_void};
 use std::ptr::{null, null_mut};
@@ -336,7 +336,7 @@ pub unsafe extern "C" fn upstream_node_get_data(n: *const upstream_node_t) -> *m
 /// For the node of an attempt, call upstream_attempt_report() instead.
 ///
 /// Returns:
-/// - UPSTREAM_OK: done. In a forked child it changes nothing.
+/// - UPSTREAM_OK: done. In a forked child the health of the node stays as it is.
 /// - UPSTREAM_ERR_INVALID_ARG: `n` is NULL, or `outcome` is no status.
 /// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
 ///

@@ -1,4 +1,4 @@
-//! `upstream_options_t`: defaults under the file's own words, and the log.
+//! `upstream_options_t`: values for what the file leaves open, the plugin's keys, log and clock.
 
 use std::ffi::{CString, c_char, c_void};
 
@@ -95,12 +95,13 @@ pub unsafe extern "C" fn upstream_options_create(out: *mut *mut upstream_options
 /// working directory; or `upstream.name`. If you set a key again, the new value replaces the old
 /// one.
 ///
-/// The value is taken as it is: `${VAR}` is not replaced.
+/// Blanks around the value are dropped. `${VAR}` in it is not replaced.
 ///
 /// Returns:
 /// - UPSTREAM_OK: the value is set.
-/// - UPSTREAM_ERR_CONFIG: the key cannot be an option, is misspelt (`tls.`, `net.`, `health.` and
-///   `deliver.` are the library's), or cannot have this value. `*err` says what would be right.
+/// - UPSTREAM_ERR_CONFIG: the key cannot be an option, is misspelt (all that begin with `tls.`,
+///   `net.`, `health.` or `deliver.` are the library's), or cannot have this value. `*err` says
+///   what is right.
 /// - UPSTREAM_ERR_INVALID_ARG: `o`, `key` or `value` is NULL.
 /// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
 ///
@@ -165,14 +166,17 @@ pub const UPSTREAM_KEY_SECRET: i32 = 5;
 /// A declared key is never taken for a misspelt one. Keys that you do not declare may stand in the
 /// file too, and are not checked.
 ///
+/// You cannot declare a key of the library (all that begin with `tls.`, `net.`, `health.`,
+/// `deliver.` or `dns.` are), nor one that no file can carry: empty, over 1 KiB, with "#", "[" or
+/// "@" at its start, or with a blank, "=" or ":" in it.
+///
 /// Read the values with upstream_node_get_prop() and the getters below it: the getter of the key's
 /// type can read every value that passed the check.
 ///
 /// Returns:
 /// - UPSTREAM_OK: the key is declared, now or before with the same type.
-/// - UPSTREAM_ERR_INVALID_ARG: `o` or `key` is NULL; `type` is none; the key has another type
-///   already, or is the library's (`tls.`, `net.`, `health.`, `deliver.` and `dns.` are); or no
-///   file can carry it (empty, over 1 KiB, or with a blank, "=" or ":" in it). `*err` says which.
+/// - UPSTREAM_ERR_INVALID_ARG: `o` or `key` is NULL; `type` is no type; the key has another type
+///   already; or it cannot be declared. `*err` says which.
 /// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
 ///
 /// Time: constant.
@@ -339,7 +343,7 @@ pub unsafe extern "C" fn upstream_options_destroy(o: *mut upstream_options_t) {
     drop(handle::take(o));
 }
 
-/// A copy of the options behind `o`, or the defaults for NULL; an error where they are poisoned.
+/// A copy of the options behind `o`, or the defaults for NULL; an error if they are poisoned.
 pub(crate) fn copy(o: *const upstream_options_t) -> Result<(Options, Hooks), Status> {
     if o.is_null() {
         return Ok((Options::default(), Hooks::default()));

@@ -38,7 +38,8 @@ pub struct upstream_stats_t {
     pub deliveries: u64,
     /// Payloads that came to this node after they had failed at another.
     pub redeliveries: u64,
-    /// Of a node: payloads that failed there. Of a set: payloads that no node took.
+    /// Of a node: payloads that failed there. Of a set: payloads that no node took, or that the
+    /// plugin dropped.
     pub deliveries_failed: u64,
     /// Gauge: connections kept for reuse.
     pub idle: u64,
@@ -95,7 +96,8 @@ pub unsafe extern "C" fn upstream_stats(
 ///
 /// Returns: as upstream_stats(), with `n` for `up`.
 ///
-/// Time: constant. If weights differ, one step for each turn of the rotation, under a lock.
+/// Time: constant; if weights differ, one step for each turn of the rotation. It holds locks for a
+/// moment.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_stats(
     n: *const upstream_node_t,
