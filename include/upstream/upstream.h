@@ -3,6 +3,9 @@
  *
  * libupstream: picks a node for each payload, connects to it, and goes on to another if it fails.
  *
+ * Start with upstream_create(), call upstream_deliver() for each payload, and end with
+ * upstream_destroy(). The rest is for plugins that need more.
+ *
  * This file is made from the comments in src/ffi: change them, not this file. Everything here has
  * been there since 0.1.0, unless its comment names a later version.
  *
@@ -16,7 +19,7 @@
  *   was, so set it to NULL before the call.
  * - Ownership: what you get through `T **out` or `**err` is yours, and you end it with its own
  *   function. What a call returns directly is borrowed; its comment says until when. Inputs are
- *   copied.
+ *   copied, unless the comment says otherwise.
  * - Threads: any number of threads may use one upstream_t or upstream_node_t at the same time.
  *   Other handles may move between threads, one call at a time.
  * - Time: every call ends, and its comment says what bounds it. Times are in milliseconds.
@@ -173,7 +176,7 @@ upstream_status_t upstream_error_status(const upstream_error_t *err);
  *
  * Time: constant.
  *
- * Ownership: borrowed until upstream_error_free().
+ * Ownership: borrowed. It lives as long as `err`.
  */
 const char *upstream_error_message(const upstream_error_t *err);
 
@@ -193,7 +196,7 @@ int upstream_error_errno(const upstream_error_t *err);
  *
  * Time: constant.
  *
- * Ownership: borrowed until upstream_error_free().
+ * Ownership: borrowed. It lives as long as `err`.
  */
 const char *upstream_error_node(const upstream_error_t *err);
 

@@ -50,7 +50,7 @@ pub unsafe extern "C" fn upstream_error_status(err: *const upstream_error_t) -> 
 ///
 /// Time: constant.
 ///
-/// Ownership: borrowed until upstream_error_free().
+/// Ownership: borrowed. It lives as long as `err`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_error_message(err: *const upstream_error_t) -> *const c_char {
     pure!(err, |_| null() => |report: &Report| report.message.as_ptr())
@@ -72,7 +72,7 @@ pub unsafe extern "C" fn upstream_error_errno(err: *const upstream_error_t) -> c
 ///
 /// Time: constant.
 ///
-/// Ownership: borrowed until upstream_error_free().
+/// Ownership: borrowed. It lives as long as `err`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_error_node(err: *const upstream_error_t) -> *const c_char {
     pure!(err, |_| null() => |report: &Report| report.node.as_ref().map_or(null(), |name| name.as_ptr()))
