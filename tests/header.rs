@@ -41,8 +41,8 @@ upstream_conn_set_timeout_ms(). In a delivery or attempt it never waits longer t
 The calls of the next group do not wait.";
 
 const EVENT_LOOP: &str = "\
-No call here waits. Each goes as far as it can, and returns UPSTREAM_WANT_READ or UPSTREAM_WANT_WRITE
-if it could not finish.
+No call here waits. Each goes as far as it can. If it could not finish, it returns
+UPSTREAM_WANT_READ or UPSTREAM_WANT_WRITE.
 
 Then watch upstream_conn_fd() for upstream_conn_poll_events(), for upstream_conn_timeout_ms() at
 most, and call again. Readiness is level-triggered.

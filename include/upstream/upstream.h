@@ -77,7 +77,7 @@ typedef int32_t upstream_status_t;
 #define UPSTREAM_WANT_READ 1
 /** Call again when the descriptor is writable (event loop). */
 #define UPSTREAM_WANT_WRITE 2
-/** The server ended the stream in good order. */
+/** The server ended the stream, without an error. */
 #define UPSTREAM_EOF 3
 /** No node will ever take this payload: try no other (for plugins to return). */
 #define UPSTREAM_STOP 4
@@ -642,7 +642,7 @@ upstream_status_t upstream_node_set_data(upstream_node_t *n, void *data, void (*
 /**
  * The data attached to a node.
  *
- * Returns: the data; NULL if there is none, if `n` is NULL, or where upstream_node_set_data() would
+ * Returns: the data; NULL if there is none, if `n` is NULL, or when upstream_node_set_data() would
  * return UPSTREAM_ERR_FORKED.
  *
  * Time: constant.
@@ -661,9 +661,9 @@ void *upstream_node_get_data(const upstream_node_t *n);
  * - UPSTREAM_ERR_BUSY pauses it for health.backoff.
  * - All others say nothing about the node.
  *
- * For a connection of the library's, call upstream_conn_report() instead. If you call both, the
- * exchange still counts once: call this one while you have the connection, or first of all after
- * the connection has failed and ended.
+ * For a connection of the library's, call upstream_conn_report() instead. If you call both for one
+ * exchange, it counts once: make this call before you end the connection, or directly after, if it
+ * failed.
  *
  * For the node of an attempt, call upstream_attempt_report() instead.
  *
@@ -1059,8 +1059,8 @@ upstream_status_t upstream_conn_read_exact(upstream_conn_t *c, void *buf, size_t
  * Inside a delivery or attempt its own limits hold as well: the time that is left, and the half of
  * it that one node may use while another could take the payload. Yours can only be shorter.
  *
- * If your limit passes before the node had a second, or its net.io_timeout if that is shorter, that
- * counts as no failure of the node.
+ * If your limit ends a call before the node had 1 second to act (or its net.io_timeout, if that is
+ * shorter), this is no failure of the node.
  *
  * Returns:
  * - UPSTREAM_OK: done.
@@ -1085,10 +1085,10 @@ const upstream_error_t *upstream_conn_last_error(const upstream_conn_t *c);
 /**
  * Tells how this exchange went, in your words, and returns `outcome`.
  *
- * `outcome` is a status, and means for the health of the node what it means to
- * upstream_node_report(). UPSTREAM_EOF counts as UPSTREAM_ERR_CLOSED; UPSTREAM_ERR_INVALID_ARG, and
- * a number that is no status, count as one of health.max_fails. The last report counts. Without one
- * the library judges by what it saw.
+ * `outcome` is a status. For the health of the node it means what upstream_node_report() says.
+ * Also, UPSTREAM_EOF counts as UPSTREAM_ERR_CLOSED; UPSTREAM_ERR_INVALID_ARG, and a number that is
+ * no status, count as one of health.max_fails. The last report counts. Without one the library
+ * judges by what it saw.
  *
  * `text` may be NULL. Up to 500 characters of it appear in the error and in the log.
  *
@@ -1162,7 +1162,7 @@ const char *upstream_conn_payload_id(const upstream_conn_t *c);
  * for upstream_conn_read().
  *
  * Returns:
- * - UPSTREAM_OK: `*got` is 1 to `cap`, and `end` stands at the end.
+ * - UPSTREAM_OK: `*got` is 1 to `cap`, and the last of them are `end`.
  * - UPSTREAM_ERR_PROTOCOL: `cap` bytes came without `end`.
  * - UPSTREAM_ERR_CLOSED: the stream ended before `end` came. There is no UPSTREAM_EOF here.
  * - UPSTREAM_ERR_INVALID_ARG: a pointer is NULL, or `cap` or `end_len` is 0.
@@ -1225,8 +1225,8 @@ const char *upstream_conn_tls_version(const upstream_conn_t *c);
  * Attaches the plugin's own data to the connection, such as "logged in", in place of any data
  * before.
  *
- * It stays there while the connection is kept, and whoever gets the connection next finds it.
- * `free_fn` may be NULL. A NULL `data` only removes what was there.
+ * It stays there while the connection is kept, and you find it there when you get the connection
+ * again. `free_fn` may be NULL. A NULL `data` only removes what was there.
  *
  * Returns:
  * - UPSTREAM_OK: done.
@@ -1283,8 +1283,8 @@ void upstream_conn_discard(upstream_conn_t *c);
 /**
  * @defgroup upstream_nonblocking Connections in an event loop
  *
- * No call here waits. Each goes as far as it can, and returns UPSTREAM_WANT_READ or
- * UPSTREAM_WANT_WRITE if it could not finish.
+ * No call here waits. Each goes as far as it can. If it could not finish, it returns
+ * UPSTREAM_WANT_READ or UPSTREAM_WANT_WRITE.
  *
  * Then watch upstream_conn_fd() for upstream_conn_poll_events(), for upstream_conn_timeout_ms() at
  * most, and call again. Readiness is level-triggered.
@@ -1345,8 +1345,8 @@ upstream_status_t upstream_node_connect_start(upstream_node_t *n,
  * - UPSTREAM_WANT_READ: not yet.
  * - UPSTREAM_ERR_RESOLVE, _CONNECT, _TLS, _CERT, _TIMEOUT, _LIMIT, _CLOSED, _NETWORK, _NO_MEMORY:
  *   no node is left to try. It is the status of the last one.
- * - UPSTREAM_ERR_NO_NODE, and UPSTREAM_ERR_TIMEOUT if its time is over: the same for the connection
- *   of an attempt.
+ * - For the connection of an attempt: UPSTREAM_ERR_NO_NODE if no node is left to try,
+ *   UPSTREAM_ERR_TIMEOUT if its time is over.
  * - UPSTREAM_ERR_CANCELLED: upstream_cancel() was called on the set, or the set was destroyed.
  * - UPSTREAM_ERR_FORKED: the set was created before fork(), and this is the child.
  * - UPSTREAM_ERR_INVALID_ARG: `c` is NULL.
@@ -1472,8 +1472,9 @@ int upstream_conn_fd(const upstream_conn_t *c);
 /**
  * What to watch the descriptor for: UPSTREAM_POLL_IN, UPSTREAM_POLL_OUT, or both.
  *
- * These are what the last upstream_conn_try_read() and upstream_conn_try_write() wanted and have
- * not got since, and room for bytes that TLS holds. While it is connecting, it is UPSTREAM_POLL_IN.
+ * They tell what the last upstream_conn_try_read() and upstream_conn_try_write() wanted and did not
+ * get yet. UPSTREAM_POLL_OUT also stands for bytes that TLS still holds. While it is connecting, it
+ * is UPSTREAM_POLL_IN.
  *
  * Returns: the bits; 0 if nothing is wanted, in a forked child, or if `c` is NULL.
  *
@@ -1555,7 +1556,7 @@ typedef struct {
  *
  * It ends when `fn` returns UPSTREAM_OK or UPSTREAM_STOP, when each node was tried once, or after
  * `timeout_ms` milliseconds (0 takes deliver.timeout). If all nodes are ejected, up to three of
- * them are tried.
+ * them are tried; with `deliver.wait on` it then waits, within its time, for one that may be tried.
  *
  * While another node could take the payload, one node gets at most half of the time that is left.
  * The last one gets all of it.
@@ -1696,8 +1697,8 @@ upstream_status_t upstream_attempt_begin_with(upstream_t *up,
 /**
  * Picks the node to try next, for a plugin that does its own I/O: never one that this attempt had.
  *
- * To ask again says that the last node failed, which counts as one of health.max_fails. If you know
- * more (refused: UPSTREAM_ERR_CONNECT), call upstream_attempt_report() before you ask.
+ * If you ask again, the last node has failed, and that counts as one of health.max_fails. If you
+ * know more (refused: UPSTREAM_ERR_CONNECT), call upstream_attempt_report() before you ask.
  *
  * One of the nodes may be on trial after an ejection. If all nodes are ejected, up to three of them
  * are tried. deliver.attempts limits the number too.

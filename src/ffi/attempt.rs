@@ -114,7 +114,7 @@ pub unsafe extern "C" fn upstream_attempt_begin_with(
 
 /// Picks the node to try next, for a plugin that does its own I/O: never one that this attempt had.
 ///
-/// To ask again says that the last node failed, which counts as one of health.max_fails. If you
+/// If you ask again, the last node has failed, and that counts as one of health.max_fails. If you
 /// know more (refused: UPSTREAM_ERR_CONNECT), call upstream_attempt_report() before you ask.
 ///
 /// One of the nodes may be on trial after an ejection. If all nodes are ejected, up to three of

@@ -278,8 +278,8 @@ pub unsafe extern "C" fn upstream_conn_read_exact(
 /// Inside a delivery or attempt its own limits hold as well: the time that is left, and the half of
 /// it that one node may use while another could take the payload. Yours can only be shorter.
 ///
-/// If your limit passes before the node had a second, or its net.io_timeout if that is shorter,
-/// that counts as no failure of the node.
+/// If your limit ends a call before the node had 1 second to act (or its net.io_timeout, if that is
+/// shorter), this is no failure of the node.
 ///
 /// Returns:
 /// - UPSTREAM_OK: done.
@@ -311,10 +311,10 @@ pub unsafe extern "C" fn upstream_conn_last_error(c: *const upstream_conn_t) -> 
 
 /// Tells how this exchange went, in your words, and returns `outcome`.
 ///
-/// `outcome` is a status, and means for the health of the node what it means to
-/// upstream_node_report(). UPSTREAM_EOF counts as UPSTREAM_ERR_CLOSED; UPSTREAM_ERR_INVALID_ARG,
-/// and a number that is no status, count as one of health.max_fails. The last report counts.
-/// Without one the library judges by what it saw.
+/// `outcome` is a status. For the health of the node it means what upstream_node_report() says.
+/// Also, UPSTREAM_EOF counts as UPSTREAM_ERR_CLOSED; UPSTREAM_ERR_INVALID_ARG, and a number that is
+/// no status, count as one of health.max_fails. The last report counts. Without one the library
+/// judges by what it saw.
 ///
 /// `text` may be NULL. Up to 500 characters of it appear in the error and in the log.
 ///
@@ -412,7 +412,7 @@ pub unsafe extern "C" fn upstream_conn_payload_id(c: *const upstream_conn_t) -> 
 /// for upstream_conn_read().
 ///
 /// Returns:
-/// - UPSTREAM_OK: `*got` is 1 to `cap`, and `end` stands at the end.
+/// - UPSTREAM_OK: `*got` is 1 to `cap`, and the last of them are `end`.
 /// - UPSTREAM_ERR_PROTOCOL: `cap` bytes came without `end`.
 /// - UPSTREAM_ERR_CLOSED: the stream ended before `end` came. There is no UPSTREAM_EOF here.
 /// - UPSTREAM_ERR_INVALID_ARG: a pointer is NULL, or `cap` or `end_len` is 0.
@@ -496,8 +496,8 @@ pub unsafe extern "C" fn upstream_conn_tls_version(c: *const upstream_conn_t) ->
 /// Attaches the plugin's own data to the connection, such as "logged in", in place of any data
 /// before.
 ///
-/// It stays there while the connection is kept, and whoever gets the connection next finds it.
-/// `free_fn` may be NULL. A NULL `data` only removes what was there.
+/// It stays there while the connection is kept, and you find it there when you get the connection
+/// again. `free_fn` may be NULL. A NULL `data` only removes what was there.
 ///
 /// Returns:
 /// - UPSTREAM_OK: done.

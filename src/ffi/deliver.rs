@@ -57,7 +57,8 @@ pub struct upstream_delivery_t {
 ///
 /// It ends when `fn` returns UPSTREAM_OK or UPSTREAM_STOP, when each node was tried once, or after
 /// `timeout_ms` milliseconds (0 takes deliver.timeout). If all nodes are ejected, up to three of
-/// them are tried.
+/// them are tried; with `deliver.wait on` it then waits, within its time, for one that may be
+/// tried.
 ///
 /// While another node could take the payload, one node gets at most half of the time that is left.
 /// The last one gets all of it.

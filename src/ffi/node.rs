@@ -306,8 +306,8 @@ pub unsafe extern "C" fn upstream_node_set_data(
 
 /// The data attached to a node.
 ///
-/// Returns: the data; NULL if there is none, if `n` is NULL, or where upstream_node_set_data()
-/// would return UPSTREAM_ERR_FORKED.
+/// Returns: the data; NULL if there is none, if `n` is NULL, or when upstream_node_set_data() would
+/// return UPSTREAM_ERR_FORKED.
 ///
 /// Time: constant.
 ///
@@ -329,9 +329,9 @@ pub unsafe extern "C" fn upstream_node_get_data(n: *const upstream_node_t) -> *m
 /// - UPSTREAM_ERR_BUSY pauses it for health.backoff.
 /// - All others say nothing about the node.
 ///
-/// For a connection of the library's, call upstream_conn_report() instead. If you call both, the
-/// exchange still counts once: call this one while you have the connection, or first of all after
-/// the connection has failed and ended.
+/// For a connection of the library's, call upstream_conn_report() instead. If you call both for one
+/// exchange, it counts once: make this call before you end the connection, or directly after, if it
+/// failed.
 ///
 /// For the node of an attempt, call upstream_attempt_report() instead.
 ///

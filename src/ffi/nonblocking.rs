@@ -94,8 +94,8 @@ pub(crate) fn hand_over(
 /// - UPSTREAM_WANT_READ: not yet.
 /// - UPSTREAM_ERR_RESOLVE, _CONNECT, _TLS, _CERT, _TIMEOUT, _LIMIT, _CLOSED, _NETWORK, _NO_MEMORY:
 ///   no node is left to try. It is the status of the last one.
-/// - UPSTREAM_ERR_NO_NODE, and UPSTREAM_ERR_TIMEOUT if its time is over: the same for the
-///   connection of an attempt.
+/// - For the connection of an attempt: UPSTREAM_ERR_NO_NODE if no node is left to try,
+///   UPSTREAM_ERR_TIMEOUT if its time is over.
 /// - UPSTREAM_ERR_CANCELLED: upstream_cancel() was called on the set, or the set was destroyed.
 /// - UPSTREAM_ERR_FORKED: the set was created before fork(), and this is the child.
 /// - UPSTREAM_ERR_INVALID_ARG: `c` is NULL.
@@ -255,9 +255,9 @@ pub unsafe extern "C" fn upstream_conn_fd(c: *const upstream_conn_t) -> c_int {
 
 /// What to watch the descriptor for: UPSTREAM_POLL_IN, UPSTREAM_POLL_OUT, or both.
 ///
-/// These are what the last upstream_conn_try_read() and upstream_conn_try_write() wanted and have
-/// not got since, and room for bytes that TLS holds. While it is connecting, it is
-/// UPSTREAM_POLL_IN.
+/// They tell what the last upstream_conn_try_read() and upstream_conn_try_write() wanted and did
+/// not get yet. UPSTREAM_POLL_OUT also stands for bytes that TLS still holds. While it is
+/// connecting, it is UPSTREAM_POLL_IN.
 ///
 /// Returns: the bits; 0 if nothing is wanted, in a forked child, or if `c` is NULL.
 ///

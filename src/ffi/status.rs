@@ -17,7 +17,7 @@ pub const UPSTREAM_OK: upstream_status_t = 0;
 pub const UPSTREAM_WANT_READ: upstream_status_t = 1;
 /// Call again when the descriptor is writable (event loop).
 pub const UPSTREAM_WANT_WRITE: upstream_status_t = 2;
-/// The server ended the stream in good order.
+/// The server ended the stream, without an error.
 pub const UPSTREAM_EOF: upstream_status_t = 3;
 /// No node will ever take this payload: try no other (for plugins to return).
 pub const UPSTREAM_STOP: upstream_status_t = 4;
