@@ -72,6 +72,7 @@ lint:
 	cargo fmt --check --manifest-path benches/peers/Cargo.toml
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	cargo deny --locked check bans licenses sources
+	@mkdir -p build && doxygen docs/Doxyfile
 
 clean:
 	rm -rf $(BUILD)

@@ -1,6 +1,9 @@
-/*
- * Part of upstream/fluent_bit.h: the library's set of nodes for one that the agent has read from the same file. Not to be
- * included by itself.
+/**
+ * @file
+ *
+ * A part of upstream/fluent_bit.h: do not include it yourself.
+ *
+ * It makes the library's set of nodes for a set that the agent has read from the same file.
  */
 #ifndef UPSTREAM_FLUENT_BIT_SET_H
 #define UPSTREAM_FLUENT_BIT_SET_H
@@ -20,7 +23,9 @@
 
 #include <upstream/upstream.h>
 
-/* The levels of the library and of the agent are the same numbers. */
+/** @cond INSIDE */
+
+/* The library and the agent number their log levels alike. */
 static inline void upstream_flb_log(int32_t level, const char *message, void *ctx)
 {
     (void)ctx;
@@ -29,7 +34,10 @@ static inline void upstream_flb_log(int32_t level, const char *message, void *ct
     }
 }
 
-/* Puts the agent's nodes on the library's, which must be the same ones in the same order: 1, else 0. */
+/*
+ * Attaches each of the agent's nodes to the library's: 1, or 0 if they are not the same ones in the
+ * same order.
+ */
 static inline int upstream_flb_bind(upstream_t *up, struct flb_upstream_ha *ha)
 {
     struct mk_list *head;
@@ -45,7 +53,10 @@ static inline int upstream_flb_bind(upstream_t *up, struct flb_upstream_ha *ha)
     return place == upstream_node_count(up);
 }
 
-/* The file that the agent found under this name, by its rule: `path` as it is, else in the folder of the configuration. */
+/*
+ * The file that the agent found under this name, by its own rule: `path` as it is, else in the
+ * folder of the configuration.
+ */
 static inline const char *upstream_flb_path(const char *path, const struct flb_config *config, char *buffer, size_t size)
 {
     struct stat st;
@@ -56,26 +67,26 @@ static inline const char *upstream_flb_path(const char *path, const struct flb_c
     return buffer;
 }
 
-/* The library's own default of net.io_timeout, where the agent's is for ever. */
+/* The library's default of net.io_timeout. The agent's is for ever. */
 #define UPSTREAM_FLB_IO_TIMEOUT_SECONDS 60
 
 /*
- * Bounds the silence of a node: net.io_timeout of the upstream file, else that of the output, else
- * the library's default. In the agent it stands for all connections of `u`, also the kept ones, and
- * is looked at each second and a half.
+ * Limits the silence of a node: to net.io_timeout of the upstream file, else that of the output,
+ * else the library's default. In the agent the limit holds for all connections of `u`, also the
+ * kept ones, and is checked every 1.5 seconds.
  */
 static inline void upstream_flb_bound_silence(struct flb_upstream *u, const upstream_node_t *own)
 {
     int64_t ms = upstream_node_get_prop_ms(own, "net.io_timeout", 0);
     if (ms > 0) {
-        ms = ms / 1000 + (ms % 1000 > 0); /* the agent counts seconds, and 0 of them are for ever */
+        ms = ms / 1000 + (ms % 1000 > 0); /* the agent counts seconds, and 0 is for ever */
         u->base.net.io_timeout = ms < INT_MAX ? (int)ms : INT_MAX;
     } else if (u->base.net.io_timeout <= 0) {
         u->base.net.io_timeout = UPSTREAM_FLB_IO_TIMEOUT_SECONDS;
     }
 }
 
-/* The same for the node that is reached over `u`, or with NULL for all nodes of the set. */
+/* The same for the node of `u`; if that is NULL, for all nodes of the set. */
 static inline void upstream_flb_bound_silence_of(upstream_t *up, const struct flb_upstream *u)
 {
     size_t place;
@@ -88,7 +99,7 @@ static inline void upstream_flb_bound_silence_of(upstream_t *up, const struct fl
     }
 }
 
-/* A set of the nodes that the agent has read, with what the library needs of them. */
+/* A set of the nodes that the agent has read, with those of their keys that the library needs. */
 static inline upstream_status_t upstream_flb_create_from_nodes(struct flb_upstream_ha *ha, const upstream_options_t *options,
                                                                upstream_t **up, upstream_error_t **err)
 {
@@ -108,7 +119,7 @@ static inline upstream_status_t upstream_flb_create_from_nodes(struct flb_upstre
         fprintf(out, "[NODE]\n    name %s\n    host %s\n    port %s\n", node->name, node->host, node->port);
         for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
             const char *value = flb_upstream_node_get_property(keys[i], node);
-            /* 0 is for ever to the agent, and to the library no time at all. */
+            /* 0 is for ever to the agent, but no time at all to the library. */
             if (value != NULL && (strcmp(keys[i], "net.io_timeout") != 0 || atoi(value) > 0)) {
                 fprintf(out, "    %s %s\n", keys[i], value);
             }
@@ -121,7 +132,7 @@ static inline upstream_status_t upstream_flb_create_from_nodes(struct flb_upstre
     return status;
 }
 
-/* The library's set for the agent's. NULL where there can be none, and the agent's own order stays. */
+/* The library's set for the agent's; NULL if there can be none, and the agent's order stays. */
 static inline upstream_t *upstream_flb_create(struct flb_upstream_ha *ha, const char *file, struct flb_config *config)
 {
     char buffer[PATH_MAX + 1];
@@ -154,5 +165,7 @@ static inline upstream_t *upstream_flb_create(struct flb_upstream_ha *ha, const 
     upstream_options_destroy(options);
     return up;
 }
+
+/** @endcond */
 
 #endif

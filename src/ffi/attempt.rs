@@ -16,8 +16,13 @@ use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
 use crate::set::attempt::Attempt;
 use crate::set::upstream::Upstream;
 
-/// The nodes for one payload, none twice. One call at a time; any number of them side by side. It keeps the set's memory alive, and
-/// ends with upstream_attempt_end().
+/// One payload on its way over the nodes, none of which it gets twice.
+///
+/// Ownership: yours, until upstream_attempt_end(). It may outlive its set, but then you can only
+/// end it.
+///
+/// Threads: it may move between threads, one call at a time. Any number of attempts may run side by
+/// side.
 pub struct upstream_attempt_t {
     _private: [u8; 0],
 }
@@ -35,8 +40,37 @@ impl Handle for AttemptHandle {
     }
 }
 
-/// Begins with a payload. `*out` is the caller's. No lock, no system call. The time of deliver.timeout for the
-/// library's connections counts from the first of them.
+/// Begins an attempt to deliver one payload.
+///
+/// Its time, deliver.timeout, starts with its first connection.
+///
+/// Returns:
+/// - UPSTREAM_OK: `*out` is yours. End it with upstream_attempt_end().
+/// - UPSTREAM_ERR_INVALID_ARG: `up` or `out` is NULL.
+/// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+///
+/// Time: constant. No lock, no system call.
+///
+/// ```c
+/// upstream_status_t my_send(const char *host, uint16_t port);
+///
+/// static upstream_status_t send_payload(upstream_t *up)
+/// {
+///     upstream_attempt_t *attempt = NULL;
+///     upstream_node_t *node;
+///     upstream_status_t status = upstream_attempt_begin(up, &attempt);
+///     if (status != UPSTREAM_OK) {
+///         return status;
+///     }
+///     status = UPSTREAM_ERR_NO_NODE;
+///     while (status < 0 && (node = upstream_attempt_next(attempt)) != NULL) {
+///         status = my_send(upstream_node_host(node), upstream_node_port(node));
+///         upstream_attempt_report(attempt, status);
+///     }
+///     upstream_attempt_end(attempt, status);
+///     return status;
+/// }
+/// ```
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_attempt_begin(
     up: *mut upstream_t,
@@ -51,8 +85,14 @@ pub unsafe extern "C" fn upstream_attempt_begin(
     })
 }
 
-/// As upstream_attempt_begin(), with more said about the payload; the time counts from now. NULL `how` says nothing.
-/// UPSTREAM_ERR_INVALID_ARG for what upstream_deliver_with() refuses.
+/// As upstream_attempt_begin(), with more said about the payload. A NULL `how` says nothing.
+///
+/// Its time is `how->timeout_ms`, or deliver.timeout if that is 0, and starts now.
+///
+/// Returns: as upstream_attempt_begin(); UPSTREAM_ERR_INVALID_ARG also for what
+/// upstream_deliver_with() refuses.
+///
+/// Time: constant. No lock, no system call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_attempt_begin_with(
     up: *mut upstream_t,
@@ -72,14 +112,23 @@ pub unsafe extern "C" fn upstream_attempt_begin_with(
     })
 }
 
-/// The node to try next: never one that this attempt has had. Asking again says that the last one failed, which
-/// counts against its health as one of health.max_fails; if you know more (refused: UPSTREAM_ERR_CONNECT), say so by
-/// upstream_attempt_report() before you ask. A node on trial after an ejection may be among them, at most one while
-/// others are up.
+/// Picks the node to try next, for a plugin that does its own I/O: never one that this attempt had.
 ///
-/// Returns NULL once every node was tried (or deliver.attempts of them; at most three of those that are out), or
-/// while the retry budget is spent: ten retries a second, and one more for every ten successes up to ten. Then
-/// upstream_retry_after_ms() is above 0 and tells when to come again. Borrowed until upstream_destroy(). NULL for NULL.
+/// If you ask again, the last node has failed, and that counts as one of health.max_fails. If you
+/// know more (refused: UPSTREAM_ERR_CONNECT), call upstream_attempt_report() before you ask.
+///
+/// One of the nodes may be on trial after an ejection. If all nodes are ejected, up to three of
+/// them are tried. deliver.attempts limits the number too.
+///
+/// Each retry is paid from the retry budget of the set: 10 a second, plus a store of up to 10, to
+/// which each success adds 0.1. After a node that was busy a retry costs nothing.
+///
+/// Returns: the node. NULL if no node is left to try, if the retry budget is spent
+/// (upstream_retry_after_ms() is above 0 then, and says when to come again), or if `a` is NULL.
+///
+/// Time: one step for each node at most. It does not wait.
+///
+/// Ownership: borrowed until upstream_destroy().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_attempt_next(a: *mut upstream_attempt_t) -> *mut upstream_node_t {
     let _errno = KeepErrno::new();
@@ -89,12 +138,25 @@ pub unsafe extern "C" fn upstream_attempt_next(a: *mut upstream_attempt_t) -> *m
     guard(None, null_mut, || attempt.next_node().map_or(null_mut(), node::lend))
 }
 
-/// Connects to the next node that this attempt has not had, and on to others on failure; waits for the retry budget.
-/// All inside the attempt's time (deliver.timeout). `*out` is the caller's, to end by upstream_conn_release() or
-/// upstream_conn_discard() before the next one is asked for; how it went counts when the attempt goes on or ends.
+/// Connects to the next node, and to others if that fails: never to one that this attempt had.
 ///
-/// Returns: UPSTREAM_OK; UPSTREAM_ERR_NO_NODE if no node is left to try; UPSTREAM_ERR_BUSY if every node has asked for
-/// a pause; UPSTREAM_ERR_TIMEOUT if the time is over; UPSTREAM_ERR_INVALID_ARG while the connection before is in use.
+/// End the connection with upstream_conn_release() or upstream_conn_discard() before you ask for
+/// the next one. How it went counts when the attempt goes on or ends.
+///
+/// It waits for the retry budget if it must (see upstream_attempt_next()).
+///
+/// Returns:
+/// - UPSTREAM_OK: `*out` is yours.
+/// - UPSTREAM_ERR_NO_NODE: no node is left to try. `*err` tells what failed at each.
+/// - UPSTREAM_ERR_BUSY: each node is paused.
+/// - UPSTREAM_ERR_TIMEOUT: the time of the attempt is over.
+/// - The status of the last failure: the payload may have arrived, and deliver.resend is off.
+/// - UPSTREAM_ERR_CANCELLED: upstream_cancel() was called on the set, or the set was destroyed.
+/// - UPSTREAM_ERR_FORKED: the set was created before fork(), and this is the child.
+/// - UPSTREAM_ERR_INVALID_ARG: `a` or `out` is NULL, or the connection before is still in use.
+/// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+///
+/// Time: what is left of the time of the attempt.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_attempt_connect(
     a: *mut upstream_attempt_t,
@@ -105,9 +167,15 @@ pub unsafe extern "C" fn upstream_attempt_connect(
     connect(a, !out.is_null(), err, call, |attempt| connection::hand_over(attempt.connect(), out, err))
 }
 
-/// As upstream_attempt_connect() without waiting, for an event loop: UPSTREAM_OK if `*out` is ready,
-/// UPSTREAM_WANT_READ if it is under way; see upstream_connect_start(). While it waits for the retry budget it has no
-/// descriptor, and upstream_conn_timeout_ms() says when to go on.
+/// As upstream_attempt_connect(), without waiting.
+///
+/// While it waits for the retry budget, upstream_conn_fd() is -1, and upstream_conn_timeout_ms()
+/// says when to go on.
+///
+/// Returns: UPSTREAM_OK if `*out` is ready; UPSTREAM_WANT_READ if it is under way, as
+/// upstream_connect_start() says; else as upstream_attempt_connect().
+///
+/// Time: does not wait.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_attempt_connect_start(
     a: *mut upstream_attempt_t,
@@ -132,9 +200,17 @@ fn connect(
     guard(None, || tell(err, panic::report()), || work(attempt))
 }
 
-/// Tells how it went at the node that the attempt has now, as a status of this header; the last word counts, and what
-/// upstream_attempt_end() is told about this node is then ignored. UPSTREAM_ERR_INVALID_ARG where the attempt has no
-/// node, and for a number that is no status.
+/// Tells how it went at the node that the attempt has now, as a status of this header.
+///
+/// What each status means is told at upstream_node_report(). The last report counts, and
+/// upstream_attempt_end() then says nothing about this node.
+///
+/// Returns:
+/// - UPSTREAM_OK: done.
+/// - UPSTREAM_ERR_INVALID_ARG: `a` is NULL, the attempt has no node now, or `outcome` is no status.
+/// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+///
+/// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_attempt_report(
     a: *mut upstream_attempt_t,
@@ -148,8 +224,13 @@ pub unsafe extern "C" fn upstream_attempt_report(
     number(guard(None, || Status::Panic, || attempt.report(outcome)))
 }
 
-/// What the payload is called: 32 hex digits, or the host's own name for it, the same at every node and at every resend.
-/// Borrowed until upstream_attempt_end(). NULL for NULL.
+/// The id of the payload: see upstream_conn_payload_id().
+///
+/// Returns: the id; NULL if `a` is NULL.
+///
+/// Time: constant.
+///
+/// Ownership: borrowed until upstream_attempt_end().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_attempt_payload_id(a: *const upstream_attempt_t) -> *const c_char {
     let Some(AttemptHandle(attempt)) = handle::borrow_mut(a.cast_mut()) else {
@@ -158,9 +239,15 @@ pub unsafe extern "C" fn upstream_attempt_payload_id(a: *const upstream_attempt_
     guard(None, null, || attempt.payload_id().as_c_str().as_ptr())
 }
 
-/// Ends with a payload: `outcome` is how it went at the last node, as upstream_node_report() takes it; after
-/// upstream_attempt_report(), and where the last answer was NULL, it tells nothing of a node. Do not also call
-/// upstream_node_report() for it. Frees the attempt. Takes NULL.
+/// Ends an attempt and frees it. Takes NULL.
+///
+/// `outcome` tells how it went at the last node, with the meaning of upstream_node_report(). It
+/// says nothing about a node after upstream_attempt_report(), or after upstream_attempt_next() gave
+/// NULL.
+///
+/// Do not also call upstream_node_report() for it.
+///
+/// Time: one step for each node that failed. It holds a lock for a moment.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_attempt_end(a: *mut upstream_attempt_t, outcome: upstream_status_t) {
     let _errno = KeepErrno::new();

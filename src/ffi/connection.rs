@@ -1,5 +1,5 @@
-//! `upstream_conn_t`: a connection in the plugin's hands, and the calls on it that wait. Those of an event loop are in
-//! `nonblocking`.
+//! `upstream_conn_t`: a connection in the plugin's hands, and the calls on it that wait. Those of
+//! an event loop are in `nonblocking`.
 
 use std::ffi::{c_char, c_void};
 use std::io::IoSlice;
@@ -19,8 +19,16 @@ use crate::set::conn::{Conn, connect_deadline};
 use crate::set::node::Node;
 use crate::set::upstream::Upstream;
 
-/// A connection. May move between threads; one call at a time. It ends with upstream_conn_release() or
-/// upstream_conn_discard(), before or after its set is destroyed.
+/// A connection to a node.
+///
+/// Each use of it, from the call that gave it to you until you end it, is an exchange. An exchange
+/// counts once for the health of the node.
+///
+/// Ownership: yours if a connect call gave it to you. End it with upstream_conn_release() or
+/// upstream_conn_discard(), before or after its set is destroyed. In a deliver callback it is the
+/// delivery's.
+///
+/// Threads: it may move between threads, one call at a time.
 pub struct upstream_conn_t {
     _private: [u8; 0],
 }
@@ -29,8 +37,38 @@ impl Opaque for upstream_conn_t {
     type Inner = Conn;
 }
 
-/// Connects to the next node (TCP, and TLS where it is set), and goes on to the others where that fails, each within its
-/// net.connect_timeout. Kept connections are used again. `*out` is the caller's.
+/// Connects to the next node, and to others if that fails. A kept connection is used again.
+///
+/// The connection is ready for data: TCP, and TLS if the node has it. Each node is tried once. If
+/// all nodes are ejected, up to three of them are tried.
+///
+/// Returns:
+/// - UPSTREAM_OK: `*out` is yours.
+/// - UPSTREAM_ERR_NO_NODE: each node has weight 0, or is ejected and may not be tried now.
+/// - UPSTREAM_ERR_BUSY: each node is paused.
+/// - UPSTREAM_ERR_RESOLVE, _CONNECT, _TLS, _CERT, _TIMEOUT, _LIMIT, _CLOSED, _NETWORK, _NO_MEMORY:
+///   no node could be connected to. It is the status of the last one tried; `*err` tells of all.
+///   _CLOSED and _NETWORK come from a kept connection that the server ended so early that its node
+///   was ejected.
+/// - UPSTREAM_ERR_CANCELLED: upstream_cancel() was called on the set.
+/// - UPSTREAM_ERR_FORKED: the set was created before fork(), and this is the child.
+/// - UPSTREAM_ERR_INVALID_ARG: `up` or `out` is NULL.
+/// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+///
+/// Time: net.connect_timeout for each node that is tried. While a node is up, nodes on trial cost
+/// 250 ms in all.
+///
+/// ```c
+/// upstream_conn_t *conn = NULL;
+/// upstream_error_t *err = NULL;
+/// if (upstream_connect(up, &conn, &err) == UPSTREAM_OK) {
+///     upstream_conn_write(conn, "hello\n", 6);
+///     upstream_conn_release(conn);
+/// } else {
+///     fprintf(stderr, "%s\n", upstream_error_message(err));
+///     upstream_error_free(err);
+/// }
+/// ```
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_connect(
     up: *mut upstream_t,
@@ -45,7 +83,11 @@ pub unsafe extern "C" fn upstream_connect(
     })
 }
 
-/// As upstream_connect(), to this node alone.
+/// As upstream_connect(), but to this node alone, whatever its state is.
+///
+/// Returns: as upstream_connect(), without UPSTREAM_ERR_NO_NODE and UPSTREAM_ERR_BUSY.
+///
+/// Time: net.connect_timeout of the node.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_connect(
     n: *mut upstream_node_t,
@@ -92,13 +134,34 @@ pub(crate) fn with(c: *mut upstream_conn_t, work: impl FnOnce(&mut Conn) -> Stat
     number(outcome)
 }
 
-/// Sends all `len` bytes, waiting for room up to the time limit (net.io_timeout without progress, or the
-/// connection's own). One system call where the system takes it all. While it waits it takes in what the server sends, up to
-/// 1 MiB, for the reads that follow: a server that answers as it reads is not held up by its own answers. On failure the
-/// detail is in upstream_conn_last_error() and nothing more can be sent.
+/// Sends all `len` bytes.
 ///
-/// A server may answer before it has read everything ("413 too large") and close: then the write fails, and
-/// upstream_conn_read() still gives the answer, as far as it had come. Discard the connection after that.
+/// While it waits for room, it takes in up to 1 MiB of what the server sends and keeps it for your
+/// reads. So a server that answers while it reads does not block itself and you.
+///
+/// A server may answer and close before it has read everything ("413 too large"). The write fails
+/// then, but upstream_conn_read() still gives you the answer, as far as it had come. Discard the
+/// connection after that.
+///
+/// After a failure nothing more can be sent on the connection. upstream_conn_last_error() has the
+/// details.
+///
+/// Returns:
+/// - UPSTREAM_OK: the system has taken all bytes. That does not mean that they arrived.
+/// - UPSTREAM_ERR_TIMEOUT: the server took no more in time.
+/// - UPSTREAM_ERR_CLOSED: the server closed the connection; an earlier write was cut off; or TLS
+///   1.2 allows no more data on this connection.
+/// - UPSTREAM_ERR_NETWORK: the connection broke, as by a reset.
+/// - UPSTREAM_ERR_TLS, UPSTREAM_ERR_CERT: the server sent a TLS alert, or a broken record.
+/// - UPSTREAM_ERR_CANCELLED: upstream_cancel() was called on the set.
+/// - UPSTREAM_ERR_FORKED: the set was created before fork(), and this is the child.
+/// - A status of upstream_conn_connect_continue(): the connection was not ready yet, and could not
+///   be made.
+/// - UPSTREAM_ERR_INVALID_ARG: `c` or `data` is NULL.
+/// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+///
+/// Time: net.io_timeout without progress, or the limit of upstream_conn_set_timeout_ms(). One
+/// system call if the system takes all bytes at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_write(
     c: *mut upstream_conn_t,
@@ -112,6 +175,11 @@ pub unsafe extern "C" fn upstream_conn_write(
 }
 
 /// As upstream_conn_write(), for `n` buffers in their order. The array is not changed.
+///
+/// Returns: as upstream_conn_write(); UPSTREAM_ERR_INVALID_ARG if `c` or `iov` is NULL, or a buffer
+/// that is not empty.
+///
+/// Time: as upstream_conn_write().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_writev(
     c: *mut upstream_conn_t,
@@ -143,8 +211,23 @@ fn write_without_null(c: *mut upstream_conn_t, parts: &[libc::iovec]) -> upstrea
     with(c, |conn| conn.write(&slices))
 }
 
-/// Receives what is there, at least one byte and at most `cap`, and stores how many in `*got`. UPSTREAM_EOF, with
-/// `*got` 0, where the peer ended the stream.
+/// Receives at least one byte and at most `cap` bytes. Stores in `*got` how many.
+///
+/// Returns:
+/// - UPSTREAM_OK: `*got` is 1 to `cap`.
+/// - UPSTREAM_EOF: the server ended the stream. `*got` is 0, as on every error.
+/// - UPSTREAM_ERR_TIMEOUT: nothing came in time. You may read again.
+/// - UPSTREAM_ERR_CLOSED: a TLS stream was cut off without its goodbye (close_notify).
+/// - UPSTREAM_ERR_NETWORK: the connection broke, as by a reset.
+/// - UPSTREAM_ERR_TLS, UPSTREAM_ERR_CERT: the server sent a TLS alert, or a broken record.
+/// - UPSTREAM_ERR_CANCELLED: upstream_cancel() was called on the set.
+/// - UPSTREAM_ERR_FORKED: the set was created before fork(), and this is the child.
+/// - A status of upstream_conn_connect_continue(): the connection was not ready yet, and could not
+///   be made.
+/// - UPSTREAM_ERR_INVALID_ARG: `c`, `buf` or `got` is NULL, or `cap` is 0.
+/// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+///
+/// Time: net.io_timeout without a byte, or the limit of upstream_conn_set_timeout_ms().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_read(
     c: *mut upstream_conn_t,
@@ -166,7 +249,15 @@ pub unsafe extern "C" fn upstream_conn_read(
     })
 }
 
-/// Receives exactly `len` bytes. UPSTREAM_ERR_CLOSED where the stream ends before.
+/// Receives exactly `len` bytes.
+///
+/// On failure do not read on: the bytes that came are in `buf`, but you cannot tell how many.
+///
+/// Returns: as upstream_conn_read(), but UPSTREAM_ERR_CLOSED in place of UPSTREAM_EOF if the stream
+/// ends too early; UPSTREAM_ERR_INVALID_ARG if `c` or `buf` is NULL.
+///
+/// Time: net.io_timeout without a byte, or the limit of upstream_conn_set_timeout_ms() for the
+/// whole call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_read_exact(
     c: *mut upstream_conn_t,
@@ -179,11 +270,23 @@ pub unsafe extern "C" fn upstream_conn_read_exact(
     with(c, |conn| conn.read_exact(buffer))
 }
 
-/// Bounds each whole call after this one by `ms` milliseconds; 0 takes the configured limit again (net.io_timeout
-/// without progress). For the calls of an event loop it is the time without progress. Inside a delivery or attempt its
-/// deadline holds too, and so does the half of its time that one node may use while others could take the payload: your
-/// limit may make that shorter, never longer. A limit of yours that strikes before the node had a second, or its
-/// net.io_timeout, says nothing of the node.
+/// Limits each later call on the connection to `ms` milliseconds in all.
+///
+/// 0 takes the limit of the file again: net.io_timeout without progress. For the calls of an event
+/// loop `ms` is the time without progress too.
+///
+/// Inside a delivery or attempt its own limits hold as well: the time that is left, and the half of
+/// it that one node may use while another could take the payload. Yours can only be shorter.
+///
+/// If your limit ends a call before the node had 1 second to act (or its net.io_timeout, if that is
+/// shorter), this is no failure of the node.
+///
+/// Returns:
+/// - UPSTREAM_OK: done.
+/// - UPSTREAM_ERR_INVALID_ARG: `c` is NULL.
+/// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+///
+/// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_set_timeout_ms(c: *mut upstream_conn_t, ms: u32) -> upstream_status_t {
     with(c, |conn| {
@@ -192,8 +295,13 @@ pub unsafe extern "C" fn upstream_conn_set_timeout_ms(c: *mut upstream_conn_t, m
     })
 }
 
-/// The failure of the last I/O call on the connection. Borrowed until the next call on it. NULL where that call went
-/// well, and for NULL.
+/// The error of the last call that read, wrote or connected on the connection.
+///
+/// Returns: the error; NULL if that call went well, or `c` is NULL.
+///
+/// Time: constant.
+///
+/// Ownership: borrowed until the next call on the connection. Do not free it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_last_error(c: *const upstream_conn_t) -> *const upstream_error_t {
     pure!(c, |_| null() => |conn: &Conn| {
@@ -201,10 +309,35 @@ pub unsafe extern "C" fn upstream_conn_last_error(c: *const upstream_conn_t) -> 
     })
 }
 
-/// Tells how this exchange went, in the plugin's words: `outcome` as a status, `text` (may be NULL) for the error and
-/// the log. It decides what the exchange says of the node's health; the last word counts. Inside a deliver callback what
-/// you return decides where the payload goes. Returns `outcome`, so that a callback may end with
-/// `return upstream_conn_report(c, UPSTREAM_ERR_PROTOCOL, "HTTP 502");`.
+/// Tells how this exchange went, in your words, and returns `outcome`.
+///
+/// `outcome` is a status. For the health of the node it means what upstream_node_report() says.
+/// Also, UPSTREAM_EOF counts as UPSTREAM_ERR_CLOSED; UPSTREAM_ERR_INVALID_ARG, and a number that is
+/// no status, count as one of health.max_fails. The last report counts. Without one the library
+/// judges by what it saw.
+///
+/// `text` may be NULL. Up to 500 characters of it appear in the error and in the log.
+///
+/// In a deliver callback, this decides about the node. What the callback returns decides where the
+/// payload goes.
+///
+/// Returns: `outcome`, whatever it is, and also if `c` is NULL: a callback can return what this
+/// call returns.
+///
+/// Time: constant.
+///
+/// ```c
+/// static upstream_status_t judge(upstream_conn_t *conn, int http)
+/// {
+///     if (http == 429 || http == 503) {
+///         return upstream_conn_busy(conn, 5000, "HTTP 429 or 503");
+///     }
+///     if (http == 400) {
+///         return upstream_conn_report(conn, UPSTREAM_STOP, "HTTP 400");
+///     }
+///     return upstream_conn_report(conn, http == 200 ? UPSTREAM_OK : UPSTREAM_ERR_PROTOCOL, NULL);
+/// }
+/// ```
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_report(
     c: *mut upstream_conn_t,
@@ -215,9 +348,16 @@ pub unsafe extern "C" fn upstream_conn_report(
     outcome
 }
 
-/// The server answered that it cannot take this now (429, 503): its node gets no new turns for `retry_after_ms`
-/// milliseconds (0: health.backoff; at most an hour). It is no failure, and the connection is kept. `text` as for
-/// upstream_conn_report(). Always returns UPSTREAM_ERR_BUSY, for a deliver callback to return.
+/// Tells that the server cannot take this now (HTTP 429, 503): its node is paused.
+///
+/// The pause is `retry_after_ms` milliseconds; 0 takes health.backoff, and one hour is the most. It
+/// is no failure, and the connection is kept. `text` is as for upstream_conn_report(): see the
+/// example there.
+///
+/// Returns: UPSTREAM_ERR_BUSY, always. A deliver callback returns it, and the payload goes to
+/// another node.
+///
+/// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_busy(
     c: *mut upstream_conn_t,
@@ -237,8 +377,11 @@ fn say(c: *mut upstream_conn_t, work: impl FnOnce(&mut Conn, Option<&str>), text
     });
 }
 
-/// What is left of the time of the delivery or attempt that the connection serves, in milliseconds. -1 if it serves
-/// none, and for NULL.
+/// How much time is left for the delivery or attempt that the connection serves, in milliseconds.
+///
+/// Returns: the time; 0 if it is over; -1 if the connection serves none, or `c` is NULL.
+///
+/// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_time_left_ms(c: *const upstream_conn_t) -> i64 {
     pure!(c, |_| -1 => |conn: &Conn| {
@@ -246,19 +389,50 @@ pub unsafe extern "C" fn upstream_conn_time_left_ms(c: *const upstream_conn_t) -
     })
 }
 
-/// What the payload is called: 32 hex digits, or the host's own name for it, the same at every node and at every resend
-/// of one delivery or attempt, so that a receiver can drop what comes twice. Borrowed as long as the connection. NULL
-/// if it serves none, and for NULL.
+/// The id of the payload, for a receiver that drops what comes twice.
+///
+/// It is the host's own id, or 32 hex digits made at random. It is the same at each node and each
+/// time that one delivery or attempt sends the payload. Use it as an Idempotency-Key, a Forward
+/// chunk id, an Elasticsearch _id.
+///
+/// Returns: the id; NULL if the connection serves no delivery or attempt, or `c` is NULL.
+///
+/// Time: constant.
+///
+/// Ownership: borrowed for as long as you have the connection.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_payload_id(c: *const upstream_conn_t) -> *const c_char {
     pure!(c, |_| null() => |conn: &Conn| conn.payload_id().map_or(null(), |id| id.as_c_str().as_ptr()))
 }
 
-/// Receives up to and with the bytes of `end` (a line's end), at most `cap`, and stores how many in `*got`. What came
-/// behind it stays for the next read.
+/// Receives up to and with the bytes of `end`, such as the end of a line. Stores in `*got` how
+/// many.
 ///
-/// Returns: UPSTREAM_OK; UPSTREAM_ERR_PROTOCOL if `cap` bytes hold no end; UPSTREAM_ERR_CLOSED if the stream ends
-/// before; or as upstream_conn_read(). On any error `*got` is 0 and what came stays for upstream_conn_read().
+/// What came after `end` stays for the next read. On any error `*got` is 0, and all that came stays
+/// for upstream_conn_read().
+///
+/// Returns:
+/// - UPSTREAM_OK: `*got` is 1 to `cap`, and the last of them are `end`.
+/// - UPSTREAM_ERR_PROTOCOL: `cap` bytes came without `end`.
+/// - UPSTREAM_ERR_CLOSED: the stream ended before `end` came. There is no UPSTREAM_EOF here.
+/// - UPSTREAM_ERR_INVALID_ARG: a pointer is NULL, or `cap` or `end_len` is 0.
+/// - Any other status of upstream_conn_read().
+///
+/// Time: net.io_timeout without a byte, or the limit of upstream_conn_set_timeout_ms() for the
+/// whole call.
+///
+/// ```c
+/// static upstream_status_t ask(upstream_conn_t *conn, void *question)
+/// {
+///     char answer[128];
+///     size_t got;
+///     upstream_status_t status = upstream_conn_write(conn, question, strlen(question));
+///     if (status == UPSTREAM_OK) {
+///         status = upstream_conn_read_until(conn, answer, sizeof(answer), "\n", 1, &got);
+///     }
+///     return status;
+/// }
+/// ```
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_read_until(
     c: *mut upstream_conn_t,
@@ -284,19 +458,34 @@ pub unsafe extern "C" fn upstream_conn_read_until(
     })
 }
 
-/// The node the connection leads to, or the one it is being made to at the moment; good at least as long as the connection. NULL for NULL.
+/// The node of the connection; while it is connecting, the node that is being tried.
+///
+/// Returns: the node; NULL if `c` is NULL.
+///
+/// Time: constant.
+///
+/// Ownership: borrowed at least for as long as you have the connection.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_node(c: *const upstream_conn_t) -> *mut upstream_node_t {
     pure!(c, |_| null_mut() => |conn: &Conn| node::lend(conn.node()))
 }
 
-/// 1 where the connection came from the pool, 0 where it is new. 0 for NULL.
+/// Whether the connection was kept from an earlier use.
+///
+/// Returns: 1 if it was, 0 if it is new or not ready yet, or `c` is NULL.
+///
+/// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_reused(c: *const upstream_conn_t) -> i32 {
     pure!(c, |_| 0 => |conn: &Conn| i32::from(conn.is_reused()))
 }
 
-/// The TLS version of the connection, "TLSv1.2" or "TLSv1.3". Static. NULL on a plaintext one, and for NULL.
+/// The TLS version of the connection.
+///
+/// Returns: "TLSv1.2" or "TLSv1.3", a static string; NULL without TLS, before the connection is
+/// ready, or if `c` is NULL.
+///
+/// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_tls_version(c: *const upstream_conn_t) -> *const c_char {
     pure!(c, |_| null() => |conn: &Conn| {
@@ -304,10 +493,24 @@ pub unsafe extern "C" fn upstream_conn_tls_version(c: *const upstream_conn_t) ->
     })
 }
 
-/// Attaches the plugin's own data ("logged in") to the connection, where it stays while the connection is kept in the
-/// pool. What was there before is freed. `free_fn` (may be NULL) is called with it on replacement and when the
-/// connection ends, on any thread, where it is not to wait for a connection. NULL `data` only removes. UPSTREAM_ERR_INVALID_ARG, and nothing is freed, on one that is not
-/// connected yet: it may still come from the pool, with its data.
+/// Attaches the plugin's own data to the connection, such as "logged in", in place of any data
+/// before.
+///
+/// It stays there while the connection is kept, and you find it there when you get the connection
+/// again. `free_fn` may be NULL. A NULL `data` only removes what was there.
+///
+/// Returns:
+/// - UPSTREAM_OK: done.
+/// - UPSTREAM_ERR_INVALID_ARG: `c` is NULL, or the connection is not ready. The data is still
+///   yours.
+/// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+///
+/// Time: constant, and what `free_fn` takes.
+///
+/// Ownership: the data is the library's when the call returns UPSTREAM_OK. It calls `free_fn` with
+/// it once: in the call that replaces it, or when the connection ends.
+///
+/// Threads: `free_fn` is called on any thread. It must not wait for a connection.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_set_data(
     c: *mut upstream_conn_t,
@@ -326,25 +529,40 @@ pub unsafe extern "C" fn upstream_conn_set_data(
     status
 }
 
-/// The data attached to the connection. NULL where there is none, and for NULL.
+/// The data attached to the connection.
+///
+/// Returns: the data; NULL if there is none, or `c` is NULL.
+///
+/// Time: constant.
+///
+/// Ownership: borrowed until it is replaced, or the connection ends.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_get_data(c: *const upstream_conn_t) -> *mut c_void {
     pure!(c, |_| null_mut() => |conn: &Conn| user_data::pointer(conn.data()))
 }
 
-/// Gives the connection back: kept for the next one to use, or closed where a call on it failed, it is in the middle of a
-/// message, bytes are held that cannot be sent at once (see upstream_conn_flush()), or
-/// it may not be kept (net.keepalive and its limits). One that is still connecting is given up. Takes NULL. Inside a deliver callback it does nothing: the
-/// connection is the delivery's.
+/// Gives the connection back, for the next one who needs a connection to that node. Takes NULL.
+///
+/// It is closed instead if a call on it failed, if a message on it is unfinished or an answer
+/// unread, if TLS holds bytes that cannot be sent at once (see upstream_conn_flush()), or if
+/// net.keepalive and its limits do not let it be kept. One that is still connecting is given up.
+///
+/// In a deliver callback it does nothing: the connection is the delivery's.
+///
+/// Time: does not wait.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_release(c: *mut upstream_conn_t) {
     end(c, |_| {}, |mut conn| conn.release());
 }
 
-/// Closes the connection: the plugin no longer trusts it. What was written on it still arrives, unless a call on it
-/// failed: the library says goodbye and waits up to a second, on a thread of its own, for the server to close too.
-/// Takes NULL. Inside a deliver callback the connection is only
-/// marked, and closed when the callback has returned.
+/// Closes the connection, because you no longer trust it. Takes NULL.
+///
+/// What you wrote on it still arrives, unless a call on it failed: a thread of the library waits up
+/// to a second for the server to close too.
+///
+/// In a deliver callback the connection is closed after the callback has returned.
+///
+/// Time: does not wait.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_discard(c: *mut upstream_conn_t) {
     end(c, Conn::distrust, drop);

@@ -14,46 +14,97 @@ use crate::set::deliver::{Delivery, Done};
 use crate::set::payload::PayloadId;
 use crate::set::upstream::Upstream;
 
-/// Sends one payload over `conn`, which is lent for the call: do not release it; you may discard it.
-/// Returns UPSTREAM_OK when the payload is delivered, UPSTREAM_STOP when it never can be, UPSTREAM_ERR_CANCELLED
-/// to give up, or any other negative number for a failure: the payload then goes to the next node. Take care with
-/// -errno: some of these numbers are statuses (-EPIPE is UPSTREAM_ERR_TLS, which ejects the node at once). What the
-/// plugin knows beyond that, it tells by upstream_conn_report() or upstream_conn_busy().
+/// Sends one payload over `conn`, from its first byte. It may be called several times for one
+/// payload.
+///
+/// Do not release `conn`: it is lent for the call. You may discard it.
+///
+/// - UPSTREAM_OK: the payload is delivered.
+/// - UPSTREAM_STOP: no node will ever take it, so it is dropped. This node is well.
+/// - UPSTREAM_ERR_CANCELLED: give up.
+/// - Any other negative number, and UPSTREAM_EOF: a failure of this node. The next node gets the
+///   payload.
+/// - Any other positive number is a mistake. It ends the delivery with UPSTREAM_ERR_INVALID_ARG.
+///
+/// Do not return -errno: -EPIPE is UPSTREAM_ERR_TLS, which ejects the node at once.
+///
+/// If you know more than a status says, tell it by upstream_conn_report() or upstream_conn_busy().
+///
+/// Threads: called on the thread that called upstream_deliver(), before that returns.
 pub type upstream_deliver_fn =
     Option<unsafe extern "C" fn(conn: *mut upstream_conn_t, ctx: *mut c_void) -> upstream_status_t>;
 
-/// What is said of a payload beforehand. Start from UPSTREAM_DELIVERY_INIT. It only ever grows at the end.
+/// What upstream_deliver_with() and upstream_attempt_begin_with() are told of a payload.
+///
+/// Start from UPSTREAM_DELIVERY_INIT. Later versions add fields at the end.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct upstream_delivery_t {
-    /// sizeof(upstream_delivery_t), set by the caller.
+    /// sizeof(upstream_delivery_t), as UPSTREAM_DELIVERY_INIT sets it.
     pub struct_size: usize,
-    /// For all attempts, in milliseconds; 0 takes deliver.timeout.
+    /// Time for all nodes together, in milliseconds; 0 takes deliver.timeout.
     pub timeout_ms: u32,
-    /// What the host calls the payload: 1 to 64 bytes of printable ASCII, the same each time it brings it. NULL: a
-    /// name is made at random.
+    /// The host's own id of the payload, the same each time that the host brings it: 1 to 64 bytes
+    /// of printable ASCII. NULL: the library makes one at random.
     pub payload_id: *const c_char,
-    /// Reserved for balancing by key: NULL.
+    /// Reserved: NULL.
     pub key: *const c_void,
-    /// Reserved for balancing by key: 0.
+    /// Reserved: 0.
     pub key_len: usize,
 }
 
-/// Runs `fn` on a ready connection to the next node. If the connection or `fn` fails, the next node not yet tried
-/// for this payload gets it, until `fn` says UPSTREAM_OK or UPSTREAM_STOP, every node was tried, or `timeout_ms`
-/// milliseconds have passed (0 takes deliver.timeout).
+/// Delivers one payload: runs `fn` on a connection to the next node, and on others if that fails.
 ///
-/// While another node could take the payload, one node may use half of the time that is left, whatever
-/// upstream_conn_set_timeout_ms() says; the last node gets all of it. With every node out, at most three are tried.
-/// At least once: a payload that may have reached a node which then failed is sent again to another, unless
-/// `deliver.resend off`.
+/// It ends when `fn` returns UPSTREAM_OK or UPSTREAM_STOP, when each node was tried once, or after
+/// `timeout_ms` milliseconds (0 takes deliver.timeout). If all nodes are ejected, up to three of
+/// them are tried; with `deliver.wait on` it then waits, within its time, for one that may be
+/// tried.
 ///
-/// A payload that fails in the same way at each of two or more nodes (UPSTREAM_ERR_PROTOCOL, or the connection ends
-/// after bytes were sent) is suspect itself: none of them is blamed.
+/// While another node could take the payload, one node gets at most half of the time that is left.
+/// The last one gets all of it.
 ///
-/// Returns: UPSTREAM_OK; UPSTREAM_STOP, with the plugin's words in `*err`; UPSTREAM_ERR_BUSY if every node has asked
-/// for a pause; else the status of the last failure, and `*err` (the caller's; `err` may be NULL) tells of every
-/// attempt. Ask upstream_error_may_have_arrived() before you bring the payload again.
+/// A payload may come twice. If it may have arrived at a node that then failed, it is sent to
+/// another node all the same, unless `deliver.resend` is off. Such a retry waits for the retry
+/// budget: 10 a second, plus a store of up to 10, to which each success adds 0.1.
+///
+/// If a payload fails in the same way at two or more nodes, and at each that got it
+/// (UPSTREAM_ERR_PROTOCOL, or the connection ended after bytes were sent), the payload is suspect,
+/// and no node is blamed.
+///
+/// Returns:
+/// - UPSTREAM_OK: delivered.
+/// - UPSTREAM_STOP: `fn` dropped it. `*err` has the words of upstream_conn_report().
+/// - UPSTREAM_ERR_BUSY: each node is paused, or the last one tried cannot take it now.
+/// - UPSTREAM_ERR_NO_NODE: each node has weight 0, or is ejected and may not be tried now.
+/// - UPSTREAM_ERR_TIMEOUT: the time is over, or the last failure is that of a time limit.
+/// - UPSTREAM_ERR_CANCELLED: `fn` returned it, or upstream_cancel() was called on the set.
+/// - UPSTREAM_ERR_FORKED: the set was created before fork(), and this is the child.
+/// - UPSTREAM_ERR_INVALID_ARG: `up` or `fn` is NULL, or `fn` returned a number that is no status.
+/// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+/// - Any other negative status: that of the last failure, of connecting or of `fn`. `*err` tells of
+///   all.
+///
+/// Ask upstream_error_may_have_arrived() before you bring the payload again.
+///
+/// Time: `timeout_ms` or deliver.timeout, and what `fn` does between its calls of the library.
+///
+/// ```c
+/// static upstream_status_t send_line(upstream_conn_t *conn, void *line)
+/// {
+///     return upstream_conn_write(conn, line, strlen(line));
+/// }
+///
+/// static int deliver_line(upstream_t *up, char *line)
+/// {
+///     upstream_error_t *err = NULL;
+///     upstream_status_t status = upstream_deliver(up, send_line, line, 0, &err);
+///     if (status != UPSTREAM_OK) {
+///         fprintf(stderr, "%s\n", upstream_error_message(err));
+///         upstream_error_free(err);
+///     }
+///     return status == UPSTREAM_OK;
+/// }
+/// ```
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_deliver(
     up: *mut upstream_t,
@@ -66,10 +117,12 @@ pub unsafe extern "C" fn upstream_deliver(
     deliver(up, r#fn, ctx, || Ok(Delivery { timeout, id: None }), err, "upstream_deliver")
 }
 
-/// As upstream_deliver(), with more said about the payload. NULL `how` says nothing.
+/// As upstream_deliver(), with more said about the payload. A NULL `how` says nothing.
 ///
-/// Returns: as upstream_deliver(); UPSTREAM_ERR_INVALID_ARG for a `payload_id` that is none, and for a `key`, which
-/// this version does not know.
+/// Returns: as upstream_deliver(); UPSTREAM_ERR_INVALID_ARG also if `how` has a `struct_size` that
+/// is too small, a `payload_id` of another form, or a `key`, which this version does not have.
+///
+/// Time: `how->timeout_ms` or deliver.timeout, as upstream_deliver().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_deliver_with(
     up: *mut upstream_t,

@@ -1,4 +1,4 @@
-//! `upstream_error_t`: what went wrong, where, and what mends it.
+//! `upstream_error_t`: what went wrong, where, and how to fix it.
 
 use std::ffi::{c_char, c_int};
 use std::ptr::null;
@@ -8,8 +8,12 @@ use crate::ffi::handle::{self, Opaque};
 use crate::ffi::panic::{self, pure};
 use crate::ffi::status::upstream_status_t;
 
-/// An error in full. Made by the calls that take `upstream_error_t **err`, freed with upstream_error_free().
-/// It never changes, so any number of threads may read it.
+/// An error in full: status, text, node or line.
+///
+/// Ownership: the calls that take `upstream_error_t **err` make one, and you free it with
+/// upstream_error_free(). The one from upstream_conn_last_error() is the connection's.
+///
+/// Threads: it never changes, so any number of threads may read it at the same time.
 pub struct upstream_error_t {
     _private: [u8; 0],
 }
@@ -27,48 +31,85 @@ pub(crate) fn tell(err: *mut *mut upstream_error_t, error: Error) -> upstream_st
     status
 }
 
-/// The status of an error. UPSTREAM_ERR_INVALID_ARG for NULL.
+/// The status of an error: the same that the call returned.
+///
+/// Returns: the status; UPSTREAM_ERR_INVALID_ARG if `err` is NULL.
+///
+/// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_error_status(err: *const upstream_error_t) -> upstream_status_t {
     pure!(err, |status| status as upstream_status_t => |report: &Report| report.error.status as upstream_status_t)
 }
 
-/// The whole story in one line: node, phase and cause, or file:line:column, what is wrong, and the mend.
-/// Borrowed until upstream_error_free(). NULL for NULL.
+/// The text of an error, in one line, for a log.
+///
+/// It names the node, what was being done and the cause; or the file, line and column, what is
+/// wrong there, and how to fix it. After several failures it tells all of them.
+///
+/// Returns: the text; NULL if `err` is NULL.
+///
+/// Time: constant.
+///
+/// Ownership: borrowed. It lives as long as `err`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_error_message(err: *const upstream_error_t) -> *const c_char {
     pure!(err, |_| null() => |report: &Report| report.message.as_ptr())
 }
 
-/// The system's errno behind an error; 0 where the system gave none, and for NULL.
+/// The errno of the system that caused an error.
+///
+/// Returns: the number; 0 if the system gave none, or `err` is NULL.
+///
+/// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_error_errno(err: *const upstream_error_t) -> c_int {
     pure!(err, |_| 0 => |report: &Report| report.error.errno)
 }
 
-/// The name of the node that an error concerns. Borrowed until upstream_error_free(). NULL where it concerns
-/// none, and for NULL.
+/// The name of the node that an error is about.
+///
+/// Returns: the name; NULL if the error is about no node, or `err` is NULL.
+///
+/// Time: constant.
+///
+/// Ownership: borrowed. It lives as long as `err`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_error_node(err: *const upstream_error_t) -> *const c_char {
     pure!(err, |_| null() => |report: &Report| report.node.as_ref().map_or(null(), |name| name.as_ptr()))
 }
 
-/// 1 if bytes of the payload reached a node that did not answer for it: whoever promises at most once does not bring it
-/// again. An answer is UPSTREAM_STOP, UPSTREAM_ERR_BUSY, or another status after bytes were read since the last were sent;
-/// half an answer, with the end, a reset or silence in place of the rest, is none. 0 otherwise, and for NULL.
+/// Whether the payload may have arrived although the call failed.
+///
+/// If a payload must not come twice, do not send it again when this is 1. It is 1 if a node got
+/// bytes of the payload and did not answer for them.
+///
+/// An answer is UPSTREAM_STOP, UPSTREAM_ERR_BUSY, or another status after bytes were read since the
+/// last ones were sent. Half an answer is none: the end of the stream, a reset or silence took the
+/// place of the rest.
+///
+/// Returns: 1 or 0; 0 if `err` is NULL.
+///
+/// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_error_may_have_arrived(err: *const upstream_error_t) -> i32 {
     pure!(err, |_| 0 => |report: &Report| i32::from(report.error.may_have_arrived))
 }
 
-/// The line of the configuration file that an error concerns, from 1; 0 where it concerns none, and for NULL.
+/// The line of the configuration file that an error is about.
+///
+/// Returns: the line, from 1; 0 if the error is about no line, or `err` is NULL.
+///
+/// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_error_line(err: *const upstream_error_t) -> usize {
     pure!(err, |_| 0 => |report: &Report| report.error.line())
 }
 
-/// Frees an error and its strings. Takes NULL. Not for errors that are borrowed
-/// (upstream_conn_last_error()).
+/// Frees an error and its strings. Takes NULL.
+///
+/// Do not free the error of upstream_conn_last_error(): it is borrowed.
+///
+/// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_error_free(err: *mut upstream_error_t) {
     drop(handle::take(err));
@@ -84,7 +125,7 @@ pub(crate) fn null_argument(call: &str) -> Error {
     Error::new(Status::InvalidArg, format!("{call} was handed NULL where it wants a value"))
 }
 
-/// How a call on a handle that is NULL or poisoned, or one that was caught in a panic, ends: with its words in `*err`.
+/// Ends a call on a handle that is NULL or poisoned, or one that panicked: its words go to `*err`.
 pub(crate) fn refuse(err: *mut *mut upstream_error_t, call: &str, status: Status) -> upstream_status_t {
     match status {
         Status::Panic => tell(err, panic::report()),

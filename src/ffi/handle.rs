@@ -1,5 +1,5 @@
-//! C pointers and the Rust types behind them. Each opaque C type stands for one Rust type and one kind of
-//! ownership, so that nothing is freed as what it is not.
+//! C pointers and the Rust types behind them. Each opaque C type stands for one Rust type and one
+//! kind of ownership, so that nothing is freed as what it is not.
 
 use crate::base::error::{Poison, Report};
 use crate::set::conn::Conn;
@@ -8,7 +8,7 @@ use crate::set::upstream::Upstream;
 
 /// A Rust type that C holds pointers to.
 pub(crate) trait Handle {
-    /// The mark of a caught defect, where the type has one.
+    /// The mark of a caught defect, if the type has one.
     fn poison(&self) -> Option<&Poison>;
 }
 

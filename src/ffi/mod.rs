@@ -1,8 +1,9 @@
-//! The C boundary, and the only one: pointers to references, strings to strings, panics to a status.
-//! Conversion alone; what a call does is decided in the rooms below.
+//! The C boundary, and the only one: pointers to references, strings to strings, panics to a
+//! status.
+//! Conversion alone; what a call does is decided in the rooms below. One file per C object.
 //!
-//! Every export is wrapped by [`boundary!`], which catches panics and keeps errno, or by [`pure!`], for calls
-//! that read memory and touch nothing else. One file per C object.
+//! Most exports are wrapped by [`boundary!`], which catches panics and keeps errno, or by
+//! [`pure!`], for calls that only read memory.
 
 // The names are C's.
 #![allow(non_camel_case_types)]

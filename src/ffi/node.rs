@@ -1,4 +1,4 @@
-//! `upstream_node_t`: a member of the set.
+//! `upstream_node_t`: a node of the set.
 
 use std::ffi::{c_char, c_void};
 use std::ptr::{null, null_mut};
@@ -18,8 +18,13 @@ use crate::ffi::time::milliseconds;
 use crate::ffi::user_data;
 use crate::set::node::Node;
 
-/// A node. Handle and strings live until upstream_destroy() of the set, and while a connection to the node
-/// is out. Every call may be made from any number of threads at once.
+/// A node: one server of the set.
+///
+/// Ownership: borrowed. The handle and every string that you get from it live until
+/// upstream_destroy() of the set, and beyond it for as long as a connection to the node is in your
+/// hands.
+///
+/// Threads: any number of threads may use it at the same time.
 pub struct upstream_node_t {
     _private: [u8; 0],
 }
@@ -45,43 +50,77 @@ pub(crate) fn share(node: &Node) -> Arc<Node> {
     }
 }
 
-/// The node is in the rotation.
+/// In the rotation, or waiting in reserve (a higher `priority`).
 pub const UPSTREAM_NODE_UP: i32 = 0;
-/// The node failed and is left out until its time is up.
+/// It failed, and gets no turns until its time is up.
 pub const UPSTREAM_NODE_EJECTED: i32 = 1;
-/// The node is being tried again.
+/// On trial after an ejection: one caller tries it.
 pub const UPSTREAM_NODE_PROBING: i32 = 2;
-/// The node gets nothing new.
+/// Its weight is 0: it gets no turns.
 pub const UPSTREAM_NODE_DRAINING: i32 = 3;
-/// The node asked for some time without new turns.
+/// It gets no turns for a while, because it asked for that.
 pub const UPSTREAM_NODE_PAUSED: i32 = 4;
 
-/// The node's name. NULL for NULL.
+/// The name of the node.
+///
+/// Returns: the name; NULL if `n` is NULL.
+///
+/// Time: constant.
+///
+/// Ownership: borrowed, as the node is.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_name(n: *const upstream_node_t) -> *const c_char {
     pure!(n, |_| null() => |node: &Node| node.target.name.as_ptr())
 }
 
-/// The node's host name or numeric address (an IPv6 one without brackets). NULL for NULL.
+/// The host name or numeric address of the node, an IPv6 address without brackets.
+///
+/// Returns: the host; NULL if `n` is NULL.
+///
+/// Time: constant.
+///
+/// Ownership: borrowed, as the node is.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_host(n: *const upstream_node_t) -> *const c_char {
     pure!(n, |_| null() => |node: &Node| node.target.host.as_ptr())
 }
 
-/// The node's TCP port. 0 for NULL.
+/// The TCP port of the node.
+///
+/// Returns: the port; 0 if `n` is NULL.
+///
+/// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_port(n: *const upstream_node_t) -> u16 {
     pure!(n, |_| 0 => |node: &Node| node.target.port)
 }
 
-/// Whether connections to the node are TLS: 1 or 0. 0 for NULL.
+/// Whether connections to the node use TLS.
+///
+/// Returns: 1 or 0; 0 if `n` is NULL.
+///
+/// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_tls(n: *const upstream_node_t) -> i32 {
     pure!(n, |_| 0 => |node: &Node| i32::from(node.target.tls.is_some()))
 }
 
-/// The value of `key`, in any letter case, as written: from the node, else from [UPSTREAM], else from the options.
-/// Every key is there, the library's and the plugin's own. NULL where it is unset, and for NULL.
+/// The value of `key`, as it is written.
+///
+/// It is looked for in the node, then in [UPSTREAM], then in the options. All keys are there, the
+/// library's and the plugin's own, in any letter case. A default of the library's is not.
+///
+/// Returns: the value; NULL if the key is set nowhere, or `n` or `key` is NULL.
+///
+/// Time: one look-up in a hash table. No lock, no system call.
+///
+/// Ownership: borrowed, as the node is.
+///
+/// ```c
+/// const char *tag = upstream_node_get_prop(n, "tag");
+/// int64_t limit = upstream_node_get_prop_size(n, "chunk_limit", 64 * 1024);
+/// printf("%s %ld\n", tag != NULL ? tag : "none", (long)limit);
+/// ```
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_get_prop(
     n: *const upstream_node_t,
@@ -93,8 +132,13 @@ pub unsafe extern "C" fn upstream_node_get_prop(
     pure!(n, |_| null() => |node: &Node| node.property(key).map_or(null(), |value| value.as_ptr().cast()))
 }
 
-/// The value of `key` as a switch: 1 for true, on, yes, 0 for false, off, no, in any letter case; `fallback` where
-/// it is unset, and, with a log line, where it is something else.
+/// The value of `key` as a switch.
+///
+/// Returns: 1 for `on`, `true` and `yes`, 0 for `off`, `false` and `no`, in any letter case;
+/// `fallback` if the key is set nowhere or an argument is NULL; `fallback` and a warning in the log
+/// if the value is no switch.
+///
+/// Time: as upstream_node_get_prop().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_get_prop_bool(
     n: *const upstream_node_t,
@@ -104,7 +148,12 @@ pub unsafe extern "C" fn upstream_node_get_prop_bool(
     typed(n, key, fallback, "a switch (on or off)", |text| value::parse_bool(text).map(i32::from))
 }
 
-/// The value of `key` as a whole number; `fallback` where it is unset, and, with a log line, where it is something else.
+/// The value of `key` as a whole number, which may be negative.
+///
+/// Returns: the number; `fallback` if the key is set nowhere or an argument is NULL; `fallback` and
+/// a warning in the log if the value is no whole number of 64 bits.
+///
+/// Time: as upstream_node_get_prop().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_get_prop_int(
     n: *const upstream_node_t,
@@ -114,8 +163,15 @@ pub unsafe extern "C" fn upstream_node_get_prop_int(
     typed(n, key, fallback, "a whole number", value::parse_int)
 }
 
-/// The value of `key`, a duration ("250ms", "5s", "2m", "1h", "1d"; a bare number is seconds), in milliseconds; `fallback`
-/// where it is unset, and, with a log line, where it is something else.
+/// The value of `key`, a duration, in milliseconds.
+///
+/// A duration is a whole number with a unit: "250ms", "5s", "2m", "1h", "1d". Without a unit it is
+/// seconds.
+///
+/// Returns: the milliseconds; `fallback` if the key is set nowhere or an argument is NULL;
+/// `fallback` and a warning in the log if the value is no duration.
+///
+/// Time: as upstream_node_get_prop().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_get_prop_ms(
     n: *const upstream_node_t,
@@ -125,8 +181,15 @@ pub unsafe extern "C" fn upstream_node_get_prop_ms(
     typed(n, key, fallback, "a duration (such as 250ms or 5s)", value::parse_duration_ms)
 }
 
-/// The value of `key`, a size ("512", "4k", "1M", "1G"; powers of 1024), in bytes; `fallback` where it is unset, and,
-/// with a log line, where it is something else.
+/// The value of `key`, a size, in bytes.
+///
+/// A size is a whole number, alone or with k, M or G, which are powers of 1024: "512", "4k", "1M",
+/// "1G".
+///
+/// Returns: the bytes; `fallback` if the key is set nowhere or an argument is NULL; `fallback` and
+/// a warning in the log if the value is no size.
+///
+/// Time: as upstream_node_get_prop().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_get_prop_size(
     n: *const upstream_node_t,
@@ -162,14 +225,30 @@ fn typed<T: Copy>(
     })
 }
 
-/// The number of properties that upstream_node_prop_at() lists. 0 for NULL.
+/// How many properties upstream_node_prop_at() lists.
+///
+/// Returns: the number; 0 if `n` is NULL.
+///
+/// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_prop_count(n: *const upstream_node_t) -> usize {
     pure!(n, |_| 0 => |node: &Node| node.count_of_properties())
 }
 
-/// The property at `i`, from 0: the node's own in file order, then those it has from [UPSTREAM] and the options. Both
-/// strings are borrowed. UPSTREAM_ERR_NOT_FOUND past the end.
+/// Stores key and value of property number `i`, from 0.
+///
+/// The node's own properties come first, in the order of the file. Then come those of [UPSTREAM]
+/// and of the options that the node does not set itself.
+///
+/// Returns:
+/// - UPSTREAM_OK: `*key` and `*value` are set.
+/// - UPSTREAM_ERR_NOT_FOUND: there are not so many.
+/// - UPSTREAM_ERR_INVALID_ARG: `n`, `key` or `value` is NULL.
+/// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+///
+/// Time: constant.
+///
+/// Ownership: both strings are borrowed, as the node is.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_prop_at(
     n: *const upstream_node_t,
@@ -190,8 +269,24 @@ pub unsafe extern "C" fn upstream_node_prop_at(
     })
 }
 
-/// Attaches the plugin's own data to a node; what was there before is freed first. `free_fn` (may be NULL) is called with it
-/// on replacement and when the set is gone, on any thread. NULL `data` only removes.
+/// Attaches the plugin's own data to a node, in place of any data before.
+///
+/// `free_fn` may be NULL. A NULL `data` only removes what was there.
+///
+/// Returns:
+/// - UPSTREAM_OK: done.
+/// - UPSTREAM_ERR_FORKED: the set was created before fork(), and a thread of the parent was in this
+///   function or in upstream_node_get_data().
+/// - UPSTREAM_ERR_INVALID_ARG: `n` is NULL.
+/// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+///
+/// Time: constant, and what `free_fn` takes.
+///
+/// Ownership: the data is the library's when the call returns UPSTREAM_OK. It calls `free_fn` with
+/// it once: in the call that replaces it, or when the node ends.
+///
+/// Threads: `free_fn` is called on any thread. Do not replace data that another thread may still
+/// use: it is freed at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_set_data(
     n: *mut upstream_node_t,
@@ -209,7 +304,14 @@ pub unsafe extern "C" fn upstream_node_set_data(
     })
 }
 
-/// The data attached to a node; it lives until it is replaced. NULL where there is none, and for NULL.
+/// The data attached to a node.
+///
+/// Returns: the data; NULL if there is none, if `n` is NULL, or when upstream_node_set_data() would
+/// return UPSTREAM_ERR_FORKED.
+///
+/// Time: constant.
+///
+/// Ownership: borrowed until it is replaced, or the node ends.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_get_data(n: *const upstream_node_t) -> *mut c_void {
     pure!(n, |_| null_mut() => |node: &Node| {
@@ -218,12 +320,28 @@ pub unsafe extern "C" fn upstream_node_get_data(n: *const upstream_node_t) -> *m
     })
 }
 
-/// For a plugin that does its own I/O: how its work with the node went, as a status of this header. UPSTREAM_OK zeroes the count of
-/// failures and brings an ejected node back; so does UPSTREAM_STOP, by which the node answered. UPSTREAM_ERR_CONNECT, _TLS and _CERT take the node out of the rotation at once,
-/// UPSTREAM_ERR_RESOLVE, _TIMEOUT, _CLOSED, _NETWORK, _PROTOCOL and _IO after health.max_fails in a row; the others
-/// say nothing of it. UPSTREAM_ERR_INVALID_ARG for a number that is no status. About a connection of the library's say it by
-/// upstream_conn_report(); told here too, it counts once: while you have the connection, or as the next word after it ended
-/// in a failure.
+/// Tells how your own I/O with a node went, as a status of this header.
+///
+/// - UPSTREAM_OK and UPSTREAM_STOP zero the count of failures, and bring an ejected node back.
+/// - UPSTREAM_ERR_CONNECT, _TLS and _CERT eject the node at once.
+/// - UPSTREAM_ERR_RESOLVE, _TIMEOUT, _CLOSED, _NETWORK, _PROTOCOL and _IO eject it after
+///   health.max_fails in a row.
+/// - UPSTREAM_ERR_BUSY pauses it for health.backoff.
+/// - All others say nothing about the node.
+///
+/// For a connection of the library's, call upstream_conn_report() instead. If you call both for one
+/// exchange, it counts once: make this call before you end the connection, or directly after, if it
+/// failed.
+///
+/// For the node of an attempt, call upstream_attempt_report() instead.
+///
+/// Returns:
+/// - UPSTREAM_OK: done. In a forked child the health of the node stays as it is.
+/// - UPSTREAM_ERR_INVALID_ARG: `n` is NULL, or `outcome` is no status.
+/// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+///
+/// Time: at most one lock, held for a moment. An ejection also closes the kept connections of the
+/// node.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_report(
     n: *mut upstream_node_t,
@@ -238,9 +356,17 @@ pub unsafe extern "C" fn upstream_node_report(
     })
 }
 
-/// Gives the node no new turns for `ms` milliseconds, as a server asks for by Retry-After (0: health.backoff; at most an
-/// hour). It is no failure, nothing has to be tried, and it ends by itself. Of two pauses the later end holds. While
-/// every node is paused upstream_next_node() gives NULL.
+/// Gives the node no turns for `ms` milliseconds, as a server asks for with Retry-After.
+///
+/// 0 takes health.backoff, and one hour is the most. A pause is no failure. It ends by itself, and
+/// no trial follows. Of two pauses the later end holds.
+///
+/// Returns:
+/// - UPSTREAM_OK: done. In a forked child it changes nothing.
+/// - UPSTREAM_ERR_INVALID_ARG: `n` is NULL.
+/// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+///
+/// Time: one lock, held for a moment.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_pause(n: *mut upstream_node_t, ms: u32) -> upstream_status_t {
     boundary!(n.cast_const(), number => |node: &Node| {
@@ -249,7 +375,11 @@ pub unsafe extern "C" fn upstream_node_pause(n: *mut upstream_node_t, ms: u32) -
     })
 }
 
-/// The node's state, UPSTREAM_NODE_*. -1 for NULL.
+/// The state of the node.
+///
+/// Returns: a number of UPSTREAM_NODE_*; -1 if `n` is NULL. Later versions may add states.
+///
+/// Time: constant, without a lock.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_state(n: *const upstream_node_t) -> i32 {
     pure!(n, |_| -1 => |node: &Node| match node.state() {
@@ -261,7 +391,11 @@ pub unsafe extern "C" fn upstream_node_state(n: *const upstream_node_t) -> i32 {
     })
 }
 
-/// How long until the node is tried again, in milliseconds; 0 where it is up or may be tried now. -1 for NULL.
+/// How long until the node gets turns again, or is tried again, in milliseconds.
+///
+/// Returns: the time, rounded up; 0 if the node is up or may be tried now; -1 if `n` is NULL.
+///
+/// Time: constant, without a lock.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_retry_after_ms(n: *const upstream_node_t) -> i64 {
     pure!(n, |_| -1 => |node: &Node| milliseconds(node.retry_after()))

@@ -22,15 +22,15 @@ pub const UPSTREAM_POLL_IN: u32 = 1;
 /// Watch the descriptor until it is writable (POLLOUT, EPOLLOUT).
 pub const UPSTREAM_POLL_OUT: u32 = 2;
 
-/// As upstream_connect(), without waiting. UPSTREAM_OK where `*out` is ready, as one from the pool is; UPSTREAM_WANT_READ where
-/// it is under way: watch upstream_conn_fd() and go on with upstream_conn_connect_continue(). In both cases `*out` is the
-/// caller's, to end with upstream_conn_release() or upstream_conn_discard(). An error, with `*out` as it was, where no node
-/// can even be begun with.
+/// As upstream_connect(), without waiting.
 ///
-/// The calls of an event loop (this and those below) go as far as they can and return UPSTREAM_WANT_READ or UPSTREAM_WANT_WRITE
-/// where they would wait. Readiness is level-triggered: call until it wants, then watch upstream_conn_fd() for
-/// upstream_conn_poll_events(), for upstream_conn_timeout_ms() at most, and call again. Do not wait for a descriptor that no
-/// call has asked to be watched: TLS may hold bytes that it is silent about.
+/// Returns:
+/// - UPSTREAM_OK: `*out` is yours and ready, as one that was kept is.
+/// - UPSTREAM_WANT_READ: `*out` is yours and under way. Watch it, and go on with
+///   upstream_conn_connect_continue(), or with a read or a write, which does the same first.
+/// - An error of upstream_connect(): no connection could even be begun.
+///
+/// Time: does not wait.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_connect_start(
     up: *mut upstream_t,
@@ -45,7 +45,11 @@ pub unsafe extern "C" fn upstream_connect_start(
     })
 }
 
-/// As upstream_connect_start(), to this node alone.
+/// As upstream_connect_start(), but to this node alone, whatever its state is.
+///
+/// Returns: as upstream_connect_start(), without UPSTREAM_ERR_NO_NODE and UPSTREAM_ERR_BUSY.
+///
+/// Time: does not wait.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_connect_start(
     n: *mut upstream_node_t,
@@ -76,22 +80,81 @@ pub(crate) fn hand_over(
     }
 }
 
-/// Goes on connecting: UPSTREAM_OK once the connection is ready, UPSTREAM_WANT_READ before. Due when upstream_conn_fd() is
-/// readable or upstream_conn_timeout_ms() has passed. Where a node fails (refused, silent for its net.connect_timeout, at
-/// net.max_connections for as long), the next one not yet tried is begun with, unless one node alone was asked for. An error
-/// once none is left: the last node's status, and every node's words in upstream_conn_last_error(); the connection can only be
-/// discarded then.
+/// Goes on connecting. Call it when upstream_conn_fd() is readable, or upstream_conn_timeout_ms()
+/// has passed.
+///
+/// If a node fails (refused, silent for its net.connect_timeout, at net.max_connections for so
+/// long), the next one is tried, unless you asked for one node alone.
+///
+/// After an error you can only discard the connection. upstream_conn_last_error() tells of all
+/// nodes.
+///
+/// Returns:
+/// - UPSTREAM_OK: the connection is ready.
+/// - UPSTREAM_WANT_READ: not yet.
+/// - UPSTREAM_ERR_RESOLVE, _CONNECT, _TLS, _CERT, _TIMEOUT, _LIMIT, _CLOSED, _NETWORK, _NO_MEMORY:
+///   no node is left to try. It is the status of the last one.
+/// - For the connection of an attempt: UPSTREAM_ERR_NO_NODE if no node is left to try,
+///   UPSTREAM_ERR_TIMEOUT if its time is over.
+/// - UPSTREAM_ERR_CANCELLED: upstream_cancel() was called on the set, or the set was destroyed.
+/// - UPSTREAM_ERR_FORKED: the set was created before fork(), and this is the child.
+/// - UPSTREAM_ERR_INVALID_ARG: `c` is NULL.
+/// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+///
+/// Time: does not wait.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_connect_continue(c: *mut upstream_conn_t) -> upstream_status_t {
     with(c, Conn::connect_continue)
 }
 
-/// Takes up to `len` bytes, as many as go without waiting, and stores how many in `*written`: UPSTREAM_OK with 1 to `len`, or
-/// UPSTREAM_WANT_WRITE with 0. Of a TLS connection the last bytes taken may still be held encrypted, in which case
-/// upstream_conn_poll_events() asks for UPSTREAM_POLL_OUT: upstream_conn_flush() or the next write sends them. Goes on connecting
-/// first where that is not done (UPSTREAM_WANT_READ). Takes nothing in by itself: a server that answers as it reads must be read
-/// from meanwhile. UPSTREAM_ERR_TIMEOUT where nothing could be taken and the time of upstream_conn_timeout_ms() has passed. On
-/// failure the connection can only be discarded.
+/// Sends as many of `len` bytes as go without waiting. Stores in `*written` how many it took.
+///
+/// If the connection is not ready yet, it goes on connecting first. The last bytes that it took may
+/// be held by TLS: upstream_conn_poll_events() then asks for UPSTREAM_POLL_OUT, and
+/// upstream_conn_flush() or the next write sends them.
+///
+/// It does not read. If the server answers while it reads, call upstream_conn_try_read() too, or
+/// you and the server wait for each other.
+///
+/// Returns:
+/// - UPSTREAM_OK: `*written` is 1 to `len`. Call again with the rest.
+/// - UPSTREAM_WANT_WRITE: nothing could be sent, and `*written` is 0.
+/// - UPSTREAM_WANT_READ: it is still connecting.
+/// - UPSTREAM_ERR_TIMEOUT: nothing could be sent, and the time of upstream_conn_timeout_ms() is
+///   over.
+/// - UPSTREAM_ERR_INVALID_ARG: `c`, `data` or `written` is NULL.
+/// - Any other error of upstream_conn_write(). You can only discard the connection then.
+///
+/// Time: does not wait.
+///
+/// ```c
+/// struct buffer {
+///     const char *data;
+///     size_t len;
+/// };
+///
+/// static upstream_status_t send_some(upstream_conn_t *conn, struct buffer *rest)
+/// {
+///     upstream_status_t status = UPSTREAM_OK;
+///     while (status == UPSTREAM_OK && rest->len > 0) {
+///         size_t written;
+///         status = upstream_conn_try_write(conn, rest->data, rest->len, &written);
+///         rest->data += written;
+///         rest->len -= written;
+///     }
+///     return status == UPSTREAM_OK ? upstream_conn_flush(conn) : status;
+/// }
+///
+/// static int watch(upstream_conn_t *conn)
+/// {
+///     struct pollfd ready = {0};
+///     uint32_t events = upstream_conn_poll_events(conn);
+///     ready.fd = upstream_conn_fd(conn);
+///     ready.events |= events & UPSTREAM_POLL_IN ? POLLIN : 0;
+///     ready.events |= events & UPSTREAM_POLL_OUT ? POLLOUT : 0;
+///     return poll(&ready, 1, (int)upstream_conn_timeout_ms(conn));
+/// }
+/// ```
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_try_write(
     c: *mut upstream_conn_t,
@@ -113,9 +176,19 @@ pub unsafe extern "C" fn upstream_conn_try_write(
     })
 }
 
-/// Receives what is there, at least one byte and at most `cap`, and stores how many in `*got`. UPSTREAM_WANT_READ, with
-/// `*got` 0, where nothing is; UPSTREAM_EOF where the peer ended the stream. UPSTREAM_ERR_TIMEOUT where nothing is there and
-/// the time of upstream_conn_timeout_ms() has passed. Goes on connecting first where that is not done.
+/// Receives what is there, up to `cap` bytes. Stores in `*got` how many.
+///
+/// If the connection is not ready yet, it goes on connecting first.
+///
+/// Returns:
+/// - UPSTREAM_OK: `*got` is 1 to `cap`.
+/// - UPSTREAM_WANT_READ: nothing is there, or it is still connecting. `*got` is 0.
+/// - UPSTREAM_EOF: the server ended the stream. `*got` is 0.
+/// - UPSTREAM_ERR_TIMEOUT: nothing is there, and the time of upstream_conn_timeout_ms() is over.
+/// - UPSTREAM_ERR_INVALID_ARG: `c`, `buf` or `got` is NULL, or `cap` is 0.
+/// - Any other error of upstream_conn_read().
+///
+/// Time: does not wait.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_try_read(
     c: *mut upstream_conn_t,
@@ -137,28 +210,58 @@ pub unsafe extern "C" fn upstream_conn_try_read(
     })
 }
 
-/// Sends what TLS still holds of earlier writes: UPSTREAM_OK once nothing is left, UPSTREAM_WANT_WRITE before. Plaintext holds
-/// nothing. Due before upstream_conn_release(), which sends only what goes at once.
+/// Sends what TLS still holds of earlier writes. Without TLS nothing is held.
+///
+/// Call it before upstream_conn_release(), which sends only what goes at once.
+///
+/// Returns:
+/// - UPSTREAM_OK: nothing is held.
+/// - UPSTREAM_WANT_WRITE: something still is.
+/// - UPSTREAM_WANT_READ: it is still connecting.
+/// - UPSTREAM_ERR_TIMEOUT: nothing could be sent, and the time of upstream_conn_timeout_ms() is
+///   over.
+/// - UPSTREAM_ERR_INVALID_ARG: `c` is NULL.
+/// - Any other error of upstream_conn_write(). You can only discard the connection then.
+///
+/// Time: does not wait.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_flush(c: *mut upstream_conn_t) -> upstream_status_t {
     with(c, Conn::flush)
 }
 
-/// The descriptor to watch; ask after each call. While connecting it is one of the library's own, and each call on the connection
-/// may put another in its place: a new number is a new descriptor, to be registered anew, and the old one is closed and so gone
-/// from any epoll; once ready it is the socket's and stays. (A blocking call that finishes the connecting gives a new
-/// descriptor, whatever its number.) A loop in which a watched descriptor must not be closed (libuv) stops
-/// watching before each call while connecting. Take it out of the loop before upstream_conn_release() and
-/// upstream_conn_discard(): a kept connection's socket stays open, and a number comes back with another one. Never to be closed,
-/// read or written. -1 where there is none: for NULL, after connecting has failed, and in a forked child.
+/// The descriptor to watch. Ask for it again after each call: it may be another one.
+///
+/// Never close, read or write it.
+///
+/// While it is connecting, the descriptor is one of the library's own, and each call may replace
+/// it. A new number means a new descriptor: register it. The old one is closed, and so epoll has
+/// dropped it. If your loop must never see a watched descriptor closed (libuv), stop watching
+/// before each call.
+///
+/// Once the connection is ready, the descriptor is its socket and stays. (If a blocking call
+/// finishes the connecting, the descriptor is new, even under the old number.)
+///
+/// Take it out of your loop before upstream_conn_release() and upstream_conn_discard(). The socket
+/// of a kept connection stays open, and the number of a closed one is soon used again.
+///
+/// Returns: the descriptor; -1 if there is none: while a connection of an attempt waits for the
+/// retry budget, after connecting has failed, in a forked child, or if `c` is NULL.
+///
+/// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_fd(c: *const upstream_conn_t) -> c_int {
     pure!(c, |_| -1 => |conn: &Conn| conn.descriptor().map_or(-1, |descriptor| descriptor.as_raw_fd()))
 }
 
-/// What to watch the descriptor for now, UPSTREAM_POLL_IN and UPSTREAM_POLL_OUT or-ed: what the last upstream_conn_try_read()
-/// and upstream_conn_try_write() wanted and have not had since, and room for what TLS holds. 0 where nothing is wanted, and
-/// for NULL.
+/// What to watch the descriptor for: UPSTREAM_POLL_IN, UPSTREAM_POLL_OUT, or both.
+///
+/// They tell what the last upstream_conn_try_read() and upstream_conn_try_write() wanted and did
+/// not get yet. UPSTREAM_POLL_OUT also stands for bytes that TLS still holds. While it is
+/// connecting, it is UPSTREAM_POLL_IN.
+///
+/// Returns: the bits; 0 if nothing is wanted, in a forked child, or if `c` is NULL.
+///
+/// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_poll_events(c: *const upstream_conn_t) -> u32 {
     pure!(c, |_| 0 => |conn: &Conn| {
@@ -167,10 +270,17 @@ pub unsafe extern "C" fn upstream_conn_poll_events(c: *const upstream_conn_t) ->
     })
 }
 
-/// Milliseconds, rounded up, until a call is due even if the descriptor stays silent: while connecting, until the present
-/// node's net.connect_timeout ends; after that, while something is wanted, until no byte has moved either way for
-/// net.io_timeout, or for the time of upstream_conn_set_timeout_ms(). The call that wanted then goes on or gives
-/// UPSTREAM_ERR_TIMEOUT. 0 where it is due now, -1 where nothing is wanted, and for NULL.
+/// How long to watch the descriptor at most, in milliseconds. Then make the call again.
+///
+/// That call goes on, or returns UPSTREAM_ERR_TIMEOUT. While connecting, the time is the
+/// net.connect_timeout of the node that is being tried. After that, it is how long no byte may move
+/// in either direction: net.io_timeout, or the limit of upstream_conn_set_timeout_ms(). The limits
+/// of an attempt hold too.
+///
+/// Returns: the time, rounded up; 0 if a call is due now; -1 if nothing is wanted, in a forked
+/// child, or if `c` is NULL.
+///
+/// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_timeout_ms(c: *const upstream_conn_t) -> i64 {
     boundary!(c, |_| -1 => |conn: &Conn| conn.time_left().map_or(-1, milliseconds))

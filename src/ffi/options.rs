@@ -1,4 +1,4 @@
-//! `upstream_options_t`: defaults under the file's own words, and the log.
+//! `upstream_options_t`: values for what the file leaves open, the plugin's keys, log and clock.
 
 use std::ffi::{CString, c_char, c_void};
 
@@ -13,26 +13,37 @@ use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
 use crate::ffi::strings;
 use crate::set::upstream::Hooks;
 
-/// Options for upstream_create(): values for keys that the file does not set, and the log. One call at
-/// a time; may be used for any number of sets and destroyed as soon as they are created.
+/// What upstream_create() is told in addition to the file: values for keys that the file does not
+/// set, the plugin's own keys, the log and the clock.
+///
+/// Ownership: upstream_create() copies it. Use it for any number of sets, and destroy it whenever
+/// you like.
+///
+/// Threads: one call at a time.
 pub struct upstream_options_t {
     _private: [u8; 0],
 }
 
-/// Log levels: what is told at each is in `upstream_options_set_logger`.
+/// A payload that no node took, or a connect that timed out.
 pub const UPSTREAM_LOG_ERROR: i32 = 1;
-/// Something is odd, the work goes on.
+/// A node ejected, a connect that failed, a payload that was dropped or may be lost, a doubtful
+/// line of the file.
 pub const UPSTREAM_LOG_WARN: i32 = 2;
-/// Rare events of normal running.
+/// A node back in the rotation, or paused.
 pub const UPSTREAM_LOG_INFO: i32 = 3;
-/// Each connection made or lost.
+/// Each connection made, and each call on a connection that failed.
 pub const UPSTREAM_LOG_DEBUG: i32 = 4;
-/// Each step.
+/// The same as UPSTREAM_LOG_DEBUG: no line has this level yet.
 pub const UPSTREAM_LOG_TRACE: i32 = 5;
 
-/// Receives one log line, without a newline; `message` is borrowed during the call. May be called from any
-/// thread, the library's own among them, and from several at once. Not to wait in: a connect or a delivery from within may
-/// wait, up to its deadline, for the very thread that is calling.
+/// Receives one line of the log.
+///
+/// `message` has no newline and is borrowed during the call.
+///
+/// It must not block. A connect or a delivery from within it may wait for the very thread that is
+/// calling, until its time limit is over.
+///
+/// Threads: called from any thread, also the library's own, and from several at the same time.
 pub type upstream_log_fn = Option<unsafe extern "C" fn(level: i32, message: *const c_char, ctx: *mut c_void)>;
 
 /// What `upstream_options_t` stands for.
@@ -53,7 +64,14 @@ impl Opaque for upstream_options_t {
     type Inner = OptionsHandle;
 }
 
-/// Makes empty options. `*out` is the caller's, to end with upstream_options_destroy().
+/// Creates empty options.
+///
+/// Returns:
+/// - UPSTREAM_OK: `*out` is yours. End it with upstream_options_destroy().
+/// - UPSTREAM_ERR_INVALID_ARG: `out` is NULL.
+/// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+///
+/// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_options_create(out: *mut *mut upstream_options_t) -> upstream_status_t {
     if out.is_null() {
@@ -70,11 +88,32 @@ pub unsafe extern "C" fn upstream_options_create(out: *mut *mut upstream_options
     )
 }
 
-/// Sets `key`, in any letter case, for what the file leaves open: any key of the upstream file, `config.dir` (where
-/// relative paths are looked for after the working directory) or `upstream.name`. Setting a key again
-/// replaces its value. Both strings are copied.
-/// UPSTREAM_ERR_CONFIG where the library knows the key and refuses the value, or the key is a misspelt one
-/// of its own families.
+/// Sets the value that `key` has if the file does not set it.
+///
+/// `key` is any key of the upstream file but `host`, `port` and `name`, in any letter case; a key
+/// of the plugin's own; `config.dir`, a folder in which relative paths are looked for after the
+/// working directory; or `upstream.name`. If you set a key again, the new value replaces the old
+/// one.
+///
+/// Blanks around the value are dropped. `${VAR}` in it is not replaced.
+///
+/// Returns:
+/// - UPSTREAM_OK: the value is set.
+/// - UPSTREAM_ERR_CONFIG: the key cannot be an option, is misspelt (all that begin with `tls.`,
+///   `net.`, `health.` or `deliver.` are the library's), or cannot have this value. `*err` says
+///   what is right.
+/// - UPSTREAM_ERR_INVALID_ARG: `o`, `key` or `value` is NULL.
+/// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+///
+/// Time: constant.
+///
+/// ```c
+/// upstream_error_t *err = NULL;
+/// if (upstream_options_set(o, "deliver.timeout", "10s", &err) != UPSTREAM_OK) {
+///     fprintf(stderr, "%s\n", upstream_error_message(err));
+///     upstream_error_free(err);
+/// }
+/// ```
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_options_set(
     o: *mut upstream_options_t,
@@ -103,9 +142,9 @@ pub unsafe extern "C" fn upstream_options_set(
     )
 }
 
-/// Any text, handed back as it is written. Types for upstream_options_declare_key().
+/// Any text.
 pub const UPSTREAM_KEY_TEXT: i32 = 0;
-/// `on`, `true`, `yes`; `off`, `false`, `no`; in any letter case.
+/// A switch: `on`, `true`, `yes`, or `off`, `false`, `no`, in any letter case.
 pub const UPSTREAM_KEY_BOOL: i32 = 1;
 /// A whole number, which may be negative.
 pub const UPSTREAM_KEY_INT: i32 = 2;
@@ -119,22 +158,28 @@ pub const UPSTREAM_KEY_SECRET: i32 = 5;
 /// Declares `key`, in any letter case, as one of the plugin's own, with a value of `type`
 /// (UPSTREAM_KEY_*).
 ///
-/// upstream_create() then checks it as it checks the library's keys: a value of another type is
-/// UPSTREAM_ERR_CONFIG, with file:line:column and the fix. So is a key that is likely a slip for a
-/// declared one (`require_ack_respons`), in a [NODE], in [UPSTREAM], and in these options. A
-/// declared key is never a slip, however near it is to another.
+/// Declare all keys before upstream_create(). It then checks them as it checks the library's keys,
+/// in each [NODE], in [UPSTREAM] and in these options. A value of another type is
+/// UPSTREAM_ERR_CONFIG, with file, line and column, and the fix. So is a key that is nearly a
+/// declared one, such as `require_ack_respons`.
 ///
-/// Declare all keys before upstream_create(); whether before or after upstream_options_set() does
-/// not matter. Other keys may still stand in the file, and are not checked. Read the values with
-/// upstream_node_get_prop() and its kin: the getter of the key's type reads every value that was
-/// let through.
+/// A declared key is never taken for a misspelt one. Keys that you do not declare may stand in the
+/// file too, and are not checked.
 ///
-/// Returns: UPSTREAM_OK, also where the key was declared of the same type before.
-/// UPSTREAM_ERR_INVALID_ARG, with the reason in `*err`, for a key of the library's own or of its
-/// families (`tls.`, `net.`, `health.`, `deliver.`, `dns.`), a second type, a `type` that is none,
-/// and a key that no file can carry: empty, over 1 KiB, with a blank, "=" or ":" in it.
+/// You cannot declare a key of the library (all that begin with `tls.`, `net.`, `health.`,
+/// `deliver.` or `dns.` are), nor one that no file can carry: empty, over 1 KiB, with "#", "[" or
+/// "@" at its start, or with a blank, "=" or ":" in it.
 ///
-/// Ownership: the key is copied.
+/// Read the values with upstream_node_get_prop() and the getters below it: the getter of the key's
+/// type can read every value that passed the check.
+///
+/// Returns:
+/// - UPSTREAM_OK: the key is declared, now or before with the same type.
+/// - UPSTREAM_ERR_INVALID_ARG: `o` or `key` is NULL; `type` is no type; the key has another type
+///   already; or it cannot be declared. `*err` says which.
+/// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+///
+/// Time: constant.
 ///
 /// ```c
 /// upstream_options_declare_key(o, "ack_timeout", UPSTREAM_KEY_MS, NULL);
@@ -174,10 +219,20 @@ pub unsafe extern "C" fn upstream_options_declare_key(
     )
 }
 
-/// Sends log lines up to `max_level` (UPSTREAM_LOG_*) to `fn`, with `ctx`; a NULL `fn` switches the log off
-/// again. ERROR: a payload no node took, a connect that timed out. WARN: a connect that failed, an odd file. INFO: rare
-/// events. DEBUG: each connection. `fn` and `ctx` must stay good until every set created with these
-/// options, and every connection and attempt of it, is gone. UPSTREAM_ERR_INVALID_ARG for a level that is none.
+/// Sends log lines up to `max_level` (UPSTREAM_LOG_*) to `fn`, together with `ctx`.
+///
+/// A NULL `fn` switches the log off, which is the default. Of lines that could come by the
+/// thousand, one comes each second and says how many others there were.
+///
+/// Returns:
+/// - UPSTREAM_OK: done.
+/// - UPSTREAM_ERR_INVALID_ARG: `o` is NULL, or `max_level` is no level.
+/// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+///
+/// Time: constant.
+///
+/// Ownership: `fn` and `ctx` must stay valid until every set created with these options has ended,
+/// and every connection and attempt of those sets.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_options_set_logger(
     o: *mut upstream_options_t,
@@ -204,12 +259,26 @@ pub unsafe extern "C" fn upstream_options_set_logger(
     UPSTREAM_OK
 }
 
-/// Gives monotonic nanoseconds from any moment on. Called from any thread, from several at once.
+/// Returns monotonic nanoseconds, counted from any moment.
+///
+/// Threads: called from any thread, and from several at the same time.
 pub type upstream_clock_fn = Option<unsafe extern "C" fn(ctx: *mut c_void) -> u64>;
 
-/// Lets health (ejections, backoff, probes) and the retry budget go by `fn`, with `ctx`, instead of the system's monotonic clock: for
-/// tests and simulation of a plugin's own. Deadlines of connections and deliveries stay the system's. A NULL `fn` takes the system's
-/// again. `fn` and `ctx` must stay good until every set created with these options, and every connection and attempt of it, is gone.
+/// Uses `fn`, called with `ctx`, as the clock of node health: for tests and simulations.
+///
+/// Ejections, trials, pauses and the retry budget then go by it. The time limits of connections and
+/// deliveries stay with the system's clock. A NULL `fn` takes the system's monotonic clock, which
+/// is the default.
+///
+/// Returns:
+/// - UPSTREAM_OK: done.
+/// - UPSTREAM_ERR_INVALID_ARG: `o` is NULL.
+/// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+///
+/// Time: constant.
+///
+/// Ownership: `fn` and `ctx` must stay valid until every set created with these options has ended,
+/// and every connection and attempt of those sets.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_options_set_clock(
     o: *mut upstream_options_t,
@@ -266,13 +335,15 @@ impl HostLog {
     }
 }
 
-/// Ends options. Takes NULL. Sets created with them are not touched.
+/// Ends options. Takes NULL. Sets created with them go on as they are.
+///
+/// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_options_destroy(o: *mut upstream_options_t) {
     drop(handle::take(o));
 }
 
-/// A copy of the options behind `o`, or the defaults for NULL; an error where they are poisoned.
+/// A copy of the options behind `o`, or the defaults for NULL; an error if they are poisoned.
 pub(crate) fn copy(o: *const upstream_options_t) -> Result<(Options, Hooks), Status> {
     if o.is_null() {
         return Ok((Options::default(), Hooks::default()));

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use crate::base::error::{Error, Poison, Status};
 use parking_lot::Mutex;
 
-/// What the last panic of any thread said. For the words of an error alone: a defect may show on a library
-/// thread and be told on the caller's.
+/// What the last panic of any thread said. Only for the words of an error: a library thread may
+/// panic, and the caller's thread reports it.
 static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
 
-/// Keeps panics off the host's stderr. The hook belongs to this library's own copy of the runtime, not
-/// to the host.
+/// Keeps panics off the host's stderr. The hook belongs to this library's own copy of the runtime,
+/// not to the host.
 pub(crate) fn silence() {
     // Not a Once: forked while another thread is in there, a child would wait for that thread for ever. Twice does no harm.
     static DONE: AtomicBool = AtomicBool::new(false);
@@ -42,7 +42,7 @@ pub(crate) fn report() -> Error {
     )
 }
 
-/// The value of `work`, or `fallback` where it panics; then `poison` is set too.
+/// The value of `work`. If it panics, sets `poison` and gives `fallback`.
 #[inline(always)]
 pub(crate) fn guard<T>(poison: Option<&Poison>, fallback: impl FnOnce() -> T, work: impl FnOnce() -> T) -> T {
     match catch_unwind(AssertUnwindSafe(work)) {

@@ -19,8 +19,12 @@ use crate::ffi::strings;
 use crate::ffi::time::milliseconds;
 use crate::set::upstream::{Source, Upstream};
 
-/// A set of nodes, made from one upstream file. Every call on it may be made from any number of threads at
-/// once, but for upstream_destroy(), which must be the last.
+/// A set of nodes, made from one upstream file.
+///
+/// Ownership: yours, until upstream_destroy().
+///
+/// Threads: any number of threads may use it at the same time. upstream_destroy() must be the last
+/// call.
 pub struct upstream_t {
     _private: [u8; 0],
 }
@@ -39,10 +43,35 @@ pub(crate) fn share(up: &Upstream) -> Arc<Upstream> {
     }
 }
 
-/// Reads the upstream file at `path` and all it names (includes, certificates) and checks it in full. No
-/// connection is made. `o` may be NULL. `*out` is the caller's, to end with upstream_destroy().
-/// UPSTREAM_ERR_IO where the file cannot be read, UPSTREAM_ERR_CONFIG where its content is refused, with
-/// file:line:column and the mend in `*err` (the caller's; `err` may be NULL).
+/// Reads the upstream file at `path`, checks it in full, and makes a set of nodes of it.
+///
+/// All that the file names is read and checked too: includes, certificates, keys. No connection is
+/// made. `o` may be NULL.
+///
+/// Returns:
+/// - UPSTREAM_OK: `*out` is yours. End it with upstream_destroy().
+/// - UPSTREAM_ERR_IO: the file cannot be read: it is missing, is no regular file, is over 32 MiB,
+///   or you may not read it.
+/// - UPSTREAM_ERR_CONFIG: its content, or a file that it names, is refused. `*err` has the file,
+///   line and column, and the fix.
+/// - UPSTREAM_ERR_NO_MEMORY: there was no thread or descriptor left.
+/// - UPSTREAM_ERR_INVALID_ARG: `path` or `out` is NULL.
+/// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+///
+/// Time: waits for the disk, never for the network or a FIFO.
+///
+/// ```c
+/// static upstream_t *open_set(const char *path)
+/// {
+///     upstream_t *up = NULL;
+///     upstream_error_t *err = NULL;
+///     if (upstream_create(path, NULL, &up, &err) != UPSTREAM_OK) {
+///         fprintf(stderr, "%s\n", upstream_error_message(err));
+///         upstream_error_free(err);
+///     }
+///     return up;
+/// }
+/// ```
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_create(
     path: *const c_char,
@@ -56,7 +85,14 @@ pub unsafe extern "C" fn upstream_create(
     create(Source::File(OsStr::from_bytes(path).into()), o, out, err)
 }
 
-/// As upstream_create(), from `len` bytes of text; errors call it `source_name` ("text" for NULL). The text is copied.
+/// As upstream_create(), from `len` bytes of text instead of a file.
+///
+/// Errors call the text `source_name`, or "text" if that is NULL.
+///
+/// Returns: as upstream_create(), but never UPSTREAM_ERR_IO; UPSTREAM_ERR_INVALID_ARG if `text` or
+/// `out` is NULL, or `len` is more than memory can hold.
+///
+/// Time: as upstream_create().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_create_from_text(
     text: *const c_char,
@@ -121,10 +157,17 @@ fn watch_forks() {
     }
 }
 
-/// Ends every call in flight on the set, its nodes and connections: each returns UPSTREAM_ERR_CANCELLED soon, and so does,
-/// at once, each one begun later that would connect, wait, read or write. Not to be undone; picking and the getters go on, and
-/// upstream_destroy() is due as ever. For an agent that shuts down. From any thread, beside any call but
-/// upstream_destroy(); not from a signal handler. Takes NULL.
+/// Ends every call in flight on the set, its nodes and its connections: for an agent that shuts
+/// down.
+///
+/// Each of them soon returns UPSTREAM_ERR_CANCELLED. So does, at once, every later call that would
+/// connect, wait, read or write. Picks and getters go on. This cannot be undone, and you still have
+/// to call upstream_destroy(). Takes NULL.
+///
+/// Time: does not wait for the calls that it ends.
+///
+/// Threads: call it from any thread, while any call but upstream_destroy() runs. Do not call it in
+/// a signal handler.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_cancel(up: *mut upstream_t) {
     let _errno = KeepErrno::new();
@@ -134,10 +177,16 @@ pub unsafe extern "C" fn upstream_cancel(up: *mut upstream_t) {
     }
 }
 
-/// Ends a set: library threads are joined, idle connections closed. No other call on the set or its nodes may run
-/// beside it or come after it. Connections in use stay good and are to be released or discarded as ever, before or
-/// after. Node handles and their strings end with the set; that of a connection in use with the connection. May take up to a
-/// second where a peer has not yet read what was sent, and up to another where a look-up of the system's hangs. Takes NULL.
+/// Ends a set: closes the kept connections and joins the library's threads. Takes NULL.
+///
+/// Time: usually at once. Up to a second if a server has not yet read what was sent, and up to
+/// another second if a look-up of a name hangs in the system.
+///
+/// Ownership: nodes and their strings end with the set. A connection in your hands goes on, with
+/// its node: release or discard it before or after this call. One that is still connecting fails
+/// with UPSTREAM_ERR_CANCELLED.
+///
+/// Threads: no other call on the set or its nodes may run at the same time, or later.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_destroy(up: *mut upstream_t) {
     if up.is_null() {
@@ -156,25 +205,47 @@ pub unsafe extern "C" fn upstream_destroy(up: *mut upstream_t) {
     );
 }
 
-/// The set's name. Borrowed until upstream_destroy(). NULL for NULL.
+/// The name of the set.
+///
+/// Returns: the name; NULL if `up` is NULL.
+///
+/// Time: constant.
+///
+/// Ownership: borrowed until upstream_destroy().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_name(up: *const upstream_t) -> *const c_char {
     pure!(up, |_| null() => |up: &Upstream| up.name().as_ptr())
 }
 
-/// The number of nodes. 0 for NULL.
+/// The number of nodes.
+///
+/// Returns: the number; 0 if `up` is NULL.
+///
+/// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_count(up: *const upstream_t) -> usize {
     pure!(up, |_| 0 => |up: &Upstream| up.nodes().len())
 }
 
-/// The node at `index`, from 0 in file order. Borrowed until upstream_destroy(). NULL past the end, and for NULL.
+/// The node at `index`, from 0, in the order of the file.
+///
+/// Returns: the node; NULL if there are not so many, or `up` is NULL.
+///
+/// Time: constant.
+///
+/// Ownership: borrowed until upstream_destroy().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_at(up: *const upstream_t, index: usize) -> *mut upstream_node_t {
     pure!(up, |_| null_mut() => |up: &Upstream| up.nodes().get(index).map_or(null_mut(), node::lend))
 }
 
-/// The node called `name`, letter case counting. Borrowed until upstream_destroy(). NULL where none is, and for NULL.
+/// The node called `name`. Letter case counts.
+///
+/// Returns: the node; NULL if none has that name, or an argument is NULL.
+///
+/// Time: one look-up in a hash table.
+///
+/// Ownership: borrowed until upstream_destroy().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_by_name(
     up: *const upstream_t,
@@ -186,10 +257,39 @@ pub unsafe extern "C" fn upstream_node_by_name(
     pure!(up, |_| null_mut() => |up: &Upstream| up.node_by_name(&name).map_or(null_mut(), node::lend))
 }
 
-/// The node whose turn it is among those in the rotation: strict round-robin in file order (by `weight` where weights differ, of the
-/// tier of the lowest `priority` that has one), one order for all threads. A node whose ejection is over is handed to one
-/// caller on trial. With every node ejected, the one whose time is up first. No system call, no lock, no allocation. Borrowed
-/// until upstream_destroy(). NULL where every node has weight 0, and for NULL.
+/// Picks the next node, for a plugin that does its own I/O and takes one node for each payload.
+///
+/// The order is strict round-robin over the nodes of the file, and all threads share it. If weights
+/// differ, a node gets turns in proportion to its `weight`. Only the lowest `priority` that has a
+/// node up is in use.
+///
+/// An ejected node gets no turns. When its time is up, one caller gets it on trial. If all nodes
+/// are ejected, you get the one whose time is up first. A paused node is never picked.
+///
+/// Report how it went with upstream_node_report(). To go on to another node for the same payload,
+/// use an attempt instead: see upstream_attempt_next().
+///
+/// Returns: the node; NULL if each node is paused or has weight 0, or `up` is NULL.
+///
+/// Time: constant, whatever the number of nodes. No lock, no system call, no allocation.
+///
+/// Ownership: borrowed until upstream_destroy().
+///
+/// ```c
+/// int send_to(const char *host, uint16_t port);
+///
+/// static int send_once(upstream_t *up)
+/// {
+///     upstream_node_t *node = upstream_next_node(up);
+///     int sent;
+///     if (node == NULL) {
+///         return 0;
+///     }
+///     sent = send_to(upstream_node_host(node), upstream_node_port(node));
+///     upstream_node_report(node, sent ? UPSTREAM_OK : UPSTREAM_ERR_NETWORK);
+///     return sent;
+/// }
+/// ```
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_next_node(up: *mut upstream_t) -> *mut upstream_node_t {
     // Only what cannot panic and needs no register saved: see Rotation::try_next().
@@ -206,9 +306,14 @@ fn finish_next_node(up: *const upstream_t, rest: Rest) -> *mut upstream_node_t {
     pure!(up, |_| null_mut() => |up: &Upstream| up.finish_next_node(rest).map_or(null_mut(), node::lend))
 }
 
-/// When to come again, in milliseconds: 0 if a node is in the rotation or may be tried now, and the retry budget is not
-/// spent; else until the first node may be back, or until the next retry. -1 if no node ever will be (every weight is
-/// 0), and for NULL. No system call.
+/// When to come again, in milliseconds.
+///
+/// Returns: 0 if a node is up or may be tried now, and the retry budget is not spent. Else the time
+/// until the first node may be back, or until the next retry. -1 if each node has weight 0, or `up`
+/// is NULL.
+///
+/// Time: constant while a node is up, else one step for each node. One lock, held for a moment, and
+/// no system call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_retry_after_ms(up: *const upstream_t) -> i64 {
     pure!(up, |_| -1 => |up: &Upstream| up.retry_after().map_or(-1, milliseconds))

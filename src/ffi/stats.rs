@@ -10,41 +10,44 @@ use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
 use crate::set::node::Node;
 use crate::set::upstream::Upstream;
 
-/// Counters since the set was created, and gauges. Set `struct_size` first (UPSTREAM_STATS_INIT does): the library
-/// fills as much as the caller's struct has room for. It only ever grows at the end.
+/// Counters since the set was created, and gauges.
+///
+/// Start from UPSTREAM_STATS_INIT. The library fills as much as your `struct_size` has room for.
+/// Later versions add fields at the end.
 #[repr(C)]
 pub struct upstream_stats_t {
-    /// sizeof(upstream_stats_t), set by the caller.
+    /// sizeof(upstream_stats_t), as UPSTREAM_STATS_INIT sets it.
     pub struct_size: usize,
-    /// Times the node (of a set: any node) was handed out.
+    /// Times that the node, or any node of the set, was picked.
     pub picks: u64,
     /// Connections made.
     pub connects: u64,
     /// Connections that could not be made.
     pub connects_failed: u64,
-    /// TLS handshakes finished.
+    /// TLS handshakes that went well.
     pub handshakes: u64,
-    /// Times a connection was taken from the pool.
+    /// Times that a kept connection was used again.
     pub reused: u64,
-    /// Times the node was taken out of the rotation.
+    /// Times that a node was ejected.
     pub ejections: u64,
     /// Payload bytes sent.
     pub bytes_out: u64,
     /// Payload bytes received.
     pub bytes_in: u64,
-    /// Deliveries that ended well.
+    /// Payloads delivered, and successes that the plugin reported.
     pub deliveries: u64,
-    /// Deliveries that came to this node after failing at another.
+    /// Payloads that came to this node after they had failed at another.
     pub redeliveries: u64,
-    /// Of a node: attempts that failed there. Of a set: payloads that no node took.
+    /// Of a node: payloads that failed there. Of a set: payloads that no node took, or that the
+    /// plugin dropped.
     pub deliveries_failed: u64,
-    /// Connections lying in the pool.
+    /// Gauge: connections kept for reuse.
     pub idle: u64,
-    /// Connections in use.
+    /// Gauge: connections in use.
     pub active: u64,
-    /// Nodes in the rotation.
+    /// Gauge: nodes that are up.
     pub nodes_up: u64,
-    /// Nodes.
+    /// Gauge: nodes.
     pub nodes: u64,
 }
 
@@ -71,7 +74,16 @@ impl From<Snapshot> for upstream_stats_t {
     }
 }
 
-/// Fills `*out` for the whole set. UPSTREAM_ERR_INVALID_ARG for NULL or a struct_size below sizeof(size_t).
+/// Reads the counters of the whole set.
+///
+/// Returns:
+/// - UPSTREAM_OK: `*out` is filled.
+/// - UPSTREAM_ERR_INVALID_ARG: `up` or `out` is NULL, or `out->struct_size` is less than
+///   sizeof(size_t).
+/// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+///
+/// Time: one step for each node. It holds a lock for a moment. In a forked child it does not wait
+/// for locks: what it cannot read is 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_stats(
     up: *const upstream_t,
@@ -80,7 +92,12 @@ pub unsafe extern "C" fn upstream_stats(
     boundary!(up, number => |up: &Upstream| fill(out, up.snapshot()))
 }
 
-/// As upstream_stats(), for one node.
+/// Reads the counters of one node.
+///
+/// Returns: as upstream_stats(), with `n` for `up`.
+///
+/// Time: constant; if weights differ, one step for each turn of the rotation. It holds locks for a
+/// moment.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_stats(
     n: *const upstream_node_t,

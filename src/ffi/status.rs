@@ -4,69 +4,80 @@ use std::ffi::c_char;
 
 use crate::base::error::Status;
 
-/// How a call ended: 0 is success, a positive number asks to wait or to stop, a negative one is an error.
-/// The numbers are never renumbered.
+/// How a call ended: 0 is success, a positive number asks you to wait or to stop, a negative number
+/// is an error.
+///
+/// The numbers never change. Later versions may add some: treat an unknown negative number as an
+/// error, and an unknown positive number as "not done yet".
 pub type upstream_status_t = i32;
 
-/// Done.
+/// Success.
 pub const UPSTREAM_OK: upstream_status_t = 0;
-/// A non-blocking call needs the descriptor to become readable.
+/// Call again when the descriptor is readable (event loop).
 pub const UPSTREAM_WANT_READ: upstream_status_t = 1;
-/// A non-blocking call needs the descriptor to become writable.
+/// Call again when the descriptor is writable (event loop).
 pub const UPSTREAM_WANT_WRITE: upstream_status_t = 2;
-/// The peer ended the stream in good order.
+/// The server ended the stream, without an error.
 pub const UPSTREAM_EOF: upstream_status_t = 3;
-/// A deliver callback's word: done with this payload, do not try on.
+/// No node will ever take this payload: try no other (for plugins to return).
 pub const UPSTREAM_STOP: upstream_status_t = 4;
-/// NULL, or a value that the call cannot take.
+/// An argument is NULL, or a value that the call cannot take.
 pub const UPSTREAM_ERR_INVALID_ARG: upstream_status_t = -1;
-/// Memory, a thread or a descriptor of the library's own could not be had.
+/// There was no memory, thread or descriptor left for the library.
 pub const UPSTREAM_ERR_NO_MEMORY: upstream_status_t = -2;
-/// A defect of the library was caught; the handle is of no more use.
+/// The library caught a defect of its own: destroy the handle.
 pub const UPSTREAM_ERR_PANIC: upstream_status_t = -3;
-/// The set was made before fork() and this is the child.
+/// The set was created before fork(), and this is the child.
 pub const UPSTREAM_ERR_FORKED: upstream_status_t = -4;
-/// A file cannot be read.
+/// The upstream file cannot be read.
 pub const UPSTREAM_ERR_IO: upstream_status_t = -10;
-/// The content of the upstream file, or an option, is refused.
+/// The upstream file, a file that it names, or an option is refused.
 pub const UPSTREAM_ERR_CONFIG: upstream_status_t = -11;
-/// What was asked for does not exist.
+/// What you asked for does not exist.
 pub const UPSTREAM_ERR_NOT_FOUND: upstream_status_t = -12;
-/// No node could be handed out.
+/// No node is left to try.
 pub const UPSTREAM_ERR_NO_NODE: upstream_status_t = -20;
-/// All of net.max_connections stayed in use through the bounded wait.
+/// All net.max_connections stayed in use until net.connect_timeout was over.
 pub const UPSTREAM_ERR_LIMIT: upstream_status_t = -21;
-/// The name did not resolve.
+/// The host name did not resolve.
 pub const UPSTREAM_ERR_RESOLVE: upstream_status_t = -30;
-/// No TCP connection could be made.
+/// The TCP connection failed: refused, unreachable and the like.
 pub const UPSTREAM_ERR_CONNECT: upstream_status_t = -31;
-/// The TLS handshake or a record failed.
+/// The TLS handshake or a TLS record failed.
 pub const UPSTREAM_ERR_TLS: upstream_status_t = -32;
 /// A certificate was refused, by either side.
 pub const UPSTREAM_ERR_CERT: upstream_status_t = -33;
-/// The deadline passed.
+/// A time limit passed.
 pub const UPSTREAM_ERR_TIMEOUT: upstream_status_t = -34;
-/// The peer closed the connection where more was expected.
+/// The server closed the connection although more was expected.
 pub const UPSTREAM_ERR_CLOSED: upstream_status_t = -35;
-/// The connection broke: reset and the like.
+/// The connection broke, as by a reset.
 pub const UPSTREAM_ERR_NETWORK: upstream_status_t = -36;
-/// The call was cancelled.
+/// upstream_cancel() was called, or the set was destroyed.
 pub const UPSTREAM_ERR_CANCELLED: upstream_status_t = -37;
-/// The peer broke the protocol (for plugins to return).
+/// The server broke the protocol (also for plugins to return).
 pub const UPSTREAM_ERR_PROTOCOL: upstream_status_t = -38;
-/// The server answered that it cannot take this now, as by 429 or 503; another node may (for plugins to return).
+/// Not now, as HTTP 429 or 503: another node may take it (also for plugins to return).
 pub const UPSTREAM_ERR_BUSY: upstream_status_t = -39;
 
-/// The library's version, such as "0.1.0": that of the shared object in use, where
-/// UPSTREAM_VERSION_STRING is that of the header. Static.
+/// The version of the library in use, such as "0.1.0".
+///
+/// UPSTREAM_VERSION_STRING is the version of the header that you compiled with.
+///
+/// Returns: a static string, never NULL.
+///
+/// Time: constant.
 #[unsafe(no_mangle)]
 pub extern "C" fn upstream_version() -> *const c_char {
     const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
     VERSION.as_ptr().cast()
 }
 
-/// The name of a status, such as "UPSTREAM_ERR_TIMEOUT"; "UPSTREAM_UNKNOWN" for a number that is none.
-/// Static, never NULL.
+/// The name of a status, such as "UPSTREAM_ERR_TIMEOUT".
+///
+/// Returns: a static string, never NULL; "UPSTREAM_UNKNOWN" if the number is no status.
+///
+/// Time: constant.
 #[unsafe(no_mangle)]
 pub extern "C" fn upstream_status_name(status: upstream_status_t) -> *const c_char {
     Status::from_number(status).map_or(c"UPSTREAM_UNKNOWN", Status::c_name).as_ptr()

@@ -15,7 +15,8 @@ pub(crate) fn text<'a>(text: *const c_char) -> Option<Cow<'a, str>> {
     bytes(text).map(String::from_utf8_lossy)
 }
 
-/// A buffer from C; an empty one may be NULL. `None` where it is NULL and not empty, or longer than any memory is.
+/// A buffer from C; an empty one may be NULL. `None` if it is NULL and not empty, or longer than
+/// any memory is.
 pub(crate) fn slice<'a, T>(data: *const T, len: usize) -> Option<&'a [T]> {
     if len == 0 {
         return Some(&[]);
