@@ -4,13 +4,12 @@ use std::ffi::c_char;
 use std::ptr::{null, null_mut};
 
 use crate::base::error::Status;
+use crate::ffi::boundary::{mutable, shared};
 use crate::ffi::connection::{self, upstream_conn_t};
 use crate::ffi::deliver::{self, upstream_delivery_t};
-use crate::ffi::error::{null_argument, number, tell, upstream_error_t};
-use crate::ffi::handle::{self, Handle, Opaque};
+use crate::ffi::error::{null_argument, number, refuse, tell, upstream_error_t};
+use crate::ffi::handle::{self, Opaque};
 use crate::ffi::node::{self, upstream_node_t};
-use crate::ffi::nonblocking;
-use crate::ffi::panic::{self, KeepErrno, boundary, guard};
 use crate::ffi::set::{self, upstream_t};
 use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
 use crate::set::attempt::Attempt;
@@ -28,16 +27,7 @@ pub struct upstream_attempt_t {
 }
 
 impl Opaque for upstream_attempt_t {
-    type Inner = AttemptHandle;
-}
-
-/// What `upstream_attempt_t` stands for.
-pub(crate) struct AttemptHandle(Attempt);
-
-impl Handle for AttemptHandle {
-    fn poison(&self) -> Option<&crate::base::error::Poison> {
-        None // borrowed mutably, and ended where a defect shows
-    }
+    type Inner = Attempt;
 }
 
 /// Begins an attempt to deliver one payload.
@@ -79,8 +69,8 @@ pub unsafe extern "C" fn upstream_attempt_begin(
     if out.is_null() {
         return number(Status::InvalidArg);
     }
-    boundary!(up.cast_const(), number => |up: &Upstream| {
-        handle::store(out, handle::give(AttemptHandle(Attempt::new(set::share(up)))));
+    shared!(up.cast_const(), number => |up: &Upstream| {
+        handle::store(out, handle::give(Attempt::new(set::share(up))));
         UPSTREAM_OK
     })
 }
@@ -102,10 +92,10 @@ pub unsafe extern "C" fn upstream_attempt_begin_with(
     if out.is_null() {
         return number(Status::InvalidArg);
     }
-    boundary!(up.cast_const(), number => |up: &Upstream| match deliver::read(how) {
+    shared!(up.cast_const(), number => |up: &Upstream| match deliver::read(how) {
         Ok(how) => {
             let attempt = Attempt::with(set::share(up), how.timeout, how.id);
-            handle::store(out, handle::give(AttemptHandle(attempt)));
+            handle::store(out, handle::give(attempt));
             UPSTREAM_OK
         }
         Err(error) => number(error.status),
@@ -131,11 +121,7 @@ pub unsafe extern "C" fn upstream_attempt_begin_with(
 /// Ownership: borrowed until upstream_destroy().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_attempt_next(a: *mut upstream_attempt_t) -> *mut upstream_node_t {
-    let _errno = KeepErrno::new();
-    let Some(AttemptHandle(attempt)) = handle::borrow_mut(a) else {
-        return null_mut();
-    };
-    guard(None, null_mut, || attempt.next_node().map_or(null_mut(), node::lend))
+    mutable!(a, |_| null_mut() => |attempt: &mut Attempt| attempt.next_node().map_or(null_mut(), node::lend))
 }
 
 /// Connects to the next node, and to others if that fails: never to one that this attempt had.
@@ -183,7 +169,7 @@ pub unsafe extern "C" fn upstream_attempt_connect_start(
     err: *mut *mut upstream_error_t,
 ) -> upstream_status_t {
     let call = "upstream_attempt_connect_start";
-    connect(a, !out.is_null(), err, call, |attempt| nonblocking::hand_over(attempt.connect_start(), out, err))
+    connect(a, !out.is_null(), err, call, |attempt| connection::hand_over(attempt.connect_start(), out, err))
 }
 
 fn connect(
@@ -193,11 +179,10 @@ fn connect(
     call: &str,
     work: impl FnOnce(&mut Attempt) -> upstream_status_t,
 ) -> upstream_status_t {
-    let _errno = KeepErrno::new();
-    let Some(AttemptHandle(attempt)) = handle::borrow_mut(a).filter(|_| has_room) else {
+    if !has_room {
         return tell(err, null_argument(call));
-    };
-    guard(None, || tell(err, panic::report()), || work(attempt))
+    }
+    mutable!(a, |status| refuse(err, call, status) => work)
 }
 
 /// Tells how it went at the node that the attempt has now, as a status of this header.
@@ -216,12 +201,10 @@ pub unsafe extern "C" fn upstream_attempt_report(
     a: *mut upstream_attempt_t,
     outcome: upstream_status_t,
 ) -> upstream_status_t {
-    let _errno = KeepErrno::new();
-    let (Some(AttemptHandle(attempt)), Some(outcome)) = (handle::borrow_mut(a), Status::from_number(outcome))
-    else {
+    let Some(outcome) = Status::from_number(outcome) else {
         return number(Status::InvalidArg);
     };
-    number(guard(None, || Status::Panic, || attempt.report(outcome)))
+    mutable!(a, number => |attempt: &mut Attempt| number(attempt.report(outcome)))
 }
 
 /// The id of the payload: see upstream_conn_payload_id().
@@ -233,10 +216,7 @@ pub unsafe extern "C" fn upstream_attempt_report(
 /// Ownership: borrowed until upstream_attempt_end().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_attempt_payload_id(a: *const upstream_attempt_t) -> *const c_char {
-    let Some(AttemptHandle(attempt)) = handle::borrow_mut(a.cast_mut()) else {
-        return null();
-    };
-    guard(None, null, || attempt.payload_id().as_c_str().as_ptr())
+    mutable!(a.cast_mut(), |_| null() => |attempt: &mut Attempt| attempt.payload_id().as_c_str().as_ptr())
 }
 
 /// Ends an attempt and frees it. Takes NULL.
@@ -250,10 +230,7 @@ pub unsafe extern "C" fn upstream_attempt_payload_id(a: *const upstream_attempt_
 /// Time: one step for each node that failed. It holds a lock for a moment.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_attempt_end(a: *mut upstream_attempt_t, outcome: upstream_status_t) {
-    let _errno = KeepErrno::new();
-    if let Some(mut attempt) = handle::take(a) {
-        // A number that is no status tells nothing either.
-        let outcome = Status::from_number(outcome).unwrap_or(Status::InvalidArg);
-        guard(None, || (), || attempt.0.end(outcome));
-    }
+    // A number that is no status tells nothing either.
+    let outcome = Status::from_number(outcome).unwrap_or(Status::InvalidArg);
+    mutable!(take a, |_| () => |mut attempt: Box<Attempt>| attempt.end(outcome))
 }

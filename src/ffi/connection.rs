@@ -7,12 +7,12 @@ use std::ptr::{null, null_mut};
 use std::time::Duration;
 
 use crate::base::error::{Report, Result, Status};
+use crate::ffi::boundary::{mutable, shared};
 use crate::ffi::error::{null_argument, number, refuse, tell, upstream_error_t};
 use crate::ffi::handle::{self, Opaque};
 use crate::ffi::node::{self, upstream_node_t};
-use crate::ffi::panic::{KeepErrno, boundary, guard, pure};
 use crate::ffi::set::upstream_t;
-use crate::ffi::status::{UPSTREAM_ERR_BUSY, UPSTREAM_OK, upstream_status_t};
+use crate::ffi::status::{UPSTREAM_ERR_BUSY, UPSTREAM_OK, UPSTREAM_WANT_READ, upstream_status_t};
 use crate::ffi::strings;
 use crate::ffi::user_data;
 use crate::set::conn::{Conn, connect_deadline};
@@ -78,7 +78,7 @@ pub unsafe extern "C" fn upstream_connect(
     if out.is_null() {
         return tell(err, null_argument("upstream_connect"));
     }
-    boundary!(up.cast_const(), |status| refuse(err, "upstream_connect", status) => |up: &Upstream| {
+    shared!(up.cast_const(), |status| refuse(err, "upstream_connect", status) => |up: &Upstream| {
         hand_over(up.connect(), out, err)
     })
 }
@@ -97,12 +97,13 @@ pub unsafe extern "C" fn upstream_node_connect(
     if out.is_null() {
         return tell(err, null_argument("upstream_node_connect"));
     }
-    boundary!(n.cast_const(), |status| refuse(err, "upstream_node_connect", status) => |node: &Node| {
+    shared!(n.cast_const(), |status| refuse(err, "upstream_node_connect", status) => |node: &Node| {
         let conn = Conn::open(node::share(node), || connect_deadline(node));
         hand_over(conn.map(Conn::alone), out, err)
     })
 }
 
+/// Hands a connection to C: ready, or still to be made.
 pub(crate) fn hand_over(
     conn: Result<Conn>,
     out: *mut *mut upstream_conn_t,
@@ -110,8 +111,9 @@ pub(crate) fn hand_over(
 ) -> upstream_status_t {
     match conn {
         Ok(conn) => {
+            let status = if conn.is_ready() { UPSTREAM_OK } else { UPSTREAM_WANT_READ };
             handle::store(out, handle::give(conn));
-            UPSTREAM_OK
+            status
         }
         Err(error) => tell(err, error),
     }
@@ -120,18 +122,7 @@ pub(crate) fn hand_over(
 /// Runs a call that changes the connection.
 #[inline(always)]
 pub(crate) fn with(c: *mut upstream_conn_t, work: impl FnOnce(&mut Conn) -> Status) -> upstream_status_t {
-    let _errno = KeepErrno::new();
-    let Some(conn) = handle::borrow_mut(c) else {
-        return number(Status::InvalidArg);
-    };
-    if conn.poison.is_set() {
-        return number(Status::Panic);
-    }
-    let outcome = guard(None, || Status::Panic, || work(&mut *conn));
-    if outcome == Status::Panic {
-        conn.poison.set();
-    }
-    number(outcome)
+    mutable!(c, number => |conn: &mut Conn| number(work(conn)))
 }
 
 /// Sends all `len` bytes.
@@ -304,7 +295,7 @@ pub unsafe extern "C" fn upstream_conn_set_timeout_ms(c: *mut upstream_conn_t, m
 /// Ownership: borrowed until the next call on the connection. Do not free it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_last_error(c: *const upstream_conn_t) -> *const upstream_error_t {
-    pure!(c, |_| null() => |conn: &Conn| {
+    shared!(pure c, |_| null() => |conn: &Conn| {
         conn.last_error().map_or(null(), |report| std::ptr::from_ref::<Report>(report).cast())
     })
 }
@@ -384,7 +375,7 @@ fn say(c: *mut upstream_conn_t, work: impl FnOnce(&mut Conn, Option<&str>), text
 /// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_time_left_ms(c: *const upstream_conn_t) -> i64 {
-    pure!(c, |_| -1 => |conn: &Conn| {
+    shared!(pure c, |_| -1 => |conn: &Conn| {
         conn.time_left_for_payload().map_or(-1, |left| i64::try_from(left.as_millis()).unwrap_or(i64::MAX))
     })
 }
@@ -402,7 +393,7 @@ pub unsafe extern "C" fn upstream_conn_time_left_ms(c: *const upstream_conn_t) -
 /// Ownership: borrowed for as long as you have the connection.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_payload_id(c: *const upstream_conn_t) -> *const c_char {
-    pure!(c, |_| null() => |conn: &Conn| conn.payload_id().map_or(null(), |id| id.as_c_str().as_ptr()))
+    shared!(pure c, |_| null() => |conn: &Conn| conn.payload_id().map_or(null(), |id| id.as_c_str().as_ptr()))
 }
 
 /// Receives up to and with the bytes of `end`, such as the end of a line. Stores in `*got` how
@@ -467,7 +458,7 @@ pub unsafe extern "C" fn upstream_conn_read_until(
 /// Ownership: borrowed at least for as long as you have the connection.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_node(c: *const upstream_conn_t) -> *mut upstream_node_t {
-    pure!(c, |_| null_mut() => |conn: &Conn| node::lend(conn.node()))
+    shared!(pure c, |_| null_mut() => |conn: &Conn| node::lend(conn.node()))
 }
 
 /// Whether the connection was kept from an earlier use.
@@ -477,7 +468,7 @@ pub unsafe extern "C" fn upstream_conn_node(c: *const upstream_conn_t) -> *mut u
 /// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_reused(c: *const upstream_conn_t) -> i32 {
-    pure!(c, |_| 0 => |conn: &Conn| i32::from(conn.is_reused()))
+    shared!(pure c, |_| 0 => |conn: &Conn| i32::from(conn.is_reused()))
 }
 
 /// The TLS version of the connection.
@@ -488,7 +479,7 @@ pub unsafe extern "C" fn upstream_conn_reused(c: *const upstream_conn_t) -> i32 
 /// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_tls_version(c: *const upstream_conn_t) -> *const c_char {
-    pure!(c, |_| null() => |conn: &Conn| {
+    shared!(pure c, |_| null() => |conn: &Conn| {
         conn.channel().and_then(|channel| channel.tls_version()).map_or(null(), |version| version.as_ptr())
     })
 }
@@ -538,7 +529,7 @@ pub unsafe extern "C" fn upstream_conn_set_data(
 /// Ownership: borrowed until it is replaced, or the connection ends.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_get_data(c: *const upstream_conn_t) -> *mut c_void {
-    pure!(c, |_| null_mut() => |conn: &Conn| user_data::pointer(conn.data()))
+    shared!(pure c, |_| null_mut() => |conn: &Conn| user_data::pointer(conn.data()))
 }
 
 /// Gives the connection back, for the next one who needs a connection to that node. Takes NULL.
@@ -569,21 +560,16 @@ pub unsafe extern "C" fn upstream_conn_discard(c: *mut upstream_conn_t) {
 }
 
 fn end(c: *mut upstream_conn_t, if_lent: impl FnOnce(&mut Conn), if_owned: impl FnOnce(Box<Conn>)) {
-    let _errno = KeepErrno::new();
-    let Some(conn) = handle::borrow_mut(c) else {
-        return;
-    };
-    guard(
-        None,
-        || (),
-        || {
-            if conn.is_lent() {
-                if_lent(conn);
-            } else if let Some(conn) = handle::take(c) {
-                if_owned(conn);
-            }
-        },
-    );
+    let is_owned = mutable!(even poisoned c, |_| false => |conn: &mut Conn| {
+        if conn.is_lent() {
+            if_lent(conn);
+            return false;
+        }
+        true
+    });
+    if is_owned {
+        mutable!(take c, |_| () => if_owned)
+    }
 }
 
 /// Only for the deliver room: a connection that is lent to C.

@@ -4,9 +4,9 @@ use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
 use crate::base::error::{Error, Result, Status};
+use crate::ffi::boundary::shared;
 use crate::ffi::connection::{self, upstream_conn_t};
 use crate::ffi::error::{null_argument, refuse, tell, upstream_error_t};
-use crate::ffi::panic::boundary;
 use crate::ffi::set::upstream_t;
 use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
 use crate::ffi::strings;
@@ -167,7 +167,7 @@ fn deliver(
     let Some(function) = function else {
         return tell(err, null_argument(call));
     };
-    boundary!(up.cast_const(), |status| refuse(err, call, status) => |up: &Upstream| {
+    shared!(up.cast_const(), |status| refuse(err, call, status) => |up: &Upstream| {
         // SAFETY: the plugin's own function with its own `ctx`; the connection outlives the call.
         let send = |conn: &mut crate::set::conn::Conn| unsafe { function(connection::lend(conn), ctx) };
         match how().and_then(|how| up.deliver(how, send)) {

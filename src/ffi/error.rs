@@ -4,8 +4,9 @@ use std::ffi::{c_char, c_int};
 use std::ptr::null;
 
 use crate::base::error::{Error, Report, Status};
+use crate::ffi::boundary::{mutable, shared};
 use crate::ffi::handle::{self, Opaque};
-use crate::ffi::panic::{self, pure};
+use crate::ffi::panic;
 use crate::ffi::status::upstream_status_t;
 
 /// An error in full: status, text, node or line.
@@ -38,7 +39,7 @@ pub(crate) fn tell(err: *mut *mut upstream_error_t, error: Error) -> upstream_st
 /// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_error_status(err: *const upstream_error_t) -> upstream_status_t {
-    pure!(err, |status| status as upstream_status_t => |report: &Report| report.error.status as upstream_status_t)
+    shared!(pure err, |status| status as upstream_status_t => |report: &Report| report.error.status as upstream_status_t)
 }
 
 /// The text of an error, in one line, for a log.
@@ -53,7 +54,7 @@ pub unsafe extern "C" fn upstream_error_status(err: *const upstream_error_t) -> 
 /// Ownership: borrowed. It lives as long as `err`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_error_message(err: *const upstream_error_t) -> *const c_char {
-    pure!(err, |_| null() => |report: &Report| report.message.as_ptr())
+    shared!(pure err, |_| null() => |report: &Report| report.message.as_ptr())
 }
 
 /// The errno of the system that caused an error.
@@ -63,7 +64,7 @@ pub unsafe extern "C" fn upstream_error_message(err: *const upstream_error_t) ->
 /// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_error_errno(err: *const upstream_error_t) -> c_int {
-    pure!(err, |_| 0 => |report: &Report| report.error.errno)
+    shared!(pure err, |_| 0 => |report: &Report| report.error.errno)
 }
 
 /// The name of the node that an error is about.
@@ -75,7 +76,7 @@ pub unsafe extern "C" fn upstream_error_errno(err: *const upstream_error_t) -> c
 /// Ownership: borrowed. It lives as long as `err`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_error_node(err: *const upstream_error_t) -> *const c_char {
-    pure!(err, |_| null() => |report: &Report| report.node.as_ref().map_or(null(), |name| name.as_ptr()))
+    shared!(pure err, |_| null() => |report: &Report| report.node.as_ref().map_or(null(), |name| name.as_ptr()))
 }
 
 /// Whether the payload may have arrived although the call failed.
@@ -92,7 +93,7 @@ pub unsafe extern "C" fn upstream_error_node(err: *const upstream_error_t) -> *c
 /// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_error_may_have_arrived(err: *const upstream_error_t) -> i32 {
-    pure!(err, |_| 0 => |report: &Report| i32::from(report.error.may_have_arrived))
+    shared!(pure err, |_| 0 => |report: &Report| i32::from(report.error.may_have_arrived))
 }
 
 /// The line of the configuration file that an error is about.
@@ -102,7 +103,7 @@ pub unsafe extern "C" fn upstream_error_may_have_arrived(err: *const upstream_er
 /// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_error_line(err: *const upstream_error_t) -> usize {
-    pure!(err, |_| 0 => |report: &Report| report.error.line())
+    shared!(pure err, |_| 0 => |report: &Report| report.error.line())
 }
 
 /// Frees an error and its strings. Takes NULL.
@@ -112,7 +113,7 @@ pub unsafe extern "C" fn upstream_error_line(err: *const upstream_error_t) -> us
 /// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_error_free(err: *mut upstream_error_t) {
-    drop(handle::take(err));
+    mutable!(take err, |_| () => drop)
 }
 
 /// The number of a status.

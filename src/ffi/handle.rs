@@ -2,6 +2,7 @@
 //! kind of ownership, so that nothing is freed as what it is not.
 
 use crate::base::error::{Poison, Report};
+use crate::set::attempt::Attempt;
 use crate::set::conn::Conn;
 use crate::set::node::Node;
 use crate::set::upstream::Upstream;
@@ -26,7 +27,13 @@ impl Handle for Node {
 
 impl Handle for Conn {
     fn poison(&self) -> Option<&Poison> {
-        None // checked by its file: a connection is borrowed mutably
+        Some(&self.poison)
+    }
+}
+
+impl Handle for Attempt {
+    fn poison(&self) -> Option<&Poison> {
+        Some(&self.poison)
     }
 }
 

@@ -2,8 +2,7 @@
 //! status.
 //! Conversion alone; what a call does is decided in the rooms below. One file per C object.
 //!
-//! Most exports are wrapped by [`boundary!`], which catches panics and keeps errno, or by
-//! [`pure!`], for calls that only read memory.
+//! Every export goes through one of the two macros of [`boundary`].
 
 // The names are C's.
 #![allow(non_camel_case_types)]
@@ -11,6 +10,7 @@
 #![allow(clippy::missing_safety_doc)]
 
 pub mod attempt;
+mod boundary;
 pub mod connection;
 pub mod deliver;
 pub mod error;

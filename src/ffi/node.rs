@@ -9,9 +9,9 @@ use crate::balance::roster::NodeState;
 use crate::base::error::Status;
 use crate::base::log::Level;
 use crate::config::value;
+use crate::ffi::boundary::shared;
 use crate::ffi::error::number;
 use crate::ffi::handle::{self, Opaque};
-use crate::ffi::panic::{boundary, pure};
 use crate::ffi::status::{UPSTREAM_ERR_NOT_FOUND, UPSTREAM_OK, upstream_status_t};
 use crate::ffi::strings;
 use crate::ffi::time::milliseconds;
@@ -70,7 +70,7 @@ pub const UPSTREAM_NODE_PAUSED: i32 = 4;
 /// Ownership: borrowed, as the node is.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_name(n: *const upstream_node_t) -> *const c_char {
-    pure!(n, |_| null() => |node: &Node| node.target.name.as_ptr())
+    shared!(pure n, |_| null() => |node: &Node| node.target.name.as_ptr())
 }
 
 /// The host name or numeric address of the node, an IPv6 address without brackets.
@@ -82,7 +82,7 @@ pub unsafe extern "C" fn upstream_node_name(n: *const upstream_node_t) -> *const
 /// Ownership: borrowed, as the node is.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_host(n: *const upstream_node_t) -> *const c_char {
-    pure!(n, |_| null() => |node: &Node| node.target.host.as_ptr())
+    shared!(pure n, |_| null() => |node: &Node| node.target.host.as_ptr())
 }
 
 /// The TCP port of the node.
@@ -92,7 +92,7 @@ pub unsafe extern "C" fn upstream_node_host(n: *const upstream_node_t) -> *const
 /// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_port(n: *const upstream_node_t) -> u16 {
-    pure!(n, |_| 0 => |node: &Node| node.target.port)
+    shared!(pure n, |_| 0 => |node: &Node| node.target.port)
 }
 
 /// Whether connections to the node use TLS.
@@ -102,7 +102,7 @@ pub unsafe extern "C" fn upstream_node_port(n: *const upstream_node_t) -> u16 {
 /// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_tls(n: *const upstream_node_t) -> i32 {
-    pure!(n, |_| 0 => |node: &Node| i32::from(node.target.tls.is_some()))
+    shared!(pure n, |_| 0 => |node: &Node| i32::from(node.target.tls.is_some()))
 }
 
 /// The value of `key`, as it is written.
@@ -129,7 +129,7 @@ pub unsafe extern "C" fn upstream_node_get_prop(
     let Some(key) = strings::bytes(key) else {
         return null();
     };
-    pure!(n, |_| null() => |node: &Node| node.property(key).map_or(null(), |value| value.as_ptr().cast()))
+    shared!(pure n, |_| null() => |node: &Node| node.property(key).map_or(null(), |value| value.as_ptr().cast()))
 }
 
 /// The value of `key` as a switch.
@@ -209,7 +209,7 @@ fn typed<T: Copy>(
     let Some(key) = strings::bytes(key) else {
         return fallback;
     };
-    boundary!(n, |_| fallback => |node: &Node| {
+    shared!(n, |_| fallback => |node: &Node| {
         let Some(text) = node.property(key) else { return fallback };
         let text = String::from_utf8_lossy(text);
         let text = text.trim_end_matches('\0');
@@ -232,7 +232,7 @@ fn typed<T: Copy>(
 /// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_prop_count(n: *const upstream_node_t) -> usize {
-    pure!(n, |_| 0 => |node: &Node| node.count_of_properties())
+    shared!(pure n, |_| 0 => |node: &Node| node.count_of_properties())
 }
 
 /// Stores key and value of property number `i`, from 0.
@@ -259,7 +259,7 @@ pub unsafe extern "C" fn upstream_node_prop_at(
     if key.is_null() || value.is_null() {
         return number(Status::InvalidArg);
     }
-    pure!(n, number => |node: &Node| match node.property_at(i) {
+    shared!(pure n, number => |node: &Node| match node.property_at(i) {
         None => UPSTREAM_ERR_NOT_FOUND,
         Some((name, text)) => {
             handle::store(key, name.as_ptr().cast());
@@ -293,7 +293,7 @@ pub unsafe extern "C" fn upstream_node_set_data(
     data: *mut c_void,
     free_fn: Option<unsafe extern "C" fn(*mut c_void)>,
 ) -> upstream_status_t {
-    boundary!(n.cast_const(), number => |node: &Node| {
+    shared!(n.cast_const(), number => |node: &Node| {
         let Some(mut held) = node.data.reach(node.runtime.birthplace) else {
             return number(Status::Forked); // a thread of the parent's held the lock
         };
@@ -314,7 +314,7 @@ pub unsafe extern "C" fn upstream_node_set_data(
 /// Ownership: borrowed until it is replaced, or the node ends.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_get_data(n: *const upstream_node_t) -> *mut c_void {
-    pure!(n, |_| null_mut() => |node: &Node| {
+    shared!(pure n, |_| null_mut() => |node: &Node| {
         let held = node.data.reach(node.runtime.birthplace);
         user_data::pointer(held.as_ref().and_then(|data| data.as_ref()))
     })
@@ -350,7 +350,7 @@ pub unsafe extern "C" fn upstream_node_report(
     let Some(outcome) = Status::from_number(outcome) else {
         return number(Status::InvalidArg);
     };
-    boundary!(n.cast_const(), number => |node: &Node| {
+    shared!(n.cast_const(), number => |node: &Node| {
         share(node).told(outcome);
         UPSTREAM_OK
     })
@@ -369,7 +369,7 @@ pub unsafe extern "C" fn upstream_node_report(
 /// Time: one lock, held for a moment.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_pause(n: *mut upstream_node_t, ms: u32) -> upstream_status_t {
-    boundary!(n.cast_const(), number => |node: &Node| {
+    shared!(n.cast_const(), number => |node: &Node| {
         node.pause(Some(Duration::from_millis(ms.into())));
         UPSTREAM_OK
     })
@@ -382,7 +382,7 @@ pub unsafe extern "C" fn upstream_node_pause(n: *mut upstream_node_t, ms: u32) -
 /// Time: constant, without a lock.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_state(n: *const upstream_node_t) -> i32 {
-    pure!(n, |_| -1 => |node: &Node| match node.state() {
+    shared!(pure n, |_| -1 => |node: &Node| match node.state() {
         NodeState::Up => UPSTREAM_NODE_UP,
         NodeState::Ejected => UPSTREAM_NODE_EJECTED,
         NodeState::Probing => UPSTREAM_NODE_PROBING,
@@ -398,5 +398,5 @@ pub unsafe extern "C" fn upstream_node_state(n: *const upstream_node_t) -> i32 {
 /// Time: constant, without a lock.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_retry_after_ms(n: *const upstream_node_t) -> i64 {
-    pure!(n, |_| -1 => |node: &Node| milliseconds(node.retry_after()))
+    shared!(pure n, |_| -1 => |node: &Node| milliseconds(node.retry_after()))
 }

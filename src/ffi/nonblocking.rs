@@ -3,14 +3,14 @@
 use std::ffi::{c_int, c_void};
 use std::os::fd::AsRawFd;
 
-use crate::base::error::{Result, Status};
-use crate::ffi::connection::{upstream_conn_t, with};
+use crate::base::error::Status;
+use crate::ffi::boundary::shared;
+use crate::ffi::connection::{hand_over, upstream_conn_t, with};
 use crate::ffi::error::{null_argument, number, refuse, tell, upstream_error_t};
 use crate::ffi::handle;
 use crate::ffi::node::{self, upstream_node_t};
-use crate::ffi::panic::{boundary, pure};
 use crate::ffi::set::{self, upstream_t};
-use crate::ffi::status::{UPSTREAM_OK, UPSTREAM_WANT_READ, upstream_status_t};
+use crate::ffi::status::upstream_status_t;
 use crate::ffi::strings;
 use crate::ffi::time::milliseconds;
 use crate::set::conn::{Conn, OneNode};
@@ -40,7 +40,7 @@ pub unsafe extern "C" fn upstream_connect_start(
     if out.is_null() {
         return tell(err, null_argument("upstream_connect_start"));
     }
-    boundary!(up.cast_const(), |status| refuse(err, "upstream_connect_start", status) => |up: &Upstream| {
+    shared!(up.cast_const(), |status| refuse(err, "upstream_connect_start", status) => |up: &Upstream| {
         hand_over(set::share(up).connect_start(), out, err)
     })
 }
@@ -59,25 +59,10 @@ pub unsafe extern "C" fn upstream_node_connect_start(
     if out.is_null() {
         return tell(err, null_argument("upstream_node_connect_start"));
     }
-    boundary!(n.cast_const(), |status| refuse(err, "upstream_node_connect_start", status) => |node: &Node| {
+    shared!(n.cast_const(), |status| refuse(err, "upstream_node_connect_start", status) => |node: &Node| {
         let conn = Conn::start(&node.runtime, Box::new(OneNode::new(node::share(node))));
         hand_over(conn.map(Conn::alone), out, err)
     })
-}
-
-pub(crate) fn hand_over(
-    conn: Result<Conn>,
-    out: *mut *mut upstream_conn_t,
-    err: *mut *mut upstream_error_t,
-) -> upstream_status_t {
-    match conn {
-        Ok(conn) => {
-            let status = if conn.is_ready() { UPSTREAM_OK } else { UPSTREAM_WANT_READ };
-            handle::store(out, handle::give(conn));
-            status
-        }
-        Err(error) => tell(err, error),
-    }
 }
 
 /// Goes on connecting. Call it when upstream_conn_fd() is readable, or upstream_conn_timeout_ms()
@@ -250,7 +235,7 @@ pub unsafe extern "C" fn upstream_conn_flush(c: *mut upstream_conn_t) -> upstrea
 /// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_fd(c: *const upstream_conn_t) -> c_int {
-    pure!(c, |_| -1 => |conn: &Conn| conn.descriptor().map_or(-1, |descriptor| descriptor.as_raw_fd()))
+    shared!(pure c, |_| -1 => |conn: &Conn| conn.descriptor().map_or(-1, |descriptor| descriptor.as_raw_fd()))
 }
 
 /// What to watch the descriptor for: UPSTREAM_POLL_IN, UPSTREAM_POLL_OUT, or both.
@@ -264,7 +249,7 @@ pub unsafe extern "C" fn upstream_conn_fd(c: *const upstream_conn_t) -> c_int {
 /// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_poll_events(c: *const upstream_conn_t) -> u32 {
-    pure!(c, |_| 0 => |conn: &Conn| {
+    shared!(pure c, |_| 0 => |conn: &Conn| {
         let wanted = conn.interest();
         (u32::from(wanted.read) * UPSTREAM_POLL_IN) | (u32::from(wanted.write) * UPSTREAM_POLL_OUT)
     })
@@ -283,5 +268,5 @@ pub unsafe extern "C" fn upstream_conn_poll_events(c: *const upstream_conn_t) ->
 /// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_timeout_ms(c: *const upstream_conn_t) -> i64 {
-    boundary!(c, |_| -1 => |conn: &Conn| conn.time_left().map_or(-1, milliseconds))
+    shared!(c, |_| -1 => |conn: &Conn| conn.time_left().map_or(-1, milliseconds))
 }

@@ -6,9 +6,10 @@ use crate::base::clock::Clock;
 use crate::base::error::{Error, Poison, Status, c_string};
 use crate::base::log::{Level, Logger};
 use crate::config::{KeyType, Options};
-use crate::ffi::error::{null_argument, number, tell, upstream_error_t};
+use crate::ffi::boundary::{mutable, shared};
+use crate::ffi::error::{null_argument, number, refuse, tell, upstream_error_t};
 use crate::ffi::handle::{self, Handle, Opaque};
-use crate::ffi::panic::{self, boundary, guard};
+use crate::ffi::panic;
 use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
 use crate::ffi::strings;
 use crate::set::upstream::Hooks;
@@ -78,14 +79,10 @@ pub unsafe extern "C" fn upstream_options_create(out: *mut *mut upstream_options
         return number(Status::InvalidArg);
     }
     panic::silence();
-    guard(
-        None,
-        || number(Status::Panic),
-        || {
-            handle::store(out, handle::give(OptionsHandle::default()));
-            UPSTREAM_OK
-        },
-    )
+    shared!(none, number => || {
+        handle::store(out, handle::give(OptionsHandle::default()));
+        UPSTREAM_OK
+    })
 }
 
 /// Sets the value that `key` has if the file does not set it.
@@ -121,25 +118,16 @@ pub unsafe extern "C" fn upstream_options_set(
     value: *const c_char,
     err: *mut *mut upstream_error_t,
 ) -> upstream_status_t {
+    let call = "upstream_options_set";
     let (Some(key), Some(value)) = (strings::text(key), strings::text(value)) else {
-        return tell(err, null_argument("upstream_options_set"));
+        return tell(err, null_argument(call));
     };
-    let _errno = panic::KeepErrno::new();
-    let Some(handle) = handle::borrow_mut(o) else {
-        return tell(err, null_argument("upstream_options_set"));
-    };
-    if handle.poison.is_set() {
-        return number(Status::Panic);
-    }
-    let OptionsHandle { poison, options, .. } = handle;
-    guard(
-        Some(poison),
-        || tell(err, panic::report()),
-        || match options.set(&key, &value) {
+    mutable!(o, |status| refuse(err, call, status) => |handle: &mut OptionsHandle| {
+        match handle.options.set(&key, &value) {
             Ok(()) => UPSTREAM_OK,
             Err(error) => tell(err, error),
-        },
-    )
+        }
+    })
 }
 
 /// Any text.
@@ -192,31 +180,24 @@ pub unsafe extern "C" fn upstream_options_declare_key(
     r#type: i32,
     err: *mut *mut upstream_error_t,
 ) -> upstream_status_t {
+    let call = "upstream_options_declare_key";
     let Some(key) = strings::text(key) else {
-        return tell(err, null_argument("upstream_options_declare_key"));
+        return tell(err, null_argument(call));
     };
-    let _errno = panic::KeepErrno::new();
-    let Some(handle) = handle::borrow_mut(o) else {
-        return tell(err, null_argument("upstream_options_declare_key"));
-    };
-    if handle.poison.is_set() {
-        return number(Status::Panic);
-    }
-    let OptionsHandle { poison, options, .. } = handle;
-    guard(
-        Some(poison),
-        || tell(err, panic::report()),
-        || match KeyType::ALL.into_iter().find(|known| *known as i32 == r#type) {
-            Some(kind) => match options.declare(&key, kind) {
-                Ok(()) => UPSTREAM_OK,
-                Err(error) => tell(err, error),
-            },
-            None => {
-                let cause = format!("{type} is no type of a key; write one of UPSTREAM_KEY_TEXT to UPSTREAM_KEY_SECRET", type = r#type);
-                tell(err, Error::new(Status::InvalidArg, cause))
-            }
-        },
-    )
+    mutable!(o, |status| refuse(err, call, status) => |handle: &mut OptionsHandle| {
+        let declared = match KeyType::ALL.into_iter().find(|known| *known as i32 == r#type) {
+            Some(kind) => handle.options.declare(&key, kind),
+            None => Err(Error::new(Status::InvalidArg, no_such_type(r#type))),
+        };
+        match declared {
+            Ok(()) => UPSTREAM_OK,
+            Err(error) => tell(err, error),
+        }
+    })
+}
+
+fn no_such_type(number: i32) -> String {
+    format!("{number} is no type of a key; write one of UPSTREAM_KEY_TEXT to UPSTREAM_KEY_SECRET")
 }
 
 /// Sends log lines up to `max_level` (UPSTREAM_LOG_*) to `fn`, together with `ctx`.
@@ -240,23 +221,19 @@ pub unsafe extern "C" fn upstream_options_set_logger(
     r#fn: upstream_log_fn,
     ctx: *mut c_void,
 ) -> upstream_status_t {
-    let Some(handle) = handle::borrow_mut(o) else {
-        return number(Status::InvalidArg);
-    };
-    if handle.poison.is_set() {
-        return number(Status::Panic);
-    }
     let Some(max) = Level::ALL.into_iter().find(|level| *level as i32 == max_level) else {
         return number(Status::InvalidArg);
     };
-    handle.hooks.logger = match r#fn {
-        None => Logger::default(),
-        Some(function) => {
-            let host = HostLog { function, ctx };
-            Logger::new(max, move |level, line| host.log(level, &c_string(line)))
-        }
-    };
-    UPSTREAM_OK
+    mutable!(o, number => |handle: &mut OptionsHandle| {
+        handle.hooks.logger = match r#fn {
+            None => Logger::default(),
+            Some(function) => {
+                let host = HostLog { function, ctx };
+                Logger::new(max, move |level, line| host.log(level, &c_string(line)))
+            }
+        };
+        UPSTREAM_OK
+    })
 }
 
 /// Returns monotonic nanoseconds, counted from any moment.
@@ -285,20 +262,16 @@ pub unsafe extern "C" fn upstream_options_set_clock(
     r#fn: upstream_clock_fn,
     ctx: *mut c_void,
 ) -> upstream_status_t {
-    let Some(handle) = handle::borrow_mut(o) else {
-        return number(Status::InvalidArg);
-    };
-    if handle.poison.is_set() {
-        return number(Status::Panic);
-    }
-    handle.hooks.clock = match r#fn {
-        None => Clock::default(),
-        Some(function) => {
-            let host = HostClock { function, ctx };
-            Clock::host(move || host.now())
-        }
-    };
-    UPSTREAM_OK
+    mutable!(o, number => |handle: &mut OptionsHandle| {
+        handle.hooks.clock = match r#fn {
+            None => Clock::default(),
+            Some(function) => {
+                let host = HostClock { function, ctx };
+                Clock::host(move || host.now())
+            }
+        };
+        UPSTREAM_OK
+    })
 }
 
 struct HostClock {
@@ -340,7 +313,7 @@ impl HostLog {
 /// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_options_destroy(o: *mut upstream_options_t) {
-    drop(handle::take(o));
+    mutable!(take o, |_| () => drop)
 }
 
 /// A copy of the options behind `o`, or the defaults for NULL; an error if they are poisoned.
@@ -348,5 +321,5 @@ pub(crate) fn copy(o: *const upstream_options_t) -> Result<(Options, Hooks), Sta
     if o.is_null() {
         return Ok((Options::default(), Hooks::default()));
     }
-    boundary!(o, Err => |handle: &OptionsHandle| Ok((handle.options.clone(), handle.hooks.clone())))
+    shared!(o, Err => |handle: &OptionsHandle| Ok((handle.options.clone(), handle.hooks.clone())))
 }

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use crate::base::error::{Error, Poison, Status};
+use crate::base::error::{Error, Status};
 use parking_lot::Mutex;
 
 /// What the last panic of any thread said. Only for the words of an error: a library thread may
@@ -42,20 +42,17 @@ pub(crate) fn report() -> Error {
     )
 }
 
-/// The value of `work`. If it panics, sets `poison` and gives `fallback`.
+/// A panic was caught.
+pub(crate) struct Panicked;
+
+/// The value of `work`, unless it panics.
 #[inline(always)]
-pub(crate) fn guard<T>(poison: Option<&Poison>, fallback: impl FnOnce() -> T, work: impl FnOnce() -> T) -> T {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(value) => value,
-        Err(payload) => {
-            if let Some(poison) = poison {
-                poison.set();
-            }
-            // A payload whose drop panics would get past the catch; it is not worth its memory.
-            std::mem::forget(payload);
-            fallback()
-        }
-    }
+pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+        // A payload whose drop panics would get past the catch; it is not worth its memory.
+        std::mem::forget(payload);
+        Panicked
+    })
 }
 
 /// errno as it was, once dropped.
@@ -75,74 +72,9 @@ impl Drop for KeepErrno {
     }
 }
 
-/// Wraps the body of an export: errno is kept, a panic becomes `fallback` and poisons the handle.
-///
-/// `boundary!(handle_pointer, fallback => body)`; the handle is checked for NULL and poison first.
-macro_rules! boundary {
-    ($handle:expr, $fallback:expr => $body:expr) => {{
-        let _errno = $crate::ffi::panic::KeepErrno::new();
-        $crate::ffi::panic::pure!($handle, $fallback => $body)
-    }};
-}
-
-/// As [`boundary!`], for calls that make no system call and so leave errno alone by nature.
-macro_rules! pure {
-    ($handle:expr, $fallback:expr => $body:expr) => {{
-        match $crate::ffi::handle::borrow($handle) {
-            None => $fallback($crate::base::error::Status::InvalidArg),
-            Some(handle) => match $crate::ffi::handle::Handle::poison(handle) {
-                Some(poison) if poison.is_set() => $fallback($crate::base::error::Status::Panic),
-                poison => $crate::ffi::panic::guard(
-                    poison,
-                    || $fallback($crate::base::error::Status::Panic),
-                    || ($body)(handle),
-                ),
-            },
-        }
-    }};
-}
-
-pub(crate) use {boundary, pure};
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Options;
-    use crate::ffi::connection::upstream_connect;
-    use crate::ffi::set::{upstream_name, upstream_next_node, upstream_node_count};
-    use crate::ffi::status::UPSTREAM_ERR_PANIC;
-    use crate::set::upstream::{Hooks, Source, Upstream};
-    use std::sync::Arc;
-
-    #[test]
-    fn a_panic_becomes_the_fallback_and_poisons() {
-        let poison = Poison::default();
-        assert_eq!(guard(Some(&poison), || -3, || 7), 7);
-        assert!(!poison.is_set());
-        assert_eq!(guard(Some(&poison), || -3, || panic!("a defect")), -3);
-        assert!(poison.is_set());
-    }
-
-    #[test]
-    fn a_poisoned_handle_answers_but_does_nothing() {
-        let text = b"[UPSTREAM]\nname u\n[NODE]\nname n\nhost h\nport 1\n";
-        let source = Source::Text(text.to_vec(), "t".to_owned());
-        let up = Upstream::load(source, Options::default(), Hooks::default()).unwrap();
-        let handle = Arc::as_ptr(&up).cast_mut().cast();
-        // SAFETY: `up` lives to the end of the test.
-        unsafe {
-            assert!(!upstream_next_node(handle).is_null());
-            up.poison.set();
-            assert!(upstream_next_node(handle).is_null());
-            assert!(upstream_name(handle).is_null());
-            assert_eq!(upstream_node_count(handle), 0);
-            assert_eq!(
-                upstream_connect(handle, &mut std::ptr::null_mut(), std::ptr::null_mut()),
-                UPSTREAM_ERR_PANIC
-            );
-        }
-        up.close();
-    }
 
     #[test]
     fn errno_is_kept() {

@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use crate::balance::roster::Rest;
 use crate::base::error::{Error, Status};
 use crate::base::process;
+use crate::ffi::boundary::shared;
 use crate::ffi::error::{null_argument, tell, upstream_error_t};
 use crate::ffi::handle::{self, Opaque};
 use crate::ffi::node::{self, upstream_node_t};
 use crate::ffi::options::{self, upstream_options_t};
-use crate::ffi::panic::{self, KeepErrno, guard, pure};
+use crate::ffi::panic;
 use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
 use crate::ffi::strings;
 use crate::ffi::time::milliseconds;
@@ -120,25 +121,20 @@ fn create(
     out: *mut *mut upstream_t,
     err: *mut *mut upstream_error_t,
 ) -> upstream_status_t {
-    let _errno = KeepErrno::new();
     panic::silence();
     watch_forks();
-    guard(
-        None,
-        || tell(err, panic::report()),
-        || {
-            let made = options::copy(o)
-                .map_err(|status| Error::new(status, "these options are of no more use; make new ones"))
-                .and_then(|(options, hooks)| Upstream::load(source, options, hooks));
-            match made {
-                Ok(upstream) => {
-                    handle::store(out, Arc::into_raw(upstream).cast_mut().cast());
-                    UPSTREAM_OK
-                }
-                Err(error) => tell(err, error),
+    shared!(none, |_| tell(err, panic::report()) => || {
+        let made = options::copy(o)
+            .map_err(|status| Error::new(status, "these options are of no more use; make new ones"))
+            .and_then(|(options, hooks)| Upstream::load(source, options, hooks));
+        match made {
+            Ok(upstream) => {
+                handle::store(out, Arc::into_raw(upstream).cast_mut().cast());
+                UPSTREAM_OK
             }
-        },
-    )
+            Err(error) => tell(err, error),
+        }
+    })
 }
 
 /// Tells the library of each fork, so that a child never touches its parent's connections.
@@ -170,11 +166,8 @@ fn watch_forks() {
 /// a signal handler.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_cancel(up: *mut upstream_t) {
-    let _errno = KeepErrno::new();
     // A poisoned set too may have calls in flight.
-    if let Some(up) = handle::borrow(up.cast_const()) {
-        guard(Some(&up.poison), || (), || up.cancel());
-    }
+    shared!(even poisoned up.cast_const(), |_| () => Upstream::cancel)
 }
 
 /// Ends a set: closes the kept connections and joins the library's threads. Takes NULL.
@@ -192,17 +185,11 @@ pub unsafe extern "C" fn upstream_destroy(up: *mut upstream_t) {
     if up.is_null() {
         return;
     }
-    let _errno = KeepErrno::new();
-    // SAFETY: not NULL, so it came from `create` as the raw form of an Arc, and is handed back once.
-    let upstream = unsafe { Arc::from_raw(up.cast::<Upstream>().cast_const()) };
-    guard(
-        None,
-        || (),
-        || {
-            upstream.close();
-            drop(upstream);
-        },
-    );
+    shared!(none, |_| () => || {
+        // SAFETY: not NULL, so it came from `create` as the raw form of an Arc, and is handed back once.
+        let upstream = unsafe { Arc::from_raw(up.cast::<Upstream>().cast_const()) };
+        upstream.close();
+    })
 }
 
 /// The name of the set.
@@ -214,7 +201,7 @@ pub unsafe extern "C" fn upstream_destroy(up: *mut upstream_t) {
 /// Ownership: borrowed until upstream_destroy().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_name(up: *const upstream_t) -> *const c_char {
-    pure!(up, |_| null() => |up: &Upstream| up.name().as_ptr())
+    shared!(pure up, |_| null() => |up: &Upstream| up.name().as_ptr())
 }
 
 /// The number of nodes.
@@ -224,7 +211,7 @@ pub unsafe extern "C" fn upstream_name(up: *const upstream_t) -> *const c_char {
 /// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_count(up: *const upstream_t) -> usize {
-    pure!(up, |_| 0 => |up: &Upstream| up.nodes().len())
+    shared!(pure up, |_| 0 => |up: &Upstream| up.nodes().len())
 }
 
 /// The node at `index`, from 0, in the order of the file.
@@ -236,7 +223,7 @@ pub unsafe extern "C" fn upstream_node_count(up: *const upstream_t) -> usize {
 /// Ownership: borrowed until upstream_destroy().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_node_at(up: *const upstream_t, index: usize) -> *mut upstream_node_t {
-    pure!(up, |_| null_mut() => |up: &Upstream| up.nodes().get(index).map_or(null_mut(), node::lend))
+    shared!(pure up, |_| null_mut() => |up: &Upstream| up.nodes().get(index).map_or(null_mut(), node::lend))
 }
 
 /// The node called `name`. Letter case counts.
@@ -254,7 +241,7 @@ pub unsafe extern "C" fn upstream_node_by_name(
     let Some(name) = strings::text(name) else {
         return null_mut();
     };
-    pure!(up, |_| null_mut() => |up: &Upstream| up.node_by_name(&name).map_or(null_mut(), node::lend))
+    shared!(pure up, |_| null_mut() => |up: &Upstream| up.node_by_name(&name).map_or(null_mut(), node::lend))
 }
 
 /// Picks the next node, for a plugin that does its own I/O and takes one node for each payload.
@@ -293,7 +280,7 @@ pub unsafe extern "C" fn upstream_node_by_name(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_next_node(up: *mut upstream_t) -> *mut upstream_node_t {
     // Only what cannot panic and needs no register saved: see Rotation::try_next().
-    match handle::borrow(up).filter(|up| !up.poison.is_set()).map(Upstream::try_next_node) {
+    match shared!(quick up.cast_const(), |_| None => |up: &Upstream| Some(up.try_next_node())) {
         Some(Ok(node)) => node.cast_mut().cast(),
         Some(Err(rest)) => finish_next_node(up, rest),
         None => null_mut(),
@@ -303,7 +290,7 @@ pub unsafe extern "C" fn upstream_next_node(up: *mut upstream_t) -> *mut upstrea
 #[cold]
 #[inline(never)]
 fn finish_next_node(up: *const upstream_t, rest: Rest) -> *mut upstream_node_t {
-    pure!(up, |_| null_mut() => |up: &Upstream| up.finish_next_node(rest).map_or(null_mut(), node::lend))
+    shared!(pure up, |_| null_mut() => |up: &Upstream| up.finish_next_node(rest).map_or(null_mut(), node::lend))
 }
 
 /// When to come again, in milliseconds.
@@ -316,5 +303,5 @@ fn finish_next_node(up: *const upstream_t, rest: Rest) -> *mut upstream_node_t {
 /// no system call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_retry_after_ms(up: *const upstream_t) -> i64 {
-    pure!(up, |_| -1 => |up: &Upstream| up.retry_after().map_or(-1, milliseconds))
+    shared!(pure up, |_| -1 => |up: &Upstream| up.retry_after().map_or(-1, milliseconds))
 }

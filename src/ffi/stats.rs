@@ -1,10 +1,10 @@
 //! `upstream_stats_t`: counters and gauges.
 
 use crate::base::error::Status;
-use crate::base::stats::Snapshot;
+use crate::base::stats::{Snapshot, reading_as};
+use crate::ffi::boundary::shared;
 use crate::ffi::error::number;
 use crate::ffi::node::upstream_node_t;
-use crate::ffi::panic::boundary;
 use crate::ffi::set::upstream_t;
 use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
 use crate::set::node::Node;
@@ -52,25 +52,8 @@ pub struct upstream_stats_t {
 }
 
 impl From<Snapshot> for upstream_stats_t {
-    fn from(s: Snapshot) -> Self {
-        upstream_stats_t {
-            struct_size: size_of::<Self>(),
-            picks: s.picks,
-            connects: s.connects,
-            connects_failed: s.connects_failed,
-            handshakes: s.handshakes,
-            reused: s.reused,
-            ejections: s.ejections,
-            bytes_out: s.bytes_out,
-            bytes_in: s.bytes_in,
-            deliveries: s.deliveries,
-            redeliveries: s.redeliveries,
-            deliveries_failed: s.deliveries_failed,
-            idle: s.idle,
-            active: s.active,
-            nodes_up: s.nodes_up,
-            nodes: s.nodes,
-        }
+    fn from(reading: Snapshot) -> Self {
+        reading_as!(reading => upstream_stats_t { struct_size: size_of::<Self>() })
     }
 }
 
@@ -89,7 +72,7 @@ pub unsafe extern "C" fn upstream_stats(
     up: *const upstream_t,
     out: *mut upstream_stats_t,
 ) -> upstream_status_t {
-    boundary!(up, number => |up: &Upstream| fill(out, up.snapshot()))
+    shared!(up, number => |up: &Upstream| fill(out, up.snapshot()))
 }
 
 /// Reads the counters of one node.
@@ -103,7 +86,7 @@ pub unsafe extern "C" fn upstream_node_stats(
     n: *const upstream_node_t,
     out: *mut upstream_stats_t,
 ) -> upstream_status_t {
-    boundary!(n, number => |node: &Node| fill(out, node.snapshot()))
+    shared!(n, number => |node: &Node| fill(out, node.snapshot()))
 }
 
 fn fill(out: *mut upstream_stats_t, snapshot: Snapshot) -> upstream_status_t {

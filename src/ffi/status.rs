@@ -1,8 +1,10 @@
 //! Status numbers and the version.
 
 use std::ffi::c_char;
+use std::ptr::null;
 
 use crate::base::error::Status;
+use crate::ffi::boundary::shared;
 
 /// How a call ended: 0 is success, a positive number asks you to wait or to stop, a negative number
 /// is an error.
@@ -70,7 +72,7 @@ pub const UPSTREAM_ERR_BUSY: upstream_status_t = -39;
 #[unsafe(no_mangle)]
 pub extern "C" fn upstream_version() -> *const c_char {
     const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
-    VERSION.as_ptr().cast()
+    shared!(pure none, |_| null() => || VERSION.as_ptr().cast())
 }
 
 /// The name of a status, such as "UPSTREAM_ERR_TIMEOUT".
@@ -80,7 +82,8 @@ pub extern "C" fn upstream_version() -> *const c_char {
 /// Time: constant.
 #[unsafe(no_mangle)]
 pub extern "C" fn upstream_status_name(status: upstream_status_t) -> *const c_char {
-    Status::from_number(status).map_or(c"UPSTREAM_UNKNOWN", Status::c_name).as_ptr()
+    let name = || Status::from_number(status).map_or(c"UPSTREAM_UNKNOWN", Status::c_name).as_ptr();
+    shared!(pure none, |_| null() => name)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::balance::visits::next_of_attempt;
-use crate::base::error::{Error, Result, Status, summary};
+use crate::base::error::{Error, Poison, Result, Status, summary};
 use crate::base::stats::count;
 use crate::net::patience::after;
 use crate::set::conn::{Conn, Course, Step, forked};
@@ -22,6 +22,8 @@ use route::Route;
 
 /// The nodes for one payload, none twice.
 pub struct Attempt {
+    /// Set after a defect was caught in a call on this attempt.
+    pub poison: Poison,
     upstream: Arc<Upstream>,
     books: Books,
     timeout: Duration,
@@ -34,7 +36,14 @@ impl Attempt {
     pub fn new(upstream: Arc<Upstream>) -> Attempt {
         let state = State::new(upstream.deliver_settings().attempts as usize);
         let timeout = upstream.deliver_settings().timeout;
-        Attempt { upstream, books: Books::Own(state), timeout, last: None, id: None }
+        Attempt {
+            poison: Poison::default(),
+            upstream,
+            books: Books::Own(state),
+            timeout,
+            last: None,
+            id: None,
+        }
     }
 
     /// The same for a payload of which more is said: its time counts from now.
