@@ -18,13 +18,13 @@ pub struct BreakerSettings {
     /// The longest.
     pub backoff_max: Duration,
     /// How long a trial is its holder's; after that another caller gets one.
-    pub lease: Duration,
+    pub trial_time: Duration,
 }
 
 impl BreakerSettings {
     /// How long a node is out at most before it may be tried, or while somebody has it on trial.
     pub fn longest_wait(&self, on_trial: bool) -> u64 {
-        let time = if on_trial { self.lease } else { self.backoff_max.max(self.backoff).max(PUT_OFF) };
+        let time = if on_trial { self.trial_time } else { self.backoff_max.max(self.backoff).max(PUT_OFF) };
         nanoseconds(time)
     }
 }
@@ -51,7 +51,7 @@ pub enum State {
         until: u64,
     },
     /// One caller has it on trial; another may from then on.
-    Probing {
+    OnTrial {
         /// Nanoseconds.
         until: u64,
     },
@@ -181,7 +181,7 @@ impl Breaker {
         // A difference of wrapping numbers: none is ever older by half of them all.
         match self.state {
             State::Up => generation == self.generation,
-            State::Ejected { .. } | State::Probing { .. } => {
+            State::Ejected { .. } | State::OnTrial { .. } => {
                 generation.wrapping_sub(self.ejected) <= self.generation.wrapping_sub(self.ejected)
             }
         }
@@ -239,7 +239,7 @@ impl Breaker {
         match self.state {
             // Whoever asked it all the same, because no other was left, tells nothing new.
             State::Ejected { .. } => None,
-            State::Probing { .. } => Some(self.eject(way, now, chance)),
+            State::OnTrial { .. } => Some(self.eject(way, now, chance)),
             State::Up => {
                 self.fails = self.fails.saturating_add(1);
                 self.unanswered |= way == Way::Unanswered;
@@ -278,26 +278,26 @@ impl Breaker {
     }
 
     /// When a trial may be had next; `None` while it is up.
-    pub fn probe_due(&self) -> Option<u64> {
+    pub fn next_trial(&self) -> Option<u64> {
         match self.state {
             State::Up => None,
-            State::Ejected { until } | State::Probing { until } => Some(until),
+            State::Ejected { until } | State::OnTrial { until } => Some(until),
         }
     }
 
     /// Hands the node out on trial, to one caller, if its time is up.
-    pub fn lease(&mut self, now: u64) -> Option<u32> {
-        let due = self.probe_due()?;
+    pub fn begin_trial(&mut self, now: u64) -> Option<u32> {
+        let due = self.next_trial()?;
         if now < due && due - now <= self.longest_wait() {
             return None;
         }
-        self.enter(State::Probing { until: now.saturating_add(nanoseconds(self.settings.lease)) });
+        self.enter(State::OnTrial { until: now.saturating_add(nanoseconds(self.settings.trial_time)) });
         Some(self.generation)
     }
 
     /// Takes a trial back that told nothing of the node; the next may be had at `at`.
     pub fn give_back(&mut self, generation: u32, at: u64) -> bool {
-        let given = generation == self.generation && matches!(self.state, State::Probing { .. });
+        let given = generation == self.generation && matches!(self.state, State::OnTrial { .. });
         if given {
             self.enter(State::Ejected { until: at });
         }
@@ -306,7 +306,7 @@ impl Breaker {
 
     /// No wait is longer as it stands; one that seems so shows a clock that went back.
     pub fn longest_wait(&self) -> u64 {
-        self.settings.longest_wait(matches!(self.state, State::Probing { .. }))
+        self.settings.longest_wait(matches!(self.state, State::OnTrial { .. }))
     }
 
     fn enter(&mut self, state: State) {
@@ -332,7 +332,7 @@ mod tests {
             max_fails: 3,
             backoff: Duration::from_secs(1),
             backoff_max: Duration::from_secs(60),
-            lease: Duration::from_secs(10),
+            trial_time: Duration::from_secs(10),
         }
     }
 
@@ -340,9 +340,9 @@ mod tests {
         Breaker::new(settings(), 0)
     }
 
-    /// Fails the probe that is due at `now`, and gives the ejection that follows in milliseconds.
-    fn fail_probe(breaker: &mut Breaker, now: u64) -> u128 {
-        let generation = breaker.lease(now).unwrap();
+    /// Fails the trial that is due at `now`, and gives the ejection that follows in milliseconds.
+    fn fail_trial(breaker: &mut Breaker, now: u64) -> u128 {
+        let generation = breaker.begin_trial(now).unwrap();
         breaker.failed(generation, Fault::Soft(Way::Answer), now, EVEN).unwrap().as_millis()
     }
 
@@ -370,7 +370,7 @@ mod tests {
     fn backoff_grows_by_1_6_to_its_maximum() {
         let mut node = breaker();
         node.failed(0, Fault::Hard(Way::Connect), 0, EVEN);
-        let seen: Vec<u128> = (1..=11).map(|turn| fail_probe(&mut node, turn * 100 * SECOND)).collect();
+        let seen: Vec<u128> = (1..=11).map(|turn| fail_trial(&mut node, turn * 100 * SECOND)).collect();
         assert_eq!(seen, [1600, 2560, 4096, 6553, 10485, 16777, 26843, 42949, 60000, 60000, 60000]);
     }
 
@@ -387,14 +387,14 @@ mod tests {
         let mut node = breaker();
         node.failed(0, Fault::Hard(Way::Connect), 0, EVEN);
         let mut now = 100 * SECOND;
-        assert_eq!(fail_probe(&mut node, now), 1600);
+        assert_eq!(fail_trial(&mut node, now), 1600);
         now += 100 * SECOND;
-        assert_eq!(fail_probe(&mut node, now), 2560);
+        assert_eq!(fail_trial(&mut node, now), 2560);
         for (healthy, millis) in
             [(9 * SECOND, 4096), (10 * SECOND, 4096), (25 * SECOND, 2560), (3600 * SECOND, 1000)]
         {
             now += 100 * SECOND;
-            let generation = node.lease(now).unwrap();
+            let generation = node.begin_trial(now).unwrap();
             assert!(node.succeeded(generation, Proof::Answered, now));
             now += healthy;
             let ejected = node.failed(node.generation(), Fault::Hard(Way::Connect), now, EVEN).unwrap();
@@ -403,14 +403,14 @@ mod tests {
     }
 
     #[test]
-    fn one_caller_gets_the_probe_and_its_lease_runs_out() {
+    fn one_caller_gets_the_trial_and_its_time_runs_out() {
         let mut node = breaker();
         node.failed(0, Fault::Hard(Way::Connect), 0, EVEN);
-        assert_eq!(node.lease(SECOND - 1), None);
-        let first = node.lease(SECOND).unwrap();
-        assert_eq!(node.lease(SECOND), None);
-        assert_eq!(node.lease(11 * SECOND - 1), None);
-        let second = node.lease(11 * SECOND).unwrap();
+        assert_eq!(node.begin_trial(SECOND - 1), None);
+        let first = node.begin_trial(SECOND).unwrap();
+        assert_eq!(node.begin_trial(SECOND), None);
+        assert_eq!(node.begin_trial(11 * SECOND - 1), None);
+        let second = node.begin_trial(11 * SECOND).unwrap();
         // The first caller's bad news comes too late; good news never does.
         assert_eq!(node.failed(first, Fault::Hard(Way::Connect), 12 * SECOND, EVEN), None);
         let mut by_first = node.clone();
@@ -425,7 +425,7 @@ mod tests {
         let mut node = breaker();
         let before = node.generation();
         node.failed(before, Fault::Hard(Way::Connect), 0, EVEN);
-        let trial = node.lease(SECOND).unwrap();
+        let trial = node.begin_trial(SECOND).unwrap();
         assert!(!node.succeeded(before, Proof::Answered, SECOND));
         node.failed(trial, Fault::Hard(Way::Connect), SECOND, EVEN).unwrap();
         assert!(!node.succeeded(trial, Proof::Answered, SECOND), "of before it fell out again");
@@ -442,7 +442,7 @@ mod tests {
         ] {
             let mut node = breaker();
             (0..3).for_each(|_| _ = node.failed(0, Fault::Soft(way), 0, EVEN));
-            let trial = node.lease(SECOND).unwrap();
+            let trial = node.begin_trial(SECOND).unwrap();
             assert!(node.succeeded(trial, Proof::Connected, SECOND));
             let ejected = node.failed(node.generation(), Fault::Soft(again), SECOND, EVEN);
             let longer = Duration::from_millis(1600);
@@ -454,7 +454,7 @@ mod tests {
     fn a_delivered_payload_ends_the_watch_over_a_node_that_is_back() {
         let mut node = breaker();
         (0..3).for_each(|_| _ = node.failed(0, Fault::Soft(Way::Answer), 0, EVEN));
-        let trial = node.lease(SECOND).unwrap();
+        let trial = node.begin_trial(SECOND).unwrap();
         assert!(node.succeeded(trial, Proof::Connected, SECOND));
         assert!(!node.succeeded(node.generation(), Proof::Written, SECOND));
         assert_eq!(node.failed(node.generation(), Fault::Soft(Way::Answer), SECOND, EVEN), None);
@@ -464,7 +464,7 @@ mod tests {
     fn a_node_that_fell_silent_is_back_by_an_answer_and_not_by_a_connection() {
         let mut node = breaker();
         (0..3).for_each(|_| _ = node.failed(0, Fault::Soft(Way::Silence), 0, EVEN));
-        let trial = node.lease(SECOND).unwrap();
+        let trial = node.begin_trial(SECOND).unwrap();
         for proof in [Proof::Connected, Proof::Stood] {
             assert!(!node.succeeded(trial, proof, SECOND));
         }
@@ -499,7 +499,7 @@ mod tests {
         well.succeeded(0, Proof::Answered, 0);
         assert_eq!((well.fails(), well.is_clean()), (0, true));
         // Tried by a payload that is only written, it is back; silent again, it is out at once.
-        let trial = node.lease(SECOND).unwrap();
+        let trial = node.begin_trial(SECOND).unwrap();
         assert!(node.succeeded(trial, Proof::Written, SECOND));
         assert!(node.failed(node.generation(), Fault::Soft(Way::Stalled), SECOND, EVEN).is_some());
     }
@@ -509,21 +509,21 @@ mod tests {
         let mut node = breaker();
         node.failed(0, Fault::Hard(Way::Connect), 0, 1.0);
         for turn in 1..20 {
-            let generation = node.lease(turn * 1000 * SECOND).unwrap();
+            let generation = node.begin_trial(turn * 1000 * SECOND).unwrap();
             let ejected = node.failed(generation, Fault::Hard(Way::Connect), turn * 1000 * SECOND, 1.0);
             assert!(ejected.unwrap() <= settings().backoff_max);
         }
     }
 
     #[test]
-    fn a_probe_given_back_tells_nothing() {
+    fn a_trial_given_back_tells_nothing() {
         let mut node = breaker();
         node.failed(0, Fault::Hard(Way::Connect), 0, EVEN);
-        let generation = node.lease(SECOND).unwrap();
+        let generation = node.begin_trial(SECOND).unwrap();
         assert!(node.give_back(generation, 2 * SECOND));
         assert_eq!(node.state(), State::Ejected { until: 2 * SECOND });
         assert!(!node.give_back(generation, 3 * SECOND));
-        assert_eq!(fail_probe(&mut node, 2 * SECOND), 1600);
+        assert_eq!(fail_trial(&mut node, 2 * SECOND), 1600);
     }
 
     #[test]
@@ -540,8 +540,8 @@ mod tests {
         let hours = 10_000 * SECOND;
         let mut node = Breaker::new(settings(), hours);
         node.failed(0, Fault::Hard(Way::Connect), hours, EVEN);
-        assert!(node.lease(hours).is_none());
-        assert!(node.lease(0).is_some());
+        assert!(node.begin_trial(hours).is_none());
+        assert!(node.begin_trial(0).is_some());
     }
 
     #[test]
@@ -549,8 +549,8 @@ mod tests {
         let short = BreakerSettings { backoff_max: Duration::from_secs(2), ..settings() };
         let mut node = Breaker::new(short, 100 * SECOND);
         node.failed(0, Fault::Hard(Way::Connect), 100 * SECOND, EVEN);
-        assert!(node.lease(95 * SECOND).is_some(), "6 s away, of 2 s at most");
-        assert!(node.lease(95 * SECOND).is_none(), "the lease is ten");
+        assert!(node.begin_trial(95 * SECOND).is_some(), "6 s away, of 2 s at most");
+        assert!(node.begin_trial(95 * SECOND).is_none(), "a trial is ten");
     }
 
     proptest! {
@@ -568,7 +568,7 @@ mod tests {
                     0 => drop(node.succeeded(generation, Proof::Answered, now)),
                     1 => drop(node.failed(generation, Fault::Soft(Way::Answer), now, chance)),
                     2 => drop(node.failed(generation, Fault::Hard(Way::Connect), now, chance)),
-                    3 | 4 => drop(node.lease(now)),
+                    3 | 4 => drop(node.begin_trial(now)),
                     _ => drop(node.give_back(generation, now)),
                 }
                 // Good news of a trial counts as long as its ejection does.
@@ -576,7 +576,7 @@ mod tests {
                 if age > 0 && !matches!(event, 3 | 4) && !late_trial {
                     prop_assert_eq!((node.state(), node.generation(), node.fails()), before);
                 }
-                if let Some(due) = node.probe_due() {
+                if let Some(due) = node.next_trial() {
                     prop_assert!(due <= now + node.longest_wait());
                 }
                 prop_assert!(node.fails() < 3);

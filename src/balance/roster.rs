@@ -37,7 +37,7 @@ pub struct Turn {
     /// To be given back with the outcome.
     pub generation: u32,
     /// It is on trial: the caller has the one trial that is out.
-    pub probe: bool,
+    pub is_trial: bool,
     /// It is out, and was handed out because no node is up.
     pub last_resort: bool,
 }
@@ -60,7 +60,7 @@ pub enum NodeState {
     /// Out of it until its time is up.
     Ejected = 1,
     /// Out of it, and being tried.
-    Probing = 2,
+    OnTrial = 2,
     /// Its weight is 0.
     Draining = 3,
     /// It asked for some time without new turns.
@@ -199,7 +199,7 @@ impl Roster {
         match standing.state.load(Relaxed) {
             0 => NodeState::Up,
             1 => NodeState::Ejected,
-            _ => NodeState::Probing,
+            _ => NodeState::OnTrial,
         }
     }
 
@@ -216,7 +216,7 @@ impl Roster {
             // Further away than any wait is, it shows a clock that went back.
             if ahead > longest { 0 } else { ahead }
         };
-        let on_trial = standing.state.load(Relaxed) == NodeState::Probing as u32;
+        let on_trial = standing.state.load(Relaxed) == NodeState::OnTrial as u32;
         let longest = self.members[place].breaker.longest_wait(on_trial);
         let ejected = left(standing.due.load(Relaxed), longest);
         let paused = left(standing.paused.load(Relaxed), LONGEST_PAUSE.as_nanos() as u64);

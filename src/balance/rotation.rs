@@ -98,7 +98,7 @@ impl Rotation {
     }
 
     /// Tells, before the first pick, what each place is known by to whom [`Rotation::try_next`] hands it out: anything but 0.
-    pub fn name(&self, ledger: &mut Ledger, tokens: impl Iterator<Item = usize>) {
+    pub fn set_tokens(&self, ledger: &mut Ledger, tokens: impl Iterator<Item = usize>) {
         ledger.tokens.iter_mut().zip(tokens).for_each(|(known, token)| *known = token);
         self.frame(number_of(self.word.load(Ordering::Relaxed))).write_tokens(&ledger.tokens);
     }

@@ -140,8 +140,8 @@ impl Visits {
         let ask = Ask { trials: self.trials(), last_resort, wait: true };
         let turn = roster.turn(&mut self.tried, ask, &now)?;
         self.last_resorts += usize::from(turn.last_resort || all_out);
-        let others = turn.probe.then(|| roster.has_eligible(&self.tried));
-        self.had_silent |= turn.probe && roster.needs_a_payload(turn.place);
+        let others = turn.is_trial.then(|| roster.has_eligible(&self.tried));
+        self.had_silent |= turn.is_trial && roster.needs_a_payload(turn.place);
         Some(Next { turn, others })
     }
 

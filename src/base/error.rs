@@ -314,7 +314,7 @@ impl Error {
     }
 
     /// The words without the place: what was being done, and what went wrong.
-    pub fn without_place(&self) -> WithoutPlace<'_> {
+    pub fn without_node(&self) -> WithoutPlace<'_> {
         WithoutPlace(self)
     }
 

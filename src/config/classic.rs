@@ -155,7 +155,7 @@ impl Reader<'_> {
                 None | Some(b'#') => {}
                 Some(b'[') => open.section = self.header(content, at)?,
                 Some(b'@') => {
-                    let position = self.document.lines.place(at);
+                    let position = self.document.lines.position(at);
                     if let Some(mut includes) = self.command(content, position, &open)? {
                         self.stack.push(Step::Read(open));
                         includes.reverse();
@@ -170,7 +170,7 @@ impl Reader<'_> {
     }
 
     fn header(&mut self, content: &str, at: At) -> Result<Current> {
-        let position = || self.document.lines.place(at);
+        let position = || self.document.lines.position(at);
         let Some((name, rest)) = content[1..].split_once(']') else {
             return Err(Error::config(
                 &position(),
@@ -285,7 +285,7 @@ impl Reader<'_> {
         let value_column = at.column + before as u32;
         let expanded;
         let value = if value.as_bytes().contains(&b'$') || value.len() > MAX_VALUE {
-            let position = self.document.lines.place(At { column: value_column, ..at });
+            let position = self.document.lines.position(At { column: value_column, ..at });
             expanded = self.expand(value, &position)?;
             &expanded
         } else {
@@ -316,7 +316,7 @@ impl Reader<'_> {
     }
 
     fn refusal(&self, at: At, cause: String) -> Error {
-        Error::config(&self.document.lines.place(at), cause)
+        Error::config(&self.document.lines.position(at), cause)
     }
 
     /// The value with its variables put in, trimmed; `at` is where it starts.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::definition::Definition;
 use super::document::{Document, Header, Section};
 use super::idle;
-use super::keys::{Key, Place};
-use super::layers::{Judge, Layer, Layers, Step, Warnings, place, read_own};
+use super::keys::{Key, Scope};
+use super::layers::{Judge, Layer, Layers, Step, Warnings, read_own, seen_from};
 use super::lines::Lines;
 use super::mandatory::mandatory_text;
 use super::members::Members;
@@ -29,15 +29,15 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
 
     let mut judge = Judge::new(&lines.spellings, options.declared());
     let mut read = |own: &Range<u32>, kind| read(&lines, own, kind, &mut judge, &mut warnings);
-    let options_layer = read(&of_options, Place::Options)?;
-    let upstream_layer = read(&upstream.lines, Place::Upstream)?;
+    let options_layer = read(&of_options, Scope::Options)?;
+    let upstream_layer = read(&upstream.lines, Scope::Upstream)?;
     let defaults = Layer::defaults();
     let of_set = [&upstream_layer, &options_layer, &defaults];
     let set = Layers(&of_set);
     let name = mandatory_text(&lines, &judge, &upstream_layer, &upstream, Key::Name)?;
     if let Some(wanted) = set.text(Key::UpstreamName).filter(|wanted| *wanted != name) {
         return Err(Error::config(
-            &lines.place(upstream.at),
+            &lines.position(upstream.at),
             format!(
                 "the upstream is named {}, and the option upstream.name asks for {}; change one",
                 shown(name),
@@ -56,7 +56,7 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
     idle::warn_of_set(&lines, &upstream.lines, nodes.iter().map(|node| &node.settings), &mut warnings);
     if nodes.iter().all(|node| node.settings.weight == 0) {
         warnings.add(
-            &lines.place(upstream.at),
+            &lines.position(upstream.at),
             "every node has weight 0 and so takes nothing; give at least one a weight from 1 to 1000",
         );
     }
@@ -80,13 +80,13 @@ fn split(mut sections: Vec<Section>, lines: &Lines, start: &Position) -> Result<
     }
     let is_upstream = |section: &Section| section.header == Header::Upstream;
     let Some(at) = sections.iter().position(is_upstream) else {
-        let position = sections.first().map_or(start.clone(), |node| lines.place(node.at));
+        let position = sections.first().map_or(start.clone(), |node| lines.position(node.at));
         return Err(Error::config(&position, "there is no [UPSTREAM] section; add one with a name"));
     };
     let upstream = sections.remove(at);
     if let Some(second) = sections.iter().find(|section| is_upstream(section)) {
-        let second = lines.place(second.at);
-        let first = place(&lines.place(upstream.at), &second);
+        let second = lines.position(second.at);
+        let first = seen_from(&lines.position(upstream.at), &second);
         return Err(Error::config(
             &second,
             format!("a second [UPSTREAM], the first is on {first}; a file defines one upstream, so split it"),
@@ -94,7 +94,7 @@ fn split(mut sections: Vec<Section>, lines: &Lines, start: &Position) -> Result<
     }
     if sections.is_empty() {
         return Err(Error::config(
-            &lines.place(upstream.at),
+            &lines.position(upstream.at),
             "there is no [NODE] section; add one with name, host and port",
         ));
     }
@@ -105,7 +105,7 @@ fn split(mut sections: Vec<Section>, lines: &Lines, start: &Position) -> Result<
 fn read<'a>(
     lines: &'a Lines,
     own: &Range<u32>,
-    kind: Place,
+    kind: Scope,
     judge: &mut Judge<'_>,
     warnings: &mut Warnings,
 ) -> Result<Layer<'a>> {

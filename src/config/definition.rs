@@ -50,6 +50,6 @@ pub struct Definition {
 impl Definition {
     /// Where a node's `[NODE]` stands.
     pub fn position_of(&self, node: &NodeDefinition) -> Position {
-        self.lines.place(node.at)
+        self.lines.position(node.at)
     }
 }

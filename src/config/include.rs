@@ -10,15 +10,15 @@ pub(super) const MAX_FILES: usize = 10_000;
 
 /// The files `pattern` names under the first of `directories` that has any.
 pub(super) fn find(pattern: &str, directories: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
-    let places: Vec<PathBuf> = match Path::new(pattern).is_absolute() {
+    let paths: Vec<PathBuf> = match Path::new(pattern).is_absolute() {
         true => vec![PathBuf::from(pattern)],
         false => directories.iter().map(|directory| directory.join(pattern)).collect(),
     };
     let wild = pattern.contains(['*', '?', '[']);
-    for (index, place) in places.iter().enumerate() {
+    for (index, path) in paths.iter().enumerate() {
         // A file whose name holds the signs of a pattern is meant by its name.
-        if std::fs::symlink_metadata(place).is_ok() {
-            return Ok(vec![place.clone()]);
+        if std::fs::symlink_metadata(path).is_ok() {
+            return Ok(vec![path.clone()]);
         }
         if wild {
             let directory = if Path::new(pattern).is_absolute() { None } else { directories.get(index) };
@@ -28,7 +28,7 @@ pub(super) fn find(pattern: &str, directories: &[PathBuf]) -> Result<Vec<PathBuf
             }
         }
     }
-    let looked: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+    let looked: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
     let what = if wild { "no file matches" } else { "there is no such file" };
     Err(format!("@INCLUDE {pattern}: {what}; looked for {}", looked.join(", then ")))
 }

@@ -9,9 +9,9 @@ use super::words::{self, Word, Words};
 
 pub use markdown::{overview, reference};
 
-/// A place where a key may stand.
+/// Where a key may stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Scope {
     /// A `[NODE]` section.
     Node,
     /// The `[UPSTREAM]` section.
@@ -56,7 +56,7 @@ pub struct Entry {
     /// What its value may be.
     pub kind: Kind,
     /// Where it may stand.
-    pub places: &'static [Place],
+    pub scopes: &'static [Scope],
     /// What holds where it is not given.
     pub default: Fallback,
     /// What this version does with it.
@@ -66,7 +66,7 @@ pub struct Entry {
 }
 
 macro_rules! table {
-    ($($key:ident $name:literal $(or $alias:literal)*, $kind:expr, $places:ident, $default:expr, $effect:ident:
+    ($($key:ident $name:literal $(or $alias:literal)*, $kind:expr, $scopes:ident, $default:expr, $effect:ident:
        $help:literal;)*) => {
         /// A known key.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,17 +74,17 @@ macro_rules! table {
 
         /// Every known key, in the order of the reference; indexed by [`Key`].
         pub static TABLE: &[Entry] = &[$(Entry {
-            key: Key::$key, name: $name, aliases: &[$($alias),*], kind: $kind, places: $places, default: $default,
+            key: Key::$key, name: $name, aliases: &[$($alias),*], kind: $kind, scopes: $scopes, default: $default,
             effect: Effect::$effect, help: $help,
         }),*];
     };
 }
 
-const IN_NODE: &[Place] = &[Place::Node];
-const IN_SECTIONS: &[Place] = &[Place::Node, Place::Upstream];
-const ANYWHERE: &[Place] = &[Place::Node, Place::Upstream, Place::Options];
-const FOR_THE_SET: &[Place] = &[Place::Upstream, Place::Options];
-const OPTION: &[Place] = &[Place::Options];
+const IN_NODE: &[Scope] = &[Scope::Node];
+const IN_SECTIONS: &[Scope] = &[Scope::Node, Scope::Upstream];
+const ANYWHERE: &[Scope] = &[Scope::Node, Scope::Upstream, Scope::Options];
+const FOR_THE_SET: &[Scope] = &[Scope::Upstream, Scope::Options];
+const OPTION: &[Scope] = &[Scope::Options];
 
 use Fallback::{Mandatory, Unset, Value as Is};
 use Kind::{Address, Bool, Directory, File, Host, Integer, Names, Port, Secret, Text, TlsVersion};

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use super::declared::{Declared, KeyType};
-use super::keys::{self, COUNT_OF_KEYS, Effect, Entry, Key, Place, TABLE, Unknown};
+use super::keys::{self, COUNT_OF_KEYS, Effect, Entry, Key, Scope, TABLE, Unknown};
 use super::lines::{Given, Lines};
 use super::spelling::Spellings;
 use super::value::{Kind, Value, opening};
@@ -114,7 +114,7 @@ impl<'a> Judge<'a> {
 
     /// Whether a line's key was declared by the plugin.
     pub fn is_own(&self, lines: &Lines, line: Given<'_>) -> bool {
-        self.declared.get(&lines.spellings.name(line.name()).text).is_some()
+        self.declared.get(&lines.spellings.name(line.key_number()).text).is_some()
     }
 
     /// The next section begins.
@@ -128,12 +128,12 @@ impl<'a> Judge<'a> {
     }
 
     /// The next line of the section, which is of this kind: what to do about it. `None` is nothing.
-    pub fn next(&mut self, lines: &Lines, line: Given<'_>, kind: Place) -> Result<Option<Step>> {
-        let number = line.name();
+    pub fn next(&mut self, lines: &Lines, line: Given<'_>, kind: Scope) -> Result<Option<Step>> {
+        let number = line.key_number();
         let name = lines.spellings.name(number);
         if self.has_seen(number) {
             let (position, first) = (line.position(), lines.line(self.seen[number as usize].1));
-            let first = place(&first.position(), &position);
+            let first = seen_from(&first.position(), &position);
             let name = opening(&name.text);
             return Err(Error::config(
                 &position,
@@ -142,7 +142,7 @@ impl<'a> Judge<'a> {
         }
         self.seen[number as usize] = (self.sections, line.number());
         if let Some(entry) = name.entry {
-            return match entry.places.contains(&kind) {
+            return match entry.scopes.contains(&kind) {
                 true => Ok(Some(Step::Known(entry))),
                 false => Err(Error::config(&line.position(), misplaced(entry))),
             };
@@ -157,7 +157,7 @@ impl<'a> Judge<'a> {
 
     /// Warns of a line's key.
     pub fn warn(&mut self, lines: &Lines, line: Given<'_>, warnings: &mut Warnings) {
-        if let Foreign::Unknown(Unknown::Suspect(text)) = self.foreign(lines, line.name()) {
+        if let Foreign::Unknown(Unknown::Suspect(text)) = self.foreign(lines, line.key_number()) {
             warnings.add(&line.position(), text);
         }
     }
@@ -185,7 +185,7 @@ pub(super) fn read_own(kind: KeyType, line: Given<'_>) -> Result<()> {
 }
 
 /// `other` as seen from `position`: the line alone where the file is the same.
-pub(super) fn place(other: &Position, position: &Position) -> String {
+pub(super) fn seen_from(other: &Position, position: &Position) -> String {
     match (other.file == position.file, other.line) {
         (_, 0) => other.file.to_string(),
         (true, line) => format!("line {line}"),
@@ -248,9 +248,9 @@ impl<'a> Layer<'a> {
 }
 
 fn misplaced(entry: &Entry) -> String {
-    let home = match entry.places {
-        [Place::Node] => "a [NODE]",
-        [Place::Options] => "the options, not in a file",
+    let home = match entry.scopes {
+        [Scope::Node] => "a [NODE]",
+        [Scope::Options] => "the options, not in a file",
         _ => "[UPSTREAM]",
     };
     format!("{} belongs in {home}; move the line", entry.name)

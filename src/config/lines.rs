@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::spelling::Spellings;
 use crate::base::error::{Error, Position, Result};
 
-/// A place, of which [`Lines::place`] makes a [`Position`].
+/// A spot in a file, of which [`Lines::position`] makes a [`Position`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct At {
     pub file: u32,
@@ -146,8 +146,8 @@ impl Lines {
         Given { lines: self, number: line }
     }
 
-    /// A place for a message.
-    pub fn place(&self, at: At) -> Position {
+    /// Where a spot is, for a message.
+    pub fn position(&self, at: At) -> Position {
         let file = Arc::clone(&self.files[at.file as usize].name);
         Position { file, line: at.line as usize, column: at.column as usize }
     }
@@ -179,7 +179,7 @@ impl<'a> Given<'a> {
     }
 
     /// The number of the key, however it is spelled.
-    pub fn name(self) -> u32 {
+    pub fn key_number(self) -> u32 {
         self.lines.spellings.name_of(self.line().key)
     }
 
@@ -195,13 +195,13 @@ impl<'a> Given<'a> {
 
     /// Where the key stands.
     pub fn position(self) -> Position {
-        self.lines.place(self.line().at)
+        self.lines.position(self.line().at)
     }
 
     /// Where the value stands.
     pub fn value_position(self) -> Position {
         let Line { at, value_column, .. } = *self.line();
-        self.lines.place(At { column: value_column, ..at })
+        self.lines.position(At { column: value_column, ..at })
     }
 
     /// Directory of the file it stands in.

@@ -34,7 +34,7 @@ pub(super) fn mandatory<'a, 'b>(
         Some(slip) => format!("did you mean it by {} on line {}?", shown(slip.key()), slip.position().line),
         None => format!("add a line \"{name} ...\""),
     };
-    Err(Error::config(&lines.place(section.at), format!("this {header} has no {name}; {mend}")))
+    Err(Error::config(&lines.position(section.at), format!("this {header} has no {name}; {mend}")))
 }
 
 /// As [`mandatory`], of a key whose value is text.

@@ -7,8 +7,8 @@ use std::ops::Range;
 use super::definition::NodeDefinition;
 use super::document::Section;
 use super::idle;
-use super::keys::{Key, Place};
-use super::layers::{Judge, Layer, Layers, Step, Warnings, place, read_own};
+use super::keys::{Key, Scope};
+use super::layers::{Judge, Layer, Layers, Step, Warnings, read_own, seen_from};
 use super::lines::{Given, Line, Lines};
 use super::mandatory::{mandatory, mandatory_text};
 use super::name_index::NameIndex;
@@ -60,7 +60,7 @@ fn inherited(lines: &Lines, sources: [&Range<u32>; 2]) -> Vec<(u32, u32)> {
     let mut seen = vec![false; lines.spellings.count_of_names()];
     let mut found = Vec::new();
     for line in sources.into_iter().cloned().flatten() {
-        let name = lines.line(line).name();
+        let name = lines.line(line).key_number();
         // The node's own name always hides it.
         let is_name = lines.spellings.name(name).entry.is_some_and(|entry| entry.key == Key::Name);
         if !is_name && !std::mem::replace(&mut seen[name as usize], true) {
@@ -173,7 +173,7 @@ impl<'a> Members<'a> {
         let (mut steps, mut bearing, mut may_be_idle) = (Vec::new(), Vec::new(), false);
         self.judge.begin();
         for (at, line) in own.clone().map(|line| lines.line(line)).enumerate() {
-            let step = self.judge.next(lines, line, Place::Node)?;
+            let step = self.judge.next(lines, line, Scope::Node)?;
             match step {
                 None => continue,
                 Some(Step::Own(kind)) => read_own(kind, line)?,
@@ -237,7 +237,7 @@ impl<'a> Members<'a> {
         let Owner { shape, first } = self.nodes[first].owner;
         let mut of_first = (first..).take(self.plans[shape as usize].keys.len());
         let is_name = |line: &u32| {
-            let entry = self.lines.spellings.name(self.lines.line(*line).name()).entry;
+            let entry = self.lines.spellings.name(self.lines.line(*line).key_number()).entry;
             entry.is_some_and(|entry| entry.key == Key::Name)
         };
         let first = of_first.find(is_name).map(|line| self.lines.line(line).value_position());
@@ -245,7 +245,7 @@ impl<'a> Members<'a> {
         let (Some(first), Some(position)) = (first, position) else {
             unreachable!("both have names");
         };
-        let first = place(&first, &position);
+        let first = seen_from(&first, &position);
         Error::config(
             &position,
             format!("a second node of the name {}, the first is on {first}; rename one", shown(name)),

@@ -7,7 +7,7 @@ use std::hash::BuildHasher;
 #[derive(Clone, Debug)]
 pub struct NameIndex {
     /// A part of a name's hash above, so that another's name is hardly ever read, and its number from 1 on; 0 is free.
-    slots: Box<[u32]>,
+    cells: Box<[u32]>,
     hasher: RandomState,
 }
 
@@ -16,7 +16,7 @@ impl NameIndex {
     pub(super) fn for_names(count: usize) -> NameIndex {
         assert!(count < NUMBER as usize, "a file of 32 MiB holds a tenth of that");
         // At most half full, so that chains stay short.
-        NameIndex { slots: vec![0; (2 * count).next_power_of_two()].into(), hasher: RandomState::new() }
+        NameIndex { cells: vec![0; (2 * count).next_power_of_two()].into(), hasher: RandomState::new() }
     }
 
     /// Adds a number under a name, or tells the number that has it already.
@@ -30,7 +30,7 @@ impl NameIndex {
         match self.look_up(name, hash, name_of) {
             Ok(found) => Some(found),
             Err(free) => {
-                self.slots[free] = part(hash) | (number as u32 + 1);
+                self.cells[free] = part(hash) | (number as u32 + 1);
                 None
             }
         }
@@ -42,15 +42,15 @@ impl NameIndex {
     }
 
     fn look_up<'n>(&self, name: &str, hash: u64, name_of: impl Fn(usize) -> &'n str) -> Result<usize, usize> {
-        let last = self.slots.len() - 1;
+        let last = self.cells.len() - 1;
         let mut at = hash as usize & last;
         loop {
-            let slot = self.slots[at];
-            if slot == 0 {
+            let cell = self.cells[at];
+            if cell == 0 {
                 return Err(at);
             }
-            let number = (slot & NUMBER) as usize - 1;
-            if slot & !NUMBER == part(hash) && name_of(number) == name {
+            let number = (cell & NUMBER) as usize - 1;
+            if cell & !NUMBER == part(hash) && name_of(number) == name {
                 return Ok(number);
             }
             at = (at + 1) & last;
@@ -58,10 +58,10 @@ impl NameIndex {
     }
 }
 
-/// The bits of a slot that are the number's.
+/// The bits of a cell that are the number's.
 const NUMBER: u32 = (1 << 24) - 1;
 
-/// The bits of a slot that are the hash's. Its lowest are the place in the table already.
+/// The bits of a cell that are the hash's. Its lowest are the cell already.
 fn part(hash: u64) -> u32 {
     (hash >> 32) as u32 & !NUMBER
 }

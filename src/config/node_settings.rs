@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::keys::Key;
-use super::layers::{Layers, Warnings, place};
+use super::layers::{Layers, Warnings, seen_from};
 use super::settings::{CipherNames, HealthSettings, NetSettings, NodeSettings, TlsFile, TlsSettings};
 use super::tls_files::TlsFiles;
 use super::value::Value;
@@ -115,7 +115,7 @@ fn check_versions(node: Layers<'_, '_>) -> Result<()> {
     let (min, max) = (node.given(Key::TlsMinVersion), node.given(Key::TlsMaxVersion));
     let Some(line) = min.or(max) else { return Ok(()) };
     let position = line.value_position();
-    let of_max = max.map_or(String::new(), |max| format!(" of {}", place(&max.position(), &position)));
+    let of_max = max.map_or(String::new(), |max| format!(" of {}", seen_from(&max.position(), &position)));
     Err(Error::config(
         &position,
         format!("tls.min_version is above the tls.max_version{of_max}; lower one or raise the other"),

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::declared::{Declared, KeyType};
-use super::keys::{self, Place, Unknown};
+use super::keys::{self, Scope, Unknown};
 use super::limits::{MAX_KEY, MAX_VALUE};
 use crate::base::error::{Error, Position, Result, Status};
 
@@ -57,7 +57,7 @@ impl Options {
         }
         let mut name = key.to_ascii_lowercase();
         match keys::find(&name) {
-            Some(entry) if !entry.places.contains(&Place::Options) => {
+            Some(entry) if !entry.scopes.contains(&Scope::Options) => {
                 let mend = if name == "name" { "; for the upstream wanted, set upstream.name" } else { "" };
                 return refuse(format!("{} is no option; it belongs in the file{mend}", entry.name));
             }

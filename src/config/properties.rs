@@ -33,12 +33,12 @@ pub(super) struct Shape {
     keys: Box<[u32]>,
     /// The lines of the others.
     inherited: Box<[u32]>,
-    slots: Box<[Slot]>,
+    cells: Box<[Cell]>,
 }
 
-/// A place of the open-addressing table.
+/// A cell of the open-addressing table.
 #[derive(Clone, Copy, Debug)]
-struct Slot {
+struct Cell {
     /// 0 where it is free: no key is empty.
     length: u32,
     /// The number of the property.
@@ -46,7 +46,7 @@ struct Slot {
     ends: [u64; 2],
 }
 
-const FREE: Slot = Slot { length: 0, index: 0, ends: [0; 2] };
+const FREE: Cell = Cell { length: 0, index: 0, ends: [0; 2] };
 
 impl Shape {
     /// Of a section whose lines have the keys `own`, and which takes over the lines `inherited`.
@@ -54,18 +54,18 @@ impl Shape {
         let of_others = inherited.iter().map(|line| lines.of(&(*line..*line + 1))[0].key);
         let spellings: Vec<u32> = own.iter().copied().chain(of_others).collect();
         // At most half full, so that most misses end at the first look.
-        let mut slots = vec![FREE; (2 * spellings.len()).next_power_of_two()];
+        let mut cells = vec![FREE; (2 * spellings.len()).next_power_of_two()];
         for (index, spelling) in spellings.iter().enumerate() {
             let key = lines.spellings.get(*spelling).as_bytes();
             let folded = Folded::of(key);
-            let mut at = folded.hash as usize & (slots.len() - 1);
-            while slots[at].length > 0 {
-                at = (at + 1) & (slots.len() - 1);
+            let mut at = folded.hash as usize & (cells.len() - 1);
+            while cells[at].length > 0 {
+                at = (at + 1) & (cells.len() - 1);
             }
-            slots[at] = Slot { length: key.len() as u32, index: index as u32, ends: folded.ends };
+            cells[at] = Cell { length: key.len() as u32, index: index as u32, ends: folded.ends };
         }
         let keys = spellings.iter().map(|spelling| lines.spellings.start(*spelling)).collect();
-        Shape { keys, inherited: inherited.into(), slots: slots.into() }
+        Shape { keys, inherited: inherited.into(), cells: cells.into() }
     }
 
     /// The line of a property.
@@ -96,13 +96,13 @@ impl Properties {
         let folded = Folded::of(key);
         let mut at = folded.hash as usize;
         loop {
-            let slot = &shape.slots[at & (shape.slots.len() - 1)];
-            if slot.length == 0 {
+            let cell = &shape.cells[at & (shape.cells.len() - 1)];
+            if cell.length == 0 {
                 return None;
             }
-            let index = slot.index as usize;
-            if slot.length as usize == key.len()
-                && slot.ends == folded.ends
+            let index = cell.index as usize;
+            if cell.length as usize == key.len()
+                && cell.ends == folded.ends
                 && (key.len() <= 16 || self.same_middle(shape.keys[index], key))
             {
                 return (!key.is_empty()).then(|| self.value(shape.line(owner.first, index)));

@@ -40,31 +40,31 @@ impl TlsFiles {
     }
 
     fn look(&self, name: &str, beside: Option<&Path>, is_directory: bool) -> Result<PathBuf, String> {
-        let mut places = vec![PathBuf::from(name)];
+        let mut paths = vec![PathBuf::from(name)];
         if Path::new(name).is_relative() {
-            places.extend(self.config_dir.iter().map(|directory| directory.join(name)));
-            places.extend(beside.map(|directory| directory.join(name)));
-            places.dedup();
+            paths.extend(self.config_dir.iter().map(|directory| directory.join(name)));
+            paths.extend(beside.map(|directory| directory.join(name)));
+            paths.dedup();
         }
-        for place in &places {
-            match std::fs::symlink_metadata(place) {
+        for path in &paths {
+            match std::fs::symlink_metadata(path) {
                 Ok(_) => {
-                    let checked = if is_directory { check_directory(place) } else { check_file(place) };
+                    let checked = if is_directory { check_directory(path) } else { check_file(path) };
                     return match checked {
-                        Ok(()) => Ok(place.clone()),
-                        Err(reason) => Err(format!("{}: {reason}", place.display())),
+                        Ok(()) => Ok(path.clone()),
+                        Err(reason) => Err(format!("{}: {reason}", path.display())),
                     };
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                    return Err(format!("{}: {error}; let this process's user reach it", place.display()));
+                    return Err(format!("{}: {error}; let this process's user reach it", path.display()));
                 }
                 Err(_) => {}
             }
         }
-        let places: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+        let looked: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
         let what = if is_directory { "directory" } else { "file" };
         let quotes = if name.starts_with(['"', '\'']) { "; a value is written without quotes" } else { "" };
-        Err(format!("{} names no {what}; looked for {}{quotes}", value::shown(name), places.join(", then ")))
+        Err(format!("{} names no {what}; looked for {}{quotes}", value::shown(name), looked.join(", then ")))
     }
 }
 

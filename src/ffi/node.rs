@@ -385,7 +385,7 @@ pub unsafe extern "C" fn upstream_node_state(n: *const upstream_node_t) -> i32 {
     shared!(pure n, |_| -1 => |node: &Node| match node.state() {
         NodeState::Up => UPSTREAM_NODE_UP,
         NodeState::Ejected => UPSTREAM_NODE_EJECTED,
-        NodeState::Probing => UPSTREAM_NODE_PROBING,
+        NodeState::OnTrial => UPSTREAM_NODE_PROBING,
         NodeState::Draining => UPSTREAM_NODE_DRAINING,
         NodeState::Paused => UPSTREAM_NODE_PAUSED,
     })

@@ -113,7 +113,7 @@ impl Dialer {
         if self.cancel.is_set() {
             return Err(target.cancelled(Phase::Connect));
         }
-        let desk = self.desk().map_err(|error| target.place(Phase::Connect, error))?;
+        let desk = self.desk().map_err(|error| target.locate(Phase::Connect, error))?;
         let reply = Reply::new(notify, orphan)
             .map_err(|error| target.system_error(Status::Connect, Phase::Connect, &error))?;
         let reply = Arc::new(reply);

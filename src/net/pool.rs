@@ -18,7 +18,7 @@ pub type Waker = Box<dyn Fn() + Send>;
 /// it is busy elsewhere: perhaps in a call that waits behind it.
 const COMES_WITHIN: Duration = Duration::from_millis(20);
 
-/// The pool of a node. Each open connection, idle or in use, holds one place.
+/// The pool of a node. Each open connection, idle or in use, holds one permit.
 pub struct Pool<T> {
     state: Mutex<State<T>>,
     freed: Condvar,
@@ -48,10 +48,10 @@ struct State<T> {
 }
 
 /// What [`Pool::acquire`] gives.
-pub enum Place<T> {
-    /// An idle connection. Its place is the caller's now.
+pub enum Permit<T> {
+    /// An idle connection. Its permit is the caller's now.
     Idle(T),
-    /// A place for a new one.
+    /// A permit for a new one.
     New,
     /// The cap held until the deadline.
     None,
@@ -66,7 +66,7 @@ pub enum Put<T> {
         /// At most one purge of a pool is asked for at a time.
         purge: Option<Moment>,
     },
-    /// The pool is closed. The place is still the caller's.
+    /// The pool is closed. The permit is still the caller's.
     Refused(T),
 }
 
@@ -95,9 +95,9 @@ impl<T> Pool<T> {
         Pool { state, freed, cap, idle_timeout, comes_within: COMES_WITHIN, birthplace }
     }
 
-    /// The newest idle connection, or a place for a new one; at the cap, waits its turn until `deadline`, which is asked
+    /// The newest idle connection, or a permit for a new one; at the cap, waits its turn until `deadline`, which is asked
     /// for only then. What has lain idle too long is handed to `expired` before, outside the lock.
-    pub fn acquire(&self, deadline: impl FnOnce() -> Instant, expired: impl FnMut(T)) -> Place<T> {
+    pub fn acquire(&self, deadline: impl FnOnce() -> Instant, expired: impl FnMut(T)) -> Permit<T> {
         let mut state = self.state.lock();
         if !state.idle.is_empty() && state.holds_expired(Moment::tick(), self.idle_timeout) {
             let old = state.take_expired(Moment::tick(), self.idle_timeout);
@@ -106,7 +106,7 @@ impl<T> Pool<T> {
             state = self.state.lock();
         }
         if state.cancelled {
-            Place::Cancelled
+            Permit::Cancelled
         } else if state.nobody_waits() && state.has_room(self.cap) {
             state.take()
         } else {
@@ -114,7 +114,7 @@ impl<T> Pool<T> {
         }
     }
 
-    fn wait_turn(&self, mut state: Guard<'_, State<T>>, deadline: Instant) -> Place<T> {
+    fn wait_turn(&self, mut state: Guard<'_, State<T>>, deadline: Instant) -> Permit<T> {
         let ticket = state.next_ticket;
         state.next_ticket += 1;
         let mut passed = false;
@@ -122,26 +122,26 @@ impl<T> Pool<T> {
             state.skip_abandoned();
             if state.cancelled {
                 state.give_way(ticket);
-                return Place::Cancelled;
+                return Permit::Cancelled;
             }
             if state.served_ticket == ticket && state.has_room(self.cap) {
                 state.give_way(ticket);
-                let place = state.take();
+                let permit = state.take();
                 self.wake(&mut state); // the next in line may have room too
-                return place;
+                return permit;
             }
             let overtakes =
                 state.overtakes_at(ticket, self.comes_within).filter(|_| state.has_room(self.cap));
             if overtakes.is_some_and(|at| Instant::now() >= at) {
                 state.give_way(ticket);
-                let place = state.take();
+                let permit = state.take();
                 self.wake(&mut state);
-                return place;
+                return permit;
             }
             if passed {
                 state.give_way(ticket);
                 self.wake(&mut state);
-                return Place::None;
+                return Permit::None;
             }
             let until = overtakes.map_or(deadline, |at| at.min(deadline));
             (state, passed) = self.freed.wait_until(state, until);
@@ -149,7 +149,7 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Keeps a connection whose place the caller holds.
+    /// Keeps a connection whose permit the caller holds.
     pub fn put(&self, item: T, expired: impl FnMut(T)) -> Put<T> {
         let mut state = self.state.lock();
         if state.closed {
@@ -218,8 +218,8 @@ impl<T> Pool<T> {
         idle
     }
 
-    /// Another idle connection for a caller that holds a place and has closed its own: of the two places one comes free. `None`
-    /// where none lies there, and the place stays the caller's: who gets a dead one at the cap loses no turn over it.
+    /// Another idle connection for a caller that holds a permit and has closed its own: of the two permits one comes free. `None`
+    /// where none lies there, and the permit stays the caller's: who gets a dead one at the cap loses no turn over it.
     pub fn exchange(&self) -> Option<T> {
         let mut state = self.state.lock();
         let (_, item) = state.idle.pop_back()?;
@@ -228,7 +228,7 @@ impl<T> Pool<T> {
         Some(item)
     }
 
-    /// Gives a place back: its connection is closed, or was never made.
+    /// Gives a permit back: its connection is closed, or was never made.
     pub fn leave(&self) {
         let mut state = self.state.lock();
         state.open -= 1;
@@ -261,7 +261,7 @@ impl<T> Pool<T> {
         state.take_idle()
     }
 
-    /// Ends every wait at the cap, and from now on gives no place.
+    /// Ends every wait at the cap, and from now on gives no permit.
     pub fn cancel(&self) {
         let mut state = self.state.lock();
         state.cancelled = true;
@@ -304,12 +304,12 @@ impl<T> State<T> {
         cap == 0 || !self.idle.is_empty() || self.open < cap
     }
 
-    fn take(&mut self) -> Place<T> {
+    fn take(&mut self) -> Permit<T> {
         match self.idle.pop_back() {
-            Some((_, item)) => Place::Idle(item),
+            Some((_, item)) => Permit::Idle(item),
             None => {
                 self.open += 1;
-                Place::New
+                Permit::New
             }
         }
     }
@@ -320,7 +320,7 @@ impl<T> State<T> {
         self.idle.front().is_some_and(|(since, _)| now.since(*since) >= idle_timeout)
     }
 
-    /// What has lain idle too long. Its places are free at once: it is closed by whoever gets it.
+    /// What has lain idle too long. Its permits are free at once: it is closed by whoever gets it.
     #[cold]
     fn take_expired(&mut self, now: Moment, idle_timeout: Duration) -> Vec<T> {
         let mut old = Vec::new();

@@ -49,15 +49,15 @@ impl Target {
 
     /// An error about this node.
     pub fn error(&self, status: Status, phase: Phase, cause: impl Into<String>) -> Error {
-        self.place(phase, Error::new(status, cause))
+        self.locate(phase, Error::new(status, cause))
     }
 
     fn origin(&self, phase: Phase) -> Origin {
         Origin::Node { name: self.name.as_str().into(), address: self.address().into(), phase }
     }
 
-    /// The same error, placed at this node.
-    pub fn place(&self, phase: Phase, error: Error) -> Error {
+    /// The same error, said of this node.
+    pub fn locate(&self, phase: Phase, error: Error) -> Error {
         Error { origin: self.origin(phase), ..error }
     }
 
@@ -78,6 +78,6 @@ impl Target {
 
     /// The error of a call to this node on a set that was cancelled.
     pub fn cancelled(&self, phase: Phase) -> Error {
-        self.place(phase, Error::cancelled())
+        self.locate(phase, Error::cancelled())
     }
 }

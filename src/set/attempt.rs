@@ -89,7 +89,7 @@ impl Attempt {
             if state.visits.tried().count() > 1 {
                 count(&node.counters.redeliveries);
             }
-            state.hand_out(node, turn.generation, turn.probe.then_some(turn), true);
+            state.hand_out(node, turn.generation, turn.is_trial.then_some(turn), true);
             Some(turn)
         })?;
         Some(&upstream.nodes()[turn.place])
@@ -163,8 +163,8 @@ impl Attempt {
         let mut route = self.route(ledger, last);
         let mut setbacks = Vec::new();
         loop {
-            let candidate = match route.next() {
-                Step::Try(candidate) => candidate,
+            let choice = match route.next() {
+                Step::Try(choice) => choice,
                 Step::Wait(time, _) => {
                     self.upstream.runtime().cancel.sleep(time);
                     continue;
@@ -175,7 +175,7 @@ impl Attempt {
                 }
             };
             let begun = Instant::now();
-            match Conn::open_candidate(candidate) {
+            match Conn::open_choice(choice) {
                 Ok(mut conn) => {
                     if let Some((loan, account)) = route.stands() {
                         conn.lend(loan);

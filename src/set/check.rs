@@ -70,7 +70,7 @@ impl Node {
         match outcome {
             Ok(channel) => {
                 self.runtime.close(channel, None);
-                self.connected(generation);
+                self.connection_stands(generation);
             }
             Err(error) if error.status == Status::Cancelled => return,
             Err(error) => self.runtime.logger.log(Level::Debug, format_args!("active check: {error}")),

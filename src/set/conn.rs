@@ -23,7 +23,7 @@ use connecting::Connecting;
 use exchange::Exchange;
 use outcome::Ready;
 pub use terms::{
-    Account, Candidate, Course, Ended, Ending, Loan, OneNode, Step, Trial, connect_deadline, forked,
+    Account, Choice, Course, Ended, Ending, Loan, OneNode, Step, Trial, connect_deadline, forked,
 };
 use waiting::Waiting;
 

@@ -21,7 +21,7 @@ impl Course for Wish {
         match self.up.next_leg(&mut self.visits, None) {
             Some(leg) => {
                 self.leg = Some((leg.is_aside, leg.set_back()));
-                Step::Try(self.up.candidate(&leg))
+                Step::Try(self.up.choice(&leg))
             }
             None => Step::Over((self.visits.tried().count() == 0).then(|| self.up.nobody())),
         }

@@ -9,7 +9,7 @@ use crate::balance::roster::Trials;
 use crate::balance::visits::{Next, SetBack, Share, Visits};
 use crate::base::clock::millis;
 use crate::base::error::{Error, Result, Status};
-use crate::set::conn::{Candidate, Conn, Trial, forked};
+use crate::set::conn::{Choice, Conn, Trial, forked};
 use crate::set::runtime::Runtime;
 use crate::set::upstream::Upstream;
 
@@ -89,8 +89,8 @@ impl Upstream {
     }
 
     /// Whom to connect to.
-    pub fn candidate(&self, leg: &Leg) -> Candidate {
-        Candidate { node: Arc::clone(&self.nodes()[leg.place]), trial: leg.trial, by: leg.by }
+    pub fn choice(&self, leg: &Leg) -> Choice {
+        Choice { node: Arc::clone(&self.nodes()[leg.place]), trial: leg.trial, by: leg.by }
     }
 
     /// All other trials that are due begin at once, and nobody waits for them: one after the other they would cost one

@@ -121,7 +121,7 @@ impl Upstream {
         let leg = self.next_leg(&mut round.visits, round.term)?;
         let node = &self.nodes()[leg.place];
         let begun = leg.is_aside.then(Instant::now);
-        let conn = Conn::open_candidate(self.candidate(&leg));
+        let conn = Conn::open_choice(self.choice(&leg));
         if let (Some(begun), Err(_)) = (begun, &conn) {
             round.visits.waited(begun.elapsed());
             return Some((leg, conn));

@@ -109,7 +109,7 @@ impl Upstream {
         for warning in &clients.warnings {
             runtime.logger.log(Level::Warn, format_args!("{warning}"));
         }
-        runtime.roster.name(nodes.iter().map(|node| Arc::as_ptr(node).expose_provenance()));
+        runtime.roster.set_tokens(nodes.iter().map(|node| Arc::as_ptr(node).expose_provenance()));
         let Definition { name, settings, index, .. } = definition;
         match settings.balance {
             Balance::RoundRobin => {} // what the rotation does
@@ -218,10 +218,10 @@ impl Upstream {
     }
 }
 
-/// A probe is a connect plus handshake, so it ends by net.connect_timeout; its outcome is told a little later, on a loaded machine
-/// later still. Were the lease over by then, another caller would have the next probe already, and a node that is silent would
+/// A trial is a connect plus handshake, so it ends by net.connect_timeout; its outcome is told a little later, on a loaded machine
+/// later still. Were the trial over by then, another caller would have the next trial already, and a node that is silent would
 /// be tried without a pause: no such outcome counts.
-const LEASE_MARGIN: Duration = Duration::from_secs(1);
+const TRIAL_MARGIN: Duration = Duration::from_secs(1);
 
 fn member(definition: &NodeDefinition) -> Member {
     let settings = &definition.settings;
@@ -232,7 +232,7 @@ fn member(definition: &NodeDefinition) -> Member {
             max_fails: settings.health.max_fails,
             backoff: settings.health.backoff,
             backoff_max: settings.health.backoff_max,
-            lease: settings.net.connect_timeout + LEASE_MARGIN,
+            trial_time: settings.net.connect_timeout + TRIAL_MARGIN,
         },
     }
 }

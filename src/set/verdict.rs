@@ -69,14 +69,14 @@ impl Node {
             }
             Outcome::Bad(error) => match fault_of(&error) {
                 Some(fault) => {
-                    self.fell_out(generation, fault, &error.without_place());
+                    self.fails_by(generation, fault, &error.without_node());
                     true
                 }
                 None => false,
             },
         };
         if let Some(turn) = trial.filter(|_| !said) {
-            self.give_back(turn, PATIENCE); // it told nothing of the node, which need not wait for the lease to end
+            self.give_back(turn, PATIENCE); // it told nothing of the node, which need not wait for the trial to end
         }
         said
     }
@@ -120,7 +120,7 @@ impl Node {
             Some(Fault::Soft(Way::Broken)) => Some(Fault::Soft(Way::Unanswered)),
             fault => fault,
         };
-        let ejected = fault.is_some_and(|fault| self.fell_out(generation, fault, &error.without_place()));
+        let ejected = fault.is_some_and(|fault| self.fails_by(generation, fault, &error.without_node()));
         if !ejected && fault.is_some() {
             self.failures.log(&self.runtime.logger, Level::Warn, format_args!("{error}"));
         }
@@ -129,11 +129,11 @@ impl Node {
 
     /// Work of `generation` here failed. What is no fault of the node's changes nothing. Whether it fell out over it.
     pub fn failed(self: &Arc<Self>, generation: u32, error: &Error) -> bool {
-        fault_of(error).is_some_and(|fault| self.fell_out(generation, fault, &error.without_place()))
+        fault_of(error).is_some_and(|fault| self.fails_by(generation, fault, &error.without_node()))
     }
 
     /// A new connection stands; an exchange over it carries the generation that this gives.
-    pub fn connected(&self, generation: u32) -> u32 {
+    pub fn connection_stands(&self, generation: u32) -> u32 {
         if self.runtime.roster.due(self.place).is_none() {
             return generation;
         }
@@ -147,7 +147,7 @@ impl Node {
         let allowed = self.target.net.connect_timeout;
         match error.status {
             Status::Timeout if is_black_hole(waited, allowed) => {
-                self.fell_out(generation, Fault::Hard(Way::Connect), &error.without_place())
+                self.fails_by(generation, Fault::Hard(Way::Connect), &error.without_node())
             }
             Status::Timeout if !had_its_time(waited, allowed) => false,
             _ => self.failed(generation, error),
@@ -155,7 +155,7 @@ impl Node {
     }
 
     /// It failed; whether it is out of the rotation over it.
-    fn fell_out(self: &Arc<Self>, generation: u32, fault: Fault, why: &dyn fmt::Display) -> bool {
+    fn fails_by(self: &Arc<Self>, generation: u32, fault: Fault, why: &dyn fmt::Display) -> bool {
         let runtime = &self.runtime;
         if runtime.birthplace.is_elsewhere() {
             return false;

@@ -6,10 +6,10 @@
 //! over or never comes.
 
 mod budget;
-mod lease;
 mod pool;
 mod rotation;
 mod set;
+mod trial;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -113,7 +113,7 @@ impl Roster {
     pub(super) fn moved(&self, table: &mut Guard<'_, Table>, place: usize) {
         let breaker = &table.breakers[place];
         // 0 and the last number have meanings of their own.
-        let due = breaker.probe_due().map(|due| due.clamp(1, NEVER - 1));
+        let due = breaker.next_trial().map(|due| due.clamp(1, NEVER - 1));
         let generation = breaker.generation();
         let standing = &self.standings[place];
         standing.unclean.store(!breaker.is_clean(), Relaxed);
@@ -124,7 +124,7 @@ impl Roster {
         let state = match breaker.state() {
             State::Up => NodeState::Up,
             State::Ejected { .. } => NodeState::Ejected,
-            State::Probing { .. } => NodeState::Probing,
+            State::OnTrial { .. } => NodeState::OnTrial,
         };
         let event = self.event(place);
         standing.state.store(state as u32, Relaxed);

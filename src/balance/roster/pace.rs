@@ -1,11 +1,11 @@
 //! How often a pick asks the clock while nodes are out. Asking costs several times what a pick does, so a caller that picks by
-//! the million asks now and then; one that picks at leisure asks each time, and no probe comes late.
+//! the million asks now and then; one that picks at leisure asks each time, and no trial comes late.
 //!
 //! Invariant: with no node out nothing asks; what a pick learns here only ever decides when it asks, never what it gets.
 
 use crate::base::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// When a pick asks the clock whether a probe is due.
+/// When a pick asks the clock whether a trial is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum Watch {

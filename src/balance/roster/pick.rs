@@ -19,8 +19,8 @@ pub enum Rest {
 
 impl Roster {
     /// Tells what each place is known by: see [`Rotation::name`](crate::balance::Rotation::name).
-    pub fn name(&self, tokens: impl Iterator<Item = usize>) {
-        self.rotation.name(&mut self.table.lock().ledger, tokens);
+    pub fn set_tokens(&self, tokens: impl Iterator<Item = usize>) {
+        self.rotation.set_tokens(&mut self.table.lock().ledger, tokens);
     }
 
     /// The next node, for whoever does not come back for another, by its token: the rotation's, in a few instructions. What takes

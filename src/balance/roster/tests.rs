@@ -53,11 +53,11 @@ fn without_a_pause_between_picks_the_clock_is_asked_now_and_then() {
     let mut picker = Picker::new(true, 10);
     picker.asked_over(3 * STRIDE);
     assert_eq!(picker.asked_over(100 * STRIDE), 100);
-    // The first pick that sees the time come calls for the probe.
+    // The first pick that sees the time come calls for the trial.
     picker.now += 2 * SECOND;
     let wait = (0..).position(|_| picker.pick() == 0).unwrap();
-    assert!((1..=STRIDE).contains(&wait), "{wait} picks before the probe");
-    assert_eq!(picker.roster.state(0, || 0), NodeState::Probing);
+    assert!((1..=STRIDE).contains(&wait), "{wait} picks before the trial");
+    assert_eq!(picker.roster.state(0, || 0), NodeState::OnTrial);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn roster_by(clock_runs: bool, nodes: usize, now: u64) -> Roster {
         max_fails: 3,
         backoff: Duration::from_secs(1),
         backoff_max: Duration::from_secs(60),
-        lease: Duration::from_secs(10),
+        trial_time: Duration::from_secs(10),
     };
     Roster::new(vec![Member { weight: 1, priority: 0, breaker }; nodes], 0, 1, now, clock_runs)
 }
@@ -162,7 +162,7 @@ fn a_clock_that_was_at_its_end_for_a_moment_keeps_no_node_out() {
         let roster = roster(2, at_the_end);
         eject(&roster, 0, at_the_end);
         let turn = roster.trial_due(&Tried::new(), Trials::All, || 100 * SECOND);
-        assert!(turn.is_some_and(|turn| turn.place == 0 && turn.probe), "{at_the_end}");
+        assert!(turn.is_some_and(|turn| turn.place == 0 && turn.is_trial), "{at_the_end}");
         // Its trial, too, ends where the clock says so.
         let other = Roster::new(roster.members.to_vec(), 0, 1, 0, false);
         eject(&other, 0, 0);
@@ -179,5 +179,5 @@ fn a_clock_that_went_back_shortens_the_wait_that_is_told() {
     assert_eq!(roster.wait_for(0, 0), Duration::ZERO, "it may be tried now");
     assert_eq!(roster.retry_after(0, true), Some(Duration::ZERO));
     assert_eq!(roster.next(|| 0), Some(0));
-    assert_eq!(roster.state(0, || 0), NodeState::Probing);
+    assert_eq!(roster.state(0, || 0), NodeState::OnTrial);
 }

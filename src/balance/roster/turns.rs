@@ -69,12 +69,12 @@ impl Roster {
             true => self.astray(&table, now).find(mine).or_else(|| due(&table, now).find(mine)),
             false => due(&table, now).find(mine),
         }?;
-        let generation = table.breakers[place].lease(now)?;
+        let generation = table.breakers[place].begin_trial(now)?;
         table.ask(place);
         self.put_off(now);
         self.moved(&mut table, place);
         self.handed_beside(place);
-        Some(Turn { place, generation, probe: true, last_resort: false })
+        Some(Turn { place, generation, is_trial: true, last_resort: false })
     }
 
     /// Places whose time is up by their own longest wait, though the clock shows an earlier one.
@@ -86,7 +86,7 @@ impl Roster {
             .filter(|place| {
                 let (breaker, paused) = (&table.breakers[*place], &self.standings[*place].paused);
                 let far = |due: u64| due > now && due - now > breaker.longest_wait();
-                paused.load(Relaxed) == 0 && breaker.probe_due().is_some_and(far)
+                paused.load(Relaxed) == 0 && breaker.next_trial().is_some_and(far)
             })
             .collect();
         places.into_iter()
@@ -105,7 +105,7 @@ impl Roster {
         {
             self.handed_instead(picked.place, picked.turn_of);
             let generation = self.generation(picked.place);
-            return Some(Turn { place: picked.place, generation, probe: false, last_resort: false });
+            return Some(Turn { place: picked.place, generation, is_trial: false, last_resort: false });
         }
         self.reserve(tried, ask, now)
     }
@@ -124,7 +124,7 @@ impl Roster {
         let generation = table.breakers[place].generation();
         drop(table);
         self.handed_beside(place);
-        Some(Turn { place, generation, probe: false, last_resort })
+        Some(Turn { place, generation, is_trial: false, last_resort })
     }
 
     /// Nodes that may be handed out and are not in `tried`.
@@ -140,7 +140,7 @@ impl Roster {
 
     /// Those that are out. One that is silent takes its time, not a moment: it waits for its trial.
     fn out(&self, table: &Table, tried: &Tried, now: u64) -> impl Iterator<Item = usize> {
-        self.open(tried).filter(move |place| match table.breakers[*place].probe_due() {
+        self.open(tried).filter(move |place| match table.breakers[*place].next_trial() {
             Some(due) => now >= due || !self.needs_a_payload(*place),
             None => false,
         })

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Effect, Entry, Fallback, Key, Kind, Place, TABLE};
+use super::{Effect, Entry, Fallback, Key, Kind, Scope, TABLE};
 
 /// No line of the documents is longer.
 const WIDTH: usize = 100;
@@ -34,7 +34,7 @@ pub fn reference() -> String {
         }
         let _ = writeln!(text, "- Value: {}", value(entry.kind));
         let _ = writeln!(text, "- Default: {}", default(entry.default));
-        let _ = writeln!(text, "- Stands in: {}\n", places(entry.places));
+        let _ = writeln!(text, "- Stands in: {}\n", scopes(entry.scopes));
     }
     text.truncate(text.trim_end().len());
     text.push('\n');
@@ -78,13 +78,13 @@ fn wrapped(text: &str) -> String {
     lines + &line + "\n"
 }
 
-fn places(places: &[Place]) -> String {
-    let name = |place: &Place| match place {
-        Place::Node => "`[NODE]`",
-        Place::Upstream => "`[UPSTREAM]`",
-        Place::Options => "options",
+fn scopes(scopes: &[Scope]) -> String {
+    let name = |place: &Scope| match place {
+        Scope::Node => "`[NODE]`",
+        Scope::Upstream => "`[UPSTREAM]`",
+        Scope::Options => "options",
     };
-    places.iter().map(name).collect::<Vec<_>>().join(", ")
+    scopes.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
 fn words(words: &[&str]) -> String {

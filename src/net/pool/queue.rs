@@ -3,30 +3,30 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Place, Pool, State, Waker};
+use super::{Permit, Pool, State, Waker};
 use crate::base::moment::Moment;
 
-/// A place in the queue. Ends with a claim that is met, or with [`Pool::give_up_turn`].
+/// A permit in the queue. Ends with a claim that is met, or with [`Pool::give_up_turn`].
 #[derive(Debug)]
 pub struct Ticket(u64);
 
 impl<T> Pool<T> {
     /// As [`Pool::acquire`] without waiting: `None` at the cap, or where others are in the queue.
-    pub fn try_acquire(&self, expired: impl FnMut(T)) -> Option<Place<T>> {
+    pub fn try_acquire(&self, expired: impl FnMut(T)) -> Option<Permit<T>> {
         let mut state = self.state.lock();
         let old = state.take_expired(Moment::tick(), self.idle_timeout);
         state.skip_abandoned();
-        let place = if state.cancelled {
-            Some(Place::Cancelled)
+        let permit = if state.cancelled {
+            Some(Permit::Cancelled)
         } else {
             (state.nobody_waits() && state.has_room(self.cap)).then(|| state.take())
         };
         drop(state);
         old.into_iter().for_each(expired);
-        place
+        permit
     }
 
-    /// A place at the end of the queue. Ask for it with [`Pool::claim`], now and whenever `wake` was called.
+    /// A permit at the end of the queue. Ask for it with [`Pool::claim`], now and whenever `wake` was called.
     pub fn queue(&self, wake: Waker) -> Ticket {
         let mut state = self.state.lock();
         let ticket = state.next_ticket;
@@ -36,26 +36,26 @@ impl<T> Pool<T> {
     }
 
     /// What the ticket gives; `None` where its turn has not come.
-    pub fn claim(&self, ticket: &Ticket, expired: impl FnMut(T)) -> Option<Place<T>> {
+    pub fn claim(&self, ticket: &Ticket, expired: impl FnMut(T)) -> Option<Permit<T>> {
         let mut state = self.state.lock();
         let old = state.take_expired(Moment::tick(), self.idle_timeout);
         state.skip_abandoned();
-        let place = if state.cancelled {
-            Some(Place::Cancelled)
+        let permit = if state.cancelled {
+            Some(Permit::Cancelled)
         } else {
             (state.served_ticket == ticket.0 && state.has_room(self.cap)).then(|| state.take())
         };
-        if place.is_some() {
+        if permit.is_some() {
             self.leave_queue(&mut state, ticket.0);
         } else {
             state.told = state.told.filter(|(told, _)| *told != ticket.0); // it does come, and has its time anew
         }
         drop(state);
         old.into_iter().for_each(expired);
-        place
+        permit
     }
 
-    /// Leaves the queue without a place.
+    /// Leaves the queue without a permit.
     pub fn give_up_turn(&self, ticket: Ticket) {
         let mut state = self.state.lock();
         self.leave_queue(&mut state, ticket.0);
@@ -79,7 +79,7 @@ impl<T> State<T> {
         }
     }
 
-    /// From when on one who waits may take a place before those ahead of it: all of them must be of those who do not wait, and
+    /// From when on one who waits may take a permit before those ahead of it: all of them must be of those who do not wait, and
     /// the first must have been told.
     pub(super) fn overtakes_at(&self, ticket: u64, comes_within: Duration) -> Option<Instant> {
         let (_, since) = self.told.filter(|(told, _)| *told == self.served_ticket)?;
@@ -119,8 +119,8 @@ mod tests {
         Holder { ticket, woken }
     }
 
-    fn is_new(place: Option<Place<u32>>) -> bool {
-        matches!(place, Some(Place::New))
+    fn is_new(permit: Option<Permit<u32>>) -> bool {
+        matches!(permit, Some(Permit::New))
     }
 
     #[test]
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(second.woken.load(SeqCst), 0, "there is no room yet");
         assert!(matches!(pool.put(7, never), Put::Kept { .. }));
         assert_eq!(second.woken.load(SeqCst), 1);
-        assert!(matches!(pool.claim(&second.ticket, never), Some(Place::Idle(7))));
+        assert!(matches!(pool.claim(&second.ticket, never), Some(Permit::Idle(7))));
         pool.leave();
         assert!(is_new(pool.try_acquire(never)));
     }
@@ -170,7 +170,7 @@ mod tests {
         let waiting = {
             let pool = Arc::clone(&pool);
             std::thread::spawn(move || {
-                matches!(pool.acquire(|| Instant::now() + Duration::from_secs(60), never), Place::New)
+                matches!(pool.acquire(|| Instant::now() + Duration::from_secs(60), never), Permit::New)
             })
         };
         while pool.state.lock().next_ticket < 2 {
@@ -195,9 +195,9 @@ mod tests {
         let (first, second) = (queue(&pool), queue(&pool));
         pool.cancel();
         assert_eq!((first.woken.load(SeqCst), second.woken.load(SeqCst)), (1, 1));
-        assert!(matches!(pool.claim(&second.ticket, never), Some(Place::Cancelled)));
-        assert!(matches!(pool.claim(&first.ticket, never), Some(Place::Cancelled)));
-        assert!(matches!(pool.try_acquire(never), Some(Place::Cancelled)));
+        assert!(matches!(pool.claim(&second.ticket, never), Some(Permit::Cancelled)));
+        assert!(matches!(pool.claim(&first.ticket, never), Some(Permit::Cancelled)));
+        assert!(matches!(pool.try_acquire(never), Some(Permit::Cancelled)));
     }
 
     #[test]

@@ -16,9 +16,9 @@ fn pool(cap: usize) -> Pool<u32> {
     Pool::new(cap, Duration::from_secs(3600))
 }
 
-fn taken(place: Place<u32>) -> Option<u32> {
-    match place {
-        Place::Idle(item) => Some(item),
+fn taken(permit: Permit<u32>) -> Option<u32> {
+    match permit {
+        Permit::Idle(item) => Some(item),
         _ => None,
     }
 }
@@ -31,8 +31,8 @@ fn is_kept(put: Put<u32>) -> bool {
 fn the_newest_comes_first() {
     let pool = pool(0);
     for item in 0..3 {
-        assert!(matches!(pool.acquire(soon, never), Place::New));
-        assert_eq!(taken(Place::Idle(item)), Some(item));
+        assert!(matches!(pool.acquire(soon, never), Permit::New));
+        assert_eq!(taken(Permit::Idle(item)), Some(item));
     }
     for item in 0..3 {
         assert!(is_kept(pool.put(item, never)));
@@ -46,10 +46,10 @@ fn the_newest_comes_first() {
 #[test]
 fn what_lies_too_long_is_handed_out_for_closing() {
     let pool: Pool<u32> = Pool::new(0, Duration::ZERO);
-    assert!(matches!(pool.acquire(soon, never), Place::New));
+    assert!(matches!(pool.acquire(soon, never), Permit::New));
     assert!(is_kept(pool.put(7, never)));
     let mut old = Vec::new();
-    assert!(matches!(pool.acquire(soon, |item| old.push(item)), Place::New));
+    assert!(matches!(pool.acquire(soon, |item| old.push(item)), Permit::New));
     assert_eq!(old, [7]);
     assert_eq!(pool.gauge().unwrap(), (0, 1));
 }
@@ -62,37 +62,40 @@ fn what_is_closed_may_ask_the_pool() {
         assert!(pool.state.try_lock().is_some(), "a plugin's free function may call back");
         asked += 1;
     };
-    assert!(matches!(pool.acquire(soon, &mut ask), Place::New));
+    assert!(matches!(pool.acquire(soon, &mut ask), Permit::New));
     assert!(is_kept(pool.put(1, &mut ask)));
-    assert!(matches!(pool.acquire(soon, &mut ask), Place::New));
+    assert!(matches!(pool.acquire(soon, &mut ask), Permit::New));
     assert!(is_kept(pool.put(2, &mut ask)));
-    assert!(matches!(pool.try_acquire(&mut ask), Some(Place::New)));
+    assert!(matches!(pool.try_acquire(&mut ask), Some(Permit::New)));
     let ticket = pool.queue(Box::new(|| {}));
     assert!(is_kept(pool.put(3, &mut ask)));
-    assert!(matches!(pool.claim(&ticket, &mut ask), Some(Place::New)));
+    assert!(matches!(pool.claim(&ticket, &mut ask), Some(Permit::New)));
     assert_eq!(asked, 3);
 }
 
 #[test]
 fn what_lies_too_long_is_closed_before_the_wait_at_the_cap() {
     let pool: Pool<u32> = Pool::new(2, Duration::ZERO);
-    assert!(matches!(pool.acquire(soon, never), Place::New));
-    assert!(matches!(pool.acquire(soon, never), Place::New));
+    assert!(matches!(pool.acquire(soon, never), Permit::New));
+    assert!(matches!(pool.acquire(soon, never), Permit::New));
     let mut first_in_line = Some(pool.queue(Box::new(|| {})));
     assert!(is_kept(pool.put(1, never)));
     let give_way = |_| pool.give_up_turn(first_in_line.take().unwrap());
-    assert!(matches!(pool.acquire(soon, give_way), Place::New), "who was first is gone when the wait begins");
+    assert!(
+        matches!(pool.acquire(soon, give_way), Permit::New),
+        "who was first is gone when the wait begins"
+    );
 }
 
 #[test]
-fn the_cap_holds_until_a_place_is_left() {
+fn the_cap_holds_until_a_permit_is_left() {
     let pool = Arc::new(pool(1));
-    assert!(matches!(pool.acquire(soon, never), Place::New));
-    assert!(matches!(pool.acquire(soon, never), Place::None));
+    assert!(matches!(pool.acquire(soon, never), Permit::New));
+    assert!(matches!(pool.acquire(soon, never), Permit::None));
     let waiting = {
         let pool = Arc::clone(&pool);
         std::thread::spawn(move || {
-            matches!(pool.acquire(|| Instant::now() + Duration::from_secs(30), never), Place::New)
+            matches!(pool.acquire(|| Instant::now() + Duration::from_secs(30), never), Permit::New)
         })
     };
     pool.leave();
@@ -110,10 +113,10 @@ fn many_threads_never_pass_the_cap_and_all_are_served() {
             std::thread::spawn(move || {
                 for turn in 0..500 {
                     let item = match pool.acquire(|| Instant::now() + Duration::from_secs(60), never) {
-                        Place::Idle(item) => item,
-                        Place::New => turn,
-                        Place::None | Place::Cancelled => {
-                            panic!("a place came free many times in the time given")
+                        Permit::Idle(item) => item,
+                        Permit::New => turn,
+                        Permit::None | Permit::Cancelled => {
+                            panic!("a permit came free many times in the time given")
                         }
                     };
                     assert!(inside.fetch_add(1, Ordering::SeqCst) < 3);
@@ -134,14 +137,14 @@ fn many_threads_never_pass_the_cap_and_all_are_served() {
 }
 
 #[test]
-fn cancelling_ends_every_wait_and_gives_no_place_again() {
+fn cancelling_ends_every_wait_and_gives_no_permit_again() {
     let pool = Arc::new(pool(1));
-    assert!(matches!(pool.acquire(soon, never), Place::New));
+    assert!(matches!(pool.acquire(soon, never), Permit::New));
     let waiting: Vec<_> = (0..4)
         .map(|_| {
             let pool = Arc::clone(&pool);
             let far = Instant::now() + Duration::from_secs(60);
-            std::thread::spawn(move || matches!(pool.acquire(|| far, never), Place::Cancelled))
+            std::thread::spawn(move || matches!(pool.acquire(|| far, never), Permit::Cancelled))
         })
         .collect();
     while pool.state.lock().next_ticket < 4 {
@@ -150,7 +153,7 @@ fn cancelling_ends_every_wait_and_gives_no_place_again() {
     pool.cancel();
     assert!(waiting.into_iter().all(|waiting| waiting.join().unwrap()));
     assert!(is_kept(pool.put(1, never)));
-    assert!(matches!(pool.acquire(soon, never), Place::Cancelled));
+    assert!(matches!(pool.acquire(soon, never), Permit::Cancelled));
     assert_eq!(pool.close(), [1]);
 }
 
@@ -159,7 +162,7 @@ fn one_purge_is_asked_for_at_a_time_and_takes_the_old_and_the_dead() {
     let hour = Duration::from_secs(3600);
     let pool = pool(0);
     for _ in 0..4 {
-        assert!(matches!(pool.acquire(soon, never), Place::New));
+        assert!(matches!(pool.acquire(soon, never), Permit::New));
     }
     let begun = Moment::tick();
     let Put::Kept { purge: Some(due) } = pool.put(0, never) else { panic!("the first asks for a purge") };
@@ -175,7 +178,7 @@ fn one_purge_is_asked_for_at_a_time_and_takes_the_old_and_the_dead() {
     let (gone, next) = pool.purge(now.after(hour), |_| true);
     assert_eq!((gone, next), (vec![0, 2], None));
     assert_eq!(pool.gauge().unwrap(), (0, 0));
-    assert!(matches!(pool.acquire(soon, never), Place::New));
+    assert!(matches!(pool.acquire(soon, never), Permit::New));
     assert!(matches!(pool.put(9, never), Put::Kept { purge: Some(_) }), "none is due any more");
     assert_eq!(pool.take_idle(), [9]);
     assert_eq!(pool.gauge().unwrap(), (0, 0));
@@ -184,41 +187,41 @@ fn one_purge_is_asked_for_at_a_time_and_takes_the_old_and_the_dead() {
 #[test]
 fn a_purge_makes_room_at_the_cap() {
     let pool = Arc::new(pool(1));
-    assert!(matches!(pool.acquire(soon, never), Place::New));
+    assert!(matches!(pool.acquire(soon, never), Permit::New));
     assert!(is_kept(pool.put(1, never)));
     assert_eq!(pool.purge(Moment::now(), |_| false).0, [1]);
-    assert!(matches!(pool.acquire(soon, never), Place::New));
+    assert!(matches!(pool.acquire(soon, never), Permit::New));
 }
 
 #[test]
-fn who_gets_a_dead_one_keeps_the_place_and_others_get_the_rest() {
+fn who_gets_a_dead_one_keeps_the_permit_and_others_get_the_rest() {
     let pool = Arc::new(pool(2));
     for _ in 0..2 {
-        assert!(matches!(pool.acquire(soon, never), Place::New));
+        assert!(matches!(pool.acquire(soon, never), Permit::New));
     }
     let waiting = {
         let pool = Arc::clone(&pool);
         let far = Instant::now() + Duration::from_secs(60);
-        std::thread::spawn(move || matches!(pool.acquire(|| far, never), Place::New))
+        std::thread::spawn(move || matches!(pool.acquire(|| far, never), Permit::New))
     };
     while pool.state.lock().next_ticket < 1 {
         std::thread::yield_now();
     }
     assert_eq!(pool.exchange(), None);
-    assert_eq!(pool.gauge().unwrap(), (0, 2), "no place came free");
+    assert_eq!(pool.gauge().unwrap(), (0, 2), "no permit came free");
     pool.leave();
     assert!(waiting.join().unwrap());
     assert!(is_kept(pool.put(1, never)));
     assert_eq!(pool.exchange(), Some(1));
     assert_eq!(pool.gauge().unwrap(), (0, 1));
-    assert!(matches!(pool.acquire(soon, never), Place::New));
+    assert!(matches!(pool.acquire(soon, never), Permit::New));
 }
 
 #[test]
 fn a_closed_pool_keeps_nothing() {
     let pool = pool(0);
-    assert!(matches!(pool.acquire(soon, never), Place::New));
-    assert!(matches!(pool.acquire(soon, never), Place::New));
+    assert!(matches!(pool.acquire(soon, never), Permit::New));
+    assert!(matches!(pool.acquire(soon, never), Permit::New));
     assert!(is_kept(pool.put(1, never)));
     assert_eq!(pool.close(), [1]);
     assert!(matches!(pool.put(2, never), Put::Refused(2)));
@@ -231,18 +234,18 @@ fn a_loop_that_does_not_come_for_its_turn_holds_no_thread_up() {
     let mut pool = pool(1);
     pool.comes_within = Duration::from_millis(1);
     let later = || Instant::now() + Duration::from_secs(60);
-    assert!(matches!(pool.acquire(soon, never), Place::New));
+    assert!(matches!(pool.acquire(soon, never), Permit::New));
     let ticket = pool.queue(Box::new(|| {}));
     pool.leave(); // the loop is told, and busy elsewhere
     let begun = Instant::now();
-    assert!(matches!(pool.acquire(later, never), Place::New));
+    assert!(matches!(pool.acquire(later, never), Permit::New));
     assert!(begun.elapsed() < Duration::from_secs(30), "there was room all the time");
     // It is first in line all the same, and has its time anew once it has come.
     assert!(pool.claim(&ticket, never).is_none());
     pool.comes_within = Duration::from_secs(3600);
     pool.leave();
-    assert!(matches!(pool.acquire(soon, never), Place::None));
-    assert!(matches!(pool.claim(&ticket, never), Some(Place::New)));
+    assert!(matches!(pool.acquire(soon, never), Permit::None));
+    assert!(matches!(pool.claim(&ticket, never), Some(Permit::New)));
     pool.leave();
-    assert!(matches!(pool.try_acquire(never), Some(Place::New)));
+    assert!(matches!(pool.try_acquire(never), Some(Permit::New)));
 }

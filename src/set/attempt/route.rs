@@ -48,9 +48,9 @@ impl Course for Route {
         if state.visits.is_retry() && !leg.is_aside {
             count(&self.up.nodes()[leg.place].counters.redeliveries);
         }
-        let candidate = self.up.candidate(&leg);
+        let choice = self.up.choice(&leg);
         self.leg = Some(leg);
-        Step::Try(candidate)
+        Step::Try(choice)
     }
 
     fn set_back(&mut self, _error: &Error, waited: Duration) {

@@ -107,7 +107,7 @@ fn an_end_that_tells_nothing_of_a_node_on_trial_gives_the_trial_back() {
         bench.pass(Duration::from_secs(2));
         let mut attempt = bench.attempt();
         assert_eq!(attempt.next_node().unwrap().place, 0);
-        assert_eq!(bench.state(0), NodeState::Probing);
+        assert_eq!(bench.state(0), NodeState::OnTrial);
         attempt.end(outcome);
         assert_eq!(bench.state(0), state, "{outcome:?}");
         if outcome == Status::Cancelled {

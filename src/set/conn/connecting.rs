@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use nix::sys::eventfd::EventFd;
 
 use super::outcome::{Dial, Ready, cap_held, first_usable, may_connect};
-use super::terms::{Account, Candidate, Course, Loan, Step, Trial};
+use super::terms::{Account, Choice, Course, Loan, Step, Trial};
 use super::trial;
 use crate::base::error::{Error, Phase, Result, Status, summary};
 use crate::net::cancel::eventfd;
 use crate::net::dial::{GUARD, Pending};
 use crate::net::patience::after;
-use crate::net::pool::{Place, Ticket};
+use crate::net::pool::{Permit, Ticket};
 use crate::set::link::Link;
 use crate::set::node::Node;
 
@@ -66,7 +66,7 @@ struct Dialling {
 #[derive(PartialEq)]
 enum Hold {
     /// This one.
-    Place,
+    Permit,
     /// The dial itself, which goes on where it is given up: a trial.
     Trial,
     /// Nobody any more.
@@ -160,8 +160,8 @@ impl Connecting {
 /// Begins with one node after the other until one is ready or under way.
 fn begin_with_next(course: &mut dyn Course, setbacks: &mut Vec<Error>) -> Result<(Arc<Node>, Stand)> {
     loop {
-        let candidate = match course.next() {
-            Step::Try(candidate) => candidate,
+        let choice = match course.next() {
+            Step::Try(choice) => choice,
             Step::Wait(time, node) => {
                 let until = after(Instant::now(), time);
                 return Ok((Arc::clone(&node), Stand::At(Stage::Resting { until, node })));
@@ -171,8 +171,8 @@ fn begin_with_next(course: &mut dyn Course, setbacks: &mut Vec<Error>) -> Result
                 break;
             }
         };
-        match begin(&candidate) {
-            Ok(stand) => return Ok((candidate.node, stand)),
+        match begin(&choice) {
+            Ok(stand) => return Ok((choice.node, stand)),
             Err(error) => {
                 let over = is_final(&error);
                 course.set_back(&error, Duration::ZERO);
@@ -191,31 +191,31 @@ fn is_final(error: &Error) -> bool {
     matches!(error.status, Status::Forked | Status::Cancelled)
 }
 
-fn begin(candidate: &Candidate) -> Result<Stand> {
-    let (node, deadline) = (&candidate.node, candidate.deadline());
-    if let Some(trial) = candidate.trial {
+fn begin(choice: &Choice) -> Result<Stand> {
+    let (node, deadline) = (&choice.node, choice.deadline());
+    if let Some(trial) = choice.trial {
         return try_out(node, trial, deadline);
     }
     may_connect(node)?;
-    if let Some(place) = node.pool.try_acquire(|link| node.retire_quietly(*link)) {
-        return take_place(node, place, deadline);
+    if let Some(permit) = node.pool.try_acquire(|link| node.retire_quietly(*link)) {
+        return take_permit(node, permit, deadline);
     }
     let mut turn = Turn::new(node, deadline)?;
     Ok(turn.advance()?.unwrap_or(Stand::At(Stage::Queued(turn))))
 }
 
 /// What a place in the pool leads to.
-fn take_place(node: &Arc<Node>, place: Place<Box<Link>>, deadline: Instant) -> Result<Stand> {
-    match place {
-        Place::Idle(link) => match first_usable(node, link, true)? {
+fn take_permit(node: &Arc<Node>, permit: Permit<Box<Link>>, deadline: Instant) -> Result<Stand> {
+    match permit {
+        Permit::Idle(link) => match first_usable(node, link, true)? {
             Some(link) => {
                 Ok(Stand::Ready(Ready { link, reused: true, generation: node.generation(), trial: None }))
             }
             None => dial(node, deadline), // in the place of the dead one
         },
-        Place::New => dial(node, deadline),
-        Place::Cancelled => Err(node.target.cancelled(Phase::Wait)),
-        Place::None => Err(cap_held(node)),
+        Permit::New => dial(node, deadline),
+        Permit::Cancelled => Err(node.target.cancelled(Phase::Wait)),
+        Permit::None => Err(cap_held(node)),
     }
 }
 
@@ -224,7 +224,7 @@ fn dial(node: &Arc<Node>, deadline: Instant) -> Result<Stand> {
     match node.runtime.dialer.start(&node.target, deadline, true, None) {
         Ok(pending) => {
             let until = deadline + GUARD;
-            let (node, hold) = (Arc::clone(node), Hold::Place);
+            let (node, hold) = (Arc::clone(node), Hold::Permit);
             Ok(Stand::At(Stage::Dialling(Dialling { node, dial, until, pending, hold })))
         }
         Err(error) => Err(dial.failed(node, error)),
@@ -273,9 +273,9 @@ impl Turn {
         let _ = self.ready.read();
         let Some(ticket) = &self.ticket else { return Ok(None) };
         match self.node.pool.claim(ticket, |link| self.node.retire_quietly(*link)) {
-            Some(place) => {
+            Some(permit) => {
                 self.ticket = None;
-                take_place(&self.node, place, self.deadline).map(Some)
+                take_permit(&self.node, permit, self.deadline).map(Some)
             }
             None if Instant::now() >= self.deadline => Err(cap_held(&self.node)),
             None => Ok(None),
@@ -311,7 +311,7 @@ impl Dialling {
 
 impl Drop for Dialling {
     fn drop(&mut self) {
-        if self.hold == Hold::Place && !self.node.runtime.birthplace.is_elsewhere() {
+        if self.hold == Hold::Permit && !self.node.runtime.birthplace.is_elsewhere() {
             self.node.pool.leave();
         }
     }

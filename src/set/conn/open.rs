@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::Conn;
 use super::outcome::{Dial, Ready, cap_held, first_usable, may_connect};
-use super::terms::{Candidate, Trial};
+use super::terms::{Choice, Trial};
 use super::trial;
 use crate::balance::roster::{NodeState, Turn};
 use crate::base::error::{Phase, Result, Status};
 use crate::net::patience::after;
-use crate::net::pool::Place;
+use crate::net::pool::Permit;
 use crate::set::node::Node;
 
 impl Conn {
@@ -32,16 +32,16 @@ impl Conn {
         Conn::acquire(node, || deadline, false)
     }
 
-    /// A connection to `candidate`, on trial or not.
+    /// A connection to `choice`, on trial or not.
     #[inline(always)]
-    pub fn open_candidate(candidate: Candidate) -> Result<Conn> {
-        match candidate.trial {
+    pub fn open_choice(choice: Choice) -> Result<Conn> {
+        match choice.trial {
             Some(trial) => {
-                let deadline = candidate.deadline();
-                Conn::try_out(candidate.node, trial, deadline)
+                let deadline = choice.deadline();
+                Conn::try_out(choice.node, trial, deadline)
             }
             None => {
-                let Candidate { node, by, .. } = candidate;
+                let Choice { node, by, .. } = choice;
                 let own = node.target.net.connect_timeout;
                 Conn::open(node, || {
                     let own = after(Instant::now(), own);
@@ -57,10 +57,10 @@ impl Conn {
         let generation = node.generation();
         let deadline = LazyCell::new(deadline);
         let idle = match node.pool.acquire(|| *deadline, |link| node.retire_quietly(*link)) {
-            Place::Idle(link) => first_usable(&node, link, reuse)?,
-            Place::New => None,
-            Place::Cancelled => return Err(node.target.cancelled(Phase::Wait)),
-            Place::None => return Err(cap_held(&node)),
+            Permit::Idle(link) => first_usable(&node, link, reuse)?,
+            Permit::New => None,
+            Permit::Cancelled => return Err(node.target.cancelled(Phase::Wait)),
+            Permit::None => return Err(cap_held(&node)),
         };
         if let Some(link) = idle {
             return Ok(Conn::new(node, Ready { link, reused: true, generation, trial: None }));

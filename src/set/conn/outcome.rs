@@ -34,7 +34,7 @@ pub(super) struct Dial {
     /// The node's when it began.
     pub(super) generation: u32,
     begun: Instant,
-    /// The probe that it is.
+    /// The trial that it is.
     trial: Option<Turn>,
 }
 
@@ -63,8 +63,8 @@ impl Dial {
         let generation = self.generation;
         match outcome {
             Ok(channel) => {
-                let link = connected(node, channel);
-                let generation = node.connected(generation);
+                let link = new_link(node, channel);
+                let generation = node.connection_stands(generation);
                 Ok(Ready { link, reused: false, generation, trial: self.trial })
             }
             Err(error) => Err(self.failed(node, error)),
@@ -77,7 +77,7 @@ impl Dial {
         count(&node.counters.connects_failed);
         let told = node.connect_failed(self.generation, &error, self.begun.elapsed());
         if let Some(turn) = self.trial.filter(|_| !error.may_blame_node()) {
-            node.give_back(turn, PATIENCE); // it told nothing of the node, which need not wait for the lease to end
+            node.give_back(turn, PATIENCE); // it told nothing of the node, which need not wait for the trial to end
         }
         log_failure(node, &error, told);
         error
@@ -127,7 +127,7 @@ pub(super) fn cap_held(node: &Node) -> Error {
     node.target.error(Status::Limit, Phase::Wait, cause)
 }
 
-fn connected(node: &Node, channel: Channel) -> Box<Link> {
+fn new_link(node: &Node, channel: Channel) -> Box<Link> {
     count(&node.counters.connects);
     let logger = &node.runtime.logger;
     let target = &node.target;

@@ -11,7 +11,7 @@ use crate::set::node::Node;
 use crate::set::outcome::Outcome;
 
 /// A node to connect to next.
-pub struct Candidate {
+pub struct Choice {
     /// The node.
     pub node: Arc<Node>,
     /// If it is on trial.
@@ -20,7 +20,7 @@ pub struct Candidate {
     pub by: Option<Instant>,
 }
 
-impl Candidate {
+impl Choice {
     /// When a connection that is asked for now must stand.
     pub(in crate::set) fn deadline(&self) -> Instant {
         let own = connect_deadline(&self.node);
@@ -105,12 +105,12 @@ pub trait Course: Send {
 }
 
 /// The way to one node alone.
-pub struct OneNode(Option<Candidate>);
+pub struct OneNode(Option<Choice>);
 
 impl OneNode {
     /// To this one.
     pub fn new(node: Arc<Node>) -> OneNode {
-        OneNode(Some(Candidate { node, trial: None, by: None }))
+        OneNode(Some(Choice { node, trial: None, by: None }))
     }
 }
 
@@ -125,7 +125,7 @@ impl Course for OneNode {
 /// What a connection in the making does next.
 pub enum Step {
     /// Tries this node.
-    Try(Candidate),
+    Try(Choice),
     /// Goes on after so long; this is the node to show meanwhile.
     Wait(Duration, Arc<Node>),
     /// No node is left, or none may be tried; the words say why, unless what failed before does.

@@ -13,7 +13,7 @@ use crate::base::error::{Phase, Result};
 use crate::base::stats::count;
 use crate::net::dial::{GUARD, Orphan, Pending};
 use crate::net::patience::after;
-use crate::net::pool::Place;
+use crate::net::pool::Permit;
 use crate::set::link::Link;
 use crate::set::node::Node;
 
@@ -38,18 +38,18 @@ pub(super) enum Begun {
 pub(super) fn begin(node: &Arc<Node>, trial: Trial, deadline: Instant, notify: bool) -> Result<Begun> {
     may_connect(node)?;
     match node.pool.try_acquire(|link| node.retire_quietly(*link)) {
-        Some(Place::New) => {}
+        Some(Permit::New) => {}
         // One of an earlier trial in the same outage has shown that the node connects. What was opened before the
         // node fell out proves nothing; its place serves for the new one.
-        Some(Place::Idle(link)) => {
+        Some(Permit::Idle(link)) => {
             if let Some(link) = usable_trial(node, link) {
                 count(&node.counters.reused);
                 let (generation, trial) = (trial.turn.generation, Some(trial.turn));
                 return Ok(Begun::Ready(Ready { link, reused: false, generation, trial }));
             }
         }
-        Some(Place::Cancelled) => return Err(node.target.cancelled(Phase::Wait)),
-        Some(Place::None) | None => {
+        Some(Permit::Cancelled) => return Err(node.target.cancelled(Phase::Wait)),
+        Some(Permit::None) | None => {
             node.give_back(trial.turn, PATIENCE);
             return Err(cap_held(node));
         }

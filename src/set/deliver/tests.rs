@@ -105,13 +105,13 @@ fn a_trial_has_the_nodes_own_time_however_short_its_callers() {
     slow.told(Status::Connect);
     until(|| {
         assert_eq!(deliver(&up, Duration::from_millis(200), write).unwrap(), Status::Ok);
-        slow.state() == NodeState::Probing
+        slow.state() == NodeState::OnTrial
     });
     // With the other out there is nobody to go on to, and the caller stays as long as it can.
     let good = &up.nodes()[1];
     good.told(Status::Connect);
     std::thread::sleep(Duration::from_millis(300));
-    assert_eq!((slow.state(), failed_connects(slow)), (NodeState::Probing, 0), "it is dialled on");
+    assert_eq!((slow.state(), failed_connects(slow)), (NodeState::OnTrial, 0), "it is dialled on");
     up.close();
 }
 
@@ -125,7 +125,7 @@ fn a_trial_that_is_given_up_says_how_long_it_was_waited_for() {
     let begun = Instant::now();
     let error = deliver(&up, Duration::from_millis(100), write).unwrap_err();
     assert!(begun.elapsed() < Duration::from_secs(5));
-    assert_eq!((error.status, slow.state()), (Status::Timeout, NodeState::Probing));
+    assert_eq!((error.status, slow.state()), (Status::Timeout, NodeState::OnTrial));
     assert!(error.cause.contains("a node on trial is waited for; it is dialled on"), "{}", error.cause);
     up.close();
 }

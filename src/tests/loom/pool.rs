@@ -1,4 +1,4 @@
-//! Places at the cap: waiters that block, waiters that are told, and all that may give a place back.
+//! Places at the cap: waiters that block, waiters that are told, and all that may give a permit back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{check, never, spawn};
 use crate::base::moment::Moment;
 use crate::base::sync::{Condvar, Mutex};
-use crate::net::pool::{Place, Pool, Put, Waker};
+use crate::net::pool::{Permit, Pool, Put, Waker};
 
 /// A pool whose "connections" are numbers. The count of those in use is the model's own, beside the pool's.
 struct Capped {
@@ -18,7 +18,7 @@ struct Capped {
     first_had_it: AtomicBool,
 }
 
-/// How a wait ended that the caller has no place of.
+/// How a wait ended that the caller has no permit of.
 #[derive(Debug, PartialEq)]
 enum Without {
     Time,
@@ -35,13 +35,13 @@ impl Capped {
         Arc::new(Capped { pool, cap, in_use: AtomicUsize::new(0), first_had_it: AtomicBool::new(false) })
     }
 
-    /// What a place holds: the idle connection, if it is one.
-    fn taken(&self, place: Place<u32>) -> Result<Option<u32>, Without> {
-        let had = match place {
-            Place::Idle(item) => Some(item),
-            Place::New => None,
-            Place::None => return Err(Without::Time),
-            Place::Cancelled => return Err(Without::Cancel),
+    /// What a permit holds: the idle connection, if it is one.
+    fn taken(&self, permit: Permit<u32>) -> Result<Option<u32>, Without> {
+        let had = match permit {
+            Permit::Idle(item) => Some(item),
+            Permit::New => None,
+            Permit::None => return Err(Without::Time),
+            Permit::Cancelled => return Err(Without::Cancel),
         };
         let in_use = self.in_use.fetch_add(1, SeqCst) + 1;
         assert!(in_use <= self.cap, "{in_use} in use at a cap of {}", self.cap);
@@ -80,8 +80,8 @@ impl Capped {
         let ticket = self.pool.queue(bell.waker());
         loop {
             match self.pool.claim(&ticket, closed_elsewhere) {
-                Some(place) => {
-                    let had = self.taken(place);
+                Some(permit) => {
+                    let had = self.taken(permit);
                     if had.is_ok() {
                         self.leave();
                     }
@@ -92,11 +92,11 @@ impl Capped {
         }
     }
 
-    /// At the end nobody waits, and every place is free: who asks gets one, and then no other.
+    /// At the end nobody waits, and every permit is free: who asks gets one, and then no other.
     fn is_free(&self) {
         assert_eq!((self.pool.gauge(), self.in_use.load(SeqCst)), (Some((0, 0)), 0));
         for _ in 0..self.cap {
-            assert!(matches!(self.pool.try_acquire(closed_elsewhere), Some(Place::New)));
+            assert!(matches!(self.pool.try_acquire(closed_elsewhere), Some(Permit::New)));
         }
         assert!(self.pool.try_acquire(closed_elsewhere).is_none());
     }
@@ -127,7 +127,7 @@ impl Bell {
 }
 
 #[test]
-fn three_share_one_place() {
+fn three_share_one_permit() {
     check(|| {
         let capped = Capped::new(1);
         let others = [spawn(&capped, Capped::turn), spawn(&capped, Capped::turn_by_ticket)];
@@ -138,7 +138,7 @@ fn three_share_one_place() {
 }
 
 #[test]
-fn three_share_two_places() {
+fn three_share_two_permits() {
     check(|| {
         let capped = Capped::new(2);
         let others = [spawn(&capped, Capped::turn), spawn(&capped, Capped::turn)];
@@ -156,16 +156,16 @@ fn nobody_overtakes_a_waiter() {
         assert_eq!(capped.acquire(never()), Ok(None));
         let first = capped.pool.queue(Box::new(|| {}));
         let passer_by = |capped: &Capped| {
-            if let Some(place) = capped.pool.try_acquire(closed_elsewhere) {
+            if let Some(permit) = capped.pool.try_acquire(closed_elsewhere) {
                 assert!(capped.first_had_it.load(SeqCst), "the first in line was overtaken");
-                assert_eq!(capped.taken(place), Ok(None));
+                assert_eq!(capped.taken(permit), Ok(None));
                 capped.leave();
             }
         };
         let (second, passer_by) = (spawn(&capped, Capped::turn_by_ticket), spawn(&capped, passer_by));
         capped.leave();
-        let place = capped.pool.claim(&first, closed_elsewhere).expect("its turn has come");
-        assert_eq!(capped.taken(place), Ok(None));
+        let permit = capped.pool.claim(&first, closed_elsewhere).expect("its turn has come");
+        assert_eq!(capped.taken(permit), Ok(None));
         capped.first_had_it.store(true, SeqCst);
         capped.leave();
         assert_eq!(second.join().unwrap(), Ok(None));
@@ -174,7 +174,7 @@ fn nobody_overtakes_a_waiter() {
     });
 }
 
-/// Neither gives its place back before the other has one: the second is not to wait for the first.
+/// Neither gives its permit back before the other has one: the second is not to wait for the first.
 #[test]
 fn places_freed_at_once_serve_both_waiters() {
     check(|| {
@@ -199,8 +199,8 @@ fn waiters_behind_a_ticket_get_their_turns() {
         let first = capped.pool.queue(Box::new(|| {}));
         let others = [(); 2].map(|()| spawn(&capped, Capped::turn));
         capped.leave();
-        let place = capped.pool.claim(&first, closed_elsewhere).expect("its turn has come");
-        assert_eq!(capped.taken(place), Ok(None));
+        let permit = capped.pool.claim(&first, closed_elsewhere).expect("its turn has come");
+        assert_eq!(capped.taken(permit), Ok(None));
         capped.leave();
         others.into_iter().for_each(|other| assert_eq!(other.join().unwrap(), Ok(None)));
         capped.is_free();
@@ -240,7 +240,7 @@ fn who_gives_up_a_ticket_hands_the_turn_on() {
 }
 
 #[test]
-fn a_kept_connection_goes_to_one_waiter_and_its_place_to_the_next() {
+fn a_kept_connection_goes_to_one_waiter_and_its_permit_to_the_next() {
     check(|| {
         let capped = Capped::new(1);
         assert_eq!(capped.acquire(never()), Ok(None));
@@ -262,12 +262,12 @@ fn a_cancelled_pool_lets_every_waiter_go() {
         others.into_iter().for_each(|other| assert_eq!(other.join().unwrap(), Err(Without::Cancel)));
         capped.leave();
         assert_eq!(capped.pool.gauge(), Some((0, 0)));
-        assert!(matches!(capped.pool.try_acquire(closed_elsewhere), Some(Place::Cancelled)));
+        assert!(matches!(capped.pool.try_acquire(closed_elsewhere), Some(Permit::Cancelled)));
     });
 }
 
 #[test]
-fn cancelling_beside_a_release_loses_no_place() {
+fn cancelling_beside_a_release_loses_no_permit() {
     check(|| {
         let capped = Capped::new(1);
         assert_eq!(capped.acquire(never()), Ok(None));
@@ -281,9 +281,9 @@ fn cancelling_beside_a_release_loses_no_place() {
     });
 }
 
-/// The connection is dead: it is purged, or whoever gets it exchanges it. In each case its place serves the waiters.
+/// The connection is dead: it is purged, or whoever gets it exchanges it. In each case its permit serves the waiters.
 #[test]
-fn a_purge_beside_waiters_frees_each_place_once() {
+fn a_purge_beside_waiters_frees_each_permit_once() {
     check(|| {
         let capped = Capped::new(1);
         assert_eq!(capped.acquire(never()), Ok(None));
@@ -303,7 +303,7 @@ fn a_purge_beside_waiters_frees_each_place_once() {
 }
 
 #[test]
-fn an_exchange_frees_one_of_two_places() {
+fn an_exchange_frees_one_of_two_permits() {
     check(|| {
         let capped = Capped::new(2);
         assert_eq!(capped.acquire(never()), Ok(None));

@@ -12,8 +12,8 @@ use crate::balance::visits::PATIENCE;
 use crate::base::clock::Clock;
 use crate::base::error::{Blame, Error, Status};
 use crate::config::{Definition, Options, parse};
-use crate::net::pool::Place;
-use crate::set::conn::{Candidate, Conn, Trial};
+use crate::net::pool::Permit;
+use crate::set::conn::{Choice, Conn, Trial};
 use crate::set::node::Node;
 use crate::set::upstream::{Hooks, Upstream};
 
@@ -50,7 +50,7 @@ fn connect(upstream: &Upstream, node: usize, deadline: Instant) -> Status {
 fn at_the_cap(definition: &Definition) -> Arc<Upstream> {
     let upstream = set(definition, Clock::default());
     for node in upstream.nodes() {
-        assert!(matches!(node.pool.acquire(never, |_| unreachable!()), Place::New));
+        assert!(matches!(node.pool.acquire(never, |_| unreachable!()), Permit::New));
     }
     upstream
 }
@@ -99,19 +99,19 @@ fn cancelling_a_set_ends_a_connect_and_leaves_its_place() {
 }
 
 /// A set whose first node is out and due for a trial; the trial.
-fn with_a_trial(definition: &Definition) -> (Arc<Upstream>, Candidate) {
+fn with_a_trial(definition: &Definition) -> (Arc<Upstream>, Choice) {
     let now = Arc::new(AtomicU64::new(0));
     let hand = Arc::clone(&now);
     let upstream = set(definition, Clock::host(move || hand.load(SeqCst)));
     let node = Arc::clone(&upstream.nodes()[0]);
     assert!(node.failed(0, &Error::new(Status::Connect, "refused")));
     now.store(DUE, SeqCst);
-    let turn = probe(&upstream).unwrap();
+    let turn = trial(&upstream).unwrap();
     let trial = Trial { turn, others: true, patience: PATIENCE };
-    (upstream, Candidate { node, trial: Some(trial), by: None })
+    (upstream, Choice { node, trial: Some(trial), by: None })
 }
 
-fn probe(upstream: &Upstream) -> Option<Turn> {
+fn trial(upstream: &Upstream) -> Option<Turn> {
     upstream.runtime().roster.trial_due(&Tried::new(), Trials::All, || DUE)
 }
 
@@ -126,15 +126,15 @@ fn standing(node: &Node) -> (NodeState, u64, Option<(usize, usize)>) {
 fn a_trial_left_by_its_caller_ends_for_the_node_once() {
     let definition = definition();
     check(move || {
-        let (upstream, candidate) = with_a_trial(&definition);
+        let (upstream, choice) = with_a_trial(&definition);
         let thread = spawn(&upstream, run);
         let resolver = spawn(&upstream, |up| {
-            let other = probe(up);
+            let other = trial(up);
             up.runtime().dialer.answer(HOST, Blame::NoSuchName);
             other
         });
-        let candidate = Candidate { by: Some(Instant::now()), ..candidate };
-        let error = Conn::open_candidate(candidate).err().unwrap();
+        let choice = Choice { by: Some(Instant::now()), ..choice };
+        let error = Conn::open_choice(choice).err().unwrap();
         assert!(matches!(error.status, Status::Timeout | Status::Resolve), "{error}");
         assert_eq!(resolver.join().unwrap(), None, "there is one trial at a time");
         upstream.runtime().dialer.finish();
@@ -148,10 +148,10 @@ fn a_trial_left_by_its_caller_ends_for_the_node_once() {
 fn a_trial_that_told_nothing_is_given_back() {
     let definition = definition();
     check(move || {
-        let (upstream, candidate) = with_a_trial(&definition);
+        let (upstream, choice) = with_a_trial(&definition);
         let thread = spawn(&upstream, run);
         let resolver = spawn(&upstream, |up| up.runtime().dialer.answer(HOST, Blame::Local));
-        let error = Conn::open_candidate(candidate).err().unwrap();
+        let error = Conn::open_choice(choice).err().unwrap();
         assert!(error.status == Status::Resolve && error.is_local(), "{error}");
         assert_eq!(standing(&upstream.nodes()[0]), (NodeState::Ejected, 1, Some((0, 0))));
         resolver.join().unwrap();
@@ -165,10 +165,10 @@ fn a_trial_that_told_nothing_is_given_back() {
 fn a_cancelled_trial_leaves_its_place() {
     let definition = definition();
     check(move || {
-        let (upstream, candidate) = with_a_trial(&definition);
+        let (upstream, choice) = with_a_trial(&definition);
         let thread = spawn(&upstream, run);
         let canceller = spawn(&upstream, Upstream::cancel);
-        let error = Conn::open_candidate(candidate).err().unwrap();
+        let error = Conn::open_choice(choice).err().unwrap();
         assert_eq!(error.status, Status::Cancelled);
         assert_eq!(upstream.nodes()[0].pool.gauge(), Some((0, 0)));
         canceller.join().unwrap();

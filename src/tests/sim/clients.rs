@@ -351,7 +351,7 @@ impl World {
     /// The trial of that generation told nothing.
     fn give_back_of(&mut self, place: usize, generation: u32) {
         self.give_back(
-            Turn { place, generation, probe: true, last_resort: false },
+            Turn { place, generation, is_trial: true, last_resort: false },
             std::time::Duration::ZERO,
         );
     }

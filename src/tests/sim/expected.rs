@@ -15,10 +15,10 @@ use crate::balance::visits::PATIENCE;
 #[derive(Clone, Debug)]
 pub struct Standing {
     pub member: Member,
-    /// Out of the rotation until its next probe is due.
+    /// Out of the rotation until its next trial is due.
     pub due: Option<u64>,
     /// One caller has it on trial.
-    pub probing: bool,
+    pub on_trial: bool,
     generation: u32,
     fails: u32,
     /// Ejections whose growth still counts.
@@ -31,7 +31,7 @@ pub struct Standing {
     pub fell_by: Option<Way>,
     /// When it was asked last beside the rotation, or fell out.
     asked: u64,
-    /// When the last ejection was to end at the latest, to hold a probe to it.
+    /// When the last ejection was to end at the latest, to hold a trial to it.
     ejected: Option<(u64, Duration)>,
 }
 
@@ -44,8 +44,8 @@ impl Standing {
         self.takes_turns() && self.due.is_none()
     }
 
-    fn changes(&mut self, due: Option<u64>, probing: bool) {
-        (self.due, self.probing) = (due, probing);
+    fn changes(&mut self, due: Option<u64>, on_trial: bool) {
+        (self.due, self.on_trial) = (due, on_trial);
         self.generation += 1;
     }
 
@@ -59,7 +59,7 @@ impl Standing {
     fn longest_wait(&self) -> u64 {
         let breaker = self.member.breaker;
         let out = breaker.backoff_max.max(breaker.backoff).max(PATIENCE);
-        let longest = if self.probing { breaker.lease } else { out };
+        let longest = if self.on_trial { breaker.trial_time } else { out };
         longest.as_nanos() as u64
     }
 
@@ -102,7 +102,7 @@ impl Expected {
         let up = |server: &Server| Standing {
             member: server.member,
             due: None,
-            probing: false,
+            on_trial: false,
             generation: 0,
             fails: 0,
             steps: 0,
@@ -143,13 +143,13 @@ impl Expected {
             let nodes = self.standings.iter().enumerate();
             nodes.filter(|(place, node)| node.takes_turns() && node.due.is_some() && !tried.contains(*place))
         };
-        let waiting = out().filter(|(_, node)| !node.probing).min_by_key(|(_, node)| node.due);
+        let waiting = out().filter(|(_, node)| !node.on_trial).min_by_key(|(_, node)| node.due);
         let any = out().min_by_key(|(_, node)| node.due);
         waiting.into_iter().chain(any).map(|(place, _)| place).collect()
     }
 
     /// Nodes one of which must be handed out on trial to a payload that has been to those in `tried`.
-    pub fn probes(&self, tried: &Tried, trials: Trials, now: u64) -> BTreeSet<usize> {
+    pub fn due_trials(&self, tried: &Tried, trials: Trials, now: u64) -> BTreeSet<usize> {
         let tier = self.tier().unwrap_or(u32::MAX);
         let may = |place: &usize| {
             let node = &self.standings[*place];
@@ -170,7 +170,7 @@ impl Expected {
     /// Holds the turn of a payload to the rules; `tried` is without it. `last_resort` tells whether it may have one that is
     /// out.
     pub fn turn(&mut self, turn: Option<Turn>, tried: &Tried, trials: Trials, last_resort: bool, now: u64) {
-        let probes = self.probes(tried, trials, now);
+        let due_trials = self.due_trials(tried, trials, now);
         let open = |place: &usize| self.standings[*place].takes_turns() && !tried.contains(*place);
         let all = || (0..self.standings.len()).filter(open);
         let up = || all().filter(|place| self.standings[*place].is_up());
@@ -187,14 +187,14 @@ impl Expected {
         };
         let Turn { place, generation, .. } = turn;
         assert!(open(&place), "{place} has no weight, or was tried before");
-        if turn.probe {
-            assert!(probes.contains(&place), "{place} on trial, which is not due");
-            return self.lease(place, now, generation);
+        if turn.is_trial {
+            assert!(due_trials.contains(&place), "{place} on trial, which is not due");
+            return self.begin_trial(place, now, generation);
         }
         // After a jump back of the clock a trial may come later, but within the longest wait; see `properties`.
         assert!(
-            probes.is_empty() || self.clock_went_back,
-            "{place} handed out, though {probes:?} must be tried"
+            due_trials.is_empty() || self.clock_went_back,
+            "{place} handed out, though {due_trials:?} must be tried"
         );
         assert_eq!(generation, self.standings[place].generation);
         let asked = |place: &usize| self.standings[*place].asked;
@@ -218,7 +218,7 @@ impl Expected {
     /// Holds a bare pick to the rules.
     pub fn picked(&mut self, turn: Turn, now: u64) {
         let none = Tried::new();
-        if turn.probe || self.tier().is_some() {
+        if turn.is_trial || self.tier().is_some() {
             return self.turn(Some(turn), &none, Trials::All, true, now);
         }
         let due = |place: &usize| self.standings[*place].due;
@@ -226,13 +226,13 @@ impl Expected {
         assert!(soonest.iter().any(|other| due(other) == due(&turn.place)), "{turn:?}, not {soonest:?}");
     }
 
-    fn lease(&mut self, place: usize, now: u64, generation: u32) {
+    fn begin_trial(&mut self, place: usize, now: u64, generation: u32) {
         let back = self.clock_went_back;
         let node = &mut self.standings[place];
-        if let (Some((since, time)), false, false) = (node.ejected, node.probing, back) {
+        if let (Some((since, time)), false, false) = (node.ejected, node.on_trial, back) {
             assert!(now >= since + time.as_nanos() as u64, "tried before its ejection was over");
         }
-        let until = now + node.member.breaker.lease.as_nanos() as u64;
+        let until = now + node.member.breaker.trial_time.as_nanos() as u64;
         node.changes(Some(until), true);
         assert_eq!(generation, node.generation);
         self.asks(place);
@@ -258,7 +258,7 @@ impl Expected {
 
     pub fn failed(&mut self, place: usize, generation: u32, fault: Fault, now: u64, got: Option<Change>) {
         let node = &mut self.standings[place];
-        let on_leave = node.due.is_some() && !node.probing;
+        let on_leave = node.due.is_some() && !node.on_trial;
         if generation != node.generation || on_leave {
             assert_eq!(got, None, "an old outcome, or one of a node that is out, changed something");
             return;
@@ -281,7 +281,7 @@ impl Expected {
 
     pub fn gave_back(&mut self, turn: Turn, at: u64) {
         let node = &mut self.standings[turn.place];
-        if node.probing && node.generation == turn.generation {
+        if node.on_trial && node.generation == turn.generation {
             node.ejected = None;
             node.changes(Some(at), false);
         }
@@ -296,11 +296,11 @@ impl Expected {
     /// Holds what the roster shows to what must be.
     pub fn agrees(&self, roster: &Roster, now: u64) {
         for (place, node) in self.standings.iter().enumerate() {
-            let state = match (node.takes_turns(), node.due, node.probing) {
+            let state = match (node.takes_turns(), node.due, node.on_trial) {
                 (false, ..) => NodeState::Draining,
                 (_, None, _) => NodeState::Up,
                 (_, _, false) => NodeState::Ejected,
-                (_, _, true) => NodeState::Probing,
+                (_, _, true) => NodeState::OnTrial,
             };
             assert_eq!(roster.state(place, || now), state, "{place}");
             assert_eq!(roster.generation(place), node.generation, "{place}");

@@ -66,7 +66,7 @@ impl Shares {
         if let Some(turn) = turn {
             self.handed[turn.place] += 1;
         }
-        let of_rotation = |turn: &Turn| left && !turn.probe && !turn.last_resort;
+        let of_rotation = |turn: &Turn| left && !turn.is_trial && !turn.last_resort;
         let Some(Turn { place, .. }) = turn.filter(of_rotation) else {
             assert_eq!(taken, 0, "a turn of the healthy was used up by {turn:?}");
             return;

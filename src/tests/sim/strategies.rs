@@ -16,7 +16,7 @@ fn member(weights: std::ops::Range<u32>) -> impl Strategy<Value = Member> {
             max_fails,
             backoff: Duration::from_millis(backoff),
             backoff_max: Duration::from_millis(backoff + more),
-            lease: CONNECT_TIMEOUT,
+            trial_time: CONNECT_TIMEOUT,
         });
     let weight = prop_oneof![3 => Just(1), 2 => weights];
     let priority = prop_oneof![3 => Just(0), 1 => 0u32..3];
@@ -136,7 +136,7 @@ pub fn healing(history: History) -> (History, u64) {
         end = end.max(healed);
         wait = wait.max(server.member.breaker.backoff_max.mul_f64(1.2).as_nanos() as u64);
     }
-    // Whoever never says how it went holds a trial for the whole of its lease, again and again; and words come too late for good.
+    // Whoever never says how it went holds a trial for the whole of its time, again and again; and words come too late for good.
     history.clients.retain(|client| matches!(client.errand, Errand::Deliver | Errand::Check(_)));
     let last_jump = history.jumps.iter().map(|(at, _)| *at).max().unwrap_or(0);
     let begins = end.max(last_jump) + CONNECT_TIMEOUT.as_nanos() as u64;
@@ -167,7 +167,7 @@ pub fn restless() -> impl Strategy<Value = History> {
             max_fails: 1,
             backoff: Duration::from_secs(3600),
             backoff_max: Duration::from_secs(3600),
-            lease: CONNECT_TIMEOUT,
+            trial_time: CONNECT_TIMEOUT,
         };
         let server = |weight| Server {
             member: Member { weight, priority: 0, breaker },

@@ -222,14 +222,14 @@ impl World {
         let trials = if visits.patience().is_zero() { Trials::None } else { Trials::All };
         let over = !visits.others_left(self.roster.takers())
             || self.expected.tier().is_none() && resorts >= LAST_RESORTS;
-        let probes = self.expected.probes(&before, trials, now);
+        let due_trials = self.expected.due_trials(&before, trials, now);
         let has_next = self.has_next(visits);
         let turn = next_of_attempt(visits, &self.roster, &self.budget, || now, true);
         if over {
             assert_eq!(turn, None);
             return None;
         }
-        let is_trial = turn.is_some_and(|turn| turn.probe);
+        let is_trial = turn.is_some_and(|turn| turn.is_trial);
         let all_out = self.expected.tier().is_none();
         let pays = if all_out { before.count() > 0 } else { retry && !is_trial };
         match turn {
@@ -241,7 +241,10 @@ impl World {
             _ => {}
         }
         let trials = if is_trial { trials } else { Trials::None };
-        assert!(is_trial || probes.is_empty() || self.expected.clock_went_back, "{probes:?} must be tried");
+        assert!(
+            is_trial || due_trials.is_empty() || self.expected.clock_went_back,
+            "{due_trials:?} must be tried"
+        );
         self.judge(turn, &before, trials, resorts < LAST_RESORTS);
         turn
     }
@@ -251,8 +254,8 @@ impl World {
         let now = self.clock();
         let before: u64 = self.roster.turns();
         let place = self.roster.next(|| now)?;
-        let probe = self.roster.turns() == before;
-        let turn = Turn { place, generation: self.roster.generation(place), probe, last_resort: false };
+        let is_trial = self.roster.turns() == before;
+        let turn = Turn { place, generation: self.roster.generation(place), is_trial, last_resort: false };
         self.note(What::Turn(Some(turn)));
         self.shares.turn(Some(turn), &Tried::new(), &self.roster);
         self.expected.picked(turn, now);

@@ -10,17 +10,17 @@ use crate::balance::budget::Budget;
 use crate::balance::roster::{Ask, Change, Member, NodeState, Roster, Trials, Turn};
 use crate::balance::visits::{Next, SetBack, Visits};
 
-/// After any backoff, before any lease that begins there ends.
+/// After any backoff, before any trial that begins there ends.
 const DUE: u64 = 10_000_000_000;
-/// After any lease that began at [`DUE`].
-const LEASE_OVER: u64 = 30_000_000_000;
+/// After any trial that began at [`DUE`].
+const TRIAL_OVER: u64 = 30_000_000_000;
 
 fn roster(nodes: usize) -> Roster {
     let breaker = BreakerSettings {
         max_fails: 1,
         backoff: Duration::from_secs(1),
         backoff_max: Duration::from_secs(2),
-        lease: Duration::from_secs(10),
+        trial_time: Duration::from_secs(10),
     };
     let member = Member { weight: 1, priority: 0, breaker };
     Roster::new(vec![member; nodes], 0, 1, 0, false)
@@ -37,7 +37,7 @@ fn state(roster: &Roster) -> NodeState {
     roster.state(0, || DUE)
 }
 
-fn probe(roster: &Roster, now: u64) -> Option<Turn> {
+fn trial(roster: &Roster, now: u64) -> Option<Turn> {
     roster.trial_due(&Tried::new(), Trials::All, || now)
 }
 
@@ -54,10 +54,10 @@ fn one_of_several_gets_the_trial_and_the_others_a_node_that_is_up() {
         let others = [(); 2].map(|()| spawn(&roster, turn));
         let mut turns = vec![turn(&roster)];
         others.into_iter().for_each(|other| turns.push(other.join().unwrap()));
-        assert_eq!(turns.iter().filter(|turn| turn.probe).count(), 1, "{turns:?}");
-        assert!(turns.iter().all(|turn| turn.probe == (turn.place == 0)), "{turns:?}");
-        assert_eq!(state(&roster), NodeState::Probing);
-        assert_eq!(probe(&roster, DUE), None);
+        assert_eq!(turns.iter().filter(|turn| turn.is_trial).count(), 1, "{turns:?}");
+        assert!(turns.iter().all(|turn| turn.is_trial == (turn.place == 0)), "{turns:?}");
+        assert_eq!(state(&roster), NodeState::OnTrial);
+        assert_eq!(trial(&roster, DUE), None);
     });
 }
 
@@ -65,15 +65,15 @@ fn one_of_several_gets_the_trial_and_the_others_a_node_that_is_up() {
 fn a_trial_given_back_is_anothers_and_only_one_others() {
     check(|| {
         let roster = Arc::new(with_one_out(2));
-        let first = probe(&roster, DUE).unwrap();
-        let others = [(); 2].map(|()| spawn(&roster, |roster| probe(roster, DUE)));
+        let first = trial(&roster, DUE).unwrap();
+        let others = [(); 2].map(|()| spawn(&roster, |roster| trial(roster, DUE)));
         roster.give_back(first, DUE);
         let mut trials: Vec<Turn> = others.into_iter().filter_map(|other| other.join().unwrap()).collect();
-        trials.extend(probe(&roster, DUE));
+        trials.extend(trial(&roster, DUE));
         assert_eq!(trials.len(), 1, "{trials:?}");
-        // The lease is no longer the first one's to give back.
+        // The trial is no longer the first one's to give back.
         roster.give_back(first, DUE);
-        assert_eq!(probe(&roster, DUE), None);
+        assert_eq!(trial(&roster, DUE), None);
     });
 }
 
@@ -81,29 +81,29 @@ fn a_trial_given_back_is_anothers_and_only_one_others() {
 fn a_trial_that_failed_is_due_again_later() {
     check(|| {
         let roster = Arc::new(with_one_out(2));
-        let first = probe(&roster, DUE).unwrap();
-        let other = spawn(&roster, |roster| probe(roster, DUE));
+        let first = trial(&roster, DUE).unwrap();
+        let other = spawn(&roster, |roster| trial(roster, DUE));
         let change = roster.failed(0, first.generation, Fault::Soft(Way::Answer), DUE);
         assert!(matches!(change, Some(Change::Ejected(_))));
         assert_eq!(other.join().unwrap(), None);
         assert_eq!(state(&roster), NodeState::Ejected);
-        assert_eq!(probe(&roster, DUE), None);
-        assert!(probe(&roster, LEASE_OVER).is_some());
+        assert_eq!(trial(&roster, DUE), None);
+        assert!(trial(&roster, TRIAL_OVER).is_some());
     });
 }
 
-/// The first one's lease is over; its outcome races with the second lease.
+/// The first one's trial is over; its outcome races with the second trial.
 fn late(tell: fn(&Roster, Turn), alone: NodeState) {
     check(move || {
         let roster = Arc::new(with_one_out(2));
-        let first = probe(&roster, DUE).unwrap();
-        let second = spawn(&roster, |roster| probe(roster, LEASE_OVER));
+        let first = trial(&roster, DUE).unwrap();
+        let second = spawn(&roster, |roster| trial(roster, TRIAL_OVER));
         tell(&roster, first);
         match second.join().unwrap() {
             // It came too late: the second one's word alone counts.
-            Some(second) if state(&roster) == NodeState::Probing => {
+            Some(second) if state(&roster) == NodeState::OnTrial => {
                 assert_eq!(roster.ejections(0), 1);
-                let back = roster.succeeded(0, second.generation, Proof::Answered, || LEASE_OVER);
+                let back = roster.succeeded(0, second.generation, Proof::Answered, || TRIAL_OVER);
                 assert_eq!(back, Some(Change::Restored));
             }
             _ => assert_eq!(state(&roster), alone),
@@ -115,15 +115,15 @@ fn late(tell: fn(&Roster, Turn), alone: NodeState) {
 fn a_late_success_brings_the_node_back_all_the_same() {
     check(|| {
         let roster = Arc::new(with_one_out(2));
-        let first = probe(&roster, DUE).unwrap();
-        let second = spawn(&roster, |roster| probe(roster, LEASE_OVER));
-        let back = roster.succeeded(0, first.generation, Proof::Answered, || LEASE_OVER);
+        let first = trial(&roster, DUE).unwrap();
+        let second = spawn(&roster, |roster| trial(roster, TRIAL_OVER));
+        let back = roster.succeeded(0, first.generation, Proof::Answered, || TRIAL_OVER);
         assert_eq!(back, Some(Change::Restored));
         let second = second.join().unwrap();
         assert_eq!((state(&roster), roster.ejections(0)), (NodeState::Up, 1));
         // What the second one has to say then is of earlier times.
         if let Some(second) = second {
-            let change = roster.failed(0, second.generation, Fault::Hard(Way::Connect), LEASE_OVER);
+            let change = roster.failed(0, second.generation, Fault::Hard(Way::Connect), TRIAL_OVER);
             assert_eq!(change, None);
         }
     });
@@ -133,7 +133,7 @@ fn a_late_success_brings_the_node_back_all_the_same() {
 fn a_late_failure_changes_nothing() {
     late(
         |roster, turn| {
-            roster.failed(0, turn.generation, Fault::Hard(Way::Connect), LEASE_OVER);
+            roster.failed(0, turn.generation, Fault::Hard(Way::Connect), TRIAL_OVER);
         },
         NodeState::Ejected,
     );
@@ -158,7 +158,7 @@ fn a_pause_is_seen_by_all_and_ends_for_all() {
 
 #[test]
 fn a_late_giving_back_changes_nothing() {
-    late(|roster, turn| roster.give_back(turn, LEASE_OVER + 1), NodeState::Ejected);
+    late(|roster, turn| roster.give_back(turn, TRIAL_OVER + 1), NodeState::Ejected);
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn failures_of_one_generation_eject_once() {
 fn a_restored_node_is_back_for_all() {
     check(|| {
         let roster = Arc::new(with_one_out(2));
-        let trial = probe(&roster, DUE).unwrap();
+        let trial = trial(&roster, DUE).unwrap();
         let reader = spawn(&roster, |roster| [(); 2].map(|()| roster.next(|| DUE)));
         assert_eq!(roster.succeeded(0, trial.generation, Proof::Answered, || DUE), Some(Change::Restored));
         let picks = reader.join().unwrap();
@@ -214,7 +214,7 @@ fn a_payload_meets_each_node_once_while_nodes_come_and_go() {
             places.sort_unstable();
             assert_eq!(places, [0, 1]);
         }
-        let trials = walks.iter().flatten().filter(|turn| turn.probe).count();
+        let trials = walks.iter().flatten().filter(|turn| turn.is_trial).count();
         assert_eq!(trials, 1, "{walks:?}");
     });
 }
