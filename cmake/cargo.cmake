@@ -1,10 +1,32 @@
-# The library as cargo builds it, and the imported targets over it. Cargo is asked in every build, because it alone
-# knows which sources count; where nothing changed it answers at once and no file is touched.
+# The library as cargo builds it, and the imported targets over it. Every build asks cargo, because
+# only cargo knows which sources count. If nothing changed, it answers at once and touches no file.
 
-find_program(UPSTREAM_CARGO cargo HINTS "$ENV{CARGO_HOME}/bin" "$ENV{HOME}/.cargo/bin" DOC "The cargo that builds the library")
-if(NOT UPSTREAM_CARGO)
-    message(FATAL_ERROR "cargo was not found. Install Rust, or name it with -DUPSTREAM_CARGO=/path/to/cargo")
+# rustup's cargo before the system's, which is often too old.
+set(cargo_homes "$ENV{HOME}/.cargo")
+if(DEFINED ENV{CARGO_HOME})
+    list(PREPEND cargo_homes "$ENV{CARGO_HOME}")
 endif()
+list(TRANSFORM cargo_homes APPEND /bin)
+find_program(UPSTREAM_CARGO cargo HINTS ${cargo_homes} DOC "The cargo that builds the library")
+
+# Cargo.toml alone says which Rust is needed. An older cargo may fail to read that file, and then its
+# message does not name the cause.
+file(STRINGS "${PROJECT_SOURCE_DIR}/Cargo.toml" rust_needed REGEX "^rust-version = " LIMIT_COUNT 1)
+string(REGEX REPLACE "^rust-version = \"([0-9.]+)\".*" "\\1" rust_needed "${rust_needed}")
+string(CONCAT rust_fix "Install Rust ${rust_needed} or newer from https://rustup.rs, "
+    "or name another cargo with -DUPSTREAM_CARGO=/path/to/cargo")
+if(NOT UPSTREAM_CARGO)
+    message(FATAL_ERROR "cargo was not found. ${rust_fix}")
+endif()
+execute_process(COMMAND "${UPSTREAM_CARGO}" --version WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
+    OUTPUT_VARIABLE rust_found ERROR_VARIABLE rust_found RESULT_VARIABLE failed
+    OUTPUT_STRIP_TRAILING_WHITESPACE)
+if(failed OR NOT rust_found MATCHES "^cargo ([0-9]+\\.[0-9]+)")
+    message(FATAL_ERROR "${UPSTREAM_CARGO} --version fails: ${rust_found}\n${rust_fix}")
+elseif(CMAKE_MATCH_1 VERSION_LESS rust_needed)
+    message(FATAL_ERROR "${UPSTREAM_CARGO} is ${rust_found}, which is too old. ${rust_fix}")
+endif()
+
 set(UPSTREAM_CARGO_TARGET_DIR "${PROJECT_BINARY_DIR}/cargo" CACHE PATH "Where cargo keeps what it builds")
 
 # A make above us has its own job server, whose descriptors it does not hand to cargo.
