@@ -12,7 +12,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CMAKE_FLAGS := -DUPSTREAM_CARGO_TARGET_DIR=$(abspath $(BUILD))/cargo
 CARGO := CARGO_TARGET_DIR=$(abspath $(BUILD))/cargo cargo
 
-.PHONY: help setup build test test-model test-sanitize demo bench lint clean
+.PHONY: help setup build test test-model test-sanitize demo receivers bench lint clean
 
 help:
 	@echo "make setup   install by package name what this machine lacks (Debian, Ubuntu)"
@@ -59,13 +59,18 @@ test-sanitize:
 bench:
 	@BUILD="$(BUILD)" JOBS="$(JOBS)" scripts/bench
 
-# Without the tests, which take most of the packages.
+# Only what the demo runs: neither the tests nor the other examples.
 demo:
-	@echo "make demo: packages, build, demonstration; about three minutes the first time on two cores"
+	@echo "make demo: packages, build, demo; about three minutes the first time on two cores"
 	@scripts/setup demo
 	@cmake -S . -B $(BUILD) -DUPSTREAM_BUILD_TESTS=OFF -DUPSTREAM_BUILD_EXAMPLES=ON $(CMAKE_FLAGS) >/dev/null
-	@cmake --build $(BUILD) -j $(JOBS)
+	@cmake --build $(BUILD) -j $(JOBS) --target upstream-forward forward_receiver
+	@echo
 	@scripts/demo $(BUILD) $(LOG)
+
+# Servers for a plugin that you write: they show each line that they get. Needs python3 and no build.
+receivers:
+	@scripts/receivers
 
 lint:
 	cargo fmt --all --check
