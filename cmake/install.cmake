@@ -8,12 +8,21 @@ set(pkgconfig_dir "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 install(PROGRAMS "${upstream_lib_dir}/${upstream_so}" DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT runtime)
 install(FILES "${upstream_lib_dir}/${upstream_so_link}" DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT runtime)
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT runtime)
-install(FILES "${PROJECT_SOURCE_DIR}/README.md" DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT runtime OPTIONAL)
 
 install(FILES "${upstream_lib_dir}/libupstream.so" "${upstream_lib_dir}/libupstream.a"
     DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT devel)
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/upstream" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
     COMPONENT devel FILES_MATCHING PATTERN "*.h")
+
+# The documentation, with all that its links lead to.
+install(FILES
+    "${PROJECT_SOURCE_DIR}/README.md" "${PROJECT_SOURCE_DIR}/CHANGELOG.md"
+    "${PROJECT_SOURCE_DIR}/CONTRIBUTING.md" "${PROJECT_SOURCE_DIR}/SECURITY.md"
+    DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT devel)
+install(DIRECTORY "${PROJECT_SOURCE_DIR}/docs" "${PROJECT_SOURCE_DIR}/examples"
+    DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT devel)
+install(PROGRAMS "${PROJECT_SOURCE_DIR}/scripts/receivers"
+    DESTINATION "${CMAKE_INSTALL_DOCDIR}/scripts" COMPONENT devel)
 
 # The CMake package. PACKAGE_* become paths relative to the config file's own place.
 set(UPSTREAM_LIB_DIR "${CMAKE_INSTALL_LIBDIR}")

@@ -1,7 +1,9 @@
 #!/bin/sh
-# check.sh HOW PREFIX WORK VERSION: build and run the consumer against the libupstream installed in PREFIX, in the folder
-# WORK, HOW being `cmake` or `pkg-config`. Fails where a build fails, a program prints something else than the turns of
-# two nodes, or a program took its library from elsewhere. CC, CXX and CMAKE name the tools.
+# check.sh HOW PREFIX WORK VERSION: build and run the consumer against the libupstream installed in
+# PREFIX, in the folder WORK. HOW is `cmake` or `pkg-config`. Fails if a build fails, if a program
+# prints something else than the turns of two nodes, or if it took its library from elsewhere. With
+# `pkg-config` the installed README has to hold too: its links, and the program on it. CC, CXX and
+# CMAKE name the tools.
 set -eu
 how=$1 prefix=$2 work=$3 version=$4
 source=$(cd "$(dirname "$0")" && pwd)
@@ -38,6 +40,12 @@ pkg-config)
     "$CC" -Wall -Wextra -Werror -o "$work/consumer_c" "$source/consumer.c" $(pkg-config --cflags --libs upstream)
     loads_it "$work/consumer_c" || { echo "consumer_c does not load libupstream.so.0"; exit 1; }
     expect env LD_LIBRARY_PATH="$libdir" "$work/consumer_c"
+
+    # The first page, as installed, and the program on it.
+    doc=$(dirname "$(find "$prefix" -path '*/doc/upstream/README.md')")
+    "$source/links.py" "$doc"
+    "$source/first.py" "$doc/README.md" "$doc/scripts/receivers" "$work" \
+        "$CC" -Wall -Wextra -Werror {} $(pkg-config --cflags --libs upstream) "-Wl,-rpath,$libdir"
 
     # A plugin for Fluent Bit by the installed headers, with the test's stand-in for the agent's.
     guest=$source/../guest_agent
