@@ -9,8 +9,8 @@ endif()
 list(TRANSFORM cargo_homes APPEND /bin)
 find_program(UPSTREAM_CARGO cargo HINTS ${cargo_homes} DOC "The cargo that builds the library")
 
-# Cargo.toml alone says which Rust is needed. An older cargo may fail to read that file, and then its
-# message does not name the cause.
+# Cargo.toml alone says which Rust is needed. An older cargo may fail to read that file, and then
+# its message does not name the cause.
 file(STRINGS "${PROJECT_SOURCE_DIR}/Cargo.toml" rust_needed REGEX "^rust-version = " LIMIT_COUNT 1)
 string(REGEX REPLACE "^rust-version = \"([0-9.]+)\".*" "\\1" rust_needed "${rust_needed}")
 string(CONCAT rust_fix "Install Rust ${rust_needed} or newer from https://rustup.rs, "
@@ -27,7 +27,8 @@ elseif(CMAKE_MATCH_1 VERSION_LESS rust_needed)
     message(FATAL_ERROR "${UPSTREAM_CARGO} is ${rust_found}, which is too old. ${rust_fix}")
 endif()
 
-set(UPSTREAM_CARGO_TARGET_DIR "${PROJECT_BINARY_DIR}/cargo" CACHE PATH "Where cargo keeps what it builds")
+set(UPSTREAM_CARGO_TARGET_DIR "${PROJECT_BINARY_DIR}/cargo" CACHE PATH
+    "Where cargo keeps what it builds")
 
 # A make above us has its own job server, whose descriptors it does not hand to cargo.
 set(upstream_cargo
@@ -43,7 +44,10 @@ set(upstream_so_link "libupstream.so.${UPSTREAM_SOVERSION}")
 set(upstream_release_dir "${UPSTREAM_CARGO_TARGET_DIR}/release")
 set(upstream_kinds cdylib,staticlib)
 set(upstream_library_dir "${upstream_release_dir}")
-set(copy_static COMMAND ${CMAKE_COMMAND} -E copy_if_different "${upstream_library_dir}/libupstream.a" "${upstream_lib_dir}/libupstream.a")
+set(copy ${CMAKE_COMMAND} -E copy_if_different)
+set(link ${CMAKE_COMMAND} -E create_symlink)
+set(copy_static COMMAND ${copy}
+    "${upstream_library_dir}/libupstream.a" "${upstream_lib_dir}/libupstream.a")
 set(target_flag "")
 if(UPSTREAM_SANITIZE)
     set(upstream_kinds cdylib)
@@ -52,16 +56,17 @@ if(UPSTREAM_SANITIZE)
     set(target_flag --target "${upstream_host}")
 endif()
 
-# Both kinds in one run of rustc: the whole-program optimisation is done once, and neither build can push the
-# other's files aside. It stays on as long as no rlib is asked for beside them.
+# Both kinds in one run of rustc: the whole-program optimisation is done once, and neither build can
+# push the other's files aside. It stays on as long as no rlib is asked for beside them.
 add_custom_target(upstream_library ALL
     COMMAND ${CMAKE_COMMAND} -E env ${upstream_library_environment}
-        ${upstream_cargo} rustc --lib --release --locked ${target_flag} --crate-type ${upstream_kinds}
+        ${upstream_cargo} rustc --lib --release --locked ${target_flag}
+        --crate-type ${upstream_kinds}
     COMMAND ${CMAKE_COMMAND} -E make_directory "${upstream_lib_dir}"
-    COMMAND ${CMAKE_COMMAND} -E copy_if_different "${upstream_library_dir}/libupstream.so" "${upstream_lib_dir}/${upstream_so}"
+    COMMAND ${copy} "${upstream_library_dir}/libupstream.so" "${upstream_lib_dir}/${upstream_so}"
     ${copy_static}
-    COMMAND ${CMAKE_COMMAND} -E create_symlink "${upstream_so}" "${upstream_lib_dir}/${upstream_so_link}"
-    COMMAND ${CMAKE_COMMAND} -E create_symlink "${upstream_so_link}" "${upstream_lib_dir}/libupstream.so"
+    COMMAND ${link} "${upstream_so}" "${upstream_lib_dir}/${upstream_so_link}"
+    COMMAND ${link} "${upstream_so_link}" "${upstream_lib_dir}/libupstream.so"
     BYPRODUCTS
         "${upstream_lib_dir}/${upstream_so}" "${upstream_lib_dir}/${upstream_so_link}"
         "${upstream_lib_dir}/libupstream.so" "${upstream_lib_dir}/libupstream.a"

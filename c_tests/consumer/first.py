@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""first.py README RECEIVERS WORK CC FLAGS...: does the first program of the README do what it says there?
+"""first.py README RECEIVERS WORK CC FLAGS...: does the first program of the README keep its word?
 
-Builds the program, runs it with the README's upstream file against RECEIVERS (scripts/receivers),
-whose ports take the place of the README's, and fails unless the lines came to the nodes in turn.
-With one server missing the others must get all lines; without any the program must say so.
+Builds the program in WORK; the compiler gets `SOURCE -o PROGRAM` in place of "{}". Runs it with the
+README's upstream file against RECEIVERS (scripts/receivers) on free ports. The lines must come to
+the nodes in turn. With one server missing the others must get all lines; without any server the
+program must say so and fail.
 """
 
 import os
@@ -28,12 +29,13 @@ class Servers:
 
 def block(text, begin):
     """The first fenced block that has `begin` in it."""
-    return next(b for b in re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE) if begin in b)
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return next(found for found in blocks if begin in found)
 
 
 def run(work):
-    # The library's folder was given to the compiler; the program asks for no other.
-    ended = subprocess.run(["./first"], cwd=work, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    ended = subprocess.run(
+        ["./first"], cwd=work, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     return ended.returncode, ended.stderr
 
 
@@ -58,22 +60,25 @@ def main():
     with open(os.path.join(work, "first.c"), "w", encoding="utf-8") as file:
         file.write(block(text, "int main"))
     first, source = os.path.join(work, "first"), os.path.join(work, "first.c")
-    subprocess.run([arg for a in compiler for arg in ([source, "-o", first] if a == "{}" else [a])], check=True)
+    place = compiler.index("{}")
+    compiler[place:place + 1] = [source, "-o", first]
+    subprocess.run(compiler, check=True)
 
     status, told = run(work)
     came = servers.end()
     wanted = [(f"port {ports[i % 3]}", f"line {i + 1}") for i in range(9)]
-    check("nine lines over three servers, in turn", (status, sorted(came)) == (0, sorted(wanted)), (status, told, came))
+    in_turn = sorted(came) == sorted(wanted)
+    check("nine lines over three servers, in turn", status == 0 and in_turn, (status, told, came))
 
     servers = Servers(receivers, [ports[0], ports[2]])
     status, told = run(work)
     came = servers.end()
-    lines = sorted(line for _, line in came)
-    check("one server missing: all lines at the others", status == 0 and lines == sorted(l for _, l in wanted),
-          (status, told, came))
+    all_there = sorted(line for _, line in came) == sorted(line for _, line in wanted)
+    check("one server missing: all at the others", status == 0 and all_there, (status, told, came))
 
     status, told = run(work)
-    check("no server: an error and status 1", status == 1 and told.count("line ") >= 9, (status, told))
+    is_told = told.count("line ") >= 9
+    check("no server: an error for each line, status 1", status == 1 and is_told, (status, told))
 
 
 if __name__ == "__main__":

@@ -1,23 +1,24 @@
 #!/usr/bin/env python3
-"""links.py FOLDER: does each link in the Markdown files below FOLDER that names no host lead somewhere?
+"""links.py FOLDER: do the links in the Markdown files below FOLDER lead somewhere?
 
-A link must name a file or folder that is there, inside FOLDER, and after a # one of the file's
-headings. Prints each that does not.
+Links to other hosts are not looked at. Any other link must name a file or folder that is there,
+inside FOLDER, and after a # one of the file's headings. Prints each that does not.
 """
 
 import pathlib
 import re
 import sys
 
-CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+CODE = re.compile(r"`[^`\n]+`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.*?) *$", re.MULTILINE)
 
 
 def anchors(path):
     """The headings as a link names them: small letters, blanks as -, no other signs."""
-    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in HEADING.findall(text)}
+    titles = HEADING.findall(BLOCK.sub("", path.read_text(encoding="utf-8")))
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def problem(page, link, root):
@@ -36,7 +37,8 @@ def main():
     root = pathlib.Path(sys.argv[1]).resolve()
     count, broken = 0, 0
     for page in sorted(root.rglob("*.md")):
-        for link in LINK.findall(CODE.sub("", page.read_text(encoding="utf-8"))):
+        text = CODE.sub("", BLOCK.sub("", page.read_text(encoding="utf-8")))
+        for link in LINK.findall(text):
             if re.match(r"[a-z]+:", link):
                 continue
             count += 1
