@@ -21,10 +21,15 @@ endif()
 execute_process(COMMAND "${UPSTREAM_CARGO}" --version WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
     OUTPUT_VARIABLE rust_found ERROR_VARIABLE rust_found RESULT_VARIABLE failed
     OUTPUT_STRIP_TRAILING_WHITESPACE)
+set(wrong "")
 if(failed OR NOT rust_found MATCHES "^cargo ([0-9]+\\.[0-9]+)")
-    message(FATAL_ERROR "${UPSTREAM_CARGO} --version fails: ${rust_found}\n${rust_fix}")
+    set(wrong "${UPSTREAM_CARGO} --version fails: ${rust_found}\n")
 elseif(CMAKE_MATCH_1 VERSION_LESS rust_needed)
-    message(FATAL_ERROR "${UPSTREAM_CARGO} is ${rust_found}, which is too old. ${rust_fix}")
+    set(wrong "${UPSTREAM_CARGO} is ${rust_found}, which is too old. ")
+endif()
+if(wrong)
+    unset(UPSTREAM_CARGO CACHE) # the next run looks again
+    message(FATAL_ERROR "${wrong}${rust_fix}")
 endif()
 
 set(UPSTREAM_CARGO_TARGET_DIR "${PROJECT_BINARY_DIR}/cargo" CACHE PATH
