@@ -9,31 +9,33 @@ MODEL ?= loom
 
 MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(HOME)/.cargo/bin
-CMAKE_FLAGS := -DUPSTREAM_CARGO_TARGET_DIR=$(abspath $(BUILD))/cargo
+CMAKE_FLAGS := -DUPSTREAM_CARGO_TARGET_DIR=$(abspath $(BUILD))/cargo -DUPSTREAM_BUILD_EXAMPLES=ON
 CARGO := CARGO_TARGET_DIR=$(abspath $(BUILD))/cargo cargo
 
-.PHONY: help setup build test test-model test-sanitize demo bench lint clean
+.PHONY: help setup build test test-model test-sanitize demo receivers bench lint clean
 
 help:
-	@echo "make setup   install by package name what this machine lacks (Debian, Ubuntu)"
-	@echo "make build   libupstream.so, libupstream.a, the examples and the C tests, in $(BUILD)/"
-	@echo "make test    setup, build, the Rust tests, the models, the C tests plainly and under valgrind"
-	@echo "make test-model      the rooms that threads share, under every order of their steps (MODEL=name for one)"
-	@echo "make test-sanitize   the C tests with library and tests built under clang's sanitizers, in $(BUILD)/asan and tsan"
-	@echo "make demo    a real log file over three servers, one of which is killed half way (LOG=file)"
-	@echo "make bench   the library beside its peers and the least that is possible: writes docs/performance.md"
-	@echo "make lint    formatting, clippy with warnings as errors, licences and sources of the dependencies"
-	@echo "make clean   take $(BUILD)/ away"
+	@echo "make setup      install the packages that this machine lacks (Debian, Ubuntu)"
+	@echo "make build      the library, the examples and the C tests, in $(BUILD)/"
+	@echo "make test       setup, build, then all tests: Rust, models, C, C under valgrind"
+	@echo "make demo       a real log to three servers, one dies half way (LOG=file)"
+	@echo "make receivers  three servers that show each line they get, to try a plugin with"
+	@echo "make lint       formatting, clippy, licences and sources of the dependencies"
+	@echo "make clean      remove $(BUILD)/"
+	@echo
+	@echo "make test-model     what threads share, in every order of steps (MODEL=name for one)"
+	@echo "make test-sanitize  the C tests under clang's sanitizers, in $(BUILD)/asan and tsan"
+	@echo "make bench          the library beside others; writes docs/performance.md"
 
 setup:
 	@scripts/setup
 
 build: setup
-	cmake -S . -B $(BUILD) -DUPSTREAM_BUILD_TESTS=ON -DUPSTREAM_BUILD_EXAMPLES=ON $(CMAKE_FLAGS)
+	cmake -S . -B $(BUILD) $(CMAKE_FLAGS) -DUPSTREAM_BUILD_TESTS=ON
 	cmake --build $(BUILD) -j $(JOBS)
 
 test:
-	@echo "make test: packages, build, Rust tests, C tests; about ten minutes the first time on two cores"
+	@echo "make test: packages, build, all tests; about ten minutes the first time on two cores"
 	@$(MAKE) build
 	$(CARGO) test --workspace --locked
 	@$(MAKE) test-model
@@ -44,7 +46,8 @@ test:
 test-model:
 	$(CARGO) test --lib --locked --features model -- $(MODEL)
 
-# Presets of CMakePresets.json: asan for addresses, leaks and undefined behaviour, tsan for data races.
+# Presets of CMakePresets.json: asan for addresses, leaks and undefined behaviour, tsan for data
+# races.
 test-sanitize:
 	@scripts/setup
 	@scripts/setup sanitize
@@ -59,13 +62,18 @@ test-sanitize:
 bench:
 	@BUILD="$(BUILD)" JOBS="$(JOBS)" scripts/bench
 
-# Without the tests, which take most of the packages.
+# Only what the demo runs: neither the tests nor the other examples.
 demo:
-	@echo "make demo: packages, build, demonstration; about three minutes the first time on two cores"
+	@echo "make demo: packages, build, demo; about three minutes the first time"
 	@scripts/setup demo
-	@cmake -S . -B $(BUILD) -DUPSTREAM_BUILD_TESTS=OFF -DUPSTREAM_BUILD_EXAMPLES=ON $(CMAKE_FLAGS) >/dev/null
-	@cmake --build $(BUILD) -j $(JOBS)
+	@cmake -S . -B $(BUILD) $(CMAKE_FLAGS) -DUPSTREAM_BUILD_TESTS=OFF >/dev/null
+	@cmake --build $(BUILD) -j $(JOBS) --target upstream-forward forward_receiver
+	@echo
 	@scripts/demo $(BUILD) $(LOG)
+
+# Servers to try a plugin with: they show each line that they get. Needs python3 and no build.
+receivers:
+	@scripts/receivers
 
 lint:
 	cargo fmt --all --check

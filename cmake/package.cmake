@@ -1,5 +1,6 @@
-# Archives and Debian packages (`cpack -G DEB`, `cpack -G TGZ` in the build folder), one for each component:
-# runtime (the shared library), devel (header, static library, CMake and pkg-config files), tools (upstream-forward).
+# Archives and Debian packages (`cpack -G DEB`, `cpack -G TGZ` in the build folder), one for each
+# component: runtime (the shared library), devel (header, static library, CMake and pkg-config
+# files, documentation), tools (upstream-forward).
 
 set(CPACK_PACKAGE_NAME libupstream)
 set(CPACK_PACKAGE_VENDOR "The libupstream authors")
@@ -20,8 +21,8 @@ set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION libs)
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_NAME "libupstream${UPSTREAM_SOVERSION}")
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_DEPENDS "libc6 (>= 2.34), libgcc-s1")
-# What lets other packages find out that they need it, and runs ldconfig. Written here, because cpack's own way needs the
-# program `file`.
+# What lets other packages find out that they need it, and runs ldconfig. Written here, because
+# cpack's own way needs the program `file`.
 file(WRITE "${PROJECT_BINARY_DIR}/package/shlibs"
     "libupstream ${UPSTREAM_SOVERSION} libupstream${UPSTREAM_SOVERSION} (>= ${PROJECT_VERSION})\n")
 file(WRITE "${PROJECT_BINARY_DIR}/package/triggers" "activate-noawait ldconfig\n")
@@ -35,6 +36,7 @@ set(CPACK_DEBIAN_DEVEL_PACKAGE_DEPENDS "libupstream${UPSTREAM_SOVERSION} (= ${PR
 set(CPACK_DEBIAN_TOOLS_PACKAGE_NAME upstream-tools)
 set(CPACK_DEBIAN_TOOLS_PACKAGE_SECTION utils)
 set(CPACK_DEBIAN_TOOLS_PACKAGE_DEPENDS
-    "libupstream${UPSTREAM_SOVERSION} (>= ${PROJECT_VERSION}), libc6 (>= 2.34), libmsgpackc2, libnettle8, zlib1g")
+    "libupstream${UPSTREAM_SOVERSION} (>= ${PROJECT_VERSION}), libc6 (>= 2.34), libmsgpackc2")
+string(APPEND CPACK_DEBIAN_TOOLS_PACKAGE_DEPENDS ", libnettle8, zlib1g")
 
 include(CPack)

@@ -250,8 +250,8 @@ static void format_address(const upstream_node_t *node, char *out, size_t cap) {
 }
 
 void sender_print_table(const sender *s, FILE *out) {
-    static const char head[] = "%-*s  %-*s  %10s  %12s  %11s  %-7s  %8s\n";
-    static const char row[] = "%-*s  %-*s  %10" PRIu64 "  %12" PRIu64 "  %11" PRIu64 "  %-7s  %8" PRIu64 "\n";
+    static const char head[] = "%-*s  %-*s  %9s  %11s  %11s  %-7s  %8s\n";
+    static const char row[] = "%-*s  %-*s  %9" PRIu64 "  %11" PRIu64 "  %11" PRIu64 "  %-7s  %8" PRIu64 "\n";
     char address[300];
     int name_width = 4, address_width = 7;
 

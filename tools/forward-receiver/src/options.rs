@@ -9,54 +9,63 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 pub const HELP: &str = "\
-forward-receiver: a Forward protocol server that counts every record, and fails when told to
+forward-receiver: a server for the Forward protocol. It counts every record, and
+fails when told to.
 
 Usage: forward-receiver [options]
 
   --port PORT             listen here; 0, the default, takes a free port
-  --bind ADDRESS          IP address to listen on (127.0.0.1)
+  --bind ADDRESS          listen on this IP address (127.0.0.1)
   --name NAME             name in messages on standard error (forward-receiver)
-  --out FILE              append each record as a line of JSON, before it is acknowledged
-  --as-fluentd            take what fluentd takes: drop, count and acknowledge all else
+  --out FILE              append each record as a line of JSON, before its ack
+  --as-fluentd            take only what fluentd takes; drop and count the
+                          rest, and acknowledge it too
 
-Shared key (the handshake is on when a key or a user is given):
-  --shared-key KEY        key that clients have to prove, may be \"\"
-  --user NAME:PASSWORD    user that clients have to log in as one of; repeatable
-  --server-hostname NAME  name to answer the handshake with (the --name)
+Shared key (a key or a user turns the handshake on):
+  --shared-key KEY        the key that clients must prove; may be \"\"
+  --user NAME:PASSWORD    a user; clients must log in as one; may be repeated
+  --server-hostname NAME  answer the handshake with this name (the --name)
 
 TLS:
-  --tls                   listen with TLS; by default with a self-signed certificate made on the spot
-  --cert-name NAME        make it for this DNS name or IP address; repeatable
-                          (localhost, 127.0.0.1 and ::1)
+  --tls                   listen with TLS; without --cert, with a self-signed
+                          certificate made on the spot
+  --cert-name NAME        make it for this DNS name or IP address; may be
+                          repeated (localhost, 127.0.0.1 and ::1)
   --write-cert FILE       write it as PEM, for clients to trust
   --cert FILE --key FILE  use this certificate chain and key instead, both PEM
-  --client-ca FILE        demand a client certificate from one of these authorities (PEM)
+  --client-ca FILE        demand a client certificate from one of these
+                          authorities (PEM)
 
 Control:
-  --control PORT|-        take control lines on this TCP port of 127.0.0.1 as well (0: a free one);
-                          -, the default, is standard input alone
+  --control PORT|-        take control lines on this TCP port of 127.0.0.1
+                          too (0: a free one); -, the default, is standard
+                          input alone
   --no-stdin              read no control lines from standard input
   -h, --help              print this
 
-Prints one line when ready: `ready port=N`, and ` control=N` if there is a control port. Ends when
-standard input ends, unless --no-stdin or a control port is given.
+When ready it prints one line: `ready port=N`, with ` control=N` if there is a
+control port. It ends when standard input ends, unless --no-stdin or a control
+port is given.
 
-Control lines, each answered by one line: `ok`, `error: ...`, or the counts where marked *
+Control lines. Each is answered by one line: `ok`, `error: ...`, or the counts
+if marked *
   count *                 records=N connections=N tls=N bytes=N acks=N errors=N
                           dropped=N open=N
   refuse                  close the listener and all connections
   listen                  listen again, on the same port
-  stall                   accept, read and answer nothing more; connections stay open
-  resume                  end of the stall
+  stall                   accept, read and answer nothing more; connections
+                          stay open
+  resume                  end the stall
   reset                   reset (RST) all open connections
   reset-after N|off       reset each new connection after N bytes read
   drop-acks on|off        send no acks
   split-acks on|off       send acks byte by byte
-  late-acks on|off        send the ack of the connection's previous chunk before the right one
+  late-acks on|off        send the ack of the connection's previous chunk
+                          before the right one
   wrong-acks on|off       send acks for a chunk that never was
-  no-pong on|off          answer no PING
+  no-pong on|off          do not answer PING
   wrong-pong-digest on|off  answer a PING with a proof made without the key
-  wrong-helo on|off       greet with another word than HELO
+  wrong-helo on|off       greet with a word that is not HELO
   die *                   exit at once, resetting all connections
   quit *                  close everything and exit
 ";

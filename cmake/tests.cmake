@@ -1,0 +1,41 @@
+# Whether the C tests can be built here, in upstream_has_tests. With UPSTREAM_BUILD_TESTS=AUTO a
+# missing need leaves them out, with a line that says so; with ON it is an error.
+include(CheckLanguage)
+
+set(upstream_has_tests OFF)
+if(NOT UPSTREAM_BUILD_TESTS)
+    return()
+endif()
+
+# The Debian packages that are missing.
+set(missing "")
+check_language(CXX)
+if(NOT CMAKE_CXX_COMPILER)
+    list(APPEND missing g++)
+endif()
+find_program(VALGRIND valgrind)
+if(NOT VALGRIND)
+    list(APPEND missing valgrind)
+endif()
+find_package(PkgConfig QUIET)
+if(NOT PkgConfig_FOUND)
+    list(APPEND missing pkg-config)
+endif()
+if(PkgConfig_FOUND)
+    pkg_check_modules(CMOCKA QUIET IMPORTED_TARGET cmocka)
+endif()
+if(NOT CMOCKA_FOUND)
+    list(APPEND missing libcmocka-dev)
+endif()
+
+if(NOT missing)
+    set(upstream_has_tests ON)
+    return()
+endif()
+list(JOIN missing " " missing)
+if(UPSTREAM_BUILD_TESTS STREQUAL "AUTO")
+    message(STATUS "Left out: the C tests. Missing here: ${missing} (apt-get install them)")
+else()
+    message(FATAL_ERROR "The C tests need packages that are missing here: ${missing}\n"
+        "`make setup` installs them; -DUPSTREAM_BUILD_TESTS=OFF builds without the tests.")
+endif()
