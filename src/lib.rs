@@ -1,7 +1,9 @@
-//! `upstream`: balances native agent plugins over several servers. Six rooms, each using only those below it:
+//! `upstream`: balances native agent plugins over several servers. Six rooms, each using only those
+//! below it:
 //!
 //! - [`ffi`]: the C boundary, and the only one. Conversion alone.
-//! - [`set`]: what the C handles stand for: the set, its nodes, connections, deliveries and attempts.
+//! - [`set`]: what the C handles stand for: the set, its nodes, connections, deliveries and
+//!   attempts.
 //! - [`net`]: names, sockets, TLS, the pool. Knows nothing of balancing.
 //! - [`balance`]: which node next, and who is well. Pure.
 //! - [`config`]: text to a checked [`config::Definition`].

@@ -88,7 +88,10 @@ fn no_paragraph_is_too_long() {
     let words = |paragraph: &String| paragraph.split_whitespace().count();
     let longest = paragraphs(&made).max_by_key(words).expect("the header has comments");
     let count = words(&longest);
-    assert!(count <= WORDS, "the longest paragraph has {count} words, not {WORDS} at most:\n{longest}");
+    assert!(
+        count <= WORDS,
+        "the longest paragraph has {count} words, not {WORDS} at most:\n{longest}"
+    );
 }
 
 #[test]
@@ -110,7 +113,8 @@ fn each_function_says_what_it_returns_and_how_long_it_takes() {
 #[test]
 fn each_example_compiles() {
     let made = header();
-    let examples: Vec<String> = items(&made).iter().flat_map(|item| examples(&item.comment)).collect();
+    let examples: Vec<String> =
+        items(&made).iter().flat_map(|item| examples(&item.comment)).collect();
     assert!(!examples.is_empty());
     for example in examples {
         // An example is a function, or the lines of one that has a handle of each kind.
@@ -153,8 +157,8 @@ fn text(path: impl AsRef<Path>) -> String {
 
 /// The whole header.
 fn header() -> String {
-    let mut config =
-        cbindgen::Config::from_file(root().join("cbindgen.toml")).expect("cbindgen.toml is readable");
+    let mut config = cbindgen::Config::from_file(root().join("cbindgen.toml"))
+        .expect("cbindgen.toml is readable");
     config.line_length = WIDTH;
     let mut builder = cbindgen::Builder::new().with_config(config);
     for (file, ..) in GROUPS {

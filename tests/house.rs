@@ -1,5 +1,6 @@
-//! The arrows between the files of `src/`: none from a room to one above it, and no circles. An arrow is a path in a file's
-//! code that leads to what another file defines; a door's `pub use` of its own files is none, unless the door uses it too.
+//! The arrows between the files of `src/`: none from a room to one above it, and no circles. An
+//! arrow is a path in a file's code that leads to what another file defines; a door's `pub use` of
+//! its own files is none, unless the door uses it too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -23,7 +24,8 @@ fn no_room_names_one_above_it() {
     let house = House::read();
     for (from, to) in house.arrows() {
         let (from_room, to_room) = (room(&from), room(&to));
-        let below = ROOMS.iter().find(|(name, _)| *name == from_room).map_or(&[][..], |(_, below)| below);
+        let below =
+            ROOMS.iter().find(|(name, _)| *name == from_room).map_or(&[][..], |(_, below)| below);
         assert!(
             from_room == to_room || below.contains(&to_room.as_str()),
             "{} names {}, and {from_room} may only name {below:?}",
@@ -36,7 +38,11 @@ fn no_room_names_one_above_it() {
 #[test]
 fn no_files_name_each_other() {
     let circles = circles(&House::read().arrows());
-    assert!(circles.is_empty(), "files that name each other, round in a circle:\n{}", circles.join("\n"));
+    assert!(
+        circles.is_empty(),
+        "files that name each other, round in a circle:\n{}",
+        circles.join("\n")
+    );
 }
 
 #[test]
@@ -82,8 +88,14 @@ impl House {
         arrows
     }
 
-    fn collect(&self, module: &Module, at: &mut Vec<String>, arrows: &mut BTreeSet<(PathBuf, PathBuf)>) {
-        let used = module.uses.iter().filter(|(name, used)| !used.is_door || module.words.contains(*name));
+    fn collect(
+        &self,
+        module: &Module,
+        at: &mut Vec<String>,
+        arrows: &mut BTreeSet<(PathBuf, PathBuf)>,
+    ) {
+        let used =
+            module.uses.iter().filter(|(name, used)| !used.is_door || module.words.contains(*name));
         let paths = used.map(|(_, used)| &used.path).chain(&module.globs).chain(&module.paths);
         for path in paths {
             if let Some(file) = self.file_of(path, at, 0)
@@ -99,7 +111,8 @@ impl House {
         }
     }
 
-    /// The file that defines what `path` names, read in the module `at`; `None` if that is another crate.
+    /// The file that defines what `path` names, read in the module `at`; `None` if that is another
+    /// crate.
     fn file_of(&self, path: &[String], at: &[String], depth: usize) -> Option<PathBuf> {
         assert!(depth < 16, "{path:?} leads nowhere");
         let mut here = at.to_vec();
@@ -141,8 +154,10 @@ impl House {
 
 /// The module in `file`; the files of its children lie in `folder`.
 fn read_file(file: &Path, folder: &Path) -> Module {
-    let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    let parsed = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let text =
+        std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let parsed =
+        syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     read_items(parsed.items, file, folder)
 }
 
@@ -158,7 +173,9 @@ fn read_items(items: Vec<Item>, file: &Path, folder: &Path) -> Module {
                 let inside = folder.join(&name);
                 let read = match child.content {
                     Some((_, items)) => read_items(items, file, &inside),
-                    None if inside.join("mod.rs").exists() => read_file(&inside.join("mod.rs"), &inside),
+                    None if inside.join("mod.rs").exists() => {
+                        read_file(&inside.join("mod.rs"), &inside)
+                    }
                     None if inside.with_extension("rs").exists() => {
                         read_file(&inside.with_extension("rs"), &inside)
                     }
@@ -286,10 +303,14 @@ fn circles(arrows: &BTreeSet<(PathBuf, PathBuf)>) -> Vec<String> {
         if !leads(file, file) || told.contains(file) {
             continue;
         }
-        let group: BTreeSet<&Path> =
-            reach.keys().copied().filter(|other| leads(file, other) && leads(other, file)).collect();
-        let inside =
-            arrows.iter().filter(|(from, to)| group.contains(from.as_path()) && group.contains(to.as_path()));
+        let group: BTreeSet<&Path> = reach
+            .keys()
+            .copied()
+            .filter(|other| leads(file, other) && leads(other, file))
+            .collect();
+        let inside = arrows
+            .iter()
+            .filter(|(from, to)| group.contains(from.as_path()) && group.contains(to.as_path()));
         let lines: Vec<String> =
             inside.map(|(from, to)| format!("  {} -> {}", from.display(), to.display())).collect();
         circles.push(lines.join("\n"));

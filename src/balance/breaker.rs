@@ -1,10 +1,11 @@
-//! The breaker of one node: when it leaves the rotation, when it is tried again, when it is back. Pure: time
-//! and chance are passed in, nanoseconds on a clock that never goes back (and if one does, no node stays out
-//! for it).
+//! The breaker of one node: when it leaves the rotation, when it is tried again, when it is back.
+//! Pure: time and chance are passed in, nanoseconds on a clock that never goes back (and if one
+//! does, no node stays out for it).
 //!
-//! Invariants: what is told of a time before the last change into the rotation or out of it changes nothing; a
-//! success of any trial since the node fell out brings it back, however late it comes; a node that is back
-//! by less than a delivered payload falls out again by its first failure of the same kind.
+//! Invariants: what is told of a time before the last change into the rotation or out of it changes
+//! nothing; a success of any trial since the node fell out brings it back, however late it comes; a
+//! node that is back by less than a delivered payload falls out again by its first failure of the
+//! same kind.
 
 use std::time::Duration;
 
@@ -24,7 +25,11 @@ pub struct BreakerSettings {
 impl BreakerSettings {
     /// How long a node is out at most before it may be tried, or while somebody has it on trial.
     pub fn longest_wait(&self, on_trial: bool) -> u64 {
-        let time = if on_trial { self.trial_time } else { self.backoff_max.max(self.backoff).max(PUT_OFF) };
+        let time = if on_trial {
+            self.trial_time
+        } else {
+            self.backoff_max.max(self.backoff).max(PUT_OFF)
+        };
         nanoseconds(time)
     }
 }
@@ -32,12 +37,13 @@ impl BreakerSettings {
 /// A trial that told nothing is put off for no longer (`visits::PATIENCE`).
 const PUT_OFF: Duration = Duration::from_millis(250);
 
-/// Each ejection is this much longer than the last (gRPC connection backoff: 1.6), in parts of five.
+/// Each ejection is this much longer than the last (gRPC connection backoff: 1.6), in parts of
+/// five.
 const GROWTH: (u64, u64) = (8, 5);
 /// Up to this much shorter or longer, at random (gRPC connection backoff: 0.2).
 pub const JITTER: f64 = 0.2;
-/// Up for so long takes one step of growth back (gRPC A50: its interval, 10 s), so that a flapping node stays
-/// damped.
+/// Up for so long takes one step of growth back (gRPC A50: its interval, 10 s), so that a flapping
+/// node stays damped.
 const HEALTHY_INTERVAL: u64 = 10_000_000_000;
 
 /// How a node stands.
@@ -89,7 +95,8 @@ impl Way {
         matches!(self, Way::Silence | Way::Stalled)
     }
 
-    /// Whether a failure of this way is what the node fell out by. An end that is seen late is an end.
+    /// Whether a failure of this way is what the node fell out by. An end that is seen late is an
+    /// end.
     fn is_like(self, other: Way) -> bool {
         let broken = |way| matches!(way, Way::Broken | Way::Unanswered);
         self == other || broken(self) && broken(other) || self.is_silence() && other.is_silence()
@@ -122,11 +129,11 @@ pub struct Breaker {
     fails: u32,
     /// How it fell out, until it has shown that it is well again.
     fell_by: Option<Way>,
-    /// One of the failures that count was seen after its payload had been booked: a payload that is only
-    /// written proves nothing against it.
+    /// One of the failures that count was seen after its payload had been booked: a payload that is
+    /// only written proves nothing against it.
     unanswered: bool,
-    /// One of them was a write that stalled. The system of a stopped process takes what its buffers hold, on each
-    /// new connection, and keeps the connection up: only an answer makes up for it.
+    /// One of them was a write that stalled. The system of a stopped process takes what its buffers
+    /// hold, on each new connection, and keeps the connection up: only an answer makes up for it.
     silent: bool,
     /// Steps of growth that the next ejection has.
     steps: u32,
@@ -226,9 +233,15 @@ impl Breaker {
         self.since = now;
     }
 
-    /// The work of `generation` failed; `chance` is in 0..1. Gives the time the node is ejected for, if it is
-    /// by this.
-    pub fn failed(&mut self, generation: u32, fault: Fault, now: u64, chance: f64) -> Option<Duration> {
+    /// The work of `generation` failed; `chance` is in 0..1. Gives the time the node is ejected
+    /// for, if it is by this.
+    pub fn failed(
+        &mut self,
+        generation: u32,
+        fault: Fault,
+        now: u64,
+        chance: f64,
+    ) -> Option<Duration> {
         if generation != self.generation {
             return None;
         }
@@ -291,7 +304,9 @@ impl Breaker {
         if now < due && due - now <= self.longest_wait() {
             return None;
         }
-        self.enter(State::OnTrial { until: now.saturating_add(nanoseconds(self.settings.trial_time)) });
+        self.enter(State::OnTrial {
+            until: now.saturating_add(nanoseconds(self.settings.trial_time)),
+        });
         Some(self.generation)
     }
 
@@ -363,14 +378,18 @@ mod tests {
     #[test]
     fn a_hard_fault_ejects_at_once() {
         let mut node = breaker();
-        assert_eq!(node.failed(0, Fault::Hard(Way::Connect), 0, EVEN), Some(Duration::from_secs(1)));
+        assert_eq!(
+            node.failed(0, Fault::Hard(Way::Connect), 0, EVEN),
+            Some(Duration::from_secs(1))
+        );
     }
 
     #[test]
     fn backoff_grows_by_1_6_to_its_maximum() {
         let mut node = breaker();
         node.failed(0, Fault::Hard(Way::Connect), 0, EVEN);
-        let seen: Vec<u128> = (1..=11).map(|turn| fail_trial(&mut node, turn * 100 * SECOND)).collect();
+        let seen: Vec<u128> =
+            (1..=11).map(|turn| fail_trial(&mut node, turn * 100 * SECOND)).collect();
         assert_eq!(seen, [1600, 2560, 4096, 6553, 10485, 16777, 26843, 42949, 60000, 60000, 60000]);
     }
 
@@ -397,7 +416,8 @@ mod tests {
             let generation = node.begin_trial(now).unwrap();
             assert!(node.succeeded(generation, Proof::Answered, now));
             now += healthy;
-            let ejected = node.failed(node.generation(), Fault::Hard(Way::Connect), now, EVEN).unwrap();
+            let ejected =
+                node.failed(node.generation(), Fault::Hard(Way::Connect), now, EVEN).unwrap();
             assert_eq!(ejected.as_millis(), millis, "{healthy}");
         }
     }
@@ -510,7 +530,8 @@ mod tests {
         node.failed(0, Fault::Hard(Way::Connect), 0, 1.0);
         for turn in 1..20 {
             let generation = node.begin_trial(turn * 1000 * SECOND).unwrap();
-            let ejected = node.failed(generation, Fault::Hard(Way::Connect), turn * 1000 * SECOND, 1.0);
+            let ejected =
+                node.failed(generation, Fault::Hard(Way::Connect), turn * 1000 * SECOND, 1.0);
             assert!(ejected.unwrap() <= settings().backoff_max);
         }
     }

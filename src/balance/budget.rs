@@ -1,7 +1,9 @@
-//! How many retries a set may make, so that a failing upstream is not drowned in them. Pure: time is passed in.
+//! How many retries a set may make, so that a failing upstream is not drowned in them. Pure: time
+//! is passed in.
 //!
-//! A retry takes one token of ten, a success gives a tenth back (gRPC A6 with maxTokens 10, tokenRatio 0.1); besides, ten retries a second
-//! are always allowed (Finagle's RetryBudget, minRetriesPerSec 10).
+//! A retry takes one token of ten, a success gives a tenth back (gRPC A6 with maxTokens 10,
+//! tokenRatio 0.1); besides, ten retries a second are always allowed (Finagle's RetryBudget,
+//! minRetriesPerSec 10).
 
 use std::time::Duration;
 
@@ -20,7 +22,8 @@ const BURST: u64 = 10;
 #[derive(Debug)]
 pub struct Budget {
     tokens: AtomicU64,
-    /// When all of the ten a second that were used so far are made up for (the theoretical arrival time of a leaky bucket).
+    /// When all of the ten a second that were used so far are made up for (the theoretical arrival
+    /// time of a leaky bucket).
     paid_up: AtomicU64,
 }
 
@@ -34,7 +37,9 @@ impl Budget {
     /// Something went well.
     pub fn succeeded(&self) {
         if self.tokens.load(Relaxed) < FULL {
-            let _ = self.tokens.fetch_update(Relaxed, Relaxed, |tokens| Some(FULL.min(tokens + SUCCESS)));
+            let _ = self
+                .tokens
+                .fetch_update(Relaxed, Relaxed, |tokens| Some(FULL.min(tokens + SUCCESS)));
         }
     }
 
@@ -55,15 +60,15 @@ impl Budget {
         }
         let limit = INTERVAL * (BURST - 1);
         let taken = self.paid_up.fetch_update(Relaxed, Relaxed, |paid_up| {
-            // Further ahead than the whole burst it shows a clock that went back. A clock that comes by that time again takes the
-            // retries of then for new ones: one burst, once.
+            // Further ahead than the whole burst it shows a clock that went back. A clock that
+            // comes by that time again takes the retries of then for new ones: one burst, once.
             let ahead = paid_up.saturating_sub(now);
             let ahead = if ahead > INTERVAL * BURST { 0 } else { ahead };
             (ahead <= limit).then_some(now.saturating_add(ahead + INTERVAL))
         });
-        taken
-            .map(drop)
-            .map_err(|paid_up| Duration::from_nanos(paid_up.saturating_sub(now.saturating_add(limit))))
+        taken.map(drop).map_err(|paid_up| {
+            Duration::from_nanos(paid_up.saturating_sub(now.saturating_add(limit)))
+        })
     }
 }
 

@@ -1,7 +1,8 @@
 //! Which node next. Pure: no clock, no I/O; knows nodes only by their place in the file.
 //!
-//! Invariant: while the eligible set stays as it is, one cycle of consecutive picks hits each node as often as its weight
-//! says, and with equal weights each node once. All threads share one order, that of the atomic increments of one word.
+//! Invariant: while the eligible set stays as it is, one cycle of consecutive picks hits each node
+//! as often as its weight says, and with equal weights each node once. All threads share one order,
+//! that of the atomic increments of one word.
 
 pub mod breaker;
 pub mod budget;

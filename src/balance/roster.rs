@@ -1,10 +1,11 @@
-//! Who is in the rotation: breakers, pauses, tiers and weights together. Pure but for one lock: time is passed
-//! in, chance comes from a seed.
+//! Who is in the rotation: breakers, pauses, tiers and weights together. Pure but for one lock:
+//! time is passed in, chance comes from a seed.
 //!
-//! Invariants: no ejected node is picked while another is eligible, its one trial aside, which takes no turn
-//! from the others; a paused node is never handed out; a node of a lower tier is picked only while no node above
-//! is eligible; with every node ejected the one whose time is up first is picked, and a payload gets at most a
-//! few of them. A pick takes no lock and, while no node is out, asks no clock; while one is, see [`pace`].
+//! Invariants: no ejected node is picked while another is eligible, its one trial aside, which
+//! takes no turn from the others; a paused node is never handed out; a node of a lower tier is
+//! picked only while no node above is eligible; with every node ejected the one whose time is up
+//! first is picked, and a payload gets at most a few of them. A pick takes no lock and, while no
+//! node is out, asks no clock; while one is, see [`pace`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -105,7 +106,8 @@ struct Standing {
     due: AtomicU64,
     /// When its pause ends; 0 if it is not paused.
     paused: AtomicU64,
-    /// Times it was handed out beside its turns, less its turns that went to another (two's complement).
+    /// Times it was handed out beside its turns, less its turns that went to another (two's
+    /// complement).
     beside: AtomicU64,
 }
 
@@ -120,7 +122,8 @@ struct Table {
     left: BTreeMap<u32, u32>,
     /// The nodes that are out or paused, by when that ends.
     calendar: BTreeSet<(u64, u32)>,
-    /// Of each place, when it was handed out last beside the rotation, or fell out: numbers in their order.
+    /// Of each place, when it was handed out last beside the rotation, or fell out: numbers in
+    /// their order.
     asked: Box<[u64]>,
     last_asked: u64,
     chance: SplitMix,
@@ -135,9 +138,16 @@ impl Table {
 }
 
 impl Roster {
-    /// A roster of `members`, all up at `now`. The rotation starts with the node at `start`, or the next one that
-    /// takes turns. `clock_runs` tells of a clock that goes on by itself: see [`Pace`].
-    pub fn new(members: Vec<Member>, start: usize, seed: u64, now: u64, clock_runs: bool) -> Roster {
+    /// A roster of `members`, all up at `now`. The rotation starts with the node at `start`, or the
+    /// next one that takes turns. `clock_runs` tells of a clock that goes on by itself: see
+    /// [`Pace`].
+    pub fn new(
+        members: Vec<Member>,
+        start: usize,
+        seed: u64,
+        now: u64,
+        clock_runs: bool,
+    ) -> Roster {
         let capacity = capacity(&members);
         let breakers: Box<[Breaker]> =
             members.iter().map(|member| Breaker::new(member.breaker, now)).collect();
@@ -228,7 +238,8 @@ impl Roster {
         self.standings[place].ejections.load(Relaxed)
     }
 
-    /// How long until a node may be back: zero if one is up or may be tried now, `None` if none takes turns.
+    /// How long until a node may be back: zero if one is up or may be tried now, `None` if none
+    /// takes turns.
     pub fn retry_after(&self, now: u64, wait: bool) -> Option<Duration> {
         let Some(table) = self.read(wait) else { return Some(Duration::ZERO) };
         if table.tier.is_some() {
@@ -308,8 +319,12 @@ fn capacity(members: &[Member]) -> usize {
     for member in members {
         tiers.entry(member.priority).or_default().push(member.weight);
     }
-    tiers.values().map(|weights| balance::cycle_length(weights.iter().copied())).max().unwrap_or(0).max(1)
-        as usize
+    tiers
+        .values()
+        .map(|weights| balance::cycle_length(weights.iter().copied()))
+        .max()
+        .unwrap_or(0)
+        .max(1) as usize
 }
 
 mod changes;

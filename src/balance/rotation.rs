@@ -1,11 +1,13 @@
-//! The cursor over the current order. A pick is one atomic increment and a read of a table; no lock, no system call, no
-//! reference count, no division, whatever the number of nodes and of changes.
+//! The cursor over the current order. A pick is one atomic increment and a read of a table; no
+//! lock, no system call, no reference count, no division, whatever the number of nodes and of
+//! changes.
 //!
-//! One word holds the number of the order and the position in it, so that every pick belongs to exactly one order. The position is
-//! an index into the table and, above it, how often the table was gone round: whoever gets an index past its end goes on with
-//! the next lap. The two latest orders are kept and rewritten in place under their number (a seqlock, as H.-J. Boehm describes
-//! it in "Can seqlocks get along with programming language memory models?", 2012): a reader whose order was rewritten under it
-//! takes a new turn.
+//! One word holds the number of the order and the position in it, so that every pick belongs to
+//! exactly one order. The position is an index into the table and, above it, how often the table
+//! was gone round: whoever gets an index past its end goes on with the next lap. The two latest
+//! orders are kept and rewritten in place under their number (a seqlock, as H.-J. Boehm describes
+//! it in "Can seqlocks get along with programming language memory models?", 2012): a reader whose
+//! order was rewritten under it takes a new turn.
 
 use super::{Order, Tried};
 use crate::base::random::scattered;
@@ -26,7 +28,8 @@ pub struct Rotation {
 #[derive(Debug)]
 #[repr(align(128))]
 struct Frames {
-    /// The order's number once more: a reader that knows it beforehand has the frame at hand when it gets its turn.
+    /// The order's number once more: a reader that knows it beforehand has the frame at hand when
+    /// it gets its turn.
     number: AtomicU64,
     /// The bits of the index.
     mask: u64,
@@ -66,8 +69,8 @@ pub struct Untried {
 #[derive(Clone, Copy, Debug)]
 pub struct Taken(u64);
 
-/// Bits of the position; those above are the order's number, which begins anew after 2^24 changes: a reader that slept through just
-/// so many would take the order for its own.
+/// Bits of the position; those above are the order's number, which begins anew after 2^24 changes:
+/// a reader that slept through just so many would take the order for its own.
 const POSITION: u32 = 40;
 /// So many threads may be past the table's end at once before one has gone on with the next lap.
 const ROOM: u64 = 1 << 16;
@@ -85,8 +88,8 @@ fn next_number(number: u64) -> u64 {
 }
 
 impl Rotation {
-    /// A rotation over `order`, whose first pick is the one at `start`, with room for orders of `capacity` turns over
-    /// `places` places.
+    /// A rotation over `order`, whose first pick is the one at `start`, with room for orders of
+    /// `capacity` turns over `places` places.
     pub fn new(order: &Order, start: usize, capacity: usize, places: usize) -> (Rotation, Ledger) {
         let ledger = Ledger::new(order, start, places);
         let of = [Frame::new(capacity), Frame::new(capacity)];
@@ -97,7 +100,8 @@ impl Rotation {
         (Rotation { word, frames }, ledger)
     }
 
-    /// Tells, before the first pick, what each place is known by to whom [`Rotation::try_next`] hands it out: anything but 0.
+    /// Tells, before the first pick, what each place is known by to whom [`Rotation::try_next`]
+    /// hands it out: anything but 0.
     pub fn set_tokens(&self, ledger: &mut Ledger, tokens: impl Iterator<Item = usize>) {
         ledger.tokens.iter_mut().zip(tokens).for_each(|(known, token)| *known = token);
         self.frame(number_of(self.word.load(Ordering::Relaxed))).write_tokens(&ledger.tokens);
@@ -136,8 +140,9 @@ impl Rotation {
 
     /// Takes a turn whose place is known by a token, unless the case is a rare one.
     ///
-    /// The increment waits for every store before it and holds up every load after it, and another thread waits for it. So what can
-    /// be read is read ahead of it, nothing is stored, and one load alone depends on it: the token stands in the table itself.
+    /// The increment waits for every store before it and holds up every load after it, and another
+    /// thread waits for it. So what can be read is read ahead of it, nothing is stored, and one
+    /// load alone depends on it: the token stands in the table itself.
     #[inline(always)]
     pub fn try_next(&self) -> Result<Named, Taken> {
         let number = self.frames.number.load(Ordering::Acquire);
@@ -156,12 +161,14 @@ impl Rotation {
         Err(Taken(word))
     }
 
-    /// What a turn is worth; another one is taken where the order was changed meanwhile. `None` where no node is to be handed out.
+    /// What a turn is worth; another one is taken where the order was changed meanwhile. `None`
+    /// where no node is to be handed out.
     pub fn pick_of(&self, taken: Taken) -> Option<Pick> {
         let Taken(mut word) = taken;
         loop {
             let (frame, index) = (self.frame(number_of(word)), self.index(word));
-            let pick = frame.place(index).map(|place| Pick { place, position: frame.within_reach(index) });
+            let pick =
+                frame.place(index).map(|place| Pick { place, position: frame.within_reach(index) });
             if frame.is_still(number_of(word)) {
                 self.go_round_from(word);
                 return pick;
@@ -179,11 +186,13 @@ impl Rotation {
 
     /// The next place that is not in `tried`, or `None` where all are.
     ///
-    /// The turn is the rotation's own, so that retries too spread evenly; a turn that falls on a tried place goes to the next
-    /// untried one after it. Where all are tried no turn is taken.
+    /// The turn is the rotation's own, so that retries too spread evenly; a turn that falls on a
+    /// tried place goes to the next untried one after it. Where all are tried no turn is taken.
     pub fn next_untried(&self, tried: &Tried) -> Option<Untried> {
         if tried.count() == 0 {
-            return self.pick_of(self.take()).map(|Pick { place, .. }| Untried { place, turn_of: place });
+            return self
+                .pick_of(self.take())
+                .map(|Pick { place, .. }| Untried { place, turn_of: place });
         }
         loop {
             let seen = self.word.load(Ordering::Acquire);
@@ -227,13 +236,15 @@ impl Rotation {
         while number_of(seen) == number && self.index(seen) >= reach {
             let index = self.index(seen);
             // An order without a node has no turns.
-            let (laps, index) =
-                index.checked_div(reach).map_or((0, 0), |more| (self.laps(seen) + more, index % reach));
+            let (laps, index) = index
+                .checked_div(reach)
+                .map_or((0, 0), |more| (self.laps(seen) + more, index % reach));
             let taken_down = if laps > self.most_laps() { laps - 1 } else { 0 };
             let next = self.at(number, laps - taken_down, index);
             match self.word.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
-                    // An order that comes between these two lines has the count of these turns wrong, and nothing else.
+                    // An order that comes between these two lines has the count of these turns
+                    // wrong, and nothing else.
                     frame.renewed.fetch_add(taken_down * reach, Ordering::Relaxed);
                     return;
                 }
@@ -247,9 +258,10 @@ impl Rotation {
         (1 << (POSITION - 1)) / (self.frames.mask + 1)
     }
 
-    /// Goes over to `order`, which must fit the capacity: from equal weights to equal ones at the successor of the place handed out
-    /// last, otherwise anywhere in the cycle, so that each place gets its share in the long run however often and whenever nodes come and go. A
-    /// rule that goes by the place reached would favour some, for changes may keep step with it.
+    /// Goes over to `order`, which must fit the capacity: from equal weights to equal ones at the
+    /// successor of the place handed out last, otherwise anywhere in the cycle, so that each place
+    /// gets its share in the long run however often and whenever nodes come and go. A rule that
+    /// goes by the place reached would favour some, for changes may keep step with it.
     pub fn publish(&self, ledger: &mut Ledger, order: &Order) {
         self.publish_after(ledger, order, None);
     }
@@ -278,7 +290,8 @@ impl Rotation {
                 false => ((u128::from(scattered(next)) * order.places.len() as u128) >> 64) as u32,
             };
             let begun = word(next, u64::from(begin));
-            match self.word.compare_exchange_weak(seen, begun, Ordering::AcqRel, Ordering::Acquire) {
+            match self.word.compare_exchange_weak(seen, begun, Ordering::AcqRel, Ordering::Acquire)
+            {
                 Ok(_) => {
                     self.frames.number.store(next, Ordering::Release);
                     return ledger.go_over(old, turns, begin, order.even);

@@ -1,8 +1,9 @@
 //! The order in which nodes of given weights take their turns, computed beforehand.
 //!
-//! R. Tijdeman, "The chairman assignment problem", Discrete Mathematics 32 (1980): with shares w/W the counts of n nodes never
-//! stray further than 1 - 1/(2n - 2) from what is due, at any moment of the cycle. Of the nodes whose claim has
-//! grown to 1/(2n - 2) of a turn, the one goes next whose claim would pass the bound first.
+//! R. Tijdeman, "The chairman assignment problem", Discrete Mathematics 32 (1980): with shares w/W
+//! the counts of n nodes never stray further than 1 - 1/(2n - 2) from what is due, at any moment of
+//! the cycle. Of the nodes whose claim has grown to 1/(2n - 2) of a turn, the one goes next whose
+//! claim would pass the bound first.
 
 mod free;
 
@@ -17,8 +18,8 @@ pub struct Order {
     pub even: bool,
 }
 
-/// The cycle of `nodes`, each a place with its weight, in rising order of places. A weight of 0 has no turn. Equal weights
-/// give plain round-robin by the same rule.
+/// The cycle of `nodes`, each a place with its weight, in rising order of places. A weight of 0 has
+/// no turn. Equal weights give plain round-robin by the same rule.
 pub fn order(nodes: &[(u32, u32)]) -> Order {
     let nodes: Vec<(u32, u32)> = nodes.iter().copied().filter(|(_, weight)| *weight > 0).collect();
     let divisor = common_divisor(nodes.iter().map(|(_, weight)| u64::from(*weight))) as u32;
@@ -47,17 +48,19 @@ fn common_divisor(weights: impl Iterator<Item = u64>) -> u64 {
 
 /// The indices of the weights (at least two, all above 0) by turns, for one whole cycle.
 ///
-/// A node that had x turns claims its next one from turn (x + 1/D) / share on and must have it by (x + 1 - 1/D) / share, where D is
-/// 2n - 2. So this is a schedule by earliest deadline, and as every claim has its rank by its deadline alone, it comes out
-/// the same where the claims are gone through in order of their deadlines and each takes the first turn from its
-/// beginning on that is free: no queue of the waiting is needed, only a calendar of each node's next deadline.
+/// A node that had x turns claims its next one from turn (x + 1/D) / share on and must have it by
+/// (x + 1 - 1/D) / share, where D is 2n - 2. So this is a schedule by earliest deadline, and as
+/// every claim has its rank by its deadline alone, it comes out the same where the claims are gone
+/// through in order of their deadlines and each takes the first turn from its beginning on that is
+/// free: no queue of the waiting is needed, only a calendar of each node's next deadline.
 fn chairmen(weights: &[u32]) -> Vec<u32> {
     let cycle: u64 = weights.iter().copied().map(u64::from).sum();
     let d = 2 * weights.len() as u64 - 2;
-    let mut claims: Vec<Claim> = weights.iter().map(|weight| Claim::first(*weight, cycle, d)).collect();
-    // Up to the turn reached, whose turn each is. Beyond it, a calendar: the first of the nodes with a deadline in each turn, from 1
-    // on, and behind each the next of its turn. What is taken lies before its deadline, so one never gets in the way of
-    // the other.
+    let mut claims: Vec<Claim> =
+        weights.iter().map(|weight| Claim::first(*weight, cycle, d)).collect();
+    // Up to the turn reached, whose turn each is. Beyond it, a calendar: the first of the nodes
+    // with a deadline in each turn, from 1 on, and behind each the next of its turn. What is taken
+    // lies before its deadline, so one never gets in the way of the other.
     let mut turns = vec![NOBODY; cycle as usize];
     let mut behind = vec![NOBODY; claims.len()];
     for (at, claim) in claims.iter().enumerate() {
@@ -88,7 +91,8 @@ fn chairmen(weights: &[u32]) -> Vec<u32> {
             turns[free.take(claim.begin())] = at;
             claim.next();
             if claim.begin() < turns.len() {
-                behind[at as usize] = std::mem::replace(&mut turns[claim.due.whole as usize], at + 1);
+                behind[at as usize] =
+                    std::mem::replace(&mut turns[claim.due.whole as usize], at + 1);
             }
         }
     }
@@ -105,10 +109,12 @@ struct Moment {
     part: u32,
 }
 
-/// What a node claims next. All claims of a node are as far apart, so no division is needed but for the first.
+/// What a node claims next. All claims of a node are as far apart, so no division is needed but for
+/// the first.
 struct Claim {
     weight: u32,
-    /// Parts in a turn: D * weight. Below 2^32 for two million nodes and weights to 1000, which is more than a file can hold.
+    /// Parts in a turn: D * weight. Below 2^32 for two million nodes and weights to 1000, which is
+    /// more than a file can hold.
     parts: u32,
     apart: Moment,
     from: Moment,
@@ -122,12 +128,15 @@ impl Claim {
             parts <= u64::from(u32::MAX) && cycle <= u64::from(u32::MAX),
             "too many nodes of too much weight"
         );
-        let moment =
-            |dth: u64| Moment { whole: (cycle * dth / parts) as u32, part: (cycle * dth % parts) as u32 };
+        let moment = |dth: u64| Moment {
+            whole: (cycle * dth / parts) as u32,
+            part: (cycle * dth % parts) as u32,
+        };
         Claim { weight, parts: parts as u32, apart: moment(d), from: moment(1), due: moment(d - 1) }
     }
 
-    /// The first whole turn of the claim, counted from 0: it is the one that ends no earlier than the claim begins.
+    /// The first whole turn of the claim, counted from 0: it is the one that ends no earlier than
+    /// the claim begins.
     fn begin(&self) -> usize {
         (self.from.whole + u32::from(self.from.part > 0)) as usize - 1
     }
@@ -161,7 +170,10 @@ mod tests {
         }
         let total: i64 = weights.iter().sum();
         let taking = weights.iter().filter(|weight| **weight > 0).count() as i64;
-        assert_eq!(order.places.len() as u64, cycle_length(nodes.iter().map(|(_, weight)| *weight)));
+        assert_eq!(
+            order.places.len() as u64,
+            cycle_length(nodes.iter().map(|(_, weight)| *weight))
+        );
         let d = (2 * taking - 2).max(1);
         let mut turns = vec![0i64; most];
         for (moment, place) in order.places.iter().enumerate() {
@@ -189,7 +201,8 @@ mod tests {
         assert_eq!(order(&[]), Order { places: vec![], even: true });
     }
 
-    /// The rule by the letter: of the nodes that have a claim at a turn the one whose claim passes the bound first.
+    /// The rule by the letter: of the nodes that have a claim at a turn the one whose claim passes
+    /// the bound first.
     fn by_the_letter(weights: &[u32]) -> Vec<u32> {
         let weights: Vec<u64> = weights.iter().copied().map(u64::from).collect();
         let cycle: u64 = weights.iter().sum();
@@ -198,8 +211,9 @@ mod tests {
         let taker = |turn: u64| {
             let claims = |at: &usize| cycle * (d * turns[*at] + 1) <= turn * d * weights[*at];
             let due = |at: &usize| d * turns[*at] + d - 1;
-            let sooner =
-                |a: &usize, b: &usize| (due(a) * weights[*b]).cmp(&(due(b) * weights[*a])).then(a.cmp(b));
+            let sooner = |a: &usize, b: &usize| {
+                (due(a) * weights[*b]).cmp(&(due(b) * weights[*a])).then(a.cmp(b))
+            };
             let at = (0..weights.len()).filter(claims).min_by(sooner).unwrap();
             turns[at] += 1;
             at as u32
@@ -216,9 +230,12 @@ mod tests {
 
     #[test]
     fn every_ejection_pattern_of_some_sets_keeps_the_bound() {
-        for weights in
-            [vec![1, 2, 3, 4, 5, 6, 7], vec![100, 1, 1, 50, 3], vec![1000, 999, 1], vec![2, 4, 8, 16, 32, 64]]
-        {
+        for weights in [
+            vec![1, 2, 3, 4, 5, 6, 7],
+            vec![100, 1, 1, 50, 3],
+            vec![1000, 999, 1],
+            vec![2, 4, 8, 16, 32, 64],
+        ] {
             let all = nodes(&weights);
             for pattern in 1u32..1 << all.len() {
                 let left: Vec<(u32, u32)> =

@@ -1,9 +1,10 @@
-//! The way of one payload over the nodes: whom it asks next, how long it stays there, what it pays for another
-//! try. Pure: time is passed in, so that the simulator goes the very way that a delivery goes.
+//! The way of one payload over the nodes: whom it asks next, how long it stays there, what it pays
+//! for another try. Pure: time is passed in, so that the simulator goes the very way that a
+//! delivery goes.
 //!
-//! Invariants: no node is asked twice; a node on trial that others could stand in for costs no attempt and no
-//! retry, and all such trials together cost one patience; of nodes that are out while none is up, a payload
-//! asks a few.
+//! Invariants: no node is asked twice; a node on trial that others could stand in for costs no
+//! attempt and no retry, and all such trials together cost one patience; of nodes that are out
+//! while none is up, a payload asks a few.
 
 use std::time::{Duration, Instant};
 
@@ -11,11 +12,12 @@ use crate::balance::Tried;
 use crate::balance::budget::Budget;
 use crate::balance::roster::{Ask, Roster, Trials, Turn};
 
-/// How long a payload stays for trials: as long as RFC 8305 section 5 waits for an address before it starts another.
+/// How long a payload stays for trials: as long as RFC 8305 section 5 waits for an address before
+/// it starts another.
 pub const PATIENCE: Duration = Duration::from_millis(250);
 
-/// So many nodes that are out a payload asks while none is up. Any one may be back; asking them all would cost each
-/// payload a connect to each dead node.
+/// So many nodes that are out a payload asks while none is up. Any one may be back; asking them all
+/// would cost each payload a connect to each dead node.
 pub const LAST_RESORTS: usize = 3;
 
 /// The nodes one payload, or one wish for a connection, has been to.
@@ -41,7 +43,8 @@ pub struct Visits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pay {
     Nothing,
-    /// It sends again what may have arrived: worth waiting for, since the alternative is to lose the payload.
+    /// It sends again what may have arrived: worth waiting for, since the alternative is to lose
+    /// the payload.
     Resend,
     /// It asks one more of the nodes that are out.
     LastResort,
@@ -118,8 +121,9 @@ impl Visits {
         self.may_go_on() && roster.has_next(&self.tried, self.last_resorts < LAST_RESORTS, now)
     }
 
-    /// Pays for the next attempt if it has to be paid for, or tells when to ask again. One more of the nodes that are
-    /// out is never waited for: it takes what there is, so that little is left to send again with.
+    /// Pays for the next attempt if it has to be paid for, or tells when to ask again. One more of
+    /// the nodes that are out is never waited for: it takes what there is, so that little is left
+    /// to send again with.
     pub fn pay(&mut self, budget: &Budget, now: impl FnOnce() -> u64) -> Result<(), Duration> {
         if self.pay != Pay::Nothing {
             let paid = budget.retry(now());
@@ -145,7 +149,8 @@ impl Visits {
         Some(Next { turn, others })
     }
 
-    /// A trial is only waited for while there is patience, and no payload is risked twice with nodes that fell silent.
+    /// A trial is only waited for while there is patience, and no payload is risked twice with
+    /// nodes that fell silent.
     pub fn trials(&self) -> Trials {
         match (self.patience.is_zero(), self.had_silent) {
             (true, _) => Trials::None,
@@ -169,8 +174,8 @@ impl Visits {
         self.may_go_on() && self.tried.count() < takers
     }
 
-    /// By when the attempt that begins `now` must be over: after half of the time that is left until `last`, if
-    /// another of `takers` nodes could take the payload.
+    /// By when the attempt that begins `now` must be over: after half of the time that is left
+    /// until `last`, if another of `takers` nodes could take the payload.
     pub fn share(&self, now: Instant, last: Instant, takers: usize) -> Option<Share> {
         let others_left = self.attempts + 1 < self.most && self.tried.count() < takers;
         let time = last.saturating_duration_since(now) / 2;
@@ -207,12 +212,13 @@ pub enum SetBack {
     MayHaveArrived,
 }
 
-/// How often a delivery that waits for the retry budget looks again: the successes of others pay too.
+/// How often a delivery that waits for the retry budget looks again: the successes of others pay
+/// too.
 const PAY_AGAIN: Duration = Duration::from_millis(5);
 
-/// The next node of an attempt whose I/O is not the library's: at most `most` (0: as many as there are), and
-/// each but the first as far as the budget goes, but for one after a node that is busy. A trial costs nothing, and there
-/// is one while other nodes are up.
+/// The next node of an attempt whose I/O is not the library's: at most `most` (0: as many as there
+/// are), and each but the first as far as the budget goes, but for one after a node that is busy. A
+/// trial costs nothing, and there is one while other nodes are up.
 pub fn next_of_attempt(
     visits: &mut Visits,
     roster: &Roster,

@@ -1,5 +1,5 @@
-//! The time that health and the retry budget go by: the system's monotonic clock, or the host's own for tests and simulation.
-//! Deadlines of connections never ask here; they are the system's.
+//! The time that health and the retry budget go by: the system's monotonic clock, or the host's own
+//! for tests and simulation. Deadlines of connections never ask here; they are the system's.
 
 use std::fmt;
 use std::sync::Arc;

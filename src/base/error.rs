@@ -288,12 +288,16 @@ impl Error {
 
     /// A failure of the system: `what` was tried, `error` is why it failed.
     pub fn io(status: Status, what: impl fmt::Display, error: &std::io::Error) -> Self {
-        Error { errno: error.raw_os_error().unwrap_or(0), ..Error::new(status, format!("{what}: {error}")) }
+        Error {
+            errno: error.raw_os_error().unwrap_or(0),
+            ..Error::new(status, format!("{what}: {error}"))
+        }
     }
 
     /// The error of every call on a set that was cancelled.
     pub fn cancelled() -> Self {
-        let cause = "upstream_cancel() was called on this set, which is of no more use for connections";
+        let cause =
+            "upstream_cancel() was called on this set, which is of no more use for connections";
         Error { errno: libc::ECANCELED, ..Error::new(Status::Cancelled, cause) }
     }
 
@@ -371,7 +375,8 @@ pub fn summary(mut setbacks: Vec<Error>) -> Error {
     last
 }
 
-/// A C string of `text`; a NUL byte within, which no text of ours holds, is shown as a question mark.
+/// A C string of `text`; a NUL byte within, which no text of ours holds, is shown as a question
+/// mark.
 pub fn c_string(text: &str) -> CString {
     CString::new(text).unwrap_or_else(|_| CString::new(text.replace('\0', "?")).unwrap_or_default())
 }

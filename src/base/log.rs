@@ -25,7 +25,8 @@ pub enum Level {
 
 impl Level {
     /// Every level, the most important first.
-    pub const ALL: [Level; 5] = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];
+    pub const ALL: [Level; 5] =
+        [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];
 }
 
 type Sink = dyn Fn(Level, &str) + Send + Sync;
@@ -52,8 +53,8 @@ impl Logger {
     }
 }
 
-/// Lines of one kind that may come by the thousand: the first is told at once, those that follow within
-/// [`SUMMARY`] are counted, and the next one tells how many there were.
+/// Lines of one kind that may come by the thousand: the first is told at once, those that follow
+/// within [`SUMMARY`] are counted, and the next one tells how many there were.
 #[derive(Debug, Default)]
 pub struct Repeated {
     /// When the last was told, in milliseconds of the system's clock; 0 before the first.

@@ -1,4 +1,5 @@
-//! What every room needs: errors, the log, counters, clocks, text, locks. Knows nothing of nodes or connections.
+//! What every room needs: errors, the log, counters, clocks, text, locks. Knows nothing of nodes or
+//! connections.
 
 pub mod clock;
 pub mod error;

@@ -1,6 +1,7 @@
 //! When a connection came to lie idle: a moment of the system's monotonic clock in eight bytes.
 //!
-//! Never for a deadline: a coarse reading is behind the time by up to a tick of the kernel's (10 ms at 100 Hz), never ahead of it.
+//! Never for a deadline: a coarse reading is behind the time by up to a tick of the kernel's (10 ms
+//! at 100 Hz), never ahead of it.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,10 @@ impl Moment {
     #[inline]
     fn of(clock: ClockId) -> Moment {
         // Both clocks are there on every Linux, and 584 years fit.
-        Moment(clock_gettime(clock).map_or(0, |time| (time.tv_sec() * 1_000_000_000 + time.tv_nsec()) as u64))
+        Moment(
+            clock_gettime(clock)
+                .map_or(0, |time| (time.tv_sec() * 1_000_000_000 + time.tv_nsec()) as u64),
+        )
     }
 
     /// How long ago `earlier` was; nothing where it is yet to come.
@@ -65,6 +69,9 @@ mod tests {
         let soon = Moment::now().after(Duration::from_millis(2));
         std::thread::sleep(soon.instant() - Instant::now());
         assert!(Moment::now() >= soon);
-        assert_eq!(Moment::now().since(Moment::now().after(Duration::from_secs(9))), Duration::ZERO);
+        assert_eq!(
+            Moment::now().since(Moment::now().after(Duration::from_secs(9))),
+            Duration::ZERO
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Which process this is, without a system call: a count that every fork() raises in the child; and descriptors that a
-//! child can give up while something in it still refers to them.
+//! Which process this is, without a system call: a count that every fork() raises in the child; and
+//! descriptors that a child can give up while something in it still refers to them.
 
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -33,8 +33,9 @@ impl Birthplace {
     }
 }
 
-/// A descriptor that threads share. In a forked child the threads are gone but not their references, so that dropping the
-/// others would leave it open for ever; [`Shared::give_up`] closes it under them.
+/// A descriptor that threads share. In a forked child the threads are gone but not their
+/// references, so that dropping the others would leave it open for ever; [`Shared::give_up`] closes
+/// it under them.
 #[derive(Debug)]
 pub struct Shared<T> {
     /// `None` never, but for the end of `drop`.
@@ -123,7 +124,10 @@ mod tests {
         assert!(inherited.get_here().is_none());
         inherited.give_up();
         let after = std::fs::read_link(format!("/proc/self/fd/{number}"));
-        assert!(after.is_err() || after.unwrap() != link, "another test may have the number by now");
+        assert!(
+            after.is_err() || after.unwrap() != link,
+            "another test may have the number by now"
+        );
         inherited.give_up();
         drop(inherited);
     }

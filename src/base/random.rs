@@ -3,7 +3,8 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 
-/// 64 random bits. The keys of a `RandomState` differ each time; hashing nothing with them shows nothing of them.
+/// 64 random bits. The keys of a `RandomState` differ each time; hashing nothing with them shows
+/// nothing of them.
 pub fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
@@ -11,7 +12,8 @@ pub fn random() -> u64 {
 /// The step of SplitMix64 from one number to the next: the golden ratio in 64 bits.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014): the same numbers from the same seed.
+/// SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014): the
+/// same numbers from the same seed.
 #[derive(Clone, Debug)]
 pub struct SplitMix(u64);
 
@@ -28,7 +30,8 @@ impl SplitMix {
     }
 }
 
-/// Numbers that follow each other, scattered over 64 bits, no two onto the same: what SplitMix64 makes of them.
+/// Numbers that follow each other, scattered over 64 bits, no two onto the same: what SplitMix64
+/// makes of them.
 pub fn scattered(number: u64) -> u64 {
     mixed(number.wrapping_mul(STEP))
 }

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Makes of one list of counters and gauges all that is made of each: the counters of a node, a reading of all, its sum, and
-/// `reading_as!`, which makes another struct with the same fields of it.
+/// Makes of one list of counters and gauges all that is made of each: the counters of a node, a
+/// reading of all, its sum, and `reading_as!`, which makes another struct with the same fields of
+/// it.
 macro_rules! stats {
     ($dollar:tt
      counters { $($(#[$doc:meta])* $counter:ident,)* }

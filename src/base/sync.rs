@@ -1,7 +1,9 @@
-//! std's atomics, and its Mutex and Condvar without poisoning. These wait on a futex of their own and share no state with other locks:
-//! parking_lot's queue belongs to the process, and a child forked while other threads wait in it cannot wait safely.
+//! std's atomics, and its Mutex and Condvar without poisoning. These wait on a futex of their own
+//! and share no state with other locks: parking_lot's queue belongs to the process, and a child
+//! forked while other threads wait in it cannot wait safely.
 //!
-//! Never waits on a lock that was made before a fork: its holder may not exist in the child; see [`Mutex::reach`].
+//! Never waits on a lock that was made before a fork: its holder may not exist in the child; see
+//! [`Mutex::reach`].
 
 use std::time::{Duration, Instant};
 
@@ -13,12 +15,13 @@ mod locks;
 
 pub use locks::{Condvar, Guard, Mutex, atomic, hint};
 
-/// How long a thread of a forked child tries for a lock that another thread of the child may hold for a few instructions.
+/// How long a thread of a forked child tries for a lock that another thread of the child may hold
+/// for a few instructions.
 const REACH: Duration = Duration::from_millis(20);
 
 impl<T> Mutex<T> {
-    /// The lock of something made at `birthplace`. In a forked child of that process, `None` where it stays held: its
-    /// holder was a thread of the parent's.
+    /// The lock of something made at `birthplace`. In a forked child of that process, `None` where
+    /// it stays held: its holder was a thread of the parent's.
     pub fn reach(&self, birthplace: Birthplace) -> Option<Guard<'_, T>> {
         if !birthplace.is_elsewhere() {
             return Some(self.lock());

@@ -1,5 +1,5 @@
-//! A piece of a text that many hold together, as a Rust string and as a C string at once: a NUL byte, which is no part of it,
-//! stands behind it. Never changes and is never copied.
+//! A piece of a text that many hold together, as a Rust string and as a C string at once: a NUL
+//! byte, which is no part of it, stands behind it. Never changes and is never copied.
 
 use std::ffi::{CStr, c_char};
 use std::fmt;
@@ -15,7 +15,8 @@ pub struct Text {
 }
 
 impl Text {
-    /// `part` of `whole`; in a copy of its own where it is no part of it, or something else than NUL stands behind it.
+    /// `part` of `whole`; in a copy of its own where it is no part of it, or something else than
+    /// NUL stands behind it.
     pub fn of(whole: &Arc<String>, start: u32, part: &str) -> Text {
         let end = start as usize + part.len();
         let stands_there = whole.get(start as usize..end) == Some(part);
@@ -124,7 +125,9 @@ mod tests {
     #[test]
     fn a_part_is_shared_where_it_can_be() {
         let whole = Arc::new("a\0[::1]\0".to_owned());
-        for (start, part, shared) in [(0, "a", true), (2, "[::1]", true), (3, "::1", false), (9, "", false)] {
+        for (start, part, shared) in
+            [(0, "a", true), (2, "[::1]", true), (3, "::1", false), (9, "", false)]
+        {
             let text = Text::of(&whole, start, part);
             assert_eq!(text, part);
             assert_eq!(text.as_c_str().to_bytes(), part.as_bytes());

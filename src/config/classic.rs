@@ -26,7 +26,12 @@ pub(super) fn read(main: Main<'_>, environment: Environment<'_>) -> Result<Docum
     let start = Position { file: name.clone(), line: 1, column: 0 };
     let mut reader = Reader {
         variables: Variables::new(environment),
-        document: Document { sections: Vec::new(), lines: Lines::default(), warnings: Vec::new(), start },
+        document: Document {
+            sections: Vec::new(),
+            lines: Lines::default(),
+            warnings: Vec::new(),
+            start,
+        },
         text_directories: main.text_directories,
         bytes_left: MAX_FILE.saturating_sub(main.bytes.len()),
         growth_left: MAX_FILE,
@@ -92,7 +97,8 @@ enum Current {
 impl Reader<'_> {
     fn open(&mut self, bytes: &[u8], chain: Rc<Chain>, directory: Option<PathBuf>) -> Result<()> {
         let text = source::decode(bytes).map_err(|bad| {
-            let position = Position { file: chain.name.clone(), line: bad.line, column: bad.column };
+            let position =
+                Position { file: chain.name.clone(), line: bad.line, column: bad.column };
             Error::config(&position, bad.cause)
         })?;
         let directory: Option<Arc<Path>> = directory.map(Arc::from);
@@ -110,15 +116,20 @@ impl Reader<'_> {
     }
 
     fn include(&mut self, path: &Path, chain: &Rc<Chain>, at: &Position) -> Result<()> {
-        let refuse = |reason: &str| Err(Error::config(at, format!("@INCLUDE {}: {reason}", path.display())));
+        let refuse =
+            |reason: &str| Err(Error::config(at, format!("@INCLUDE {}: {reason}", path.display())));
         if chain.depth == MAX_DEPTH {
-            return refuse(&format!("files include files more than {MAX_DEPTH} deep; include fewer"));
+            return refuse(&format!(
+                "files include files more than {MAX_DEPTH} deep; include fewer"
+            ));
         }
         if self.files_left == 0 {
             return refuse(&format!("more than {MAX_FILES} files are included; include fewer"));
         }
         if document::is_yaml(path) {
-            return refuse("the YAML form is not read by this version; write the file in the classic form");
+            return refuse(
+                "the YAML form is not read by this version; write the file in the classic form",
+            );
         }
         let (bytes, id) = match source::read_regular(path, self.bytes_left) {
             Ok(read) => read,
@@ -127,14 +138,17 @@ impl Reader<'_> {
         let mut above = Some(chain);
         while let Some(link) = above {
             if link.id == Some(id) {
-                return refuse("the file includes itself, over others or at once; take out this line");
+                return refuse(
+                    "the file includes itself, over others or at once; take out this line",
+                );
             }
             above = link.parent.as_ref();
         }
         self.files_left -= 1;
         self.bytes_left -= bytes.len();
         let name = path.to_string_lossy().into();
-        let link = Chain { name, id: Some(id), depth: chain.depth + 1, parent: Some(chain.clone()) };
+        let link =
+            Chain { name, id: Some(id), depth: chain.depth + 1, parent: Some(chain.clone()) };
         self.open(&bytes, Rc::new(link), Some(directory_of(path)))
     }
 
@@ -200,9 +214,10 @@ impl Reader<'_> {
                 let position = position();
                 let near = suggest::nearest(&name.to_ascii_uppercase(), ["UPSTREAM", "NODE"], 2);
                 let mend = near.map(|near| format!("; did you mean [{near}]?")).unwrap_or_default();
-                self.document
-                    .warnings
-                    .push(format!("{position}: unknown section {}, which is not read{mend}", shown(name)));
+                self.document.warnings.push(format!(
+                    "{position}: unknown section {}, which is not read{mend}",
+                    shown(name)
+                ));
                 return Ok(Current::Unknown);
             }
         };
@@ -212,7 +227,12 @@ impl Reader<'_> {
     }
 
     /// Carries out `@SET`; for `@INCLUDE`, says what to read next.
-    fn command(&mut self, content: &str, position: Position, open: &Open) -> Result<Option<Vec<Step>>> {
+    fn command(
+        &mut self,
+        content: &str,
+        position: Position,
+        open: &Open,
+    ) -> Result<Option<Vec<Step>>> {
         let (word, argument) = content.split_once(BLANKS).unwrap_or((content, ""));
         let argument = argument.trim_start_matches(BLANKS);
         let at = Position {
@@ -226,7 +246,10 @@ impl Reader<'_> {
             let name = name.trim_end_matches(BLANKS);
             if !is_name(name) {
                 // It may be a value that lacks its name, and a secret.
-                return Err(Error::config(&at, "@SET: what stands before \"=\" is no variable's name"));
+                return Err(Error::config(
+                    &at,
+                    "@SET: what stands before \"=\" is no variable's name",
+                ));
             }
             let value = value.trim_start_matches(BLANKS);
             let column = position.column + content[..content.len() - value.len()].chars().count();
@@ -276,9 +299,13 @@ impl Reader<'_> {
         let value = without_blanks_before(behind);
         if value.is_empty() {
             let key = spellings.get(key);
-            let mend =
-                if key.contains(['=', ':']) { ", apart by a blank and without \"=\" or \":\"" } else { "" };
-            let text = format!("the key {} has no value; write one behind it{mend}", shown(opening(key)));
+            let mend = if key.contains(['=', ':']) {
+                ", apart by a blank and without \"=\" or \":\""
+            } else {
+                ""
+            };
+            let text =
+                format!("the key {} has no value; write one behind it{mend}", shown(opening(key)));
             return Err(self.refusal(at, text));
         }
         let before = spellings.width(key) + behind.len() - value.len();
@@ -292,7 +319,9 @@ impl Reader<'_> {
             trimmed(value)
         };
         let pushed = self.document.lines.push(section, key, at, value_column, value);
-        pushed.map_err(|TooMuch| self.refusal(at, "all values together are over 4 GiB; shorten them".into()))
+        pushed.map_err(|TooMuch| {
+            self.refusal(at, "all values together are over 4 GiB; shorten them".into())
+        })
     }
 
     /// The key that `content` opens with.
@@ -307,8 +336,9 @@ impl Reader<'_> {
             // is.
             if let Some((end, odd)) = key.char_indices().find(|&(_, c)| is_unseen(c)) {
                 let whole = shown(opening(&key[..end]));
-                let text =
-                    format!("behind {whole} the key carries {odd:?}, which does not show; retype the line");
+                let text = format!(
+                    "behind {whole} the key carries {odd:?}, which does not show; retype the line"
+                );
                 return Err(self.refusal(at, text));
             }
         }
@@ -332,11 +362,16 @@ impl Reader<'_> {
             Error::config(&Position { column, ..at.clone() }, fault.cause)
         })?;
         let trimmed = trimmed(&expanded);
-        self.growth_left =
-            self.growth_left.checked_sub(trimmed.len().saturating_sub(text.len())).ok_or_else(|| {
-                let limit = MAX_FILE >> 20;
-                Error::config(at, format!("variables make the file over {limit} MiB longer; shorten them"))
-            })?;
+        self.growth_left = self
+            .growth_left
+            .checked_sub(trimmed.len().saturating_sub(text.len()))
+            .ok_or_else(|| {
+            let limit = MAX_FILE >> 20;
+            Error::config(
+                at,
+                format!("variables make the file over {limit} MiB longer; shorten them"),
+            )
+        })?;
         Ok(trimmed.to_owned())
     }
 }
@@ -353,7 +388,8 @@ fn without_blanks_behind(text: &str) -> &str {
     &text[..text.len() - blanks]
 }
 
-/// A value without what stands around it: a variable often brings the newline of the file it was read from.
+/// A value without what stands around it: a variable often brings the newline of the file it was
+/// read from.
 fn trimmed(value: &str) -> &str {
     let stays = |byte: &u8| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
     let bytes = value.as_bytes();

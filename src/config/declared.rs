@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use super::keys;
 use super::limits::MAX_KEY;
 use super::suggest;
-use super::value::{is_unseen, opening, parse_bool, parse_duration_ms, parse_int, parse_size, shown, trap};
+use super::value::{
+    is_unseen, opening, parse_bool, parse_duration_ms, parse_int, parse_size, shown, trap,
+};
 
 /// What the value of a plugin's key may be. The numbers are the C API's and are never renumbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,10 +60,12 @@ impl KeyType {
                 "is not a whole number that 64 bits hold; write digits alone, such as 42 or -1"
             }
             KeyType::Ms if parse_duration_ms(text).is_none() => {
-                "is not a duration; write a whole number with ms, s, m, h or d, such as 250ms or 10s"
+                "is not a duration; write a whole number with ms, s, m, h or d, such as 250ms or \
+                 10s"
             }
             KeyType::Size if parse_size(text).is_none() => {
-                "is not a size; write a whole number of bytes, or one with k, M or G, such as 512 or 64k"
+                "is not a size; write a whole number of bytes, or one with k, M or G, such as 512 \
+                 or 64k"
             }
             KeyType::Bool | KeyType::Int | KeyType::Ms | KeyType::Size => return Ok(()),
         };
@@ -79,12 +83,15 @@ impl KeyType {
             && (rest.starts_with([' ', '\t']) || is_secret && rest.is_empty())
         {
             return Err(format!(
-                "{key}: the value begins with \"{sign}\"; a key and its value stand apart by blanks alone, so \
+                "{key}: the value begins with \"{sign}\"; a key and its value stand apart by \
+                 blanks alone, so \
                  take it out"
             ));
         }
         if is_secret && (text.starts_with(is_unseen) || text.ends_with(is_unseen)) {
-            return Err(format!("{key}: the value begins or ends with a sign that does not show; retype it"));
+            return Err(format!(
+                "{key}: the value begins or ends with a sign that does not show; retype it"
+            ));
         }
         Ok(())
     }
@@ -106,7 +113,8 @@ impl Declared {
         let name = key.to_ascii_lowercase();
         if let Some(entry) = keys::find(&name) {
             return Err(format!(
-                "{} is a key of the library's own, which reads and checks it already; declare only keys of the \
+                "{} is a key of the library's own, which reads and checks it already; declare only \
+                 keys of the \
                  plugin's",
                 entry.name
             ));
@@ -120,7 +128,9 @@ impl Declared {
             Some(known) if known == kind => Ok(()),
             Some(known) => {
                 let (known, other) = (known.name(), kind.name());
-                Err(format!("{name} was declared as {known} before and now as {other}; declare it once"))
+                Err(format!(
+                    "{name} was declared as {known} before and now as {other}; declare it once"
+                ))
             }
             None => {
                 let name: Box<str> = name.into();
@@ -179,15 +189,17 @@ fn writable(key: &str) -> Result<(), String> {
     let is_odd = key.chars().any(|c| is_unseen(c) || c == '\u{fffd}');
     if key.is_empty() || key.len() > MAX_KEY || is_odd {
         return Err(format!(
-            "a key has 1 to {MAX_KEY} bytes, no blank and no sign that does not show; {key:.40?} is none"
+            "a key has 1 to {MAX_KEY} bytes, no blank and no sign that does not show; {key:.40?} \
+             is none"
         ));
     }
     match key.chars().next() {
-        Some(sign @ ('#' | '[' | '@')) => {
-            Err(format!("a line that begins with \"{sign}\" is no key in a file; name {key:.40?} otherwise"))
-        }
+        Some(sign @ ('#' | '[' | '@')) => Err(format!(
+            "a line that begins with \"{sign}\" is no key in a file; name {key:.40?} otherwise"
+        )),
         _ if opening(key).len() < key.len() => Err(format!(
-            "a key with \"=\" or \":\" in it is taken for a slip in a file; name {key:.40?} otherwise"
+            "a key with \"=\" or \":\" in it is taken for a slip in a file; name {key:.40?} \
+             otherwise"
         )),
         _ => Ok(()),
     }
@@ -249,7 +261,8 @@ mod tests {
             (
                 "  REQUIRE_ack_response  1",
                 refused(
-                    "25: REQUIRE_ack_response: \"1\" is neither on nor off; write on, true or yes, or else off, \
+                    "25: REQUIRE_ack_response: \"1\" is neither on nor off; write on, true or yes, \
+                     or else off, \
                      false or no",
                 ),
             ),
@@ -257,7 +270,8 @@ mod tests {
             (
                 "ack_timeout 1.5s",
                 refused(
-                    "13: ack_timeout: \"1.5s\" is not a duration; write a whole number with ms, s, m, h or d, such as \
+                    "13: ack_timeout: \"1.5s\" is not a duration; write a whole number with ms, s, \
+                     m, h or d, such as \
                      250ms or 10s",
                 ),
             ),
@@ -270,14 +284,16 @@ mod tests {
             (
                 "window 0x10",
                 refused(
-                    "8: window: \"0x10\" is not a whole number that 64 bits hold; write digits alone, such as 42 or -1",
+                    "8: window: \"0x10\" is not a whole number that 64 bits hold; write digits \
+                     alone, such as 42 or -1",
                 ),
             ),
             ("limit 64k", good.clone()),
             (
                 "limit 64kib # all",
                 refused(
-                    "7: limit: \"64kib # all\" is not a size; write a whole number of bytes, or one with k, M or G, such \
+                    "7: limit: \"64kib # all\" is not a size; write a whole number of bytes, or \
+                     one with k, M or G, such \
                      as 512 or 64k (a comment stands on a line of its own, not behind a value)",
                 ),
             ),
@@ -287,7 +303,8 @@ mod tests {
             (
                 "tag = app",
                 refused(
-                    "5: tag: the value begins with \"=\"; a key and its value stand apart by blanks alone, so take it out",
+                    "5: tag: the value begins with \"=\"; a key and its value stand apart by \
+                     blanks alone, so take it out",
                 ),
             ),
             ("another_one = x", good),
@@ -312,8 +329,10 @@ mod tests {
             ("tga", "tag"),
             ("widnow", "window"),
         ] {
-            let expected =
-                Err(format!("f:7:1: unknown key \"{}\"; did you mean \"{known}\"?", name.to_lowercase()));
+            let expected = Err(format!(
+                "f:7:1: unknown key \"{}\"; did you mean \"{known}\"?",
+                name.to_lowercase()
+            ));
             assert_eq!(outcome(&format!("{name} on")), expected, "{name}");
         }
         for name in [
@@ -337,14 +356,15 @@ mod tests {
 
     #[test]
     fn without_a_declared_key_nothing_is_new() {
-        let text =
-            "[UPSTREAM]\nname u\n[NODE]\nname n\nhost h\nport 1\nrequire_ack_respons 7\nshared_key = s\n";
+        let text = "[UPSTREAM]\nname u\n[NODE]\nname n\nhost h\nport 1\nrequire_ack_respons \
+             7\nshared_key = s\n";
         assert_eq!(parse(text.as_bytes(), "f", &Options::default()).unwrap().warnings, [""; 0]);
     }
 
     #[test]
     fn a_declared_key_is_no_slip_of_another_or_of_the_librarys() {
-        let keys = ["wieght", "hots", "nmae", "tsl", "tls_verify", "shared_key", "shared_kye", "prots"];
+        let keys =
+            ["wieght", "hots", "nmae", "tsl", "tls_verify", "shared_key", "shared_kye", "prots"];
         let options = options(&keys.map(|key| (key, KeyType::Int)));
         let lines: String = keys.iter().map(|key| format!("{key} 1\n")).collect();
         let text = format!("[UPSTREAM]\nname u\n{lines}[NODE]\nname n\nhost h\nport 1\n{lines}");
@@ -358,7 +378,8 @@ mod tests {
 
     #[test]
     fn every_section_and_every_node_is_checked() {
-        let node = |name: &str, line: &str| format!("[NODE]\nname {name}\nhost h\nport 1\n{line}\n");
+        let node =
+            |name: &str, line: &str| format!("[NODE]\nname {name}\nhost h\nport 1\n{line}\n");
         let good = node("a", "ack_timeout 1s");
         for (text, place) in [
             (format!("[UPSTREAM]\nname u\nack_timeout x\n{good}"), "f:3:13"),
@@ -366,7 +387,8 @@ mod tests {
             (format!("[UPSTREAM]\nname u\n{good}{}", node("b", "ack_timeuot 1s")), "f:12:1"),
             (format!("[UPSTREAM]\nname u\nack_timeuot 1s\n{good}"), "f:3:1"),
         ] {
-            let message = parse(text.as_bytes(), "f", &options(&OF_FORWARD)).unwrap_err().to_string();
+            let message =
+                parse(text.as_bytes(), "f", &options(&OF_FORWARD)).unwrap_err().to_string();
             assert!(message.starts_with(&format!("{place}: ")), "{message}");
         }
     }
@@ -381,11 +403,16 @@ mod tests {
                 "soon",
                 Some("options: ACK_timeout: \"soon\" is not a duration; write a whole number"),
             ),
-            ("ack_timout", "5", Some("options: unknown key \"ack_timout\"; did you mean \"ack_timeout\"?")),
+            (
+                "ack_timout",
+                "5",
+                Some("options: unknown key \"ack_timout\"; did you mean \"ack_timeout\"?"),
+            ),
         ] {
             for declared_first in [true, false] {
                 let mut options = Options::default();
-                let declare = |options: &mut Options| options.declare("Ack_Timeout", KeyType::Ms).unwrap();
+                let declare =
+                    |options: &mut Options| options.declare("Ack_Timeout", KeyType::Ms).unwrap();
                 if declared_first {
                     declare(&mut options);
                 }
@@ -393,9 +420,12 @@ mod tests {
                 if !declared_first {
                     declare(&mut options);
                 }
-                let message = parse(text.as_bytes(), "f", &options).err().map(|error| error.to_string());
+                let message =
+                    parse(text.as_bytes(), "f", &options).err().map(|error| error.to_string());
                 match (&message, expected) {
-                    (Some(message), Some(expected)) => assert!(message.starts_with(expected), "{message}"),
+                    (Some(message), Some(expected)) => {
+                        assert!(message.starts_with(expected), "{message}")
+                    }
                     _ => assert_eq!(message.as_deref(), expected, "{key}"),
                 }
             }
@@ -441,7 +471,8 @@ mod tests {
         options.declare("KEY_one", KeyType::Int).unwrap();
         assert_eq!(
             options.declare("key_ONE", KeyType::Ms).unwrap_err().to_string(),
-            "key_one was declared as UPSTREAM_KEY_INT before and now as UPSTREAM_KEY_MS; declare it once"
+            "key_one was declared as UPSTREAM_KEY_INT before and now as UPSTREAM_KEY_MS; declare \
+             it once"
         );
         assert_eq!(options.declared().get("key_one"), Some(KeyType::Int));
     }
@@ -478,7 +509,8 @@ mod tests {
             let message = outcome(line).expect_err(line);
             assert!(!message.contains("hunter2"), "{message}");
         }
-        let early = parse(b"shared_key hunter2\n[UPSTREAM]\nname u", "f", &options(&OF_FORWARD)).unwrap_err();
+        let early = parse(b"shared_key hunter2\n[UPSTREAM]\nname u", "f", &options(&OF_FORWARD))
+            .unwrap_err();
         assert_eq!(
             early.to_string(),
             "f:1:1: \"shared_key\" stands before any section; open one with [UPSTREAM] or [NODE]"
@@ -488,7 +520,8 @@ mod tests {
     proptest! {
         /// What is let through is what the getters read.
         #[test]
-        fn a_value_is_let_through_as_it_is_read(kind in 0..6_usize, text in "[-+0-9a-zA-Z.= ]{0,12}") {
+        fn a_value_is_let_through_as_it_is_read(kind in 0..6_usize, text in "[-+0-9a-zA-Z.= \
+             ]{0,12}") {
             let kind = KeyType::ALL[kind];
             let reads = match kind {
                 KeyType::Bool => parse_bool(&text).is_some(),

@@ -1,5 +1,5 @@
-//! Sections to a [`Definition`]: what must be there is, what may stand once does, and what the keys say
-//! together makes sense. Whatever form the sections were written in.
+//! Sections to a [`Definition`]: what must be there is, what may stand once does, and what the keys
+//! say together makes sense. Whatever form the sections were written in.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -53,11 +53,17 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
         members.add(section, &mut warnings)?;
     }
     let (nodes, index, shapes) = members.finish();
-    idle::warn_of_set(&lines, &upstream.lines, nodes.iter().map(|node| &node.settings), &mut warnings);
+    idle::warn_of_set(
+        &lines,
+        &upstream.lines,
+        nodes.iter().map(|node| &node.settings),
+        &mut warnings,
+    );
     if nodes.iter().all(|node| node.settings.weight == 0) {
         warnings.add(
             &lines.position(upstream.at),
-            "every node has weight 0 and so takes nothing; give at least one a weight from 1 to 1000",
+            "every node has weight 0 and so takes nothing; give at least one a weight from 1 to \
+             1000",
         );
     }
     Ok(Definition {
@@ -72,7 +78,11 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
 }
 
 /// The one `[UPSTREAM]` and the nodes.
-fn split(mut sections: Vec<Section>, lines: &Lines, start: &Position) -> Result<(Section, Vec<Section>)> {
+fn split(
+    mut sections: Vec<Section>,
+    lines: &Lines,
+    start: &Position,
+) -> Result<(Section, Vec<Section>)> {
     for (section, range) in lines.by_section() {
         if let Some(section) = sections.get_mut(section as usize) {
             section.lines = range;
@@ -81,7 +91,10 @@ fn split(mut sections: Vec<Section>, lines: &Lines, start: &Position) -> Result<
     let is_upstream = |section: &Section| section.header == Header::Upstream;
     let Some(at) = sections.iter().position(is_upstream) else {
         let position = sections.first().map_or(start.clone(), |node| lines.position(node.at));
-        return Err(Error::config(&position, "there is no [UPSTREAM] section; add one with a name"));
+        return Err(Error::config(
+            &position,
+            "there is no [UPSTREAM] section; add one with a name",
+        ));
     };
     let upstream = sections.remove(at);
     if let Some(second) = sections.iter().find(|section| is_upstream(section)) {
@@ -89,7 +102,10 @@ fn split(mut sections: Vec<Section>, lines: &Lines, start: &Position) -> Result<
         let first = seen_from(&lines.position(upstream.at), &second);
         return Err(Error::config(
             &second,
-            format!("a second [UPSTREAM], the first is on {first}; a file defines one upstream, so split it"),
+            format!(
+                "a second [UPSTREAM], the first is on {first}; a file defines one upstream, so \
+                 split it"
+            ),
         ));
     }
     if sections.is_empty() {

@@ -39,7 +39,8 @@ pub struct Definition {
     /// but without effect here. Each carries file:line:column.
     pub warnings: Vec<String>,
     /// What `upstream_node_get_prop` answers: the node's own lines in file order, then those of
-    /// `[UPSTREAM]` and of the options that no earlier one hides (keys compared without letter case).
+    /// `[UPSTREAM]` and of the options that no earlier one hides (keys compared without letter
+    /// case).
     pub properties: Arc<Properties>,
     /// The nodes by name.
     pub index: NameIndex,

@@ -1,5 +1,5 @@
-//! What every form of a file gives: its sections with their lines. To add a form, write a file beside `classic` that makes a
-//! [`Document`] of a [`Main`], and have `read` in `mod.rs` choose it.
+//! What every form of a file gives: its sections with their lines. To add a form, write a file
+//! beside `classic` that makes a [`Document`] of a [`Main`], and have `read` in `mod.rs` choose it.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};

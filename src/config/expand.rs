@@ -46,7 +46,13 @@ impl<'a> Variables<'a> {
         Ok(Cow::Owned(out))
     }
 
-    fn expand_into(&self, text: &str, start: usize, depth: usize, out: &mut String) -> Result<(), Fault> {
+    fn expand_into(
+        &self,
+        text: &str,
+        start: usize,
+        depth: usize,
+        out: &mut String,
+    ) -> Result<(), Fault> {
         let mut rest = 0;
         while let Some(found) = text[rest..].find("${") {
             let at = rest + found;
@@ -64,7 +70,8 @@ impl<'a> Variables<'a> {
             if !is_name(name) {
                 // It may be part of a secret: the place says where it is.
                 return fault(
-                    "what \"${\" opens is no variable's name; write ${NAME} or ${NAME:-default}".into(),
+                    "what \"${\" opens is no variable's name; write ${NAME} or ${NAME:-default}"
+                        .into(),
                 );
             }
             match (self.get(name), default) {
@@ -72,14 +79,17 @@ impl<'a> Variables<'a> {
                 (Ok(Some(value)), None) => out.push_str(&value),
                 (Ok(Some(value)), Some(_)) if !value.is_empty() => out.push_str(&value),
                 (Ok(_), Some(_)) if depth == MAX_NESTING => {
-                    return fault(format!("defaults stand in more than {MAX_NESTING} others; write fewer"));
+                    return fault(format!(
+                        "defaults stand in more than {MAX_NESTING} others; write fewer"
+                    ));
                 }
                 (Ok(_), Some(default)) => {
                     self.expand_into(default, start + at + 2 + name.len() + 2, depth + 1, out)?;
                 }
                 (Ok(None), None) => {
                     return fault(format!(
-                        "the variable {name} is not set; set it, or give a default: ${{{name}:-default}}, or \
+                        "the variable {name} is not set; set it, or give a default: \
+                         ${{{name}:-default}}, or \
                          ${{{name}:-}} for nothing"
                     ));
                 }
@@ -192,23 +202,41 @@ mod tests {
             (
                 "ab${U}",
                 2,
-                "the variable U is not set; set it, or give a default: ${U:-default}, or ${U:-} for nothing",
+                "the variable U is not set; set it, or give a default: ${U:-default}, or ${U:-} \
+                 for nothing",
             ),
             (
                 "${A}${V:-x${U}}",
                 10,
-                "the variable U is not set; set it, or give a default: ${U:-default}, or ${U:-} for nothing",
+                "the variable U is not set; set it, or give a default: ${U:-default}, or ${U:-} \
+                 for nothing",
             ),
             ("a${A", 1, "\"${\" without its \"}\"; write ${NAME} or ${NAME:-default}"),
             ("${U:-${A}", 0, "\"${\" without its \"}\"; write ${NAME} or ${NAME:-default}"),
-            ("${}", 0, "what \"${\" opens is no variable's name; write ${NAME} or ${NAME:-default}"),
-            ("${A:=x}", 0, "what \"${\" opens is no variable's name; write ${NAME} or ${NAME:-default}"),
-            ("${ A }", 0, "what \"${\" opens is no variable's name; write ${NAME} or ${NAME:-default}"),
+            (
+                "${}",
+                0,
+                "what \"${\" opens is no variable's name; write ${NAME} or ${NAME:-default}",
+            ),
+            (
+                "${A:=x}",
+                0,
+                "what \"${\" opens is no variable's name; write ${NAME} or ${NAME:-default}",
+            ),
+            (
+                "${ A }",
+                0,
+                "what \"${\" opens is no variable's name; write ${NAME} or ${NAME:-default}",
+            ),
             ("${NUL}", 0, "the variable NUL holds a NUL byte; set it to plain text"),
             ("${BROKEN}", 0, "the variable BROKEN is not valid UTF-8; set it to plain text"),
             (deep.as_str(), 40, "defaults stand in more than 8 others; write fewer"),
         ] {
-            assert_eq!(variables.expand(text), Err(Fault { offset, cause: cause.into() }), "{text}");
+            assert_eq!(
+                variables.expand(text),
+                Err(Fault { offset, cause: cause.into() }),
+                "{text}"
+            );
         }
     }
 

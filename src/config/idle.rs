@@ -1,5 +1,5 @@
-//! Lines that do nothing because of what others say: told of, so that nobody relies on them. Never an error, and never about the
-//! options, which a program may set whatever a file says.
+//! Lines that do nothing because of what others say: told of, so that nobody relies on them. Never
+//! an error, and never about the options, which a program may set whatever a file says.
 
 use std::ops::Range;
 

@@ -21,7 +21,8 @@ pub(super) fn find(pattern: &str, directories: &[PathBuf]) -> Result<Vec<PathBuf
             return Ok(vec![path.clone()]);
         }
         if wild {
-            let directory = if Path::new(pattern).is_absolute() { None } else { directories.get(index) };
+            let directory =
+                if Path::new(pattern).is_absolute() { None } else { directories.get(index) };
             let found = matches(pattern, directory.map(PathBuf::as_path))?;
             if !found.is_empty() {
                 return Ok(found);
@@ -37,7 +38,9 @@ fn matches(pattern: &str, directory: Option<&Path>) -> Result<Vec<PathBuf>, Stri
     let whole = match directory {
         None => one_star(pattern),
         Some(directory) if directory.as_os_str().is_empty() => one_star(pattern),
-        Some(directory) => format!("{}/{}", Pattern::escape(&directory.to_string_lossy()), one_star(pattern)),
+        Some(directory) => {
+            format!("{}/{}", Pattern::escape(&directory.to_string_lossy()), one_star(pattern))
+        }
     };
     let options = MatchOptions {
         case_sensitive: true,
@@ -53,16 +56,19 @@ fn matches(pattern: &str, directory: Option<&Path>) -> Result<Vec<PathBuf>, Stri
             files.push(file);
         }
         if files.len() > MAX_FILES {
-            return Err(format!("@INCLUDE {pattern}: names more than {MAX_FILES} files; include fewer"));
+            return Err(format!(
+                "@INCLUDE {pattern}: names more than {MAX_FILES} files; include fewer"
+            ));
         }
     }
     Ok(files)
 }
 
-/// Whether a dot that opens a name is not written in the pattern. The crate's own switch for this hides such
-/// names even where the dot is written, and panics at one that is not UTF-8.
+/// Whether a dot that opens a name is not written in the pattern. The crate's own switch for this
+/// hides such names even where the dot is written, and panics at one that is not UTF-8.
 fn is_hidden_from(pattern: &Path, file: &Path) -> bool {
-    let starts_with_dot = |part: Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b".");
+    let starts_with_dot =
+        |part: Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b".");
     let parts = file.components().rev().zip(pattern.components().rev());
     parts.into_iter().any(|(name, written)| starts_with_dot(name) && !starts_with_dot(written))
 }
@@ -117,13 +123,15 @@ mod tests {
             (
                 "x.conf",
                 format!(
-                    "@INCLUDE x.conf: there is no such file; looked for {first}/x.conf, then {second}/x.conf"
+                    "@INCLUDE x.conf: there is no such file; looked for {first}/x.conf, then \
+                     {second}/x.conf"
                 ),
             ),
             (
                 "x*.conf",
                 format!(
-                    "@INCLUDE x*.conf: no file matches; looked for {first}/x*.conf, then {second}/x*.conf"
+                    "@INCLUDE x*.conf: no file matches; looked for {first}/x*.conf, then \
+                     {second}/x*.conf"
                 ),
             ),
             ("/nowhere/*", "@INCLUDE /nowhere/*: no file matches; looked for /nowhere/*".into()),

@@ -89,7 +89,8 @@ const OPTION: &[Scope] = &[Scope::Options];
 use Fallback::{Mandatory, Unset, Value as Is};
 use Kind::{Address, Bool, Directory, File, Host, Integer, Names, Port, Secret, Text, TlsVersion};
 
-// Bounds keep a value inside what the system takes, and far from overflow where it is added to a clock.
+// Bounds keep a value inside what the system takes, and far from overflow where it is added to a
+// clock.
 const WAIT: Kind = Kind::Duration { min: "1ms", max: "365d" };
 const TIME: Kind = Kind::Duration { min: "0", max: "365d" };
 /// Linux: MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL are 32767 seconds.
@@ -271,7 +272,8 @@ fn names() -> impl Iterator<Item = &'static str> + Clone {
 
 /// The key of this name, which is in small letters.
 pub fn find(name: &str) -> Option<&'static Entry> {
-    // Some fifty names, compared by length first: no index to build, and nothing left on the heap at exit.
+    // Some fifty names, compared by length first: no index to build, and nothing left on the heap
+    // at exit.
     TABLE.iter().find(|entry| entry.name == name || entry.aliases.contains(&name))
 }
 
@@ -293,7 +295,10 @@ pub fn family(name: &str) -> Option<&'static str> {
 
 /// The message about a line in which `=` or `:` stands right behind the key `head`.
 pub fn joined(head: &str) -> String {
-    format!("unknown key {}...; write \"{head}\", a blank and the value, without \"=\" or \":\"", shown(head))
+    format!(
+        "unknown key {}...; write \"{head}\", a blank and the value, without \"=\" or \":\"",
+        shown(head)
+    )
 }
 
 /// Judges a key that is not in the table; `name` is in small letters.
@@ -321,7 +326,9 @@ pub fn judge(name: &str) -> Unknown {
         return Unknown::Suspect(unknown_in(family, name));
     }
     if name.starts_with(';') || name.starts_with("//") {
-        return Unknown::Suspect(format!("\"{name}\" is read as a key; a comment starts with \"#\""));
+        return Unknown::Suspect(format!(
+            "\"{name}\" is read as a key; a comment starts with \"#\""
+        ));
     }
     Unknown::Foreign
 }
@@ -358,10 +365,14 @@ mod tests {
 
     #[test]
     fn plugin_keys_are_no_slips() {
-        let of_plugins = "shared_key empty_shared_key username password self_hostname time_as_integer send_options \
-             require_ack_response tag compress ack_timeout hosts ports path post sort cost time ts key stats state \
-             weights format uri http_user http_passwd header index type logstash_format json_date_key label retry_limit \
-             workers match alias upstream log_level add_label line_format topic brokers timeout user pass domain names \
+        let of_plugins = "shared_key empty_shared_key username password self_hostname \
+             time_as_integer send_options \
+             require_ack_response tag compress ack_timeout hosts ports path post sort cost time ts \
+             key stats state \
+             weights format uri http_user http_passwd header index type logstash_format \
+             json_date_key label retry_limit \
+             workers match alias upstream log_level add_label line_format topic brokers timeout \
+             user pass domain names \
              target database table region bucket hostname nodename node";
         for name in of_plugins.split_whitespace() {
             assert_eq!(judge(name), Unknown::Foreign, "{name}");
@@ -376,18 +387,22 @@ mod tests {
             ("tls.verfiy", refused("unknown key \"tls.verfiy\"; did you mean \"tls.verify\"?")),
             (
                 "net.conect_timeout",
-                refused("unknown key \"net.conect_timeout\"; did you mean \"net.connect_timeout\"?"),
+                refused(
+                    "unknown key \"net.conect_timeout\"; did you mean \"net.connect_timeout\"?",
+                ),
             ),
             (
                 "net.max_worker_conections",
                 refused(
-                    "unknown key \"net.max_worker_conections\"; did you mean \"net.max_worker_connections\"?",
+                    "unknown key \"net.max_worker_conections\"; did you mean \
+                     \"net.max_worker_connections\"?",
                 ),
             ),
             (
                 "health.frobnicate",
                 refused(
-                    "unknown key \"health.frobnicate\"; of this family there are health.max_fails, health.backoff, \
+                    "unknown key \"health.frobnicate\"; of this family there are health.max_fails, \
+                     health.backoff, \
                      health.backoff_max, health.check, health.interval",
                 ),
             ),
@@ -396,20 +411,23 @@ mod tests {
             (
                 "net_keepalive_idle_timeout",
                 refused(
-                    "unknown key \"net_keepalive_idle_timeout\"; it is spelled \"net.keepalive_idle_timeout\"",
+                    "unknown key \"net_keepalive_idle_timeout\"; it is spelled \
+                     \"net.keepalive_idle_timeout\"",
                 ),
             ),
             ("tsl.verify", refused("unknown key \"tsl.verify\"; did you mean \"tls.verify\"?")),
             (
                 "tls=on",
                 refused(
-                    "unknown key \"tls\"...; write \"tls\", a blank and the value, without \"=\" or \":\"",
+                    "unknown key \"tls\"...; write \"tls\", a blank and the value, without \"=\" \
+                     or \":\"",
                 ),
             ),
             (
                 "host:",
                 refused(
-                    "unknown key \"host\"...; write \"host\", a blank and the value, without \"=\" or \":\"",
+                    "unknown key \"host\"...; write \"host\", a blank and the value, without \"=\" \
+                     or \":\"",
                 ),
             ),
             ("tsl", suspect("unknown key \"tsl\"; did you mean \"tls\"?")),
@@ -425,7 +443,8 @@ mod tests {
             (
                 "deliver.frobnicate",
                 suspect(
-                    "unknown key \"deliver.frobnicate\"; of this family there are deliver.timeout, deliver.attempts, \
+                    "unknown key \"deliver.frobnicate\"; of this family there are deliver.timeout, \
+                     deliver.attempts, \
                      deliver.resend, deliver.wait",
                 ),
             ),

@@ -1,5 +1,5 @@
-//! One section's keys, checked and typed, and the order in which node, `[UPSTREAM]`, options and defaults
-//! answer for a key. Judges names and values; what the keys mean together is for `define`.
+//! One section's keys, checked and typed, and the order in which node, `[UPSTREAM]`, options and
+//! defaults answer for a key. Judges names and values; what the keys mean together is for `define`.
 
 use std::collections::HashSet;
 
@@ -151,7 +151,9 @@ impl<'a> Judge<'a> {
             Foreign::Own(kind) => Ok(Some(Step::Own(*kind))),
             Foreign::Unknown(Unknown::Foreign) => Ok(None),
             Foreign::Unknown(Unknown::Suspect(_)) => Ok(Some(Step::Suspect)),
-            Foreign::Unknown(Unknown::Refused(text)) => Err(Error::config(&line.position(), text.clone())),
+            Foreign::Unknown(Unknown::Refused(text)) => {
+                Err(Error::config(&line.position(), text.clone()))
+            }
         }
     }
 
@@ -181,7 +183,8 @@ impl<'a> Judge<'a> {
 
 /// Checks the value of a key that the plugin declared.
 pub(super) fn read_own(kind: KeyType, line: Given<'_>) -> Result<()> {
-    kind.check(line.key(), line.value()).map_err(|cause| Error::config(&line.value_position(), cause))
+    kind.check(line.key(), line.value())
+        .map_err(|cause| Error::config(&line.value_position(), cause))
 }
 
 /// `other` as seen from `position`: the line alone where the file is the same.
@@ -215,7 +218,12 @@ impl<'a> Layer<'a> {
     }
 
     /// Reads the line of a key.
-    pub fn read(&mut self, entry: &'static Entry, line: Given<'a>, warnings: &mut Warnings) -> Result<()> {
+    pub fn read(
+        &mut self,
+        entry: &'static Entry,
+        line: Given<'a>,
+        warnings: &mut Warnings,
+    ) -> Result<()> {
         let name = entry.name;
         let value = entry
             .kind
@@ -225,14 +233,21 @@ impl<'a> Layer<'a> {
             Effect::Acts => {}
             Effect::Later if entry.default_value().as_ref() == Some(&value) => {}
             Effect::Later => {
-                warnings.add_once(name, &line.position(), &format!("{name} has no effect in this version"));
+                warnings.add_once(
+                    name,
+                    &line.position(),
+                    &format!("{name} has no effect in this version"),
+                );
             }
             Effect::SystemResolver => {
-                let text = format!("{name} has no effect: names are resolved by the system resolver");
+                let text =
+                    format!("{name} has no effect: names are resolved by the system resolver");
                 warnings.add_once("the resolver", &line.position(), &text);
             }
             Effect::NoProxy => {
-                let text = format!("{name} has no effect: no proxy is used, whatever the environment says");
+                let text = format!(
+                    "{name} has no effect: no proxy is used, whatever the environment says"
+                );
                 warnings.add_once("the proxy", &line.position(), &text);
             }
         }
@@ -289,7 +304,11 @@ impl<'a, 'b> Layers<'a, 'b> {
 impl Layers<'_, '_> {
     /// The word that holds for a key, whose words these are.
     pub fn word<W: Word>(self, key: Key) -> W {
-        debug_assert!(matches!(key.entry().kind, Kind::Word(words) if words == W::WORDS), "{}", key.name());
+        debug_assert!(
+            matches!(key.entry().kind, Kind::Word(words) if words == W::WORDS),
+            "{}",
+            key.name()
+        );
         match self.get(key).map(|setting| &setting.value) {
             Some(Value::Word(number)) => W::ALL[*number],
             other => unreachable!("{} is {other:?}", key.name()),
@@ -310,7 +329,8 @@ macro_rules! readers {
                 }
 
                 pub fn $name(self, key: Key) -> $type {
-                    self.$given(key).unwrap_or_else(|| unreachable!("{} has no default", key.name()))
+                    self.$given(key).unwrap_or_else(|| unreachable!("{} has no \
+                         default", key.name()))
                 }
             )*
         }

@@ -1,5 +1,5 @@
-//! The lines of a document, side by side: which key, which value, where. The values stand one behind the other in one text, a
-//! NUL byte behind each, as C will read them.
+//! The lines of a document, side by side: which key, which value, where. The values stand one
+//! behind the other in one text, a NUL byte behind each, as C will read them.
 
 use std::ops::Range;
 use std::path::Path;
@@ -69,7 +69,9 @@ impl Lines {
         value: &str,
     ) -> Result<(), TooMuch> {
         let (start, end) = (self.draft.len(), self.draft.len() + value.len());
-        let (Ok(start), Ok(end)) = (u32::try_from(start), u32::try_from(end)) else { return Err(TooMuch) };
+        let (Ok(start), Ok(end)) = (u32::try_from(start), u32::try_from(end)) else {
+            return Err(TooMuch);
+        };
         if end == u32::MAX {
             return Err(TooMuch);
         }
@@ -80,8 +82,8 @@ impl Lines {
         Ok(())
     }
 
-    /// No line is added from here on. Brings those of a section together, which may have got some before and some after an
-    /// `@INCLUDE` of other sections.
+    /// No line is added from here on. Brings those of a section together, which may have got some
+    /// before and some after an `@INCLUDE` of other sections.
     pub fn finish(&mut self) {
         let mut values = std::mem::take(&mut self.draft);
         if self.scattered {

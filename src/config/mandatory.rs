@@ -24,14 +24,19 @@ pub(super) fn mandatory<'a, 'b>(
         Header::Node => "[NODE]",
     };
     let name = key.name();
-    let others =
-        section.lines.clone().map(|line| lines.line(line)).filter(|line| !judge.is_own(lines, *line));
+    let others = section
+        .lines
+        .clone()
+        .map(|line| lines.line(line))
+        .filter(|line| !judge.is_own(lines, *line));
     let slip = others.into_iter().find(|line| {
         let key = line.key().to_ascii_lowercase();
         suggest::is_slip(&key, name) || key.strip_suffix('s') == Some(name)
     });
     let mend = match slip {
-        Some(slip) => format!("did you mean it by {} on line {}?", shown(slip.key()), slip.position().line),
+        Some(slip) => {
+            format!("did you mean it by {} on line {}?", shown(slip.key()), slip.position().line)
+        }
         None => format!("add a line \"{name} ...\""),
     };
     Err(Error::config(&lines.position(section.at), format!("this {header} has no {name}; {mend}")))

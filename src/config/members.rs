@@ -1,5 +1,6 @@
-//! `[NODE]` sections to [`NodeDefinition`]s. Sections mostly repeat each other, so what was found out about the keys of one holds for
-//! all of the same keys, and what was read from equal values holds again.
+//! `[NODE]` sections to [`NodeDefinition`]s. Sections mostly repeat each other, so what was found
+//! out about the keys of one holds for all of the same keys, and what was read from equal values
+//! holds again.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -51,7 +52,8 @@ struct Plan {
     bearing: Vec<u32>,
     /// Some line may be idle.
     may_be_idle: bool,
-    /// The settings of the last such node, and its first line; only where nothing in them was worth a warning.
+    /// The settings of the last such node, and its first line; only where nothing in them was worth
+    /// a warning.
     last: Option<(NodeSettings, u32)>,
 }
 
@@ -114,7 +116,8 @@ impl<'a> Members<'a> {
 
         let name = mandatory_text(self.lines, &self.judge, &self.layer, section, Key::Name)?;
         let host = mandatory_text(self.lines, &self.judge, &self.layer, section, Key::Host)?;
-        let port = match mandatory(self.lines, &self.judge, &self.layer, section, Key::Port)?.value {
+        let port = match mandatory(self.lines, &self.judge, &self.layer, section, Key::Port)?.value
+        {
             Value::Integer(port) => u16::try_from(port).unwrap_or_default(),
             ref other => unreachable!("port is {other:?}"),
         };
@@ -141,14 +144,18 @@ impl<'a> Members<'a> {
     /// The plan for sections of the keys that these lines have.
     fn known_plan(&self, own: &[Line]) -> Option<usize> {
         let keys = own.iter().map(|line| line.key);
-        if self.plans.get(self.last_plan).is_some_and(|plan| keys.clone().eq(plan.keys.iter().copied())) {
+        if self
+            .plans
+            .get(self.last_plan)
+            .is_some_and(|plan| keys.clone().eq(plan.keys.iter().copied()))
+        {
             return Some(self.last_plan);
         }
         self.by_keys.get(&*keys.collect::<Vec<u32>>()).copied()
     }
 
-    /// Reads the lines of a section by its plan. Whether those that bear on the settings say what those of the last such
-    /// section said, and so were left out.
+    /// Reads the lines of a section by its plan. Whether those that bear on the settings say what
+    /// those of the last such section said, and so were left out.
     fn follow(&mut self, plan: usize, first: u32, warnings: &mut Warnings) -> Result<bool> {
         let (plan, lines) = (&self.plans[plan], self.lines);
         let value = |line: u32| lines.line(line).value();
@@ -189,7 +196,8 @@ impl<'a> Members<'a> {
             steps.extend(step.map(|step| (at as u32, step)));
         }
         let is_open = |(_, name): &&(u32, u32)| !self.judge.has_seen(*name);
-        let inherited: Vec<u32> = self.inherited.iter().filter(is_open).map(|(line, _)| *line).collect();
+        let inherited: Vec<u32> =
+            self.inherited.iter().filter(is_open).map(|(line, _)| *line).collect();
         let keys: Box<[u32]> = lines.of(own).iter().map(|line| line.key).collect();
         self.shapes.push(Shape::new(lines, &keys, inherited));
         self.by_keys.insert(keys.clone(), self.plans.len());
@@ -241,14 +249,18 @@ impl<'a> Members<'a> {
             entry.is_some_and(|entry| entry.key == Key::Name)
         };
         let first = of_first.find(is_name).map(|line| self.lines.line(line).value_position());
-        let position = self.layer.get(Key::Name).and_then(|setting| setting.line).map(Given::value_position);
+        let position =
+            self.layer.get(Key::Name).and_then(|setting| setting.line).map(Given::value_position);
         let (Some(first), Some(position)) = (first, position) else {
             unreachable!("both have names");
         };
         let first = seen_from(&first, &position);
         Error::config(
             &position,
-            format!("a second node of the name {}, the first is on {first}; rename one", shown(name)),
+            format!(
+                "a second node of the name {}, the first is on {first}; rename one",
+                shown(name)
+            ),
         )
     }
 }

@@ -47,13 +47,13 @@ pub use settings::{
 };
 pub use words::{Balance, Check, Start};
 
-/// Reads and checks an upstream file. A relative `path` is looked for in the working directory, then in the
-/// directory of the option `config.dir`. Never waits for anything but the disk.
+/// Reads and checks an upstream file. A relative `path` is looked for in the working directory,
+/// then in the directory of the option `config.dir`. Never waits for anything but the disk.
 ///
 /// # Errors
 ///
-/// [`Status::Io`] where the file itself cannot be read; [`Status::Config`] for everything about its content,
-/// files it includes or names among it, with the line.
+/// [`Status::Io`] where the file itself cannot be read; [`Status::Config`] for everything about its
+/// content, files it includes or names among it, with the line.
 pub fn load(path: &Path, options: &Options) -> Result<Definition> {
     let path = find(path, options);
     let name = path.to_string_lossy();
@@ -77,8 +77,9 @@ pub fn load(path: &Path, options: &Options) -> Result<Definition> {
     read(main, options, &|name| std::env::var_os(name))
 }
 
-/// Checks the text of an upstream file. `source_name` stands for the file in messages; relative paths within
-/// are looked for in the working directory, then in the directory of the option `config.dir`.
+/// Checks the text of an upstream file. `source_name` stands for the file in messages; relative
+/// paths within are looked for in the working directory, then in the directory of the option
+/// `config.dir`.
 ///
 /// # Errors
 ///
@@ -106,7 +107,11 @@ fn parse_in(
     read(main, options, environment)
 }
 
-fn read(main: Main<'_>, options: &Options, environment: expand::Environment<'_>) -> Result<Definition> {
+fn read(
+    main: Main<'_>,
+    options: &Options,
+    environment: expand::Environment<'_>,
+) -> Result<Definition> {
     if document::is_yaml(Path::new(main.name)) {
         let whole = Position { file: main.name.into(), line: 0, column: 0 };
         return Err(Error::config(
@@ -134,7 +139,9 @@ fn places_looked_at(options: &Options) -> String {
         Err(_) => "the working directory".into(),
     };
     match options.config_dir() {
-        Some(directory) => format!("looked in {working}, then in {} (config.dir)", directory.display()),
+        Some(directory) => {
+            format!("looked in {working}, then in {} (config.dir)", directory.display())
+        }
         None => format!("looked in {working}; give an absolute path, or set the option config.dir"),
     }
 }

@@ -6,7 +6,8 @@ use std::hash::BuildHasher;
 /// The numbers of named things.
 #[derive(Clone, Debug)]
 pub struct NameIndex {
-    /// A part of a name's hash above, so that another's name is hardly ever read, and its number from 1 on; 0 is free.
+    /// A part of a name's hash above, so that another's name is hardly ever read, and its number
+    /// from 1 on; 0 is free.
     cells: Box<[u32]>,
     hasher: RandomState,
 }
@@ -16,7 +17,10 @@ impl NameIndex {
     pub(super) fn for_names(count: usize) -> NameIndex {
         assert!(count < NUMBER as usize, "a file of 32 MiB holds a tenth of that");
         // At most half full, so that chains stay short.
-        NameIndex { cells: vec![0; (2 * count).next_power_of_two()].into(), hasher: RandomState::new() }
+        NameIndex {
+            cells: vec![0; (2 * count).next_power_of_two()].into(),
+            hasher: RandomState::new(),
+        }
     }
 
     /// Adds a number under a name, or tells the number that has it already.
@@ -41,7 +45,12 @@ impl NameIndex {
         self.look_up(name, self.hasher.hash_one(name), name_of).ok()
     }
 
-    fn look_up<'n>(&self, name: &str, hash: u64, name_of: impl Fn(usize) -> &'n str) -> Result<usize, usize> {
+    fn look_up<'n>(
+        &self,
+        name: &str,
+        hash: u64,
+        name_of: impl Fn(usize) -> &'n str,
+    ) -> Result<usize, usize> {
         let last = self.cells.len() - 1;
         let mut at = hash as usize & last;
         loop {

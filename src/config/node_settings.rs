@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::keys::Key;
 use super::layers::{Layers, Warnings, seen_from};
-use super::settings::{CipherNames, HealthSettings, NetSettings, NodeSettings, TlsFile, TlsSettings};
+use super::settings::{
+    CipherNames, HealthSettings, NetSettings, NodeSettings, TlsFile, TlsSettings,
+};
 use super::tls_files::TlsFiles;
 use super::value::Value;
 use super::words::Check;
@@ -68,14 +70,20 @@ fn health_settings(node: Layers<'_, '_>) -> Result<HealthSettings> {
     }
 }
 
-fn tls_settings(node: Layers<'_, '_>, files: &mut TlsFiles, warnings: &mut Warnings) -> Result<TlsSettings> {
+fn tls_settings(
+    node: Layers<'_, '_>,
+    files: &mut TlsFiles,
+    warnings: &mut Warnings,
+) -> Result<TlsSettings> {
     check_certificate_and_key(node)?;
     let verify = node.bool(Key::TlsVerify);
     let verify_hostname = node.bool(Key::TlsVerifyHostname);
-    if let (false, true, Some(line)) = (verify, verify_hostname, node.given(Key::TlsVerifyHostname)) {
+    if let (false, true, Some(line)) = (verify, verify_hostname, node.given(Key::TlsVerifyHostname))
+    {
         warnings.add(
             &line.position(),
-            "tls.verify_hostname has no effect with tls.verify off: without the chain anyone can write a certificate \
+            "tls.verify_hostname has no effect with tls.verify off: without the chain anyone can \
+             write a certificate \
              of that name; set tls.verify on",
         );
     }
@@ -115,10 +123,13 @@ fn check_versions(node: Layers<'_, '_>) -> Result<()> {
     let (min, max) = (node.given(Key::TlsMinVersion), node.given(Key::TlsMaxVersion));
     let Some(line) = min.or(max) else { return Ok(()) };
     let position = line.value_position();
-    let of_max = max.map_or(String::new(), |max| format!(" of {}", seen_from(&max.position(), &position)));
+    let of_max =
+        max.map_or(String::new(), |max| format!(" of {}", seen_from(&max.position(), &position)));
     Err(Error::config(
         &position,
-        format!("tls.min_version is above the tls.max_version{of_max}; lower one or raise the other"),
+        format!(
+            "tls.min_version is above the tls.max_version{of_max}; lower one or raise the other"
+        ),
     ))
 }
 

@@ -25,7 +25,12 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let position = Position { file: "options".into(), line: 0, column: 0 };
-        Options { lines: Vec::new(), index: HashMap::new(), declared: Declared::default(), position }
+        Options {
+            lines: Vec::new(),
+            index: HashMap::new(),
+            declared: Declared::default(),
+            position,
+        }
     }
 }
 
@@ -41,8 +46,9 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// [`Status::Config`](crate::base::error::Status::Config) where the key cannot be an option, is an unknown name of
-    /// the families `tls`, `net`, `health` and `deliver`, or the value is not of the key's kind.
+    /// [`Status::Config`](crate::base::error::Status::Config) where the key cannot be an option, is
+    /// an unknown name of the families `tls`, `net`, `health` and `deliver`, or the value is not of
+    /// the key's kind.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
         let (key, value) = (key.trim(), value.trim());
         let refuse = |cause: String| Err(Error::config(&self.position, cause));
@@ -50,7 +56,9 @@ impl Options {
             || key.len() > MAX_KEY
             || key.contains(|c: char| c.is_whitespace() || c.is_control())
         {
-            return refuse(format!("a key has 1 to {MAX_KEY} bytes and no blank; {key:.40?} is none"));
+            return refuse(format!(
+                "a key has 1 to {MAX_KEY} bytes and no blank; {key:.40?} is none"
+            ));
         }
         if value.len() > MAX_VALUE || value.contains('\0') {
             return refuse(format!("{key}: a value has {MAX_VALUE} bytes at most and no NUL byte"));
@@ -58,8 +66,15 @@ impl Options {
         let mut name = key.to_ascii_lowercase();
         match keys::find(&name) {
             Some(entry) if !entry.scopes.contains(&Scope::Options) => {
-                let mend = if name == "name" { "; for the upstream wanted, set upstream.name" } else { "" };
-                return refuse(format!("{} is no option; it belongs in the file{mend}", entry.name));
+                let mend = if name == "name" {
+                    "; for the upstream wanted, set upstream.name"
+                } else {
+                    ""
+                };
+                return refuse(format!(
+                    "{} is no option; it belongs in the file{mend}",
+                    entry.name
+                ));
             }
             Some(entry) => {
                 if let Err(cause) = entry.kind.read(entry.name, value) {
@@ -134,9 +149,14 @@ mod tests {
             (
                 "tls",
                 "1",
-                "options: tls: \"1\" is neither on nor off; write on, true or yes, or else off, false or no",
+                "options: tls: \"1\" is neither on nor off; write on, true or yes, or else off, \
+                 false or no",
             ),
-            ("tls.verfiy", "on", "options: unknown key \"tls.verfiy\"; did you mean \"tls.verify\"?"),
+            (
+                "tls.verfiy",
+                "on",
+                "options: unknown key \"tls.verfiy\"; did you mean \"tls.verify\"?",
+            ),
             (
                 "deliver.tiemout",
                 "1s",
@@ -146,25 +166,37 @@ mod tests {
             (
                 "Name",
                 "n",
-                "options: name is no option; it belongs in the file; for the upstream wanted, set upstream.name",
+                "options: name is no option; it belongs in the file; for the upstream wanted, set \
+                 upstream.name",
             ),
             ("", "x", "options: a key has 1 to 1024 bytes and no blank; \"\" is none"),
             ("a b", "x", "options: a key has 1 to 1024 bytes and no blank; \"a b\" is none"),
             ("a", "\0", "options: a: a value has 1048576 bytes at most and no NUL byte"),
-            ("balance", "hash", "options: balance: \"hash\" is not in this version; write round-robin"),
+            (
+                "balance",
+                "hash",
+                "options: balance: \"hash\" is not in this version; write round-robin",
+            ),
         ] {
             let error = Options::default().set(key, value).unwrap_err();
             assert_eq!(error.to_string(), expected);
-            assert_eq!((error.status, error.line()), (crate::base::error::Status::Config, 0), "{key}");
+            assert_eq!(
+                (error.status, error.line()),
+                (crate::base::error::Status::Config, 0),
+                "{key}"
+            );
         }
     }
 
     #[test]
     fn setting_again_replaces_in_any_letter_case_and_under_an_alias() {
         let mut options = Options::default();
-        for (key, value) in
-            [("Tag", "a"), ("TAG", "b"), ("net.max_connections", "1"), ("NET.max_worker_connections", "2")]
-        {
+        for (key, value) in [
+            ("Tag", "a"),
+            ("TAG", "b"),
+            ("net.max_connections", "1"),
+            ("NET.max_worker_connections", "2"),
+        ] {
             options.set(key, value).unwrap();
         }
         assert_eq!((options.get("tag"), options.lines().len()), (Some("b"), 2));

@@ -1,5 +1,6 @@
-//! The properties of all nodes of a set, as C reads them: every text once and for all in one piece, found in any letter case.
-//! Nodes whose sections have the same keys share one table of them, so that a node itself is two numbers.
+//! The properties of all nodes of a set, as C reads them: every text once and for all in one piece,
+//! found in any letter case. Nodes whose sections have the same keys share one table of them, so
+//! that a node itself is two numbers.
 
 use std::sync::Arc;
 
@@ -29,7 +30,8 @@ pub struct Owner {
 /// The keys of a section, and of what it takes over from other sections.
 #[derive(Clone, Debug)]
 pub(super) struct Shape {
-    /// Where each key stands in the text of the keys: its own in the order of its lines, then the others.
+    /// Where each key stands in the text of the keys: its own in the order of its lines, then the
+    /// others.
     keys: Box<[u32]>,
     /// The lines of the others.
     inherited: Box<[u32]>,
@@ -128,8 +130,9 @@ impl Properties {
         self.shapes[owner.shape as usize].keys.len()
     }
 
-    /// The key and the value of a number, each with the NUL byte that ends it: the node's own in the order of its lines, then
-    /// those of `[UPSTREAM]` and of the options that no earlier one hides.
+    /// The key and the value of a number, each with the NUL byte that ends it: the node's own in
+    /// the order of its lines, then those of `[UPSTREAM]` and of the options that no earlier one
+    /// hides.
     pub fn at(&self, owner: Owner, index: usize) -> Option<(&[u8], &[u8])> {
         let shape = &self.shapes[owner.shape as usize];
         let key = &self.keys.as_bytes()[*shape.keys.get(index)? as usize..];
@@ -172,7 +175,8 @@ impl Folded {
 fn middle(key: &[u8]) -> impl Iterator<Item = u64> {
     let mut rest = key.get(8..).unwrap_or_default();
     std::iter::from_fn(move || {
-        let (word, behind) = rest.split_first_chunk::<8>().filter(|(_, behind)| !behind.is_empty())?;
+        let (word, behind) =
+            rest.split_first_chunk::<8>().filter(|(_, behind)| !behind.is_empty())?;
         rest = behind;
         Some(lower(u64::from_le_bytes(*word)))
     })
@@ -205,7 +209,8 @@ fn lower(word: u64) -> u64 {
     word | letter >> 2
 }
 
-/// Multiply and fold, as wyhash does (Wang Yi, 2019). The factors are parts of pi and the golden ratio.
+/// Multiply and fold, as wyhash does (Wang Yi, 2019). The factors are parts of pi and the golden
+/// ratio.
 #[inline]
 fn mixed(a: u64, b: u64) -> u64 {
     let product = u128::from(a ^ 0x243f_6a88_85a3_08d3) * u128::from(b ^ 0x9e37_79b9_7f4a_7c15);
@@ -219,8 +224,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn properties(of_upstream: &[String], of_node: &[String]) -> (Arc<Properties>, Owner) {
-        let lines =
-            |keys: &[String]| -> String { keys.iter().map(|key| format!("{key} of-{key}\n")).collect() };
+        let lines = |keys: &[String]| -> String {
+            keys.iter().map(|key| format!("{key} of-{key}\n")).collect()
+        };
         let text = format!(
             "[UPSTREAM]\nname u\n{}[NODE]\nname n\nhost h\nport 1\n{}",
             lines(of_upstream),
@@ -235,8 +241,9 @@ mod tests {
     fn folding_is_ascii_lower_case() {
         for byte in 0..=255u8 {
             for at in 0..8 {
-                let word =
-                    |byte: u8| u64::from_le_bytes(std::array::from_fn(|i| if i == at { byte } else { 0xc9 }));
+                let word = |byte: u8| {
+                    u64::from_le_bytes(std::array::from_fn(|i| if i == at { byte } else { 0xc9 }))
+                };
                 assert_eq!(lower(word(byte)), word(byte.to_ascii_lowercase()), "{byte} at {at}");
             }
         }

@@ -37,9 +37,12 @@ impl Unreadable {
 
 /// Opens a regular file for reading. Never waits for a writer of a FIFO.
 pub(super) fn open_regular(path: &Path) -> Result<(File, Metadata), Unreadable> {
-    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+    let opened =
+        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
     let file = opened.map_err(|error| match error.raw_os_error() {
-        Some(libc::ENXIO) => Unreadable::new("is a socket or a device without a driver; name a regular file"),
+        Some(libc::ENXIO) => {
+            Unreadable::new("is a socket or a device without a driver; name a regular file")
+        }
         _ => Unreadable::system(&error),
     })?;
     let metadata = file.metadata().map_err(|error| Unreadable::system(&error))?;
@@ -74,7 +77,8 @@ pub(super) fn read_regular(path: &Path, limit: usize) -> Result<(Vec<u8>, FileId
     Ok((bytes, (metadata.dev(), metadata.ino())))
 }
 
-/// A byte that no configuration text may hold: its line and column from 1, and what is wrong with it.
+/// A byte that no configuration text may hold: its line and column from 1, and what is wrong with
+/// it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BadByte {
     pub line: usize,
@@ -86,7 +90,9 @@ pub(super) struct BadByte {
 pub(super) fn decode(bytes: &[u8]) -> Result<&str, BadByte> {
     let (valid, broken) = match std::str::from_utf8(bytes) {
         Ok(text) => (text, false),
-        Err(error) => (std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(), true),
+        Err(error) => {
+            (std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(), true)
+        }
     };
     let text = valid.strip_prefix('\u{feff}').unwrap_or(valid);
     let utf_16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);

@@ -1,5 +1,6 @@
-//! The keys of a document, each spelling kept once: sections repeat each other, so that most lines are told by one comparison
-//! with the key that is expected next. Knows which spellings mean the same key, and nothing of what it means.
+//! The keys of a document, each spelling kept once: sections repeat each other, so that most lines
+//! are told by one comparison with the key that is expected next. Knows which spellings mean the
+//! same key, and nothing of what it means.
 
 use std::collections::HashMap;
 
@@ -62,7 +63,8 @@ impl Spellings {
         self.last = BEGINNING;
     }
 
-    /// The spelling that `content` opens with, where it is the expected one and a blank stands behind it.
+    /// The spelling that `content` opens with, where it is the expected one and a blank stands
+    /// behind it.
     pub fn expected(&mut self, content: &str) -> Option<u32> {
         let next = self.list[self.last as usize].next;
         let key = self.get(next);
@@ -164,7 +166,8 @@ mod tests {
     #[test]
     fn spellings_of_one_key_share_its_name() {
         let mut spellings = Spellings::default();
-        let ids = ["Host", "host", "Tag", "net.max_worker_connections", "NET.max_connections", "Tag"];
+        let ids =
+            ["Host", "host", "Tag", "net.max_worker_connections", "NET.max_connections", "Tag"];
         let ids = ids.map(|key| spellings.of(key));
         assert_eq!(ids[2], ids[5]);
         let names = ids.map(|id| spellings.name_of(id));

@@ -4,8 +4,8 @@
 /// The widest limit; a row of the table is twice as wide and one more.
 const WIDEST: usize = 9;
 
-/// The edit distance (insertions, deletions, substitutions, swaps of neighbours) from `a` to `b`; `None`
-/// where it is above `limit`, which is nine at most.
+/// The edit distance (insertions, deletions, substitutions, swaps of neighbours) from `a` to `b`;
+/// `None` where it is above `limit`, which is nine at most.
 pub fn distance(a: &str, b: &str, limit: usize) -> Option<usize> {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     let limit = limit.min(WIDEST);
@@ -54,14 +54,15 @@ pub fn nearest<'a>(
     candidates: impl IntoIterator<Item = &'a str>,
     limit: usize,
 ) -> Option<&'a str> {
-    let measured = candidates.into_iter().filter_map(|other| Some((distance(name, other, limit)?, other)));
+    let measured =
+        candidates.into_iter().filter_map(|other| Some((distance(name, other, limit)?, other)));
     measured.min_by_key(|&(distance, _)| distance).map(|(_, other)| other)
 }
 
 /// Whether `name` is so near to `known` that it is more likely a slip than another word.
 ///
-/// Short words have many neighbours that are words themselves (`hosts`, `cost`, `post`, `sort`), so below
-/// six letters only swapped, missing and doubled letters count.
+/// Short words have many neighbours that are words themselves (`hosts`, `cost`, `post`, `sort`), so
+/// below six letters only swapped, missing and doubled letters count.
 pub fn is_slip(name: &str, known: &str) -> bool {
     let limit = if known.len() >= 8 { 2 } else { 1 };
     let plural = name.strip_suffix('s') == Some(known) && !known.ends_with('s');

@@ -59,7 +59,8 @@ fn property(definition: &Definition, node: usize, key: &str) -> Option<String> {
 /// A node's properties, which C is seen to get too.
 fn properties_of(definition: &Definition, node: usize) -> Vec<Property> {
     let owner = definition.nodes[node].owner;
-    let numbers = (0..definition.properties.count(owner)).map(|at| definition.properties.line(owner, at));
+    let numbers =
+        (0..definition.properties.count(owner)).map(|at| definition.properties.line(owner, at));
     let given = numbers.map(|number| definition.lines.line(number));
     let properties: Vec<Property> = given
         .map(|line| Property {
@@ -70,7 +71,12 @@ fn properties_of(definition: &Definition, node: usize) -> Vec<Property> {
         .collect();
     for property in &properties {
         let value = definition.properties.get(owner, property.key.as_bytes());
-        assert_eq!(value, Some(format!("{}\0", property.value).as_bytes()), "{}", property.position);
+        assert_eq!(
+            value,
+            Some(format!("{}\0", property.value).as_bytes()),
+            "{}",
+            property.position
+        );
     }
     properties
 }
@@ -79,10 +85,15 @@ fn properties_of(definition: &Definition, node: usize) -> Vec<Property> {
 fn the_reference_example() {
     let d = load(Path::new("examples/forward-balancing.conf"), &Options::default()).unwrap();
     assert_eq!(d.name, "forward-balancing");
-    let nodes: Vec<_> = d.nodes.iter().map(|n| (n.name.as_str(), n.host.as_str(), n.port)).collect();
+    let nodes: Vec<_> =
+        d.nodes.iter().map(|n| (n.name.as_str(), n.host.as_str(), n.port)).collect();
     assert_eq!(
         nodes,
-        [("node-1", "127.0.0.1", 43000), ("node-2", "127.0.0.1", 44000), ("node-3", "127.0.0.1", 45000)]
+        [
+            ("node-1", "127.0.0.1", 43000),
+            ("node-2", "127.0.0.1", 44000),
+            ("node-3", "127.0.0.1", 45000)
+        ]
     );
     assert!(d.nodes[0].settings.tls.is_none() && d.nodes[1].settings.tls.is_none());
     let tls = d.nodes[2].settings.tls.as_ref().unwrap();
@@ -147,8 +158,12 @@ fn accepted_grammar() {
         assert_eq!(property(&definition, 0, "k").as_deref(), Some(k), "{row}");
         assert_eq!(definition.warnings, [""; 0], "{row}");
         let node = &definition.nodes[0];
-        let known =
-            (definition.name.to_lowercase(), node.name.to_lowercase(), node.host.to_lowercase(), node.port);
+        let known = (
+            definition.name.to_lowercase(),
+            node.name.to_lowercase(),
+            node.host.to_lowercase(),
+            node.port,
+        );
         assert_eq!(known, ("u".into(), "n".into(), "h".into(), 1), "{row}");
     }
     let definition = check("[NODE]\nname n\nhost h\nport 1\n[UPSTREAM]\nname u").unwrap();
@@ -158,7 +173,8 @@ fn accepted_grammar() {
 #[test]
 fn an_unknown_section_is_warned_of_and_the_rest_loads() {
     let text = node(
-        "[SERVICE]\n flush 1\n alone\n host x\n k ${UNSET}\n host y\n[NODES]\n k v\n[nod]\n[NODE]\nname m\nhost h\nport 2",
+        "[SERVICE]\n flush 1\n alone\n host x\n k ${UNSET}\n host y\n[NODES]\n k \
+         v\n[nod]\n[NODE]\nname m\nhost h\nport 2",
     );
     let definition = check(text).unwrap();
     assert_eq!(definition.nodes.len(), 2);
@@ -180,8 +196,14 @@ fn refused_grammar() {
     for (text, expected) in [
         ("", "f:1: there is no [UPSTREAM] section; add one with a name"),
         ("# nothing\n", "f:1: there is no [UPSTREAM] section; add one with a name"),
-        ("\n[NODE]\nname n\nhost h\nport 1", "f:2:1: there is no [UPSTREAM] section; add one with a name"),
-        ("[UPSTREAM]\n name u\n", "f:1:1: there is no [NODE] section; add one with name, host and port"),
+        (
+            "\n[NODE]\nname n\nhost h\nport 1",
+            "f:2:1: there is no [UPSTREAM] section; add one with a name",
+        ),
+        (
+            "[UPSTREAM]\n name u\n",
+            "f:1:1: there is no [NODE] section; add one with name, host and port",
+        ),
         (
             "[UPSTREAM]\n[NODE]\nname n\nhost h\nport 1",
             "f:1:1: this [UPSTREAM] has no name; add a line \"name ...\"",
@@ -208,7 +230,8 @@ fn refused_grammar() {
         ),
         (
             &node("[UPSTREAM]\nname v"),
-            "f:7:1: a second [UPSTREAM], the first is on line 1; a file defines one upstream, so split it",
+            "f:7:1: a second [UPSTREAM], the first is on line 1; a file defines one upstream, so \
+             split it",
         ),
         (&node("[NODE] # two"), "f:7:8: text behind [NODE]; put it on a line of its own"),
         (&node("[NODE]]"), "f:7:7: text behind [NODE]; put it on a line of its own"),
@@ -218,11 +241,18 @@ fn refused_grammar() {
             "name u\n[UPSTREAM]",
             "f:1:1: \"name\" stands before any section; open one with [UPSTREAM] or [NODE]",
         ),
-        (&node(" k v\n K w"), "f:8:2: k stands twice in this section, first on line 7; take out one"),
-        (&node(" host g"), "f:7:2: host stands twice in this section, first on line 5; take out one"),
+        (
+            &node(" k v\n K w"),
+            "f:8:2: k stands twice in this section, first on line 7; take out one",
+        ),
+        (
+            &node(" host g"),
+            "f:7:2: host stands twice in this section, first on line 5; take out one",
+        ),
         (
             &node("net.max_connections 1\nnet.max_worker_connections 1"),
-            "f:8:1: net.max_connections stands twice in this section, first on line 7; take out one",
+            "f:8:1: net.max_connections stands twice in this section, first on line 7; take out \
+             one",
         ),
         (
             &node("[NODE]\nhost h\nport 1\nname   n"),
@@ -232,7 +262,8 @@ fn refused_grammar() {
         (&node(" alone \t "), "f:7:2: the key \"alone\" has no value; write one behind it"),
         (
             &node(" tls=on"),
-            "f:7:2: the key \"tls\" has no value; write one behind it, apart by a blank and without \"=\" or \":\"",
+            "f:7:2: the key \"tls\" has no value; write one behind it, apart by a blank and \
+             without \"=\" or \":\"",
         ),
         (&long_key, "f:7:2: a key of 1025 bytes; it may have 1024 at most"),
         (&long_value, "f:7:4: a value of 1048577 bytes; it may have 1048576 at most"),
@@ -248,20 +279,26 @@ fn refused_grammar() {
         ),
         (
             &node(" k  é${UNSET}"),
-            "f:7:6: the variable UNSET is not set; set it, or give a default: ${UNSET:-default}, or ${UNSET:-} for \
+            "f:7:6: the variable UNSET is not set; set it, or give a default: ${UNSET:-default}, \
+             or ${UNSET:-} for \
              nothing",
         ),
         (&node(" k  ${HOST"), "f:7:5: \"${\" without its \"}\"; write ${NAME} or ${NAME:-default}"),
-        (&node(" k x${BROKEN}"), "f:7:5: the variable BROKEN is not valid UTF-8; set it to plain text"),
+        (
+            &node(" k x${BROKEN}"),
+            "f:7:5: the variable BROKEN is not valid UTF-8; set it to plain text",
+        ),
         (
             &node(" k ${A}\n@SET A=b"),
-            "f:7:4: the variable A is not set; set it, or give a default: ${A:-default}, or ${A:-} for nothing",
+            "f:7:4: the variable A is not set; set it, or give a default: ${A:-default}, or ${A:-} \
+             for nothing",
         ),
         (&node("@SET A"), "f:7:1: @SET without \"=\"; write @SET NAME=value"),
         (&node("@SET A B=c"), "f:7:6: @SET: what stands before \"=\" is no variable's name"),
         (
             &node("@SET A= x${B}"),
-            "f:7:10: the variable B is not set; set it, or give a default: ${B:-default}, or ${B:-} for nothing",
+            "f:7:10: the variable B is not set; set it, or give a default: ${B:-default}, or \
+             ${B:-} for nothing",
         ),
         (&node("@INCLUDE"), "f:7:1: @INCLUDE without a path; write @INCLUDE path"),
         (&node("@INCLUDE ${EMPTY}"), "f:7:1: @INCLUDE without a path; write @INCLUDE path"),
@@ -270,8 +307,14 @@ fn refused_grammar() {
         assert_eq!(refusal(text), expected, "{:.200}", text);
     }
     for (bytes, expected) in [
-        (&b"[UPSTREAM]\n n\xffame u"[..], "f:2:3: a byte that is not valid UTF-8; save the file in UTF-8"),
-        (b"[UPSTREAM]\n name \xc3(", "f:2:7: a byte that is not valid UTF-8; save the file in UTF-8"),
+        (
+            &b"[UPSTREAM]\n n\xffame u"[..],
+            "f:2:3: a byte that is not valid UTF-8; save the file in UTF-8",
+        ),
+        (
+            b"[UPSTREAM]\n name \xc3(",
+            "f:2:7: a byte that is not valid UTF-8; save the file in UTF-8",
+        ),
         (b"# \xe9\n", "f:1:3: a byte that is not valid UTF-8; save the file in UTF-8"),
         (b"[UP\xff]", "f:1:4: a byte that is not valid UTF-8; save the file in UTF-8"),
         (b"\xff\xfe[\0N\0", "f:1:1: the file is in UTF-16; save it in UTF-8"),
@@ -290,7 +333,10 @@ fn the_line_is_in_the_error_as_a_number_too() {
 fn what_grows_in_memory_is_bounded() {
     let growing = format!("@SET A={}\n{}", "a".repeat(1 << 20), node(""));
     let lines: String = (0..40).map(|i| format!(" k{i} ${{A}}\n")).collect();
-    assert_eq!(refusal(growing + &lines), "f:40:6: variables make the file over 32 MiB longer; shorten them");
+    assert_eq!(
+        refusal(growing + &lines),
+        "f:40:6: variables make the file over 32 MiB longer; shorten them"
+    );
 
     let text = vec![b'#'; (32 << 20) + 1];
     assert_eq!(refusal(&text), "f: the text is over 32 MiB; make it smaller");
@@ -304,7 +350,10 @@ fn yaml_is_for_a_later_version() {
         assert_eq!(error.status, Status::Config);
         assert_eq!(
             error.to_string(),
-            format!("{name}: the YAML form is not read by this version; write the file in the classic form")
+            format!(
+                "{name}: the YAML form is not read by this version; write the file in the classic \
+                 form"
+            )
         );
     }
 }

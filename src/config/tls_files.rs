@@ -29,9 +29,10 @@ impl TlsFiles {
         let path = match self.found.get(&asked) {
             Some(path) => path.clone(),
             None => {
-                let path = self.look(&asked.1, asked.0.as_deref(), is_directory).map_err(|cause| {
-                    Error::config(&line.value_position(), format!("{}: {cause}", key.name()))
-                })?;
+                let path =
+                    self.look(&asked.1, asked.0.as_deref(), is_directory).map_err(|cause| {
+                        Error::config(&line.value_position(), format!("{}: {cause}", key.name()))
+                    })?;
                 self.found.insert(asked, path.clone());
                 path
             }
@@ -39,7 +40,12 @@ impl TlsFiles {
         Ok(TlsFile { path, position: line.position() })
     }
 
-    fn look(&self, name: &str, beside: Option<&Path>, is_directory: bool) -> Result<PathBuf, String> {
+    fn look(
+        &self,
+        name: &str,
+        beside: Option<&Path>,
+        is_directory: bool,
+    ) -> Result<PathBuf, String> {
         let mut paths = vec![PathBuf::from(name)];
         if Path::new(name).is_relative() {
             paths.extend(self.config_dir.iter().map(|directory| directory.join(name)));
@@ -49,29 +55,40 @@ impl TlsFiles {
         for path in &paths {
             match std::fs::symlink_metadata(path) {
                 Ok(_) => {
-                    let checked = if is_directory { check_directory(path) } else { check_file(path) };
+                    let checked =
+                        if is_directory { check_directory(path) } else { check_file(path) };
                     return match checked {
                         Ok(()) => Ok(path.clone()),
                         Err(reason) => Err(format!("{}: {reason}", path.display())),
                     };
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                    return Err(format!("{}: {error}; let this process's user reach it", path.display()));
+                    return Err(format!(
+                        "{}: {error}; let this process's user reach it",
+                        path.display()
+                    ));
                 }
                 Err(_) => {}
             }
         }
         let looked: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
         let what = if is_directory { "directory" } else { "file" };
-        let quotes = if name.starts_with(['"', '\'']) { "; a value is written without quotes" } else { "" };
-        Err(format!("{} names no {what}; looked for {}{quotes}", value::shown(name), looked.join(", then ")))
+        let quotes =
+            if name.starts_with(['"', '\'']) { "; a value is written without quotes" } else { "" };
+        Err(format!(
+            "{} names no {what}; looked for {}{quotes}",
+            value::shown(name),
+            looked.join(", then ")
+        ))
     }
 }
 
 fn check_file(path: &Path) -> Result<(), String> {
     match source::open_regular(path) {
         // Files of /proc and the like say 0 and have content; a certificate is never one of them.
-        Ok((_, metadata)) if metadata.len() == 0 => Err("the file is empty; put the PEM text in it".into()),
+        Ok((_, metadata)) if metadata.len() == 0 => {
+            Err("the file is empty; put the PEM text in it".into())
+        }
         Ok(_) => Ok(()),
         Err(unreadable) => Err(unreadable.reason),
     }
@@ -79,7 +96,9 @@ fn check_file(path: &Path) -> Result<(), String> {
 
 fn check_directory(path: &Path) -> Result<(), String> {
     let entries = std::fs::read_dir(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotADirectory => "is not a directory; for a file there is tls.ca_file".to_owned(),
+        std::io::ErrorKind::NotADirectory => {
+            "is not a directory; for a file there is tls.ca_file".to_owned()
+        }
         _ => error.to_string(),
     })?;
     for entry in entries {

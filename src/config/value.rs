@@ -1,5 +1,6 @@
-//! A value's text to its type: one reader for each kind of key, used by the file, the options and the
-//! typed getters alike. Never guesses: what is not plainly of the kind is refused, with the mend.
+//! A value's text to its type: one reader for each kind of key, used by the file, the options and
+//! the typed getters alike. Never guesses: what is not plainly of the kind is refused, with the
+//! mend.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
@@ -80,16 +81,17 @@ pub fn parse_bool(text: &str) -> Option<bool> {
     }
 }
 
-/// Reads a duration into milliseconds: a whole number with `ms`, `s`, `m`, `h` or `d` in any letter case,
-/// or without a unit, which is seconds. `None` also where the milliseconds do not fit.
+/// Reads a duration into milliseconds: a whole number with `ms`, `s`, `m`, `h` or `d` in any letter
+/// case, or without a unit, which is seconds. `None` also where the milliseconds do not fit.
 pub fn parse_duration_ms(text: &str) -> Option<i64> {
     let (number, unit) = split_number(text)?;
-    let units = [("ms", 1), ("", 1_000), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    let units =
+        [("ms", 1), ("", 1_000), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
     number.checked_mul(factor(unit, &units)?)
 }
 
-/// Reads a size into bytes: a whole number, with `k`, `M` or `G` for the powers of 1024 and with or without
-/// a closing `b`, in any letter case. `None` also where the bytes do not fit.
+/// Reads a size into bytes: a whole number, with `k`, `M` or `G` for the powers of 1024 and with or
+/// without a closing `b`, in any letter case. `None` also where the bytes do not fit.
 pub fn parse_size(text: &str) -> Option<i64> {
     let (number, unit) = split_number(text)?;
     let units = [
@@ -145,13 +147,18 @@ impl Kind {
         match self {
             Kind::Bool => match parse_bool(text) {
                 Some(value) => Ok(Value::Bool(value)),
-                None => refuse("is neither on nor off; write on, true or yes, or else off, false or no"),
+                None => {
+                    refuse("is neither on nor off; write on, true or yes, or else off, false or no")
+                }
             },
             Kind::Duration { min, max } => match parse_duration_ms(text) {
                 None => refuse(
-                    "is not a duration; write a whole number with ms, s, m, h or d, such as 250ms or 10s",
+                    "is not a duration; write a whole number with ms, s, m, h or d, such as 250ms \
+                     or 10s",
                 ),
-                Some(ms) if Some(ms) < parse_duration_ms(min) || Some(ms) > parse_duration_ms(max) => {
+                Some(ms)
+                    if Some(ms) < parse_duration_ms(min) || Some(ms) > parse_duration_ms(max) =>
+                {
                     refuse(&format!("is out of range; write a duration from {min} to {max}"))
                 }
                 Some(ms) => Ok(Value::Duration(Duration::from_millis(ms.unsigned_abs()))),
@@ -165,7 +172,9 @@ impl Kind {
                 None => refuse("is not a port; write a decimal number from 1 to 65535"),
             },
             Kind::Word(words) => word(key, text, words),
-            Kind::Text if has_control(text) => refuse("carries a sign that does not print; retype it"),
+            Kind::Text if has_control(text) => {
+                refuse("carries a sign that does not print; retype it")
+            }
             Kind::Text | Kind::Secret | Kind::File | Kind::Directory => Ok(Value::Text(text)),
             Kind::Host => match host(text) {
                 Ok(host) => Ok(Value::Text(host)),
@@ -210,9 +219,13 @@ pub(super) fn is_unseen(c: char) -> bool {
 /// What a habit from other formats has left in a value: the end of a message, or nothing.
 pub(super) fn trap(text: &str) -> &'static str {
     match text.as_bytes() {
-        [b'=' | b':', ..] => " (a key and its value stand apart by blanks alone, without \"=\" or \":\")",
+        [b'=' | b':', ..] => {
+            " (a key and its value stand apart by blanks alone, without \"=\" or \":\")"
+        }
         [b'"' | b'\'', ..] => " (a value is written without quotes)",
-        _ if text.contains(['#', ';']) => " (a comment stands on a line of its own, not behind a value)",
+        _ if text.contains(['#', ';']) => {
+            " (a comment stands on a line of its own, not behind a value)"
+        }
         _ => "",
     }
 }
@@ -231,8 +244,9 @@ fn word(key: &str, text: &str, words: Words) -> Result<Value<'static>, String> {
 
 fn tls_version(key: &str, text: &str) -> Result<Value<'static>, String> {
     let lower = text.to_ascii_lowercase();
-    let number =
-        lower.strip_prefix("tls").map_or(lower.as_str(), |rest| rest.strip_prefix('v').unwrap_or(rest));
+    let number = lower
+        .strip_prefix("tls")
+        .map_or(lower.as_str(), |rest| rest.strip_prefix('v').unwrap_or(rest));
     match number {
         "1.2" => Ok(Value::TlsVersion(TlsVersion::V1_2)),
         "1.3" => Ok(Value::TlsVersion(TlsVersion::V1_3)),
@@ -261,7 +275,9 @@ fn host(text: &str) -> Result<&str, String> {
         return Err("carries quotes, which are not part of a host; write it without them".into());
     }
     if text.contains('#') {
-        return Err("carries a \"#\"; a comment stands on a line of its own, not behind a value".into());
+        return Err(
+            "carries a \"#\"; a comment stands on a line of its own, not behind a value".into()
+        );
     }
     if text.contains("://") {
         return Err("is a URL; write the host alone, and the port under the key port".into());
@@ -285,7 +301,8 @@ fn host(text: &str) -> Result<&str, String> {
         };
     }
     if let Some(odd) = text.chars().find(|&c| !u8::try_from(c).is_ok_and(is_of_host_name)) {
-        let mend = if odd.is_ascii() { "" } else { "; write an international name in its xn-- form" };
+        let mend =
+            if odd.is_ascii() { "" } else { "; write an international name in its xn-- form" };
         return Err(format!("carries {odd:?}, which no host name has{mend}"));
     }
     host_name(text)
@@ -302,7 +319,8 @@ fn host_name(text: &str) -> Result<&str, String> {
     let mut labels = name.as_bytes().split(|byte| *byte == b'.');
     if name.len() > 253 || labels.any(|label| label.is_empty() || label.len() > 63) {
         return Err(
-            "is not a host name: its parts between dots have 1 to 63 letters, 253 in all at most".into()
+            "is not a host name: its parts between dots have 1 to 63 letters, 253 in all at most"
+                .into(),
         );
     }
     Ok(text)

@@ -1,5 +1,5 @@
-//! The words that a key's value may be. Each such key has an enum, made from its list of words, and what acts on it matches all
-//! of them: a word cannot be accepted here and then ignored there.
+//! The words that a key's value may be. Each such key has an enum, made from its list of words, and
+//! what acts on it matches all of them: a word cannot be accepted here and then ignored there.
 
 /// The words of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

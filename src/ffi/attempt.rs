@@ -150,7 +150,9 @@ pub unsafe extern "C" fn upstream_attempt_connect(
     err: *mut *mut upstream_error_t,
 ) -> upstream_status_t {
     let call = "upstream_attempt_connect";
-    connect(a, !out.is_null(), err, call, |attempt| connection::hand_over(attempt.connect(), out, err))
+    connect(a, !out.is_null(), err, call, |attempt| {
+        connection::hand_over(attempt.connect(), out, err)
+    })
 }
 
 /// As upstream_attempt_connect(), without waiting.
@@ -169,7 +171,9 @@ pub unsafe extern "C" fn upstream_attempt_connect_start(
     err: *mut *mut upstream_error_t,
 ) -> upstream_status_t {
     let call = "upstream_attempt_connect_start";
-    connect(a, !out.is_null(), err, call, |attempt| connection::hand_over(attempt.connect_start(), out, err))
+    connect(a, !out.is_null(), err, call, |attempt| {
+        connection::hand_over(attempt.connect_start(), out, err)
+    })
 }
 
 fn connect(
@@ -215,7 +219,9 @@ pub unsafe extern "C" fn upstream_attempt_report(
 ///
 /// Ownership: borrowed until upstream_attempt_end().
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn upstream_attempt_payload_id(a: *const upstream_attempt_t) -> *const c_char {
+pub unsafe extern "C" fn upstream_attempt_payload_id(
+    a: *const upstream_attempt_t,
+) -> *const c_char {
     mutable!(a.cast_mut(), |_| null() => |attempt: &mut Attempt| attempt.payload_id().as_c_str().as_ptr())
 }
 
@@ -229,7 +235,10 @@ pub unsafe extern "C" fn upstream_attempt_payload_id(a: *const upstream_attempt_
 ///
 /// Time: one step for each node that failed. It holds a lock for a moment.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn upstream_attempt_end(a: *mut upstream_attempt_t, outcome: upstream_status_t) {
+pub unsafe extern "C" fn upstream_attempt_end(
+    a: *mut upstream_attempt_t,
+    outcome: upstream_status_t,
+) {
     // A number that is no status tells nothing either.
     let outcome = Status::from_number(outcome).unwrap_or(Status::InvalidArg);
     mutable!(take a, |_| () => |mut attempt: Box<Attempt>| attempt.end(outcome))

@@ -1,14 +1,16 @@
-//! The way through the boundary that every export takes: [`shared!`] for a handle that any number of calls may use at once,
-//! [`mutable!`] for one that takes one call at a time.
+//! The way through the boundary that every export takes: [`shared!`] for a handle that any number
+//! of calls may use at once, [`mutable!`] for one that takes one call at a time.
 //!
-//! Both refuse a handle that is NULL or poisoned, keep errno, and make a panic a status that poisons the handle.
+//! Both refuse a handle that is NULL or poisoned, keep errno, and make a panic a status that
+//! poisons the handle.
 
 use crate::base::error::Status;
 use crate::ffi::handle::{Handle, Opaque, borrow, borrow_mut, take};
 use crate::ffi::panic::catch;
 
-/// A call on a shared handle: `shared!(handle, fallback => body)`. `fallback` makes the answer of the status that stands for
-/// NULL ([`Status::InvalidArg`]), for a poisoned handle, and for a panic (both [`Status::Panic`]).
+/// A call on a shared handle: `shared!(handle, fallback => body)`. `fallback` makes the answer of
+/// the status that stands for NULL ([`Status::InvalidArg`]), for a poisoned handle, and for a panic
+/// (both [`Status::Panic`]).
 macro_rules! shared {
     // Without a handle, and without a system call, so that errno stays as it is.
     (pure none, $fallback:expr => $body:expr) => {
@@ -18,7 +20,8 @@ macro_rules! shared {
     (pure $handle:expr, $fallback:expr => $body:expr) => {
         $crate::ffi::boundary::on_shared($handle, $fallback, $body)
     };
-    // Cannot panic, makes no system call, and has no instruction to spare: the pick (docs/performance.md).
+    // Cannot panic, makes no system call, and has no instruction to spare: the pick
+    // (docs/performance.md).
     (quick $handle:expr, $fallback:expr => $body:expr) => {
         $crate::ffi::boundary::on_quick($handle, $fallback, $body)
     };
@@ -158,13 +161,17 @@ mod tests {
         upstream_attempt_begin, upstream_attempt_end, upstream_attempt_next, upstream_attempt_t,
     };
     use crate::ffi::connection::upstream_connect;
-    use crate::ffi::error::{number, upstream_error_free, upstream_error_message, upstream_error_t};
+    use crate::ffi::error::{
+        number, upstream_error_free, upstream_error_message, upstream_error_t,
+    };
     use crate::ffi::options::{
-        OptionsHandle, upstream_options_create, upstream_options_declare_key, upstream_options_destroy,
-        upstream_options_set, upstream_options_set_clock, upstream_options_set_logger, upstream_options_t,
+        OptionsHandle, upstream_options_create, upstream_options_declare_key,
+        upstream_options_destroy, upstream_options_set, upstream_options_set_clock,
+        upstream_options_set_logger, upstream_options_t,
     };
     use crate::ffi::set::{
-        upstream_create_from_text, upstream_name, upstream_next_node, upstream_node_count, upstream_t,
+        upstream_create_from_text, upstream_name, upstream_next_node, upstream_node_count,
+        upstream_t,
     };
     use crate::ffi::status::{UPSTREAM_ERR_PANIC, UPSTREAM_OK};
     use crate::set::attempt::Attempt;
@@ -204,8 +211,14 @@ mod tests {
         assert_eq!(shared!(shared_handle, number => |_: &Upstream| 7), 7);
         assert_eq!(mutable!(o, number => |_: &mut OptionsHandle| 7), 7);
         assert_eq!(shared!(none, number => || panic!("a defect")), UPSTREAM_ERR_PANIC);
-        assert_eq!(shared!(shared_handle, number => |_: &Upstream| panic!("a defect")), UPSTREAM_ERR_PANIC);
-        assert_eq!(mutable!(o, number => |_: &mut OptionsHandle| panic!("a defect")), UPSTREAM_ERR_PANIC);
+        assert_eq!(
+            shared!(shared_handle, number => |_: &Upstream| panic!("a defect")),
+            UPSTREAM_ERR_PANIC
+        );
+        assert_eq!(
+            mutable!(o, number => |_: &mut OptionsHandle| panic!("a defect")),
+            UPSTREAM_ERR_PANIC
+        );
         assert_eq!(shared!(shared_handle, number => |_: &Upstream| 7), UPSTREAM_ERR_PANIC);
         assert_eq!(shared!(even poisoned shared_handle, number => |_: &Upstream| 7), 7);
         assert_eq!(mutable!(o, number => |_: &mut OptionsHandle| 7), UPSTREAM_ERR_PANIC);
@@ -270,7 +283,10 @@ mod tests {
             let key = c"tls".as_ptr();
             assert_eq!(upstream_options_set(o, key, c"on".as_ptr(), &mut err), UPSTREAM_ERR_PANIC);
             assert!(message(err).contains("a defect of libupstream"));
-            assert_eq!(upstream_options_declare_key(o, c"k".as_ptr(), 0, &mut err), UPSTREAM_ERR_PANIC);
+            assert_eq!(
+                upstream_options_declare_key(o, c"k".as_ptr(), 0, &mut err),
+                UPSTREAM_ERR_PANIC
+            );
             assert!(message(err).contains("a defect of libupstream"));
             assert_eq!(upstream_options_set_logger(o, 1, None, null_mut()), UPSTREAM_ERR_PANIC);
             assert_eq!(upstream_options_set_clock(o, None, null_mut()), UPSTREAM_ERR_PANIC);

@@ -121,7 +121,10 @@ pub(crate) fn hand_over(
 
 /// Runs a call that changes the connection.
 #[inline(always)]
-pub(crate) fn with(c: *mut upstream_conn_t, work: impl FnOnce(&mut Conn) -> Status) -> upstream_status_t {
+pub(crate) fn with(
+    c: *mut upstream_conn_t,
+    work: impl FnOnce(&mut Conn) -> Status,
+) -> upstream_status_t {
     mutable!(c, number => |conn: &mut Conn| number(work(conn)))
 }
 
@@ -178,10 +181,12 @@ pub unsafe extern "C" fn upstream_conn_writev(
     n: usize,
 ) -> upstream_status_t {
     // SAFETY of the cast: std documents IoSlice as ABI-compatible with struct iovec on Unix.
-    let Some(slices) = strings::slice(iov.cast::<IoSlice<'_>>(), n).filter(|_| !iov.is_null()) else {
+    let Some(slices) = strings::slice(iov.cast::<IoSlice<'_>>(), n).filter(|_| !iov.is_null())
+    else {
         return number(Status::InvalidArg);
     };
-    // SAFETY: `n` is as long as `slices`, whose memory this is; looked at as C's type to find NULL parts.
+    // SAFETY: `n` is as long as `slices`, whose memory this is; looked at as C's type to find NULL
+    // parts.
     let parts = unsafe { std::slice::from_raw_parts(iov, slices.len()) };
     if parts.iter().any(|part| part.iov_base.is_null() || !strings::fits::<u8>(part.iov_len)) {
         return write_without_null(c, parts);
@@ -279,7 +284,10 @@ pub unsafe extern "C" fn upstream_conn_read_exact(
 ///
 /// Time: constant.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn upstream_conn_set_timeout_ms(c: *mut upstream_conn_t, ms: u32) -> upstream_status_t {
+pub unsafe extern "C" fn upstream_conn_set_timeout_ms(
+    c: *mut upstream_conn_t,
+    ms: u32,
+) -> upstream_status_t {
     with(c, |conn| {
         conn.set_timeout(Duration::from_millis(ms.into()));
         Status::Ok
@@ -294,7 +302,9 @@ pub unsafe extern "C" fn upstream_conn_set_timeout_ms(c: *mut upstream_conn_t, m
 ///
 /// Ownership: borrowed until the next call on the connection. Do not free it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn upstream_conn_last_error(c: *const upstream_conn_t) -> *const upstream_error_t {
+pub unsafe extern "C" fn upstream_conn_last_error(
+    c: *const upstream_conn_t,
+) -> *const upstream_error_t {
     shared!(pure c, |_| null() => |conn: &Conn| {
         conn.last_error().map_or(null(), |report| std::ptr::from_ref::<Report>(report).cast())
     })
@@ -335,7 +345,11 @@ pub unsafe extern "C" fn upstream_conn_report(
     outcome: upstream_status_t,
     text: *const c_char,
 ) -> upstream_status_t {
-    say(c, |conn, text| conn.say(Status::from_number(outcome).unwrap_or(Status::InvalidArg), text), text);
+    say(
+        c,
+        |conn, text| conn.say(Status::from_number(outcome).unwrap_or(Status::InvalidArg), text),
+        text,
+    );
     outcome
 }
 
@@ -438,7 +452,8 @@ pub unsafe extern "C" fn upstream_conn_read_until(
     }
     handle::store(got, 0);
     let end = strings::slice(end.cast::<u8>(), end_len).filter(|_| !end.is_null() && end_len > 0);
-    let (Some(buffer), Some(end)) = (strings::slice_mut(buf.cast::<u8>(), cap).filter(|_| cap > 0), end)
+    let (Some(buffer), Some(end)) =
+        (strings::slice_mut(buf.cast::<u8>(), cap).filter(|_| cap > 0), end)
     else {
         return number(Status::InvalidArg);
     };

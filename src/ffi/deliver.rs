@@ -140,7 +140,8 @@ pub(crate) fn read(how: *const upstream_delivery_t) -> Result<Delivery> {
     if how.is_null() {
         return Ok(Delivery::default());
     }
-    // SAFETY: not NULL, so by the API's rules a struct whose first member tells how much of it there is.
+    // SAFETY: not NULL, so by the API's rules a struct whose first member tells how much of it
+    // there is.
     let size = unsafe { how.cast::<usize>().read() };
     if size < size_of::<upstream_delivery_t>() {
         return Err(invalid(format!("struct_size is {size}; start from UPSTREAM_DELIVERY_INIT")));

@@ -127,7 +127,11 @@ pub(crate) fn null_argument(call: &str) -> Error {
 }
 
 /// Ends a call on a handle that is NULL or poisoned, or one that panicked: its words go to `*err`.
-pub(crate) fn refuse(err: *mut *mut upstream_error_t, call: &str, status: Status) -> upstream_status_t {
+pub(crate) fn refuse(
+    err: *mut *mut upstream_error_t,
+    call: &str,
+    status: Status,
+) -> upstream_status_t {
     match status {
         Status::Panic => tell(err, panic::report()),
         _ => tell(err, null_argument(call)),

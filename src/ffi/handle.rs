@@ -60,7 +60,8 @@ pub(crate) fn borrow<'a, C: Opaque>(pointer: *const C) -> Option<&'a C::Inner> {
 /// A mutable reference to what a C pointer stands for; `None` for NULL.
 #[inline(always)]
 pub(crate) fn borrow_mut<'a, C: Opaque>(pointer: *mut C) -> Option<&'a mut C::Inner> {
-    // SAFETY: as in `borrow`; the types it is used for (connections, options) take one call at a time.
+    // SAFETY: as in `borrow`; the types it is used for (connections, options) take one call at a
+    // time.
     unsafe { pointer.cast::<C::Inner>().as_mut() }
 }
 

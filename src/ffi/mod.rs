@@ -6,7 +6,8 @@
 
 // The names are C's.
 #![allow(non_camel_case_types)]
-// Each pointer's contract is in its function's C comment; the rules common to all are in the header's top.
+// Each pointer's contract is in its function's C comment; the rules common to all are in the
+// header's top.
 #![allow(clippy::missing_safety_doc)]
 
 pub mod attempt;

@@ -42,8 +42,8 @@ pub(crate) fn lend(node: &Arc<Node>) -> *mut upstream_node_t {
 /// The node behind a reference that came from [`lend`], with a share of its own.
 pub(crate) fn share(node: &Node) -> Arc<Node> {
     let pointer: *const Node = node;
-    // SAFETY: C's node pointers all come from `lend`, so this one points into a living Arc, which the set
-    // or a connection holds.
+    // SAFETY: C's node pointers all come from `lend`, so this one points into a living Arc, which
+    // the set or a connection holds.
     unsafe {
         Arc::increment_strong_count(pointer);
         Arc::from_raw(pointer)
@@ -218,7 +218,8 @@ fn typed<T: Copy>(
             let name = &node.target.name;
             node.runtime.logger.log(
                 Level::Warn,
-                format_args!("{name}: {key} \"{text}\" is not {wanted}; the plugin's default is used instead"),
+                format_args!("{name}: {key} \"{text}\" is not {wanted}; the plugin's default is \
+                     used instead"),
             );
             fallback
         })
@@ -368,7 +369,10 @@ pub unsafe extern "C" fn upstream_node_report(
 ///
 /// Time: one lock, held for a moment.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn upstream_node_pause(n: *mut upstream_node_t, ms: u32) -> upstream_status_t {
+pub unsafe extern "C" fn upstream_node_pause(
+    n: *mut upstream_node_t,
+    ms: u32,
+) -> upstream_status_t {
     shared!(n.cast_const(), number => |node: &Node| {
         node.pause(Some(Duration::from_millis(ms.into())));
         UPSTREAM_OK

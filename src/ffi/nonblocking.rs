@@ -88,7 +88,9 @@ pub unsafe extern "C" fn upstream_node_connect_start(
 ///
 /// Time: does not wait.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn upstream_conn_connect_continue(c: *mut upstream_conn_t) -> upstream_status_t {
+pub unsafe extern "C" fn upstream_conn_connect_continue(
+    c: *mut upstream_conn_t,
+) -> upstream_status_t {
     with(c, Conn::connect_continue)
 }
 

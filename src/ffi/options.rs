@@ -45,7 +45,8 @@ pub const UPSTREAM_LOG_TRACE: i32 = 5;
 /// calling, until its time limit is over.
 ///
 /// Threads: called from any thread, also the library's own, and from several at the same time.
-pub type upstream_log_fn = Option<unsafe extern "C" fn(level: i32, message: *const c_char, ctx: *mut c_void)>;
+pub type upstream_log_fn =
+    Option<unsafe extern "C" fn(level: i32, message: *const c_char, ctx: *mut c_void)>;
 
 /// What `upstream_options_t` stands for.
 #[derive(Default)]
@@ -74,7 +75,9 @@ impl Opaque for upstream_options_t {
 ///
 /// Time: constant.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn upstream_options_create(out: *mut *mut upstream_options_t) -> upstream_status_t {
+pub unsafe extern "C" fn upstream_options_create(
+    out: *mut *mut upstream_options_t,
+) -> upstream_status_t {
     if out.is_null() {
         return number(Status::InvalidArg);
     }

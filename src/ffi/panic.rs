@@ -13,7 +13,8 @@ static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
 /// Keeps panics off the host's stderr. The hook belongs to this library's own copy of the runtime,
 /// not to the host.
 pub(crate) fn silence() {
-    // Not a Once: forked while another thread is in there, a child would wait for that thread for ever. Twice does no harm.
+    // Not a Once: forked while another thread is in there, a child would wait for that thread for
+    // ever. Twice does no harm.
     static DONE: AtomicBool = AtomicBool::new(false);
     // The Rust tests link the library as a crate and want their own messages.
     if cfg!(not(test)) && !DONE.load(Relaxed) {
@@ -37,7 +38,8 @@ pub(crate) fn report() -> Error {
     Error::new(
         Status::Panic,
         format!(
-            "a defect of libupstream was caught ({text}); the handle is of no more use, destroy it and report this"
+            "a defect of libupstream was caught ({text}); the handle is of no more use, destroy it \
+             and report this"
         ),
     )
 }

@@ -37,7 +37,8 @@ impl Opaque for upstream_t {
 /// The set behind a reference that came from C, with a share of its own.
 pub(crate) fn share(up: &Upstream) -> Arc<Upstream> {
     let pointer: *const Upstream = up;
-    // SAFETY: C's set pointers all come from `create`, as the raw form of an Arc that lives until upstream_destroy().
+    // SAFETY: C's set pointers all come from `create`, as the raw form of an Arc that lives until
+    // upstream_destroy().
     unsafe {
         Arc::increment_strong_count(pointer);
         Arc::from_raw(pointer)
@@ -107,8 +108,9 @@ pub unsafe extern "C" fn upstream_create_from_text(
         return tell(err, null_argument("upstream_create_from_text"));
     }
     let Some(text) = strings::slice(text.cast::<u8>(), len) else {
-        let cause =
-            format!("upstream_create_from_text was handed a length of {len} bytes, which no text has");
+        let cause = format!(
+            "upstream_create_from_text was handed a length of {len} bytes, which no text has"
+        );
         return tell(err, Error::new(Status::InvalidArg, cause));
     };
     let name = strings::text(source_name).unwrap_or("text".into()).into_owned();
@@ -142,12 +144,13 @@ fn watch_forks() {
     extern "C" fn in_child() {
         process::forked();
     }
-    // Not a Once: see `panic::silence`. A handler that is there twice counts each fork twice, which is as good.
+    // Not a Once: see `panic::silence`. A handler that is there twice counts each fork twice, which
+    // is as good.
     static DONE: AtomicBool = AtomicBool::new(false);
     if !DONE.load(Relaxed) {
-        // SAFETY: the handler is async-signal-safe (one atomic increment) and stays mapped: the library is
-        // linked -z nodelete. A failure for want of memory leaves fork unwatched, as it is for any
-        // program that does not ask.
+        // SAFETY: the handler is async-signal-safe (one atomic increment) and stays mapped: the
+        // library is linked -z nodelete. A failure for want of memory leaves fork unwatched, as it
+        // is for any program that does not ask.
         let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
         DONE.store(true, Relaxed);
     }
@@ -186,7 +189,8 @@ pub unsafe extern "C" fn upstream_destroy(up: *mut upstream_t) {
         return;
     }
     shared!(none, |_| () => || {
-        // SAFETY: not NULL, so it came from `create` as the raw form of an Arc, and is handed back once.
+        // SAFETY: not NULL, so it came from `create` as the raw form of an Arc, and is handed back
+        // once.
         let upstream = unsafe { Arc::from_raw(up.cast::<Upstream>().cast_const()) };
         upstream.close();
     })
@@ -222,7 +226,10 @@ pub unsafe extern "C" fn upstream_node_count(up: *const upstream_t) -> usize {
 ///
 /// Ownership: borrowed until upstream_destroy().
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn upstream_node_at(up: *const upstream_t, index: usize) -> *mut upstream_node_t {
+pub unsafe extern "C" fn upstream_node_at(
+    up: *const upstream_t,
+    index: usize,
+) -> *mut upstream_node_t {
     shared!(pure up, |_| null_mut() => |up: &Upstream| up.nodes().get(index).map_or(null_mut(), node::lend))
 }
 

@@ -101,6 +101,8 @@ fn fill(out: *mut upstream_stats_t, snapshot: Snapshot) -> upstream_status_t {
     let full = upstream_stats_t { struct_size: room, ..snapshot.into() };
     let bytes = room.min(size_of::<upstream_stats_t>());
     // SAFETY: the caller has room for `room` bytes, and `full` for `bytes`; the two do not overlap.
-    unsafe { std::ptr::copy_nonoverlapping((&raw const full).cast::<u8>(), out.cast::<u8>(), bytes) };
+    unsafe {
+        std::ptr::copy_nonoverlapping((&raw const full).cast::<u8>(), out.cast::<u8>(), bytes)
+    };
     UPSTREAM_OK
 }

@@ -6,7 +6,8 @@ use std::ffi::{CStr, c_char};
 /// The bytes of a C string; `None` for NULL.
 #[inline(always)]
 pub(crate) fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
-    // SAFETY: by the API's rules a string that is not NULL ends in NUL and stays as it is during the call.
+    // SAFETY: by the API's rules a string that is not NULL ends in NUL and stays as it is during
+    // the call.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
 }
 
@@ -31,7 +32,8 @@ pub(crate) fn slice_mut<'a, T>(data: *mut T, len: usize) -> Option<&'a mut [T]> 
         return Some(&mut []);
     }
     // SAFETY: as in `slice`, and nobody else touches it during the call.
-    (!data.is_null() && fits::<T>(len)).then(|| unsafe { std::slice::from_raw_parts_mut(data, len) })
+    (!data.is_null() && fits::<T>(len))
+        .then(|| unsafe { std::slice::from_raw_parts_mut(data, len) })
 }
 
 /// Whether so many elements are no more than Rust allows a slice to be: an address space's half.

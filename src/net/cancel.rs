@@ -1,5 +1,6 @@
-//! The word to end every call in flight on a set, and every later one: a flag to ask and a descriptor to poll on.
-//! Never taken back, and never drained: the descriptor stays readable for all who wait.
+//! The word to end every call in flight on a set, and every later one: a flag to ask and a
+//! descriptor to poll on. Never taken back, and never drained: the descriptor stays readable for
+//! all who wait.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};

@@ -1,7 +1,8 @@
 //! A byte stream to one node, plaintext or TLS.
 //!
-//! Everything here goes as far as it can without waiting; the blocking calls are the same steps with a wait between
-//! them. A write that waits takes in what comes meanwhile: both directions full is no deadlock.
+//! Everything here goes as far as it can without waiting; the blocking calls are the same steps
+//! with a wait between them. A write that waits takes in what comes meanwhile: both directions full
+//! is no deadlock.
 
 mod failure;
 mod handshake;
@@ -73,8 +74,8 @@ impl Channel {
         self.session.as_ref().is_some_and(|session| session.asked() == Asked::InVain)
     }
 
-    /// Whether the peer has sent bytes for the plugin, none of which is taken. An error if it has ended the
-    /// connection.
+    /// Whether the peer has sent bytes for the plugin, none of which is taken. An error if it has
+    /// ended the connection.
     pub fn has_spoken(&mut self) -> Result<bool, Failure> {
         let closed = || (Status::Closed, 0, "the server closed the connection".to_owned());
         match &mut self.session {
@@ -97,17 +98,22 @@ impl Channel {
         self.socket
     }
 
-    /// Sends what goes without waiting; whether all of it has gone, bytes that TLS holds from before included. With nothing
-    /// unsent it flushes those.
+    /// Sends what goes without waiting; whether all of it has gone, bytes that TLS holds from
+    /// before included. With nothing unsent it flushes those.
     #[inline(always)]
-    pub fn offer(&mut self, unsent: &mut Unsent<'_, '_>, progress: &mut Progress) -> Result<bool, Failure> {
+    pub fn offer(
+        &mut self,
+        unsent: &mut Unsent<'_, '_>,
+        progress: &mut Progress,
+    ) -> Result<bool, Failure> {
         match &mut self.session {
             None => offer_plain(&self.socket, unsent, progress),
             Some(session) => session.offer(&self.socket, unsent, progress),
         }
     }
 
-    /// Receives what is there; 0 is the end of the stream in good order, `None` that nothing is there yet.
+    /// Receives what is there; 0 is the end of the stream in good order, `None` that nothing is
+    /// there yet.
     pub fn try_read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Failure> {
         if !self.inbox.is_empty() {
             self.answered = true;
@@ -167,19 +173,24 @@ impl Channel {
     }
 
     /// Receives at least one byte; 0 is the end of the stream in good order.
-    pub fn read(&mut self, buffer: &mut [u8], patience: &mut Patience<'_>) -> Result<usize, Failure> {
+    pub fn read(
+        &mut self,
+        buffer: &mut [u8],
+        patience: &mut Patience<'_>,
+    ) -> Result<usize, Failure> {
         loop {
             if let Some(got) = self.try_read(buffer)? {
                 return Ok(got);
             }
-            // An answer may wait for the end of a request that TLS still holds; reading sends that too.
+            // An answer may wait for the end of a request that TLS still holds; reading sends that
+            // too.
             let wanted = Interest { read: true, write: self.holds_unsent() };
             wait(&self.socket, wanted, patience, "the server sent nothing")?;
         }
     }
 
-    /// Waits until the peer takes more. What it sends meanwhile is taken in, without counting as progress: a peer that only
-    /// sends must not keep a write waiting for ever.
+    /// Waits until the peer takes more. What it sends meanwhile is taken in, without counting as
+    /// progress: a peer that only sends must not keep a write waiting for ever.
     fn wait_for_room(&mut self, patience: &mut Patience<'_>) -> Result<(), Failure> {
         loop {
             let wanted = Interest { read: !self.ended && !self.inbox.is_full(), write: true };
@@ -254,12 +265,14 @@ impl Channel {
         match self.socket.drain() {
             Drained::Open => Ending::Unread,
             Drained::Ended => Ending::Closed,
-            Drained::Broken => Ending::Broken(broken(&io::Error::from_raw_os_error(libc::ECONNRESET))),
+            Drained::Broken => {
+                Ending::Broken(broken(&io::Error::from_raw_os_error(libc::ECONNRESET)))
+            }
         }
     }
 
-    /// Says goodbye, as far as that is possible without waiting. What is left is to be held until the peer closes too;
-    /// nothing is left where it has.
+    /// Says goodbye, as far as that is possible without waiting. What is left is to be held until
+    /// the peer closes too; nothing is left where it has.
     pub fn close(mut self) -> Option<Socket> {
         if let Some(session) = &mut self.session {
             session.say_goodbye(&self.socket);
@@ -277,7 +290,9 @@ fn wait(
 ) -> Result<Interest, Failure> {
     match patience.wait(socket.as_fd(), wanted) {
         Ok(Woken::Ready(ready)) => Ok(ready),
-        Ok(Woken::TimedOut) => Err((Status::Timeout, 0, format!("{silence} {}", patience.struck()))),
+        Ok(Woken::TimedOut) => {
+            Err((Status::Timeout, 0, format!("{silence} {}", patience.struck())))
+        }
         Ok(Woken::Interrupted) => Err(cancelled()),
         Err(error) => Err(broken(&error)),
     }

@@ -1,8 +1,8 @@
-//! Connections in the making. One library thread per set, started with the first dial, runs every dial as a
-//! state machine over epoll: name, race of addresses, TLS handshake.
+//! Connections in the making. One library thread per set, started with the first dial, runs every
+//! dial as a state machine over epoll: name, race of addresses, TLS handshake.
 //!
-//! Callers wait with their deadline and nothing of this touches their stacks; reading and writing of
-//! a ready connection never come here.
+//! Callers wait with their deadline and nothing of this touches their stacks; reading and writing
+//! of a ready connection never come here.
 
 mod desk;
 mod mailbox;
@@ -33,8 +33,8 @@ pub use reply::Orphan;
 use reply::Reply;
 use stage::{Dial, Stage};
 
-/// The thread keeps each deadline and knows the phase of a dial; whoever waits a little longer hears of it. The wait that
-/// is longer by this only guards against the thread.
+/// The thread keeps each deadline and knows the phase of a dial; whoever waits a little longer
+/// hears of it. The wait that is longer by this only guards against the thread.
 pub const GUARD: Duration = Duration::from_millis(40);
 
 /// The dialer of a set.
@@ -68,7 +68,8 @@ impl Dialer {
         self.desks().last().unwrap_or(&self.first)
     }
 
-    /// The desk in use with its thread running; a new one where the descriptors of the last were closed.
+    /// The desk in use with its thread running; a new one where the descriptors of the last were
+    /// closed.
     fn desk(&self) -> Result<&Desk> {
         let mut desk = self.last_desk();
         while !desk.mailbox.is_whole() {
@@ -97,12 +98,16 @@ impl Dialer {
     pub fn dial(&self, target: &Arc<Target>, deadline: Instant) -> Result<Channel> {
         let mut pending = self.start(target, deadline, false, None)?;
         pending.wait(deadline + GUARD).unwrap_or_else(|| {
-            Err(target.error(Status::Timeout, Phase::Connect, "no connection within the time given"))
+            Err(target.error(
+                Status::Timeout,
+                Phase::Connect,
+                "no connection within the time given",
+            ))
         })
     }
 
-    /// Begins to connect to `target`, TLS included; fails by `deadline`. `notify` asks for [`Pending::descriptor`]; `orphan`
-    /// gets the outcome where the caller does not stay for it.
+    /// Begins to connect to `target`, TLS included; fails by `deadline`. `notify` asks for
+    /// [`Pending::descriptor`]; `orphan` gets the outcome where the caller does not stay for it.
     pub fn start(
         &self,
         target: &Arc<Target>,
@@ -128,7 +133,8 @@ impl Dialer {
             stage: Stage::Resolving(None),
             answer_by: None,
         };
-        // Made before the thread hears of the dial: it gives its half of the descriptor back with the outcome.
+        // Made before the thread hears of the dial: it gives its half of the descriptor back with
+        // the outcome.
         let pending = Pending::new(id, reply, Arc::clone(&desk.mailbox));
         if !desk.mailbox.post(|letters| letters.dials.push((id, dial))) {
             if desk.mailbox.is_whole() {
@@ -150,11 +156,12 @@ impl Dialer {
         }
     }
 
-    /// Takes a connection that was closed on this side, and holds it until the peer closes too or a second has passed. Were it
-    /// dropped at once, unread bytes of the peer's (the tickets of TLS 1.3, an answer nobody waits for) would make the
-    /// kernel reset it and throw away what was sent and has not arrived. Of more than [`LINGERING`] the oldest is dropped all the same:
-    /// a storm of closings is not to take the process's last descriptors. `on_reset` is called, on the thread, if
-    /// the peer resets it: it must not wait.
+    /// Takes a connection that was closed on this side, and holds it until the peer closes too or a
+    /// second has passed. Were it dropped at once, unread bytes of the peer's (the tickets of TLS
+    /// 1.3, an answer nobody waits for) would make the kernel reset it and throw away what was sent
+    /// and has not arrived. Of more than [`LINGERING`] the oldest is dropped all the same: a storm
+    /// of closings is not to take the process's last descriptors. `on_reset` is called, on the
+    /// thread, if the peer resets it: it must not wait.
     pub fn linger(&self, socket: Socket, on_reset: Option<Task>) {
         let closed = Closed { socket, on_reset };
         let desk = self.last_desk();
@@ -170,7 +177,8 @@ impl Dialer {
         }
     }
 
-    /// Has the thread run `task` at `when`, or a little later. It must not wait. Dropped unrun where the dialer stops before.
+    /// Has the thread run `task` at `when`, or a little later. It must not wait. Dropped unrun
+    /// where the dialer stops before.
     pub fn at(&self, when: Instant, task: Task) -> Result<()> {
         self.desk()?.mailbox.post(|letters| letters.timers.push((when, task)));
         Ok(())
@@ -186,8 +194,8 @@ impl Dialer {
         desk.retire(None).tell();
     }
 
-    /// In a forked child: forgets the threads, which do not exist there, and closes what they had open. What a thread was at
-    /// work on in the very moment of the fork stays open.
+    /// In a forked child: forgets the threads, which do not exist there, and closes what they had
+    /// open. What a thread was at work on in the very moment of the fork stays open.
     pub fn give_up(&self) {
         self.desks().for_each(|desk| desk.give_up(self.birthplace));
     }

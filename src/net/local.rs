@@ -1,7 +1,8 @@
-//! Failures that are this machine's own: no server is to blame for them, and another one would not help.
+//! Failures that are this machine's own: no server is to blame for them, and another one would not
+//! help.
 //!
-//! What the system refuses at once, before anything was sent, is its own word: it knows no route, has no
-//! port. The same number that comes later was brought by the network, and is the server's.
+//! What the system refuses at once, before anything was sent, is its own word: it knows no route,
+//! has no port. The same number that comes later was brought by the network, and is the server's.
 
 use std::io;
 use std::net::IpAddr;
@@ -9,7 +10,8 @@ use std::net::IpAddr;
 use crate::base::error::Blame;
 
 /// The fix where descriptors of the library's are gone.
-pub(super) const CLOSED_BY_HOST: &str = "another part of this process has closed the library's descriptors; one that closes all it \
+pub(super) const CLOSED_BY_HOST: &str = "another part of this process has closed the library's \
+     descriptors; one that closes all it \
      finds, as a daemon does, must do so before it creates the upstream";
 
 /// What the system was asked for when it failed.
@@ -40,12 +42,14 @@ pub(super) fn blame(error: &io::Error) -> Blame {
     if is_local(error) { Blame::Local } else { Blame::Open }
 }
 
-/// Whether the system had none left of what the call needs: what it would have found elsewhere is not known then.
+/// Whether the system had none left of what the call needs: what it would have found elsewhere is
+/// not known then.
 pub(super) fn is_exhausted(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS))
 }
 
-/// The system's words with the fix, if there is one; `source` is the `net.source_address` of the call.
+/// The system's words with the fix, if there is one; `source` is the `net.source_address` of the
+/// call.
 pub(super) fn explained(error: &io::Error, source: Option<IpAddr>) -> String {
     explained_at(error, Step::Later, source)
 }
@@ -68,17 +72,22 @@ fn fix(errno: i32, step: Step, source: Option<IpAddr>) -> Option<String> {
             match (errno, source.as_deref()) {
                 (libc::EINVAL, Some(source)) => {
                     format!(
-                        "nothing beyond this machine can be reached from {source}; take an address of the network"
+                        "nothing beyond this machine can be reached from {source}; take an address \
+                         of the network"
                     )
                 }
                 (libc::EADDRNOTAVAIL | libc::EADDRINUSE, Some(source)) => format!(
                     "every port of {source} is in use towards it; widen the sysctl \
                      net.ipv4.ip_local_port_range, or keep more connections (net.keepalive)"
                 ),
-                (_, source) => always(errno).map(str::to_owned).or_else(|| fix_connect(errno, source))?,
+                (_, source) => {
+                    always(errno).map(str::to_owned).or_else(|| fix_connect(errno, source))?
+                }
             }
         }
-        (Step::Socket, _) => always(errno).unwrap_or("this machine gives no socket for it").to_owned(),
+        (Step::Socket, _) => {
+            always(errno).unwrap_or("this machine gives no socket for it").to_owned()
+        }
         (Step::Later, _) => always(errno)?.to_owned(),
     })
 }
@@ -87,22 +96,28 @@ fn fix(errno: i32, step: Step, source: Option<IpAddr>) -> Option<String> {
 fn always(errno: i32) -> Option<&'static str> {
     Some(match errno {
         libc::EMFILE => {
-            "this process has as many files open as it may; raise its limit (ulimit -n, or LimitNOFILE= of its unit)"
+            "this process has as many files open as it may; raise its limit (ulimit -n, or \
+             LimitNOFILE= of its unit)"
         }
-        libc::ENFILE => "this machine has as many files open as it may; raise the sysctl fs.file-max",
+        libc::ENFILE => {
+            "this machine has as many files open as it may; raise the sysctl fs.file-max"
+        }
         libc::ENOMEM | libc::ENOBUFS => {
-            "this machine has no memory left for a socket; free some, or raise the sysctl net.ipv4.tcp_mem"
+            "this machine has no memory left for a socket; free some, or raise the sysctl \
+             net.ipv4.tcp_mem"
         }
         libc::EBADF | libc::ENOTSOCK => CLOSED_BY_HOST,
         libc::ENOSPC => {
-            "this machine watches as many descriptors as it may; raise the sysctl fs.epoll.max_user_watches"
+            "this machine watches as many descriptors as it may; raise the sysctl \
+             fs.epoll.max_user_watches"
         }
         libc::EADDRNOTAVAIL | libc::EADDRINUSE => {
             "this machine has no free port for it, or no address of that family; widen the sysctl \
              net.ipv4.ip_local_port_range, or keep more connections (net.keepalive)"
         }
         libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT => {
-            "this machine does not speak that family of addresses (is IPv6 switched off?); give the node an \
+            "this machine does not speak that family of addresses (is IPv6 switched off?); give \
+             the node an \
              address of the other one"
         }
         libc::EPERM => "a firewall or security policy of this machine forbids it",
@@ -114,11 +129,17 @@ fn always(errno: i32) -> Option<&'static str> {
 fn fix_bind(errno: i32, source: String) -> String {
     match (errno, always(errno)) {
         (libc::EADDRINUSE, _) => format!(
-            "every port of net.source_address {source} is in use; widen the sysctl net.ipv4.ip_local_port_range, \
+            "every port of net.source_address {source} is in use; widen the sysctl \
+             net.ipv4.ip_local_port_range, \
              or keep more connections (net.keepalive)"
         ),
         (
-            libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::EBADF | libc::ENOTSOCK,
+            libc::EMFILE
+            | libc::ENFILE
+            | libc::ENOMEM
+            | libc::ENOBUFS
+            | libc::EBADF
+            | libc::ENOTSOCK,
             Some(fix),
         ) => fix.to_owned(),
         _ => format!("net.source_address {source} must be an address of this machine"),
@@ -129,17 +150,21 @@ fn fix_bind(errno: i32, source: String) -> String {
 fn fix_connect(errno: i32, source: Option<&str>) -> Option<String> {
     Some(match (errno, source) {
         // A peer on this very machine is asked before the call returns.
-        (libc::ECONNREFUSED | libc::ECONNRESET | libc::ETIMEDOUT | libc::EINPROGRESS, _) => return None,
+        (libc::ECONNREFUSED | libc::ECONNRESET | libc::ETIMEDOUT | libc::EINPROGRESS, _) => {
+            return None;
+        }
         (libc::ENETUNREACH | libc::EHOSTUNREACH, Some(source)) => {
             format!("this machine has no route to it from {source}; see `ip route`")
         }
         (libc::ENETUNREACH | libc::EHOSTUNREACH, None) => {
-            "this machine has no route to it; see `ip route`, or `ip -6 route` for an IPv6 address".to_owned()
+            "this machine has no route to it; see `ip route`, or `ip -6 route` for an IPv6 address"
+                .to_owned()
         }
         (libc::ENETDOWN, _) => "this machine's network is down; see `ip link`".to_owned(),
         (libc::EACCES, _) => "a firewall or security policy of this machine forbids it".to_owned(),
         (libc::EAGAIN, _) => {
-            "this machine has no free port for it; widen the sysctl net.ipv4.ip_local_port_range".to_owned()
+            "this machine has no free port for it; widen the sysctl net.ipv4.ip_local_port_range"
+                .to_owned()
         }
         _ => "this machine could not even begin to connect".to_owned(),
     })
@@ -149,8 +174,8 @@ fn fix_connect(errno: i32, source: Option<&str>) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// Whom each number blames that socket(), bind(), connect() and SO_ERROR are known to give, at once and
-    /// later, and a part of the words.
+    /// Whom each number blames that socket(), bind(), connect() and SO_ERROR are known to give, at
+    /// once and later, and a part of the words.
     #[test]
     fn each_number_blames_whom_it_comes_from() {
         use Step::{Bind, Connect, Later, Socket};
@@ -186,7 +211,10 @@ mod tests {
             for step in *local {
                 assert!(is_local_at(&error, *step), "{error} at {step:?}");
                 let text = explained_at(&error, *step, None);
-                assert!(text.starts_with(&error.to_string()) && text.contains(words), "{text} at {step:?}");
+                assert!(
+                    text.starts_with(&error.to_string()) && text.contains(words),
+                    "{text} at {step:?}"
+                );
             }
             for step in *servers {
                 assert!(!is_local_at(&error, *step), "{error} at {step:?}");
@@ -204,7 +232,11 @@ mod tests {
                 libc::EADDRNOTAVAIL,
                 "net.source_address 127.0.0.9 must be an address of this machine",
             ),
-            (Step::Bind, libc::EADDRINUSE, "every port of net.source_address 127.0.0.9 is in use; widen"),
+            (
+                Step::Bind,
+                libc::EADDRINUSE,
+                "every port of net.source_address 127.0.0.9 is in use; widen",
+            ),
             (
                 Step::Connect,
                 libc::EADDRNOTAVAIL,

@@ -1,4 +1,5 @@
-//! Connections: names, sockets, TLS, the pool. Knows one node at a time, never which node comes next.
+//! Connections: names, sockets, TLS, the pool. Knows one node at a time, never which node comes
+//! next.
 
 pub mod cancel;
 pub mod channel;

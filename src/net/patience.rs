@@ -1,5 +1,5 @@
-//! How long one call may wait, and the wait itself. Under `net.io_timeout` alone the clock is read only when a call
-//! must wait at all; no wait is without an end.
+//! How long one call may wait, and the wait itself. Under `net.io_timeout` alone the clock is read
+//! only when a call must wait at all; no wait is without an end.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -61,7 +61,8 @@ pub struct Bound {
 /// What a call is a part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whole {
-    /// The part of a delivery's time that one node may take while others could take the payload: so much.
+    /// The part of a delivery's time that one node may take while others could take the payload: so
+    /// much.
     Share(Duration),
     /// A delivery or attempt.
     Delivery,
@@ -72,12 +73,14 @@ impl Bound {
     pub fn struck(self) -> String {
         match self.of {
             Whole::Share(time) => format!(
-                "within {} ms, half of what the delivery had left while others could take the payload; raise \
+                "within {} ms, half of what the delivery had left while others could take the \
+                 payload; raise \
                  deliver.timeout if that is too short",
                 time.as_millis()
             ),
             Whole::Delivery => {
-                let text = "before the time of the delivery was up; raise deliver.timeout, or what the delivery was given";
+                let text = "before the time of the delivery was up; raise deliver.timeout, or what \
+                     the delivery was given";
                 text.to_owned()
             }
         }
@@ -87,7 +90,8 @@ impl Bound {
 /// What ended a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Woken {
-    /// The descriptor is ready for this. An error or hang-up counts as ready for both: the call that follows reports it.
+    /// The descriptor is ready for this. An error or hang-up counts as ready for both: the call
+    /// that follows reports it.
     Ready(Interest),
     /// The time is up.
     TimedOut,
@@ -96,8 +100,13 @@ pub enum Woken {
 }
 
 impl<'a> Patience<'a> {
-    /// A call of this `limit` that ends by `bound` in any case, and as soon as `interrupt` is readable.
-    pub fn new(limit: Limit, bound: Option<Bound>, interrupt: Option<BorrowedFd<'a>>) -> Patience<'a> {
+    /// A call of this `limit` that ends by `bound` in any case, and as soon as `interrupt` is
+    /// readable.
+    pub fn new(
+        limit: Limit,
+        bound: Option<Bound>,
+        interrupt: Option<BorrowedFd<'a>>,
+    ) -> Patience<'a> {
         let until = match limit {
             Limit::Call(limit) => Some(after(Instant::now(), limit)),
             Limit::Silence(_) => None,
@@ -119,7 +128,8 @@ impl<'a> Patience<'a> {
         self.bound.map_or(until, |bound| bound.at.min(until))
     }
 
-    /// Since when it waits without a byte; since the beginning of the whole call where that is what is bounded.
+    /// Since when it waits without a byte; since the beginning of the whole call where that is what
+    /// is bounded.
     pub fn waits_since(&self) -> Option<Instant> {
         self.until.and_then(|until| until.checked_sub(self.limit.time()))
     }
@@ -139,8 +149,8 @@ impl<'a> Patience<'a> {
     }
 }
 
-/// Waits until `descriptor` is ready for what is wanted, `interrupt` is readable, or `deadline` has come; where that has passed
-/// before, readiness counts no more.
+/// Waits until `descriptor` is ready for what is wanted, `interrupt` is readable, or `deadline` has
+/// come; where that has passed before, readiness counts no more.
 pub fn wait_until(
     descriptor: BorrowedFd<'_>,
     wanted: Interest,
@@ -188,7 +198,8 @@ pub fn after(now: Instant, limit: Duration) -> Instant {
     now + limit.min(YEAR)
 }
 
-/// `time` less up to a tenth of it, at random, so that what began together does not all end together.
+/// `time` less up to a tenth of it, at random, so that what began together does not all end
+/// together.
 pub fn jittered(time: Duration) -> Duration {
     // The keys of a RandomState differ each time; hashing nothing with them gives 64 random bits.
     let random = RandomState::new().build_hasher().finish();
@@ -245,14 +256,23 @@ mod tests {
         };
         let bound = |of, at| Some(Bound { at, of });
         let far = bound(Whole::Share(HOUR), Instant::now() + HOUR);
-        assert!(struck(Limit::Silence(limit), far).starts_with("within the 2 ms of net.io_timeout"));
-        assert_eq!(struck(Limit::Call(limit), far), "within the 2 ms of upstream_conn_set_timeout_ms()");
+        assert!(
+            struck(Limit::Silence(limit), far).starts_with("within the 2 ms of net.io_timeout")
+        );
+        assert_eq!(
+            struck(Limit::Call(limit), far),
+            "within the 2 ms of upstream_conn_set_timeout_ms()"
+        );
         for limit in [Limit::Silence(HOUR), Limit::Call(HOUR)] {
             let now = Instant::now();
             let share = struck(limit, bound(Whole::Share(limit.time()), now));
-            assert!(share.starts_with("within 3600000 ms, half of what the delivery had left"), "{share}");
             assert!(
-                struck(limit, bound(Whole::Delivery, now)).starts_with("before the time of the delivery")
+                share.starts_with("within 3600000 ms, half of what the delivery had left"),
+                "{share}"
+            );
+            assert!(
+                struck(limit, bound(Whole::Delivery, now))
+                    .starts_with("before the time of the delivery")
             );
         }
     }
@@ -274,7 +294,8 @@ mod tests {
         alarm.write_all(b"x").unwrap();
         assert_eq!(wait(Interest::BOTH, HOUR), Woken::Interrupted);
         let passed = Instant::now();
-        let wait_in_vain = |interrupt| wait_until(near.as_fd(), Interest::BOTH, passed, interrupt).unwrap();
+        let wait_in_vain =
+            |interrupt| wait_until(near.as_fd(), Interest::BOTH, passed, interrupt).unwrap();
         assert_eq!(wait_in_vain(None), Woken::TimedOut);
         assert_eq!(wait_in_vain(Some(interrupt.as_fd())), Woken::Interrupted);
         let deadline = Instant::now() + HOUR;

@@ -1,5 +1,5 @@
-//! Idle connections of one node, newest first, and the cap on open ones. Holds anything that can be kept;
-//! knows neither sockets nor nodes.
+//! Idle connections of one node, newest first, and the cap on open ones. Holds anything that can be
+//! kept; knows neither sockets nor nodes.
 
 mod queue;
 
@@ -11,11 +11,12 @@ use crate::base::process::Birthplace;
 use crate::base::sync::{Condvar, Guard, Mutex};
 pub use queue::Ticket;
 
-/// Tells the holder of a ticket that its turn may have come. Called under the pool's lock, so it must not wait.
+/// Tells the holder of a ticket that its turn may have come. Called under the pool's lock, so it
+/// must not wait.
 pub type Waker = Box<dyn Fn() + Send>;
 
-/// Who is told of its turn and does not come for it within this holds up no longer those who wait. A loop comes at once, unless
-/// it is busy elsewhere: perhaps in a call that waits behind it.
+/// Who is told of its turn and does not come for it within this holds up no longer those who wait.
+/// A loop comes at once, unless it is busy elsewhere: perhaps in a call that waits behind it.
 const COMES_WITHIN: Duration = Duration::from_millis(20);
 
 /// The pool of a node. Each open connection, idle or in use, holds one permit.
@@ -73,7 +74,8 @@ pub enum Put<T> {
 /// How many idle connections one purge looks at: it holds the lock meanwhile.
 const PURGE_LOOKS: usize = 64;
 
-/// The least time between two purges, so that connections that fall due one by one are closed in few rounds.
+/// The least time between two purges, so that connections that fall due one by one are closed in
+/// few rounds.
 const PURGE_PAUSE: Duration = Duration::from_millis(100);
 
 impl<T> Pool<T> {
@@ -95,8 +97,9 @@ impl<T> Pool<T> {
         Pool { state, freed, cap, idle_timeout, comes_within: COMES_WITHIN, birthplace }
     }
 
-    /// The newest idle connection, or a permit for a new one; at the cap, waits its turn until `deadline`, which is asked
-    /// for only then. What has lain idle too long is handed to `expired` before, outside the lock.
+    /// The newest idle connection, or a permit for a new one; at the cap, waits its turn until
+    /// `deadline`, which is asked for only then. What has lain idle too long is handed to `expired`
+    /// before, outside the lock.
     pub fn acquire(&self, deadline: impl FnOnce() -> Instant, expired: impl FnMut(T)) -> Permit<T> {
         let mut state = self.state.lock();
         if !state.idle.is_empty() && state.holds_expired(Moment::tick(), self.idle_timeout) {
@@ -156,8 +159,9 @@ impl<T> Pool<T> {
             return Put::Refused(item);
         }
         let now = Moment::tick();
-        let old =
-            state.holds_expired(now, self.idle_timeout).then(|| state.take_expired(now, self.idle_timeout));
+        let old = state
+            .holds_expired(now, self.idle_timeout)
+            .then(|| state.take_expired(now, self.idle_timeout));
         state.idle.push_back((now, item));
         let first = !std::mem::replace(&mut state.purge_due, true);
         self.wake(&mut state);
@@ -168,9 +172,13 @@ impl<T> Pool<T> {
         Put::Kept { purge: first.then(|| now.after(self.idle_timeout)) }
     }
 
-    /// Takes out what has lain idle too long, and among the oldest of the others what is not `good`. Beside them, when the
-    /// next purge is due, if one is.
-    pub fn purge(&self, now: Moment, mut good: impl FnMut(&mut T) -> bool) -> (Vec<T>, Option<Moment>) {
+    /// Takes out what has lain idle too long, and among the oldest of the others what is not
+    /// `good`. Beside them, when the next purge is due, if one is.
+    pub fn purge(
+        &self,
+        now: Moment,
+        mut good: impl FnMut(&mut T) -> bool,
+    ) -> (Vec<T>, Option<Moment>) {
         let mut state = self.state.lock();
         let mut gone = state.take_expired(now, self.idle_timeout);
         let mut at = 0;
@@ -183,7 +191,8 @@ impl<T> Pool<T> {
             }
         }
         let oldest = state.idle.front();
-        let next = oldest.map(|(since, _)| since.after(self.idle_timeout).max(now.after(PURGE_PAUSE)));
+        let next =
+            oldest.map(|(since, _)| since.after(self.idle_timeout).max(now.after(PURGE_PAUSE)));
         state.purge_due = next.is_some();
         if !gone.is_empty() {
             self.wake(&mut state);
@@ -218,8 +227,9 @@ impl<T> Pool<T> {
         idle
     }
 
-    /// Another idle connection for a caller that holds a permit and has closed its own: of the two permits one comes free. `None`
-    /// where none lies there, and the permit stays the caller's: who gets a dead one at the cap loses no turn over it.
+    /// Another idle connection for a caller that holds a permit and has closed its own: of the two
+    /// permits one comes free. `None` where none lies there, and the permit stays the caller's: who
+    /// gets a dead one at the cap loses no turn over it.
     pub fn exchange(&self) -> Option<T> {
         let mut state = self.state.lock();
         let (_, item) = state.idle.pop_back()?;
@@ -250,8 +260,8 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Takes everything out; from now on nothing is kept, and those in the queue are told to look. Nothing comes out in a
-    /// forked child where a thread of the parent's held the lock.
+    /// Takes everything out; from now on nothing is kept, and those in the queue are told to look.
+    /// Nothing comes out in a forked child where a thread of the parent's held the lock.
     pub fn close(&self) -> Vec<T> {
         let Some(mut state) = self.state.reach(self.birthplace) else { return Vec::new() };
         if !self.birthplace.is_elsewhere() {
@@ -269,7 +279,8 @@ impl<T> Pool<T> {
         state.wakers.iter().for_each(|(_, wake)| wake());
     }
 
-    /// Connections idle and open; `None` in a forked child where a thread of the parent's held the lock.
+    /// Connections idle and open; `None` in a forked child where a thread of the parent's held the
+    /// lock.
     pub fn gauge(&self) -> Option<(usize, usize)> {
         self.state.reach(self.birthplace).map(|state| state.gauge())
     }
@@ -285,7 +296,8 @@ impl<T> State<T> {
     }
 
     fn skip_abandoned(&mut self) {
-        while let Some(at) = self.abandoned.iter().position(|ticket| *ticket == self.served_ticket) {
+        while let Some(at) = self.abandoned.iter().position(|ticket| *ticket == self.served_ticket)
+        {
             self.abandoned.swap_remove(at);
             self.served_ticket += 1;
         }

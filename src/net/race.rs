@@ -1,5 +1,6 @@
-//! The race of a dial over the addresses of one name (RFC 8305): families interleaved, a new attempt each
-//! 250 ms or as soon as one fails, earlier ones kept running, the first to finish wins.
+//! The race of a dial over the addresses of one name (RFC 8305): families interleaved, a new
+//! attempt each 250 ms or as soon as one fails, earlier ones kept running, the first to finish
+//! wins.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -13,8 +14,8 @@ use crate::config::NetSettings;
 /// RFC 8305 section 5, "Connection Attempt Delay": the recommended 250 ms.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// A race under way. Whoever drives it calls [`Race::advance`] when a socket of it is ready, and no later
-/// than [`Race::next_start`].
+/// A race under way. Whoever drives it calls [`Race::advance`] when a socket of it is ready, and no
+/// later than [`Race::next_start`].
 pub(super) struct Race {
     first: Option<SocketAddr>,
     waiting: VecDeque<SocketAddr>,
@@ -55,7 +56,8 @@ impl Race {
         }
     }
 
-    /// Takes in what a newer answer brought, in the order of [`order`], behind what waits already. Whether any is new.
+    /// Takes in what a newer answer brought, in the order of [`order`], behind what waits already.
+    /// Whether any is new.
     pub(super) fn add(&mut self, addresses: Vec<SocketAddr>) -> bool {
         let before = self.waiting.len();
         for address in addresses {
@@ -148,8 +150,8 @@ impl Race {
     }
 }
 
-/// The order to try addresses in: the preferred family first (the system's first otherwise), then by turns
-/// (RFC 8305 section 4). Addresses that `net.source_address` cannot reach are left out.
+/// The order to try addresses in: the preferred family first (the system's first otherwise), then
+/// by turns (RFC 8305 section 4). Addresses that `net.source_address` cannot reach are left out.
 pub(super) fn order(addresses: &[SocketAddr], net: &NetSettings) -> Vec<SocketAddr> {
     let usable = |address: &&SocketAddr| match net.source_address {
         Some(IpAddr::V4(_)) => address.is_ipv4(),
@@ -206,7 +208,10 @@ pub(super) mod tests {
     #[test]
     fn families_take_turns_in_the_systems_order() {
         let found = addresses(&["::1", "::2", "::3", "10.0.0.1", "10.0.0.2"]);
-        assert_eq!(order(&found, &net()), addresses(&["::1", "10.0.0.1", "::2", "10.0.0.2", "::3"]));
+        assert_eq!(
+            order(&found, &net()),
+            addresses(&["::1", "10.0.0.1", "::2", "10.0.0.2", "::3"])
+        );
     }
 
     #[test]
@@ -244,7 +249,11 @@ pub(super) mod tests {
             }
         }
         assert_eq!(race.failures().len(), 1);
-        assert_eq!(race.take_over().len(), 1, "the failed attempt's socket is there to be unwatched");
+        assert_eq!(
+            race.take_over().len(),
+            1,
+            "the failed attempt's socket is there to be unwatched"
+        );
     }
 
     #[test]

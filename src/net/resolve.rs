@@ -18,7 +18,8 @@ use super::{local, thread};
 use crate::base::error::Blame;
 use crate::base::sync::{Condvar, Mutex};
 
-/// What a look-up gave: the addresses (port 0, scope kept) in the system's order, or why there are none.
+/// What a look-up gave: the addresses (port 0, scope kept) in the system's order, or why there are
+/// none.
 pub(super) type Answer = Result<Arc<[SocketAddr]>, NoAnswer>;
 
 /// Why there are no addresses.
@@ -32,11 +33,12 @@ pub(super) struct NoAnswer {
     pub(super) errno: i32,
 }
 
-/// getaddrinfo with its plugins (nss, systemd) was seen to need 9 KB; modules of other systems need more.
+/// getaddrinfo with its plugins (nss, systemd) was seen to need 9 KB; modules of other systems need
+/// more.
 const STACK: usize = 256 * 1024;
 
-/// How long the end of a set waits for look-ups that are under way. A thread that getaddrinfo holds longer
-/// is left to end by itself: it touches nothing but its own answer.
+/// How long the end of a set waits for look-ups that are under way. A thread that getaddrinfo holds
+/// longer is left to end by itself: it touches nothing but its own answer.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// The look-ups under way for one set.
@@ -64,7 +66,8 @@ impl Resolver {
         let busy = Arc::clone(&self.busy);
         *busy.count.lock() += 1;
         let started = thread::spawn("upstream-dns", STACK, move || {
-            // An answer must come whatever happens: the system's words, for one, need not be UTF-8, which the crate minds.
+            // An answer must come whatever happens: the system's words, for one, need not be UTF-8,
+            // which the crate minds.
             answer(catch_unwind(|| look_up(&host)).unwrap_or_else(|defect| {
                 std::mem::forget(defect); // its drop may panic too
                 let cause = "the system resolver failed".to_owned();
@@ -104,7 +107,8 @@ impl Resolver {
 
 fn look_up(host: &str) -> Answer {
     Errno::clear();
-    // std's own look-up tells a name that does not exist from a server that is away by words in the host's language alone.
+    // std's own look-up tells a name that does not exist from a server that is away by words in the
+    // host's language alone.
     let hints = AddrInfoHints { socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
     let found = dns_lookup::getaddrinfo(Some(host), None, Some(hints)).map_err(no_answer)?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
@@ -117,11 +121,15 @@ fn look_up(host: &str) -> Answer {
     Ok(addresses.into())
 }
 
-/// What this process has run out of, if anything. Without a descriptor for its files and its socket glibc says that the name does
-/// not exist; what it ran into is at best still in errno.
+/// What this process has run out of, if anything. Without a descriptor for its files and its socket
+/// glibc says that the name does not exist; what it ran into is at best still in errno.
 fn exhausted() -> Option<io::Error> {
     let left = io::Error::from(Errno::last());
-    if local::is_exhausted(&left) { Some(left) } else { eventfd().err().filter(local::is_exhausted) }
+    if local::is_exhausted(&left) {
+        Some(left)
+    } else {
+        eventfd().err().filter(local::is_exhausted)
+    }
 }
 
 fn no_answer(error: LookupError) -> NoAnswer {
@@ -144,7 +152,8 @@ fn no_answer(error: LookupError) -> NoAnswer {
     };
     let text = error.to_string();
     // The crate, as std does, puts a preamble before gai_strerror's text.
-    let cause = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned();
+    let cause =
+        text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned();
     NoAnswer { cause, blame, errno: error.raw_os_error().unwrap_or(0) }
 }
 
@@ -158,7 +167,9 @@ mod tests {
         let mut resolver = Resolver::default();
         let (send, receive) = mpsc::channel();
         resolver
-            .start("localhost", move |answer| send.send((std::thread::current().id(), answer)).unwrap())
+            .start("localhost", move |answer| {
+                send.send((std::thread::current().id(), answer)).unwrap()
+            })
             .unwrap();
         let (thread, answer) = receive.recv().unwrap();
         assert_ne!(thread, std::thread::current().id());

@@ -2,8 +2,9 @@
 //!
 //! std's own writers send without that flag and kill a C host by SIGPIPE; nothing here uses them.
 //!
-//! What sends and peeks is inlined up to the boundary: the processor has lost its return addresses after a system call, and each
-//! return on the way out of one costs as much as the rest of the function.
+//! What sends and peeks is inlined up to the boundary: the processor has lost its return addresses
+//! after a system call, and each return on the way out of one costs as much as the rest of the
+//! function.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
@@ -61,14 +62,17 @@ pub enum Drained {
 }
 
 impl Socket {
-    /// Starts a connection to `address` and returns at once; see [`Socket::finish_connect`]. A failure is told
-    /// with the step that it came at.
-    pub fn start_connect(address: SocketAddr, net: &NetSettings) -> Result<Socket, (Step, io::Error)> {
+    /// Starts a connection to `address` and returns at once; see [`Socket::finish_connect`]. A
+    /// failure is told with the step that it came at.
+    pub fn start_connect(
+        address: SocketAddr,
+        net: &NetSettings,
+    ) -> Result<Socket, (Step, io::Error)> {
         let at = |step| move |error| (step, error);
         let socket = Socket::prepare(address, net).map_err(at(Step::Socket))?;
         if let Some(source) = net.source_address {
-            // A port is chosen with the peer known: else each would serve one connection, not one to each peer.
-            // A kernel that knows no such option is no reason to fail.
+            // A port is chosen with the peer known: else each would serve one connection, not one
+            // to each peer. A kernel that knows no such option is no reason to fail.
             let _ = setsockopt(&socket, sockopt::IpBindAddressNoPort, &true);
             socket.bind(&SocketAddr::new(source, 0).into()).map_err(at(Step::Bind))?;
         }
@@ -97,21 +101,25 @@ impl Socket {
             return Err(error);
         }
         match self.0.peer_addr() {
-            // With nobody listening on a port of the ephemeral range, a connection from there to there meets itself.
+            // With nobody listening on a port of the ephemeral range, a connection from there to
+            // there meets itself.
             Ok(peer) if self.0.local_addr()?.as_socket() == peer.as_socket() => {
                 Err(io::Error::from_raw_os_error(libc::ECONNREFUSED))
             }
             Ok(_) => Ok(()),
-            Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => Err(ErrorKind::WouldBlock.into()),
+            Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {
+                Err(ErrorKind::WouldBlock.into())
+            }
             Err(error) => Err(error),
         }
     }
 
-    /// Has the kernel give the connection up where what was sent is not acknowledged for so long (TCP_USER_TIMEOUT,
-    /// as in gRPC's proposal A18): keepalive probes nothing while data is unacknowledged. Only on one that stands, or
-    /// it would end the connecting too.
+    /// Has the kernel give the connection up where what was sent is not acknowledged for so long
+    /// (TCP_USER_TIMEOUT, as in gRPC's proposal A18): keepalive probes nothing while data is
+    /// unacknowledged. Only on one that stands, or it would end the connecting too.
     pub fn bound_silence(&self, limit: Duration) {
-        // The shortest there is, not zero, which is no limit. A kernel that knows no such option is no reason to fail.
+        // The shortest there is, not zero, which is no limit. A kernel that knows no such option is
+        // no reason to fail.
         let _ = self.0.set_tcp_user_timeout(Some(limit.max(Duration::from_millis(1))));
     }
 
@@ -163,7 +171,8 @@ impl Socket {
         Drained::Open
     }
 
-    /// Forgets the descriptor, which another part of the process has closed: its number may be another's by now.
+    /// Forgets the descriptor, which another part of the process has closed: its number may be
+    /// another's by now.
     pub fn disown(self) {
         let _ = self.0.into_raw_fd();
     }
@@ -203,7 +212,8 @@ impl Write for Wire<'_> {
     }
 }
 
-/// A duration as poll and epoll take it: milliseconds, rounded up so that a wait never spins at its end.
+/// A duration as poll and epoll take it: milliseconds, rounded up so that a wait never spins at its
+/// end.
 pub fn poll_timeout(left: Duration) -> PollTimeout {
     let millis = left.as_nanos().div_ceil(1_000_000);
     PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)

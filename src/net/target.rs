@@ -24,7 +24,8 @@ pub struct Target {
     pub net: Arc<NetSettings>,
     /// TLS, where the node has it.
     pub tls: Option<Arc<TlsClient>>,
-    /// It took connections of late only to end them: a new one is to stand for a moment before it is used.
+    /// It took connections of late only to end them: a new one is to stand for a moment before it
+    /// is used.
     pub wary: AtomicBool,
 }
 

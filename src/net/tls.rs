@@ -1,6 +1,8 @@
-//! TLS for a node: from its `tls.*` keys to a rustls configuration, made once when the set is created.
+//! TLS for a node: from its `tls.*` keys to a rustls configuration, made once when the set is
+//! created.
 //!
-//! Never weaker than asked: what cannot be honoured is an error here, not a surprise at the handshake.
+//! Never weaker than asked: what cannot be honoured is an error here, not a surprise at the
+//! handshake.
 
 mod dates;
 pub(in crate::net) mod error;
@@ -23,8 +25,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, InconsistentKeys, RootCertStore, SignatureScheme,
-    SupportedCipherSuite, SupportedProtocolVersion, version,
+    CertificateError, ClientConfig, DigitallySignedStruct, InconsistentKeys, RootCertStore,
+    SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion, version,
 };
 
 use sessions::Sessions;
@@ -36,7 +38,8 @@ use crate::config::{CipherNames, TlsSettings, TlsVersion};
 pub struct TlsClient {
     /// The rustls configuration, shared by all nodes of the same keys.
     shared: Arc<ClientConfig>,
-    /// The same with the node's own sessions, made with its first handshake. A forked child makes none, so nothing waits there.
+    /// The same with the node's own sessions, made with its first handshake. A forked child makes
+    /// none, so nothing waits there.
     own: OnceLock<Arc<ClientConfig>>,
     /// SNI, and the name that the certificate must carry.
     pub name: ServerName<'static>,
@@ -47,9 +50,19 @@ pub struct TlsClient {
 }
 
 impl TlsClient {
-    fn new(shared: &Arc<ClientConfig>, name: ServerName<'static>, settings: &Arc<TlsSettings>) -> TlsClient {
+    fn new(
+        shared: &Arc<ClientConfig>,
+        name: ServerName<'static>,
+        settings: &Arc<TlsSettings>,
+    ) -> TlsClient {
         let (shared, settings) = (Arc::clone(shared), Arc::clone(settings));
-        TlsClient { shared, own: OnceLock::new(), name, settings, missed_told: AtomicBool::new(false) }
+        TlsClient {
+            shared,
+            own: OnceLock::new(),
+            name,
+            settings,
+            missed_told: AtomicBool::new(false),
+        }
     }
 
     /// Whether this is the first time that the node asked for a client certificate in vain.
@@ -57,7 +70,8 @@ impl TlsClient {
         !self.missed_told.swap(true, Relaxed)
     }
 
-    /// The rustls configuration for a connection. What the node gives for resuming it is kept for the next.
+    /// The rustls configuration for a connection. What the node gives for resuming it is kept for
+    /// the next.
     pub fn config(&self) -> Arc<ClientConfig> {
         let own = || {
             let mut config = ClientConfig::clone(&self.shared);
@@ -85,7 +99,8 @@ pub struct TlsClients {
 }
 
 impl TlsClients {
-    /// The client for a node of these settings; `position` is the node's, for errors about its host.
+    /// The client for a node of these settings; `position` is the node's, for errors about its
+    /// host.
     pub fn client(
         &mut self,
         settings: &Arc<TlsSettings>,
@@ -96,7 +111,10 @@ impl TlsClients {
         let name = ServerName::try_from(text.to_owned()).map_err(|_| {
             Error::config(
                 &position(),
-                format!("\"{text}\" cannot stand in a certificate; set tls.vhost to the name that the server's carries"),
+                format!(
+                    "\"{text}\" cannot stand in a certificate; set tls.vhost to the name that \
+                     the server's carries"
+                ),
             )
         })?;
         if let Some((last, config)) = &self.last
@@ -163,29 +181,36 @@ fn certify(
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, String> {
     let key = provider.key_provider.load_private_key(key).map_err(|error| {
-        format!("holds a key that is not read ({error}); RSA, ECDSA (P-256, P-384, P-521) and Ed25519 are")
+        format!(
+            "holds a key that is not read ({error}); RSA, ECDSA (P-256, P-384, P-521) and \
+             Ed25519 are"
+        )
     })?;
     let certified = CertifiedKey::new(chain, key);
     let fits = match certified.keys_match() {
-        // webpki reads no X.509 v1, which `openssl x509 -req` makes unless it is told otherwise and servers take.
-        // Its public key stands in it as in any other.
+        // webpki reads no X.509 v1, which `openssl x509 -req` makes unless it is told otherwise and
+        // servers take. Its public key stands in it as in any other.
         Err(rustls::Error::InvalidCertificate(_)) => holds_public_key(&certified),
         Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => false,
         Ok(()) | Err(_) => true,
     };
-    fits.then_some(certified).ok_or_else(|| "does not fit the certificate of tls.crt_file".to_owned())
+    fits.then_some(certified)
+        .ok_or_else(|| "does not fit the certificate of tls.crt_file".to_owned())
 }
 
 fn holds_public_key(certified: &CertifiedKey) -> bool {
     match (certified.key.public_key(), certified.cert.first()) {
-        (Some(key), Some(certificate)) => certificate.windows(key.len()).any(|part| part == &key[..]),
+        (Some(key), Some(certificate)) => {
+            certificate.windows(key.len()).any(|part| part == &key[..])
+        }
         _ => false,
     }
 }
 
-/// The provider, with the suites that `tls.ciphers` names and no other. The first key share is X25519's, which every server knows;
-/// X25519MLKEM768 is offered behind it, for servers that insist. In front it would add 1.2 KB to each hello, and a second round trip at
-/// each server that does not know it.
+/// The provider, with the suites that `tls.ciphers` names and no other. The first key share is
+/// X25519's, which every server knows; X25519MLKEM768 is offered behind it, for servers that
+/// insist. In front it would add 1.2 KB to each hello, and a second round trip at each server that
+/// does not know it.
 fn provider(ciphers: Option<&CipherNames>) -> Result<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
     if let Some(ciphers) = ciphers {
@@ -196,11 +221,17 @@ fn provider(ciphers: Option<&CipherNames>) -> Result<CryptoProvider> {
                 name.eq_ignore_ascii_case(&iana) || name.eq_ignore_ascii_case(&openssl_name(&iana))
             });
             let Some(suite) = suite else {
-                let known: Vec<String> =
-                    provider.cipher_suites.iter().map(|suite| openssl_name(&iana_name(suite))).collect();
+                let known: Vec<String> = provider
+                    .cipher_suites
+                    .iter()
+                    .map(|suite| openssl_name(&iana_name(suite)))
+                    .collect();
                 return Err(Error::config(
                     &ciphers.position,
-                    format!("tls.ciphers: \"{name}\" is not known; the known are {}", known.join(", ")),
+                    format!(
+                        "tls.ciphers: \"{name}\" is not known; the known are {}",
+                        known.join(", ")
+                    ),
                 ));
             };
             if !chosen.contains(suite) {
@@ -229,7 +260,8 @@ fn versions(
     {
         return Err(Error::config(
             &ciphers.position,
-            "tls.ciphers names no suite of a version between tls.min_version and tls.max_version; the names of \
+            "tls.ciphers names no suite of a version between tls.min_version and tls.max_version; \
+             the names of \
              TLSv1.3 begin with TLS_AES_ or TLS_CHACHA20_, all others are TLSv1.2's",
         ));
     }
@@ -242,9 +274,11 @@ pub(super) fn iana_name(suite: &SupportedCipherSuite) -> String {
     format!("{:?}", suite.suite()).replace("TLS13_", "TLS_")
 }
 
-/// OpenSSL's name of an IANA one: `TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256` is `ECDHE-RSA-AES128-GCM-SHA256`.
+/// OpenSSL's name of an IANA one: `TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256` is
+/// `ECDHE-RSA-AES128-GCM-SHA256`.
 fn openssl_name(iana: &str) -> String {
-    let Some((exchange, cipher)) = iana.strip_prefix("TLS_").and_then(|rest| rest.split_once("_WITH_"))
+    let Some((exchange, cipher)) =
+        iana.strip_prefix("TLS_").and_then(|rest| rest.split_once("_WITH_"))
     else {
         return iana.to_owned();
     };
@@ -273,7 +307,8 @@ thread_local! {
     static CERTIFICATE_ASKED: Cell<Asked> = const { Cell::new(Asked::No) };
 }
 
-/// Runs a step of a handshake; the second value is whether the server asked for a certificate in it.
+/// Runs a step of a handshake; the second value is whether the server asked for a certificate in
+/// it.
 pub(super) fn watch_for_certificate_request<T>(step: impl FnOnce() -> T) -> (T, Asked) {
     CERTIFICATE_ASKED.set(Asked::No);
     let outcome = step();
@@ -285,7 +320,11 @@ pub(super) fn watch_for_certificate_request<T>(step: impl FnOnce() -> T) -> (T, 
 struct Identity(Option<Arc<CertifiedKey>>);
 
 impl ResolvesClientCert for Identity {
-    fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+    fn resolve(
+        &self,
+        _issuers: &[&[u8]],
+        _schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
         CERTIFICATE_ASKED.set(if self.0.is_some() { Asked::Answered } else { Asked::InVain });
         self.0.clone()
     }
@@ -307,8 +346,9 @@ struct Verifier {
 }
 
 impl Verifier {
-    /// With `tls.verify off` any certificate will do, so one that webpki cannot read (X.509 v1 of an old device)
-    /// does too: whoever sits between could as well present a readable one of its own.
+    /// With `tls.verify off` any certificate will do, so one that webpki cannot read (X.509 v1 of
+    /// an old device) does too: whoever sits between could as well present a readable one of its
+    /// own.
     fn takes_unread(&self, certificate: &CertificateDer<'_>) -> bool {
         !self.chain && ParsedCertificate::try_from(certificate).is_err()
     }
@@ -327,9 +367,9 @@ impl Verifier {
             now,
             self.algorithms.all,
         ) {
-            // A self-signed certificate as `openssl req -x509` makes it is a CA and the server's at once. Given
-            // as tls.ca_file it is trusted by name, as OpenSSL does; webpki has checked its dates before
-            // it comes to this error.
+            // A self-signed certificate as `openssl req -x509` makes it is a CA and the server's at
+            // once. Given as tls.ca_file it is trusted by name, as OpenSSL does; webpki has checked
+            // its dates before it comes to this error.
             Err(error) if is_ca_as_server(&error) && self.given.contains(certificate) => Ok(()),
             outcome => outcome,
         }

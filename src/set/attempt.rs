@@ -1,5 +1,5 @@
-//! One payload of a plugin that does its own I/O, or drives the library's connections itself: nodes by the same
-//! rules as a delivery's, the outcomes told by the plugin or by the connections.
+//! One payload of a plugin that does its own I/O, or drives the library's connections itself: nodes
+//! by the same rules as a delivery's, the outcomes told by the plugin or by the connections.
 //!
 //! Invariant: each node that was handed out is told of once, when the payload goes on or ends.
 
@@ -84,7 +84,8 @@ impl Attempt {
                 state.visits.set_back(how);
             }
             let now = || runtime.clock.now();
-            let turn = next_of_attempt(&mut state.visits, &runtime.roster, &upstream.budget, now, wait)?;
+            let turn =
+                next_of_attempt(&mut state.visits, &runtime.roster, &upstream.budget, now, wait)?;
             let node = &upstream.nodes()[turn.place];
             if state.visits.tried().count() > 1 {
                 count(&node.counters.redeliveries);
@@ -147,7 +148,8 @@ impl Attempt {
         let ledger = self.books.share();
         let mut state = ledger.0.lock();
         if state.is_connected {
-            let cause = "the connection of this attempt is still in use; release or discard it first";
+            let cause =
+                "the connection of this attempt is still in use; release or discard it first";
             return Err(Error::new(Status::InvalidArg, cause));
         }
         if let Some(how) = state.settle(&self.upstream, None) {
@@ -208,7 +210,14 @@ impl Attempt {
 
     fn route(&self, ledger: Arc<Ledger>, last: Instant) -> Route {
         ledger.0.lock().is_connected = true;
-        Route { up: Arc::clone(&self.upstream), ledger, last, held_up: false, leg: None, stands: false }
+        Route {
+            up: Arc::clone(&self.upstream),
+            ledger,
+            last,
+            held_up: false,
+            leg: None,
+            stands: false,
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! The active check of a node that is out (`health.check`): a connection every `health.interval`, made by the dialer thread
-//! without a caller. What works is back at once.
+//! The active check of a node that is out (`health.check`): a connection every `health.interval`,
+//! made by the dialer thread without a caller. What works is back at once.
 //!
 //! Nothing is ever sent on it but a TLS handshake.
 
@@ -43,7 +43,9 @@ impl Node {
         let when = after(Instant::now(), jittered(self.health.interval));
         if let Err(error) = self.runtime.dialer.at(when, Box::new(check)) {
             self.checker.due.store(false, Relaxed);
-            self.runtime.logger.log(Level::Warn, format_args!("no active check of {}: {error}", target.name));
+            self.runtime
+                .logger
+                .log(Level::Warn, format_args!("no active check of {}: {error}", target.name));
         }
     }
 
@@ -73,7 +75,9 @@ impl Node {
                 self.connection_stands(generation);
             }
             Err(error) if error.status == Status::Cancelled => return,
-            Err(error) => self.runtime.logger.log(Level::Debug, format_args!("active check: {error}")),
+            Err(error) => {
+                self.runtime.logger.log(Level::Debug, format_args!("active check: {error}"))
+            }
         }
         if self.runtime.roster.due(self.place).is_some() {
             self.check_until_back();

@@ -1,6 +1,8 @@
-//! A connection in the plugin's hands: reads and writes with their limits, and the way back to the pool.
+//! A connection in the plugin's hands: reads and writes with their limits, and the way back to the
+//! pool.
 //!
-//! Invariant: a connection goes back only where every call on it ended well and nothing unread is left.
+//! Invariant: a connection goes back only where every call on it ended well and nothing unread is
+//! left.
 
 mod connecting;
 mod event;
@@ -113,7 +115,8 @@ impl Conn {
         self.stage = Stage::Ready(link);
     }
 
-    /// Bounds every call by the terms of the loan, and lends the connection out: see [`Conn::is_lent`].
+    /// Bounds every call by the terms of the loan, and lends the connection out: see
+    /// [`Conn::is_lent`].
     pub fn lend(&mut self, loan: Loan) {
         self.loan = Some(loan);
     }
@@ -128,7 +131,8 @@ impl Conn {
         self.account = Some(account);
     }
 
-    /// Notes that it was asked for by its node alone, perhaps for an attempt that was handed that node.
+    /// Notes that it was asked for by its node alone, perhaps for an attempt that was handed that
+    /// node.
     pub fn alone(mut self) -> Conn {
         self.is_alone = true;
         self
@@ -192,13 +196,15 @@ impl Conn {
         self.distrusted = true;
     }
 
-    /// A limit for each whole call from now on; zero takes the configured one (time without progress).
+    /// A limit for each whole call from now on; zero takes the configured one (time without
+    /// progress).
     pub fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = (!timeout.is_zero()).then_some(timeout);
     }
 
-    /// Attaches the plugin's data, in place of any before; it stays while the connection is kept. Only on one that is connected.
-    /// What was there before is the caller's to drop, once nothing borrows the connection: its owner may call back.
+    /// Attaches the plugin's data, in place of any before; it stays while the connection is kept.
+    /// Only on one that is connected. What was there before is the caller's to drop, once nothing
+    /// borrows the connection: its owner may call back.
     #[must_use]
     pub fn set_data(&mut self, data: Option<UserData>) -> Option<UserData> {
         match &mut self.stage {
@@ -225,7 +231,8 @@ impl Conn {
         let timed = self.timeout.is_some();
         let mut since = None;
         let outcome = match &mut self.stage {
-            // Most writes go at once. How long one may wait is worked out where it must, unless the whole call is timed.
+            // Most writes go at once. How long one may wait is worked out where it must, unless the
+            // whole call is timed.
             Stage::Ready(link) if !timed => match link.channel.offer(&mut unsent, &mut progress) {
                 Ok(true) => return self.written(&progress),
                 Ok(false) => match self.patient() {
@@ -251,7 +258,8 @@ impl Conn {
             Ok(()) => self.written(&progress),
             Err(failure) => {
                 self.count_sent(&progress);
-                self.torn = matches!(failure.0, Status::Timeout | Status::Cancelled) && progress.taken > 0;
+                self.torn =
+                    matches!(failure.0, Status::Timeout | Status::Cancelled) && progress.taken > 0;
                 self.fail(Phase::Write, failure, since)
             }
         }
@@ -315,8 +323,8 @@ impl Conn {
         self.timeout.map_or(Limit::Silence(self.node.target.net.io_timeout), Limit::Call)
     }
 
-    /// By when every call is over, whatever limit it has: an explicit one may shorten a node's share of a delivery's
-    /// time, never lengthen it.
+    /// By when every call is over, whatever limit it has: an explicit one may shorten a node's
+    /// share of a delivery's time, never lengthen it.
     fn bound(&self) -> Option<Bound> {
         let loan = self.loan?;
         let is_held = !(loan.until_sent && self.exchange.sent > 0);
@@ -347,8 +355,8 @@ impl Conn {
             && link.channel.has_life_left()
     }
 
-    /// Gives it back: kept in the pool where it may be, closed otherwise. One that is still connecting is given up. Nothing is left to
-    /// do with it then.
+    /// Gives it back: kept in the pool where it may be, closed otherwise. One that is still
+    /// connecting is given up. Nothing is left to do with it then.
     pub fn release(&mut self) {
         if self.birthplace.is_elsewhere() {
             return; // the drop closes the descriptor here; the parent's end is untouched

@@ -1,8 +1,8 @@
 //! One payload, as many nodes as it takes.
 //!
-//! Invariant: no node is asked twice for one payload, but for the one fresh connection after a kept one turned out
-//! dead. At least once: what may have arrived at a node that then failed is sent again to another, unless
-//! `deliver.resend off`. A payload that is not delivered leaves a trace.
+//! Invariant: no node is asked twice for one payload, but for the one fresh connection after a kept
+//! one turned out dead. At least once: what may have arrived at a node that then failed is sent
+//! again to another, unless `deliver.resend off`. A payload that is not delivered leaves a trace.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -61,8 +61,8 @@ pub enum Done {
 }
 
 impl Upstream {
-    /// Runs `send` on a ready connection, node after node, until it says `Ok` or `Stop`, every node was tried, or the
-    /// time is up.
+    /// Runs `send` on a ready connection, node after node, until it says `Ok` or `Stop`, every node
+    /// was tried, or the time is up.
     pub fn deliver<S: Into<Said>>(
         &self,
         how: Delivery,
@@ -75,8 +75,8 @@ impl Upstream {
         let mut round = Round::new(settings.attempts as usize, Some((now, last)));
         round.id = how.id;
         let outcome = loop {
-            let outcome =
-                self.visit(&mut round, |conn, leg, round| self.attempt(conn, leg, round, &mut send));
+            let outcome = self
+                .visit(&mut round, |conn, leg, round| self.attempt(conn, leg, round, &mut send));
             round.suspects.settle();
             match outcome {
                 Err(error) if round.all_out && self.waits_for_a_node(&error, last) => {
@@ -94,7 +94,11 @@ impl Upstream {
             }
             Ok(Done::Stopped(error)) => {
                 count(&self.deliveries_failed);
-                self.dropped.log(logger, Level::Warn, format_args!("a payload is dropped: {error}"));
+                self.dropped.log(
+                    logger,
+                    Level::Warn,
+                    format_args!("a payload is dropped: {error}"),
+                );
             }
             Ok(Done::Delivered) => self.budget.succeeded(),
         }
@@ -146,15 +150,18 @@ impl Upstream {
             let word = |conn: &Conn| {
                 let mut error = conn.error_of_return(status);
                 if let Some(number) = odd {
-                    error.cause =
-                        format!("{}, in place of {number}, which is no status of upstream.h", error.cause);
+                    error.cause = format!(
+                        "{}, in place of {number}, which is no status of upstream.h",
+                        error.cause
+                    );
                 }
                 error
             };
             let error = (status != Status::Ok).then(|| word(&conn));
-            // A positive word asks for nothing that a delivery could do: it is a mistake, and no node's.
-            let is_mistake =
-                matches!(status, Status::WantRead | Status::WantWrite) || odd.is_some_and(|n| n > 0);
+            // A positive word asks for nothing that a delivery could do: it is a mistake, and no
+            // node's.
+            let is_mistake = matches!(status, Status::WantRead | Status::WantWrite)
+                || odd.is_some_and(|n| n > 0);
             if let Some(number) = odd {
                 self.tell_odd(number);
             }
@@ -166,7 +173,13 @@ impl Upstream {
             unsent &= conn.sent() == 0;
             unconfirmed |= is_failure && may_have_arrived;
             if let Some(ended) = conn.end_exchange(Ending::Released) {
-                round.suspects.take(node, ended.generation, ended.trial, ended.reached, ended.outcome);
+                round.suspects.take(
+                    node,
+                    ended.generation,
+                    ended.trial,
+                    ended.reached,
+                    ended.outcome,
+                );
             }
             let generation = node.generation();
             if !is_failure {
@@ -198,8 +211,10 @@ impl Upstream {
             round.may_have_arrived |= unconfirmed;
             if unconfirmed && !settings.resend {
                 count(counter);
-                let cause =
-                    format!("{}; the payload may have arrived, and deliver.resend is off", error.cause);
+                let cause = format!(
+                    "{}; the payload may have arrived, and deliver.resend is off",
+                    error.cause
+                );
                 return Err(Setback::Final(Error { cause, ..error }));
             }
             if is_mistake || matches!(status, Status::Cancelled | Status::Forked) {
@@ -207,8 +222,8 @@ impl Upstream {
                 return Err(Setback::Final(error));
             }
             let how = if unsent { leg.set_back() } else { SetBack::MayHaveArrived };
-            // The server may have closed a kept connection just as it was taken up again, which says nothing about the
-            // node. A fresh one decides, within the same share of the time.
+            // The server may have closed a kept connection just as it was taken up again, which
+            // says nothing about the node. A fresh one decides, within the same share of the time.
             let deadline = leg.share.map_or(last, |share| share.ends).min(connect_deadline(node));
             if !stale || Instant::now() >= deadline {
                 count(counter);
@@ -225,7 +240,8 @@ impl Upstream {
     fn tell_odd(&self, number: i32) {
         if !self.odd_told.swap(true, Relaxed) {
             let line = format_args!(
-                "a deliver callback returned {number}, which is no status of upstream.h; a negative one is taken for a \
+                "a deliver callback returned {number}, which is no status of upstream.h; a \
+                 negative one is taken for a \
                  failure, and the payload goes on to another node"
             );
             self.runtime().logger.log(Level::Warn, line);

@@ -1,5 +1,6 @@
-//! The way of one payload, or of one wish for a connection, over the nodes: what the blocking calls and those of
-//! an event loop do alike. Who is asked is decided in `visits`; here the nodes and the clock are real.
+//! The way of one payload, or of one wish for a connection, over the nodes: what the blocking calls
+//! and those of an event loop do alike. Who is asked is decided in `visits`; here the nodes and the
+//! clock are real.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -24,8 +25,8 @@ pub struct Leg {
     /// The node's place.
     pub place: usize,
     trial: Option<Trial>,
-    /// It is a trial that costs the payload nothing: neither an attempt nor a failed delivery until its connection
-    /// is used.
+    /// It is a trial that costs the payload nothing: neither an attempt nor a failed delivery until
+    /// its connection is used.
     pub is_aside: bool,
     /// The time of this node, if other nodes could take the payload.
     pub share: Option<Share>,
@@ -44,7 +45,12 @@ pub enum Stopped {
 
 impl Upstream {
     /// Whether another attempt may be made: there is time, and the retry budget allows it.
-    pub fn may_go_on(&self, visits: &mut Visits, term: Option<Term>, held_up: bool) -> Result<(), Stopped> {
+    pub fn may_go_on(
+        &self,
+        visits: &mut Visits,
+        term: Option<Term>,
+        held_up: bool,
+    ) -> Result<(), Stopped> {
         let runtime = self.runtime();
         let stop = |error| Err(Stopped::Because(error));
         if runtime.birthplace.is_elsewhere() {
@@ -93,13 +99,14 @@ impl Upstream {
         Choice { node: Arc::clone(&self.nodes()[leg.place]), trial: leg.trial, by: leg.by }
     }
 
-    /// All other trials that are due begin at once, and nobody waits for them: one after the other they would cost one
-    /// payload each its patience.
+    /// All other trials that are due begin at once, and nobody waits for them: one after the other
+    /// they would cost one payload each its patience.
     fn try_others_out(&self, visits: &Visits) {
         let runtime = self.runtime();
         for _ in 0..TRIALS_ASIDE {
             let now = || runtime.clock.now();
-            let Some(turn) = runtime.roster.trial_due(visits.tried(), Trials::ByConnection, now) else {
+            let Some(turn) = runtime.roster.trial_due(visits.tried(), Trials::ByConnection, now)
+            else {
                 return;
             };
             Conn::try_out_aside(&self.nodes()[turn.place], turn);
@@ -111,9 +118,12 @@ impl Upstream {
         let runtime = self.runtime();
         match runtime.roster.is_all_paused(runtime.clock.now()) {
             true => {
-                let wait = runtime.roster.retry_after(runtime.clock.now(), true).unwrap_or_default();
-                let cause =
-                    format!("every node has asked for a pause; the first ends in {} ms", millis(wait));
+                let wait =
+                    runtime.roster.retry_after(runtime.clock.now(), true).unwrap_or_default();
+                let cause = format!(
+                    "every node has asked for a pause; the first ends in {} ms",
+                    millis(wait)
+                );
                 Error::new(Status::Busy, cause)
             }
             false if runtime.roster.takers() == 0 => {
@@ -135,17 +145,22 @@ fn out_of_time(held_up: bool) -> Error {
     let cause = match held_up {
         false => "the time for the delivery is up; see deliver.timeout",
         true => {
-            "the retry budget was spent until the time for the delivery was up: ten retries a second may send again \
+            "the retry budget was spent until the time for the delivery was up: ten retries a \
+             second may send again \
              what may have arrived, and one more for every ten deliveries that went well"
         }
     };
     Error::new(Status::Timeout, cause)
 }
 
-/// How long to sleep before asking once more whether a node may be tried: the clock may be the host's own.
+/// How long to sleep before asking once more whether a node may be tried: the clock may be the
+/// host's own.
 pub fn nap(runtime: &Runtime, wait: Duration) -> Duration {
     const LEAST: Duration = Duration::from_millis(1);
-    let most =
-        if runtime.clock.runs_by_itself() { Duration::from_millis(50) } else { Duration::from_millis(5) };
+    let most = if runtime.clock.runs_by_itself() {
+        Duration::from_millis(50)
+    } else {
+        Duration::from_millis(5)
+    };
     wait.clamp(LEAST, most)
 }

@@ -78,7 +78,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// The node of a definition; `tls` is made from its settings, `properties` are those of all nodes.
+    /// The node of a definition; `tls` is made from its settings, `properties` are those of all
+    /// nodes.
     pub fn new(
         place: usize,
         definition: NodeDefinition,
@@ -91,8 +92,14 @@ impl Node {
         // At least a millisecond, so that a timer for it never fires in a loop.
         let idle_timeout = jittered(net.keepalive_idle_timeout).max(Duration::from_millis(1));
         let cap = net.max_connections as usize;
-        let target =
-            Arc::new(Target { name, host, port, net, tls: tls.map(Arc::new), wary: Default::default() });
+        let target = Arc::new(Target {
+            name,
+            host,
+            port,
+            net,
+            tls: tls.map(Arc::new),
+            wary: Default::default(),
+        });
         Node {
             poison: Poison::default(),
             place,
@@ -135,7 +142,8 @@ impl Node {
         }
     }
 
-    /// Has the dialer thread close what will have lain idle too long, and what the server has closed, without a caller.
+    /// Has the dialer thread close what will have lain idle too long, and what the server has
+    /// closed, without a caller.
     fn purge_at(self: &Arc<Node>, when: Moment) {
         let node: Weak<Node> = Arc::downgrade(self); // the timer keeps nothing alive
         let purge = move || {
@@ -185,7 +193,9 @@ impl Node {
     /// A line about this node.
     pub fn log(&self, level: Level, line: fmt::Arguments<'_>) {
         let target = &self.target;
-        self.runtime.logger.log(level, format_args!("{} ({}): {line}", target.name, target.address()));
+        self.runtime
+            .logger
+            .log(level, format_args!("{} ({}): {line}", target.name, target.address()));
     }
 
     /// In or out of the rotation.
@@ -205,7 +215,8 @@ impl Node {
         Snapshot { picks, ..self.snapshot_without_picks() }
     }
 
-    /// As [`Node::snapshot`]: with uneven weights the picks of one node take a look at the whole cycle.
+    /// As [`Node::snapshot`]: with uneven weights the picks of one node take a look at the whole
+    /// cycle.
     pub fn snapshot_without_picks(&self) -> Snapshot {
         // In a forked child the pool may be out of reach.
         let (idle, open) = self.pool.gauge().unwrap_or_default();

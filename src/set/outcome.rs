@@ -30,7 +30,8 @@ pub fn fault_of(error: &Error) -> Option<Fault> {
         Origin::Node { phase, .. } => Some(*phase),
         _ => None,
     };
-    let connecting = matches!(phase, Some(Phase::Wait | Phase::Resolve | Phase::Connect | Phase::Tls));
+    let connecting =
+        matches!(phase, Some(Phase::Wait | Phase::Resolve | Phase::Connect | Phase::Tls));
     match error.status {
         Status::Connect | Status::Tls | Status::Cert => Some(Fault::Hard(Way::Connect)),
         Status::Resolve if error.is_no_such_name() => Some(Fault::Hard(Way::Connect)),
@@ -59,8 +60,8 @@ pub fn of_status(status: Status, answered: bool, error: impl FnOnce() -> Error) 
     }
 }
 
-/// Words about a node which may be about the same work as other words: numbered, so that each stands in for one other at
-/// most, however many exchanges there are at once.
+/// Words about a node which may be about the same work as other words: numbered, so that each
+/// stands in for one other at most, however many exchanges there are at once.
 #[derive(Debug, Default)]
 pub struct Words {
     said: AtomicU64,
@@ -79,8 +80,8 @@ impl Words {
         self.said.fetch_add(1, Relaxed);
     }
 
-    /// Whether one that was said after the first `since` of them stands in for the caller's, which is not to be told
-    /// then.
+    /// Whether one that was said after the first `since` of them stands in for the caller's, which
+    /// is not to be told then.
     pub fn claim(&self, since: u64) -> bool {
         let said = self.count();
         if said == since {
@@ -107,8 +108,8 @@ pub fn is_black_hole(waited: Duration, connect_timeout: Duration) -> bool {
 /// Nothing for so long is no lost packet: Linux sends a SYN again after 1 s and after 3 s.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// Whether a silence of `waited` may count against a node that is allowed `allowed`: a shorter limit of the caller's
-/// says nothing of it.
+/// Whether a silence of `waited` may count against a node that is allowed `allowed`: a shorter
+/// limit of the caller's says nothing of it.
 pub fn had_its_time(waited: Duration, allowed: Duration) -> bool {
     waited >= ENOUGH.min(allowed.mul_f64(0.95))
 }

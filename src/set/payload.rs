@@ -1,5 +1,5 @@
-//! What a payload is called: the same name at every node and at every resend, so that a receiver can drop what
-//! comes twice.
+//! What a payload is called: the same name at every node and at every resend, so that a receiver
+//! can drop what comes twice.
 
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
@@ -50,7 +50,8 @@ impl PayloadIds {
     pub fn make(&self) -> PayloadId {
         let count = self.made.fetch_add(1, Relaxed);
         let [high, low] = self.first;
-        // Each half goes through all numbers before one comes again; that they look alike is no matter.
+        // Each half goes through all numbers before one comes again; that they look alike is no
+        // matter.
         let (high, low) = (mixed(high ^ count), mixed(low.wrapping_add(count)));
         let name = format!("{high:016x}{low:016x}");
         PayloadId(CString::new(name).unwrap_or_default().into())

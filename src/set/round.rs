@@ -1,4 +1,5 @@
-//! The round of the nodes that a blocking call makes: one connection after the other, until its work succeeds.
+//! The round of the nodes that a blocking call makes: one connection after the other, until its
+//! work succeeds.
 //!
 //! Invariant: no node is asked twice.
 

@@ -57,13 +57,14 @@ impl Runtime {
         let wait = self.roster.retry_after(self.clock.now(), !self.birthplace.is_elsewhere());
         if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
             let millis = millis(wait);
-            error.cause = format!("{}; all nodes are out, one may be back in {millis} ms", error.cause);
+            error.cause =
+                format!("{}; all nodes are out, one may be back in {millis} ms", error.cause);
         }
         error
     }
 
-    /// Sees to it that picks that follow each other closely, and so seldom look at the clock, look at it when
-    /// something is next due. Not called by a pick, which makes no system call.
+    /// Sees to it that picks that follow each other closely, and so seldom look at the clock, look
+    /// at it when something is next due. Not called by a pick, which makes no system call.
     pub fn guard(self: &Arc<Runtime>) {
         let Some(when) = self.roster.wants_guard() else { return };
         let left = Duration::from_nanos(when.saturating_sub(self.clock.now()));
@@ -79,8 +80,8 @@ impl Runtime {
         }
     }
 
-    /// Closes a connection in good order, without waiting for the peer. `on_reset` is called on the dialer thread
-    /// if the peer resets it all the same.
+    /// Closes a connection in good order, without waiting for the peer. `on_reset` is called on the
+    /// dialer thread if the peer resets it all the same.
     pub fn close(&self, channel: Channel, on_reset: Option<Task>) {
         if let Some(socket) = channel.close() {
             self.dialer.linger(socket, on_reset);

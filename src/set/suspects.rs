@@ -1,6 +1,8 @@
-//! The failures of one payload that may be its own fault, until it is known how it fared at other nodes.
+//! The failures of one payload that may be its own fault, until it is known how it fared at other
+//! nodes.
 //!
-//! Invariant: a payload that fails in the same way wherever it comes is suspect itself, and no node is blamed for it.
+//! Invariant: a payload that fails in the same way wherever it comes is suspect itself, and no node
+//! is blamed for it.
 
 use std::sync::Arc;
 
@@ -25,8 +27,8 @@ struct Suspect {
 }
 
 impl Suspects {
-    /// Takes the outcome of an exchange in which the node got bytes of the payload, or not. Tells the node, unless
-    /// that has to wait for how the payload fares elsewhere.
+    /// Takes the outcome of an exchange in which the node got bytes of the payload, or not. Tells
+    /// the node, unless that has to wait for how the payload fares elsewhere.
     pub fn take(
         &mut self,
         node: &Arc<Node>,
@@ -61,7 +63,8 @@ impl Suspects {
         let first = ways.next();
         let same = suspects.len() > 1 && ways.all(|way| Some(way) == first);
         for Suspect { node, generation, trial, error } in suspects {
-            let outcome = if same && !self.differs { Outcome::Nothing } else { Outcome::Bad(error) };
+            let outcome =
+                if same && !self.differs { Outcome::Nothing } else { Outcome::Bad(error) };
             node.hear(generation, trial, outcome);
         }
     }

@@ -1,4 +1,5 @@
-//! The set of nodes: made from a definition, hands out nodes by turns, ends everything that belongs to it.
+//! The set of nodes: made from a definition, hands out nodes by turns, ends everything that belongs
+//! to it.
 
 use std::ffi::{CStr, CString};
 use std::path::PathBuf;
@@ -15,14 +16,16 @@ use crate::base::error::{Error, Poison, Result, Status, c_string};
 use crate::base::log::{Level, Logger, Repeated};
 use crate::base::random::random;
 use crate::base::stats::Snapshot;
-use crate::config::{self, Balance, Definition, DeliverSettings, NameIndex, NodeDefinition, Options, Start};
+use crate::config::{
+    self, Balance, Definition, DeliverSettings, NameIndex, NodeDefinition, Options, Start,
+};
 use crate::net::thread;
 use crate::net::tls::TlsClients;
 use crate::set::node::Node;
 use crate::set::runtime::Runtime;
 
-/// Stack of the thread that reads a file: parsing, certificates, and scrypt of an encrypted key. Hosts call
-/// from coroutines of 24 KiB.
+/// Stack of the thread that reads a file: parsing, certificates, and scrypt of an encrypted key.
+/// Hosts call from coroutines of 24 KiB.
 const LOAD_STACK: usize = 1024 * 1024;
 
 /// A set of nodes.
@@ -100,7 +103,9 @@ impl Upstream {
         let mut nodes = Vec::with_capacity(definition.nodes.len());
         for (place, node) in std::mem::take(&mut definition.nodes).into_iter().enumerate() {
             let tls = match &node.settings.tls {
-                Some(tls) => Some(clients.client(tls, &node.host, || definition.position_of(&node))?),
+                Some(tls) => {
+                    Some(clients.client(tls, &node.host, || definition.position_of(&node))?)
+                }
                 None => None,
             };
             let properties = Arc::clone(&definition.properties);
@@ -141,7 +146,9 @@ impl Upstream {
 
     /// The node of that name, letter case counting.
     pub fn node_by_name(&self, name: &str) -> Option<&Arc<Node>> {
-        self.by_name.find(name, |place| &self.nodes[place].target.name).map(|place| &self.nodes[place])
+        self.by_name
+            .find(name, |place| &self.nodes[place].target.name)
+            .map(|place| &self.nodes[place])
     }
 
     /// `deliver.*`.
@@ -154,7 +161,8 @@ impl Upstream {
         &self.runtime
     }
 
-    /// The address of the node whose turn it is, in a few instructions; what takes longer is left to [`Upstream::finish_next_node`].
+    /// The address of the node whose turn it is, in a few instructions; what takes longer is left
+    /// to [`Upstream::finish_next_node`].
     #[inline(always)]
     pub fn try_next_node(&self) -> Result<*const Node, Rest> {
         self.runtime.roster.try_next().map(ptr::with_exposed_provenance)
@@ -162,14 +170,18 @@ impl Upstream {
 
     /// What is left of a pick.
     pub fn finish_next_node(&self, rest: Rest) -> Option<&Arc<Node>> {
-        self.runtime.roster.finish(rest, || self.runtime.clock.now()).map(|place| &self.nodes[place])
+        self.runtime
+            .roster
+            .finish(rest, || self.runtime.clock.now())
+            .map(|place| &self.nodes[place])
     }
 
-    /// How long until it is worth coming again: zero if a node is up and retries are to be had, `None` if none ever
-    /// will be.
+    /// How long until it is worth coming again: zero if a node is up and retries are to be had,
+    /// `None` if none ever will be.
     pub fn retry_after(&self) -> Option<Duration> {
         let now = self.runtime.clock.now();
-        let nodes = self.runtime.roster.retry_after(now, !self.runtime.birthplace.is_elsewhere())?;
+        let nodes =
+            self.runtime.roster.retry_after(now, !self.runtime.birthplace.is_elsewhere())?;
         Some(nodes.max(self.budget.wait(now)))
     }
 
@@ -180,7 +192,8 @@ impl Upstream {
             sum.add(&node.snapshot_without_picks());
         }
         // A node's count is of attempts; the set's is of payloads that no node took.
-        let picks = self.runtime.roster.picks(!self.runtime.birthplace.is_elsewhere()).unwrap_or_default();
+        let picks =
+            self.runtime.roster.picks(!self.runtime.birthplace.is_elsewhere()).unwrap_or_default();
         Snapshot { picks, deliveries_failed: self.deliveries_failed.load(Relaxed), ..sum }
     }
 
@@ -196,12 +209,14 @@ impl Upstream {
         }
     }
 
-    /// Ends the set: idle connections are closed (with up to a second for their peers to read what is on its way), waits for
-    /// new ones end, threads are joined. Connections in use go on; they are closed when they are given back.
+    /// Ends the set: idle connections are closed (with up to a second for their peers to read what
+    /// is on its way), waits for new ones end, threads are joined. Connections in use go on; they
+    /// are closed when they are given back.
     pub fn close(&self) {
         self.runtime.closed.store(true, Relaxed);
         if self.runtime.birthplace.is_elsewhere() {
-            // The threads and perhaps the holders of locks are the parent's. Its peers are told nothing.
+            // The threads and perhaps the holders of locks are the parent's. Its peers are told
+            // nothing.
             self.runtime.dialer.give_up();
             self.runtime.cancel.give_up();
             for node in &self.nodes {
@@ -218,9 +233,10 @@ impl Upstream {
     }
 }
 
-/// A trial is a connect plus handshake, so it ends by net.connect_timeout; its outcome is told a little later, on a loaded machine
-/// later still. Were the trial over by then, another caller would have the next trial already, and a node that is silent would
-/// be tried without a pause: no such outcome counts.
+/// A trial is a connect plus handshake, so it ends by net.connect_timeout; its outcome is told a
+/// little later, on a loaded machine later still. Were the trial over by then, another caller would
+/// have the next trial already, and a node that is silent would be tried without a pause: no such
+/// outcome counts.
 const TRIAL_MARGIN: Duration = Duration::from_secs(1);
 
 fn member(definition: &NodeDefinition) -> Member {

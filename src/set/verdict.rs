@@ -1,4 +1,5 @@
-//! What becomes of a node by how work with it went: it is told here, counted, and ejected, restored or paused.
+//! What becomes of a node by how work with it went: it is told here, counted, and ejected, restored
+//! or paused.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,8 +27,8 @@ impl Node {
         self.hear(self.generation(), None, self.outcome_of(outcome));
     }
 
-    /// A connection told of its own failure: the plugin's next word about the node, unless another exchange begins
-    /// there before, is about the same and counts no more.
+    /// A connection told of its own failure: the plugin's next word about the node, unless another
+    /// exchange begins there before, is about the same and counts no more.
     pub fn note_failure(&self) {
         self.is_failure_noted.store(true, Relaxed);
     }
@@ -51,7 +52,9 @@ impl Node {
 
     /// What a status of the plugin's says, where it did the I/O.
     pub fn outcome_of(&self, status: Status) -> Outcome {
-        of_status(status, true, || Error::new(status, format!("the plugin reported {}", status.name())))
+        of_status(status, true, || {
+            Error::new(status, format!("the plugin reported {}", status.name()))
+        })
     }
 
     /// How an exchange of `generation` went. Whether that says anything of the node.
@@ -102,7 +105,8 @@ impl Node {
             return; // what the parent knows stays as it was
         }
         let now = || runtime.clock.now();
-        if let Some(Change::Restored) = runtime.roster.succeeded(self.place, generation, proof, now) {
+        if let Some(Change::Restored) = runtime.roster.succeeded(self.place, generation, proof, now)
+        {
             self.log(Level::Info, format_args!("back in the rotation"));
             runtime.guard();
         }
@@ -113,21 +117,23 @@ impl Node {
         self.succeeded(generation, Proof::Stood);
     }
 
-    /// A kept connection of `generation` ended in a way that says something of the node though no call had failed:
-    /// payloads that were booked may be lost. Whether the node fell out over it.
+    /// A kept connection of `generation` ended in a way that says something of the node though no
+    /// call had failed: payloads that were booked may be lost. Whether the node fell out over it.
     pub fn evidence(self: &Arc<Self>, generation: u32, error: &Error) -> bool {
         let fault = match fault_of(error) {
             Some(Fault::Soft(Way::Broken)) => Some(Fault::Soft(Way::Unanswered)),
             fault => fault,
         };
-        let ejected = fault.is_some_and(|fault| self.fails_by(generation, fault, &error.without_node()));
+        let ejected =
+            fault.is_some_and(|fault| self.fails_by(generation, fault, &error.without_node()));
         if !ejected && fault.is_some() {
             self.failures.log(&self.runtime.logger, Level::Warn, format_args!("{error}"));
         }
         ejected
     }
 
-    /// Work of `generation` here failed. What is no fault of the node's changes nothing. Whether it fell out over it.
+    /// Work of `generation` here failed. What is no fault of the node's changes nothing. Whether it
+    /// fell out over it.
     pub fn failed(self: &Arc<Self>, generation: u32, error: &Error) -> bool {
         fault_of(error).is_some_and(|fault| self.fails_by(generation, fault, &error.without_node()))
     }
@@ -138,12 +144,18 @@ impl Node {
             return generation;
         }
         self.succeeded(generation, Proof::Connected);
-        // Back by this, the exchange begins now; a node that has yet to answer is still on its trial.
+        // Back by this, the exchange begins now; a node that has yet to answer is still on its
+        // trial.
         if self.runtime.roster.due(self.place).is_none() { self.generation() } else { generation }
     }
 
     /// No connection could be made in `waited`. Whether the node fell out over it.
-    pub fn connect_failed(self: &Arc<Self>, generation: u32, error: &Error, waited: Duration) -> bool {
+    pub fn connect_failed(
+        self: &Arc<Self>,
+        generation: u32,
+        error: &Error,
+        waited: Duration,
+    ) -> bool {
         let allowed = self.target.net.connect_timeout;
         match error.status {
             Status::Timeout if is_black_hole(waited, allowed) => {

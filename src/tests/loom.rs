@@ -1,9 +1,10 @@
-//! Models of the rooms that threads share: loom runs each under every order of the threads' steps, within a bound on how often one
-//! is interrupted, and lets a load see each value that its ordering allows. The code that runs is the library's own; only the locks
-//! and atomics of `sync` are loom's. `make test-model`; what was seen to fail is in docs/testing.md.
+//! Models of the rooms that threads share: loom runs each under every order of the threads' steps,
+//! within a bound on how often one is interrupted, and lets a load see each value that its ordering
+//! allows. The code that runs is the library's own; only the locks and atomics of `sync` are
+//! loom's. `make test-model`; what was seen to fail is in docs/testing.md.
 //!
-//! A model asserts at the end of each run; a waiter that nobody wakes ends it as a deadlock. Time stands still: a deadline is
-//! over or never comes.
+//! A model asserts at the end of each run; a waiter that nobody wakes ends it as a deadlock. Time
+//! stands still: a deadline is over or never comes.
 
 mod budget;
 mod pool;
@@ -16,8 +17,9 @@ use std::time::{Duration, Instant};
 
 use loom::thread::JoinHandle;
 
-/// How often a thread may be interrupted in one run, where the environment does not say (LOOM_MAX_PREEMPTIONS). Most defects
-/// of this kind need two (M. Musuvathi, S. Qadeer, "Iterative context bounding", 2007).
+/// How often a thread may be interrupted in one run, where the environment does not say
+/// (LOOM_MAX_PREEMPTIONS). Most defects of this kind need two (M. Musuvathi, S. Qadeer, "Iterative
+/// context bounding", 2007).
 const PREEMPTIONS: usize = 3;
 
 /// Runs `body` under every order of its threads' steps.

@@ -1,5 +1,5 @@
-//! A value behind a pthread mutex: the lock that an agent written in C would put around a pick of its own. It must stay
-//! the default kind; another kind costs more.
+//! A value behind a pthread mutex: the lock that an agent written in C would put around a pick of
+//! its own. It must stay the default kind; another kind costs more.
 
 use std::cell::UnsafeCell;
 

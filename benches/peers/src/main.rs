@@ -1,7 +1,9 @@
-//! How fast and how evenly other load balancers pick one of n ready nodes: one JSON object per line on stdout, each with the
-//! floor (one shared `fetch_add`) measured in the same rounds. No network, and no judgement: it prints what it measured.
+//! How fast and how evenly other load balancers pick one of n ready nodes: one JSON object per line
+//! on stdout, each with the floor (one shared `fetch_add`) measured in the same rounds. No network,
+//! and no judgement: it prints what it measured.
 //!
-//! With `UPSTREAM_PREFIX` naming the prefix of an installed libupstream, that library is measured in the same way.
+//! With `UPSTREAM_PREFIX` naming the prefix of an installed libupstream, that library is measured
+//! in the same way.
 
 mod lock;
 mod measure;
@@ -25,7 +27,8 @@ fn main() -> Result<(), String> {
         Some(prefix) => Some(upstream::Library::open(prefix.as_ref())?),
         None => {
             eprintln!(
-                "peers: UPSTREAM_PREFIX is not set: the rows of the installed libupstream are left out"
+                "peers: UPSTREAM_PREFIX is not set: the rows of the installed libupstream are left \
+                 out"
             );
             None
         }
@@ -37,7 +40,12 @@ fn main() -> Result<(), String> {
         for threads in THREADS {
             if let Some(library) = &library {
                 let set = library.set(nodes)?;
-                measure(library.who(), "C ABI through dlopen", nodes, handles(threads, || set.handle()));
+                measure(
+                    library.who(),
+                    "C ABI through dlopen",
+                    nodes,
+                    handles(threads, || set.handle()),
+                );
             }
             measure_pingora(nodes, threads);
             measure_tower(nodes, threads);
@@ -75,7 +83,12 @@ fn measure_tower(nodes: usize, threads: usize) {
 
 fn measure_models(nodes: usize, threads: usize) {
     if threads == 1 {
-        measure("model: list, no lock", "next of the last used", nodes, vec![Bare(List::new(nodes))]);
+        measure(
+            "model: list, no lock",
+            "next of the last used",
+            nodes,
+            vec![Bare(List::new(nodes))],
+        );
     }
     let list = lock::Locked::new(List::new(nodes));
     let note = "next of the last used, in a pthread mutex";

@@ -1,6 +1,7 @@
-//! Times a picker against the floor in rounds that alternate, and counts how evenly it picks. Every round lasts the same time
-//! whatever the speed of the picker, so no thread works on alone after the others are done. It must never time and count in
-//! one pass: the counting would cost more than the pick.
+//! Times a picker against the floor in rounds that alternate, and counts how evenly it picks. Every
+//! round lasts the same time whatever the speed of the picker, so no thread works on alone after
+//! the others are done. It must never time and count in one pass: the counting would cost more than
+//! the pick.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -10,10 +11,12 @@ use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 15;
 const ROUND: Duration = Duration::from_millis(10);
-/// Looks at the stop flag per round and thread: rare enough to cost nothing, often enough that no thread runs on for long.
+/// Looks at the stop flag per round and thread: rare enough to cost nothing, often enough that no
+/// thread runs on for long.
 const LOOKS: u64 = 1000;
 const BATCH_MAX: u64 = 64;
-/// The pass that counts: its length where the picker is fast, and the time it may take where it is slow.
+/// The pass that counts: its length where the picker is fast, and the time it may take where it is
+/// slow.
 const SPREAD_PICKS: usize = 400_000;
 const SPREAD_NS: f64 = 200e6;
 
@@ -28,8 +31,8 @@ pub trait Pick: Send {
     fn index(&self, node: &Self::Node) -> usize;
 }
 
-/// The least a strict order shared by all threads can cost: one `fetch_add` on a word with a cache line of its own
-/// (two lines, as the prefetcher loads them in pairs).
+/// The least a strict order shared by all threads can cost: one `fetch_add` on a word with a cache
+/// line of its own (two lines, as the prefetcher loads them in pairs).
 #[derive(Default)]
 #[repr(align(128))]
 pub struct Floor(AtomicU64);
@@ -47,7 +50,8 @@ impl Pick for &Floor {
     }
 }
 
-/// Medians over the rounds. The ratio is the median of each round's own, so it need not be `value / floor` to the digit.
+/// Medians over the rounds. The ratio is the median of each round's own, so it need not be `value /
+/// floor` to the digit.
 pub struct Timing {
     /// Wall nanoseconds per pick over all threads.
     pub value: f64,
@@ -113,7 +117,8 @@ pub fn time<P: Pick>(handles: &mut [P]) -> Timing {
         });
         let rounds: Vec<[f64; 2]> = (0..ROUNDS)
             .map(|_| {
-                [FLOOR, PICKER].map(|turn| course.round(turn, batches[usize::from(turn)], threads, &laps))
+                [FLOOR, PICKER]
+                    .map(|turn| course.round(turn, batches[usize::from(turn)], threads, &laps))
             })
             .collect();
         course.turn.store(END, Ordering::Relaxed);
@@ -127,7 +132,8 @@ pub fn time<P: Pick>(handles: &mut [P]) -> Timing {
 }
 
 impl Course {
-    /// One round of all threads: wall nanoseconds per pick. Repeated where the machine let no thread run in its time.
+    /// One round of all threads: wall nanoseconds per pick. Repeated where the machine let no
+    /// thread run in its time.
     fn round(&self, turn: u8, batch: u64, threads: usize, laps: &mpsc::Receiver<Lap>) -> f64 {
         loop {
             self.stop.store(false, Ordering::Relaxed);
@@ -165,8 +171,8 @@ impl Course {
     }
 }
 
-/// Counts an untimed pass: every thread picks a multiple of the number of nodes, so that every node's due is whole.
-/// `pick_ns` is what a pick was seen to take.
+/// Counts an untimed pass: every thread picks a multiple of the number of nodes, so that every
+/// node's due is whole. `pick_ns` is what a pick was seen to take.
 pub fn spread<P: Pick>(handles: &mut [P], nodes: usize, pick_ns: f64) -> Spread {
     let threads = handles.len();
     let affordable = (SPREAD_NS / pick_ns) as usize / threads;

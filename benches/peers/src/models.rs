@@ -1,12 +1,14 @@
-//! Models of picks that cannot be linked here: an agent's walk along its list of nodes, and smooth weighted round-robin.
-//! Written for this program after how they work, each node a linked piece of memory of its own as it is there. A model must
-//! do no more than the pick it stands for: what it leaves out makes it faster, never slower.
+//! Models of picks that cannot be linked here: an agent's walk along its list of nodes, and smooth
+//! weighted round-robin. Written for this program after how they work, each node a linked piece of
+//! memory of its own as it is there. A model must do no more than the pick it stands for: what it
+//! leaves out makes it faster, never slower.
 
 use crate::lock::Locked;
 use crate::measure::Pick;
 use std::ptr;
 
-/// About what an agent's node holds beside its link: name, host, options, the state of its connections.
+/// About what an agent's node holds beside its link: name, host, options, the state of its
+/// connections.
 const NODE_REST: usize = 240;
 
 pub struct Node {
@@ -19,7 +21,8 @@ pub struct Node {
     _rest: [u8; NODE_REST],
 }
 
-/// Nodes in a ring, the first of which is the head and no node to pick: the usual intrusive list of C.
+/// Nodes in a ring, the first of which is the head and no node to pick: the usual intrusive list of
+/// C.
 struct Ring {
     nodes: Vec<*mut Node>,
 }
@@ -37,7 +40,8 @@ impl Ring {
         };
         // The head has the place past the end: to hand it out would be seen by what counts.
         let places = std::iter::once(nodes).chain(0..nodes);
-        let nodes: Vec<*mut Node> = places.map(|index| Box::into_raw(Box::new(node(index)))).collect();
+        let nodes: Vec<*mut Node> =
+            places.map(|index| Box::into_raw(Box::new(node(index)))).collect();
         for (i, node) in nodes.iter().enumerate() {
             // SAFETY: allocated above, and no reference to it exists.
             unsafe { (**node).next = nodes[(i + 1) % nodes.len()] };
@@ -99,7 +103,8 @@ impl Model for List {
     }
 }
 
-/// Smooth weighted round-robin: every node gains its weight, the one that has most is picked and pays the sum.
+/// Smooth weighted round-robin: every node gains its weight, the one that has most is picked and
+/// pays the sum.
 pub struct Smooth {
     ring: Ring,
 }
@@ -176,7 +181,8 @@ impl<M: Model> Pick for Shared<'_, M> {
     }
 
     fn index(&self, node: &*const Node) -> usize {
-        // SAFETY: a node of the model's ring, which lives as long as the lock; no thread writes the index.
+        // SAFETY: a node of the model's ring, which lives as long as the lock; no thread writes the
+        // index.
         unsafe { (**node).index }
     }
 }

@@ -1,5 +1,5 @@
-//! A measured row as one line of JSON, and the versions that go into it: read from the lock file the program was built by,
-//! never typed by hand.
+//! A measured row as one line of JSON, and the versions that go into it: read from the lock file
+//! the program was built by, never typed by hand.
 
 use crate::measure::{Spread, Timing};
 use std::fmt;
@@ -42,7 +42,8 @@ impl fmt::Display for Row<'_> {
 pub fn crate_version(name: &str) -> String {
     let named = format!("name = \"{name}\"");
     let mut lines = LOCK_FILE.lines().skip_while(|line| *line != named).skip(1);
-    let version = lines.next().and_then(|line| line.strip_prefix("version = \"")?.strip_suffix('"'));
+    let version =
+        lines.next().and_then(|line| line.strip_prefix("version = \"")?.strip_suffix('"'));
     format!("{name} {}", version.expect("Cargo.lock names the version after the crate"))
 }
 

@@ -50,7 +50,8 @@ impl Roster {
         }
     }
 
-    /// No new turns for a node for so long, at most [`LONGEST_PAUSE`]. Whether that is news: it was not paused.
+    /// No new turns for a node for so long, at most [`LONGEST_PAUSE`]. Whether that is news: it was
+    /// not paused.
     pub fn pause(&self, place: usize, time: Duration, now: u64) -> bool {
         let time = time.min(LONGEST_PAUSE).as_nanos() as u64;
         let until = now.saturating_add(time).clamp(1, NEVER - 1);
@@ -78,8 +79,8 @@ impl Roster {
         self.alarm.load(Relaxed) != NEVER
     }
 
-    /// Whether the alarm minds `place`: a node of a tier below the one in use is left alone until it is needed, but
-    /// for its pause, which ends by itself.
+    /// Whether the alarm minds `place`: a node of a tier below the one in use is left alone until
+    /// it is needed, but for its pause, which ends by itself.
     pub(super) fn is_watched_by(&self, table: &Table, place: usize) -> bool {
         table.tier.is_none_or(|tier| self.members[place].priority <= tier)
             || self.standings[place].paused.load(Relaxed) > 0
@@ -166,13 +167,14 @@ impl Roster {
             self.rotation.publish_after(&mut table.ledger, &order, after);
             table.eligible = now_eligible;
         }
-        let next = table.calendar.iter().find(|(_, place)| self.is_watched_by(table, *place as usize));
+        let next =
+            table.calendar.iter().find(|(_, place)| self.is_watched_by(table, *place as usize));
         self.alarm.store(next.map_or(NEVER, |(due, _)| *due), Relaxed);
         self.pace.set(next.is_some());
     }
 
-    /// The place that a tier which comes into use goes on after: where it was left. By the place that another tier
-    /// handed out last it would begin with its first node each time.
+    /// The place that a tier which comes into use goes on after: where it was left. By the place
+    /// that another tier handed out last it would begin with its first node each time.
     fn place_in_tier(&self, table: &mut Table, tier: Option<u32>) -> Option<u32> {
         let last = self.rotation.last(&table.ledger);
         let tier_of_last = self.members.get(last as usize)?.priority;
@@ -181,11 +183,12 @@ impl Roster {
         table.left.get(&tier).copied()
     }
 
-    /// Of the nodes that are out the one to hand out if nothing else is left: not one that is paused, and not one
-    /// that somebody is trying, if there is another.
+    /// Of the nodes that are out the one to hand out if nothing else is left: not one that is
+    /// paused, and not one that somebody is trying, if there is another.
     fn soonest(&self, table: &Table) -> Option<u32> {
         let out = |place: &u32| self.standings[*place as usize].paused.load(Relaxed) == 0;
-        let waits = |place: &u32| matches!(table.breakers[*place as usize].state(), State::Ejected { .. });
+        let waits =
+            |place: &u32| matches!(table.breakers[*place as usize].state(), State::Ejected { .. });
         let mut by_due = table.calendar.iter().map(|(_, place)| *place).filter(out);
         by_due.clone().find(waits).or_else(|| by_due.next())
     }

@@ -1,7 +1,9 @@
-//! How often a pick asks the clock while nodes are out. Asking costs several times what a pick does, so a caller that picks by
-//! the million asks now and then; one that picks at leisure asks each time, and no trial comes late.
+//! How often a pick asks the clock while nodes are out. Asking costs several times what a pick
+//! does, so a caller that picks by the million asks now and then; one that picks at leisure asks
+//! each time, and no trial comes late.
 //!
-//! Invariant: with no node out nothing asks; what a pick learns here only ever decides when it asks, never what it gets.
+//! Invariant: with no node out nothing asks; what a pick learns here only ever decides when it
+//! asks, never what it gets.
 
 use crate::base::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -17,14 +19,17 @@ pub(super) enum Watch {
     NowAndThen,
 }
 
-/// Picks from one look at the clock to the next, a power of two: of the look's 20 to 45 ns each pick bears a small part.
+/// Picks from one look at the clock to the next, a power of two: of the look's 20 to 45 ns each
+/// pick bears a small part.
 pub(super) const STRIDE: u64 = 256;
-/// So many nanoseconds for a stride tell of picks with nothing between them, not even a system call.
+/// So many nanoseconds for a stride tell of picks with nothing between them, not even a system
+/// call.
 const BRISK: u64 = 1_000 * STRIDE;
 
 const NOT_YET: u64 = u64::MAX;
 
-/// When a marked pick was seen last; [`NOT_YET`] since positions began anew. Written too often to share what every pick reads.
+/// When a marked pick was seen last; [`NOT_YET`] since positions began anew. Written too often to
+/// share what every pick reads.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Marked(AtomicU64);
@@ -35,7 +40,8 @@ struct Marked(AtomicU64);
 pub(super) struct Pace {
     watch: AtomicU32,
     marked: Marked,
-    /// Whether time between picks tells their pace. The host's own clock may stand still and then leap.
+    /// Whether time between picks tells their pace. The host's own clock may stand still and then
+    /// leap.
     clock_runs: bool,
 }
 
@@ -95,7 +101,8 @@ impl Pace {
         self.watch.store(watch as u32, Relaxed);
     }
 
-    /// Never over what [`Pace::set`] says meanwhile. Where it fails for no reason the next pick or outcome tries again.
+    /// Never over what [`Pace::set`] says meanwhile. Where it fails for no reason the next pick or
+    /// outcome tries again.
     fn turn(&self, from: Watch, to: Watch) {
         let _ = self.watch.compare_exchange_weak(from as u32, to as u32, Relaxed, Relaxed);
     }

@@ -23,8 +23,8 @@ impl Roster {
         self.rotation.set_tokens(&mut self.table.lock().ledger, tokens);
     }
 
-    /// The next node, for whoever does not come back for another, by its token: the rotation's, in a few instructions. What takes
-    /// longer is left to [`Roster::finish`].
+    /// The next node, for whoever does not come back for another, by its token: the rotation's, in
+    /// a few instructions. What takes longer is left to [`Roster::finish`].
     #[inline(always)]
     pub fn try_next(&self) -> Result<usize, Rest> {
         if self.pace.watch() == Watch::EachPick {
@@ -77,7 +77,8 @@ impl Roster {
     /// When to call [`Roster::ring`], if nobody will do so in time.
     pub fn wants_guard(&self) -> Option<u64> {
         let alarm = self.alarm.load(Relaxed);
-        let late = self.pace.clock_runs() && alarm != super::NEVER && self.guarded.load(Relaxed) > alarm;
+        let late =
+            self.pace.clock_runs() && alarm != super::NEVER && self.guarded.load(Relaxed) > alarm;
         late.then_some(alarm)
     }
 
@@ -86,8 +87,8 @@ impl Roster {
         self.guarded.fetch_min(when, Relaxed);
     }
 
-    /// Something may be due: picks look at the clock each, however closely they follow each other, and so the
-    /// next one sees it.
+    /// Something may be due: picks look at the clock each, however closely they follow each other,
+    /// and so the next one sees it.
     pub fn ring(&self) {
         self.guarded.store(super::NEVER, Relaxed);
         self.pace.step();

@@ -90,7 +90,8 @@ fn however_closely_picks_followed_each_other_no_trial_comes_late() {
     picker.roster.ring();
     assert_eq!(picker.asked_over(1000), 1000);
 
-    // A burst, and one pick a second from there on, none of them told of: the bell is what they go by.
+    // A burst, and one pick a second from there on, none of them told of: the bell is what they go
+    // by.
     let mut picker = Picker::new(true, 10);
     picker.asked_over(10 * STRIDE);
     let due = picker.roster.due(0).unwrap();
@@ -115,7 +116,10 @@ fn with_no_node_out_the_clock_is_not_asked() {
     picker.asked_over(3 * STRIDE);
     picker.now += 2 * SECOND;
     while picker.pick() != 0 {}
-    picker.roster.succeeded(0, picker.roster.generation(0), Proof::Answered, || picker.now).unwrap();
+    picker
+        .roster
+        .succeeded(0, picker.roster.generation(0), Proof::Answered, || picker.now)
+        .unwrap();
     picker.asked.set(0);
     for _ in 0..1000 {
         picker.pick();
@@ -134,7 +138,9 @@ fn roster_by(clock_runs: bool, nodes: usize, now: u64) -> Roster {
 }
 
 fn eject(roster: &Roster, place: usize, now: u64) {
-    assert!(roster.failed(place, roster.generation(place), Fault::Hard(Way::Connect), now).is_some());
+    assert!(
+        roster.failed(place, roster.generation(place), Fault::Hard(Way::Connect), now).is_some()
+    );
 }
 
 #[test]
@@ -151,9 +157,14 @@ fn the_hosts_clock_is_never_asked_under_the_lock() {
     assert!(roster.next(clock).is_some());
     let mut tried = Tried::new();
     assert!(
-        roster.turn(&mut tried, Ask { trials: Trials::All, last_resort: true, wait: true }, clock).is_some()
+        roster
+            .turn(&mut tried, Ask { trials: Trials::All, last_resort: true, wait: true }, clock)
+            .is_some()
     );
-    assert_eq!(roster.succeeded(0, roster.generation(0), Proof::Answered, clock), Some(Change::Restored));
+    assert_eq!(
+        roster.succeeded(0, roster.generation(0), Proof::Answered, clock),
+        Some(Change::Restored)
+    );
 }
 
 #[test]
@@ -167,7 +178,10 @@ fn a_clock_that_was_at_its_end_for_a_moment_keeps_no_node_out() {
         let other = Roster::new(roster.members.to_vec(), 0, 1, 0, false);
         eject(&other, 0, 0);
         assert!(other.trial_due(&Tried::new(), Trials::All, || at_the_end).is_some());
-        assert!(other.trial_due(&Tried::new(), Trials::All, || 100 * SECOND).is_some(), "{at_the_end}");
+        assert!(
+            other.trial_due(&Tried::new(), Trials::All, || 100 * SECOND).is_some(),
+            "{at_the_end}"
+        );
     }
 }
 

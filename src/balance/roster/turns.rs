@@ -1,5 +1,5 @@
-//! The turns of payloads, which come back for another node where one fails: trials that are due, the
-//! rotation, the reserve tiers, and at last the nodes that are out.
+//! The turns of payloads, which come back for another node where one fails: trials that are due,
+//! the rotation, the reserve tiers, and at last the nodes that are out.
 //!
 //! Invariant: no payload gets a node twice.
 
@@ -31,18 +31,25 @@ pub struct Ask {
 }
 
 impl Roster {
-    /// The next node for a payload that has been to those in `tried`, to which it is added: a trial that is due,
-    /// else one of the rotation, else one in reserve, else one that is out.
+    /// The next node for a payload that has been to those in `tried`, to which it is added: a trial
+    /// that is due, else one of the rotation, else one in reserve, else one that is out.
     pub fn turn(&self, tried: &mut Tried, ask: Ask, now: impl Fn() -> u64) -> Option<Turn> {
-        let turn = self.trial_due(tried, ask.trials, &now).or_else(|| self.next_untried(tried, ask, now))?;
+        let turn = self
+            .trial_due(tried, ask.trials, &now)
+            .or_else(|| self.next_untried(tried, ask, now))?;
         tried.insert(turn.place);
         Some(turn)
     }
 
-    /// A trial that is due of a node not in `tried`. Never waits: where the table is in use another caller gets
-    /// it later.
+    /// A trial that is due of a node not in `tried`. Never waits: where the table is in use another
+    /// caller gets it later.
     #[inline]
-    pub fn trial_due(&self, tried: &Tried, trials: Trials, now: impl FnOnce() -> u64) -> Option<Turn> {
+    pub fn trial_due(
+        &self,
+        tried: &Tried,
+        trials: Trials,
+        now: impl FnOnce() -> u64,
+    ) -> Option<Turn> {
         if trials == Trials::None || !self.is_watched() {
             return None;
         }
@@ -63,8 +70,9 @@ impl Roster {
                 && !tried.contains(*place)
                 && (trials == Trials::All || !self.needs_a_payload(*place))
         };
-        // Those that seem further away than their longest wait come first: after a clock has gone back they would
-        // otherwise wait for ever behind a node that is tried in vain again and again.
+        // Those that seem further away than their longest wait come first: after a clock has gone
+        // back they would otherwise wait for ever behind a node that is tried in vain again and
+        // again.
         let place = match went_back {
             true => self.astray(&table, now).find(mine).or_else(|| due(&table, now).find(mine)),
             false => due(&table, now).find(mine),
@@ -97,15 +105,21 @@ impl Roster {
         self.is_watched_by(table, place) && self.standings[place].paused.load(Relaxed) == 0
     }
 
-    /// The next node that is not in `tried`: of the rotation while it has one, then of the tiers in reserve, then
-    /// of those that are out. Without `wait` what needs the table is left out if it is in use.
+    /// The next node that is not in `tried`: of the rotation while it has one, then of the tiers in
+    /// reserve, then of those that are out. Without `wait` what needs the table is left out if it
+    /// is in use.
     pub fn next_untried(&self, tried: &Tried, ask: Ask, now: impl Fn() -> u64) -> Option<Turn> {
         if !self.all_out.load(Relaxed)
             && let Some(picked) = self.rotation.next_untried(tried)
         {
             self.handed_instead(picked.place, picked.turn_of);
             let generation = self.generation(picked.place);
-            return Some(Turn { place: picked.place, generation, is_trial: false, last_resort: false });
+            return Some(Turn {
+                place: picked.place,
+                generation,
+                is_trial: false,
+                last_resort: false,
+            });
         }
         self.reserve(tried, ask, now)
     }
@@ -129,8 +143,9 @@ impl Roster {
 
     /// Nodes that may be handed out and are not in `tried`.
     fn open(&self, tried: &Tried) -> impl Iterator<Item = usize> {
-        self.taking()
-            .filter(|place| !tried.contains(*place) && self.standings[*place].paused.load(Relaxed) == 0)
+        self.taking().filter(|place| {
+            !tried.contains(*place) && self.standings[*place].paused.load(Relaxed) == 0
+        })
     }
 
     /// Those of them that are up.

@@ -1,12 +1,13 @@
-//! An order as readers see it: rewritten in place under its number by the one writer, read without a lock.
+//! An order as readers see it: rewritten in place under its number by the one writer, read without
+//! a lock.
 
 use crate::balance::{Order, Tried};
 use crate::base::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// A number that no order has: the frame is being rewritten.
 const REWRITING: u64 = u64::MAX;
-/// So many turns at least are laid out where there is room, in whole cycles one after the other: a short order is seldom at
-/// its end. The models keep it short, so that they get there.
+/// So many turns at least are laid out where there is room, in whole cycles one after the other: a
+/// short order is seldom at its end. The models keep it short, so that they get there.
 const LEAST: usize = if cfg!(feature = "model") { 1 } else { 512 };
 
 /// A table of whose turn it is.
@@ -100,10 +101,12 @@ impl Frame {
         &self.places[..self.length() as usize]
     }
 
-    /// The place whose turn it is at `index`: any place where the frame is being rewritten, `None` where no node is to be handed out.
+    /// The place whose turn it is at `index`: any place where the frame is being rewritten, `None`
+    /// where no node is to be handed out.
     pub(super) fn place(&self, index: u64) -> Option<usize> {
         let turn = index.checked_rem(u64::from(self.length()))?;
-        Some(self.places.get(turn as usize).map_or(0, |place| place.load(Ordering::Relaxed)) as usize)
+        Some(self.places.get(turn as usize).map_or(0, |place| place.load(Ordering::Relaxed))
+            as usize)
     }
 
     /// The first place from `index` on that is not in `tried`.

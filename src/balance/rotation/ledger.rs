@@ -1,4 +1,5 @@
-//! What the writer of the rotation knows: where the current order was taken up, and what was handed out before.
+//! What the writer of the rotation knows: where the current order was taken up, and what was handed
+//! out before.
 
 use super::frame::Frame;
 use crate::balance::Order;
@@ -23,7 +24,8 @@ impl Ledger {
     /// Books for `places` places, of a first order that is taken up at `start`.
     pub(super) fn new(order: &Order, start: usize, places: usize) -> Ledger {
         let length = order.places.len();
-        let before = (start + length).checked_sub(1).and_then(|at| order.places.get(at % length.max(1)));
+        let before =
+            (start + length).checked_sub(1).and_then(|at| order.places.get(at % length.max(1)));
         Ledger {
             begin: start as u32,
             last: before.copied().unwrap_or(0),
@@ -34,14 +36,16 @@ impl Ledger {
         }
     }
 
-    /// Goes over from `frame`, of which `turns` were taken, to an order that is taken up at `begin`.
+    /// Goes over from `frame`, of which `turns` were taken, to an order that is taken up at
+    /// `begin`.
     pub(super) fn go_over(&mut self, frame: &Frame, turns: u64, begin: u32, even: bool) {
         self.last = self.last_place(frame, turns);
         self.close(frame, turns);
         (self.begin, self.even) = (begin, even);
     }
 
-    /// The place handed out last; `turns` of the current order were taken, those before its beginning among them.
+    /// The place handed out last; `turns` of the current order were taken, those before its
+    /// beginning among them.
     pub(super) fn last_place(&self, frame: &Frame, turns: u64) -> u32 {
         let taken = turns != u64::from(self.begin);
         let last = turns.checked_sub(1).filter(|_| taken).and_then(|last| frame.place(last));
@@ -50,7 +54,8 @@ impl Ledger {
 
     /// Turns of all places.
     pub(super) fn total(&self, frame: &Frame, turns: u64) -> u64 {
-        let counted = if frame.length() == 0 { 0 } else { turns.saturating_sub(u64::from(self.begin)) };
+        let counted =
+            if frame.length() == 0 { 0 } else { turns.saturating_sub(u64::from(self.begin)) };
         self.turns.iter().sum::<u64>() + counted
     }
 
@@ -70,7 +75,8 @@ impl Ledger {
             let (cycles, rest) = (end / length, (end % length) as usize);
             if self.even {
                 // Places stand in rising order, each once.
-                let at = cycle.binary_search_by_key(&place, |slot| slot.load(Ordering::Relaxed) as usize);
+                let at = cycle
+                    .binary_search_by_key(&place, |slot| slot.load(Ordering::Relaxed) as usize);
                 return at.map_or(0, |at| cycles + u64::from(at < rest));
             }
             let of = |slots: &[_]| count(slots, place);

@@ -29,7 +29,10 @@ fn the_rotation_goes_on_at_the_successor() {
     assert_eq!(rotation.next(), None);
     rotation.publish(&mut ledger, &even(&[0, 1, 2, 3]));
     assert_eq!(take(&rotation, 2), [0, 1]);
-    assert_eq!((0..4).map(|place| rotation.picks_of(&ledger, place)).collect::<Vec<_>>(), [4, 4, 3, 3]);
+    assert_eq!(
+        (0..4).map(|place| rotation.picks_of(&ledger, place)).collect::<Vec<_>>(),
+        [4, 4, 3, 3]
+    );
     assert_eq!(rotation.picks(&ledger), 14);
 }
 
@@ -113,8 +116,9 @@ fn turns_taken_past_the_table_before_the_next_lap_are_not_lost() {
 #[test]
 fn threads_share_one_order_through_changes() {
     let (rotation, mut ledger) = round_robin(5, 0);
-    let without: Vec<Order> =
-        (0..5).map(|gone| even(&(0..5).filter(|place| *place != gone).collect::<Vec<_>>())).collect();
+    let without: Vec<Order> = (0..5)
+        .map(|gone| even(&(0..5).filter(|place| *place != gone).collect::<Vec<_>>()))
+        .collect();
     let counts: Vec<Vec<u64>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4)
             .map(|_| {

@@ -1,4 +1,5 @@
-//! The turns of a cycle that nobody has yet: bits, and bits that tell which words of them are not empty.
+//! The turns of a cycle that nobody has yet: bits, and bits that tell which words of them are not
+//! empty.
 
 /// Turns from 0 on.
 pub(super) struct FreeTurns {

@@ -1,5 +1,6 @@
-//! The same locks on parking_lot, for the thread sanitizer alone: it must see every step of a lock, and std comes compiled without it.
-//! Never in a library that is installed, for parking_lot's queue does not outlive a fork.
+//! The same locks on parking_lot, for the thread sanitizer alone: it must see every step of a lock,
+//! and std comes compiled without it. Never in a library that is installed, for parking_lot's queue
+//! does not outlive a fork.
 
 use std::time::Instant;
 
@@ -40,7 +41,11 @@ impl Condvar {
         Condvar(parking_lot::Condvar::new())
     }
 
-    pub fn wait_until<'a, T>(&self, mut guard: Guard<'a, T>, deadline: Instant) -> (Guard<'a, T>, bool) {
+    pub fn wait_until<'a, T>(
+        &self,
+        mut guard: Guard<'a, T>,
+        deadline: Instant,
+    ) -> (Guard<'a, T>, bool) {
         self.0.wait_until(&mut guard, deadline);
         (guard, Instant::now() >= deadline)
     }

@@ -9,8 +9,8 @@ pub use std::{hint, sync::atomic};
 /// The hold on a [`Mutex`].
 pub type Guard<'a, T> = sync::MutexGuard<'a, T>;
 
-/// A lock that a panic of its holder leaves usable: what each of them protects is whole between any two statements, and the
-/// handle of a caught panic is poisoned anyway.
+/// A lock that a panic of its holder leaves usable: what each of them protects is whole between any
+/// two statements, and the handle of a caught panic is poisoned anyway.
 #[derive(Debug, Default)]
 pub struct Mutex<T>(sync::Mutex<T>);
 
@@ -55,8 +55,13 @@ impl Condvar {
         Condvar(sync::Condvar::new())
     }
 
-    /// Waits to be woken, or until `deadline`; the second value tells whether that has passed. May wake for no reason.
-    pub fn wait_until<'a, T>(&self, guard: Guard<'a, T>, deadline: Instant) -> (Guard<'a, T>, bool) {
+    /// Waits to be woken, or until `deadline`; the second value tells whether that has passed. May
+    /// wake for no reason.
+    pub fn wait_until<'a, T>(
+        &self,
+        guard: Guard<'a, T>,
+        deadline: Instant,
+    ) -> (Guard<'a, T>, bool) {
         let left = deadline.saturating_duration_since(Instant::now());
         let (guard, _) = self.0.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner);
         (guard, Instant::now() >= deadline)

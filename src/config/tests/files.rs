@@ -53,7 +53,9 @@ fn a_main_file_that_cannot_be_read_is_an_io_error_and_never_waited_for() {
         (
             format!("{root}/large"),
             0,
-            format!("{root}/large: the upstream file, and what it includes, is over 32 MiB; make it smaller"),
+            format!(
+                "{root}/large: the upstream file, and what it includes, is over 32 MiB; make it smaller"
+            ),
         ),
         (
             format!("{root}/loop"),
@@ -64,7 +66,8 @@ fn a_main_file_that_cannot_be_read_is_an_io_error_and_never_waited_for() {
             "nowhere.conf".into(),
             libc::ENOENT,
             format!(
-                "nowhere.conf: there is no such file; looked in the working directory {}; give an absolute path, or \
+                "nowhere.conf: there is no such file; looked in the working directory {}; give an \
+                 absolute path, or \
                  set the option config.dir",
                 working.display()
             ),
@@ -78,7 +81,8 @@ fn a_main_file_that_cannot_be_read_is_an_io_error_and_never_waited_for() {
     assert_eq!(
         error.to_string(),
         format!(
-            "nowhere.conf: there is no such file; looked in the working directory {}, then in {root} (config.dir)",
+            "nowhere.conf: there is no such file; looked in the working directory {}, then in \
+             {root} (config.dir)",
             working.display()
         )
     );
@@ -96,7 +100,8 @@ fn includes_are_read_in_their_place() {
     let (_directory, root) = directory(&[
         (
             "main.conf",
-            "@SET P=7\n@INCLUDE sub/up.conf\n[NODE]\nname a\nhost h\n @include sub/n*.conf\nport ${Q}\n",
+            "@SET P=7\n@INCLUDE sub/up.conf\n[NODE]\nname a\nhost h\n @include sub/n*.conf\nport \
+             ${Q}\n",
         ),
         ("sub/up.conf", "[UPSTREAM]\nname u\n@INCLUDE nested.conf"),
         ("sub/nested.conf", "@SET Q=9\n"),
@@ -157,43 +162,61 @@ fn refused_includes() {
         (
             "missing",
             format!(
-                "missing:2:13: @INCLUDE nowhere/x.conf: there is no such file; looked for {root}/nowhere/x.conf"
+                "missing:2:13: @INCLUDE nowhere/x.conf: there is no such file; looked for \
+                 {root}/nowhere/x.conf"
             ),
         ),
         (
             "none",
-            format!("none:1:10: @INCLUDE nowhere/*.conf: no file matches; looked for {root}/nowhere/*.conf"),
+            format!(
+                "none:1:10: @INCLUDE nowhere/*.conf: no file matches; looked for \
+                 {root}/nowhere/*.conf"
+            ),
         ),
         (
             "self",
             format!(
-                "self:1:10: {}: the file includes itself, over others or at once; take out this line",
+                "self:1:10: {}: the file includes itself, over others or at once; take out this \
+                 line",
                 include("self")
             ),
         ),
         (
             "ring1",
             format!(
-                "ring2:2:10: {}: the file includes itself, over others or at once; take out this line",
+                "ring2:2:10: {}: the file includes itself, over others or at once; take out this \
+                 line",
                 include("./ring1")
             ),
         ),
-        ("directory", format!("directory:1:10: {}: is a directory; name a file in it", include("sub"))),
+        (
+            "directory",
+            format!("directory:1:10: {}: is a directory; name a file in it", include("sub")),
+        ),
         (
             "yaml",
             format!(
-                "yaml:1:10: {}: the YAML form is not read by this version; write the file in the classic form",
+                "yaml:1:10: {}: the YAML form is not read by this version; write the file in the \
+                 classic form",
                 include("a.yaml")
             ),
         ),
-        ("orphan", "line:1:2: \"name\" stands before any section; open one with [UPSTREAM] or [NODE]".into()),
+        (
+            "orphan",
+            "line:1:2: \"name\" stands before any section; open one with [UPSTREAM] or [NODE]"
+                .into(),
+        ),
         (
             "second",
             format!(
-                "up:2:1: a second [UPSTREAM], the first is on {root}/second:1; a file defines one upstream, so split it"
+                "up:2:1: a second [UPSTREAM], the first is on {root}/second:1; a file defines one \
+                 upstream, so split it"
             ),
         ),
-        ("twice", "node:2:6: a second node of the name \"n\", the first is on line 2; rename one".into()),
+        (
+            "twice",
+            "node:2:6: a second node of the name \"n\", the first is on line 2; rename one".into(),
+        ),
         ("bad", "badly:1:3: a NUL byte; the file is text in UTF-8".into()),
         (
             "sum",
@@ -202,7 +225,13 @@ fn refused_includes() {
                 include("large")
             ),
         ),
-        ("d0", format!("d32:1:10: {}: files include files more than 32 deep; include fewer", include("d33"))),
+        (
+            "d0",
+            format!(
+                "d32:1:10: {}: files include files more than 32 deep; include fewer",
+                include("d33")
+            ),
+        ),
     ] {
         let error = load_text(&format!("{root}/{file}")).unwrap_err();
         assert_eq!(error.status, Status::Config);
@@ -212,9 +241,11 @@ fn refused_includes() {
 
 #[test]
 fn an_include_that_doubles_itself_is_bounded() {
-    let files: Vec<(String, String)> =
-        (0..30).map(|i| (format!("d{i}"), format!("@INCLUDE d{0}\n@INCLUDE d{0}", i + 1))).collect();
-    let mut files: Vec<(&str, &str)> = files.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect();
+    let files: Vec<(String, String)> = (0..30)
+        .map(|i| (format!("d{i}"), format!("@INCLUDE d{0}\n@INCLUDE d{0}", i + 1)))
+        .collect();
+    let mut files: Vec<(&str, &str)> =
+        files.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect();
     files.push(("d30", ""));
     let (_directory, root) = directory(&files);
     let message = load_text(&format!("{root}/d0")).unwrap_err().to_string();
@@ -255,7 +286,10 @@ fn tls_files_are_found_beside_the_file_that_names_them() {
 
 #[test]
 fn config_dir_goes_before_the_directory_of_the_file_and_behind_the_working_directory() {
-    let text = format!("{UPSTREAM}tls on\ntls.ca_file ca.pem\n{}tls.key_file k\ntls.crt_file k\n", one("a"));
+    let text = format!(
+        "{UPSTREAM}tls on\ntls.ca_file ca.pem\n{}tls.key_file k\ntls.crt_file k\n",
+        one("a")
+    );
     let (_directory, root) = directory(&[
         ("main.conf", &text),
         ("ca.pem", "x"),
@@ -269,7 +303,8 @@ fn config_dir_goes_before_the_directory_of_the_file_and_behind_the_working_direc
     assert_eq!(tls.ca_file.as_ref().unwrap().path, Path::new(&format!("{root}/dir/ca.pem")));
     assert_eq!(tls.key_file.as_ref().unwrap().path, Path::new(&format!("{root}/k")));
 
-    let definition = parse(node("tls on\ntls.ca_file Cargo.toml").as_bytes(), "f", &options).unwrap();
+    let definition =
+        parse(node("tls on\ntls.ca_file Cargo.toml").as_bytes(), "f", &options).unwrap();
     let tls = definition.nodes[0].settings.tls.clone().unwrap();
     assert_eq!(tls.ca_file.as_ref().unwrap().path, Path::new("Cargo.toml"));
 }
@@ -288,15 +323,21 @@ fn refused_tls_files() {
             "tls.ca_file  no.pem",
             14,
             format!(
-                "tls.ca_file: \"no.pem\" names no file; looked for no.pem, then /nowhere/no.pem, then {root}/no.pem"
+                "tls.ca_file: \"no.pem\" names no file; looked for no.pem, then /nowhere/no.pem, \
+                 then {root}/no.pem"
             ),
         ),
-        ("tls.ca_file /no.pem", 13, "tls.ca_file: \"/no.pem\" names no file; looked for /no.pem".into()),
+        (
+            "tls.ca_file /no.pem",
+            13,
+            "tls.ca_file: \"/no.pem\" names no file; looked for /no.pem".into(),
+        ),
         (
             "tls.ca_file \"/ca.pem\"",
             13,
             format!(
-                "tls.ca_file: \"\\\"/ca.pem\\\"\" names no file; looked for \"/ca.pem\", then /nowhere/\"/ca.pem\", then \
+                "tls.ca_file: \"\\\"/ca.pem\\\"\" names no file; looked for \"/ca.pem\", then \
+                 /nowhere/\"/ca.pem\", then \
                  {root}/\"/ca.pem\"; a value is written without quotes"
             ),
         ),
@@ -305,26 +346,42 @@ fn refused_tls_files() {
             13,
             format!("tls.ca_file: {root}/empty.pem: the file is empty; put the PEM text in it"),
         ),
-        ("tls.ca_file hollow", 13, format!("tls.ca_file: {root}/hollow: is a directory; name a file in it")),
-        ("tls.ca_file fifo", 13, format!("tls.ca_file: {root}/fifo: is a FIFO; name a regular file")),
-        ("tls.ca_file dangling", 13, format!("tls.ca_file: {root}/dangling: there is no such file")),
+        (
+            "tls.ca_file hollow",
+            13,
+            format!("tls.ca_file: {root}/hollow: is a directory; name a file in it"),
+        ),
+        (
+            "tls.ca_file fifo",
+            13,
+            format!("tls.ca_file: {root}/fifo: is a FIFO; name a regular file"),
+        ),
+        (
+            "tls.ca_file dangling",
+            13,
+            format!("tls.ca_file: {root}/dangling: there is no such file"),
+        ),
         (
             "tls.ca_path hollow",
             13,
             format!(
-                "tls.ca_path: {root}/hollow: the directory holds no file; put PEM files of trust roots in it"
+                "tls.ca_path: {root}/hollow: the directory holds no file; put PEM files of trust \
+                 roots in it"
             ),
         ),
         (
             "tls.ca_path ca.pem",
             13,
-            format!("tls.ca_path: {root}/ca.pem: is not a directory; for a file there is tls.ca_file"),
+            format!(
+                "tls.ca_path: {root}/ca.pem: is not a directory; for a file there is tls.ca_file"
+            ),
         ),
         (
             "tls.ca_path none",
             13,
             format!(
-                "tls.ca_path: \"none\" names no directory; looked for none, then /nowhere/none, then {root}/none"
+                "tls.ca_path: \"none\" names no directory; looked for none, then /nowhere/none, \
+                 then {root}/none"
             ),
         ),
     ] {

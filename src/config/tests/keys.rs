@@ -22,9 +22,11 @@ fn refused_values() {
         ("tls x${ON}", format!("f:7:5: tls: \"xOn\" {not_a_bool}")),
         ("tls = on", format!("f:7:5: tls: \"= on\" {not_a_bool}{apart}")),
         ("tls on # x", format!("f:7:5: tls: \"on # x\" {not_a_bool}{own_line}")),
-        ("tls \"on\"", format!("f:7:5: tls: \"\\\"on\\\"\" {not_a_bool} (a value is written without quotes)")),
+        ("tls \"on\"", format!("f:7:5: tls: \"\\\"on\\\"\" {not_a_bool} (a value is written \
+             without quotes)")),
         ("tls on\u{a0}x", format!("f:7:5: tls: \"on\\u{{a0}}x\" {not_a_bool}")),
-        ("tls ${UNSET:-}", "f:7:5: tls: the value is empty; give one, or leave the line out".into()),
+        ("tls ${UNSET:-}", "f:7:5: tls: the value is empty; give one, or leave the line \
+             out".into()),
         ("net.io_timeout 10x", format!("f:7:16: net.io_timeout: \"10x\" {not_a_duration}")),
         ("net.io_timeout abc", format!("f:7:16: net.io_timeout: \"abc\" {not_a_duration}")),
         ("net.io_timeout -5", format!("f:7:16: net.io_timeout: \"-5\" {not_a_duration}")),
@@ -36,25 +38,30 @@ fn refused_values() {
         ),
         (
             "net.io_timeout 0",
-            "f:7:16: net.io_timeout: \"0\" is out of range; write a duration from 1ms to 365d".into(),
+            "f:7:16: net.io_timeout: \"0\" is out of range; write a duration from 1ms to \
+             365d".into(),
         ),
         (
             "net.io_timeout 366d",
-            "f:7:16: net.io_timeout: \"366d\" is out of range; write a duration from 1ms to 365d".into(),
+            "f:7:16: net.io_timeout: \"366d\" is out of range; write a duration from 1ms to \
+             365d".into(),
         ),
         (
             "net.keepalive_max_recycle -1",
-            "f:7:27: net.keepalive_max_recycle: \"-1\" is not a whole number from 0 to 1000000000".into(),
+            "f:7:27: net.keepalive_max_recycle: \"-1\" is not a whole number from 0 to \
+             1000000000".into(),
         ),
         ("tls.debug 5", "f:7:11: tls.debug: \"5\" is not a whole number from 0 to 4".into()),
         (
             "net.source_address eth0",
-            "f:7:20: net.source_address: \"eth0\" is not a numeric IP address, such as 192.0.2.1 or 2001:db8::1"
+            "f:7:20: net.source_address: \"eth0\" is not a numeric IP address, such as 192.0.2.1 \
+             or 2001:db8::1"
                 .into(),
         ),
         (
             "tls.min_version TLSv1.1",
-            "f:7:17: tls.min_version: \"TLSv1.1\" is no longer safe and not spoken by this library; write TLSv1.2 or \
+            "f:7:17: tls.min_version: \"TLSv1.1\" is no longer safe and not spoken by this \
+             library; write TLSv1.2 or \
              TLSv1.3"
                 .into(),
         ),
@@ -66,8 +73,10 @@ fn refused_values() {
             "tls.min_version 1.3\ntls.max_version 1.2",
             "f:7:17: tls.min_version is above the tls.max_version of line 8; lower one or raise the other".into(),
         ),
-        ("tls.ciphers ::", "f:7:13: tls.ciphers: \"::\" holds no name (a key and its value stand apart by blanks alone, without \"=\" or \":\")".into()),
-        ("health.check http", "f:7:14: health.check: \"http\" is not known; write off or tcp or tls".into()),
+        ("tls.ciphers ::", "f:7:13: tls.ciphers: \"::\" holds no name (a key and its value stand \
+             apart by blanks alone, without \"=\" or \":\")".into()),
+        ("health.check http", "f:7:14: health.check: \"http\" is not known; write off or tcp or \
+             tls".into()),
         (
             "tls on\ntls.crt_file /x",
             "f:8:1: tls.crt_file without tls.key_file; give both or neither".into(),
@@ -80,13 +89,17 @@ fn refused_values() {
             "tls on\ntls.key_passwd x",
             "f:8:1: tls.key_passwd without tls.key_file; give both or neither".into(),
         ),
-        ("tls.verfiy off", "f:7:1: unknown key \"tls.verfiy\"; did you mean \"tls.verify\"?".into()),
+        ("tls.verfiy off", "f:7:1: unknown key \"tls.verfiy\"; did you mean \
+             \"tls.verify\"?".into()),
         (
             "net.conect_timeout 1s",
-            "f:7:1: unknown key \"net.conect_timeout\"; did you mean \"net.connect_timeout\"?".into(),
+            "f:7:1: unknown key \"net.conect_timeout\"; did you mean \
+             \"net.connect_timeout\"?".into(),
         ),
-        ("tls_verify off", "f:7:1: unknown key \"tls_verify\"; it is spelled \"tls.verify\"".into()),
-        ("deliver.timeout 1s", "f:7:1: deliver.timeout belongs in [UPSTREAM]; move the line".into()),
+        ("tls_verify off", "f:7:1: unknown key \"tls_verify\"; it is spelled \
+             \"tls.verify\"".into()),
+        ("deliver.timeout 1s", "f:7:1: deliver.timeout belongs in [UPSTREAM]; move the \
+             line".into()),
         ("balance round-robin", "f:7:1: balance belongs in [UPSTREAM]; move the line".into()),
         ("start first", "f:7:1: start belongs in [UPSTREAM]; move the line".into()),
         (
@@ -119,7 +132,11 @@ fn refused_in_the_upstream_section() {
         ("balance best", "f:3:10: balance: \"best\" is not known; write round-robin"),
         ("start last", "f:3:8: start: \"last\" is not known; write first or random"),
     ] {
-        assert_eq!(refusal(node("").replace("name u", &format!("name u\n {line}"))), expected, "{line}");
+        assert_eq!(
+            refusal(node("").replace("name u", &format!("name u\n {line}"))),
+            expected,
+            "{line}"
+        );
     }
 }
 
@@ -141,29 +158,50 @@ fn hosts() {
     for (host, expected) in [
         (
             "\"h\"",
-            "\"\\\"h\\\"\" carries quotes, which are not part of a host; write it without them".to_owned(),
+            "\"\\\"h\\\"\" carries quotes, which are not part of a host; write it without \
+             them"
+                .to_owned(),
         ),
-        ("'h'", "\"'h'\" carries quotes, which are not part of a host; write it without them".into()),
+        (
+            "'h'",
+            "\"'h'\" carries quotes, which are not part of a host; write it without \
+             them"
+                .into(),
+        ),
         (
             "h # first",
-            "\"h # first\" carries a \"#\"; a comment stands on a line of its own, not behind a value".into(),
+            "\"h # first\" carries a \"#\"; a comment stands on a line of its own, not behind a \
+             value"
+                .into(),
         ),
-        ("h#", "\"h#\" carries a \"#\"; a comment stands on a line of its own, not behind a value".into()),
+        (
+            "h#",
+            "\"h#\" carries a \"#\"; a comment stands on a line of its own, not behind a \
+             value"
+                .into(),
+        ),
         ("a b", "\"a b\" carries a blank; write one host name or address".into()),
         ("h:1", format!("\"h:1\" {port}")),
         ("[::1]:1", format!("\"[::1]:1\" {port}")),
-        ("tcp://h", "\"tcp://h\" is a URL; write the host alone, and the port under the key port".into()),
+        (
+            "tcp://h",
+            "\"tcp://h\" is a URL; write the host alone, and the port under the key \
+             port"
+                .into(),
+        ),
         ("[h]", "\"[h]\" is not an IPv6 address in its brackets, such as [::1]".into()),
         ("1::2::3", "\"1::2::3\" is not an IPv6 address, such as ::1".into()),
         ("a/b", "\"a/b\" carries '/', which no host name has".into()),
         (
             "straße",
-            "\"straße\" carries 'ß', which no host name has; write an international name in its xn-- form"
+            "\"straße\" carries 'ß', which no host name has; write an international name in its \
+             xn-- form"
                 .into(),
         ),
         (
             "a..b",
-            "\"a..b\" is not a host name: its parts between dots have 1 to 63 letters, 253 in all at most"
+            "\"a..b\" is not a host name: its parts between dots have 1 to 63 letters, 253 in all \
+             at most"
                 .into(),
         ),
     ] {
@@ -175,15 +213,19 @@ fn hosts() {
 #[test]
 fn every_key_reaches_its_setting() {
     let definition = check(node(
-        "tls ${ON}\ntls.verify yes\ntls.verify_hostname False\ntls.vhost [::1]\ntls.min_version tls1.3\n\
+        "tls ${ON}\ntls.verify yes\ntls.verify_hostname False\ntls.vhost [::1]\ntls.min_version \
+         tls1.3\n\
          tls.max_version TLSV1.3\ntls.ciphers A:B,C D\ntls.debug 4\n\
-         net.connect_timeout 250ms\nnet.connect_timeout_log_error off\nnet.io_timeout 2m\nnet.keepalive no\n\
-         net.keepalive_idle_timeout 1h\nnet.keepalive_max_recycle 7\nnet.keepalive_max_lifetime 1d\n\
+         net.connect_timeout 250ms\nnet.connect_timeout_log_error off\nnet.io_timeout \
+         2m\nnet.keepalive no\n\
+         net.keepalive_idle_timeout 1h\nnet.keepalive_max_recycle 7\nnet.keepalive_max_lifetime \
+         1d\n\
          net.max_worker_connections 9\nnet.tcp_keepalive on\nnet.tcp_keepalive_time 10\n\
          net.tcp_keepalive_interval 11S\nnet.tcp_keepalive_probes 12\nnet.source_address [::1]\n\
          net.dns.prefer_ipv4 on\nNET.DNS.prefer_ipv6 TRUE\n",
     )
-    .replace("name u", "name u\ndeliver.timeout 5\ndeliver.attempts 2\ndeliver.resend off\ndeliver.wait on\nstart Random\nbalance ROUND-robin"))
+    .replace("name u", "name u\ndeliver.timeout 5\ndeliver.attempts 2\ndeliver.resend \
+         off\ndeliver.wait on\nstart Random\nbalance ROUND-robin"))
     .unwrap();
     let idle = |warning: &&String| {
         warning.contains("net.keepalive is off") || warning.contains("net.dns.prefer_ipv6 is on")
@@ -191,7 +233,8 @@ fn every_key_reaches_its_setting() {
     assert_eq!(definition.warnings.iter().filter(idle).count(), definition.warnings.len());
     let set = &definition.settings;
     assert_eq!((set.balance, set.start), (Balance::RoundRobin, Start::Random));
-    let deliver = DeliverSettings { timeout: Duration::from_secs(5), attempts: 2, resend: false, wait: true };
+    let deliver =
+        DeliverSettings { timeout: Duration::from_secs(5), attempts: 2, resend: false, wait: true };
     assert_eq!(set.deliver, deliver);
     let node = &definition.nodes[0].settings;
     let position = |line| Position { file: "f".into(), line, column: 1 };
@@ -243,7 +286,10 @@ fn the_defaults_are_those_of_the_reference() {
     let definition = check(node("tls on")).unwrap();
     let tls = definition.nodes[0].settings.tls.as_ref().unwrap();
     assert!(tls.verify && tls.verify_hostname && tls.ciphers.is_none() && tls.vhost.is_none());
-    assert_eq!((tls.min_version, tls.max_version, tls.debug), (TlsVersion::V1_2, TlsVersion::V1_3, 1));
+    assert_eq!(
+        (tls.min_version, tls.max_version, tls.debug),
+        (TlsVersion::V1_2, TlsVersion::V1_3, 1)
+    );
     let net = &definition.nodes[0].settings.net;
     let seconds = Duration::from_secs;
     assert_eq!((net.connect_timeout, net.io_timeout), (seconds(10), seconds(60)));
@@ -255,7 +301,10 @@ fn the_defaults_are_those_of_the_reference() {
     assert_eq!((net.tcp_keepalive_probes, net.source_address), (None, None));
     let set = &definition.settings;
     assert_eq!((set.balance, set.start), (Balance::RoundRobin, Start::First));
-    assert_eq!(set.deliver, DeliverSettings { timeout: seconds(60), attempts: 0, resend: true, wait: false });
+    assert_eq!(
+        set.deliver,
+        DeliverSettings { timeout: seconds(60), attempts: 0, resend: true, wait: false }
+    );
 }
 
 #[test]
@@ -272,7 +321,8 @@ fn node_then_upstream_then_options_then_default() {
     ] {
         options.set(key, value).unwrap();
     }
-    let text = "[UPSTREAM]\nname u\nnet.io_timeout 2s\nnet.connect_timeout 2s\nTag u\nk u\ndeliver.timeout 2s\n\
+    let text = "[UPSTREAM]\nname u\nnet.io_timeout 2s\nnet.connect_timeout 2s\nTag u\nk \
+         u\ndeliver.timeout 2s\n\
                 [NODE]\nname a\nhost h\nport 1\n\
                 [NODE]\nname b\nhost h\nport 1\nnet.io_timeout 1s\nTAG n\n";
     let definition = parse(text.as_bytes(), "f", &options).unwrap();
@@ -295,7 +345,13 @@ fn node_then_upstream_then_options_then_default() {
         "options extra=o",
         "options deliver.attempts=3",
     ];
-    let own = ["f:13:1 name=b", "f:14:1 host=h", "f:15:1 port=1", "f:16:1 net.io_timeout=1s", "f:17:1 TAG=n"];
+    let own = [
+        "f:13:1 name=b",
+        "f:14:1 host=h",
+        "f:15:1 port=1",
+        "f:16:1 net.io_timeout=1s",
+        "f:17:1 TAG=n",
+    ];
     assert_eq!(properties(1), [&own[..], &inherited[..]].concat());
     let own = ["f:9:1 name=a", "f:10:1 host=h", "f:11:1 port=1", "f:3:1 net.io_timeout=2s"];
     let tag = ["f:5:1 Tag=u"];
@@ -310,7 +366,8 @@ fn the_wanted_name_is_the_one_in_the_file() {
     options.set("upstream.name", "v").unwrap();
     assert_eq!(
         parse(node("").as_bytes(), "f", &options).unwrap_err().to_string(),
-        "f:1:1: the upstream is named \"u\", and the option upstream.name asks for \"v\"; change one"
+        "f:1:1: the upstream is named \"u\", and the option upstream.name asks for \"v\"; change \
+         one"
     );
 }
 
@@ -324,7 +381,11 @@ fn warned_of() {
         ("; x", vec!["f:7:1: \";\" is read as a key; a comment starts with \"#\"".into()]),
         ("slow_start 2s", vec!["f:7:1: slow_start has no effect in this version".into()]),
         ("weight 2\npriority 1\nhealth.max_fails 5\nhealth.check tcp", vec![]),
-        ("weight 1\npriority 0\nslow_start 0s\nhealth.max_fails 3\nhealth.check OFF\ndns.ttl 20", vec![]),
+        (
+            "weight 1\npriority 0\nslow_start 0s\nhealth.max_fails 3\nhealth.check OFF\ndns.ttl \
+             20",
+            vec![],
+        ),
         (
             "slow_start 5s\ndns.expand on",
             vec![
@@ -335,8 +396,11 @@ fn warned_of() {
         (
             "net.dns.mode tcp\nnet.dns.resolver legacy\nnet.proxy_env_ignore on",
             vec![
-                "f:7:1: net.dns.mode has no effect: names are resolved by the system resolver".into(),
-                "f:9:1: net.proxy_env_ignore has no effect: no proxy is used, whatever the environment says".into(),
+                "f:7:1: net.dns.mode has no effect: names are resolved by the system resolver"
+                    .into(),
+                "f:9:1: net.proxy_env_ignore has no effect: no proxy is used, whatever the \
+                 environment says"
+                    .into(),
             ],
         ),
         (
@@ -350,7 +414,8 @@ fn warned_of() {
         (
             "tls on\ntls.verify off\ntls.verify_hostname on",
             vec![
-                "f:9:1: tls.verify_hostname has no effect with tls.verify off: without the chain anyone can write a \
+                "f:9:1: tls.verify_hostname has no effect with tls.verify off: without the chain \
+                 anyone can write a \
                  certificate of that name; set tls.verify on"
                     .into(),
             ],
@@ -366,7 +431,8 @@ fn a_file_in_which_no_node_takes_anything_is_warned_of() {
     let drained = node("weight 0");
     assert_eq!(
         warnings(&drained),
-        ["f:1:1: every node has weight 0 and so takes nothing; give at least one a weight from 1 to 1000"]
+        ["f:1:1: every node has weight 0 and so takes nothing; give at least one a weight from \
+             1 to 1000"]
     );
     let one_left = format!("{drained}\n[NODE]\nname m\nhost h\nport 1\n");
     assert_eq!(warnings(one_left), [""; 0]);

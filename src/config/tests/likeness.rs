@@ -1,4 +1,5 @@
-//! Nodes whose sections are alike: what was found out about one is used again, and no more than that.
+//! Nodes whose sections are alike: what was found out about one is used again, and no more than
+//! that.
 
 use std::sync::Arc;
 
@@ -6,7 +7,8 @@ use super::*;
 
 /// A file of nodes, each with lines of its own behind the four of its name, host and port.
 fn nodes(lines: &[&str]) -> String {
-    let node = |(index, lines): (usize, &&str)| format!("[NODE]\nname n{index}\nhost h\nport 1\n{lines}");
+    let node =
+        |(index, lines): (usize, &&str)| format!("[NODE]\nname n{index}\nhost h\nport 1\n{lines}");
     format!("[UPSTREAM]\nname u\n{}", lines.iter().enumerate().map(node).collect::<String>())
 }
 
@@ -21,9 +23,13 @@ fn seconds(definition: &Definition) -> Vec<(u64, u32)> {
 #[test]
 fn nodes_that_say_the_same_share_it_and_the_others_do_not() {
     let of = |seconds: u32, weight: u32| format!("net.io_timeout {seconds}s\nweight {weight}\n");
-    let lines = [of(1, 1), of(1, 2), of(3, 2), of(1, 2), of(1, 9), String::new(), of(1, 9), String::new()];
+    let lines =
+        [of(1, 1), of(1, 2), of(3, 2), of(1, 2), of(1, 9), String::new(), of(1, 9), String::new()];
     let definition = check(nodes(&lines.each_ref().map(String::as_str))).unwrap();
-    assert_eq!(seconds(&definition), [(1, 1), (1, 2), (3, 2), (1, 2), (1, 9), (60, 1), (1, 9), (60, 1)]);
+    assert_eq!(
+        seconds(&definition),
+        [(1, 1), (1, 2), (3, 2), (1, 2), (1, 9), (60, 1), (1, 9), (60, 1)]
+    );
     let shares = |a: usize, b: usize| {
         Arc::ptr_eq(&definition.nodes[a].settings.net, &definition.nodes[b].settings.net)
     };
@@ -33,7 +39,12 @@ fn nodes_that_say_the_same_share_it_and_the_others_do_not() {
 
 #[test]
 fn the_same_keys_in_another_order_or_letter_case_are_told_apart() {
-    let lines = ["a 1\nnet.io_timeout 1s\n", "net.io_timeout 2s\na 3\n", "A 4\nNET.io_timeout 3s\n", "a 5\n"];
+    let lines = [
+        "a 1\nnet.io_timeout 1s\n",
+        "net.io_timeout 2s\na 3\n",
+        "A 4\nNET.io_timeout 3s\n",
+        "a 5\n",
+    ];
     let definition = check(nodes(&lines)).unwrap();
     assert_eq!(seconds(&definition), [(1, 1), (2, 1), (3, 1), (60, 1)]);
     let of_a: Vec<_> = (0..4).map(|node| property(&definition, node, "a")).collect();
@@ -43,19 +54,21 @@ fn the_same_keys_in_another_order_or_letter_case_are_told_apart() {
 
 #[test]
 fn every_node_is_warned_of_on_its_own_line() {
-    let lines =
-        "wieght 5\ntls on\ntls.verify off\ntls.verify_hostname on\nhealth.interval 3s\nslow_start 2s\n";
+    let lines = "wieght 5\ntls on\ntls.verify off\ntls.verify_hostname on\nhealth.interval \
+         3s\nslow_start 2s\n";
     let warnings = check(nodes(&[lines, lines])).unwrap().warnings;
     let of_node = |line: usize| {
         [
             format!("f:{line}:1: unknown key \"wieght\"; did you mean \"weight\"?"),
             format!(
-                "f:{}:1: tls.verify_hostname has no effect with tls.verify off: without the chain anyone can write a \
+                "f:{}:1: tls.verify_hostname has no effect with tls.verify off: without the chain \
+                 anyone can write a \
                  certificate of that name; set tls.verify on",
                 line + 3
             ),
             format!(
-                "f:{}:1: health.check is off for this node, so that health.interval has no effect; set health.check tcp \
+                "f:{}:1: health.check is off for this node, so that health.interval has no effect; \
+                 set health.check tcp \
                  or tls",
                 line + 4
             ),
@@ -71,14 +84,21 @@ fn an_error_stands_where_the_odd_one_out_does() {
     for (odd, expected) in [
         (
             "net.io_timeout 1x\nweight 1\n",
-            "f:19:16: net.io_timeout: \"1x\" is not a duration; write a whole number with ms, s, m, h or d, such as 250ms or 10s",
+            "f:19:16: net.io_timeout: \"1x\" is not a duration; write a whole number with ms, s, \
+             m, h or d, such as 250ms or 10s",
         ),
-        ("net.io_timeout 1s\nweight x\n", "f:20:8: weight: \"x\" is not a whole number from 0 to 1000"),
+        (
+            "net.io_timeout 1s\nweight x\n",
+            "f:20:8: weight: \"x\" is not a whole number from 0 to 1000",
+        ),
         (
             "net.io_timeout 1s\nnet.io_timeout 1s\n",
             "f:20:1: net.io_timeout stands twice in this section, first on line 19; take out one",
         ),
-        ("net.io_timeout 1s\nweigth\n", "f:20:1: the key \"weigth\" has no value; write one behind it"),
+        (
+            "net.io_timeout 1s\nweigth\n",
+            "f:20:1: the key \"weigth\" has no value; write one behind it",
+        ),
         ("net.io_timeout 1s\nstart first\n", "f:20:1: start belongs in [UPSTREAM]; move the line"),
     ] {
         let good = "net.io_timeout 1s\nweight 1\n";

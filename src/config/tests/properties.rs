@@ -1,4 +1,5 @@
-//! What holds for any text: no panic, errors placed inside it, and nothing lost of a well-formed one.
+//! What holds for any text: no panic, errors placed inside it, and nothing lost of a well-formed
+//! one.
 
 use proptest::prelude::*;
 
@@ -9,7 +10,8 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         4 => prop::sample::select(vec![
             "[UPSTREAM]", "[NODE]", "[", "]", "\n", "\n", "\r\n", " ", "\t", "name", "host", "port", "tls", "on",
-            "tls.verify", "net.", "1", "43000", "#", "@SET ", "@INCLUDE ", "A=b", "${A}", "${", "}", ":-", "$",
+            "tls.verify", "net.", "1", "43000", "#", "@SET ", "@INCLUDE \
+             ", "A=b", "${A}", "${", "}", ":-", "$",
             "\u{feff}", "é", "\0", "name u\n", "host h\n", "port 1\n", "\"", "=", "::1",
         ])
         .prop_map(|text| text.as_bytes().to_vec()),
@@ -32,7 +34,11 @@ fn node() -> impl Strategy<Value = Node> {
         let mut seen = std::collections::HashSet::new();
         keys.into_iter().filter(|(key, _)| seen.insert(key.to_ascii_lowercase())).collect()
     });
-    ("[a-z][a-z0-9-]{0,20}", 1..=u16::MAX, keys).prop_map(|(host, port, keys)| Node { host, port, keys })
+    ("[a-z][a-z0-9-]{0,20}", 1..=u16::MAX, keys).prop_map(|(host, port, keys)| Node {
+        host,
+        port,
+        keys,
+    })
 }
 
 /// The ways to write one and the same line.

@@ -32,7 +32,8 @@ fn what_nodes_take_over_is_held_once_for_all_of_them() {
     let large = "x".repeat(MAX_VALUE);
     let nodes: String = (0..1000).map(|i| format!("[NODE]\nname n{i}\nhost h\nport 1\n")).collect();
     let definition = check(format!("[UPSTREAM]\nname u\nlarge {large}\n{nodes}")).unwrap();
-    let value = |node: usize| definition.properties.get(definition.nodes[node].owner, b"large").unwrap();
+    let value =
+        |node: usize| definition.properties.get(definition.nodes[node].owner, b"large").unwrap();
     assert_eq!(value(999).len(), large.len() + 1);
     assert_eq!(value(0).as_ptr(), value(999).as_ptr());
 }

@@ -41,9 +41,11 @@ pub(super) fn broken(error: &io::Error) -> Failure {
     let status = match error.kind() {
         ErrorKind::BrokenPipe => Status::Closed,
         ErrorKind::TimedOut => {
-            // The kernel gave up what nobody acknowledges, or has room for: it may be faster than a limit of this side's.
-            let text =
-                format!("the server took no more: nothing was acknowledged for net.io_timeout ({error})");
+            // The kernel gave up what nobody acknowledges, or has room for: it may be faster than a
+            // limit of this side's.
+            let text = format!(
+                "the server took no more: nothing was acknowledged for net.io_timeout ({error})"
+            );
             return (Status::Timeout, error.raw_os_error().unwrap_or(0), text);
         }
         _ => Status::Network,

@@ -1,4 +1,5 @@
-//! The handshake that makes a TLS channel of a connected socket. Never waits: it says what it waits for.
+//! The handshake that makes a TLS channel of a connected socket. Never waits: it says what it waits
+//! for.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -26,23 +27,24 @@ pub struct Handshake {
     verdict_by: Option<Instant>,
 }
 
-/// The wait for a TLS 1.3 server's verdict on the client certificate, in round trips of the handshake. The
-/// certificate takes one to be answered; the others are for the time that the server takes over it.
+/// The wait for a TLS 1.3 server's verdict on the client certificate, in round trips of the
+/// handshake. The certificate takes one to be answered; the others are for the time that the server
+/// takes over it.
 const VERDICT_ROUND_TRIPS: u32 = 4;
 
 /// The same wait at the least: a server that is busy checks a certificate late.
 const VERDICT_LEAST: Duration = Duration::from_millis(100);
 
-/// And at the most: a server that sends no tickets is silent when it is content, and each new connection
-/// to it waits in vain.
+/// And at the most: a server that sends no tickets is silent when it is content, and each new
+/// connection to it waits in vain.
 const VERDICT_MOST: Duration = Duration::from_millis(250);
 
 /// What a handshake needs next.
 pub enum HandshakeStep {
     /// The socket must become ready.
     Wait(Ready),
-    /// The handshake is done. The server may yet refuse the client certificate: the socket must become
-    /// readable, or this moment must come.
+    /// The handshake is done. The server may yet refuse the client certificate: the socket must
+    /// become readable, or this moment must come.
     Verdict(Instant),
     /// Nothing: it is done and all of it is sent.
     Done,
@@ -50,10 +52,21 @@ pub enum HandshakeStep {
 
 impl Handshake {
     /// Starts a handshake; nothing is sent before [`Handshake::advance`].
-    pub fn new(socket: Socket, peer: SocketAddr, client: &Arc<TlsClient>) -> Result<Handshake, String> {
+    pub fn new(
+        socket: Socket,
+        peer: SocketAddr,
+        client: &Arc<TlsClient>,
+    ) -> Result<Handshake, String> {
         let session = Session::new(client).map_err(|error| error.to_string())?;
         let session = Box::new(session);
-        Ok(Handshake { socket, peer, session, hello: None, round_trip: Duration::ZERO, verdict_by: None })
+        Ok(Handshake {
+            socket,
+            peer,
+            session,
+            hello: None,
+            round_trip: Duration::ZERO,
+            verdict_by: None,
+        })
     }
 
     /// The socket to watch.
@@ -66,7 +79,8 @@ impl Handshake {
         self.socket
     }
 
-    /// Until when it waits for the server's verdict on the client certificate, once it is done but for that.
+    /// Until when it waits for the server's verdict on the client certificate, once it is done but
+    /// for that.
     pub fn verdict_by(&self) -> Option<Instant> {
         self.verdict_by
     }
@@ -100,7 +114,9 @@ impl Handshake {
                         return Ok(HandshakeStep::Wait(Ready::Write));
                     }
                     Err(error) => {
-                        return Err(session.last_alert(socket).unwrap_or_else(|| broken_off(&error)));
+                        return Err(session
+                            .last_alert(socket)
+                            .unwrap_or_else(|| broken_off(&error)));
                     }
                 }
             }
@@ -113,7 +129,8 @@ impl Handshake {
             }
             match session.receive(socket) {
                 Ok(0) => {
-                    let text = "the server closed the connection during the handshake; does it speak TLS on this port?";
+                    let text = "the server closed the connection during the handshake; does it \
+                         speak TLS on this port?";
                     return Err((Status::Tls, 0, text.to_owned()));
                 }
                 Ok(_) => {
@@ -144,11 +161,13 @@ impl Handshake {
     }
 }
 
-/// A socket failure during the handshake is a failure of TLS: the TCP connection stood. The server's, unless it is this machine's.
+/// A socket failure during the handshake is a failure of TLS: the TCP connection stood. The
+/// server's, unless it is this machine's.
 fn broken_off(error: &io::Error) -> Failure {
     let (_, errno, mut text) = broken(error);
     if !is_local(error) {
-        text = format!("the server broke off the handshake: {text}; does it speak TLS on this port?");
+        text =
+            format!("the server broke off the handshake: {text}; does it speak TLS on this port?");
     }
     (Status::Tls, errno, text)
 }
@@ -165,6 +184,9 @@ mod tests {
         assert!(text.contains("the server broke off"));
         let (status, errno, text) = words(libc::ENOBUFS);
         assert_eq!((status, errno), (Status::Tls, libc::ENOBUFS));
-        assert!(!text.contains("server") && text.contains("this machine has no memory left"), "{text}");
+        assert!(
+            !text.contains("server") && text.contains("this machine has no memory left"),
+            "{text}"
+        );
     }
 }

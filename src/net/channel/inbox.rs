@@ -1,5 +1,6 @@
-//! Bytes that came while a write could not go on: taken in so that a peer which answers as it reads is not held up
-//! by its own answers, and read before anything later. Bounded; holds no memory while it is empty.
+//! Bytes that came while a write could not go on: taken in so that a peer which answers as it reads
+//! is not held up by its own answers, and read before anything later. Bounded; holds no memory
+//! while it is empty.
 
 use std::io::{self, ErrorKind};
 
@@ -53,7 +54,10 @@ impl Inbox {
     }
 
     /// Adds what `receive` puts into the room it is handed; its answer is handed on.
-    pub(super) fn fill(&mut self, receive: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
+    pub(super) fn fill(
+        &mut self,
+        receive: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         if self.start > 0 {
             self.bytes.drain(..self.start);
             self.start = 0;
@@ -68,9 +72,12 @@ impl Inbox {
         outcome
     }
 
-    /// As [`Inbox::fill`] until `receive` has nothing more. Whether that is for good: the end of the stream, or a failure
-    /// that the next read will meet again.
-    pub(super) fn fill_all(&mut self, mut receive: impl FnMut(&mut [u8]) -> io::Result<usize>) -> bool {
+    /// As [`Inbox::fill`] until `receive` has nothing more. Whether that is for good: the end of
+    /// the stream, or a failure that the next read will meet again.
+    pub(super) fn fill_all(
+        &mut self,
+        mut receive: impl FnMut(&mut [u8]) -> io::Result<usize>,
+    ) -> bool {
         loop {
             match self.fill(&mut receive) {
                 Ok(0) => return true,

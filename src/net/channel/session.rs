@@ -1,7 +1,7 @@
 //! The TLS of one channel: records in, records out, as far as the socket goes without waiting.
 //!
-//! rustls is driven by read_tls, process_new_packets and write_tls, never by its Stream; everything that is
-//! sent goes through [`Wire`].
+//! rustls is driven by read_tls, process_new_packets and write_tls, never by its Stream; everything
+//! that is sent goes through [`Wire`].
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
@@ -16,16 +16,17 @@ use crate::net::local::is_local;
 use crate::net::socket::{Socket, Wire};
 use crate::net::tls::{self, Asked, TlsClient};
 
-/// How much plaintext rustls may hold encrypted before it is sent: four records, so that a large write
-/// goes out in few system calls and memory stays bounded.
+/// How much plaintext rustls may hold encrypted before it is sent: four records, so that a large
+/// write goes out in few system calls and memory stays bounded.
 const TLS_SEND_BUFFER: usize = 64 * 1024;
 
-/// Records of one key in TLS 1.2. rustls stops at 2^24 with AES-GCM (RFC 8446 section 5.5 gives the reason) and then drops what
-/// it is handed without a word; well before that a write fails here, and long before that no connection is kept.
+/// Records of one key in TLS 1.2. rustls stops at 2^24 with AES-GCM (RFC 8446 section 5.5 gives the
+/// reason) and then drops what it is handed without a word; well before that a write fails here,
+/// and long before that no connection is kept.
 const TLS12_RECORDS: u64 = (1 << 24) - (1 << 16);
 
-/// How often one look at an idle connection reads from it, 4 KiB at a time: who floods it with tickets
-/// is not to hold up the look.
+/// How often one look at an idle connection reads from it, 4 KiB at a time: who floods it with
+/// tickets is not to hold up the look.
 const LOOK_READS: usize = 16;
 
 /// How often a connection that is closed is read from for its tickets, 4 KiB at a time.
@@ -35,8 +36,8 @@ const FAREWELL_READS: usize = 4;
 pub(super) struct Session {
     tls: ClientConnection,
     client: Arc<TlsClient>,
-    /// Whether the server asked for a client certificate. With TLS 1.3 its refusal comes only after the
-    /// handshake.
+    /// Whether the server asked for a client certificate. With TLS 1.3 its refusal comes only after
+    /// the handshake.
     asked: Asked,
     /// Records sent, at most: what TLS 1.2 allows under one key is counted in them.
     records: u64,
@@ -89,7 +90,8 @@ impl Session {
         self.tls.write_tls(&mut Wire(socket))
     }
 
-    /// Takes records from the system, once; they count with [`Session::process`]. 0 is the end of the stream.
+    /// Takes records from the system, once; they count with [`Session::process`]. 0 is the end of
+    /// the stream.
     pub(super) fn receive(&mut self, socket: &Socket) -> io::Result<usize> {
         self.tls.read_tls(&mut Wire(socket))
     }
@@ -99,9 +101,11 @@ impl Session {
         self.tls.process_new_packets().map(drop).map_err(|error| self.explain(&error))
     }
 
-    /// As [`Session::process`], during the handshake: notes whether a client certificate was asked for.
+    /// As [`Session::process`], during the handshake: notes whether a client certificate was asked
+    /// for.
     pub(super) fn process_handshake(&mut self) -> Result<(), Failure> {
-        let (outcome, asked) = tls::watch_for_certificate_request(|| self.tls.process_new_packets());
+        let (outcome, asked) =
+            tls::watch_for_certificate_request(|| self.tls.process_new_packets());
         if asked != Asked::No {
             self.asked = asked;
         }
@@ -113,13 +117,14 @@ impl Session {
         self.asked
     }
 
-    /// Whether the verdict on the client certificate comes only after the handshake (RFC 8446 section 4.4.2.4).
+    /// Whether the verdict on the client certificate comes only after the handshake (RFC 8446
+    /// section 4.4.2.4).
     pub(super) fn awaits_verdict(&self) -> bool {
         self.asked != Asked::No && self.tls.protocol_version() == Some(ProtocolVersion::TLSv1_3)
     }
 
-    /// Takes in what has come since the handshake: whether the server has sent a record of its own, which it does
-    /// only to a client that it takes.
+    /// Takes in what has come since the handshake: whether the server has sent a record of its own,
+    /// which it does only to a client that it takes.
     pub(super) fn has_verdict(&mut self, socket: &Socket) -> Result<bool, Failure> {
         for _ in 0..LOOK_READS {
             let state = self.tls.process_new_packets().map_err(|error| self.explain(&error))?;
@@ -152,17 +157,21 @@ impl Session {
                     return Ok(false);
                 }
                 Err(error) if is_local(&error) => return Err(broken(&error)),
-                _ => return Err((Status::Closed, 0, "the server closed the connection".to_owned())),
+                _ => {
+                    return Err((Status::Closed, 0, "the server closed the connection".to_owned()));
+                }
             }
         }
         Ok(true)
     }
 
-    /// The server closed without an alert, right after it had seen what there is of a client certificate.
+    /// The server closed without an alert, right after it had seen what there is of a client
+    /// certificate.
     fn turned_away(&self) -> Failure {
         let text = match self.asked {
             Asked::InVain => {
-                "the server asks for a client certificate and closed the connection without one; set \
+                "the server asks for a client certificate and closed the connection without one; \
+                 set \
                  tls.crt_file and tls.key_file"
             }
             _ => {
@@ -173,8 +182,9 @@ impl Session {
         (Status::Cert, 0, text.to_owned())
     }
 
-    /// Encrypts and sends what goes without waiting; whether nothing is left, held bytes included. New bytes are taken only
-    /// when none are held, so that records stay large however little the socket takes.
+    /// Encrypts and sends what goes without waiting; whether nothing is left, held bytes included.
+    /// New bytes are taken only when none are held, so that records stay large however little the
+    /// socket takes.
     #[inline(never)] // beside the plaintext that the caller inlines
     pub(super) fn offer(
         &mut self,
@@ -187,8 +197,11 @@ impl Session {
                 match self.send(socket) {
                     Ok(_) => progress.moved = true,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                    // A server that refuses us sends an alert and closes; the alert says more than the closing.
-                    Err(error) => return Err(self.last_alert(socket).unwrap_or_else(|| broken(&error))),
+                    // A server that refuses us sends an alert and closes; the alert says more than
+                    // the closing.
+                    Err(error) => {
+                        return Err(self.last_alert(socket).unwrap_or_else(|| broken(&error)));
+                    }
                 }
             }
             if unsent.is_empty() {
@@ -224,10 +237,16 @@ impl Session {
         }
     }
 
-    /// Receives what is there; 0 is the end of the stream in good order, `None` that nothing is there.
-    pub(super) fn try_read(&mut self, socket: &Socket, buffer: &mut [u8]) -> Result<Option<usize>, Failure> {
+    /// Receives what is there; 0 is the end of the stream in good order, `None` that nothing is
+    /// there.
+    pub(super) fn try_read(
+        &mut self,
+        socket: &Socket,
+        buffer: &mut [u8],
+    ) -> Result<Option<usize>, Failure> {
         loop {
-            // Held bytes of a write, or the answer to a key update. Whether they go is for the next write to tell.
+            // Held bytes of a write, or the answer to a key update. Whether they go is for the next
+            // write to tell.
             if self.tls.wants_write() {
                 let _ = self.send(socket);
             }
@@ -248,8 +267,8 @@ impl Session {
         }
     }
 
-    /// Moves what is there to `inbox`; whether nothing more will come. rustls takes no records while 16 KiB of what
-    /// it decrypted lie unread, so they are taken out before and after.
+    /// Moves what is there to `inbox`; whether nothing more will come. rustls takes no records
+    /// while 16 KiB of what it decrypted lie unread, so they are taken out before and after.
     pub(super) fn absorb(&mut self, socket: &Socket, inbox: &mut Inbox) -> Result<bool, Failure> {
         inbox.fill_all(|room| self.tls.reader().read(room));
         match self.receive(socket) {
@@ -269,7 +288,8 @@ impl Session {
         for _ in 0..LOOK_READS {
             match self.tls.process_new_packets() {
                 Err(error) => return Look::Ended(Ending::Refused(self.explain(&error))),
-                // A ticket or key update is no business of the plugin's; anything else ends the reuse.
+                // A ticket or key update is no business of the plugin's; anything else ends the
+                // reuse.
                 Ok(state) => {
                     unread |= state.plaintext_bytes_to_read() > 0;
                     if state.peer_has_closed() {
@@ -281,7 +301,9 @@ impl Session {
                 self.drop_unread();
             }
             match self.receive(socket) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock && !unread => return Look::Quiet,
+                Err(error) if error.kind() == ErrorKind::WouldBlock && !unread => {
+                    return Look::Quiet;
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Ok(0) => return Look::Ended(Ending::Closed),
                 Err(error) => return Look::Ended(Ending::Broken(broken(&error))),
@@ -298,11 +320,15 @@ impl Session {
         while matches!(self.tls.reader().read(&mut waste), Ok(1..)) {}
     }
 
-    /// Says goodbye as far as that goes without waiting. The tickets of TLS 1.3 come after the handshake: what is there is taken in
-    /// first, or a connection that only ever wrote would leave nothing to resume the next one by.
+    /// Says goodbye as far as that goes without waiting. The tickets of TLS 1.3 come after the
+    /// handshake: what is there is taken in first, or a connection that only ever wrote would leave
+    /// nothing to resume the next one by.
     pub(super) fn say_goodbye(&mut self, socket: &Socket) {
-        let reads =
-            if self.tls.protocol_version() == Some(ProtocolVersion::TLSv1_3) { FAREWELL_READS } else { 0 };
+        let reads = if self.tls.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+            FAREWELL_READS
+        } else {
+            0
+        };
         for _ in 0..reads {
             match self.receive(socket) {
                 Ok(1..) if self.process().is_ok() => {}

@@ -1,5 +1,5 @@
-//! What is left of a caller's slices. They go out as they are, none copied or changed; only the rest of one
-//! that was split goes by itself.
+//! What is left of a caller's slices. They go out as they are, none copied or changed; only the
+//! rest of one that was split goes by itself.
 
 use std::io::IoSlice;
 

@@ -1,7 +1,9 @@
-//! The dialer thread with what it works on. Where another part of the process closes its descriptors, as a host does that becomes a
-//! daemon late, the desk is lost: its dials fail, its thread ends, and the next dial gets a desk of its own.
+//! The dialer thread with what it works on. Where another part of the process closes its
+//! descriptors, as a host does that becomes a daemon late, the desk is lost: its dials fail, its
+//! thread ends, and the next dial gets a desk of its own.
 //!
-//! Invariant: a lost desk closes nothing more, since its numbers may be others' by now, and nobody waits for its thread.
+//! Invariant: a lost desk closes nothing more, since its numbers may be others' by now, and nobody
+//! waits for its thread.
 
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -15,7 +17,8 @@ use crate::base::sync::Mutex;
 use crate::net::cancel::Cancel;
 use crate::net::thread;
 
-/// Stack of the dialer thread: a rustls handshake was measured at 37 KB, certificate checks add to it.
+/// Stack of the dialer thread: a rustls handshake was measured at 37 KB, certificate checks add to
+/// it.
 const STACK: usize = 512 * 1024;
 
 /// A dialer thread, and what reaches it.
@@ -44,18 +47,19 @@ impl Desk {
     pub(super) fn start_thread(&self) -> Result<()> {
         let mut thread = self.thread.lock();
         match &*thread {
-            Thread::Stopped => return Err(Error::new(Status::Cancelled, "the upstream was destroyed")),
+            Thread::Stopped => {
+                return Err(Error::new(Status::Cancelled, "the upstream was destroyed"));
+            }
             Thread::Running(_) => return Ok(()),
             Thread::NotStarted => {}
         }
         let (mailbox, work) = (Arc::clone(&self.mailbox), Arc::clone(&self.work));
         let started = thread::spawn("upstream-dial", STACK, move || running::run(&mailbox, &work));
         let what = "the library's dialer thread cannot be started";
-        *thread =
-            Thread::Running(started.map_err(|error| Error {
-                blame: Blame::Local,
-                ..Error::io(Status::NoMemory, what, &error)
-            })?);
+        *thread = Thread::Running(started.map_err(|error| Error {
+            blame: Blame::Local,
+            ..Error::io(Status::NoMemory, what, &error)
+        })?);
         Ok(())
     }
 
@@ -70,9 +74,10 @@ impl Desk {
         }
     }
 
-    /// Gives a desk up whose descriptors were closed; `heir` gets the tasks that it had yet to do. The answer is to be told to those who
-    /// wait, outside every lock. A thread that is at work just now finds the loss by itself and tells them. One that sleeps cannot be
-    /// woken any more and ends with its longest sleep; it is left to itself.
+    /// Gives a desk up whose descriptors were closed; `heir` gets the tasks that it had yet to do.
+    /// The answer is to be told to those who wait, outside every lock. A thread that is at work
+    /// just now finds the loss by itself and tells them. One that sleeps cannot be woken any more
+    /// and ends with its longest sleep; it is left to itself.
     pub(super) fn retire(&self, heir: Option<&Desk>) -> Lost {
         self.mailbox.disown();
         *self.thread.lock() = Thread::Stopped;
@@ -84,7 +89,8 @@ impl Desk {
         self.work.try_lock().map(|mut work| work.lose(libc::EBADF)).unwrap_or_default()
     }
 
-    /// In a forked child: forgets the thread, which does not exist there, and closes what it had open.
+    /// In a forked child: forgets the thread, which does not exist there, and closes what it had
+    /// open.
     pub(super) fn give_up(&self, birthplace: Birthplace) {
         if let Some(mut thread) = self.thread.reach(birthplace) {
             std::mem::forget(std::mem::replace(&mut *thread, Thread::Stopped));

@@ -1,4 +1,5 @@
-//! What reaches the dialer thread, and what a forked child needs to close of its: the wake-up and the epoll.
+//! What reaches the dialer thread, and what a forked child needs to close of its: the wake-up and
+//! the epoll.
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,8 +25,8 @@ use crate::net::socket::Socket;
 /// The epoll token of the mailbox; dials and lingering sockets count from 1.
 pub(super) const MAILBOX: u64 = 0;
 
-/// How many connections that are closed on this side are held for their peers at once; beyond it the oldest is closed. A quarter of the
-/// 1,024 descriptors that a process has by default.
+/// How many connections that are closed on this side are held for their peers at once; beyond it
+/// the oldest is closed. A quarter of the 1,024 descriptors that a process has by default.
 pub(super) const LINGERING: usize = 256;
 
 /// Work for later: see [`Dialer::at`](super::Dialer::at).
@@ -63,7 +64,8 @@ pub(super) struct Letters {
 }
 
 impl Letters {
-    /// Hands the tasks for later to the heir, where there is one yet. Its lock is taken under this one's, and never the other way.
+    /// Hands the tasks for later to the heir, where there is one yet. Its lock is taken under this
+    /// one's, and never the other way.
     pub(super) fn bequeath(&mut self) {
         if let Some(heir) = &self.heir {
             let timers = std::mem::take(&mut self.timers);
@@ -81,15 +83,20 @@ impl Mailbox {
         Ok(Mailbox { letters: Mutex::default(), wake, epoll: Shared::new(epoll, number) })
     }
 
-    /// Whether its descriptors are what they were: a number that another file has got by now does not pass for the old one, since the
-    /// epoll knows the wake-up by both. One system call.
+    /// Whether its descriptors are what they were: a number that another file has got by now does
+    /// not pass for the old one, since the epoll knows the wake-up by both. One system call.
     pub(super) fn is_whole(&self) -> bool {
         let mut letters = EpollEvent::new(EpollFlags::EPOLLIN, MAILBOX);
         !self.wake.is_given_up() && self.epoll.get().modify(self.wake.get(), &mut letters).is_ok()
     }
 
-    /// Waits for something to do. Where the descriptors are lost that is an error, once and for all.
-    pub(super) fn wait(&self, events: &mut [EpollEvent], timeout: PollTimeout) -> nix::Result<usize> {
+    /// Waits for something to do. Where the descriptors are lost that is an error, once and for
+    /// all.
+    pub(super) fn wait(
+        &self,
+        events: &mut [EpollEvent],
+        timeout: PollTimeout,
+    ) -> nix::Result<usize> {
         let check = || if self.wake.is_given_up() { Err(Errno::EBADF) } else { Ok(()) };
         check()?;
         let outcome = self.epoll.get().wait(events, timeout);
@@ -102,16 +109,19 @@ impl Mailbox {
         outcome
     }
 
-    /// Its descriptors were closed by others, and are not to be closed again. No letter is taken from now on.
+    /// Its descriptors were closed by others, and are not to be closed again. No letter is taken
+    /// from now on.
     pub(super) fn disown(&self) {
         self.wake.disown();
         self.epoll.disown();
     }
 
-    /// Writes a letter and wakes the thread; whether it will be read. It is not in a forked child, which has no such thread, and
-    /// after the thread's end.
+    /// Writes a letter and wakes the thread; whether it will be read. It is not in a forked child,
+    /// which has no such thread, and after the thread's end.
     pub(super) fn post(&self, write: impl FnOnce(&mut Letters)) -> bool {
-        let Some(wake) = self.wake.get_here().filter(|_| !self.wake.is_given_up()) else { return false };
+        let Some(wake) = self.wake.get_here().filter(|_| !self.wake.is_given_up()) else {
+            return false;
+        };
         let mut letters = self.letters.lock();
         if letters.ended {
             return false;

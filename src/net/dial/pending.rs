@@ -11,8 +11,9 @@ use super::reply::{Outcome, Reply};
 use crate::base::error::Result;
 use crate::net::channel::Channel;
 
-/// A dial under way, as its caller holds it. Dropping it gives the dial up: with an [`Orphan`](super::Orphan) the dial goes on for
-/// that; without one it is ended and its sockets are closed.
+/// A dial under way, as its caller holds it. Dropping it gives the dial up: with an
+/// [`Orphan`](super::Orphan) the dial goes on for that; without one it is ended and its sockets are
+/// closed.
 pub struct Pending {
     id: u64,
     reply: Arc<Reply>,

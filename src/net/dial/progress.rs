@@ -1,5 +1,5 @@
-//! One dial's way through its stages: name, race of addresses, TLS handshake. Each step goes as far as it can without
-//! waiting.
+//! One dial's way through its stages: name, race of addresses, TLS handshake. Each step goes as far
+//! as it can without waiting.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
@@ -21,17 +21,18 @@ use crate::net::resolve::{Answer, NoAnswer};
 use crate::net::socket::{Ready, Socket};
 use crate::net::target::Target;
 
-/// How long after a look-up began its answer is waited for by a dial that has an old one. RFC 8767 section 5 suggests 1.8 s for a
-/// resolver that serves stale data; here the old addresses are most likely good, and a payload waits.
+/// How long after a look-up began its answer is waited for by a dial that has an old one. RFC 8767
+/// section 5 suggests 1.8 s for a resolver that serves stale data; here the old addresses are most
+/// likely good, and a payload waits.
 const REFRESH_WAIT: Duration = Duration::from_millis(250);
 
-/// The same for a dial whose old addresses have failed, so that nothing else is left to it: the client response timer that RFC 8767
-/// section 5 suggests.
+/// The same for a dial whose old addresses have failed, so that nothing else is left to it: the
+/// client response timer that RFC 8767 section 5 suggests.
 const ANSWER_WAIT: Duration = Duration::from_millis(1800);
 
-/// How long a connection to a server that ended the last ones at once is to stand before it is used: two
-/// round trips as the connecting took them, since the server accepts it one after this side has it; at
-/// least so long,
+/// How long a connection to a server that ended the last ones at once is to stand before it is
+/// used: two round trips as the connecting took them, since the server accepts it one after this
+/// side has it; at least so long,
 const STANDS_LEAST: Duration = Duration::from_millis(100);
 
 /// and at most so long.
@@ -120,7 +121,8 @@ impl Work {
         self.winners.lead(&dial.target.name, &mut ordered, Instant::now());
         if ordered.is_empty() {
             let cause = format!(
-                "\"{}\" has no address of the family of net.source_address; set one of its family, or none",
+                "\"{}\" has no address of the family of net.source_address; set one of its family, \
+                 or none",
                 dial.target.host
             );
             let error = dial.target.error(Status::Connect, Phase::Connect, cause);
@@ -145,16 +147,21 @@ impl Work {
                 }
                 match standing {
                     Standing::Running { started } => {
-                        let watched =
-                            started.iter().filter_map(|fd| race.socket(*fd)).try_for_each(|socket| {
+                        let watched = started
+                            .iter()
+                            .filter_map(|fd| race.socket(*fd))
+                            .try_for_each(|socket| {
                                 self.mailbox
                                     .epoll
                                     .get()
                                     .add(socket, EpollEvent::new(EpollFlags::EPOLLOUT, id))
                             });
                         if let Err(error) = watched {
-                            let error =
-                                dial.target.system_error(Status::Connect, Phase::Connect, &error.into());
+                            let error = dial.target.system_error(
+                                Status::Connect,
+                                Phase::Connect,
+                                &error.into(),
+                            );
                             self.finish(id, Err(error));
                         }
                     }
@@ -196,7 +203,9 @@ impl Work {
     }
 
     fn handshake(&mut self, id: u64) {
-        let Some(Dial { stage: Stage::Handshaking(handshake), target, .. }) = self.dials.get_mut(&id) else {
+        let Some(Dial { stage: Stage::Handshaking(handshake), target, .. }) =
+            self.dials.get_mut(&id)
+        else {
             return;
         };
         match handshake.advance() {
@@ -206,7 +215,8 @@ impl Work {
                     _ => EpollFlags::EPOLLIN,
                 };
                 let mut event = EpollEvent::new(flags, id);
-                if let Err(error) = self.mailbox.epoll.get().modify(handshake.socket(), &mut event) {
+                if let Err(error) = self.mailbox.epoll.get().modify(handshake.socket(), &mut event)
+                {
                     let error = target.system_error(Status::Tls, Phase::Tls, &error.into());
                     self.finish(id, Err(error));
                 }
@@ -247,14 +257,16 @@ impl Work {
         match watched {
             Ok(()) => self.stand(id),
             Err(error) => {
-                let error = dial.target.system_error(Status::Connect, Phase::Connect, &error.into());
+                let error =
+                    dial.target.system_error(Status::Connect, Phase::Connect, &error.into());
                 self.finish(id, Err(error));
             }
         }
     }
 
     fn stand(&mut self, id: u64) {
-        let Some(Dial { stage: Stage::Standing(channel, until), target, .. }) = self.dials.get_mut(&id)
+        let Some(Dial { stage: Stage::Standing(channel, until), target, .. }) =
+            self.dials.get_mut(&id)
         else {
             return;
         };
@@ -267,7 +279,8 @@ impl Work {
             }
             Err((_, errno, cause)) => {
                 let cause = format!(
-                    "{cause} as soon as it stood, as the one before it; if this is a balancer, has it a \
+                    "{cause} as soon as it stood, as the one before it; if this is a balancer, has \
+                     it a \
                      server behind it?"
                 );
                 let error = target.failure(Phase::Connect, (Status::Connect, errno, cause));
@@ -299,12 +312,13 @@ fn ordered(addresses: &[SocketAddr], target: &Target) -> Vec<SocketAddr> {
     ordered
 }
 
-/// The error of a race that no address won; `unanswered` where a look-up that might have brought others is still under way.
+/// The error of a race that no address won; `unanswered` where a look-up that might have brought
+/// others is still under way.
 fn lost(target: &Target, race: &Race, unanswered: bool) -> Error {
     let failures = race.failures();
     let find = |telling: fn(&Failed) -> bool| failures.iter().find(|failed| telling(failed));
-    // An address that could not be tried for want of a descriptor or of memory might have been the one that answers. Else one that
-    // a server had a part in says more than one of this machine.
+    // An address that could not be tried for want of a descriptor or of memory might have been the
+    // one that answers. Else one that a server had a part in says more than one of this machine.
     let exhausted = find(|failed| local::is_exhausted(&failed.error));
     let of_server = find(|failed| !local::is_local_at(&failed.error, failed.step));
     let telling = exhausted.or(of_server).or(failures.first());

@@ -1,6 +1,7 @@
 //! Where the dialer thread leaves the outcome of a dial.
 //!
-//! Invariant: an outcome reaches exactly one of the caller and the orphan's closure, whenever the caller gives up.
+//! Invariant: an outcome reaches exactly one of the caller and the orphan's closure, whenever the
+//! caller gives up.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use crate::base::sync::{Condvar, Mutex};
 use crate::net::cancel::eventfd;
 use crate::net::channel::Channel;
 
-/// What becomes of a dial that its caller gave up: called with the outcome on the dialer thread, where it must not wait.
+/// What becomes of a dial that its caller gave up: called with the outcome on the dialer thread,
+/// where it must not wait.
 pub type Orphan = Box<dyn FnOnce(Result<Channel>) + Send>;
 
 /// Where the outcome is left.
@@ -25,8 +27,9 @@ pub(super) struct Reply {
 
 pub(super) struct State {
     pub(super) outcome: Outcome,
-    /// Given back with the outcome or the giving up, under the lock: the caller's drop closes the descriptor then and there.
-    /// Closed later by this thread it would leave a number in the caller's epoll that the caller knows no more.
+    /// Given back with the outcome or the giving up, under the lock: the caller's drop closes the
+    /// descriptor then and there. Closed later by this thread it would leave a number in the
+    /// caller's epoll that the caller knows no more.
     pub(super) notify: Option<Arc<EventFd>>,
     pub(super) orphan: Option<Orphan>,
 }

@@ -1,4 +1,5 @@
-//! The dialer thread's round: wait, read the letters, take each dial on, ring the alarms. Never waits for anything else.
+//! The dialer thread's round: wait, read the letters, take each dial on, ring the alarms. Never
+//! waits for anything else.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -23,8 +24,8 @@ use crate::net::resolve::Resolver;
 use crate::net::resolve::cache::Cache;
 use crate::net::socket::{Drained, Socket, poll_timeout};
 
-/// What the dialer thread has at hand. It holds the lock on it only between two waits, so that a forked child finds it free
-/// and can close the sockets.
+/// What the dialer thread has at hand. It holds the lock on it only between two waits, so that a
+/// forked child finds it free and can close the sockets.
 pub(super) struct Work {
     pub(super) mailbox: Arc<Mailbox>,
     cancel: Arc<Cancel>,
@@ -34,17 +35,20 @@ pub(super) struct Work {
     pub(super) dials: HashMap<u64, Dial>,
     /// The dials that wait for each name under look-up, or would profit from its answer.
     pub(super) names: HashMap<Arc<str>, Vec<u64>>,
-    /// Closed connections whose peers have not closed yet, each with the moment it is waited for no longer; oldest first.
+    /// Closed connections whose peers have not closed yet, each with the moment it is waited for no
+    /// longer; oldest first.
     pub(super) lingering: BTreeMap<u64, (Instant, Closed)>,
     timers: Vec<(Instant, Task)>,
     stopping: bool,
 }
 
-/// How long a closed connection is kept for its peer to close too, so that what is still on its way arrives. nginx's
-/// lingering_timeout is 5 s; here the peer has been told that nothing more comes, and need only read.
+/// How long a closed connection is kept for its peer to close too, so that what is still on its way
+/// arrives. nginx's lingering_timeout is 5 s; here the peer has been told that nothing more comes,
+/// and need only read.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How long the thread sleeps at most. Its wake-up ends every sleep, unless another part of the process has closed that.
+/// How long the thread sleeps at most. Its wake-up ends every sleep, unless another part of the
+/// process has closed that.
 const SLEEP: Duration = Duration::from_secs(3600);
 
 /// The outcomes of a desk that is lost, for those who wait for them.
@@ -67,7 +71,8 @@ pub(super) fn run(mailbox: &Mailbox, work: &Mutex<Work>) {
     let mut events = [EpollEvent::empty(); 64];
     let mut alarm = None;
     loop {
-        let left = alarm.map_or(SLEEP, |alarm: Instant| alarm.saturating_duration_since(Instant::now()));
+        let left =
+            alarm.map_or(SLEEP, |alarm: Instant| alarm.saturating_duration_since(Instant::now()));
         let ready = match mailbox.wait(&mut events, poll_timeout(left.min(SLEEP))) {
             Ok(ready) => ready,
             Err(Errno::EINTR) => 0,
@@ -83,7 +88,8 @@ pub(super) fn run(mailbox: &Mailbox, work: &Mutex<Work>) {
     }
 }
 
-/// What is done between two waits. Breaks where it was the last; else tells when the next is due though nothing happens.
+/// What is done between two waits. Breaks where it was the last; else tells when the next is due
+/// though nothing happens.
 pub(super) fn round(
     mailbox: &Mailbox,
     work: &Mutex<Work>,
@@ -126,21 +132,29 @@ impl Work {
     /// What is to be dropped in a forked child: its threads and dials are the parent's.
     pub(super) fn give_up(&mut self) -> impl Sized + use<> {
         std::mem::forget(std::mem::take(&mut self.resolver));
-        let (dials, lingering) = (std::mem::take(&mut self.dials), std::mem::take(&mut self.lingering));
+        let (dials, lingering) =
+            (std::mem::take(&mut self.dials), std::mem::take(&mut self.lingering));
         (dials, lingering, std::mem::take(&mut self.timers))
     }
 
-    /// After the loss of the descriptors: the sockets are as lost as the epoll, where the host has closed all it found.
+    /// After the loss of the descriptors: the sockets are as lost as the epoll, where the host has
+    /// closed all it found.
     pub(super) fn lose(&mut self, errno: i32) -> Lost {
         let mut letters = self.mailbox.letters.lock();
         letters.ended = true;
         letters.timers.append(&mut self.timers);
-        let (dials, orphaned) = (std::mem::take(&mut letters.dials), std::mem::take(&mut letters.orphaned));
+        let (dials, orphaned) =
+            (std::mem::take(&mut letters.dials), std::mem::take(&mut letters.orphaned));
         let closed = std::mem::take(&mut letters.closed);
         letters.bequeath();
         drop(letters);
-        let lingering = std::mem::take(&mut self.lingering).into_values().map(|(_, closed)| closed.socket);
-        closed.into_iter().map(|(_, closed)| closed.socket).chain(lingering).for_each(Socket::disown);
+        let lingering =
+            std::mem::take(&mut self.lingering).into_values().map(|(_, closed)| closed.socket);
+        closed
+            .into_iter()
+            .map(|(_, closed)| closed.socket)
+            .chain(lingering)
+            .for_each(Socket::disown);
         let lost = io::Error::from_raw_os_error(errno);
         let lose = |(_, dial): (u64, Dial)| {
             let cause = format!("the dialer lost its descriptors: {lost}; {CLOSED_BY_HOST}");
@@ -157,14 +171,18 @@ impl Work {
             }
             (dial.reply, error)
         };
-        Lost { dials: std::mem::take(&mut self.dials).into_iter().chain(dials).map(lose).collect(), orphaned }
+        Lost {
+            dials: std::mem::take(&mut self.dials).into_iter().chain(dials).map(lose).collect(),
+            orphaned,
+        }
     }
 
     /// The last letters, once nobody works on them.
     pub(super) fn end(mailbox: &Mailbox) {
         let mut letters = mailbox.letters.lock();
         letters.ended = true;
-        let (dials, orphaned) = (std::mem::take(&mut letters.dials), std::mem::take(&mut letters.orphaned));
+        let (dials, orphaned) =
+            (std::mem::take(&mut letters.dials), std::mem::take(&mut letters.orphaned));
         drop(letters);
         for (_, dial) in dials {
             dial.reply.leave(Err(dial.target.cancelled(dial.phase())));
@@ -231,7 +249,11 @@ impl Work {
         self.stopping |= letters.stop;
         if self.stopping {
             self.end_all(|dial| {
-                dial.target.error(Status::Cancelled, dial.phase(), "the upstream is being destroyed")
+                dial.target.error(
+                    Status::Cancelled,
+                    dial.phase(),
+                    "the upstream is being destroyed",
+                )
             });
         } else if self.cancel.is_set() {
             self.end_all(|dial| dial.target.cancelled(dial.phase()));
@@ -278,7 +300,13 @@ impl Work {
             oldest.socket.drain(); // what lies unread would make a reset of its closing
         }
         // A socket that cannot be watched is closed as it is.
-        if self.mailbox.epoll.get().add(&closed.socket, EpollEvent::new(EpollFlags::EPOLLIN, id)).is_ok() {
+        if self
+            .mailbox
+            .epoll
+            .get()
+            .add(&closed.socket, EpollEvent::new(EpollFlags::EPOLLIN, id))
+            .is_ok()
+        {
             self.lingering.insert(id, (Instant::now() + LINGER, closed));
         }
     }
@@ -337,7 +365,8 @@ impl Work {
 
     pub(super) fn finish(&mut self, id: u64, result: Result<Channel>) {
         if let Some(mut dial) = self.dials.remove(&id) {
-            // A server that breaks off the handshake, or has another's certificate, may have moved in where the node was.
+            // A server that breaks off the handshake, or has another's certificate, may have moved
+            // in where the node was.
             if !matches!(&dial.stage, Stage::Resolving(_))
                 && let Err(error) = &result
                 && !matches!(error.status, Status::Cancelled)
@@ -359,8 +388,8 @@ impl Work {
         }
     }
 
-    /// Unwatches a socket that is about to be closed. Closing alone does not do it where a forked child holds a copy of the
-    /// descriptor: its events would come for ever, for nobody.
+    /// Unwatches a socket that is about to be closed. Closing alone does not do it where a forked
+    /// child holds a copy of the descriptor: its events would come for ever, for nobody.
     fn forget(&self, socket: &Socket) {
         // Not watched is as good: an attempt may fail before it is registered.
         let _ = self.mailbox.epoll.get().delete(socket);

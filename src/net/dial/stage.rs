@@ -21,8 +21,8 @@ pub(super) struct Dial {
     pub(super) stage: Stage,
     /// When the race of its addresses began.
     pub(super) raced: Instant,
-    /// While a look-up of its name is under way that may bring other addresses than the old ones it has: until when that is waited
-    /// for once those have failed.
+    /// While a look-up of its name is under way that may bring other addresses than the old ones it
+    /// has: until when that is waited for once those have failed.
     pub(super) answer_by: Option<Instant>,
 }
 
@@ -56,7 +56,8 @@ impl Dial {
         next.map_or(self.deadline, |next| next.min(self.deadline))
     }
 
-    /// The time that was too short, as a message names it: the key that set it, or where a delivery had less left, that.
+    /// The time that was too short, as a message names it: the key that set it, or where a delivery
+    /// had less left, that.
     pub(super) fn limit(&self) -> String {
         let key = self.target.net.connect_timeout;
         match self.granted < key - key / 8 {
@@ -70,7 +71,8 @@ impl Dial {
         let cause = match &self.stage {
             Stage::Resolving(_) => format!("\"{host}\" did not resolve within {limit}"),
             Stage::Racing(race) => {
-                let silent: Vec<String> = race.running().map(|address| address.to_string()).collect();
+                let silent: Vec<String> =
+                    race.running().map(|address| address.to_string()).collect();
                 let mut text = match silent.as_slice() {
                     [only] if *only == self.target.address() => format!("no answer within {limit}"),
                     _ => format!("no answer from {} within {limit}", silent.join(", ")),
@@ -78,7 +80,9 @@ impl Dial {
                 append_failures(&mut text, race, &self.target);
                 text
             }
-            Stage::Handshaking(_) => format!("the server did not finish the TLS handshake within {limit}"),
+            Stage::Handshaking(_) => {
+                format!("the server did not finish the TLS handshake within {limit}")
+            }
             Stage::Standing(..) => format!("the server did not show within {limit} that it stays"),
         };
         Error { errno: libc::ETIMEDOUT, ..self.target.error(Status::Timeout, self.phase(), cause) }

@@ -102,7 +102,8 @@ fn a_wait_may_end_before_the_dial() {
 fn what_nobody_waits_for_is_ended() {
     let (_held, target) = silent();
     let (_, dialer) = dialer();
-    let pending: Vec<_> = (0..8).map(|_| dialer.start(&target, far(), true, None).unwrap()).collect();
+    let pending: Vec<_> =
+        (0..8).map(|_| dialer.start(&target, far(), true, None).unwrap()).collect();
     drop(pending);
     let until = far();
     while dialer.first.work.lock().gauge() != 0 {
@@ -119,7 +120,8 @@ fn an_orphan_gets_what_the_caller_did_not_stay_for() {
     let (tell, told) = mpsc::channel();
     for round in 0..99 {
         let tell = tell.clone();
-        let orphan = Box::new(move |outcome: Result<Channel>| tell.send((round, outcome.is_ok())).unwrap());
+        let orphan =
+            Box::new(move |outcome: Result<Channel>| tell.send((round, outcome.is_ok())).unwrap());
         let mut pending = dialer.start(&target, far(), false, Some(orphan)).unwrap();
         // Given up before, beside and after the outcome.
         let taken = match round % 3 {
@@ -158,7 +160,8 @@ fn an_outcome_left_lying_goes_to_the_orphan_even_after_the_end() {
 fn cancelling_ends_every_dial_and_refuses_new_ones() {
     let (_held, target) = silent();
     let (cancel, dialer) = dialer();
-    let dials: Vec<_> = (0..4).map(|_| dialer.start(&target, far(), false, None).unwrap()).collect();
+    let dials: Vec<_> =
+        (0..4).map(|_| dialer.start(&target, far(), false, None).unwrap()).collect();
     cancel.set();
     dialer.cancel();
     for mut pending in dials {
@@ -175,12 +178,15 @@ fn a_defect_fails_the_dials_at_hand_and_the_thread_goes_on() {
     let (_listener, open) = listener();
     let (_, dialer) = dialer();
     let mut at_hand = dialer.start(&silent, far(), false, None).unwrap();
-    let mut pending =
-        dialer.start(&open, far(), true, Some(Box::new(|_| panic!("a defect of an orphan")))).unwrap();
+    let mut pending = dialer
+        .start(&open, far(), true, Some(Box::new(|_| panic!("a defect of an orphan"))))
+        .unwrap();
     poll(&mut [PollFd::new(pending.descriptor().unwrap(), PollFlags::POLLIN)], 60_000_u16).unwrap();
     assert!(pending.wait(Instant::now()).unwrap().is_ok());
     drop(pending);
-    pending = dialer.start(&open, far(), true, Some(Box::new(|_| panic!("a defect of an orphan")))).unwrap();
+    pending = dialer
+        .start(&open, far(), true, Some(Box::new(|_| panic!("a defect of an orphan"))))
+        .unwrap();
     poll(&mut [PollFd::new(pending.descriptor().unwrap(), PollFlags::POLLIN)], 60_000_u16).unwrap();
     drop(pending);
     assert_eq!(at_hand.wait(far()).unwrap().err().unwrap().status, Status::Panic);
@@ -236,7 +242,8 @@ fn a_dial_that_lost_goes_on_with_a_newer_answer() {
     assert!(dialer.first.work.lock().cache.ask(&host, LONG, Instant::now()).1);
     let target = named(ABSENT, listener.local_addr().unwrap().port());
     let mut pending = dialer.start(&target, far(), false, None).unwrap();
-    // Longer than the wait for the new answer: the old address has refused by now, which is no outcome yet.
+    // Longer than the wait for the new answer: the old address has refused by now, which is no
+    // outcome yet.
     assert!(pending.wait(Instant::now() + Duration::from_millis(400)).is_none());
     let answer = Ok(sockets(&[[127, 0, 0, 2], [127, 0, 0, 1]]));
     dialer.first.mailbox.post(|letters| letters.answers.push((Arc::clone(&host), answer)));
@@ -256,7 +263,10 @@ fn a_dial_that_lost_waits_for_a_look_up_that_hangs_no_longer_than_its_time() {
         assert!(begun.elapsed() < LONG / 2);
         assert_eq!((error.status, error.errno), (Status::Connect, libc::ECONNREFUSED));
         let text = error.to_string();
-        assert!(text.contains("127.0.0.2:9: ") && text.contains("has not answered in time"), "{text}");
+        assert!(
+            text.contains("127.0.0.2:9: ") && text.contains("has not answered in time"),
+            "{text}"
+        );
         // Nobody has answered: for those that come after it the look-up is still under way.
         assert!(!dialer.first.work.lock().cache.ask(&host, LONG, Instant::now()).1);
     }
@@ -290,7 +300,10 @@ fn a_failed_look_up_says_whether_the_name_exists() {
         dialer.first.work.lock().cache.answered(&host, &Err(no), far());
         let error = dialer.dial(&target, far()).err().unwrap();
         assert_eq!((error.status, error.blame), (Status::Resolve, blame));
-        assert_eq!(error.to_string(), format!("n ({ABSENT}:9): resolve: \"{ABSENT}\": the system's words"));
+        assert_eq!(
+            error.to_string(),
+            format!("n ({ABSENT}:9): resolve: \"{ABSENT}\": the system's words")
+        );
     }
     dialer.stop();
 }
@@ -418,7 +431,9 @@ fn a_failure_of_this_machine_says_so_with_the_mend() {
     let error = dialer.dial(&target, far()).err().unwrap();
     assert!(error.is_local() && error.errno == libc::EADDRNOTAVAIL);
     assert!(
-        error.to_string().ends_with("net.source_address 192.0.2.1 must be an address of this machine"),
+        error
+            .to_string()
+            .ends_with("net.source_address 192.0.2.1 must be an address of this machine"),
         "{error}"
     );
     for (errno, mend) in
@@ -428,9 +443,11 @@ fn a_failure_of_this_machine_says_so_with_the_mend() {
         let error = super::tests::target(9).system_error(Status::Connect, Phase::Connect, &error);
         assert!(error.is_local() && error.cause.contains(mend), "{error}");
     }
-    for (errno, local) in [(0, false), (libc::ECONNRESET, false), (libc::ENOBUFS, true), (libc::ENOMEM, true)]
+    for (errno, local) in
+        [(0, false), (libc::ECONNRESET, false), (libc::ENOBUFS, true), (libc::ENOMEM, true)]
     {
-        let error = super::tests::target(9).failure(Phase::Tls, (Status::Tls, errno, "why".to_owned()));
+        let error =
+            super::tests::target(9).failure(Phase::Tls, (Status::Tls, errno, "why".to_owned()));
         assert_eq!((error.is_local(), error.errno, error.status), (local, errno, Status::Tls));
     }
     dialer.stop();

@@ -1,15 +1,17 @@
-//! Which address of a node won where the first of its name did not: the next race starts with it, so that a dead first address costs
-//! its 250 ms once and not with each connection. Pure: time is passed in.
+//! Which address of a node won where the first of its name did not: the next race starts with it,
+//! so that a dead first address costs its 250 ms once and not with each connection. Pure: time is
+//! passed in.
 //!
-//! RFC 8305 section 4 lets history sort the addresses. A winner that was the first anyway is not remembered: nothing is to keep
-//! the turns that a name server gives its addresses from coming through.
+//! RFC 8305 section 4 lets history sort the addresses. A winner that was the first anyway is not
+//! remembered: nothing is to keep the turns that a name server gives its addresses from coming
+//! through.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// How long a winner is remembered: the preferred family, or the address that was down, is to get another chance. RFC 6555
-/// section 4.2 recommends to forget on the order of ten minutes.
+/// How long a winner is remembered: the preferred family, or the address that was down, is to get
+/// another chance. RFC 6555 section 4.2 recommends to forget on the order of ten minutes.
 const MEMORY: Duration = Duration::from_secs(600);
 
 /// The winners of a set's nodes, by name.
@@ -19,11 +21,14 @@ pub(super) struct Winners {
 }
 
 impl Winners {
-    /// Puts the address that won last in front of the others; forgets it where it is no longer among them.
+    /// Puts the address that won last in front of the others; forgets it where it is no longer
+    /// among them.
     pub(super) fn lead(&mut self, node: &str, addresses: &mut [SocketAddr], now: Instant) {
         let Some((winner, since)) = self.of.get(node) else { return };
         match addresses.iter().position(|address| address == winner) {
-            Some(at) if now.saturating_duration_since(*since) < MEMORY => addresses[..=at].rotate_right(1),
+            Some(at) if now.saturating_duration_since(*since) < MEMORY => {
+                addresses[..=at].rotate_right(1)
+            }
             _ => self.forget(node),
         }
     }
@@ -59,7 +64,10 @@ mod tests {
         assert_eq!(led(&mut winners, &[1, 2, 3], now), [address(1), address(2), address(3)]);
         winners.won("n", address(3), now);
         winners.won("another", address(2), now);
-        assert_eq!(led(&mut winners, &[1, 2, 3, 4], now), [address(3), address(1), address(2), address(4)]);
+        assert_eq!(
+            led(&mut winners, &[1, 2, 3, 4], now),
+            [address(3), address(1), address(2), address(4)]
+        );
         assert_eq!(led(&mut winners, &[3, 2], now), [address(3), address(2)]);
         winners.forget("n");
         assert_eq!(led(&mut winners, &[1, 2, 3], now), [address(1), address(2), address(3)]);
@@ -70,9 +78,16 @@ mod tests {
         let (mut winners, now) = (Winners::default(), Instant::now());
         winners.won("n", address(3), now);
         assert_eq!(led(&mut winners, &[1, 2], now), [address(1), address(2)]);
-        assert_eq!(led(&mut winners, &[1, 2, 3], now)[0], address(1), "it is back, and as good as new");
+        assert_eq!(
+            led(&mut winners, &[1, 2, 3], now)[0],
+            address(1),
+            "it is back, and as good as new"
+        );
         winners.won("n", address(3), now);
-        assert_eq!(led(&mut winners, &[1, 3], now + MEMORY - Duration::from_secs(1))[0], address(3));
+        assert_eq!(
+            led(&mut winners, &[1, 3], now + MEMORY - Duration::from_secs(1))[0],
+            address(3)
+        );
         assert_eq!(led(&mut winners, &[1, 3], now + MEMORY)[0], address(1));
     }
 }

@@ -1,5 +1,6 @@
-//! The queue at the cap for those who cannot wait: they take a ticket, are told when its turn may have come, and ask. One
-//! queue with those who wait in [`Pool::acquire`], served in the order they came.
+//! The queue at the cap for those who cannot wait: they take a ticket, are told when its turn may
+//! have come, and ask. One queue with those who wait in [`Pool::acquire`], served in the order they
+//! came.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,8 @@ impl<T> Pool<T> {
         permit
     }
 
-    /// A permit at the end of the queue. Ask for it with [`Pool::claim`], now and whenever `wake` was called.
+    /// A permit at the end of the queue. Ask for it with [`Pool::claim`], now and whenever `wake`
+    /// was called.
     pub fn queue(&self, wake: Waker) -> Ticket {
         let mut state = self.state.lock();
         let ticket = state.next_ticket;
@@ -71,7 +73,9 @@ impl<T> Pool<T> {
 impl<T> State<T> {
     /// Wakes the holder of the ticket whose turn it is, if it is one of those who do not wait.
     pub(super) fn wake_holder(&mut self) {
-        if let Some((ticket, wake)) = self.wakers.iter().find(|(ticket, _)| *ticket == self.served_ticket) {
+        if let Some((ticket, wake)) =
+            self.wakers.iter().find(|(ticket, _)| *ticket == self.served_ticket)
+        {
             wake();
             if self.told.is_none_or(|(told, _)| told != *ticket) {
                 self.told = Some((*ticket, Instant::now()));
@@ -79,12 +83,13 @@ impl<T> State<T> {
         }
     }
 
-    /// From when on one who waits may take a permit before those ahead of it: all of them must be of those who do not wait, and
-    /// the first must have been told.
+    /// From when on one who waits may take a permit before those ahead of it: all of them must be
+    /// of those who do not wait, and the first must have been told.
     pub(super) fn overtakes_at(&self, ticket: u64, comes_within: Duration) -> Option<Instant> {
         let (_, since) = self.told.filter(|(told, _)| *told == self.served_ticket)?;
         let comes_by_itself = |ahead: u64| self.wakers.iter().any(|(ticket, _)| *ticket == ahead);
-        let mut ahead = (self.served_ticket..ticket).filter(|ahead| !self.abandoned.contains(ahead));
+        let mut ahead =
+            (self.served_ticket..ticket).filter(|ahead| !self.abandoned.contains(ahead));
         ahead.all(comes_by_itself).then_some(since + comes_within)
     }
 }
@@ -170,7 +175,10 @@ mod tests {
         let waiting = {
             let pool = Arc::clone(&pool);
             std::thread::spawn(move || {
-                matches!(pool.acquire(|| Instant::now() + Duration::from_secs(60), never), Permit::New)
+                matches!(
+                    pool.acquire(|| Instant::now() + Duration::from_secs(60), never),
+                    Permit::New
+                )
             })
         };
         while pool.state.lock().next_ticket < 2 {
@@ -207,7 +215,11 @@ mod tests {
         let (first, second) = (queue(&pool), queue(&pool));
         let here = std::mem::replace(&mut pool.birthplace, Birthplace::of_a_parent());
         pool.close();
-        assert_eq!((first.woken.load(SeqCst), second.woken.load(SeqCst)), (0, 0), "the loop is the parent's");
+        assert_eq!(
+            (first.woken.load(SeqCst), second.woken.load(SeqCst)),
+            (0, 0),
+            "the loop is the parent's"
+        );
         pool.birthplace = here;
         pool.close();
         assert_eq!((first.woken.load(SeqCst), second.woken.load(SeqCst)), (1, 1));

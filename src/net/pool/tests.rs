@@ -112,13 +112,14 @@ fn many_threads_never_pass_the_cap_and_all_are_served() {
             let (pool, inside) = (Arc::clone(&pool), Arc::clone(&inside));
             std::thread::spawn(move || {
                 for turn in 0..500 {
-                    let item = match pool.acquire(|| Instant::now() + Duration::from_secs(60), never) {
-                        Permit::Idle(item) => item,
-                        Permit::New => turn,
-                        Permit::None | Permit::Cancelled => {
-                            panic!("a permit came free many times in the time given")
-                        }
-                    };
+                    let item =
+                        match pool.acquire(|| Instant::now() + Duration::from_secs(60), never) {
+                            Permit::Idle(item) => item,
+                            Permit::New => turn,
+                            Permit::None | Permit::Cancelled => {
+                                panic!("a permit came free many times in the time given")
+                            }
+                        };
                     assert!(inside.fetch_add(1, Ordering::SeqCst) < 3);
                     inside.fetch_sub(1, Ordering::SeqCst);
                     if turn % 3 == 0 {
@@ -165,7 +166,9 @@ fn one_purge_is_asked_for_at_a_time_and_takes_the_old_and_the_dead() {
         assert!(matches!(pool.acquire(soon, never), Permit::New));
     }
     let begun = Moment::tick();
-    let Put::Kept { purge: Some(due) } = pool.put(0, never) else { panic!("the first asks for a purge") };
+    let Put::Kept { purge: Some(due) } = pool.put(0, never) else {
+        panic!("the first asks for a purge")
+    };
     assert!(due >= begun.after(hour));
     for item in 1..4 {
         assert!(matches!(pool.put(item, never), Put::Kept { purge: None }));

@@ -1,7 +1,9 @@
-//! What is known of each name, and when to ask again. A pure state: the clock is passed in, the asking is done elsewhere.
+//! What is known of each name, and when to ask again. A pure state: the clock is passed in, the
+//! asking is done elsewhere.
 //!
-//! Invariants: of one name no two look-ups run at once and no two begin within a second; a good answer is kept until
-//! there is a newer one (the idea of RFC 8767, "Serving Stale Data to Improve DNS Resiliency").
+//! Invariants: of one name no two look-ups run at once and no two begin within a second; a good
+//! answer is kept until there is a newer one (the idea of RFC 8767, "Serving Stale Data to Improve
+//! DNS Resiliency").
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -47,9 +49,14 @@ pub(in crate::net) enum Known {
 }
 
 impl Cache {
-    /// What is known of `host`, with answers good for `ttl`; the second value asks for a look-up, whose
-    /// [`Cache::answered`] must follow.
-    pub(in crate::net) fn ask(&mut self, host: &Arc<str>, ttl: Duration, now: Instant) -> (Known, bool) {
+    /// What is known of `host`, with answers good for `ttl`; the second value asks for a look-up,
+    /// whose [`Cache::answered`] must follow.
+    pub(in crate::net) fn ask(
+        &mut self,
+        host: &Arc<str>,
+        ttl: Duration,
+        now: Instant,
+    ) -> (Known, bool) {
         let name = self.names.entry(Arc::clone(host)).or_default();
         let since = |then: Instant| now.saturating_duration_since(then);
         if let Some((addresses, came)) = &name.good
@@ -139,7 +146,9 @@ mod tests {
         cache.answered(&host, &Ok(addresses(1)), start);
         assert!(matches!(cache.ask(&host, TTL, start + seconds(29)), (Known::Good(_), false)));
         let began = start + seconds(30);
-        assert!(matches!(cache.ask(&host, TTL, began), (Known::Old(_, since), true) if since == began));
+        assert!(
+            matches!(cache.ask(&host, TTL, began), (Known::Old(_, since), true) if since == began)
+        );
         let later = cache.ask(&host, TTL, start + seconds(35));
         assert!(matches!(later, (Known::Old(_, since), false) if since == began));
         cache.answered(&host, &Err(no_answer()), start + seconds(35));
@@ -171,7 +180,10 @@ mod tests {
         cache.answered(&host, &Ok(addresses(1)), start);
         cache.suspect("h");
         cache.suspect("another");
-        assert!(matches!(cache.ask(&host, TTL, start + Duration::from_millis(999)), (Known::Good(_), false)));
+        assert!(matches!(
+            cache.ask(&host, TTL, start + Duration::from_millis(999)),
+            (Known::Good(_), false)
+        ));
         assert!(matches!(cache.ask(&host, TTL, start + seconds(1)), (Known::Old(..), true)));
         cache.answered(&host, &Ok(addresses(2)), start + seconds(1));
         let (known, ask) = cache.ask(&host, TTL, start + seconds(20));
@@ -245,7 +257,8 @@ mod tests {
                             }
                         }
                         if let Some((address, _)) = good {
-                            prop_assert_eq!(last(&known), Some(address), "the last good answer is what holds");
+                            prop_assert_eq!(last(&known), Some(address), "the last good answer is \
+                                 what holds");
                         }
                     }
                 }

@@ -10,7 +10,8 @@ use rustls::pki_types::CertificateDer;
 /// What is wrong with the dates of the client certificates in `chain` at `now`, with the fix.
 pub(super) fn complaint(chain: &[CertificateDer<'_>], now: SystemTime) -> Option<String> {
     // One that cannot be read is for the server to judge.
-    let mut dates = chain.iter().enumerate().filter_map(|(at, one)| Some((at, validity(one).ok()?)));
+    let mut dates =
+        chain.iter().enumerate().filter_map(|(at, one)| Some((at, validity(one).ok()?)));
     dates.find_map(|(at, (begins, ends))| {
         let which = match at {
             0 => "the certificate".to_owned(),
@@ -23,7 +24,8 @@ pub(super) fn complaint(chain: &[CertificateDer<'_>], now: SystemTime) -> Option
                 age(past.as_secs())
             )),
             (_, Err(ahead)) => Some(format!(
-                "{which} is not valid before {begins} ({} from now), and servers refuse it; see that this \
+                "{which} is not valid before {begins} ({} from now), and servers refuse it; see \
+                 that this \
                  machine's clock is right, or take one that is valid",
                 age(ahead.duration().max(Duration::from_secs(1)).as_secs())
             )),
@@ -86,7 +88,8 @@ mod tests {
 
     /// Noon of the first day of a year.
     fn at(year: i32) -> SystemTime {
-        let leap_days = (1970..year).filter(|year| year % 4 == 0 && year % 100 != 0 || year % 400 == 0);
+        let leap_days =
+            (1970..year).filter(|year| year % 4 == 0 && year % 100 != 0 || year % 400 == 0);
         UNIX_EPOCH + DAY * ((year - 1970) * 365 + leap_days.count() as i32) as u32 + DAY / 2
     }
 
@@ -101,12 +104,17 @@ mod tests {
             assert_eq!(
                 late,
                 format!(
-                    "the certificate has expired on {ends}-01-01T00:00:00Z (12 h ago), and servers refuse \
+                    "the certificate has expired on {ends}-01-01T00:00:00Z (12 h ago), and servers \
+                     refuse \
                      it; renew it"
                 )
             );
             let early = complaint(&chain, at(begins) - DAY).unwrap();
-            assert!(early.contains(&format!("not valid before {begins}-01-01T00:00:00Z (12 h from now)")));
+            assert!(
+                early.contains(&format!(
+                    "not valid before {begins}-01-01T00:00:00Z (12 h from now)"
+                ))
+            );
             assert!(early.contains("clock is right"), "{early}");
         }
     }

@@ -1,20 +1,36 @@
 //! What a failed handshake or record means, in the words of the keys that mend it.
 
-use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage, PeerIncompatible};
+use rustls::{
+    AlertDescription, CertificateError, Error as TlsError, InvalidMessage, PeerIncompatible,
+};
 
 use super::dates::age;
 use super::{Asked, TlsClient, is_ca_as_server};
 use crate::base::error::Status;
 
-/// The status and the text for a TLS failure. `asked`: whether the server asked for a client certificate.
-pub(in crate::net) fn explain(error: &TlsError, client: &TlsClient, asked: Asked) -> (Status, String) {
+/// The status and the text for a TLS failure. `asked`: whether the server asked for a client
+/// certificate.
+pub(in crate::net) fn explain(
+    error: &TlsError,
+    client: &TlsClient,
+    asked: Asked,
+) -> (Status, String) {
     match error {
-        TlsError::InvalidCertificate(refusal) => (Status::Cert, certificate(error, refusal, client)),
-        TlsError::NoCertificatesPresented => (Status::Cert, "the server sent no certificate".to_owned()),
+        TlsError::InvalidCertificate(refusal) => {
+            (Status::Cert, certificate(error, refusal, client))
+        }
+        TlsError::NoCertificatesPresented => (
+            Status::Cert,
+            "the server sent no \
+             certificate"
+                .to_owned(),
+        ),
         TlsError::AlertReceived(alert) => alert_received(*alert, client, asked),
         TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => (
             Status::Tls,
-            "the server does not answer in TLS; is this its plaintext port? Set tls off, or name its TLS port".to_owned(),
+            "the server does not answer in TLS; is this its plaintext port? Set tls off, or name \
+             its TLS port"
+                .to_owned(),
         ),
         TlsError::PeerIncompatible(reason) => (Status::Tls, incompatible(reason)),
         other => (Status::Tls, other.to_string()),
@@ -29,7 +45,8 @@ fn certificate(error: &TlsError, refusal: &CertificateError, client: &TlsClient)
                 _ => "tls.ca_file and tls.ca_path do not hold",
             };
             format!(
-                "the certificate's issuer is not trusted: {trusted} it; set tls.ca_file to the CA that signed it \
+                "the certificate's issuer is not trusted: {trusted} it; set tls.ca_file to the CA \
+                 that signed it \
                  (or tls.verify off, which lets anyone pose as the server)"
             )
         }
@@ -43,13 +60,15 @@ fn certificate(error: &TlsError, refusal: &CertificateError, client: &TlsClient)
                 }
             };
             format!(
-                "the certificate {presented}, not for \"{}\"; set tls.vhost to a name it carries, or \
+                "the certificate {presented}, not for \"{}\"; set tls.vhost to a name it carries, \
+                 or \
                  tls.verify_hostname off",
                 expected.to_str()
             )
         }
         CertificateError::ExpiredContext { time, not_after } => format!(
-            "the certificate has expired ({} ago); renew it on the server, and see that this machine's clock is \
+            "the certificate has expired ({} ago); renew it on the server, and see that this \
+             machine's clock is \
              right",
             age(time.as_secs().saturating_sub(not_after.as_secs()))
         ),
@@ -61,11 +80,13 @@ fn certificate(error: &TlsError, refusal: &CertificateError, client: &TlsClient)
             age(not_before.as_secs().saturating_sub(time.as_secs()))
         ),
         CertificateError::InvalidPurposeContext { .. } | CertificateError::InvalidPurpose => {
-            "the certificate is not meant for a server (extended key usage lacks serverAuth); have it issued as a \
+            "the certificate is not meant for a server (extended key usage lacks serverAuth); have \
+             it issued as a \
              server's"
                 .to_owned()
         }
-        _ if is_ca_as_server(error) => "the certificate is a CA's own and self-signed; name this very certificate in \
+        _ if is_ca_as_server(error) => "the certificate is a CA's own and self-signed; name this \
+             very certificate in \
                                         tls.ca_file, or have the server use one that its CA signed"
             .to_owned(),
         other => format!("the certificate is refused: {other}"),
@@ -80,7 +101,8 @@ fn alert_received(alert: AlertDescription, client: &TlsClient, asked: Asked) -> 
             Asked::InVain => return (Status::Cert, asks.to_owned()),
             Asked::No if client.settings.crt_file.is_none() => {}
             Asked::No | Asked::Answered => {
-                let text = format!("the server refuses the client certificate of tls.crt_file: {why}");
+                let text =
+                    format!("the server refuses the client certificate of tls.crt_file: {why}");
                 return (Status::Cert, text);
             }
         }
@@ -91,16 +113,22 @@ fn alert_received(alert: AlertDescription, client: &TlsClient, asked: Asked) -> 
         Alert::HandshakeFailure if asked == Asked::InVain => (Status::Cert, asks.to_owned()),
         Alert::ProtocolVersion => (
             Status::Tls,
-            "the server speaks no TLS version between tls.min_version and tls.max_version (alert ProtocolVersion)"
+            "the server speaks no TLS version between tls.min_version and tls.max_version (alert \
+             ProtocolVersion)"
                 .to_owned(),
         ),
         Alert::UnrecognisedName => (
             Status::Tls,
-            format!("the server does not know the name \"{}\"; set tls.vhost to its name", client.name.to_str()),
+            format!(
+                "the server does not know the name \"{}\"; set tls.vhost to its \
+                 name",
+                client.name.to_str()
+            ),
         ),
         Alert::HandshakeFailure => (
             Status::Tls,
-            "the server refuses the handshake (alert HandshakeFailure): no cipher or signature in common; see \
+            "the server refuses the handshake (alert HandshakeFailure): no cipher or signature in \
+             common; see \
              tls.ciphers and tls.min_version"
                 .to_owned(),
         ),
@@ -108,22 +136,26 @@ fn alert_received(alert: AlertDescription, client: &TlsClient, asked: Asked) -> 
     }
 }
 
-/// Why the server refuses the client certificate, and the fix, if the alert is about one (RFC 8446 section 6.2).
+/// Why the server refuses the client certificate, and the fix, if the alert is about one (RFC 8446
+/// section 6.2).
 fn certificate_refused(alert: AlertDescription) -> Option<&'static str> {
     use AlertDescription as Alert;
     Some(match alert {
         Alert::CertificateExpired => "it has expired, or the server's clock is wrong; renew it",
         Alert::CertificateRevoked => "it was revoked; have a new one issued",
         Alert::UnknownCA => {
-            "the server does not trust the CA that signed it; name that CA to the server, or have the \
+            "the server does not trust the CA that signed it; name that CA to the server, or have \
+             the \
              certificate issued by one that it trusts"
         }
         Alert::UnsupportedCertificate => {
-            "the server does not read its kind; see its key, and that its extended key usage allows clientAuth"
+            "the server does not read its kind; see its key, and that its extended key usage \
+             allows clientAuth"
         }
         Alert::AccessDenied => "it is valid, but not allowed in; see the server's access rules",
         Alert::BadCertificate | Alert::CertificateUnknown => {
-            "see that it is within its dates, meant for a client, and signed by a CA that the server trusts"
+            "see that it is within its dates, meant for a client, and signed by a CA that the \
+             server trusts"
         }
         _ => return None,
     })
@@ -133,7 +165,8 @@ fn incompatible(reason: &PeerIncompatible) -> String {
     match reason {
         PeerIncompatible::ServerDoesNotSupportTls12Or13
         | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig => {
-            "the server speaks no TLS version between tls.min_version and tls.max_version".to_owned()
+            "the server speaks no TLS version between tls.min_version and tls.max_version"
+                .to_owned()
         }
         other => format!("the server speaks TLS in a way that is not supported ({other:?})"),
     }

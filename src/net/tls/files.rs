@@ -1,6 +1,7 @@
 //! What stands in the files that `tls.*` keys name: trust roots, certificates, private keys.
 //!
-//! All of it is read when the set is created; an error carries the line that names the file and the mend.
+//! All of it is read when the set is created; an error carries the line that names the file and the
+//! mend.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,15 +15,18 @@ use crate::base::error::{Error, Result, Status};
 use crate::config::{TlsFile, TlsSettings};
 use parking_lot::Mutex;
 
-/// Trust roots for `tls`: `tls.ca_file` and `tls.ca_path` together, else the system's store. Beside the
-/// store, the certificates themselves.
-pub(super) fn roots(tls: &TlsSettings) -> Result<(Arc<RootCertStore>, Vec<CertificateDer<'static>>)> {
+/// Trust roots for `tls`: `tls.ca_file` and `tls.ca_path` together, else the system's store. Beside
+/// the store, the certificates themselves.
+pub(super) fn roots(
+    tls: &TlsSettings,
+) -> Result<(Arc<RootCertStore>, Vec<CertificateDer<'static>>)> {
     if tls.ca_file.is_none() && tls.ca_path.is_none() {
         return Ok((system_roots()?, Vec::new()));
     }
     let mut given = Vec::new();
     if let Some(file) = &tls.ca_file {
-        given.extend(certificates(&file.path).map_err(|cause| refuse("tls.ca_file", file, &cause))?);
+        given
+            .extend(certificates(&file.path).map_err(|cause| refuse("tls.ca_file", file, &cause))?);
     }
     if let Some(folder) = &tls.ca_path {
         given.extend(folder_certificates(folder)?);
@@ -65,8 +69,8 @@ pub(super) fn refuse(key: &str, file: &TlsFile, cause: &str) -> Error {
 
 /// The system's store, read once in a process: it holds over a hundred certificates.
 fn system_roots() -> Result<Arc<RootCertStore>> {
-    // Not a OnceLock: forked while another thread reads, a child would wait for that thread for ever. So two threads may
-    // both read it.
+    // Not a OnceLock: forked while another thread reads, a child would wait for that thread for
+    // ever. So two threads may both read it.
     static STORE: Mutex<Option<Result<Arc<RootCertStore>, String>>> = Mutex::new(None);
     let known = STORE.try_lock().and_then(|store| store.clone());
     let loaded = known.unwrap_or_else(|| {
@@ -106,7 +110,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
         .map_err(|error| format!("is not good PEM ({error:?})"))?;
     if found.is_empty() {
         return Err(
-            "holds no certificate; it wants PEM (\"-----BEGIN CERTIFICATE-----\"). DER is converted by \
+            "holds no certificate; it wants PEM (\"-----BEGIN CERTIFICATE-----\"). DER is \
+             converted by \
                     `openssl x509 -inform der -in FILE -out FILE.pem`"
                 .to_owned(),
         );
@@ -117,11 +122,13 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 fn folder_certificates(folder: &TlsFile) -> Result<Vec<CertificateDer<'static>>> {
     let refuse = |cause: &str| refuse("tls.ca_path", folder, cause);
     let entries = std::fs::read_dir(&folder.path).map_err(|error| refuse(&error.to_string()))?;
-    let mut files: Vec<_> =
-        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect();
+    let mut files: Vec<_> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.is_file())
+        .collect();
     files.sort();
-    // Such folders hold other things too (revocation lists, notes), so a file without a certificate is
-    // passed over; a folder without one is refused.
+    // Such folders hold other things too (revocation lists, notes), so a file without a certificate
+    // is passed over; a folder without one is refused.
     let mut found: Vec<CertificateDer<'static>> = Vec::new();
     for certificate in files.iter().filter_map(|path| certificates(path).ok()).flatten() {
         // An OpenSSL folder names each certificate twice: by its file, and by a link of its hash.
@@ -148,13 +155,15 @@ fn private_key(path: &Path, passphrase: Option<&str>) -> Result<PrivateKeyDer<'s
     }
     if passphrase.is_some() {
         return Err(
-            "is not encrypted, but tls.key_passwd is set; take tls.key_passwd out, or name the encrypted key"
+            "is not encrypted, but tls.key_passwd is set; take tls.key_passwd out, or name the \
+             encrypted key"
                 .to_owned(),
         );
     }
     PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
         pem::Error::NoItemsFound => {
-            "holds no private key; it wants PEM in PKCS#8, PKCS#1 (RSA) or SEC1 (EC) form".to_owned()
+            "holds no private key; it wants PEM in PKCS#8, PKCS#1 (RSA) or SEC1 (EC) form"
+                .to_owned()
         }
         other => format!("is not good PEM ({other:?})"),
     })
@@ -168,8 +177,11 @@ fn decrypt(pem: &str, passphrase: Option<&str>) -> Result<PrivateKeyDer<'static>
     let encrypted = EncryptedPrivateKeyInfoRef::try_from(document.as_bytes())
         .map_err(|error| format!("is not an encrypted PKCS#8 key ({error})"))?;
     let plain = encrypted.decrypt(passphrase).map_err(|error| {
-        format!("cannot be decrypted ({error}); is tls.key_passwd its passphrase? Encryption is read in the forms \
-                 PBES2 with PBKDF2 or scrypt and AES or 3DES")
+        format!(
+            "cannot be decrypted ({error}); is tls.key_passwd its passphrase? Encryption is \
+             read in the forms \
+                 PBES2 with PBKDF2 or scrypt and AES or 3DES"
+        )
     })?;
     Ok(PrivatePkcs8KeyDer::from(plain.as_bytes().to_vec()).into())
 }

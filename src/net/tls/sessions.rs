@@ -1,7 +1,9 @@
-//! What a node has given for resuming TLS: the tickets of 1.3, the session of 1.2, the key exchange it chose.
+//! What a node has given for resuming TLS: the tickets of 1.3, the session of 1.2, the key exchange
+//! it chose.
 //!
-//! Each node has a store of its own, never one by server name: nodes that share a name (the ports of a host, a tls.vhost) need not
-//! read each other's tickets, and a foreign ticket costs a whole handshake.
+//! Each node has a store of its own, never one by server name: nodes that share a name (the ports
+//! of a host, a tls.vhost) need not read each other's tickets, and a foreign ticket costs a whole
+//! handshake.
 
 use std::collections::VecDeque;
 
@@ -11,7 +13,8 @@ use rustls::pki_types::ServerName;
 
 use crate::base::sync::{Guard, Mutex};
 
-/// Tickets of TLS 1.3, each good for one handshake, that are kept for as many connections at once; rustls's own store keeps as many.
+/// Tickets of TLS 1.3, each good for one handshake, that are kept for as many connections at once;
+/// rustls's own store keeps as many.
 const TICKETS: usize = 8;
 
 /// The sessions of one node. No memory before its first handshake.
@@ -106,7 +109,8 @@ mod tests {
         let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let config = config.unwrap().with_no_client_auth();
         Arc::new(config.with_single_cert(vec![own.cert.der().clone()], key).unwrap())
     }
@@ -123,7 +127,8 @@ mod tests {
         }
     }
 
-    /// A connection of `client` to `server`, with all that they say to each other unasked: whether it was resumed.
+    /// A connection of `client` to `server`, with all that they say to each other unasked: whether
+    /// it was resumed.
     fn resumes(client: &TlsClient, server: &Arc<ServerConfig>) -> bool {
         let mut client: Connection =
             ClientConnection::new(client.config(), client.name.clone()).unwrap().into();

@@ -15,7 +15,8 @@ use crate::set::outcome::Outcome;
 use crate::set::suspects::Suspects;
 use crate::set::upstream::Upstream;
 
-/// The books of an attempt: its own until a connection of the library's serves it, which writes in them too.
+/// The books of an attempt: its own until a connection of the library's serves it, which writes in
+/// them too.
 #[expect(clippy::large_enum_variant, reason = "the attempt is on the heap as it is")]
 pub(super) enum Books {
     Own(State),
@@ -92,8 +93,8 @@ impl Current {
 }
 
 impl State {
-    /// The node asked last is done with; `word` is what the plugin says of it at last. What that leaves the payload
-    /// with.
+    /// The node asked last is done with; `word` is what the plugin says of it at last. What that
+    /// leaves the payload with.
     pub(super) fn settle(&mut self, up: &Upstream, word: Option<Status>) -> Option<SetBack> {
         let mut current = self.current.take()?;
         let node = &up.nodes()[current.place];
@@ -105,7 +106,8 @@ impl State {
             None => !current.said.or(word).is_some_and(is_before_any_byte),
         };
         let may_have_arrived = ended.as_ref().is_some_and(|ended| ended.may_have_arrived);
-        let is_told = ended.as_ref().is_some_and(|ended| ended.is_told) || current.is_reported(node);
+        let is_told =
+            ended.as_ref().is_some_and(|ended| ended.is_told) || current.is_reported(node);
         let is_alone = ended.is_none();
         let of_word = word.map(|status| node.outcome_of(status));
         let outcome = match (current.said, ended) {
@@ -125,7 +127,9 @@ impl State {
             Outcome::Busy(_) => outcome,
             // By the node alone, or as the failure of a connection to it: it counts once.
             _ if is_told => Outcome::Nothing,
-            Outcome::Bad(_) if is_alone && node.failed_alone.claim(current.failed_alone) => Outcome::Nothing,
+            Outcome::Bad(_) if is_alone && node.failed_alone.claim(current.failed_alone) => {
+                Outcome::Nothing
+            }
             outcome => outcome,
         };
         self.has_said = is_told || !matches!(outcome, Outcome::Nothing);
@@ -151,9 +155,11 @@ impl State {
     /// With `deliver.resend off`: the error of a payload that no other node is to have.
     pub(super) fn at_most_once(&mut self) -> Error {
         let last = self.setbacks.pop();
-        let last =
-            last.unwrap_or_else(|| Error::new(Status::Closed, "the exchange was not brought to its end"));
-        let cause = format!("{}; the payload may have arrived, and deliver.resend is off", last.cause);
+        let last = last.unwrap_or_else(|| {
+            Error::new(Status::Closed, "the exchange was not brought to its end")
+        });
+        let cause =
+            format!("{}; the payload may have arrived, and deliver.resend is off", last.cause);
         self.over(Error { cause, ..last })
     }
 
@@ -188,7 +194,8 @@ fn is_before_any_byte(status: Status) -> bool {
 }
 
 fn passed_over(node: &Node) -> Error {
-    // No way of its own: whoever does not say why it failed is not asked whether the payload made it.
+    // No way of its own: whoever does not say why it failed is not asked whether the payload made
+    // it.
     node.target.error(Status::Io, Phase::Callback, "the plugin asked for another node")
 }
 
@@ -203,7 +210,8 @@ impl Account for Ledger {
             current.ended = Some(Box::new(exchange));
             return;
         }
-        // The attempt has ended, or gone on, without it: what the plugin said then counts, and only once.
+        // The attempt has ended, or gone on, without it: what the plugin said then counts, and only
+        // once.
         let outcome = if state.has_said { Outcome::Nothing } else { exchange.outcome };
         drop(state);
         node.hear(exchange.generation, exchange.trial, outcome);

@@ -1,4 +1,5 @@
-//! What an attempt tells of its nodes: each outcome once, in the counters and to the breakers alike.
+//! What an attempt tells of its nodes: each outcome once, in the counters and to the breakers
+//! alike.
 
 use super::*;
 use crate::balance::roster::NodeState;
@@ -181,5 +182,9 @@ fn a_node_that_is_busy_costs_no_retry() {
     }
     assert_eq!(bench.up.budget.wait(bench.now.load(Relaxed)), Duration::ZERO);
     let at = bench.now.load(Relaxed);
-    assert_eq!((0..100).take_while(|_| bench.up.budget.retry(at).is_ok()).count(), 20, "all are left");
+    assert_eq!(
+        (0..100).take_while(|_| bench.up.budget.retry(at).is_ok()).count(),
+        20,
+        "all are left"
+    );
 }

@@ -1,8 +1,8 @@
-//! A connection in the making that nobody waits for: for its turn at the cap, then for the dialer, node after node until
-//! one stands.
+//! A connection in the making that nobody waits for: for its turn at the cap, then for the dialer,
+//! node after node until one stands.
 //!
-//! Invariant: while it goes on there is one descriptor to watch, and it is closed only once its successor is open, so
-//! that a new number is the sign of a new descriptor.
+//! Invariant: while it goes on there is one descriptor to watch, and it is closed only once its
+//! successor is open, so that a new number is the sign of a new descriptor.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -85,15 +85,17 @@ impl Connecting {
         let (node, stand) = begin_with_next(&mut *course, &mut setbacks)?;
         let begun = match stand {
             Stand::Ready(ready) => Begun::Ready(ready, course.stands()),
-            Stand::At(stage) => Begun::Waiting(Connecting { course, setbacks, stage, begun: Instant::now() }),
+            Stand::At(stage) => {
+                Begun::Waiting(Connecting { course, setbacks, stage, begun: Instant::now() })
+            }
         };
         Ok((node, begun))
     }
 
-    /// Goes on by one step at most; `None` where it must wait, or where the next step has only begun: its descriptor
-    /// tells, readable already if that step is over. Two steps in one call could open the second's descriptor under
-    /// the number that the first gave back, and the caller would take it for the one it watches. After an error
-    /// there is nothing left to go on with.
+    /// Goes on by one step at most; `None` where it must wait, or where the next step has only
+    /// begun: its descriptor tells, readable already if that step is over. Two steps in one call
+    /// could open the second's descriptor under the number that the first gave back, and the caller
+    /// would take it for the one it watches. After an error there is nothing left to go on with.
     pub(super) fn advance(&mut self) -> Option<Result<(Arc<Node>, Ready)>> {
         let (node, stand) = match self.stage.advance() {
             Ok(None) => return None,
@@ -158,7 +160,10 @@ impl Connecting {
 }
 
 /// Begins with one node after the other until one is ready or under way.
-fn begin_with_next(course: &mut dyn Course, setbacks: &mut Vec<Error>) -> Result<(Arc<Node>, Stand)> {
+fn begin_with_next(
+    course: &mut dyn Course,
+    setbacks: &mut Vec<Error>,
+) -> Result<(Arc<Node>, Stand)> {
     loop {
         let choice = match course.next() {
             Step::Try(choice) => choice,
@@ -208,9 +213,12 @@ fn begin(choice: &Choice) -> Result<Stand> {
 fn take_permit(node: &Arc<Node>, permit: Permit<Box<Link>>, deadline: Instant) -> Result<Stand> {
     match permit {
         Permit::Idle(link) => match first_usable(node, link, true)? {
-            Some(link) => {
-                Ok(Stand::Ready(Ready { link, reused: true, generation: node.generation(), trial: None }))
-            }
+            Some(link) => Ok(Stand::Ready(Ready {
+                link,
+                reused: true,
+                generation: node.generation(),
+                trial: None,
+            })),
             None => dial(node, deadline), // in the place of the dead one
         },
         Permit::New => dial(node, deadline),
@@ -299,10 +307,18 @@ impl Dialling {
         let target = &self.node.target;
         let outcome = match self.pending.poll() {
             Some(outcome) => outcome,
-            None if self.node.runtime.cancel.is_set() => return Err(target.cancelled(Phase::Connect)),
+            None if self.node.runtime.cancel.is_set() => {
+                return Err(target.cancelled(Phase::Connect));
+            }
             None if Instant::now() < self.until => return Ok(None),
-            None if self.hold == Hold::Trial => return Err(self.dial.left_alone(&self.node, self.until)),
-            None => Err(target.error(Status::Timeout, Phase::Connect, "no connection within the time given")),
+            None if self.hold == Hold::Trial => {
+                return Err(self.dial.left_alone(&self.node, self.until));
+            }
+            None => Err(target.error(
+                Status::Timeout,
+                Phase::Connect,
+                "no connection within the time given",
+            )),
         };
         self.hold = Hold::Nothing;
         self.dial.ended(&self.node, outcome).map(|ready| Some(Stand::Ready(ready)))

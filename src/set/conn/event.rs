@@ -1,5 +1,5 @@
-//! The calls of an event loop: none waits. Each goes as far as it can and says what it wants, which the loop then watches
-//! the descriptor for, until the deadline that goes with it.
+//! The calls of an event loop: none waits. Each goes as far as it can and says what it wants, which
+//! the loop then watches the descriptor for, until the deadline that goes with it.
 
 use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
@@ -16,7 +16,8 @@ use crate::net::socket::Interest;
 use crate::set::runtime::Runtime;
 
 impl Conn {
-    /// Begins a connection to the first node of `course` that can be had. It is ready where the pool had one.
+    /// Begins a connection to the first node of `course` that can be had. It is ready where the
+    /// pool had one.
     pub fn start(runtime: &Runtime, course: Box<dyn Course>) -> Result<Conn> {
         let (node, begun) = Connecting::start(course).map_err(|error| runtime.outlook(error))?;
         Ok(match begun {
@@ -105,11 +106,12 @@ impl Conn {
             let error = match woken {
                 Err(error) => target.system_error(Status::Network, Phase::Connect, &error),
                 Ok(Woken::Interrupted) => target.cancelled(Phase::Connect),
-                Ok(Woken::TimedOut) if own.is_some_and(|own| Instant::now() >= own) => target.error(
-                    Status::Timeout,
-                    Phase::Connect,
-                    "no connection within the time of upstream_conn_set_timeout_ms()",
-                ),
+                Ok(Woken::TimedOut) if own.is_some_and(|own| Instant::now() >= own) => target
+                    .error(
+                        Status::Timeout,
+                        Phase::Connect,
+                        "no connection within the time of upstream_conn_set_timeout_ms()",
+                    ),
                 Ok(Woken::TimedOut | Woken::Ready(_)) => continue,
             };
             return Err(self.end_connecting(error));
@@ -155,7 +157,8 @@ impl Conn {
         let mut progress = Progress::default();
         match channel.offer(&mut Unsent::new(&[]), &mut progress) {
             Ok(true) => {
-                // A part that was not taken is not held: it is for try_write() to ask for room again.
+                // A part that was not taken is not held: it is for try_write() to ask for room
+                // again.
                 self.settle_write(!self.unfinished, progress.moved);
                 Status::Ok
             }

@@ -1,10 +1,10 @@
-//! What a kept connection ended by, and what that says of its node. A server that refuses only after
-//! the handshake, or a balancer without a server behind it, takes every payload and stores none: the
-//! end of the connection is the only sign.
+//! What a kept connection ended by, and what that says of its node. A server that refuses only
+//! after the handshake, or a balancer without a server behind it, takes every payload and stores
+//! none: the end of the connection is the only sign.
 //!
-//! Invariant: a connection that was kept is never closed unread. It is looked at when it is taken up
-//! again, when it is closed, and, as long as nothing shows that its payloads arrived, one second after
-//! it was opened.
+//! Invariant: a connection that was kept is never closed unread. It is looked at when it is taken
+//! up again, when it is closed, and, as long as nothing shows that its payloads arrived, one second
+//! after it was opened.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,8 +18,8 @@ use crate::net::dial::Task;
 use crate::set::link::Link;
 use crate::set::node::Node;
 
-/// A server that closes after more payloads than these may well have taken them: some limit how many they
-/// take on one connection.
+/// A server that closes after more payloads than these may well have taken them: some limit how
+/// many they take on one connection.
 const FEW: u32 = 3;
 
 /// But so soon it has taken none, however many a fast sender has written by then.
@@ -56,8 +56,8 @@ impl Link {
 }
 
 impl Node {
-    /// Closes a kept connection in good order. What it had ended by before is told first: the error, if
-    /// the node fell out over it.
+    /// Closes a kept connection in good order. What it had ended by before is told first: the
+    /// error, if the node fell out over it.
     pub fn retire(self: &Arc<Node>, mut link: Link) -> Option<Error> {
         if link.found.is_none() {
             link.is_quiet();
@@ -72,8 +72,8 @@ impl Node {
         fell_out
     }
 
-    /// Closes a connection that is not to be kept. That the server has closed it too is no sign then: it may well
-    /// have been told to.
+    /// Closes a connection that is not to be kept. That the server has closed it too is no sign
+    /// then: it may well have been told to.
     pub fn retire_unkept(self: &Arc<Node>, mut link: Link) {
         // One look: what the server does between two would be taken for a sign.
         if link.is_quiet() {
@@ -86,8 +86,9 @@ impl Node {
         }
     }
 
-    /// What is to be done if the server resets a connection that is being closed. A server that has read everything
-    /// answers the end with its own. Over TLS it may have read all but the goodbye, so there a reset says nothing.
+    /// What is to be done if the server resets a connection that is being closed. A server that has
+    /// read everything answers the end with its own. Over TLS it may have read all but the goodbye,
+    /// so there a reset says nothing.
     fn on_reset(self: &Arc<Node>, link: &Link) -> Option<Task> {
         if link.channel.tls_version().is_some() || !link.is_doubtful(Moment::now()) {
             return None;
@@ -107,8 +108,8 @@ impl Node {
         drop(self.retire(link));
     }
 
-    /// A connection that came from the pool broke in use, by `error`. That says nothing of the node by
-    /// itself, but it may say that what it carried before has not arrived.
+    /// A connection that came from the pool broke in use, by `error`. That says nothing of the node
+    /// by itself, but it may say that what it carried before has not arrived.
     pub fn broke(self: &Arc<Node>, link: &Link, error: &Error) {
         let broken = matches!(error.status, Status::Closed | Status::Network);
         if broken && !error.is_local() && link.is_doubtful(Moment::now()) {
@@ -154,9 +155,8 @@ impl Node {
                 (doubtful && !error.is_local())
                     .then(|| self.doubt(link, &error.cause, error.status, error.errno))
             }
-            Ending::Closed => {
-                doubtful.then(|| self.doubt(link, "the server closed the connection", Status::Closed, 0))
-            }
+            Ending::Closed => doubtful
+                .then(|| self.doubt(link, "the server closed the connection", Status::Closed, 0)),
         }
     }
 
@@ -164,7 +164,8 @@ impl Node {
     fn doubt(&self, link: &Link, cause: &str, status: Status, errno: i32) -> Error {
         let age = link.age(Moment::now()).as_millis();
         let cause = format!(
-            "{cause}, no more than {age} ms after it was opened and without an answer; {}. If this is \
+            "{cause}, no more than {age} ms after it was opened and without an answer; {}. If this \
+             is \
              a balancer, has it a server behind it? Else see the server's log",
             may_be_lost(link)
         );
@@ -187,8 +188,8 @@ impl Node {
         fell_out
     }
 
-    /// Has the dialer thread look at the kept connections again, when the first of them that carried
-    /// something without an answer is no longer young: `link` is one more of them.
+    /// Has the dialer thread look at the kept connections again, when the first of them that
+    /// carried something without an answer is no longer young: `link` is one more of them.
     #[inline(always)]
     pub fn look_again(self: &Arc<Node>, link: &Link) {
         if link.is_unproven() && !self.signs.look_due.load(Relaxed) {
@@ -255,6 +256,8 @@ fn is_silence(failure: &Failure) -> bool {
 fn may_be_lost(link: &Link) -> String {
     match link.uses {
         1 => "the payload that was sent on it may be lost".to_owned(),
-        uses => format!("of the {uses} payloads that were sent on it, those without an answer may be lost"),
+        uses => format!(
+            "of the {uses} payloads that were sent on it, those without an answer may be lost"
+        ),
     }
 }

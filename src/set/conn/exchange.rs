@@ -1,8 +1,8 @@
-//! The books of one exchange: what went and came since the connection was handed out, what failed, what the plugin
-//! said, and the one outcome that follows.
+//! The books of one exchange: what went and came since the connection was handed out, what failed,
+//! what the plugin said, and the one outcome that follows.
 //!
-//! Invariant: what the plugin said goes before what the library saw, and of that the last failure that was not made
-//! up for; bytes that were only sent say nothing.
+//! Invariant: what the plugin said goes before what the library saw, and of that the last failure
+//! that was not made up for; bytes that were only sent say nothing.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,8 @@ pub(super) struct Exchange {
     pub(super) trial: Option<Turn>,
     /// How often a plugin had told of the node alone when it began.
     pub(super) reports: u64,
-    /// An attempt with work of the plugin's own was there when it began, and attempts had told so often of theirs.
+    /// An attempt with work of the plugin's own was there when it began, and attempts had told so
+    /// often of theirs.
     pub(super) visited: bool,
     pub(super) spoken: u64,
     /// Payload bytes sent.
@@ -49,8 +50,8 @@ pub(super) struct Exchange {
     pub(super) passing: Option<Box<Error>>,
     /// Since when the node is silent, once a limit struck.
     pub(super) silent_since: Option<Instant>,
-    /// Since when more is waited for, whether bytes trickle or not: since the first wait after the last bytes were
-    /// sent.
+    /// Since when more is waited for, whether bytes trickle or not: since the first wait after the
+    /// last bytes were sent.
     pub(super) waits_since: Option<Instant>,
     /// What the plugin said by a call.
     pub(super) word: Option<Box<Word>>,
@@ -134,7 +135,8 @@ impl Exchange {
         self.fatal.is_some()
     }
 
-    /// The status that the plugin gave the exchange, by a call or else by what its callback returned.
+    /// The status that the plugin gave the exchange, by a call or else by what its callback
+    /// returned.
     pub(super) fn status(&self) -> Option<Status> {
         match (&self.word, self.returned) {
             // A failure that is returned after a word of success is the later word.

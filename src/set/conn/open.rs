@@ -1,5 +1,5 @@
-//! How a connection to a node is had: kept in the pool, or new. Waits for its turn and for the dialer, never past the
-//! deadline.
+//! How a connection to a node is had: kept in the pool, or new. Waits for its turn and for the
+//! dialer, never past the deadline.
 
 use std::cell::LazyCell;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use crate::net::pool::Permit;
 use crate::set::node::Node;
 
 impl Conn {
-    /// A connection to `node`, from the pool or new, by `deadline`, which is asked for only where something is to be waited for.
+    /// A connection to `node`, from the pool or new, by `deadline`, which is asked for only where
+    /// something is to be waited for.
     pub fn open(node: Arc<Node>, deadline: impl FnOnce() -> Instant) -> Result<Conn> {
         Conn::acquire(node, deadline, true)
     }
@@ -82,8 +83,8 @@ impl Conn {
         }
     }
 
-    /// Begins the trial of a node that nobody stays for: where a connection is all that it has to show it comes back
-    /// by itself.
+    /// Begins the trial of a node that nobody stays for: where a connection is all that it has to
+    /// show it comes back by itself.
     pub fn try_out_aside(node: &Arc<Node>, turn: Turn) {
         let own = Trial { turn, others: true, patience: Duration::ZERO };
         // Its failure is told to the node; dropping what is begun leaves the dial to itself.

@@ -1,4 +1,5 @@
-//! What comes of a dial, and of a look into the pool: a link, or the error with the node told of it.
+//! What comes of a dial, and of a look into the pool: a link, or the error with the node told of
+//! it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -53,12 +54,14 @@ impl Dial {
     pub(super) fn left_alone(self, node: &Node, until: Instant) -> Error {
         let waited = millis(until.saturating_duration_since(self.begun));
         let cause = format!(
-            "no connection within the {waited} ms that a node on trial is waited for; it is dialled on"
+            "no connection within the {waited} ms that a node on trial is waited for; it is \
+             dialled on"
         );
         node.target.error(Status::Timeout, Phase::Connect, cause)
     }
 
-    /// What came of it: a link in the place that was taken for it, or the place is left. The node is told.
+    /// What came of it: a link in the place that was taken for it, or the place is left. The node
+    /// is told.
     pub(super) fn ended(self, node: &Arc<Node>, outcome: Result<Channel>) -> Result<Ready> {
         let generation = self.generation;
         match outcome {
@@ -91,7 +94,11 @@ pub(super) fn may_connect(node: &Node) -> Result<()> {
         return Err(forked());
     }
     if runtime.closed.load(Relaxed) {
-        return Err(node.target.error(Status::Cancelled, Phase::Connect, "the upstream was destroyed"));
+        return Err(node.target.error(
+            Status::Cancelled,
+            Phase::Connect,
+            "the upstream was destroyed",
+        ));
     }
     if runtime.cancel.is_set() {
         return Err(node.target.cancelled(Phase::Connect));
@@ -100,10 +107,15 @@ pub(super) fn may_connect(node: &Node) -> Result<()> {
 }
 
 /// The first idle connection that may be used again, `link` or one below it; those that may not are
-/// closed. If there is none, the place is the caller's all the same. An error, and no place, if the node
-/// fell out over what they ended by: another node is to have the payload, of which nothing was sent.
+/// closed. If there is none, the place is the caller's all the same. An error, and no place, if the
+/// node fell out over what they ended by: another node is to have the payload, of which nothing was
+/// sent.
 #[inline(always)]
-pub(super) fn first_usable(node: &Arc<Node>, link: Box<Link>, reuse: bool) -> Result<Option<Box<Link>>> {
+pub(super) fn first_usable(
+    node: &Arc<Node>,
+    link: Box<Link>,
+    reuse: bool,
+) -> Result<Option<Box<Link>>> {
     let mut next = Some(link);
     while let Some(mut link) = next {
         if reuse && !link.is_too_old() && link.is_quiet() {
@@ -122,8 +134,9 @@ pub(super) fn first_usable(node: &Arc<Node>, link: Box<Link>, reuse: bool) -> Re
 /// The error of a wait at the cap that was in vain.
 pub(super) fn cap_held(node: &Node) -> Error {
     let cap = node.target.net.max_connections;
-    let cause =
-        format!("all {cap} connections stayed in use; raise net.max_connections, or release them sooner");
+    let cause = format!(
+        "all {cap} connections stayed in use; raise net.max_connections, or release them sooner"
+    );
     node.target.error(Status::Limit, Phase::Wait, cause)
 }
 
@@ -158,7 +171,8 @@ fn new_link(node: &Node, channel: Channel) -> Box<Link> {
         logger.log(
             Level::Warn,
             format_args!(
-                "{} ({}): the server asks for a client certificate and there is none; if it insists, it \
+                "{} ({}): the server asks for a client certificate and there is none; if it \
+                 insists, it \
                  stores nothing: set tls.crt_file and tls.key_file",
                 target.name,
                 target.address()

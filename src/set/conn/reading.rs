@@ -10,7 +10,9 @@ impl Conn {
     /// Receives 1 to `buffer.len()` bytes; `Eof` at the end of the stream.
     pub fn read(&mut self, buffer: &mut [u8]) -> (Status, usize) {
         let (outcome, since) = match self.begin(Phase::Read) {
-            Ok((channel, mut patience)) => (channel.read(buffer, &mut patience), patience.waits_since()),
+            Ok((channel, mut patience)) => {
+                (channel.read(buffer, &mut patience), patience.waits_since())
+            }
             Err(status) => return (status, 0),
         };
         self.exchange.waited(since);
@@ -40,7 +42,10 @@ impl Conn {
         self.count_received(filled);
         match outcome {
             Ok(0) => {
-                let text = format!("the server closed the connection, {} bytes short", buffer.len() - filled);
+                let text = format!(
+                    "the server closed the connection, {} bytes short",
+                    buffer.len() - filled
+                );
                 self.fail(Phase::Read, (Status::Closed, 0, text), None)
             }
             Ok(_) => {
@@ -51,7 +56,8 @@ impl Conn {
         }
     }
 
-    /// Receives up to and with `end`; what came behind it stays for the next read. On failure all that came stays.
+    /// Receives up to and with `end`; what came behind it stays for the next read. On failure all
+    /// that came stays.
     pub fn read_until(&mut self, buffer: &mut [u8], end: &[u8]) -> (Status, usize) {
         let (mut filled, mut since, mut first) = (0, None, None);
         let (outcome, found) = match self.begin(Phase::Read) {

@@ -1,4 +1,5 @@
-//! How an exchange is told: what the plugin said of it, what the calls saw, and the one outcome that follows.
+//! How an exchange is told: what the plugin said of it, what the calls saw, and the one outcome
+//! that follows.
 
 use std::time::{Duration, Instant};
 
@@ -29,8 +30,8 @@ impl Conn {
         self.exchange.returned = Some(Status::WantRead);
     }
 
-    /// The last word of a deliver callback, which decides where the payload goes. Of the node it says something only
-    /// where the plugin has said nothing before.
+    /// The last word of a deliver callback, which decides where the payload goes. Of the node it
+    /// says something only where the plugin has said nothing before.
     pub fn returned(&mut self, status: Status) {
         self.exchange.returned = Some(status);
     }
@@ -41,7 +42,8 @@ impl Conn {
         self.error_of(status, text, RETURNED)
     }
 
-    /// Whether what failed was a kept connection that the server had closed: that says nothing of the node.
+    /// Whether what failed was a kept connection that the server had closed: that says nothing of
+    /// the node.
     pub fn is_stale(&self) -> bool {
         let ended = |error: &Error| {
             matches!(error.status, Status::Closed | Status::Network) && error.may_blame_node()
@@ -50,8 +52,8 @@ impl Conn {
         self.reused && !self.exchange.received && broke
     }
 
-    /// Whether bytes went that the node has not answered for, where the exchange ends with `status`. Half an answer,
-    /// with the end or silence in place of the rest, is none.
+    /// Whether bytes went that the node has not answered for, where the exchange ends with
+    /// `status`. Half an answer, with the end or silence in place of the rest, is none.
     pub fn may_have_arrived(&self, status: Status) -> bool {
         let is_cut_off = matches!(
             status,
@@ -78,8 +80,9 @@ impl Conn {
         }
         let status = self.exchange.status();
         let seen = self.exchange.fault().map(|error| error.status).filter(|_| status.is_none());
-        let failed =
-            seen.is_some() || self.exchange.ended || status.is_some_and(|status| status != Status::Ok);
+        let failed = seen.is_some()
+            || self.exchange.ended
+            || status.is_some_and(|status| status != Status::Ok);
         Some(Ended {
             generation: self.exchange.generation,
             trial: self.exchange.trial,
@@ -87,7 +90,8 @@ impl Conn {
             is_said: status.is_some(),
             is_told,
             reached: self.exchange.sent > 0,
-            may_have_arrived: failed && self.may_have_arrived(status.or(seen).unwrap_or(Status::Ok)),
+            may_have_arrived: failed
+                && self.may_have_arrived(status.or(seen).unwrap_or(Status::Ok)),
         })
     }
 
@@ -99,9 +103,9 @@ impl Conn {
             return match status {
                 Status::Busy => Outcome::Busy(busy),
                 status if (status as i32) < 0 && is_stale => Outcome::Nothing,
-                status => {
-                    of_status(status, exchange.answered || exchange.sent == 0, || self.error_of_word(status))
-                }
+                status => of_status(status, exchange.answered || exchange.sent == 0, || {
+                    self.error_of_word(status)
+                }),
             };
         }
         if is_stale {
@@ -112,7 +116,11 @@ impl Conn {
         }
         if exchange.ended && !exchange.answered {
             let cause = "the server closed the connection in place of an answer";
-            return Outcome::Bad(Box::new(self.node.target.error(Status::Closed, Phase::Read, cause)));
+            return Outcome::Bad(Box::new(self.node.target.error(
+                Status::Closed,
+                Phase::Read,
+                cause,
+            )));
         }
         match ending {
             Ending::Released if exchange.answered => Outcome::Good(Proof::Answered),
@@ -122,12 +130,15 @@ impl Conn {
 
     fn error_of_word(&self, status: Status) -> Error {
         match &self.exchange.word {
-            Some(word) if word.status == status => self.error_of(status, word.text.as_deref(), word.by),
+            Some(word) if word.status == status => {
+                self.error_of(status, word.text.as_deref(), word.by)
+            }
             _ => self.error_of_return(status),
         }
     }
 
-    /// The error behind a plugin's word: its own text, or the connection's error of that status. `by` tells who said it.
+    /// The error behind a plugin's word: its own text, or the connection's error of that status.
+    /// `by` tells who said it.
     #[cold]
     fn error_of(&self, status: Status, text: Option<&str>, by: &str) -> Error {
         let target = &self.node.target;
@@ -139,7 +150,8 @@ impl Conn {
             Some((Blame::Caller, Status::Timeout)) if status == Status::Timeout => Blame::Caller,
             _ => Blame::Open,
         };
-        let said = |status, cause: String| Error { blame, ..target.error(status, Phase::Callback, cause) };
+        let said =
+            |status, cause: String| Error { blame, ..target.error(status, Phase::Callback, cause) };
         match (text, self.last_error()) {
             (Some(text), _) if status == Status::Eof => said(Status::Closed, text.to_owned()),
             (Some(text), _) => said(status, text.to_owned()),
@@ -150,14 +162,21 @@ impl Conn {
             (None, _) if matches!(status, Status::WantRead | Status::WantWrite) => {
                 said(Status::InvalidArg, format!("{by} {name}, which only non-blocking calls know"))
             }
-            (None, Some(report)) => said(status, format!("{by} {name} after: {}", report.error.cause)),
+            (None, Some(report)) => {
+                said(status, format!("{by} {name} after: {}", report.error.cause))
+            }
             (None, None) => said(status, format!("{by} {name}")),
         }
     }
 
     /// A call failed.
     #[cold]
-    pub(super) fn fail(&mut self, phase: Phase, failure: Failure, since: Option<Instant>) -> Status {
+    pub(super) fn fail(
+        &mut self,
+        phase: Phase,
+        failure: Failure,
+        since: Option<Instant>,
+    ) -> Status {
         let mut error = match failure.0 {
             Status::Cancelled => self.node.target.cancelled(phase),
             _ => self.node.target.failure(phase, failure),
@@ -177,7 +196,10 @@ impl Conn {
 
     /// Tells how it went, unless a delivery does.
     pub(super) fn tell(&mut self, ending: Ending) {
-        if self.is_lent() || self.birthplace.is_elsewhere() || !matches!(self.stage, Stage::Ready(_)) {
+        if self.is_lent()
+            || self.birthplace.is_elsewhere()
+            || !matches!(self.stage, Stage::Ready(_))
+        {
             return;
         }
         let Some(ended) = self.end_exchange(ending) else { return };
@@ -190,7 +212,8 @@ impl Conn {
     fn tell_node(&self, ended: Ended) {
         let (node, Ended { generation, trial, outcome, is_said, .. }) = (&self.node, ended);
         let is_visit = self.is_alone && self.exchange.visited;
-        // The attempt that is there has the last word on what looks well, and may have had it on what failed.
+        // The attempt that is there has the last word on what looks well, and may have had it on
+        // what failed.
         let is_anothers = match outcome {
             Outcome::Good(_) => is_visit && !is_said,
             Outcome::Bad(_) => is_visit && node.spoken.claim(self.exchange.spoken),

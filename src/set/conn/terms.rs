@@ -1,4 +1,5 @@
-//! The terms between a connection and what it serves: whom it leads to, how long, and who hears how it went.
+//! The terms between a connection and what it serves: whom it leads to, how long, and who hears how
+//! it went.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -134,5 +135,8 @@ pub enum Step {
 
 /// The error of a call that would touch the parent's connections or threads.
 pub fn forked() -> Error {
-    Error::new(Status::Forked, "the upstream was made before fork(); create one of its own in the child")
+    Error::new(
+        Status::Forked,
+        "the upstream was made before fork(); create one of its own in the child",
+    )
 }

@@ -1,5 +1,6 @@
-//! The trial of a node that is out of the rotation: one new connection, TLS included. The caller that got it stays for it a moment
-//! only while others could take the payload; then it goes on with them, and the dial goes on by itself.
+//! The trial of a node that is out of the rotation: one new connection, TLS included. The caller
+//! that got it stays for it a moment only while others could take the payload; then it goes on with
+//! them, and the dial goes on by itself.
 //!
 //! Invariant: a trial takes no turn from the healthy nodes and never waits for a place at the cap.
 
@@ -32,15 +33,20 @@ pub(super) enum Begun {
     Trying(Trying),
 }
 
-/// Begins a trial, which its caller stays for until `deadline` at most. The dial lives on if the caller gives it
-/// up, and so has the node's own time: by a caller's short one a node that is slow to connect would never be found
-/// well again. `notify` as for the dialer.
-pub(super) fn begin(node: &Arc<Node>, trial: Trial, deadline: Instant, notify: bool) -> Result<Begun> {
+/// Begins a trial, which its caller stays for until `deadline` at most. The dial lives on if the
+/// caller gives it up, and so has the node's own time: by a caller's short one a node that is slow
+/// to connect would never be found well again. `notify` as for the dialer.
+pub(super) fn begin(
+    node: &Arc<Node>,
+    trial: Trial,
+    deadline: Instant,
+    notify: bool,
+) -> Result<Begun> {
     may_connect(node)?;
     match node.pool.try_acquire(|link| node.retire_quietly(*link)) {
         Some(Permit::New) => {}
-        // One of an earlier trial in the same outage has shown that the node connects. What was opened before the
-        // node fell out proves nothing; its place serves for the new one.
+        // One of an earlier trial in the same outage has shown that the node connects. What was
+        // opened before the node fell out proves nothing; its place serves for the new one.
         Some(Permit::Idle(link)) => {
             if let Some(link) = usable_trial(node, link) {
                 count(&node.counters.reused);
@@ -74,13 +80,16 @@ fn usable_trial(node: &Arc<Node>, mut link: Box<Link>) -> Option<Box<Link>> {
     None
 }
 
-/// What becomes of a trial that its caller gave up: where it works, the node is back and the connection waits in the pool.
+/// What becomes of a trial that its caller gave up: where it works, the node is back and the
+/// connection waits in the pool.
 fn orphan(node: &Arc<Node>, dial: Dial) -> Orphan {
     let node = Arc::downgrade(node);
     Box::new(move |outcome| {
         let Some(node) = node.upgrade() else { return };
         // A failure is told to the node, and nobody else waits for it.
-        let Ok(Ready { mut link, generation, trial, .. }) = dial.ended(&node, outcome) else { return };
+        let Ok(Ready { mut link, generation, trial, .. }) = dial.ended(&node, outcome) else {
+            return;
+        };
         link.of_trial = node.runtime.roster.due(node.place).is_some();
         if let Some(turn) = trial.filter(|turn| turn.generation == generation) {
             node.give_back(turn, Duration::ZERO); // it has yet to answer: the next payload tries it over this one

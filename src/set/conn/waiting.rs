@@ -1,4 +1,5 @@
-//! What a connection in an event loop waits for, and since when nothing has moved on it. Knows no clock of its own.
+//! What a connection in an event loop waits for, and since when nothing has moved on it. Knows no
+//! clock of its own.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,8 @@ use crate::net::socket::Interest;
 pub(super) struct Waiting {
     read: bool,
     write: bool,
-    /// When the silence began: with the first want, or the last byte that moved while there was one.
+    /// When the silence began: with the first want, or the last byte that moved while there was
+    /// one.
     since: Option<Instant>,
 }
 

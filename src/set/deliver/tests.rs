@@ -31,7 +31,9 @@ fn reader() -> TcpListener {
     std::thread::spawn(move || {
         for stream in accepting.incoming() {
             let mut stream = stream.unwrap();
-            std::thread::spawn(move || while stream.read(&mut [0; 4096]).is_ok_and(|got| got > 0) {});
+            std::thread::spawn(
+                move || while stream.read(&mut [0; 4096]).is_ok_and(|got| got > 0) {},
+            );
         }
     });
     listener
@@ -41,7 +43,11 @@ fn write(conn: &mut Conn) -> Status {
     conn.write(&[IoSlice::new(b"record")])
 }
 
-fn deliver(up: &Upstream, timeout: Duration, send: impl FnMut(&mut Conn) -> Status) -> Result<Status, Error> {
+fn deliver(
+    up: &Upstream,
+    timeout: Duration,
+    send: impl FnMut(&mut Conn) -> Status,
+) -> Result<Status, Error> {
     match up.deliver(Delivery { timeout, id: None }, send)? {
         Done::Delivered => Ok(Status::Ok),
         Done::Stopped(error) => Ok(error.status),
@@ -118,7 +124,8 @@ fn a_trial_has_the_nodes_own_time_however_short_its_callers() {
 #[test]
 fn a_trial_that_is_given_up_says_how_long_it_was_waited_for() {
     let slow = silent();
-    let up = upstream(&format!("health.backoff 1ms\n{}", node("slow", &slow, "tls on\ntls.verify off")));
+    let up =
+        upstream(&format!("health.backoff 1ms\n{}", node("slow", &slow, "tls on\ntls.verify off")));
     let slow = &up.nodes()[0];
     slow.told(Status::Connect);
     std::thread::sleep(Duration::from_millis(10));
@@ -126,11 +133,16 @@ fn a_trial_that_is_given_up_says_how_long_it_was_waited_for() {
     let error = deliver(&up, Duration::from_millis(100), write).unwrap_err();
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!((error.status, slow.state()), (Status::Timeout, NodeState::OnTrial));
-    assert!(error.cause.contains("a node on trial is waited for; it is dialled on"), "{}", error.cause);
+    assert!(
+        error.cause.contains("a node on trial is waited for; it is dialled on"),
+        "{}",
+        error.cause
+    );
     up.close();
 }
 
-/// Answers so many records with a byte each, and closes without an answer then; at once where it owes a greeting.
+/// Answers so many records with a byte each, and closes without an answer then; at once where it
+/// owes a greeting.
 fn answering(answers: usize, greeting: bool) -> TcpListener {
     use std::io::Write;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -188,7 +200,8 @@ fn what_went_on_a_kept_connection_that_was_dead_is_paid_for_when_it_goes_elsewhe
     for _ in 0..2 {
         assert_eq!(deliver(&up, Duration::ZERO, greet_and_converse).unwrap(), Status::Ok);
     }
-    // By the kept connection, on which the record goes; by a fresh one, on which nothing does; by the other node.
+    // By the kept connection, on which the record goes; by a fresh one, on which nothing does; by
+    // the other node.
     assert_eq!(deliver(&up, Duration::ZERO, greet_and_converse).unwrap(), Status::Ok);
     assert_eq!(up.nodes()[1].counters.redeliveries.load(Relaxed), 1);
     assert_eq!(retries_left(&up), 19);
@@ -241,8 +254,10 @@ fn answering_all() -> TcpListener {
     std::thread::spawn(move || {
         for stream in accepting.incoming() {
             let mut stream = stream.unwrap();
-            let answer =
-                move || while stream.read_exact(&mut [0; 6]).and_then(|()| stream.write_all(b"+")).is_ok() {};
+            let answer = move || {
+                while stream.read_exact(&mut [0; 6]).and_then(|()| stream.write_all(b"+")).is_ok() {
+                }
+            };
             std::thread::spawn(answer);
         }
     });
@@ -258,7 +273,8 @@ fn of_exchanges_side_by_side_each_is_told() {
             "health.max_fails 2\nhealth.backoff 1h\nhealth.backoff_max 1h\n{}",
             node("n", &server, "")
         ));
-        let fail = |conn: &mut Conn| if converse(conn) == Status::Ok { Status::Io } else { Status::Stop };
+        let fail =
+            |conn: &mut Conn| if converse(conn) == Status::Ok { Status::Io } else { Status::Stop };
         let outer = deliver(&up, Duration::ZERO, |conn| {
             let inner = deliver(&up, Duration::ZERO, |conn| match converse(conn) {
                 Status::Ok => inner_says,
@@ -282,7 +298,8 @@ fn a_delivery_that_waits_for_a_node_ends_with_the_cancel() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
     let text = node("n", &nobody, "");
     drop(nobody);
-    let up = upstream(&format!("deliver.wait on\nhealth.backoff 1h\nhealth.backoff_max 1h\n{text}"));
+    let up =
+        upstream(&format!("deliver.wait on\nhealth.backoff 1h\nhealth.backoff_max 1h\n{text}"));
     let other = Arc::clone(&up);
     let sender = std::thread::spawn(move || deliver(&other, Duration::from_secs(50), write));
     until(|| up.nodes()[0].state() == NodeState::Ejected);

@@ -1,5 +1,6 @@
-//! Models of the way of an outcome from the dialer thread to its caller: see `crate::tests::loom`. The thread's rounds are the real
-//! ones, over the real descriptors; a thread of the model turns to the others where the real one would sleep.
+//! Models of the way of an outcome from the dialer thread to its caller: see `crate::tests::loom`.
+//! The thread's rounds are the real ones, over the real descriptors; a thread of the model turns to
+//! the others where the real one would sleep.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -12,11 +13,12 @@ use crate::net::resolve::NoAnswer;
 use crate::tests::loom::{check, never, spawn};
 
 impl Dialer {
-    /// The thread is the model's to run, and the look-up of `host` under way for ever: a dial to it ends when it is given up,
-    /// cancelled or stopped, at its deadline, or by [`Dialer::answer`].
+    /// The thread is the model's to run, and the look-up of `host` under way for ever: a dial to it
+    /// ends when it is given up, cancelled or stopped, at its deadline, or by [`Dialer::answer`].
     pub(crate) fn prepare(&self, host: &str) {
         *self.first.thread.lock() = Thread::Running(std::thread::spawn(|| {}));
-        let _under_way = self.first.work.lock().cache.ask(&host.into(), Duration::ZERO, Instant::now());
+        let _under_way =
+            self.first.work.lock().cache.ask(&host.into(), Duration::ZERO, Instant::now());
     }
 
     /// The look-up of `host` fails, and `blame` tells through whom.
@@ -29,7 +31,8 @@ impl Dialer {
     pub(crate) fn run(&self) {
         let mut events = [EpollEvent::empty(); 8];
         loop {
-            let ready = self.first.mailbox.epoll.get().wait(&mut events, PollTimeout::ZERO).unwrap();
+            let ready =
+                self.first.mailbox.epoll.get().wait(&mut events, PollTimeout::ZERO).unwrap();
             if ready == 0 {
                 loom::thread::yield_now();
                 continue;
@@ -98,7 +101,8 @@ fn is_readable(pending: &Pending) -> bool {
     poll(&mut [PollFd::new(descriptor, PollFlags::POLLIN)], PollTimeout::ZERO) == Ok(1)
 }
 
-/// The caller gives the dial up in its way, beside the end of the dialer: the outcome is the caller's or the orphan's.
+/// The caller gives the dial up in its way, beside the end of the dialer: the outcome is the
+/// caller's or the orphan's.
 fn given_up(take: fn(&mut Pending) -> bool) {
     check(move || {
         let room = room();
@@ -136,7 +140,10 @@ fn a_readable_descriptor_shows_an_outcome() {
         }
         let readable = is_readable(pending);
         let outcome = pending.poll();
-        assert!(outcome.is_some() || !readable, "the outcome comes before the descriptor tells of it");
+        assert!(
+            outcome.is_some() || !readable,
+            "the outcome comes before the descriptor tells of it"
+        );
         outcome.is_some()
     });
 }

@@ -1,4 +1,5 @@
-//! Places at the cap: waiters that block, waiters that are told, and all that may give a permit back.
+//! Places at the cap: waiters that block, waiters that are told, and all that may give a permit
+//! back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -9,7 +10,8 @@ use crate::base::moment::Moment;
 use crate::base::sync::{Condvar, Mutex};
 use crate::net::pool::{Permit, Pool, Put, Waker};
 
-/// A pool whose "connections" are numbers. The count of those in use is the model's own, beside the pool's.
+/// A pool whose "connections" are numbers. The count of those in use is the model's own, beside the
+/// pool's.
 struct Capped {
     pool: Pool<u32>,
     cap: usize,
@@ -32,7 +34,12 @@ fn closed_elsewhere(_: u32) {
 impl Capped {
     fn new(cap: usize) -> Arc<Capped> {
         let pool = Pool::new(cap, Duration::from_secs(86_400));
-        Arc::new(Capped { pool, cap, in_use: AtomicUsize::new(0), first_had_it: AtomicBool::new(false) })
+        Arc::new(Capped {
+            pool,
+            cap,
+            in_use: AtomicUsize::new(0),
+            first_had_it: AtomicBool::new(false),
+        })
     }
 
     /// What a permit holds: the idle connection, if it is one.
@@ -162,7 +169,8 @@ fn nobody_overtakes_a_waiter() {
                 capped.leave();
             }
         };
-        let (second, passer_by) = (spawn(&capped, Capped::turn_by_ticket), spawn(&capped, passer_by));
+        let (second, passer_by) =
+            (spawn(&capped, Capped::turn_by_ticket), spawn(&capped, passer_by));
         capped.leave();
         let permit = capped.pool.claim(&first, closed_elsewhere).expect("its turn has come");
         assert_eq!(capped.taken(permit), Ok(None));
@@ -259,7 +267,9 @@ fn a_cancelled_pool_lets_every_waiter_go() {
         assert_eq!(capped.acquire(never()), Ok(None));
         let others = [spawn(&capped, Capped::turn), spawn(&capped, Capped::turn_by_ticket)];
         capped.pool.cancel();
-        others.into_iter().for_each(|other| assert_eq!(other.join().unwrap(), Err(Without::Cancel)));
+        others
+            .into_iter()
+            .for_each(|other| assert_eq!(other.join().unwrap(), Err(Without::Cancel)));
         capped.leave();
         assert_eq!(capped.pool.gauge(), Some((0, 0)));
         assert!(matches!(capped.pool.try_acquire(closed_elsewhere), Some(Permit::Cancelled)));
@@ -281,7 +291,8 @@ fn cancelling_beside_a_release_loses_no_permit() {
     });
 }
 
-/// The connection is dead: it is purged, or whoever gets it exchanges it. In each case its permit serves the waiters.
+/// The connection is dead: it is purged, or whoever gets it exchanges it. In each case its permit
+/// serves the waiters.
 #[test]
 fn a_purge_beside_waiters_frees_each_permit_once() {
     check(|| {
@@ -315,8 +326,9 @@ fn an_exchange_frees_one_of_two_permits() {
             capped.leave();
             usize::from(other.is_some())
         });
-        let others = [(); 2]
-            .map(|()| spawn(&capped, |capped| usize::from(capped.turn().expect("nobody cancels").is_some())));
+        let others = [(); 2].map(|()| {
+            spawn(&capped, |capped| usize::from(capped.turn().expect("nobody cancels").is_some()))
+        });
         let had: usize = others.into_iter().map(|other| other.join().unwrap()).sum();
         assert_eq!(exchanger.join().unwrap() + had, 1, "a connection has one owner");
         capped.is_free();

@@ -39,7 +39,8 @@ fn each_slot_is_taken_once_across_threads() {
     });
 }
 
-/// The frame that the old order is in is left alone, so that no pick is taken anew: the books are exact.
+/// The frame that the old order is in is left alone, so that no pick is taken anew: the books are
+/// exact.
 #[test]
 fn a_pick_belongs_to_the_old_order_or_to_the_new_one() {
     check(|| {
@@ -56,8 +57,9 @@ fn a_pick_belongs_to_the_old_order_or_to_the_new_one() {
     });
 }
 
-/// The second change rewrites the frame of the first order under a reader that may still be in it. The turn it had taken there
-/// is lost; the place it gets is of an order that was there and is booked for it.
+/// The second change rewrites the frame of the first order under a reader that may still be in it.
+/// The turn it had taken there is lost; the place it gets is of an order that was there and is
+/// booked for it.
 #[test]
 fn a_reader_never_sees_half_of_an_order() {
     check(|| {
@@ -73,7 +75,8 @@ fn a_reader_never_sees_half_of_an_order() {
     });
 }
 
-/// Each order has an untried place, so that there is always one to be had; where it is the order's only place, the turn is its own.
+/// Each order has an untried place, so that there is always one to be had; where it is the order's
+/// only place, the turn is its own.
 #[test]
 fn a_retry_gets_an_untried_place_of_one_order_while_orders_change() {
     check(|| {
@@ -88,7 +91,10 @@ fn a_retry_gets_an_untried_place_of_one_order_while_orders_change() {
         rotation.publish(&mut ledger, &even(&[3]));
         let place = reader.join().unwrap().expect("an untried place is in every order");
         assert_ne!(place, 0, "it was tried");
-        assert!(place == 1 || booked(&rotation, &ledger, 4)[place] > 0, "place {place} had no turn");
+        assert!(
+            place == 1 || booked(&rotation, &ledger, 4)[place] > 0,
+            "place {place} had no turn"
+        );
     });
 }
 

@@ -1,5 +1,5 @@
-//! The word to cancel against calls that wait, and trials that their callers leave: a whole set, whose dialer thread is one of
-//! the model's.
+//! The word to cancel against calls that wait, and trials that their callers leave: a whole set,
+//! whose dialer thread is one of the model's.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -23,7 +23,8 @@ const HOST: &str = "no-such-host.invalid";
 const DUE: u64 = 3_600_000_000_000;
 
 fn definition() -> Definition {
-    let node = |name| format!("[NODE]\n name {name}\n host {HOST}\n port 9\n net.max_connections 1\n");
+    let node =
+        |name| format!("[NODE]\n name {name}\n host {HOST}\n port 9\n net.max_connections 1\n");
     let text = format!("[UPSTREAM]\n name u\n{}{}", node("a"), node("b"));
     parse(text.as_bytes(), "model", &Options::default()).unwrap()
 }
@@ -115,13 +116,14 @@ fn trial(upstream: &Upstream) -> Option<Turn> {
     upstream.runtime().roster.trial_due(&Tried::new(), Trials::All, || DUE)
 }
 
-/// How the node stands whose trial came to nothing: out, how often it was ejected, and what its pool holds.
+/// How the node stands whose trial came to nothing: out, how often it was ejected, and what its
+/// pool holds.
 fn standing(node: &Node) -> (NodeState, u64, Option<(usize, usize)>) {
     (node.state(), node.runtime.roster.ejections(node.place), node.pool.gauge())
 }
 
-/// The caller's time is up at once; the look-up fails beside that or after it. The node is told by whichever of the two, caller and
-/// thread, has the outcome: once.
+/// The caller's time is up at once; the look-up fails beside that or after it. The node is told by
+/// whichever of the two, caller and thread, has the outcome: once.
 #[test]
 fn a_trial_left_by_its_caller_ends_for_the_node_once() {
     let definition = definition();
@@ -143,7 +145,8 @@ fn a_trial_left_by_its_caller_ends_for_the_node_once() {
     });
 }
 
-/// What fails for a reason of this machine tells nothing of the node: the trial is given back, once.
+/// What fails for a reason of this machine tells nothing of the node: the trial is given back,
+/// once.
 #[test]
 fn a_trial_that_told_nothing_is_given_back() {
     let definition = definition();

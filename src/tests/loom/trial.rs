@@ -68,7 +68,8 @@ fn a_trial_given_back_is_anothers_and_only_one_others() {
         let first = trial(&roster, DUE).unwrap();
         let others = [(); 2].map(|()| spawn(&roster, |roster| trial(roster, DUE)));
         roster.give_back(first, DUE);
-        let mut trials: Vec<Turn> = others.into_iter().filter_map(|other| other.join().unwrap()).collect();
+        let mut trials: Vec<Turn> =
+            others.into_iter().filter_map(|other| other.join().unwrap()).collect();
         trials.extend(trial(&roster, DUE));
         assert_eq!(trials.len(), 1, "{trials:?}");
         // The trial is no longer the first one's to give back.
@@ -181,7 +182,10 @@ fn a_restored_node_is_back_for_all() {
         let roster = Arc::new(with_one_out(2));
         let trial = trial(&roster, DUE).unwrap();
         let reader = spawn(&roster, |roster| [(); 2].map(|()| roster.next(|| DUE)));
-        assert_eq!(roster.succeeded(0, trial.generation, Proof::Answered, || DUE), Some(Change::Restored));
+        assert_eq!(
+            roster.succeeded(0, trial.generation, Proof::Answered, || DUE),
+            Some(Change::Restored)
+        );
         let picks = reader.join().unwrap();
         assert!(picks.iter().flatten().count() == 2, "{picks:?}");
         let mut next = [(); 2].map(|()| roster.next(|| DUE).unwrap());

@@ -1,4 +1,5 @@
-//! The callers. The deliveries take the way of `deliver` and `conn`: which room is asked when, and what is told to whom.
+//! The callers. The deliveries take the way of `deliver` and `conn`: which room is asked when, and
+//! what is told to whom.
 
 use super::MILLI;
 use super::history::{CONNECT_TIMEOUT, Client, Errand};
@@ -94,7 +95,8 @@ impl World {
             Event::GoOn(client) => self.go_on(client),
             Event::DialEnded(dial) => self.dial_ended(dial),
             Event::Leaves(client, number) => {
-                if let Some(wait) = self.clients[client].waits.take_if(|wait| wait.number == number) {
+                if let Some(wait) = self.clients[client].waits.take_if(|wait| wait.number == number)
+                {
                     self.waited(client, &wait);
                     self.set_back(client, SetBack::Unsent { all_out: false });
                 }
@@ -120,7 +122,8 @@ impl World {
     fn answers(&self, place: usize) -> bool {
         let by = self.now + 50 * MILLI;
         let (_, dialled) = self.server(place).dial(self.now, by);
-        let link = Link { place, generation: 0, reused: false, phase: self.server(place).phase(self.now) };
+        let link =
+            Link { place, generation: 0, reused: false, phase: self.server(place).phase(self.now) };
         dialled.is_ok() && self.server(place).send(&link, self.now, by).1 == Fate::Stored
     }
 
@@ -190,7 +193,11 @@ impl World {
     }
 
     /// A call into `visits` of one client.
-    fn with_visits<T>(&mut self, client: usize, call: impl FnOnce(&mut World, &mut Visits) -> T) -> T {
+    fn with_visits<T>(
+        &mut self,
+        client: usize,
+        call: impl FnOnce(&mut World, &mut Visits) -> T,
+    ) -> T {
         let mut visits = std::mem::replace(&mut self.clients[client].visits, Visits::new(0));
         let result = call(self, &mut visits);
         self.clients[client].visits = visits;
@@ -295,7 +302,8 @@ impl World {
 
     fn dial(&mut self, client: usize, place: usize, by: u64) -> u64 {
         let (end, outcome) = self.server(place).dial(self.now, by);
-        let (generation, phase) = (self.roster.generation(place), self.server(place).phase(self.now));
+        let (generation, phase) =
+            (self.roster.generation(place), self.server(place).phase(self.now));
         let number = self.trace.len() as u64 * 64 + client as u64;
         let link = Link { place, generation, reused: false, phase };
         self.plan(end, Event::DialEnded(Dial { number, client, link, outcome }));
@@ -318,7 +326,8 @@ impl World {
         }
         let client = dial.client;
         let all_out = self.clients[client].all_out;
-        match (self.clients[client].waits.take_if(|wait| wait.number == dial.number), dial.outcome) {
+        match (self.clients[client].waits.take_if(|wait| wait.number == dial.number), dial.outcome)
+        {
             (Some(wait), Ok(())) => {
                 if !matches!(wait.why, Why::Fresh { .. }) {
                     self.attempted(client);
@@ -377,7 +386,8 @@ impl World {
             }
             Fate::Dead if link.reused && self.now < self.clients[client].by => {
                 self.idle[place].clear();
-                let by = (self.now + CONNECT_TIMEOUT.as_nanos() as u64).min(self.clients[client].by);
+                let by =
+                    (self.now + CONNECT_TIMEOUT.as_nanos() as u64).min(self.clients[client].by);
                 let number = self.dial(client, place, by);
                 let why = Why::Fresh { unsent: false };
                 self.clients[client].waits = Some(Wait { number, why, since: self.now });

@@ -1,5 +1,5 @@
-//! Health once more, in plain words: how each node must stand after what was told of it. Chance alone is taken from the roster, and
-//! checked against its bounds.
+//! Health once more, in plain words: how each node must stand after what was told of it. Chance
+//! alone is taken from the roster, and checked against its bounds.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -75,7 +75,10 @@ impl Standing {
         let Some(Change::Ejected(time)) = got else { panic!("not ejected, but {got:?}") };
         let backoff = self.backoff();
         let part = time.as_secs_f64() / backoff;
-        assert!((1.0 - JITTER - 1e-6..=1.0 + JITTER + 1e-6).contains(&part), "{time:?} for {backoff} s");
+        assert!(
+            (1.0 - JITTER - 1e-6..=1.0 + JITTER + 1e-6).contains(&part),
+            "{time:?} for {backoff} s"
+        );
         assert!(time <= self.member.breaker.backoff_max, "{time:?} is longer than the longest");
         if backoff < self.member.breaker.backoff_max.as_secs_f64() {
             self.steps += 1;
@@ -129,26 +132,34 @@ impl Expected {
     /// What the rotation goes over, with weights.
     pub fn rotation(&self) -> Vec<(usize, u32)> {
         let Some(tier) = self.tier() else {
-            return self.soonest(&Tried::new()).first().map(|place| (*place, 1)).into_iter().collect();
+            return self
+                .soonest(&Tried::new())
+                .first()
+                .map(|place| (*place, 1))
+                .into_iter()
+                .collect();
         };
         let in_use = |(_, node): &(usize, &Standing)| node.is_up() && node.member.priority == tier;
         let nodes = self.standings.iter().enumerate().filter(in_use);
         nodes.map(|(place, node)| (place, node.member.weight)).collect()
     }
 
-    /// Of the nodes that are out and not in `tried` those that may be handed out where nothing else is left: the one whose ejection ends
-    /// first, or whose trial does.
+    /// Of the nodes that are out and not in `tried` those that may be handed out where nothing else
+    /// is left: the one whose ejection ends first, or whose trial does.
     fn soonest(&self, tried: &Tried) -> Vec<usize> {
         let out = || {
             let nodes = self.standings.iter().enumerate();
-            nodes.filter(|(place, node)| node.takes_turns() && node.due.is_some() && !tried.contains(*place))
+            nodes.filter(|(place, node)| {
+                node.takes_turns() && node.due.is_some() && !tried.contains(*place)
+            })
         };
         let waiting = out().filter(|(_, node)| !node.on_trial).min_by_key(|(_, node)| node.due);
         let any = out().min_by_key(|(_, node)| node.due);
         waiting.into_iter().chain(any).map(|(place, _)| place).collect()
     }
 
-    /// Nodes one of which must be handed out on trial to a payload that has been to those in `tried`.
+    /// Nodes one of which must be handed out on trial to a payload that has been to those in
+    /// `tried`.
     pub fn due_trials(&self, tried: &Tried, trials: Trials, now: u64) -> BTreeSet<usize> {
         let tier = self.tier().unwrap_or(u32::MAX);
         let may = |place: &usize| {
@@ -167,9 +178,16 @@ impl Expected {
         (0..self.standings.len()).filter(may).collect()
     }
 
-    /// Holds the turn of a payload to the rules; `tried` is without it. `last_resort` tells whether it may have one that is
-    /// out.
-    pub fn turn(&mut self, turn: Option<Turn>, tried: &Tried, trials: Trials, last_resort: bool, now: u64) {
+    /// Holds the turn of a payload to the rules; `tried` is without it. `last_resort` tells whether
+    /// it may have one that is out.
+    pub fn turn(
+        &mut self,
+        turn: Option<Turn>,
+        tried: &Tried,
+        trials: Trials,
+        last_resort: bool,
+        now: u64,
+    ) {
         let due_trials = self.due_trials(tried, trials, now);
         let open = |place: &usize| self.standings[*place].takes_turns() && !tried.contains(*place);
         let all = || (0..self.standings.len()).filter(open);
@@ -179,10 +197,17 @@ impl Expected {
             let node = &self.standings[*place];
             !(node.is_silent() && node.due.is_some_and(|due| now < due))
         };
-        let out =
-            || all().filter(|place| !self.standings[*place].is_up()).filter(quick).filter(|_| last_resort);
+        let out = || {
+            all()
+                .filter(|place| !self.standings[*place].is_up())
+                .filter(quick)
+                .filter(|_| last_resort)
+        };
         let Some(turn) = turn else {
-            assert!(up().next().is_none() && out().next().is_none(), "no node, though one was left");
+            assert!(
+                up().next().is_none() && out().next().is_none(),
+                "no node, though one was left"
+            );
             return;
         };
         let Turn { place, generation, .. } = turn;
@@ -191,7 +216,8 @@ impl Expected {
             assert!(due_trials.contains(&place), "{place} on trial, which is not due");
             return self.begin_trial(place, now, generation);
         }
-        // After a jump back of the clock a trial may come later, but within the longest wait; see `properties`.
+        // After a jump back of the clock a trial may come later, but within the longest wait; see
+        // `properties`.
         assert!(
             due_trials.is_empty() || self.clock_went_back,
             "{place} handed out, though {due_trials:?} must be tried"
@@ -199,8 +225,15 @@ impl Expected {
         assert_eq!(generation, self.standings[place].generation);
         let asked = |place: &usize| self.standings[*place].asked;
         let Some(best) = up().map(|place| self.standings[place].member.priority).min() else {
-            assert!(turn.last_resort && out().any(|other| other == place), "{place} is no last resort");
-            assert_eq!(out().map(|other| asked(&other)).min(), Some(asked(&place)), "another waits longer");
+            assert!(
+                turn.last_resort && out().any(|other| other == place),
+                "{place} is no last resort"
+            );
+            assert_eq!(
+                out().map(|other| asked(&other)).min(),
+                Some(asked(&place)),
+                "another waits longer"
+            );
             return self.asks(place);
         };
         let node = &self.standings[place];
@@ -223,7 +256,10 @@ impl Expected {
         }
         let due = |place: &usize| self.standings[*place].due;
         let soonest = self.soonest(&none);
-        assert!(soonest.iter().any(|other| due(other) == due(&turn.place)), "{turn:?}, not {soonest:?}");
+        assert!(
+            soonest.iter().any(|other| due(other) == due(&turn.place)),
+            "{turn:?}, not {soonest:?}"
+        );
     }
 
     fn begin_trial(&mut self, place: usize, now: u64, generation: u32) {
@@ -238,10 +274,18 @@ impl Expected {
         self.asks(place);
     }
 
-    pub fn succeeded(&mut self, place: usize, generation: u32, proof: Proof, now: u64, got: Option<Change>) {
+    pub fn succeeded(
+        &mut self,
+        place: usize,
+        generation: u32,
+        proof: Proof,
+        now: u64,
+        got: Option<Change>,
+    ) {
         let node = &mut self.standings[place];
         let is_out = node.due.is_some();
-        // News of a trial counts as long as its ejection does; news of a node that is up as long as it is.
+        // News of a trial counts as long as its ejection does; news of a node that is up as long as
+        // it is.
         let oldest = if is_out { node.fell } else { node.generation };
         let counts = (oldest..=node.generation).contains(&generation);
         let enough = proof == Proof::Answered || !node.is_silent();
@@ -256,11 +300,21 @@ impl Expected {
         }
     }
 
-    pub fn failed(&mut self, place: usize, generation: u32, fault: Fault, now: u64, got: Option<Change>) {
+    pub fn failed(
+        &mut self,
+        place: usize,
+        generation: u32,
+        fault: Fault,
+        now: u64,
+        got: Option<Change>,
+    ) {
         let node = &mut self.standings[place];
         let on_leave = node.due.is_some() && !node.on_trial;
         if generation != node.generation || on_leave {
-            assert_eq!(got, None, "an old outcome, or one of a node that is out, changed something");
+            assert_eq!(
+                got, None,
+                "an old outcome, or one of a node that is out, changed something"
+            );
             return;
         }
         let (Fault::Soft(way) | Fault::Hard(way)) = fault;

@@ -1,5 +1,5 @@
-//! What happens from outside: how the nodes behave and when, what the clients want, when the clock jumps. A history
-//! alone determines a run.
+//! What happens from outside: how the nodes behave and when, what the clients want, when the clock
+//! jumps. A history alone determines a run.
 
 use std::time::Duration;
 
@@ -26,7 +26,8 @@ pub struct History {
 #[derive(Clone, Debug)]
 pub struct Server {
     pub member: Member,
-    /// Since when it behaves how, in rising order; the first from the beginning. Each change ends its connections.
+    /// Since when it behaves how, in rising order; the first from the beginning. Each change ends
+    /// its connections.
     pub phases: Vec<(u64, Manner)>,
 }
 

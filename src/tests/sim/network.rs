@@ -42,7 +42,8 @@ impl Server {
         self.phases[self.phase(now)].1
     }
 
-    /// When a dial begun `now`, which must end by `by`, ends, and with which fault; `None` for a fault where the node has none.
+    /// When a dial begun `now`, which must end by `by`, ends, and with which fault; `None` for a
+    /// fault where the node has none.
     pub fn dial(&self, now: u64, by: u64) -> (u64, Result<(), Option<Fault>>) {
         let (took, outcome) = match self.manner(now) {
             Manner::Serves | Manner::Breaks { .. } | Manner::LosesAck => (MILLI, Ok(())),
@@ -56,11 +57,12 @@ impl Server {
             return (end, outcome);
         }
         let waited = Duration::from_nanos(by - now);
-        let fault = match (is_black_hole(waited, CONNECT_TIMEOUT), had_its_time(waited, CONNECT_TIMEOUT)) {
-            (true, _) => Some(Fault::Hard(Way::Connect)),
-            (false, true) => Some(Fault::Soft(Way::Connect)),
-            (false, false) => None,
-        };
+        let fault =
+            match (is_black_hole(waited, CONNECT_TIMEOUT), had_its_time(waited, CONNECT_TIMEOUT)) {
+                (true, _) => Some(Fault::Hard(Way::Connect)),
+                (false, true) => Some(Fault::Soft(Way::Connect)),
+                (false, false) => None,
+            };
         (by, Err(fault))
     }
 

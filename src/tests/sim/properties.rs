@@ -1,4 +1,5 @@
-//! What must hold in every history. Each run holds every single step to the rules as well; see `world`.
+//! What must hold in every history. Each run holds every single step to the rules as well; see
+//! `world`.
 
 use proptest::prelude::*;
 
@@ -11,7 +12,10 @@ use crate::balance::roster::NodeState;
 fn run(history: &History) -> World {
     let world = World::run(history);
     for record in &world.records {
-        assert!(record.stored <= 1 + record.acks_lost, "sent again, though it was acknowledged: {record:?}");
+        assert!(
+            record.stored <= 1 + record.acks_lost,
+            "sent again, though it was acknowledged: {record:?}"
+        );
         match record.delivered {
             Some(true) => assert!(record.stored > 0, "acknowledged, and lost"),
             Some(false) => assert_eq!(record.stored, record.acks_lost),
@@ -21,13 +25,17 @@ fn run(history: &History) -> World {
     world
 }
 
-/// That every node is up at the end, but for those in reserve, which nobody tries while they are not needed.
+/// That every node is up at the end, but for those in reserve, which nobody tries while they are
+/// not needed.
 fn is_whole(world: &World) -> bool {
     let tier = world.expected.tier();
     world.history.servers.iter().enumerate().all(|(place, server)| {
         let in_reserve = tier.is_some_and(|tier| server.member.priority > tier);
         in_reserve
-            || matches!(world.roster.state(place, || world.clock()), NodeState::Up | NodeState::Draining)
+            || matches!(
+                world.roster.state(place, || world.clock()),
+                NodeState::Up | NodeState::Draining
+            )
     })
 }
 
@@ -84,15 +92,20 @@ proptest! {
         for (place, due) in steady.iter().map(|place| (*place, world.shares.due[*place])) {
             let had = booked[place];
             if weights.len() == 1 {
-                // Between two turns of one, each other has exactly one, whatever comes and goes between them.
-                prop_assert!(steady.iter().all(|other| had.abs_diff(booked[*other]) <= 1), "{}: {:?}", place, booked);
+                // Between two turns of one, each other has exactly one, whatever comes and goes
+                // between them.
+                prop_assert!(steady.iter().all(|other| had.abs_diff(booked[*other]) <= 1), "{}: \
+                     {:?}", place, booked);
             }
             if due > 50.0 {
-                // Six standard deviations, were every turn drawn by lot: one run in a billion by chance.
+                // Six standard deviations, were every turn drawn by lot: one run in a billion by
+                // chance.
                 let lot = 6.0 * due.sqrt();
-                // Where some weights are equal, one of them that returns has its turn at once, at the others' cost.
+                // Where some weights are equal, one of them that returns has its turn at once, at
+                // the others' cost.
                 let (least, most) = if weights.len() == booked.len() { (due, due) } else { (due / 2.0, due * 2.0) };
-                prop_assert!((least - lot..most + lot).contains(&(had as f64)), "{}: {} of {}", place, had, due);
+                prop_assert!((least - lot..most + lot).contains(&(had as f64)), "{}: {} of \
+                     {}", place, had, due);
             }
         }
     }

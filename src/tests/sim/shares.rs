@@ -1,5 +1,6 @@
-//! The rotation once more, in plain words: whose turn it is, and how far the counts may stray from what is due. A turn belongs to
-//! one node even where another gets it, because the caller has been there.
+//! The rotation once more, in plain words: whose turn it is, and how far the counts may stray from
+//! what is due. A turn belongs to one node even where another gets it, because the caller has been
+//! there.
 
 use crate::balance::Tried;
 use crate::balance::roster::{Roster, Turn};
@@ -34,8 +35,8 @@ impl Shares {
         &self.booked
     }
 
-    /// The rotation goes over `nodes` from here on. A tier that comes into use goes on where it was left, which is not
-    /// followed here; it then keeps to the order from its first turn on.
+    /// The rotation goes over `nodes` from here on. A tier that comes into use goes on where it was
+    /// left, which is not followed here; it then keeps to the order from its first turn on.
     pub fn follow(&mut self, nodes: Vec<(usize, u32)>, tier_of: impl Fn(usize) -> u32) {
         if nodes != self.nodes {
             let was_even = self.is_even();
@@ -51,15 +52,16 @@ impl Shares {
         self.nodes.iter().all(|(_, weight)| *weight == self.nodes[0].1)
     }
 
-    /// Whose turn is next, where weights are equal: the successor of the last, in the order of the file.
+    /// Whose turn is next, where weights are equal: the successor of the last, in the order of the
+    /// file.
     fn successor(&self) -> Option<usize> {
         let last = self.last.filter(|_| self.is_even())?;
         let mut places = self.nodes.iter().map(|(place, _)| *place);
         places.clone().find(|place| *place > last).or_else(|| places.next())
     }
 
-    /// Holds a turn of the rotation to the rules. Trials, nodes in reserve and those that are out must
-    /// take none.
+    /// Holds a turn of the rotation to the rules. Trials, nodes in reserve and those that are out
+    /// must take none.
     pub fn turn(&mut self, turn: Option<Turn>, tried: &Tried, roster: &Roster) {
         let left = self.nodes.iter().any(|(place, _)| !tried.contains(*place));
         let taken = roster.turns() - self.booked.iter().sum::<u64>();
@@ -74,10 +76,16 @@ impl Shares {
         assert_eq!(taken, 1, "turns for one pick");
         let booked = |place: usize| roster.turns_of(place);
         let rose = |place: &usize| booked(*place) > self.booked[*place];
-        let whose = self.successor().or_else(|| (0..self.booked.len()).find(rose)).expect("somebody's turn");
+        let whose = self
+            .successor()
+            .or_else(|| (0..self.booked.len()).find(rose))
+            .expect("somebody's turn");
         assert!(self.nodes.iter().any(|(other, _)| *other == whose), "{whose} has no turns now");
         if tried.contains(whose) {
-            assert!(self.nodes.iter().any(|(other, _)| *other == place), "{place} is not in the rotation");
+            assert!(
+                self.nodes.iter().any(|(other, _)| *other == place),
+                "{place} is not in the rotation"
+            );
             if self.is_even() {
                 let mut places: Vec<usize> = self.nodes.iter().map(|(place, _)| *place).collect();
                 let at = places.partition_point(|place| *place < whose);
@@ -97,8 +105,9 @@ impl Shares {
         self.keeps_the_bound();
     }
 
-    /// Every cycle of the stretch is exact, and within it no node is further from its due than Tijdeman's bound allows between any
-    /// two moments: twice 1 - 1/(2n - 2), and one pick where all are equal.
+    /// Every cycle of the stretch is exact, and within it no node is further from its due than
+    /// Tijdeman's bound allows between any two moments: twice 1 - 1/(2n - 2), and one pick where
+    /// all are equal.
     fn keeps_the_bound(&self) {
         let gcd = self.nodes.iter().fold(0, |gcd, (_, weight)| common(gcd, *weight));
         let cycle = self.nodes.iter().map(|(_, weight)| (weight / gcd) as usize).sum::<usize>();

@@ -1,4 +1,5 @@
-//! Histories to draw. Times are chosen so that what interacts meets often: pauses near connection times, outages near backoffs.
+//! Histories to draw. Times are chosen so that what interacts meets often: pauses near connection
+//! times, outages near backoffs.
 
 use std::time::Duration;
 
@@ -11,16 +12,21 @@ use crate::balance::breaker::BreakerSettings;
 use crate::balance::roster::Member;
 
 fn member(weights: std::ops::Range<u32>) -> impl Strategy<Value = Member> {
-    let breaker =
-        (1u32..5, 50u64..2000, 0u64..10_000).prop_map(|(max_fails, backoff, more)| BreakerSettings {
+    let breaker = (1u32..5, 50u64..2000, 0u64..10_000).prop_map(|(max_fails, backoff, more)| {
+        BreakerSettings {
             max_fails,
             backoff: Duration::from_millis(backoff),
             backoff_max: Duration::from_millis(backoff + more),
             trial_time: CONNECT_TIMEOUT,
-        });
+        }
+    });
     let weight = prop_oneof![3 => Just(1), 2 => weights];
     let priority = prop_oneof![3 => Just(0), 1 => 0u32..3];
-    (weight, priority, breaker).prop_map(|(weight, priority, breaker)| Member { weight, priority, breaker })
+    (weight, priority, breaker).prop_map(|(weight, priority, breaker)| Member {
+        weight,
+        priority,
+        breaker,
+    })
 }
 
 fn manner() -> impl Strategy<Value = Manner> {
@@ -48,17 +54,22 @@ fn phases() -> impl Strategy<Value = Vec<(u64, Manner)>> {
 }
 
 fn servers(weights: std::ops::Range<u32>, most: usize) -> impl Strategy<Value = Vec<Server>> {
-    vec((member(weights), phases()).prop_map(|(member, phases)| Server { member, phases }), 1..=most)
+    vec(
+        (member(weights), phases()).prop_map(|(member, phases)| Server { member, phases }),
+        1..=most,
+    )
 }
 
 fn client(errand: Errand, timeout: std::ops::Range<u64>) -> impl Strategy<Value = Client> {
-    (0u64..3000, 0u64..500, 1u32..30, timeout).prop_map(move |(begins, pause, payloads, timeout)| Client {
-        errand,
-        begins: begins * MILLI,
-        pause: pause * MILLI,
-        payloads,
-        timeout: Duration::from_millis(timeout),
-    })
+    (0u64..3000, 0u64..500, 1u32..30, timeout).prop_map(
+        move |(begins, pause, payloads, timeout)| Client {
+            errand,
+            begins: begins * MILLI,
+            pause: pause * MILLI,
+            payloads,
+            timeout: Duration::from_millis(timeout),
+        },
+    )
 }
 
 fn errand() -> impl Strategy<Value = Errand> {
@@ -94,9 +105,11 @@ fn clients(most: usize) -> impl Strategy<Value = Vec<Client>> {
 pub fn any_history() -> impl Strategy<Value = History> {
     let morning = prop_oneof![Just(0), Just(1_000_000 * SECOND)];
     let rest = (any::<u64>(), morning, 0usize..6, prop_oneof![3 => Just(0usize), 1 => 1usize..4]);
-    (rest, servers(0..6, 6), clients(6)).prop_map(|((seed, morning, start, attempts), servers, clients)| {
-        aim(History { seed, morning, start, attempts, servers, clients, jumps: Vec::new() })
-    })
+    (rest, servers(0..6, 6), clients(6)).prop_map(
+        |((seed, morning, start, attempts), servers, clients)| {
+            aim(History { seed, morning, start, attempts, servers, clients, jumps: Vec::new() })
+        },
+    )
 }
 
 /// The clock jumps as well, back and forth.
@@ -118,13 +131,16 @@ pub fn with_a_good_node() -> impl Strategy<Value = (History, usize)> {
         server.member.weight = server.member.weight.max(1);
         server.phases = vec![(0, Manner::Serves)];
         history.attempts = 0;
-        history.clients.retain(|client| !matches!(client.errand, Errand::Deliver | Errand::Late { .. }));
+        history
+            .clients
+            .retain(|client| !matches!(client.errand, Errand::Deliver | Errand::Late { .. }));
         history.clients.extend(deliver);
         (history, good)
     })
 }
 
-/// All nodes serve in the end, and somebody asks for nodes every 20 ms for so long that each must have been tried.
+/// All nodes serve in the end, and somebody asks for nodes every 20 ms for so long that each must
+/// have been tried.
 pub fn healing(history: History) -> (History, u64) {
     let mut history = history;
     let mut end = 0;
@@ -136,7 +152,8 @@ pub fn healing(history: History) -> (History, u64) {
         end = end.max(healed);
         wait = wait.max(server.member.breaker.backoff_max.mul_f64(1.2).as_nanos() as u64);
     }
-    // Whoever never says how it went holds a trial for the whole of its time, again and again; and words come too late for good.
+    // Whoever never says how it went holds a trial for the whole of its time, again and again; and
+    // words come too late for good.
     history.clients.retain(|client| matches!(client.errand, Errand::Deliver | Errand::Check(_)));
     let last_jump = history.jumps.iter().map(|(at, _)| *at).max().unwrap_or(0);
     let begins = end.max(last_jump) + CONNECT_TIMEOUT.as_nanos() as u64;
@@ -182,6 +199,14 @@ pub fn restless() -> impl Strategy<Value = History> {
         };
         let clients = changes.into_iter().flatten().chain([pick(MILLI), pick(1_700_000)]).collect();
         let servers = weights.into_iter().map(server).collect();
-        aim(History { seed: 1, morning: 0, start: 0, attempts: 0, servers, clients, jumps: Vec::new() })
+        aim(History {
+            seed: 1,
+            morning: 0,
+            start: 0,
+            attempts: 0,
+            servers,
+            clients,
+            jumps: Vec::new(),
+        })
     })
 }

@@ -1,5 +1,5 @@
-//! The retry budget once more, in plain words: never more than ten at once, ten a second and one for ten successes (and another ten at
-//! once of those a second); never fewer than ten a second.
+//! The retry budget once more, in plain words: never more than ten at once, ten a second and one
+//! for ten successes (and another ten at once of those a second); never fewer than ten a second.
 
 use std::collections::VecDeque;
 
@@ -17,8 +17,8 @@ pub struct Thrift {
     jumps_back: u32,
     /// The latest that the clock ever showed at a retry.
     latest: u64,
-    /// For each jump back, until when, in true time, the clock shows what it has shown before, or a burst after that: meanwhile retries
-    /// of the past may look like those of the present, once.
+    /// For each jump back, until when, in true time, the clock shows what it has shown before, or a
+    /// burst after that: meanwhile retries of the past may look like those of the present, once.
     excuses: Vec<u64>,
     /// That has happened, and ends then.
     excused: u64,
@@ -54,7 +54,8 @@ impl Thrift {
         self.granted.push_back(time);
     }
 
-    /// One more if there was one: it was not waited for. It counts where it might have been denied later for it.
+    /// One more if there was one: it was not waited for. It counts where it might have been denied
+    /// later for it.
     pub fn may_have_granted(&mut self, time: u64, now: u64) {
         self.at(now);
         self.latest = self.latest.max(now);

@@ -255,7 +255,8 @@ impl World {
         let before: u64 = self.roster.turns();
         let place = self.roster.next(|| now)?;
         let is_trial = self.roster.turns() == before;
-        let turn = Turn { place, generation: self.roster.generation(place), is_trial, last_resort: false };
+        let turn =
+            Turn { place, generation: self.roster.generation(place), is_trial, last_resort: false };
         self.note(What::Turn(Some(turn)));
         self.shares.turn(Some(turn), &Tried::new(), &self.roster);
         self.expected.picked(turn, now);

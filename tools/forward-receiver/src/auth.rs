@@ -1,5 +1,6 @@
 //! The shared-key handshake of the Forward protocol, from the server's side: HELO, PING, PONG.
-//! Pure: the random bytes come in with the `Challenge`. It must never accept a PING it did not check.
+//! Pure: the random bytes come in with the `Challenge`. It must never accept a PING it did not
+//! check.
 
 use crate::forward::{encode, name, parse};
 use crate::scan::{DecodeError, err};
@@ -64,7 +65,8 @@ impl Credentials {
         Ok(Verdict { accepted, salt: salt.to_vec() })
     }
 
-    /// The answer to a checked PING. `forged` replaces the server's proof by one made without the key.
+    /// The answer to a checked PING. `forged` replaces the server's proof by one made without the
+    /// key.
     pub fn pong(&self, challenge: &Challenge, verdict: &Verdict, forged: bool) -> Vec<u8> {
         let (accepted, reason, hostname, proof) = match &verdict.accepted {
             Err(reason) => (false, reason.as_str(), "", String::new()),
@@ -89,7 +91,8 @@ impl Credentials {
         self.users.is_empty()
             || self.users.iter().any(|(name, password)| {
                 name.as_bytes() == user
-                    && hex_digest(&[&challenge.auth_salt, user, password.as_bytes()]).as_bytes() == proof
+                    && hex_digest(&[&challenge.auth_salt, user, password.as_bytes()]).as_bytes()
+                        == proof
             })
     }
 }
@@ -114,7 +117,8 @@ mod tests {
     const CHALLENGE: Challenge = Challenge { nonce: [0xfe; 16], auth_salt: [0xfd; 16] };
 
     fn credentials(users: &[(&str, &str)]) -> Credentials {
-        let users = users.iter().map(|(name, password)| ((*name).into(), (*password).into())).collect();
+        let users =
+            users.iter().map(|(name, password)| ((*name).into(), (*password).into())).collect();
         Credentials { shared_key: "secret".into(), users, hostname: "server".into() }
     }
 
@@ -143,7 +147,8 @@ mod tests {
         let verdict = credentials.check(&CHALLENGE, &ping("secret", "", "")).unwrap();
         assert_eq!(verdict.accepted, Ok(()));
         let proof = hex_digest(&[b"salt", b"server", &CHALLENGE.nonce, b"secret"]);
-        let expected: Vec<Value> = vec!["PONG".into(), true.into(), "".into(), "server".into(), proof.into()];
+        let expected: Vec<Value> =
+            vec!["PONG".into(), true.into(), "".into(), "server".into(), proof.into()];
         assert_eq!(pong_fields(&credentials, &verdict, false), expected);
 
         let forged = pong_fields(&credentials, &verdict, true);
@@ -171,8 +176,9 @@ mod tests {
     #[test]
     fn users_are_checked_by_name_and_password() {
         let credentials = credentials(&[("ann", "a"), ("bob", "b")]);
-        let accepted =
-            |user, password| credentials.check(&CHALLENGE, &ping("secret", user, password)).unwrap().accepted;
+        let accepted = |user, password| {
+            credentials.check(&CHALLENGE, &ping("secret", user, password)).unwrap().accepted
+        };
         assert_eq!(accepted("bob", "b"), Ok(()));
         for (user, password) in [("bob", "a"), ("eve", "b"), ("", "")] {
             assert_eq!(accepted(user, password), Err("username/password mismatch".to_owned()));

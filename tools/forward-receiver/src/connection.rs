@@ -24,7 +24,8 @@ pub fn serve(server: &Server, peer: &Peer) {
         Ok(wire) => wire,
         Err(_) => return complain(&"TLS: the settings do not make a connection"),
     };
-    let mut session = Session { server, wire: &mut wire, splitter: Splitter::new(), previous: None };
+    let mut session =
+        Session { server, wire: &mut wire, splitter: Splitter::new(), previous: None };
     let Err(mut end) = session.run(peer);
     let unfinished = session.splitter.unfinished();
     if peer.fate() == Fate::Reset {
@@ -37,7 +38,9 @@ pub fn serve(server: &Server, peer: &Peer) {
             complain(reason);
         }
         End::Closed | End::Lost if unfinished > 0 && peer.fate() == Fate::Open => {
-            complain(&format_args!("ended by the client inside a message, after {unfinished} bytes of it"));
+            complain(&format_args!(
+                "ended by the client inside a message, after {unfinished} bytes of it"
+            ));
         }
         _ => {}
     }
@@ -105,11 +108,16 @@ impl Session<'_, '_> {
     }
 }
 
-fn check(server: &Server, wire: &mut Wire<'_>, challenge: &Challenge, bytes: &[u8]) -> Result<(), End> {
+fn check(
+    server: &Server,
+    wire: &mut Wire<'_>,
+    challenge: &Challenge,
+    bytes: &[u8],
+) -> Result<(), End> {
     let credentials = server.settings.credentials.as_ref().expect("a challenge was made from them");
     let verdict = credentials.check(challenge, bytes)?;
-    // Records that follow without a PONG, or after a forged one, are counted like any others: that is
-    // how a test sees a client that sends them.
+    // Records that follow without a PONG, or after a forged one, are counted like any others: that
+    // is how a test sees a client that sends them.
     if !server.faults.no_pong.is_on() {
         let forged = server.faults.wrong_pong_digest.is_on();
         wire.send(&credentials.pong(challenge, &verdict, forged))?;
@@ -167,7 +175,12 @@ fn write_line(lines: &mut String, event: &Event<'_>) {
     lines.push_str("}\n");
 }
 
-fn acknowledge(server: &Server, wire: &mut Wire<'_>, chunk: &str, previous: Option<&str>) -> Result<(), End> {
+fn acknowledge(
+    server: &Server,
+    wire: &mut Wire<'_>,
+    chunk: &str,
+    previous: Option<&str>,
+) -> Result<(), End> {
     let faults = &server.faults;
     if faults.drop_acks.is_on() {
         return Ok(());

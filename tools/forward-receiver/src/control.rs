@@ -98,7 +98,9 @@ impl Control {
                     server.faults.set_reset_after(Some(bytes));
                     Ok(())
                 }
-                Err(_) => Err(format!("reset-after takes a number of bytes, or off; not \"{bytes}\"")),
+                Err(_) => {
+                    Err(format!("reset-after takes a number of bytes, or off; not \"{bytes}\""))
+                }
             },
             [name, state] => match (server.faults.switch(name), state) {
                 (Some(switch), "on") => {

@@ -1,5 +1,6 @@
 //! The ways this server can be told to misbehave towards a client, and what it has counted so far.
-//! Shared by all connections; read anew at each use, so that a command holds from the next message on.
+//! Shared by all connections; read anew at each use, so that a command holds from the next message
+//! on.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -96,7 +97,8 @@ impl fmt::Display for Counts {
             [records, connections, tls, bytes, acks, errors, dropped].map(Count::get);
         write!(
             f,
-            "records={records} connections={connections} tls={tls} bytes={bytes} acks={acks} errors={errors} \
+            "records={records} connections={connections} tls={tls} bytes={bytes} acks={acks} \
+             errors={errors} \
              dropped={dropped}"
         )
     }

@@ -1,6 +1,7 @@
 //! A message read exactly as fluentd 1.19 reads it (in_forward, with skip_invalid_event as it is by
-//! default): an event whose time is no integer and no EventTime, or whose record is no map, is dropped,
-//! and the message acknowledged all the same. What fluentd cannot read at all is an error, as there.
+//! default): an event whose time is no integer and no EventTime, or whose record is no map, is
+//! dropped, and the message acknowledged all the same. What fluentd cannot read at all is an error,
+//! as there.
 
 use crate::forward::{Event, Message, Options, each_packed, parse, time_of};
 use crate::scan::{DecodeError, err};
@@ -18,20 +19,21 @@ pub fn decode(bytes: &[u8], take: &mut dyn FnMut(Event<'_>)) -> Result<Message, 
         _ => None,
     };
     let mut message = Message::default();
-    let mut see = |time: Option<&ValueRef<'_>>, record: Option<&ValueRef<'_>>| -> Result<(), DecodeError> {
-        match (tag, time, record) {
-            (
-                Some(tag),
-                Some(time @ (ValueRef::Integer(_) | ValueRef::Ext(..))),
-                Some(record @ ValueRef::Map(_)),
-            ) => {
-                message.events += 1;
-                take(Event { tag, time: time_of(time)?, metadata: None, record, signal: 0 });
+    let mut see =
+        |time: Option<&ValueRef<'_>>, record: Option<&ValueRef<'_>>| -> Result<(), DecodeError> {
+            match (tag, time, record) {
+                (
+                    Some(tag),
+                    Some(time @ (ValueRef::Integer(_) | ValueRef::Ext(..))),
+                    Some(record @ ValueRef::Map(_)),
+                ) => {
+                    message.events += 1;
+                    take(Event { tag, time: time_of(time)?, metadata: None, record, signal: 0 });
+                }
+                _ => message.dropped += 1,
             }
-            _ => message.dropped += 1,
-        }
-        Ok(())
-    };
+            Ok(())
+        };
     let options = match items.get(1) {
         Some(ValueRef::Binary(packed)) => packed_events(packed, items.get(2), &mut see)?,
         Some(ValueRef::String(packed)) => packed_events(packed.as_bytes(), items.get(2), &mut see)?,
@@ -54,7 +56,8 @@ pub fn decode(bytes: &[u8], take: &mut dyn FnMut(Event<'_>)) -> Result<Message, 
 }
 
 /// Takes the time and the record of an entry.
-type See<'a> = dyn FnMut(Option<&ValueRef<'_>>, Option<&ValueRef<'_>>) -> Result<(), DecodeError> + 'a;
+type See<'a> =
+    dyn FnMut(Option<&ValueRef<'_>>, Option<&ValueRef<'_>>) -> Result<(), DecodeError> + 'a;
 
 fn packed_events(
     packed: &[u8],
@@ -70,7 +73,9 @@ fn packed_events(
 }
 
 /// As Ruby hands a value to a block of two parameters.
-fn taken_apart<'a>(entry: &'a ValueRef<'a>) -> (Option<&'a ValueRef<'a>>, Option<&'a ValueRef<'a>>) {
+fn taken_apart<'a>(
+    entry: &'a ValueRef<'a>,
+) -> (Option<&'a ValueRef<'a>>, Option<&'a ValueRef<'a>>) {
     match entry {
         ValueRef::Array(parts) => (parts.first(), parts.get(1)),
         other => (Some(other), None),
@@ -113,7 +118,8 @@ mod tests {
 
     fn read(items: Vec<Value>) -> (Message, Vec<String>) {
         let mut seen = Vec::new();
-        let message = decode(&encode(&Value::Array(items)), &mut |event| seen.push(event.record.to_string()));
+        let message =
+            decode(&encode(&Value::Array(items)), &mut |event| seen.push(event.record.to_string()));
         (message.unwrap(), seen)
     }
 
@@ -127,8 +133,12 @@ mod tests {
             assert_eq!(message.chunk.as_deref(), Some("c"));
             assert_eq!(seen, ["{\"log\": \"taken\"}", "{\"log\": \"taken too\"}"]);
         }
-        let (message, _) =
-            read(vec!["tag".into(), Value::Array(vec![time(), Value::Map(vec![])]), record("x"), options()]);
+        let (message, _) = read(vec![
+            "tag".into(),
+            Value::Array(vec![time(), Value::Map(vec![])]),
+            record("x"),
+            options(),
+        ]);
         assert_eq!((message.events, message.dropped), (0, 2));
         let (message, _) = read(vec!["tag".into(), time(), record("a message"), options()]);
         assert_eq!((message.events, message.dropped, message.chunk.as_deref()), (1, 0, Some("c")));
@@ -136,7 +146,8 @@ mod tests {
 
     #[test]
     fn a_group_mark_without_metadata_would_be_a_record() {
-        let mark = pair(Value::Ext(0, vec![0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]), Value::Map(vec![]));
+        let mark =
+            pair(Value::Ext(0, vec![0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]), Value::Map(vec![]));
         let (message, _) = read(vec!["tag".into(), Value::Array(vec![mark])]);
         assert_eq!((message.events, message.dropped), (1, 0));
     }

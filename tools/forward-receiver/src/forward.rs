@@ -45,7 +45,8 @@ pub struct Message {
 }
 
 /// Decodes one whole message and hands each event to `take`, in order. After an error the events
-/// already handed out must be forgotten. A nil, the protocol's heartbeat, is a message of no events.
+/// already handed out must be forgotten. A nil, the protocol's heartbeat, is a message of no
+/// events.
 pub fn decode(bytes: &[u8], take: &mut dyn FnMut(Event<'_>)) -> Result<Message, DecodeError> {
     let items = match parse(bytes)? {
         ValueRef::Nil => return Ok(Message::default()),
@@ -63,7 +64,9 @@ pub fn decode(bytes: &[u8], take: &mut dyn FnMut(Event<'_>)) -> Result<Message, 
         None => return err("an empty array instead of a message"),
     };
     let (body, options) = match (items.get(1), items.len()) {
-        (Some(ValueRef::Integer(_) | ValueRef::Ext(..)), 3) => (Body::Single(&items[1], &items[2]), None),
+        (Some(ValueRef::Integer(_) | ValueRef::Ext(..)), 3) => {
+            (Body::Single(&items[1], &items[2]), None)
+        }
         (Some(ValueRef::Integer(_) | ValueRef::Ext(..)), 4) => {
             (Body::Single(&items[1], &items[2]), Some(&items[3]))
         }
@@ -99,7 +102,13 @@ pub fn decode(bytes: &[u8], take: &mut dyn FnMut(Event<'_>)) -> Result<Message, 
             })?;
         }
         Body::Single(time, record) => {
-            count(Event { tag, time: time_of(time)?, metadata: None, record: map(record)?, signal: 0 });
+            count(Event {
+                tag,
+                time: time_of(time)?,
+                metadata: None,
+                record: map(record)?,
+                signal: 0,
+            });
         }
         Body::Entries(entries) => {
             for entry in entries {
@@ -128,7 +137,8 @@ pub fn encode(value: &Value) -> Vec<u8> {
 /// Decodes one value that is known to be whole.
 pub fn parse(bytes: &[u8]) -> Result<ValueRef<'_>, DecodeError> {
     let mut rest = bytes;
-    rmpv::decode::read_value_ref(&mut rest).map_err(|error| DecodeError(format!("MessagePack: {error}")))
+    rmpv::decode::read_value_ref(&mut rest)
+        .map_err(|error| DecodeError(format!("MessagePack: {error}")))
 }
 
 /// What `value` is, for messages about what it should have been.
@@ -242,10 +252,17 @@ fn event<'a>(tag: &'a str, entry: &'a ValueRef<'a>) -> Result<Event<'a>, DecodeE
         return Ok(Event { tag, time: time_of(header)?, metadata: None, record, signal: 0 });
     };
     match &header[..] {
-        [time, metadata] => {
-            Ok(Event { tag, time: time_of(time)?, metadata: Some(map(metadata)?), record, signal: 0 })
-        }
-        _ => err(format!("an event's header has to be [time, metadata], not an array of {}", header.len())),
+        [time, metadata] => Ok(Event {
+            tag,
+            time: time_of(time)?,
+            metadata: Some(map(metadata)?),
+            record,
+            signal: 0,
+        }),
+        _ => err(format!(
+            "an event's header has to be [time, metadata], not an array of {}",
+            header.len()
+        )),
     }
 }
 
@@ -267,9 +284,10 @@ pub fn time_of(value: &ValueRef<'_>) -> Result<Time, DecodeError> {
             seconds: u32::from_be_bytes([a, b, c, d]).into(),
             nanoseconds: u32::from_be_bytes([e, f, g, h]),
         }),
-        ValueRef::Ext(kind, bytes) => {
-            err(format!("an EventTime is ext type 0 of 8 bytes, not type {kind} of {}", bytes.len()))
-        }
+        ValueRef::Ext(kind, bytes) => err(format!(
+            "an EventTime is ext type 0 of 8 bytes, not type {kind} of {}",
+            bytes.len()
+        )),
         other => err(format!("a time has to be an EventTime or an integer, not {}", name(other))),
     }
 }

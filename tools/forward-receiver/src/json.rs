@@ -5,8 +5,8 @@ use rmpv::ValueRef;
 use std::fmt::Write;
 
 /// Appends `value`. Binary data, and text that is not UTF-8, becomes `{"hex":"..."}`; an extension
-/// `{"ext":type,"hex":"..."}`; a float that is no number `null`; a map key that is not text, the text
-/// of its JSON.
+/// `{"ext":type,"hex":"..."}`; a float that is no number `null`; a map key that is not text, the
+/// text of its JSON.
 pub fn write_value(out: &mut String, value: &ValueRef<'_>) {
     match value {
         ValueRef::Nil => out.push_str("null"),

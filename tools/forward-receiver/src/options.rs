@@ -127,12 +127,15 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Option<Options>
     let identity = match (cert, key) {
         (Some(_), Some(_)) if makes => {
             return Err(
-                "--cert-name and --write-cert are for a certificate made here; leave out --cert and --key"
+                "--cert-name and --write-cert are for a certificate made here; leave out --cert \
+                 and --key"
                     .into(),
             );
         }
         (Some(certificate), Some(key)) => Some(Identity::Given { certificate, key }),
-        (None, None) if makes || tls => Some(Identity::Made { names: cert_names, write_to: write_cert }),
+        (None, None) if makes || tls => {
+            Some(Identity::Made { names: cert_names, write_to: write_cert })
+        }
         (None, None) => None,
         _ => return Err("--cert and --key go together; give both".into()),
     };
@@ -172,14 +175,20 @@ mod tests {
 
     fn options(line: &str) -> Result<Options, String> {
         let args = line.split_whitespace().map(OsString::from);
-        parse(args).map(|options| options.expect("no help was asked for")).map_err(|error| error.to_string())
+        parse(args)
+            .map(|options| options.expect("no help was asked for"))
+            .map_err(|error| error.to_string())
     }
 
     #[test]
     fn nothing_given() {
         let options = options("").unwrap();
         assert_eq!(options.address, "127.0.0.1:0".parse().unwrap());
-        assert!(options.credentials.is_none() && options.identity.is_none() && options.control.is_none());
+        assert!(
+            options.credentials.is_none()
+                && options.identity.is_none()
+                && options.control.is_none()
+        );
         assert!(options.stdin);
     }
 
@@ -193,7 +202,10 @@ mod tests {
     #[test]
     fn a_password_may_hold_colons() {
         let users = options("--user ann:a:b --user bob:").unwrap().credentials.unwrap().users;
-        assert_eq!(users, [("ann".to_owned(), "a:b".to_owned()), ("bob".to_owned(), String::new())]);
+        assert_eq!(
+            users,
+            [("ann".to_owned(), "a:b".to_owned()), ("bob".to_owned(), String::new())]
+        );
     }
 
     #[test]

@@ -21,8 +21,8 @@ pub fn err<T>(text: impl Into<String>) -> Result<T, DecodeError> {
     Err(DecodeError(text.into()))
 }
 
-/// Progress through one value. A value inside an array or map is one more to read, so a count of what
-/// is still to come replaces a stack, and no depth of nesting can exhaust anything.
+/// Progress through one value. A value inside an array or map is one more to read, so a count of
+/// what is still to come replaces a stack, and no depth of nesting can exhaust anything.
 struct Scan {
     /// Offset of the next header; beyond the end of the buffer while a payload is still arriving.
     next: usize,
@@ -66,8 +66,9 @@ fn head(bytes: &[u8]) -> Result<Option<Head>, DecodeError> {
     let sized = |width: usize, more: usize| {
         number(width).map(|size| Head { length: 1 + width + more + size as usize, children: 0 })
     };
-    let nested =
-        |width: usize, each: u64| number(width).map(|size| Head { length: 1 + width, children: size * each });
+    let nested = |width: usize, each: u64| {
+        number(width).map(|size| Head { length: 1 + width, children: size * each })
+    };
     Ok(match kind {
         0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => fixed(0),
         0x80..=0x8f => Some(Head { length: 1, children: 2 * u64::from(kind & 0x0f) }),
@@ -174,7 +175,8 @@ mod tests {
 
     #[test]
     fn a_stream_cut_at_any_byte_gives_the_same_values() {
-        let small: Vec<Vec<u8>> = values().iter().map(encode).filter(|bytes| bytes.len() < 300).collect();
+        let small: Vec<Vec<u8>> =
+            values().iter().map(encode).filter(|bytes| bytes.len() < 300).collect();
         let stream = small.concat();
         for cut in 0..=stream.len() {
             let mut splitter = Splitter::new();

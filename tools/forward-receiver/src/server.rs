@@ -1,5 +1,5 @@
-//! The listener and the table of open connections, and what the control commands do to both.
-//! Each connection has a thread of its own; none of them may do anything while the server is stalled.
+//! The listener and the table of open connections, and what the control commands do to both. Each
+//! connection has a thread of its own; none of them may do anything while the server is stalled.
 
 use crate::auth::Credentials;
 use crate::connection;
@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long a command waits for threads that are in the middle of something. Far more than they need.
+/// How long a command waits for threads that are in the middle of something. Far more than they
+/// need.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long one write may block before the thread looks whether its connection is to end.
 const WRITE_SLICE: Duration = Duration::from_millis(100);
@@ -120,7 +121,8 @@ struct Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        // The last owner: this closes the socket, before anyone is told that the connection is gone.
+        // The last owner: this closes the socket, before anyone is told that the connection is
+        // gone.
         drop(self.server.state.lock().open.remove(&self.id));
         self.server.changed.notify_all();
     }
@@ -152,7 +154,8 @@ impl Server {
         let socket = Arc::new(TcpListener::from(socket));
         let closing = Arc::new(AtomicBool::new(false));
         let thread = thread::Builder::new().name("accept".into()).spawn({
-            let (server, socket, closing) = (Arc::clone(self), Arc::clone(&socket), Arc::clone(&closing));
+            let (server, socket, closing) =
+                (Arc::clone(self), Arc::clone(&socket), Arc::clone(&closing));
             move || server.accept(&socket, &closing)
         })?;
         state.listener = Some(Listener { socket, closing, thread });
@@ -182,8 +185,9 @@ impl Server {
     pub fn stall(&self) -> Result<(), String> {
         let mut state = self.state.lock();
         state.stalled = true;
-        self.wait(&mut state, |state| state.busy == 0)
-            .map_err(|()| "stalled, but a connection is still writing to a client that does not read".into())
+        self.wait(&mut state, |state| state.busy == 0).map_err(|()| {
+            "stalled, but a connection is still writing to a client that does not read".into()
+        })
     }
 
     pub fn resume(&self) {
@@ -225,7 +229,11 @@ impl Server {
             .map_err(|()| "some connections did not end".into())
     }
 
-    fn wait(&self, state: &mut MutexGuard<'_, State>, done: impl Fn(&State) -> bool) -> Result<(), ()> {
+    fn wait(
+        &self,
+        state: &mut MutexGuard<'_, State>,
+        done: impl Fn(&State) -> bool,
+    ) -> Result<(), ()> {
         let deadline = Instant::now() + PATIENCE;
         while !done(state) {
             if self.changed.wait_until(state, deadline).timed_out() && !done(state) {
@@ -275,7 +283,8 @@ impl Server {
         let id = state.next_id;
         state.next_id += 1;
         let budget = self.faults.reset_after();
-        let peer = Arc::new(Peer { address, stream, budget, fate: AtomicU8::new(Fate::Open as u8) });
+        let peer =
+            Arc::new(Peer { address, stream, budget, fate: AtomicU8::new(Fate::Open as u8) });
         state.open.insert(id, Arc::clone(&peer));
         drop(state);
         // Dropped with the closure if the thread cannot be made. In the thread, `peer` goes first.

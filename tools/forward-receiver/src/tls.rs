@@ -27,7 +27,10 @@ pub enum Identity {
 }
 
 /// `client_ca`, if given, makes a client certificate from one of its authorities a must.
-pub fn configure(identity: &Identity, client_ca: Option<&Path>) -> Result<Arc<ServerConfig>, String> {
+pub fn configure(
+    identity: &Identity,
+    client_ca: Option<&Path>,
+) -> Result<Arc<ServerConfig>, String> {
     let provider = Arc::new(default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -48,7 +51,10 @@ pub fn configure(identity: &Identity, client_ca: Option<&Path>) -> Result<Arc<Se
     let (chain, key) = match identity {
         Identity::Given { certificate, key } => {
             let read = PrivateKeyDer::from_pem_file(key);
-            (certificates(certificate)?, read.map_err(|error| format!("{}: {error}", key.display()))?)
+            (
+                certificates(certificate)?,
+                read.map_err(|error| format!("{}: {error}", key.display()))?,
+            )
         }
         Identity::Made { names, write_to } => make(names, write_to.as_deref())?,
     };
@@ -58,14 +64,16 @@ pub fn configure(identity: &Identity, client_ca: Option<&Path>) -> Result<Arc<Se
 type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn make(names: &[String], write_to: Option<&Path>) -> Result<Pair, String> {
-    let names = if names.is_empty() { LOCAL_NAMES.map(String::from).to_vec() } else { names.to_vec() };
+    let names =
+        if names.is_empty() { LOCAL_NAMES.map(String::from).to_vec() } else { names.to_vec() };
     let failed = |error: rcgen::Error| format!("making a certificate: {error}");
     let mut params = CertificateParams::new(names).map_err(failed)?;
     params.distinguished_name.push(DnType::CommonName, "forward-receiver");
     let key = KeyPair::generate().map_err(failed)?;
     let certificate = params.self_signed(&key).map_err(failed)?;
     if let Some(file) = write_to {
-        fs::write(file, certificate.pem()).map_err(|error| format!("{}: {error}", file.display()))?;
+        fs::write(file, certificate.pem())
+            .map_err(|error| format!("{}: {error}", file.display()))?;
     }
     let key = PrivateKeyDer::try_from(key.serialize_der())?;
     Ok((vec![certificate.der().clone()], key))

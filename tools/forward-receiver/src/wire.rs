@@ -1,5 +1,5 @@
-//! The bytes of one connection: plain or under TLS, counted, and cut off where a fault says so.
-//! It must never read while the server is stalled, so waiting for bytes and taking them are two steps.
+//! The bytes of one connection: plain or under TLS, counted, and cut off where a fault says so. It
+//! must never read while the server is stalled, so waiting for bytes and taking them are two steps.
 
 use crate::scan::Splitter;
 use crate::server::{Fate, Peer, Server};
@@ -112,14 +112,15 @@ impl<'a> Wire<'a> {
             End::Closed => self.close_notify(),
             End::Refused(_) => {
                 self.close_notify();
-                // Closing with unread bytes would send an RST, which may overtake what was said last.
+                // Closing with unread bytes would send an RST, which may overtake what was said
+                // last.
                 let mut stream = &self.peer.stream;
                 let _ = stream.shutdown(Shutdown::Write);
                 let _ = stream.set_read_timeout(Some(DRAIN));
                 let deadline = Instant::now() + DRAIN;
-                while Instant::now() < deadline && stream.read(&mut self.buffer).is_ok_and(|count| count > 0)
-                {
-                }
+                while Instant::now() < deadline
+                    && stream.read(&mut self.buffer).is_ok_and(|count| count > 0)
+                {}
             }
             End::Reset => crate::server::reset_on_close(&self.peer.stream),
             End::Lost => {}
@@ -144,12 +145,17 @@ impl<'a> Wire<'a> {
     }
 }
 
-fn decrypt(tls: &mut ServerConnection, mut bytes: &[u8], splitter: &mut Splitter) -> Result<(), End> {
+fn decrypt(
+    tls: &mut ServerConnection,
+    mut bytes: &[u8],
+    splitter: &mut Splitter,
+) -> Result<(), End> {
     let mut plain = Vec::new();
     let mut closed = false;
     while !bytes.is_empty() && !closed {
         tls.read_tls(&mut bytes)?;
-        let state = tls.process_new_packets().map_err(|error| End::Refused(format!("TLS: {error}")))?;
+        let state =
+            tls.process_new_packets().map_err(|error| End::Refused(format!("TLS: {error}")))?;
         closed = state.peer_has_closed();
         let start = plain.len();
         plain.resize(start + state.plaintext_bytes_to_read(), 0);
@@ -166,7 +172,9 @@ impl Write for Socket<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match (&self.0.stream).write(bytes) {
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
                     if self.0.fate() != Fate::Open {
                         return Err(error);
                     }

@@ -1,5 +1,5 @@
-//! pingora-load-balancing: `LoadBalancer::select` over a fixed list of backends, round-robin, no health check.
-//! It is shared as it is; it takes `&self`.
+//! pingora-load-balancing: `LoadBalancer::select` over a fixed list of backends, round-robin, no
+//! health check. It is shared as it is; it takes `&self`.
 
 use crate::measure::Pick;
 use pingora_load_balancing::selection::RoundRobin;

@@ -1,6 +1,7 @@
-//! tower's `p2c::Balance` over a fixed list of services that are always ready and answer at once with their place.
-//! It takes `&mut self`: threads that share it need a mutex, one thread alone does without. The load is constant, the
-//! cheapest there is; a call's future is polled outside the mutex.
+//! tower's `p2c::Balance` over a fixed list of services that are always ready and answer at once
+//! with their place. It takes `&mut self`: threads that share it need a mutex, one thread alone
+//! does without. The load is constant, the cheapest there is; a call's future is polled outside the
+//! mutex.
 
 use crate::measure::Pick;
 use std::convert::Infallible;

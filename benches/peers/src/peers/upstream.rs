@@ -1,5 +1,6 @@
-//! The installed libupstream.so through its C ABI, as a plugin in C calls it. Declared by hand, so that what is measured is
-//! the library that is installed and nothing of its source. It must never be linked: without it the other rows still print.
+//! The installed libupstream.so through its C ABI, as a plugin in C calls it. Declared by hand, so
+//! that what is measured is the library that is installed and nothing of its source. It must never
+//! be linked: without it the other rows still print.
 
 use crate::measure::Pick;
 use std::collections::HashMap;
@@ -47,20 +48,32 @@ impl Library {
         let symbol = |name: &CStr| {
             // SAFETY: an open library and a name that ends in NUL.
             let symbol = unsafe { libc::dlsym(library, name.as_ptr()) };
-            let missing =
-                || format!("{}: no {}: install the library again", file.display(), name.to_string_lossy());
+            let missing = || {
+                format!(
+                    "{}: no {}: install the library again",
+                    file.display(),
+                    name.to_string_lossy()
+                )
+            };
             if symbol.is_null() { Err(missing()) } else { Ok(symbol) }
         };
         // SAFETY: each type is the declaration of that function in upstream.h.
         unsafe {
-            let version: Version = std::mem::transmute::<*mut c_void, Version>(symbol(c"upstream_version")?);
+            let version: Version =
+                std::mem::transmute::<*mut c_void, Version>(symbol(c"upstream_version")?);
             Ok(Library {
                 who: format!("upstream {}", CStr::from_ptr(version()).to_string_lossy()),
-                create: std::mem::transmute::<*mut c_void, Create>(symbol(c"upstream_create_from_text")?),
-                next_node: std::mem::transmute::<*mut c_void, NextNode>(symbol(c"upstream_next_node")?),
+                create: std::mem::transmute::<*mut c_void, Create>(symbol(
+                    c"upstream_create_from_text",
+                )?),
+                next_node: std::mem::transmute::<*mut c_void, NextNode>(symbol(
+                    c"upstream_next_node",
+                )?),
                 node_at: std::mem::transmute::<*mut c_void, NodeAt>(symbol(c"upstream_node_at")?),
                 destroy: std::mem::transmute::<*mut c_void, Destroy>(symbol(c"upstream_destroy")?),
-                message: std::mem::transmute::<*mut c_void, Message>(symbol(c"upstream_error_message")?),
+                message: std::mem::transmute::<*mut c_void, Message>(symbol(
+                    c"upstream_error_message",
+                )?),
             })
         }
     }
@@ -77,17 +90,25 @@ impl Library {
                 .expect("a string grows");
         }
         let (mut up, mut err) = (ptr::null_mut(), ptr::null_mut());
-        // SAFETY: a text of that length, a name that ends in NUL, no options, two places for what comes back.
+        // SAFETY: a text of that length, a name that ends in NUL, no options, two places for what
+        // comes back.
         unsafe {
             let source = c"peers".as_ptr();
-            let status =
-                (self.create)(text.as_ptr().cast(), text.len(), source, ptr::null(), &mut up, &mut err);
+            let status = (self.create)(
+                text.as_ptr().cast(),
+                text.len(),
+                source,
+                ptr::null(),
+                &mut up,
+                &mut err,
+            );
             if status != 0 {
                 let why = (self.message)(err);
                 let why = if why.is_null() { c"no message" } else { CStr::from_ptr(why) };
                 return Err(format!("{}: status {status}: {}", self.who, why.to_string_lossy()));
             }
-            let places = (0..nodes).map(|index| ((self.node_at)(up, index) as usize, index)).collect();
+            let places =
+                (0..nodes).map(|index| ((self.node_at)(up, index) as usize, index)).collect();
             Ok(Set { library: self, up, places })
         }
     }
@@ -97,8 +118,10 @@ impl Library {
 fn find(prefix: &Path) -> Result<PathBuf, String> {
     let lib = prefix.join("lib");
     let below = std::fs::read_dir(&lib).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut files =
-        [lib.clone(), prefix.join("lib64")].into_iter().chain(below).map(|dir| dir.join("libupstream.so"));
+    let mut files = [lib.clone(), prefix.join("lib64")]
+        .into_iter()
+        .chain(below)
+        .map(|dir| dir.join("libupstream.so"));
     files.find(|file| file.exists()).ok_or_else(|| {
         format!(
             "no libupstream.so under {}: set UPSTREAM_PREFIX to the prefix it was installed to",

@@ -1,8 +1,9 @@
-//! loom's atomics, under which no order of steps is left out. Of an atomic's accesses loom (0.7) keeps the last in mind and takes
-//! two loads to be independent: a thread's load goes forgotten behind another's, and a store is never tried between them.
+//! loom's atomics, under which no order of steps is left out. Of an atomic's accesses loom (0.7)
+//! keeps the last in mind and takes two loads to be independent: a thread's load goes forgotten
+//! behind another's, and a store is never tried between them.
 //!
-//! So each load here first stores to a twin of the atomic that nobody reads. Accesses to one atomic thus all depend on each
-//! other, and since nothing is read of it the twin orders nothing.
+//! So each load here first stores to a twin of the atomic that nobody reads. Accesses to one atomic
+//! thus all depend on each other, and since nothing is read of it the twin orders nothing.
 
 pub use loom::sync::atomic::{Ordering, fence};
 

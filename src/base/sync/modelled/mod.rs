@@ -1,5 +1,6 @@
-//! The same locks and atomics on loom, for the models alone (`make test-model`): it runs a model under every order of their
-//! steps, and lets a load see each value that its ordering allows. Of no use outside a model.
+//! The same locks and atomics on loom, for the models alone (`make test-model`): it runs a model
+//! under every order of their steps, and lets a load see each value that its ordering allows. Of no
+//! use outside a model.
 
 #![allow(missing_docs)] // locks.rs tells what each is for
 
@@ -36,7 +37,8 @@ impl<T> DerefMut for Guard<'_, T> {
     }
 }
 
-/// loom's own cannot be made in a const, as the library's statics are: it is made with the first use.
+/// loom's own cannot be made in a const, as the library's statics are: it is made with the first
+/// use.
 #[derive(Debug)]
 pub struct Mutex<T> {
     value: sync::Mutex<Option<T>>,
@@ -95,9 +97,14 @@ impl Condvar {
         self.0.get_or_init(loom::sync::Condvar::new)
     }
 
-    /// A model has no time. A deadline that has passed ends the wait at once, whatever else happens in it; one to come never
-    /// does, so that a waiter nobody wakes is a deadlock, which loom tells.
-    pub fn wait_until<'a, T>(&self, mut guard: Guard<'a, T>, deadline: Instant) -> (Guard<'a, T>, bool) {
+    /// A model has no time. A deadline that has passed ends the wait at once, whatever else happens
+    /// in it; one to come never does, so that a waiter nobody wakes is a deadlock, which loom
+    /// tells.
+    pub fn wait_until<'a, T>(
+        &self,
+        mut guard: Guard<'a, T>,
+        deadline: Instant,
+    ) -> (Guard<'a, T>, bool) {
         let lock = guard.lock;
         if Instant::now() >= deadline {
             drop(guard);

@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// Does to a dialer what a host does that closes every descriptor: its thread hears of nothing any more.
+/// Does to a dialer what a host does that closes every descriptor: its thread hears of nothing any
+/// more.
 fn lose(dialer: &Dialer) {
     let mailbox = &dialer.last_desk().mailbox;
     mailbox.epoll.get().delete(mailbox.wake.get()).unwrap();
@@ -18,9 +19,12 @@ fn a_dialer_whose_descriptors_were_closed_is_made_anew() {
         let mut pending = dialer.start(&silent, far(), false, None).unwrap();
         assert!(pending.wait(Instant::now() + Duration::from_millis(20)).is_none());
         let told_late = tell.clone();
-        dialer.at(Instant::now() + LONG * 60, Box::new(move || told_late.send(round).unwrap())).unwrap();
+        dialer
+            .at(Instant::now() + LONG * 60, Box::new(move || told_late.send(round).unwrap()))
+            .unwrap();
         lose(&dialer);
-        // The next dial finds the loss. Those under way are told, and what was to be done later is not forgotten.
+        // The next dial finds the loss. Those under way are told, and what was to be done later is
+        // not forgotten.
         assert!(dialer.dial(&open, far()).is_ok());
         let error = pending.wait(far()).unwrap().err().unwrap();
         assert!(error.is_local() && error.errno == libc::EBADF, "{error}");
@@ -35,7 +39,8 @@ fn a_dialer_whose_descriptors_were_closed_is_made_anew() {
         std::thread::yield_now();
     }
     assert!(told.try_recv().is_err());
-    // A word to cancel reaches the dials all the same, and an end does not wait for a thread that cannot be woken.
+    // A word to cancel reaches the dials all the same, and an end does not wait for a thread that
+    // cannot be woken.
     let mut pending = dialer.start(&silent, far(), false, None).unwrap();
     assert!(pending.wait(Instant::now() + Duration::from_millis(20)).is_none());
     lose(&dialer);

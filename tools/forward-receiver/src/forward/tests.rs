@@ -21,7 +21,10 @@ fn events() -> Vec<Value> {
         Value::Array(vec![event_time(1_700_000_000, 5), record(1)]),
         Value::Array(vec![Value::from(1_700_000_001u64), record(2)]),
         Value::Array(vec![
-            Value::Array(vec![event_time(4_000_000_000, 999_999_999), map_of(&[("m", Value::from(1))])]),
+            Value::Array(vec![
+                event_time(4_000_000_000, 999_999_999),
+                map_of(&[("m", Value::from(1))]),
+            ]),
             record(3),
         ]),
     ]
@@ -61,19 +64,28 @@ fn refused(items: Vec<Value>) -> String {
 
 #[test]
 fn forward_mode() {
-    let (message, seen) = decode_all(&Value::Array(vec![text("app"), Value::Array(events())])).unwrap();
+    let (message, seen) =
+        decode_all(&Value::Array(vec![text("app"), Value::Array(events())])).unwrap();
     assert_eq!(message, Message { events: 3, ..Message::default() });
     assert_eq!(seen, all_three());
 
-    let options =
-        map_of(&[("size", Value::from(3)), ("chunk", text("id==")), ("fluent_signal", Value::from(0))]);
-    let (message, _) = decode_all(&Value::Array(vec![text("app"), Value::Array(events()), options])).unwrap();
-    assert_eq!(message, Message { events: 3, dropped: 0, chunk: Some("id==".into()), size: Some(3) });
+    let options = map_of(&[
+        ("size", Value::from(3)),
+        ("chunk", text("id==")),
+        ("fluent_signal", Value::from(0)),
+    ]);
+    let (message, _) =
+        decode_all(&Value::Array(vec![text("app"), Value::Array(events()), options])).unwrap();
+    assert_eq!(
+        message,
+        Message { events: 3, dropped: 0, chunk: Some("id==".into()), size: Some(3) }
+    );
 }
 
 #[test]
 fn packed_forward_mode_as_binary_and_as_string() {
-    let (message, seen) = decode_all(&Value::Array(vec![text("app"), Value::Binary(packed())])).unwrap();
+    let (message, seen) =
+        decode_all(&Value::Array(vec![text("app"), Value::Binary(packed())])).unwrap();
     assert_eq!(message.events, 3);
     assert_eq!(seen, all_three());
     let (message, _) = decode_all(&Value::Array(vec![text("app"), text("")])).unwrap();
@@ -117,19 +129,27 @@ fn message_mode() {
 
 #[test]
 fn metrics_and_traces_are_maps() {
-    let maps: Vec<u8> = [1, 2].iter().flat_map(|n| encode(&map_of(&[("n", Value::from(*n))]))).collect();
+    let maps: Vec<u8> =
+        [1, 2].iter().flat_map(|n| encode(&map_of(&[("n", Value::from(*n))]))).collect();
     for signal in [1, 2] {
         let options = map_of(&[("fluent_signal", Value::from(signal))]);
         let message = Value::Array(vec![text("app"), Value::Binary(maps.clone()), options.clone()]);
         let mut seen = Vec::new();
-        let taken =
-            decode(&encode(&message), &mut |event| seen.push((event.signal, event.record.to_string())));
+        let taken = decode(&encode(&message), &mut |event| {
+            seen.push((event.signal, event.record.to_string()))
+        });
         assert_eq!(taken.unwrap().events, 2);
         assert_eq!(seen, [(signal, "{\"n\": 1}".to_owned()), (signal, "{\"n\": 2}".to_owned())]);
-        assert!(refused(vec![text("app"), Value::Array(events()), options]).contains("has to be packed"));
+        assert!(
+            refused(vec![text("app"), Value::Array(events()), options])
+                .contains("has to be packed")
+        );
     }
     let other = map_of(&[("fluent_signal", Value::from(9))]);
-    assert!(refused(vec![text("app"), Value::Binary(maps.clone()), other]).contains("none of 0, 1 and 2"));
+    assert!(
+        refused(vec![text("app"), Value::Binary(maps.clone()), other])
+            .contains("none of 0, 1 and 2")
+    );
     assert!(refused(vec![text("app"), Value::Binary(maps)]).contains("[time, record]"));
 }
 
@@ -149,7 +169,10 @@ fn what_is_no_message_is_refused_with_its_reason() {
         refused(vec![text("PING"), text("host"), text("salt"), text("digest"), text(""), text("")]),
         "no mode has 6 elements with a string after the tag"
     );
-    assert_eq!(refused(vec![text("app"), body(), text("x")]), "options have to be a map, not a string");
+    assert_eq!(
+        refused(vec![text("app"), body(), text("x")]),
+        "options have to be a map, not a string"
+    );
     assert_eq!(
         refused(vec![text("app"), body(), map_of(&[("compressed", text("zstd"))])]),
         "options.compressed has to be \"gzip\" or \"text\""
@@ -187,7 +210,8 @@ fn packed_events_cut_at_any_byte_are_refused_unless_cut_between_events() {
         })
         .collect();
     for cut in 1..=whole.len() {
-        let result = decode_all(&Value::Array(vec![text("app"), Value::Binary(whole[..cut].to_vec())]));
+        let result =
+            decode_all(&Value::Array(vec![text("app"), Value::Binary(whole[..cut].to_vec())]));
         match ends.iter().position(|end| *end == cut) {
             Some(index) => assert_eq!(result.unwrap().0.events, index as u64 + 1),
             None => assert_eq!(result.unwrap_err().0, "packed events that end inside an event"),

@@ -1,4 +1,5 @@
-//! The built receiver over plain TCP: what it counts, answers and writes, and how it fails on command.
+//! The built receiver over plain TCP: what it counts, answers and writes, and how it fails on
+//! command.
 
 use crate::support::*;
 use std::fs;
@@ -185,7 +186,9 @@ fn refuses_and_resets_while_it_is_stalled() {
     receiver.obey("refuse");
     // Closed if it was accepted already, reset if it was not.
     assert!(
-        waiting.read(&mut [0]).map_or_else(|error| error.kind() == ErrorKind::ConnectionReset, |n| n == 0)
+        waiting
+            .read(&mut [0])
+            .map_or_else(|error| error.kind() == ErrorKind::ConnectionReset, |n| n == 0)
     );
     receiver.obey("resume");
     receiver.obey("listen");

@@ -41,7 +41,8 @@ fn tls_connect(
 /// A self-signed certificate and its key, as PEM files in `folder`.
 fn write_identity(folder: &Path, name: &str) -> (std::path::PathBuf, std::path::PathBuf) {
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap();
+    let certificate =
+        CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap();
     let files = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));
     fs::write(&files.0, certificate.pem()).unwrap();
     fs::write(&files.1, key.serialize_pem()).unwrap();
@@ -71,8 +72,13 @@ fn tls_with_a_certificate_made_on_the_spot() {
 fn large_messages_pass_through_tls() {
     let folder = tempfile::tempdir().unwrap();
     let made = folder.path().join("made.crt");
-    let mut receiver =
-        Receiver::start(&["--tls", "--cert-name", "node.example", "--write-cert", made.to_str().unwrap()]);
+    let mut receiver = Receiver::start(&[
+        "--tls",
+        "--cert-name",
+        "node.example",
+        "--write-cert",
+        made.to_str().unwrap(),
+    ]);
     let mut stream = tls_connect(&receiver, &made, "node.example", None);
     for chunk in ["a", "b"] {
         stream.write_all(&message(0, 100_000, Some(chunk))).unwrap();
@@ -93,11 +99,19 @@ fn tls_with_a_given_certificate_and_client_certificates() {
     let client = write_identity(folder.path(), "client.example");
     let other = write_identity(folder.path(), "other.example");
     let text = |path: &Path| path.to_str().unwrap().to_owned();
-    let args =
-        ["--tls", "--cert", &text(&server.0), "--key", &text(&server.1), "--client-ca", &text(&client.0)];
+    let args = [
+        "--tls",
+        "--cert",
+        &text(&server.0),
+        "--key",
+        &text(&server.1),
+        "--client-ca",
+        &text(&client.0),
+    ];
     let mut receiver = Receiver::start(&args);
 
-    let mut stream = tls_connect(&receiver, &server.0, "server.example", Some((&client.0, &client.1)));
+    let mut stream =
+        tls_connect(&receiver, &server.0, "server.example", Some((&client.0, &client.1)));
     stream.write_all(&message(0, 3, Some("c"))).unwrap();
     assert_eq!(read_value(&mut stream), ack("c"));
 
@@ -115,14 +129,18 @@ fn tls_with_a_given_certificate_and_client_certificates() {
 fn login(stream: &mut TcpStream, key: &str, user: &str, password: &str) -> (Value, bool) {
     let helo = read_value(stream);
     assert_eq!(helo[0], Value::from("HELO"));
-    let (nonce, auth_salt) = (helo[1]["nonce"].as_slice().unwrap(), helo[1]["auth"].as_slice().unwrap());
+    let (nonce, auth_salt) =
+        (helo[1]["nonce"].as_slice().unwrap(), helo[1]["auth"].as_slice().unwrap());
     let proof = hex(&[b"salt", b"client", nonce, key.as_bytes()]);
     let password = hex(&[auth_salt, user.as_bytes(), password.as_bytes()]);
     let ping = ["PING", "client", "salt", &proof, user, &password];
-    stream.write_all(&encode(&Value::Array(ping.iter().map(|field| Value::from(*field)).collect()))).unwrap();
+    stream
+        .write_all(&encode(&Value::Array(ping.iter().map(|field| Value::from(*field)).collect())))
+        .unwrap();
     let pong = read_value(stream);
     let hostname = pong[3].as_str().unwrap();
-    let proved = pong[4].as_str() == Some(&hex(&[b"salt", hostname.as_bytes(), nonce, key.as_bytes()]));
+    let proved =
+        pong[4].as_str() == Some(&hex(&[b"salt", hostname.as_bytes(), nonce, key.as_bytes()]));
     (pong, proved)
 }
 
@@ -135,7 +153,10 @@ fn the_shared_key_opens_and_a_wrong_one_does_not() {
     let mut receiver = Receiver::start(&["--shared-key", "secret", "--server-hostname", "node-1"]);
     let mut stream = receiver.connect();
     let (pong, proved) = login(&mut stream, "secret", "", "");
-    assert_eq!(pong.as_array().unwrap()[..4], ["PONG".into(), true.into(), "".into(), "node-1".into()]);
+    assert_eq!(
+        pong.as_array().unwrap()[..4],
+        ["PONG".into(), true.into(), "".into(), "node-1".into()]
+    );
     assert!(proved);
     stream.write_all(&message(0, 3, Some("c"))).unwrap();
     assert_eq!(read_value(&mut stream), ack("c"));
@@ -195,8 +216,13 @@ fn the_handshake_fails_as_told() {
 fn the_shared_key_works_under_tls() {
     let folder = tempfile::tempdir().unwrap();
     let made = folder.path().join("made.crt");
-    let receiver =
-        Receiver::start(&["--tls", "--write-cert", made.to_str().unwrap(), "--shared-key", "secret"]);
+    let receiver = Receiver::start(&[
+        "--tls",
+        "--write-cert",
+        made.to_str().unwrap(),
+        "--shared-key",
+        "secret",
+    ]);
     let mut stream = tls_connect(&receiver, &made, "localhost", None);
     let helo = read_value(&mut stream);
     let proof = hex(&[b"salt", b"client", helo[1]["nonce"].as_slice().unwrap(), b"secret"]);

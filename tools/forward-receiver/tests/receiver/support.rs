@@ -1,4 +1,5 @@
-//! Runs the built receiver and speaks the Forward protocol to it. It must never leave a process behind.
+//! Runs the built receiver and speaks the Forward protocol to it. It must never leave a process
+//! behind.
 
 use rmpv::Value;
 use std::io::{BufRead, BufReader, Read, Write};
