@@ -11,12 +11,16 @@
 
 #![deny(unsafe_code)]
 
-pub mod balance;
-pub mod base;
-pub mod config;
+mod balance;
+mod base;
+mod config;
 #[allow(unsafe_code)]
-pub mod ffi;
-pub mod net;
-pub mod set;
+mod ffi;
+mod net;
+mod set;
 #[cfg(test)]
 mod tests;
+
+/// The key table as the documents show it, for the test that compares them.
+#[doc(hidden)]
+pub use config::keys::{overview, reference};

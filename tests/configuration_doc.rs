@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use upstream::config::keys::{overview, reference};
+use upstream::{overview, reference};
 
 const START: &str = "<!-- The table is made from";
 const END: &str = "<!-- /table -->";

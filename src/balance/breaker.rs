@@ -169,7 +169,8 @@ impl Breaker {
     }
 
     /// Consecutive failures so far.
-    pub fn fails(&self) -> u32 {
+    #[cfg(test)]
+    fn fails(&self) -> u32 {
         self.fails
     }
 

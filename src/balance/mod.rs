@@ -4,13 +4,13 @@
 //! as often as its weight says, and with equal weights each node once. All threads share one order,
 //! that of the atomic increments of one word.
 
-pub mod breaker;
-pub mod budget;
-pub mod roster;
+pub(crate) mod breaker;
+pub(crate) mod budget;
+pub(crate) mod roster;
 mod rotation;
 mod schedule;
 mod tried;
-pub mod visits;
+pub(crate) mod visits;
 
 pub use rotation::{Ledger, Rotation, Taken};
 pub use schedule::{Order, cycle_length, order};

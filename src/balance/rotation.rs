@@ -258,22 +258,19 @@ impl Rotation {
         (1 << (POSITION - 1)) / (self.frames.mask + 1)
     }
 
-    /// Goes over to `order`, which must fit the capacity: from equal weights to equal ones at the
-    /// successor of the place handed out last, otherwise anywhere in the cycle, so that each place
-    /// gets its share in the long run however often and whenever nodes come and go. A rule that
-    /// goes by the place reached would favour some, for changes may keep step with it.
-    pub fn publish(&self, ledger: &mut Ledger, order: &Order) {
-        self.publish_after(ledger, order, None);
-    }
-
     /// The place handed out last.
     pub fn last(&self, ledger: &Ledger) -> u32 {
         let word = self.word.load(Ordering::Acquire);
         ledger.last_place(self.frame(number_of(word)), self.turns(word))
     }
 
-    /// As [`Rotation::publish`], with `after` for the place handed out last, if there is one.
-    pub fn publish_after(&self, ledger: &mut Ledger, order: &Order, after: Option<u32>) {
+    /// Goes over to `order`, which must fit the capacity: from equal weights to equal ones at the
+    /// successor of the place handed out last, otherwise anywhere in the cycle, so that each place
+    /// gets its share in the long run however often and whenever nodes come and go. A rule that
+    /// goes by the place reached would favour some, for changes may keep step with it.
+    ///
+    /// `after` stands for the place handed out last, if it is given.
+    pub fn publish(&self, ledger: &mut Ledger, order: &Order, after: Option<u32>) {
         let mut seen = self.word.load(Ordering::Acquire);
         let number = number_of(seen);
         let next = next_number(number);

@@ -1,12 +1,12 @@
 //! What every room needs: errors, the log, counters, clocks, text, locks. Knows nothing of nodes or
 //! connections.
 
-pub mod clock;
-pub mod error;
-pub mod log;
-pub mod moment;
-pub mod process;
-pub mod random;
-pub mod stats;
-pub mod sync;
-pub mod text;
+pub(crate) mod clock;
+pub(crate) mod error;
+pub(crate) mod log;
+pub(crate) mod moment;
+pub(crate) mod process;
+pub(crate) mod random;
+pub(crate) mod stats;
+pub(crate) mod sync;
+pub(crate) mod text;

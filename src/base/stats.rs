@@ -80,6 +80,7 @@ stats! { $
     }
 }
 
+#[allow(clippy::single_component_path_imports, reason = "by this others can name the macro")]
 pub(crate) use reading_as;
 
 /// Adds one.

@@ -1,7 +1,9 @@
 //! A piece of a text that many hold together, as a Rust string and as a C string at once: a NUL
 //! byte, which is no part of it, stands behind it. Never changes and is never copied.
 
-use std::ffi::{CStr, c_char};
+#[cfg(test)]
+use std::ffi::CStr;
+use std::ffi::c_char;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -34,7 +36,8 @@ impl Text {
     }
 
     /// As a C string.
-    pub fn as_c_str(&self) -> &CStr {
+    #[cfg(test)]
+    fn as_c_str(&self) -> &CStr {
         let bytes = &self.whole.as_bytes()[self.start as usize..=self.end as usize];
         CStr::from_bytes_with_nul(bytes).unwrap_or_default()
     }

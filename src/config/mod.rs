@@ -10,7 +10,7 @@ mod document;
 mod expand;
 mod idle;
 mod include;
-pub mod keys;
+pub(crate) mod keys;
 mod layers;
 mod limits;
 mod lines;
@@ -20,14 +20,14 @@ mod name_index;
 mod node_settings;
 mod options;
 mod properties;
-pub mod settings;
+mod settings;
 mod source;
 mod spelling;
 mod suggest;
 #[cfg(test)]
 mod tests;
 mod tls_files;
-pub mod value;
+pub(crate) mod value;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -42,8 +42,8 @@ pub use name_index::NameIndex;
 pub use options::Options;
 pub use properties::{Owner, Properties};
 pub use settings::{
-    CipherNames, DeliverSettings, HealthSettings, NetSettings, NodeSettings, SetSettings, TlsFile,
-    TlsSettings, TlsVersion,
+    CipherNames, DeliverSettings, HealthSettings, NetSettings, NodeSettings, TlsFile, TlsSettings,
+    TlsVersion,
 };
 pub use words::{Balance, Check, Start};
 

@@ -10,19 +10,19 @@
 // header's top.
 #![allow(clippy::missing_safety_doc)]
 
-pub mod attempt;
+mod attempt;
 mod boundary;
-pub mod connection;
-pub mod deliver;
-pub mod error;
-pub mod handle;
-pub mod node;
-pub mod nonblocking;
-pub mod options;
-pub mod panic;
-pub mod set;
-pub mod stats;
-pub mod status;
-pub mod strings;
+mod connection;
+mod deliver;
+mod error;
+mod handle;
+mod node;
+mod nonblocking;
+mod options;
+mod panic;
+mod set;
+mod stats;
+mod status;
+mod strings;
 mod time;
-pub mod user_data;
+mod user_data;

@@ -199,6 +199,21 @@ pub unsafe extern "C" fn upstream_options_declare_key(
     })
 }
 
+/// The numbers of both sides are the same.
+const _: () = {
+    assert!(UPSTREAM_KEY_TEXT == KeyType::Text as i32);
+    assert!(UPSTREAM_KEY_BOOL == KeyType::Bool as i32);
+    assert!(UPSTREAM_KEY_INT == KeyType::Int as i32);
+    assert!(UPSTREAM_KEY_MS == KeyType::Ms as i32);
+    assert!(UPSTREAM_KEY_SIZE == KeyType::Size as i32);
+    assert!(UPSTREAM_KEY_SECRET == KeyType::Secret as i32);
+    assert!(UPSTREAM_LOG_ERROR == Level::Error as i32);
+    assert!(UPSTREAM_LOG_WARN == Level::Warn as i32);
+    assert!(UPSTREAM_LOG_INFO == Level::Info as i32);
+    assert!(UPSTREAM_LOG_DEBUG == Level::Debug as i32);
+    assert!(UPSTREAM_LOG_TRACE == Level::Trace as i32);
+};
+
 fn no_such_type(number: i32) -> String {
     format!("{number} is no type of a key; write one of UPSTREAM_KEY_TEXT to UPSTREAM_KEY_SECRET")
 }

@@ -1,15 +1,15 @@
 //! Connections: names, sockets, TLS, the pool. Knows one node at a time, never which node comes
 //! next.
 
-pub mod cancel;
-pub mod channel;
-pub mod dial;
+pub(crate) mod cancel;
+pub(crate) mod channel;
+pub(crate) mod dial;
 mod local;
-pub mod patience;
-pub mod pool;
-mod race;
-mod resolve;
-pub mod socket;
-pub mod target;
+pub(crate) mod patience;
+pub(crate) mod pool;
+pub(crate) mod race;
+pub(crate) mod resolve;
+pub(crate) mod socket;
+pub(crate) mod target;
 pub(crate) mod thread;
-pub mod tls;
+pub(crate) mod tls;

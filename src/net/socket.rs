@@ -45,8 +45,10 @@ impl Interest {
     /// Reading alone.
     pub const READ: Interest = Interest { read: true, write: false };
     /// Writing alone.
+    #[cfg(test)]
     pub const WRITE: Interest = Interest { read: false, write: true };
     /// Either.
+    #[cfg(test)]
     pub const BOTH: Interest = Interest { read: true, write: true };
 }
 

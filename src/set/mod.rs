@@ -1,18 +1,18 @@
 //! What the C handles stand for: the set, its nodes, connections, deliveries and attempts. Brings
 //! `balance` and `net` together; never sees a C pointer.
 
-pub mod attempt;
+pub(crate) mod attempt;
 mod check;
-pub mod conn;
+pub(crate) mod conn;
 mod connect;
-pub mod deliver;
+pub(crate) mod deliver;
 mod journey;
-pub mod link;
-pub mod node;
-pub mod outcome;
-pub mod payload;
+pub(crate) mod link;
+pub(crate) mod node;
+pub(crate) mod outcome;
+pub(crate) mod payload;
 mod round;
 mod runtime;
 mod suspects;
-pub mod upstream;
+pub(crate) mod upstream;
 mod verdict;

@@ -1,6 +1,5 @@
 //! A member of the set: its properties, its counters, and the connections kept to it.
 
-use std::ffi::CStr;
 use std::fmt;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
@@ -157,16 +156,6 @@ impl Node {
         };
         // It fails only where no thread runs any more, which closes them too.
         let _ = self.runtime.dialer.at(when.instant(), Box::new(purge));
-    }
-
-    /// The node's name.
-    pub fn name(&self) -> &CStr {
-        self.target.name.as_c_str()
-    }
-
-    /// Host name or numeric address, without brackets.
-    pub fn host(&self) -> &CStr {
-        self.target.host.as_c_str()
     }
 
     /// The value of `key` in any letter case, with the NUL byte that ends it.

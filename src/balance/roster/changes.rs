@@ -164,7 +164,7 @@ impl Roster {
         if now_eligible != table.eligible {
             let order: Order = balance::order(&now_eligible);
             let after = self.place_in_tier(table, tier);
-            self.rotation.publish_after(&mut table.ledger, &order, after);
+            self.rotation.publish(&mut table.ledger, &order, after);
             table.eligible = now_eligible;
         }
         let next =

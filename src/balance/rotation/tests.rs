@@ -18,16 +18,16 @@ fn take(rotation: &Rotation, picks: usize) -> Vec<usize> {
 fn the_rotation_goes_on_at_the_successor() {
     let (rotation, mut ledger) = round_robin(4, 0);
     assert_eq!(take(&rotation, 3), [0, 1, 2]);
-    rotation.publish(&mut ledger, &even(&[0, 1, 3])); // the last one leaves
+    rotation.publish(&mut ledger, &even(&[0, 1, 3]), None); // the last one leaves
     assert_eq!(take(&rotation, 2), [3, 0]);
-    rotation.publish(&mut ledger, &even(&[0, 1, 2, 3]));
+    rotation.publish(&mut ledger, &even(&[0, 1, 2, 3]), None);
     assert_eq!(take(&rotation, 5), [1, 2, 3, 0, 1]);
-    rotation.publish(&mut ledger, &even(&[0, 1, 3]));
-    rotation.publish(&mut ledger, &even(&[0, 1, 2, 3])); // no pick between: nobody is handed out twice in a row
+    rotation.publish(&mut ledger, &even(&[0, 1, 3]), None);
+    rotation.publish(&mut ledger, &even(&[0, 1, 2, 3]), None); // no pick between: nobody is handed out twice in a row
     assert_eq!(take(&rotation, 2), [2, 3]);
-    rotation.publish(&mut ledger, &even(&[]));
+    rotation.publish(&mut ledger, &even(&[]), None);
     assert_eq!(rotation.next(), None);
-    rotation.publish(&mut ledger, &even(&[0, 1, 2, 3]));
+    rotation.publish(&mut ledger, &even(&[0, 1, 2, 3]), None);
     assert_eq!(take(&rotation, 2), [0, 1]);
     assert_eq!(
         (0..4).map(|place| rotation.picks_of(&ledger, place)).collect::<Vec<_>>(),
@@ -40,7 +40,7 @@ fn the_rotation_goes_on_at_the_successor() {
 fn a_start_elsewhere_is_the_first_pick() {
     for start in 0..3 {
         let (rotation, mut ledger) = round_robin(3, start);
-        rotation.publish(&mut ledger, &even(&[0, 1, 2]));
+        rotation.publish(&mut ledger, &even(&[0, 1, 2]), None);
         assert_eq!(take(&rotation, 3), [start, (start + 1) % 3, (start + 2) % 3]);
     }
 }
@@ -53,9 +53,9 @@ fn with_weights_a_node_late_in_the_cycle_is_not_starved_by_changes() {
     let (rotation, mut ledger) = Rotation::new(&with, 0, 9, 4);
     for _ in 0..100 {
         take(&rotation, 3);
-        rotation.publish(&mut ledger, &without);
+        rotation.publish(&mut ledger, &without, None);
         take(&rotation, 3);
-        rotation.publish(&mut ledger, &with);
+        rotation.publish(&mut ledger, &with, None);
     }
     for place in [1, 2] {
         let picks = rotation.picks_of(&ledger, place);
@@ -79,8 +79,8 @@ fn two_nodes_retry_never_meets_the_dead_one() {
 /// Of 7 places, after orders of 8; `at` is a position at the beginning of a cycle.
 fn check_from(at: impl Fn(&Rotation) -> u64) {
     let (rotation, mut ledger) = round_robin(8, 0);
-    rotation.publish(&mut ledger, &even(&[0, 1, 2, 3, 4, 5, 6, 7]));
-    rotation.publish(&mut ledger, &even(&[0, 1, 2, 3, 4, 5, 6]));
+    rotation.publish(&mut ledger, &even(&[0, 1, 2, 3, 4, 5, 6, 7]), None);
+    rotation.publish(&mut ledger, &even(&[0, 1, 2, 3, 4, 5, 6]), None);
     rotation.word.store(word(2, at(&rotation)), Ordering::Relaxed);
     let before = rotation.picks(&ledger);
     assert_eq!(before % 7, 0);
@@ -91,10 +91,10 @@ fn check_from(at: impl Fn(&Rotation) -> u64) {
         assert_eq!((0..7).map(|place| rotation.picks_of(&ledger, place)).sum::<u64>(), all);
     }
     assert!(rotation.laps(rotation.word.load(Ordering::Relaxed)) < rotation.most_laps());
-    rotation.publish(&mut ledger, &even(&[0, 1, 2, 3, 4, 5, 6]));
+    rotation.publish(&mut ledger, &even(&[0, 1, 2, 3, 4, 5, 6]), None);
     assert_eq!(rotation.next(), Some(2_000 % 7));
     assert_eq!(rotation.picks(&ledger), before + 2_001);
-    rotation.publish(&mut ledger, &even(&[0, 1, 2])); // in the frame of the order that went round
+    rotation.publish(&mut ledger, &even(&[0, 1, 2]), None); // in the frame of the order that went round
     assert_eq!(rotation.picks(&ledger), before + 2_001);
 }
 
@@ -132,7 +132,7 @@ fn threads_share_one_order_through_changes() {
             })
             .collect();
         for turn in 0..2000 {
-            rotation.publish(&mut ledger, &without[turn % 5]);
+            rotation.publish(&mut ledger, &without[turn % 5], None);
         }
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
@@ -172,7 +172,7 @@ proptest! {
             if places.is_empty() {
                 places = (0..nodes).collect();
             }
-            rotation.publish(&mut ledger, &even(&places));
+            rotation.publish(&mut ledger, &even(&places), None);
             for _ in 0..picks {
                 let successor = places.iter().copied().find(|place| *place > last).unwrap_or(places[0]);
                 let place = rotation.next().unwrap() as u32;
@@ -196,7 +196,7 @@ proptest! {
         let mut counts = vec![0u64; all.len()];
         for (set, picks) in changes {
             let left: Vec<(u32, u32)> = all.iter().copied().filter(|(place, _)| set >> place & 1 == 1).collect();
-            rotation.publish(&mut ledger, &schedule::order(if left.is_empty() { &all } else { &left }));
+            rotation.publish(&mut ledger, &schedule::order(if left.is_empty() { &all } else { &left }), None);
             for _ in 0..picks {
                 counts[rotation.next().unwrap()] += 1;
             }

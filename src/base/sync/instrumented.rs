@@ -23,14 +23,6 @@ impl<T> Mutex<T> {
     pub fn try_lock(&self) -> Option<Guard<'_, T>> {
         self.0.try_lock()
     }
-
-    pub fn get_mut(&mut self) -> &mut T {
-        self.0.get_mut()
-    }
-
-    pub fn into_inner(self) -> T {
-        self.0.into_inner()
-    }
 }
 
 #[derive(Debug, Default)]

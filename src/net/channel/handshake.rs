@@ -44,8 +44,8 @@ pub enum HandshakeStep {
     /// The socket must become ready.
     Wait(Ready),
     /// The handshake is done. The server may yet refuse the client certificate: the socket must
-    /// become readable, or this moment must come.
-    Verdict(Instant),
+    /// become readable, or [`Handshake::verdict_by`] must come.
+    Verdict,
     /// Nothing: it is done and all of it is sent.
     Done,
 }
@@ -90,7 +90,7 @@ impl Handshake {
         let wait = (self.round_trip * VERDICT_ROUND_TRIPS).clamp(VERDICT_LEAST, VERDICT_MOST);
         let by = *self.verdict_by.get_or_insert(now + wait);
         match self.session.has_verdict(&self.socket)? {
-            false if now < by => Ok(HandshakeStep::Verdict(by)),
+            false if now < by => Ok(HandshakeStep::Verdict),
             _ => Ok(HandshakeStep::Done),
         }
     }

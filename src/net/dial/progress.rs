@@ -209,7 +209,7 @@ impl Work {
             return;
         };
         match handshake.advance() {
-            Ok(step @ (HandshakeStep::Wait(_) | HandshakeStep::Verdict(_))) => {
+            Ok(step @ (HandshakeStep::Wait(_) | HandshakeStep::Verdict)) => {
                 let flags = match step {
                     HandshakeStep::Wait(Ready::Write) => EpollFlags::EPOLLOUT,
                     _ => EpollFlags::EPOLLIN,

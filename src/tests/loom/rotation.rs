@@ -47,7 +47,7 @@ fn a_pick_belongs_to_the_old_order_or_to_the_new_one() {
         let (rotation, mut ledger) = Rotation::new(&even(&[0, 1]), 0, 3, 5);
         let rotation = Arc::new(rotation);
         let others = [(); 2].map(|()| spawn(&rotation, two_picks));
-        rotation.publish(&mut ledger, &even(&[2, 3, 4]));
+        rotation.publish(&mut ledger, &even(&[2, 3, 4]), None);
         let picks = others.map(|other| other.join().unwrap());
         for [first, second] in picks {
             assert!(first < 2 || second >= 2, "after the new order the old one came again");
@@ -66,8 +66,8 @@ fn a_reader_never_sees_half_of_an_order() {
         let (rotation, mut ledger) = Rotation::new(&even(&[0]), 0, 2, 5);
         let rotation = Arc::new(rotation);
         let reader = spawn(&rotation, |rotation| rotation.next().expect("no order here is empty"));
-        rotation.publish(&mut ledger, &even(&[1, 2]));
-        rotation.publish(&mut ledger, &even(&[3, 4]));
+        rotation.publish(&mut ledger, &even(&[1, 2]), None);
+        rotation.publish(&mut ledger, &even(&[3, 4]), None);
         let place = reader.join().unwrap();
         assert!(booked(&rotation, &ledger, 5)[place] > 0, "place {place} had no turn");
         let all = rotation.picks(&ledger);
@@ -87,8 +87,8 @@ fn a_retry_gets_an_untried_place_of_one_order_while_orders_change() {
             tried.insert(0);
             rotation.next_untried(&tried).map(|untried| untried.place)
         });
-        rotation.publish(&mut ledger, &even(&[2]));
-        rotation.publish(&mut ledger, &even(&[3]));
+        rotation.publish(&mut ledger, &even(&[2]), None);
+        rotation.publish(&mut ledger, &even(&[3]), None);
         let place = reader.join().unwrap().expect("an untried place is in every order");
         assert_ne!(place, 0, "it was tried");
         assert!(
@@ -104,7 +104,7 @@ fn an_order_that_empties_gives_nothing_or_the_old_places() {
         let (rotation, mut ledger) = Rotation::new(&even(&[0]), 0, 1, 1);
         let rotation = Arc::new(rotation);
         let reader = spawn(&rotation, |rotation| [rotation.next(), rotation.next()]);
-        rotation.publish(&mut ledger, &even(&[]));
+        rotation.publish(&mut ledger, &even(&[]), None);
         let picks = reader.join().unwrap();
         assert!(matches!(picks, [_, None] | [Some(0), Some(0)]), "{picks:?}");
         assert_eq!(booked(&rotation, &ledger, 1), count(1, picks.into_iter().flatten()));

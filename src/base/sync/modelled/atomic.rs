@@ -15,6 +15,7 @@ macro_rules! atomic {
             twin: loom::sync::atomic::AtomicBool,
         }
 
+        #[allow(dead_code, reason = "std's interface, of which the code under test uses a part")]
         impl $name {
             pub fn new(value: $value) -> Self {
                 $name { value: loom::sync::atomic::$name::new(value), twin: Default::default() }
@@ -40,6 +41,7 @@ macro_rules! number {
     ($name:ident, $value:ty) => {
         atomic!($name, $value);
 
+        #[allow(dead_code, reason = "as above")]
         impl $name {
             pub fn fetch_add(&self, value: $value, order: Ordering) -> $value {
                 self.value.fetch_add(value, order)

@@ -65,18 +65,6 @@ impl<T> Mutex<T> {
         let lock = self.get();
         Some(Guard { lock, held: Some(lock.try_lock().ok()?) })
     }
-
-    pub fn get_mut(&mut self) -> &mut T {
-        self.get();
-        let lock = self.lock.get_mut().expect("made above");
-        lock.get_mut().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn into_inner(self) -> T {
-        self.get();
-        let lock = self.lock.into_inner().expect("made above");
-        lock.into_inner().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl<T: Default> Default for Mutex<T> {
