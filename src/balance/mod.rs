@@ -6,12 +6,14 @@
 
 pub(crate) mod breaker;
 pub(crate) mod budget;
+mod modes;
 pub(crate) mod roster;
 mod rotation;
 mod schedule;
 mod tried;
 pub(crate) mod visits;
 
+pub use modes::Mode;
 pub use rotation::{Ledger, Rotation, Taken};
-pub use schedule::{Order, cycle_length, order};
+pub use schedule::{Order, cycle_length};
 pub use tried::Tried;

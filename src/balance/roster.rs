@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::balance::breaker::{Breaker, BreakerSettings, State};
-use crate::balance::{self, Ledger, Rotation};
+use crate::balance::{self, Ledger, Mode, Rotation};
 use crate::base::random::SplitMix;
 use crate::base::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::base::sync::{Guard, Mutex};
@@ -76,6 +76,7 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// The nodes of a set.
 pub struct Roster {
+    mode: Mode,
     rotation: Rotation,
     /// When the next trial may be had, or a pause ends.
     alarm: AtomicU64,
@@ -142,6 +143,7 @@ impl Roster {
     /// next one that takes turns. `clock_runs` tells of a clock that goes on by itself: see
     /// [`Pace`].
     pub fn new(
+        mode: Mode,
         members: Vec<Member>,
         start: usize,
         seed: u64,
@@ -164,11 +166,12 @@ impl Roster {
         };
         let standings: Box<[Standing]> = members.iter().map(|_| Standing::default()).collect();
         (table.tier, table.eligible) = eligible(&members, &table.breakers, &standings);
-        let order = balance::order(&table.eligible);
+        let order = mode.order(&table.eligible);
         let first = order.places.iter().position(|place| *place as usize >= start).unwrap_or(0);
         let (rotation, ledger) = Rotation::new(&order, first, capacity, members.len());
         table.ledger = ledger;
         Roster {
+            mode,
             rotation,
             alarm: AtomicU64::new(NEVER),
             seen: AtomicU64::new(0),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::balance::Mode;
 use crate::balance::breaker::BreakerSettings;
 use crate::balance::budget::Budget;
 use crate::balance::roster::{Member, Rest, Roster};
@@ -88,6 +89,9 @@ impl Upstream {
         for warning in &definition.warnings {
             logger.log(Level::Warn, format_args!("{warning}"));
         }
+        let mode = match definition.settings.balance {
+            Balance::RoundRobin => Mode::RoundRobin,
+        };
         let definitions = &definition.nodes;
         let start = match definition.settings.start {
             Start::First => 0,
@@ -95,7 +99,8 @@ impl Upstream {
             Start::Random => (random() % definitions.len() as u64) as usize,
         };
         let members = definitions.iter().map(member).collect();
-        let roster = Roster::new(members, start, random(), clock.now(), clock.runs_by_itself());
+        let roster =
+            Roster::new(mode, members, start, random(), clock.now(), clock.runs_by_itself());
         let runtime = Runtime::new(roster, clock, logger)
             .map_err(|error| Error::io(Status::NoMemory, "an eventfd cannot be had", &error))?;
         let runtime = Arc::new(runtime);
@@ -116,9 +121,6 @@ impl Upstream {
         }
         runtime.roster.set_tokens(nodes.iter().map(|node| Arc::as_ptr(node).expose_provenance()));
         let Definition { name, settings, index, .. } = definition;
-        match settings.balance {
-            Balance::RoundRobin => {} // what the rotation does
-        }
         Ok(Arc::new(Upstream {
             poison: Poison::default(),
             nodes,

@@ -2,7 +2,6 @@
 
 use super::{Change, LONGEST_PAUSE, NEVER, NodeState, Roster, Table, Turn, eligible};
 use crate::balance::breaker::{Fault, Proof, State, Way};
-use crate::balance::{self, Order};
 use crate::base::sync::Guard;
 use crate::base::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -162,7 +161,7 @@ impl Roster {
             now_eligible = self.soonest(table).into_iter().map(|place| (place, 1)).collect();
         }
         if now_eligible != table.eligible {
-            let order: Order = balance::order(&now_eligible);
+            let order = self.mode.order(&now_eligible);
             let after = self.place_in_tier(table, tier);
             self.rotation.publish(&mut table.ledger, &order, after);
             table.eligible = now_eligible;

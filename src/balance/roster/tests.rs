@@ -134,7 +134,14 @@ fn roster_by(clock_runs: bool, nodes: usize, now: u64) -> Roster {
         backoff_max: Duration::from_secs(60),
         trial_time: Duration::from_secs(10),
     };
-    Roster::new(vec![Member { weight: 1, priority: 0, breaker }; nodes], 0, 1, now, clock_runs)
+    Roster::new(
+        Mode::RoundRobin,
+        vec![Member { weight: 1, priority: 0, breaker }; nodes],
+        0,
+        1,
+        now,
+        clock_runs,
+    )
 }
 
 fn eject(roster: &Roster, place: usize, now: u64) {
@@ -175,7 +182,7 @@ fn a_clock_that_was_at_its_end_for_a_moment_keeps_no_node_out() {
         let turn = roster.trial_due(&Tried::new(), Trials::All, || 100 * SECOND);
         assert!(turn.is_some_and(|turn| turn.place == 0 && turn.is_trial), "{at_the_end}");
         // Its trial, too, ends where the clock says so.
-        let other = Roster::new(roster.members.to_vec(), 0, 1, 0, false);
+        let other = Roster::new(Mode::RoundRobin, roster.members.to_vec(), 0, 1, 0, false);
         eject(&other, 0, 0);
         assert!(other.trial_due(&Tried::new(), Trials::All, || at_the_end).is_some());
         assert!(

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::{check, spawn};
-use crate::balance::{Ledger, Order, Rotation, Tried, order};
+use crate::balance::{Ledger, Mode, Order, Rotation, Tried};
 
 /// The order of places of equal weight.
 fn even(places: &[u32]) -> Order {
-    order(&places.iter().map(|place| (*place, 1)).collect::<Vec<_>>())
+    Mode::RoundRobin.order(&places.iter().map(|place| (*place, 1)).collect::<Vec<_>>())
 }
 
 /// How often each of the picks' places occurs in them.

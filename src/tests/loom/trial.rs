@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{check, check_within, spawn};
-use crate::balance::Tried;
 use crate::balance::breaker::{BreakerSettings, Fault, Proof, Way};
 use crate::balance::budget::Budget;
 use crate::balance::roster::{Ask, Change, Member, NodeState, Roster, Trials, Turn};
 use crate::balance::visits::{Next, SetBack, Visits};
+use crate::balance::{Mode, Tried};
 
 /// After any backoff, before any trial that begins there ends.
 const DUE: u64 = 10_000_000_000;
@@ -23,7 +23,7 @@ fn roster(nodes: usize) -> Roster {
         trial_time: Duration::from_secs(10),
     };
     let member = Member { weight: 1, priority: 0, breaker };
-    Roster::new(vec![member; nodes], 0, 1, 0, false)
+    Roster::new(Mode::RoundRobin, vec![member; nodes], 0, 1, 0, false)
 }
 
 /// Of so many nodes the first is out, and its time is up at [`DUE`].

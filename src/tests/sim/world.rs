@@ -9,11 +9,11 @@ use super::history::{History, Server};
 use super::network::Link;
 use super::shares::Shares;
 use super::thrift::Thrift;
-use crate::balance::Tried;
 use crate::balance::breaker::{Fault, Proof};
 use crate::balance::budget::Budget;
 use crate::balance::roster::{Change, Roster, Trials, Turn};
 use crate::balance::visits::{LAST_RESORTS, Next, Visits, next_of_attempt};
+use crate::balance::{Mode, Tried};
 
 /// One thing that happened, for comparing runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,14 @@ pub struct World {
 impl World {
     pub fn new(history: &History) -> World {
         let members = history.servers.iter().map(|server| server.member).collect();
-        let roster = Roster::new(members, history.start, history.seed, history.morning, false);
+        let roster = Roster::new(
+            Mode::RoundRobin,
+            members,
+            history.start,
+            history.seed,
+            history.morning,
+            false,
+        );
         let expected = Expected::new(&history.servers, history.morning);
         let places = history.servers.len();
         let mut world = World {
