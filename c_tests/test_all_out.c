@@ -103,7 +103,7 @@ static size_t send_by(enum manner manner, struct hundred *all, uint64_t *asked)
     upstream_conn_discard(conn);
     upstream_attempt_end(attempt, UPSTREAM_ERR_CONNECT);
     for (i = 0; i < HUNDRED; i++) {
-        uint64_t failed = virtual_node_stats(up, i).connects_failed;
+        uint64_t failed = check_node_stats(upstream_node_at(up, i)).connects_failed;
         asked[i] += failed - all->failed[i];
         all->failed[i] = failed;
         count += (size_t)asked[i];
@@ -190,7 +190,7 @@ static void a_plugin_is_told_when_to_come_again_while_the_budget_is_spent(void *
         assert_true((upstream_retry_after_ms(up) > 0) == (retries == 20));
     }
     assert_int_equal(retries, 20);
-    assert_int_equal(virtual_stats(up).nodes_up, 2);
+    assert_int_equal(check_stats(up).nodes_up, 2);
     wait = upstream_retry_after_ms(up);
     assert_in_range(wait, 1, 100);
     virtual_now += (uint64_t)wait * VIRTUAL_MS; /* and then there is one */

@@ -159,7 +159,7 @@ static void a_payload_that_fails_alike_everywhere_blames_nobody(void **state)
                     assert_int_equal(scripted_requests(bed.servers[0]), 4);
                     assert_int_equal(scripted_requests(bed.servers[2]), 4);
                 }
-                assert_int_equal(virtual_stats(bed.up).ejections, 0);
+                assert_int_equal(check_stats(bed.up).ejections, 0);
                 bed_end(&bed);
             }
         }
@@ -220,7 +220,7 @@ static void a_node_that_was_not_reached_says_nothing_of_the_payload(void **state
         scripted_refuse(bed.servers[2]);
         send_by((enum manner)manner, &bed);
         assert_string_equal(states_of(&bed), "EEE");
-        assert_int_equal(virtual_node_stats(bed.up, 0).ejections, 1);
+        assert_int_equal(check_node_stats(upstream_node_at(bed.up, 0)).ejections, 1);
         bed_end(&bed);
     }
 }
@@ -264,7 +264,7 @@ static void a_late_success_restores_nobody(void **state)
             tell(early, words[word], by_report);
             assert_true(upstream_node_retry_after_ms(upstream_node_at(up, 0)) > 0);
             assert_int_not_equal(virtual_state(up, 0), UPSTREAM_NODE_UP);
-            assert_int_equal(virtual_stats(up).ejections, 1);
+            assert_int_equal(check_stats(up).ejections, 1);
             upstream_destroy(up);
         }
     }
@@ -287,7 +287,7 @@ static void a_late_failure_ejects_no_node_that_came_back_meanwhile(void **state)
             assert_int_equal(virtual_state(up, 0), UPSTREAM_NODE_UP);
             tell(early, words[word], by_report);
             assert_int_equal(virtual_state(up, 0), UPSTREAM_NODE_UP);
-            assert_int_equal(virtual_stats(up).ejections, 1);
+            assert_int_equal(check_stats(up).ejections, 1);
             upstream_destroy(up);
         }
     }
@@ -349,7 +349,7 @@ static void what_a_connection_tells_late_changes_nothing(void **state)
             } else {
                 assert_int_equal(virtual_state(bed.up, 0), expected);
             }
-            assert_int_equal(virtual_stats(bed.up).ejections, 1);
+            assert_int_equal(check_stats(bed.up).ejections, 1);
             bed_end(&bed);
         }
     }

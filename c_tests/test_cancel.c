@@ -18,13 +18,6 @@ struct call {
     pthread_t thread;
 };
 
-static long milliseconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static void *run(void *argument)
 {
     struct call *call = argument;
@@ -39,7 +32,7 @@ static void cancelled_in_the_middle(enum loopback_behaviour behaviour, const cha
     struct loopback *server = loopback_start(behaviour);
     uint16_t port = loopback_port(server);
     upstream_t *up = check_nodes(&port, 1, more);
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    upstream_stats_t stats;
     struct call calls[THREADS];
     long begun;
     size_t i;
@@ -52,17 +45,17 @@ static void cancelled_in_the_middle(enum loopback_behaviour behaviour, const cha
         usleep(1000);
     }
     usleep(100 * 1000); /* they wait by now; where not, they meet a set that is cancelled, which is no different */
-    begun = milliseconds();
+    begun = check_now_ms();
     upstream_cancel(up);
     for (i = 0; i < THREADS; i++) {
         assert_int_equal(pthread_join(calls[i].thread, NULL), 0);
         assert_status(calls[i].status, UPSTREAM_ERR_CANCELLED);
     }
-    print_message("all ended %ld ms after\n", milliseconds() - begun);
+    print_message("all ended %ld ms after\n", check_now_ms() - begun);
     upstream_cancel(up); /* again does no harm */
     assert_status(wait(up), UPSTREAM_ERR_CANCELLED);
     assert_int_equal(upstream_node_state(upstream_node_at(up, 0)), UPSTREAM_NODE_UP); /* no fault of the node's */
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
+    stats = check_stats(up);
     assert_int_equal(stats.active, 0);
     upstream_destroy(up);
     loopback_stop(server);

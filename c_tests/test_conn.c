@@ -26,13 +26,6 @@ static upstream_t *one_node(struct loopback *server, const char *more)
     return check_nodes(&port, 1, more);
 }
 
-static upstream_stats_t stats_of(upstream_t *up)
-{
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
-    return stats;
-}
-
 static void what_is_written_comes_back(void **state)
 {
     enum { PARTS = 2000 };
@@ -54,8 +47,8 @@ static void what_is_written_comes_back(void **state)
     assert_status(upstream_conn_read_exact(conn, in + got, PARTS * 7 - got), UPSTREAM_OK);
     assert_memory_equal(in, out, PARTS * 7);
     assert_null(upstream_conn_last_error(conn));
-    assert_int_equal(stats_of(up).bytes_out, PARTS * 7);
-    assert_int_equal(stats_of(up).bytes_in, PARTS * 7);
+    assert_int_equal(check_stats(up).bytes_out, PARTS * 7);
+    assert_int_equal(check_stats(up).bytes_in, PARTS * 7);
     assert_ptr_equal(upstream_conn_node(conn), upstream_node_at(up, 0));
     upstream_conn_release(conn);
     upstream_destroy(up);
@@ -98,7 +91,7 @@ static void a_silent_server_times_out(void **state)
     check_contains(upstream_error_message(upstream_conn_last_error(conn)), "node-1 (127.0.0.1:");
     check_contains(upstream_error_message(upstream_conn_last_error(conn)), "read: ");
     upstream_conn_release(conn); /* closed, not kept */
-    assert_int_equal(stats_of(up).idle, 0);
+    assert_int_equal(check_stats(up).idle, 0);
     conn = connect_to(up);
     assert_int_equal(upstream_conn_reused(conn), 0);
     assert_status(upstream_conn_write(conn, out, room), UPSTREAM_ERR_TIMEOUT);
@@ -144,7 +137,7 @@ static void the_end_of_the_stream(void **state)
     assert_status(upstream_conn_read(conn, buffer, 3, &got), UPSTREAM_EOF);
     assert_int_equal(got, 0);
     upstream_conn_release(conn);
-    assert_int_equal(stats_of(up).idle, 0);
+    assert_int_equal(check_stats(up).idle, 0);
     conn = connect_to(up);
     assert_status(upstream_conn_write(conn, "abc", 3), UPSTREAM_OK);
     assert_status(upstream_conn_read_exact(conn, buffer, 8), UPSTREAM_ERR_CLOSED);
@@ -194,16 +187,16 @@ static void the_newest_is_reused_with_its_data(void **state)
     (void)state;
     freed = 0;
     assert_int_equal(upstream_conn_reused(newer), 0);
-    assert_int_equal(stats_of(up).active, 2);
+    assert_int_equal(check_stats(up).active, 2);
     assert_status(upstream_conn_set_data(newer, &logged_in, count_free), UPSTREAM_OK);
     upstream_conn_release(older);
     upstream_conn_release(newer);
-    assert_int_equal(stats_of(up).idle, 2);
-    assert_int_equal(stats_of(up).active, 0);
+    assert_int_equal(check_stats(up).idle, 2);
+    assert_int_equal(check_stats(up).active, 0);
     again = connect_to(up);
     assert_int_equal(upstream_conn_reused(again), 1);
     assert_ptr_equal(upstream_conn_get_data(again), &logged_in);
-    assert_int_equal(stats_of(up).reused, 1);
+    assert_int_equal(check_stats(up).reused, 1);
     upstream_conn_discard(again);
     assert_int_equal(freed, 1);
     again = connect_to(up);
@@ -311,15 +304,15 @@ static void limits_of_reuse(void **state)
         upstream_conn_t *conn = connect_to(up);
         usleep(50000); /* ages are counted in ticks of some milliseconds */
         upstream_conn_release(conn);
-        assert_int_equal(stats_of(up).idle, 0);
+        assert_int_equal(check_stats(up).idle, 0);
         upstream_destroy(up);
     }
     {
         upstream_t *up = one_node(server, "    net.keepalive_max_recycle 2");
         upstream_conn_release(connect_to(up));
-        assert_int_equal(stats_of(up).idle, 1);
+        assert_int_equal(check_stats(up).idle, 1);
         upstream_conn_release(connect_to(up));
-        assert_int_equal(stats_of(up).idle, 0);
+        assert_int_equal(check_stats(up).idle, 0);
         upstream_destroy(up);
     }
     {

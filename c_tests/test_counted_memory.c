@@ -72,9 +72,7 @@ static void connect_and_keep(upstream_t *up, size_t connections)
 
 static size_t idle_in(upstream_t *up)
 {
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
-    return stats.idle;
+    return check_stats(up).idle;
 }
 
 /* Beside what the first connection of a set brings: its thread, its tables. */

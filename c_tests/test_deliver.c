@@ -29,20 +29,13 @@ static upstream_status_t send_payload(upstream_conn_t *conn, void *ctx)
     return status != UPSTREAM_OK ? status : payload->answer;
 }
 
-static upstream_stats_t stats_of(upstream_t *up)
-{
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
-    return stats;
-}
-
 static void a_refusing_node_costs_nothing(void **state)
 {
     struct loopback *first = loopback_start(LOOPBACK_SINK), *third = loopback_start(LOOPBACK_SINK);
     int refusing;
     uint16_t ports[3];
     upstream_t *up;
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    upstream_stats_t stats;
     size_t i;
     (void)state;
     ports[0] = loopback_port(first);
@@ -59,13 +52,13 @@ static void a_refusing_node_costs_nothing(void **state)
     assert_true(loopback_wait_bytes(first, 15 * 7)); /* the dead node's share is spread evenly */
     assert_true(loopback_wait_bytes(third, 15 * 7));
     assert_int_equal(loopback_bytes(first) + loopback_bytes(third), 30 * 7);
-    stats = stats_of(up);
+    stats = check_stats(up);
     assert_int_equal(stats.deliveries, 30);
     assert_int_equal(stats.deliveries_failed, 0);
     assert_int_equal(stats.bytes_out, 30 * 7);
     assert_true(stats.redeliveries > 0);
     assert_int_equal(stats.redeliveries, stats.connects_failed);
-    assert_status(upstream_node_stats(upstream_node_at(up, 1), &stats), UPSTREAM_OK);
+    stats = check_node_stats(upstream_node_at(up, 1));
     assert_int_equal(stats.deliveries, 0);
     assert_int_equal(stats.deliveries_failed, stats.connects_failed);
     upstream_destroy(up);
@@ -104,7 +97,7 @@ static void all_down_names_every_attempt(void **state)
     assert_null(conn);
     upstream_error_free(err);
     assert_status(upstream_deliver(up, send_payload, &payload, 0, NULL), UPSTREAM_ERR_CONNECT);
-    assert_int_equal(stats_of(up).deliveries_failed, 2);
+    assert_int_equal(check_stats(up).deliveries_failed, 2);
     upstream_destroy(up);
     for (i = 0; i < 3; i++) {
         close(refusing[i]);
@@ -132,7 +125,7 @@ static void a_failing_callback_meets_each_node_once(void **state)
     assert_ptr_not_equal(payload.nodes[0], payload.nodes[2]);
     check_contains(upstream_error_message(err), "plugin: the deliver callback returned UPSTREAM_ERR_PROTOCOL");
     upstream_error_free(err);
-    assert_int_equal(stats_of(up).idle, 0);
+    assert_int_equal(check_stats(up).idle, 0);
     upstream_destroy(up);
     for (i = 0; i < 3; i++) {
         loopback_stop(servers[i]);
@@ -158,7 +151,7 @@ static upstream_status_t deliver_once(const char *more, struct payload *payload,
         snprintf(message, 1024, "%s", upstream_error_message(err));
         upstream_error_free(err);
     }
-    *idle = stats_of(up).idle;
+    *idle = check_stats(up).idle;
     upstream_destroy(up);
     loopback_stop(servers[0]);
     loopback_stop(servers[1]);
@@ -281,12 +274,12 @@ static void a_silent_node_leaves_time_for_the_others(void **state)
     struct loopback *servers[2] = {loopback_start(LOOPBACK_SILENT), loopback_start(LOOPBACK_ECHO)};
     uint16_t ports[2] = {loopback_port(servers[0]), loopback_port(servers[1])};
     upstream_t *up = check_nodes(ports, 2, "");
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    upstream_stats_t stats;
     (void)state;
     assert_status(upstream_deliver(up, write_and_wait, "x", 4000, NULL), UPSTREAM_OK);
     assert_int_equal(loopback_connections(servers[0]), 1);
     assert_int_equal(loopback_bytes(servers[1]), 1);
-    assert_status(upstream_node_stats(upstream_node_at(up, 0), &stats), UPSTREAM_OK);
+    stats = check_node_stats(upstream_node_at(up, 0));
     assert_int_equal(stats.deliveries_failed, 1);
     upstream_destroy(up);
     loopback_stop(servers[0]);
@@ -366,8 +359,8 @@ static void a_stale_connection_is_no_failure_of_the_node(void **state)
         assert_status(upstream_deliver(up, write_and_wait, "x", 0, NULL), UPSTREAM_OK);
     }
     assert_int_equal(loopback_bytes(server), 50);
-    assert_int_equal(stats_of(up).deliveries, 50);
-    assert_int_equal(stats_of(up).deliveries_failed, 0);
+    assert_int_equal(check_stats(up).deliveries, 50);
+    assert_int_equal(check_stats(up).deliveries_failed, 0);
     upstream_destroy(up);
     loopback_stop(server);
 }

@@ -14,22 +14,6 @@
 enum { AGAIN = 100 * 1000, MIB = 1024 * 1024 };
 
 static struct event_loop loop;
-static char *folder;
-
-static int make_folder(void **state)
-{
-    (void)state;
-    folder = openssl_make_folder();
-    return 0;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    openssl_remove_folder(folder);
-    return 0;
-}
-
 static upstream_conn_t *connect_narrow(upstream_t *up)
 {
     upstream_conn_t *conn = NULL;
@@ -99,7 +83,7 @@ static void exchange_and_reuse(upstream_t *up, exchange exchange, size_t size)
 {
     upstream_conn_t *conn = connect_narrow(up);
     char *out = make_bytes(size), *in = calloc(1, size);
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    upstream_stats_t stats;
     exchange(conn, out, in, size);
     assert_memory_equal(in, out, size);
     upstream_conn_release(conn);
@@ -109,7 +93,7 @@ static void exchange_and_reuse(upstream_t *up, exchange exchange, size_t size)
     exchange(conn, out, in, AGAIN);
     assert_memory_equal(in, out, AGAIN);
     upstream_conn_release(conn);
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
+    stats = check_stats(up);
     assert_int_equal(stats.bytes_out, size + AGAIN);
     assert_int_equal(stats.bytes_in, size + AGAIN);
     free(out);
@@ -130,13 +114,13 @@ static void plaintext(exchange exchange, size_t size)
 
 static void tls(exchange exchange, size_t size, const char *version)
 {
-    const char *arguments[] = {"python3", UPSTREAM_SOURCE_DIR "/c_tests/support/tls_echo.py", folder, version, NULL};
+    const char *arguments[] = {"python3", UPSTREAM_SOURCE_DIR "/c_tests/support/tls_echo.py", openssl_folder, version, NULL};
     struct process server = process_start(arguments, NULL);
     char text[512], line[32];
     upstream_t *up;
     assert_true(process_read_line(&server, line, sizeof(line)));
     snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport %s\ntls on\ntls.ca_file %s/ca.crt\n",
-             line, folder);
+             line, openssl_folder);
     up = check_create(text, NULL);
     exchange_and_reuse(up, exchange, size);
     upstream_destroy(up);
@@ -211,12 +195,12 @@ static void unread_answers_end_the_reuse(void **state)
     uint16_t port = loopback_port(server);
     upstream_t *up = check_nodes(&port, 1, "");
     upstream_conn_t *conn = connect_narrow(up);
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    upstream_stats_t stats;
     char *out = make_bytes(MIB);
     (void)state;
     assert_status(upstream_conn_write(conn, out, MIB), UPSTREAM_OK);
     upstream_conn_release(conn);
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
+    stats = check_stats(up);
     assert_int_equal(stats.idle, 0);
     upstream_destroy(up);
     loopback_stop(server);
@@ -233,5 +217,5 @@ int main(void)
         cmocka_unit_test(what_is_taken_in_is_bounded),
         cmocka_unit_test(unread_answers_end_the_reuse),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, openssl_folder_setup, openssl_folder_teardown);
 }

@@ -69,16 +69,14 @@ static int32_t state_of(upstream_t *up, size_t node)
 
 static uint64_t ejections_of(upstream_t *up, size_t node)
 {
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_node_stats(upstream_node_at(up, node), &stats), UPSTREAM_OK);
-    return stats.ejections;
+    return check_node_stats(upstream_node_at(up, node)).ejections;
 }
 
 /* Waits, at most 30 seconds, until it is out of the rotation. */
 static void await_ejection(upstream_t *up, size_t node)
 {
-    long until = testbed_now_ms() + 30000 + testbed_patience_ms();
-    while (ejections_of(up, node) == 0 && testbed_now_ms() < until) {
+    long until = check_now_ms() + 30000 + testbed_patience_ms();
+    while (ejections_of(up, node) == 0 && check_now_ms() < until) {
         usleep(10000);
     }
     assert_true(ejections_of(up, node) > 0);
@@ -87,8 +85,7 @@ static void await_ejection(upstream_t *up, size_t node)
 /* Waits until each connection to the node, of those that were made for it, has come to the server and ended there. */
 static void await_ends(upstream_t *up, struct loopback *bad)
 {
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_node_stats(upstream_node_at(up, 0), &stats), UPSTREAM_OK);
+    upstream_stats_t stats = check_node_stats(upstream_node_at(up, 0));
     loopback_wait_ended(bad, (size_t)(stats.connects + stats.connects_failed));
 }
 
@@ -120,8 +117,8 @@ static void beside_a_good_node(enum loopback_behaviour behaviour, size_t each_tr
     struct lines lines = {0};
     upstream_t *up = open_nodes(ports, 2, OUT_FOR_SHORT, &lines);
     size_t booked = 0, failed = 0, lost;
-    long until = testbed_now_ms() + testbed_patience_ms();
-    while (ejections_of(up, 0) < 6 && testbed_now_ms() < until) {
+    long until = check_now_ms() + testbed_patience_ms();
+    while (ejections_of(up, 0) < 6 && check_now_ms() < until) {
         size_t done = deliver(up);
         booked += done;
         failed += !done;
@@ -210,10 +207,10 @@ static void without_keepalive(void **state)
     uint16_t ports[2] = {acceptor_port(bad), acceptor_port(good)};
     struct lines lines = {0};
     upstream_t *up = open_nodes(ports, 2, "net.keepalive off\n" OUT_FOR_GOOD, &lines);
-    long until = testbed_now_ms() + testbed_patience_ms();
+    long until = check_now_ms() + testbed_patience_ms();
     size_t i;
     (void)state;
-    while (ejections_of(up, 0) == 0 && testbed_now_ms() < until) {
+    while (ejections_of(up, 0) == 0 && check_now_ms() < until) {
         assert_int_equal(deliver(up), 1);
         usleep(20000);
     }

@@ -29,7 +29,7 @@ static unsigned deliver(upstream_t *up, unsigned number, unsigned *failures)
 {
     forward_batch *batch = forward_batch_create("tag");
     forward_delivery delivery = FORWARD_DELIVERY_INIT(batch);
-    long begun = testbed_now_ms();
+    long begun = check_now_ms();
     unsigned i;
     forward_client_fill(batch, number);
     delivery.on_failure = note_failure;
@@ -37,7 +37,7 @@ static unsigned deliver(upstream_t *up, unsigned number, unsigned *failures)
         fail_msg("record %u: %s", number, delivery.reason);
     }
     /* At most one node failed, and had ack_timeout for one answer: the limit here is one for hangs. */
-    assert_in_range(testbed_now_ms() - begun, 0, 300 + testbed_patience_ms());
+    assert_in_range(check_now_ms() - begun, 0, 300 + testbed_patience_ms());
     assert_in_range(delivery.failures, 0, 1);
     *failures += delivery.failures;
     forward_batch_destroy(batch);
@@ -57,7 +57,7 @@ static void one_node_plays(const forward_script *fault, const char *keys, upstre
     forward_script good = LOGIN(HELO_GOOD, PONG_GOOD);
     size_t before = descriptors_open(), acknowledged[NODES] = {0};
     forward_server *servers[NODES];
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    upstream_stats_t stats;
     upstream_t *up;
     unsigned failures = 0, i, n;
     good.helo = fault->helo == HELO_NONE ? HELO_NONE : HELO_GOOD;
@@ -84,7 +84,7 @@ static void one_node_plays(const forward_script *fault, const char *keys, upstre
     assert_int_equal(forward_server_stray(servers[0]), 0); /* nothing came where it had gone wrong */
     assert_int_equal(forward_server_accepted(servers[0]), failures);
     assert_int_equal(forward_server_accepted(servers[1]), 1);
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
+    stats = check_stats(up);
     assert_int_equal(stats.active, 0);
     upstream_destroy(up);
     for (i = 0; i < NODES; i++) {

@@ -35,21 +35,14 @@ static size_t threads(void)
     return check_slow() ? 4 : 8;
 }
 
-static upstream_stats_t stats_of_lost(void)
-{
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_node_stats(upstream_node_at(senders.up, LOST), &stats), UPSTREAM_OK);
-    return stats;
-}
-
 /* Under load until the node is out of the rotation; at most 30 seconds. */
 static void await_ejection(uint64_t before)
 {
     int turns;
-    for (turns = 0; turns < 3000 && stats_of_lost().ejections == before; turns++) {
+    for (turns = 0; turns < 3000 && senders_stats(&senders, LOST).ejections == before; turns++) {
         usleep(10000);
     }
-    assert_true(stats_of_lost().ejections > before);
+    assert_true(senders_stats(&senders, LOST).ejections > before);
 }
 
 static void syn_black_hole(void **state)
@@ -159,18 +152,18 @@ static void partition_without_answers(void **state)
         usleep(1000);
     }
     netns_drop(addresses[LOST]);
-    for (i = 0; i < UNTIL_OUT && stats_of_lost().ejections == 0; i++, sent++) {
+    for (i = 0; i < UNTIL_OUT && senders_stats(&senders, LOST).ejections == 0; i++, sent++) {
         assert_status(upstream_deliver(up, write_record, record, TIMEOUT, NULL), UPSTREAM_OK);
         usleep(5000);
     }
-    assert_int_equal(stats_of_lost().ejections, 1);
-    booked = stats_of_lost().deliveries - 30;
+    assert_int_equal(senders_stats(&senders, LOST).ejections, 1);
+    booked = senders_stats(&senders, LOST).deliveries - 30;
     print_message("%zu records were written into the hole, in %zu deliveries until the node was out\n", booked, i);
     assert_in_range(booked, 1, UNTIL_OUT / NODES + 1);
     for (i = 0; i < 100; i++, sent++) {
         assert_status(upstream_deliver(up, write_record, record, TIMEOUT, NULL), UPSTREAM_OK);
     }
-    assert_int_equal(stats_of_lost().deliveries - 30, booked);
+    assert_int_equal(senders_stats(&senders, LOST).deliveries - 30, booked);
     for (i = 0; i < 10000 && bytes[0] + bytes[2] + (30 + booked) * RECORD < sent * RECORD; i++) {
         usleep(1000);
     }

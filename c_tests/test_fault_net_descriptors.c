@@ -32,13 +32,6 @@ static void stop(void)
     assert_true(descriptors_fall_to(descriptors_before));
 }
 
-static upstream_stats_t stats(void)
-{
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_stats(senders.up, &stats), UPSTREAM_OK);
-    return stats;
-}
-
 /* What every call that fails for want of a descriptor says. */
 static void says_so(upstream_error_t *err)
 {
@@ -100,9 +93,9 @@ static void descriptors_exhausted(void **state)
     descriptors_allow();
     free(text);
 
-    assert_int_equal(stats().nodes_up, NODES);
-    assert_int_equal(stats().ejections, 0);
-    assert_int_equal(stats().active, 0);
+    assert_int_equal(check_stats(senders.up).nodes_up, NODES);
+    assert_int_equal(check_stats(senders.up).ejections, 0);
+    assert_int_equal(check_stats(senders.up).active, 0);
     senders_even(&senders, 7);
     assert_int_equal(senders_balance(&senders, SLACK), 0);
     stop();
@@ -116,7 +109,7 @@ static void descriptors_exhausted_pooled(void **state)
     for (i = 0; i < NODES; i++) {
         senders_deliver(&senders);
     }
-    assert_int_equal(stats().idle, NODES);
+    assert_int_equal(check_stats(senders.up).idle, NODES);
     descriptors_forbid(0);
     senders_even(&senders, 7); /* what is open serves on */
     assert_int_equal(senders.failed, 0);
@@ -128,8 +121,8 @@ static void descriptors_exhausted_pooled(void **state)
     if (senders.failed > 0) {
         check_contains(senders.word, "raise its limit");
     }
-    assert_int_equal(stats().nodes_up, NODES);
-    assert_int_equal(stats().ejections, 0);
+    assert_int_equal(check_stats(senders.up).nodes_up, NODES);
+    assert_int_equal(check_stats(senders.up).ejections, 0);
     senders.may_fail = 0;
     senders.failed = 0;
     senders_go(&senders, 8);
@@ -146,7 +139,7 @@ static void descriptors_exhausted_trial(void **state)
     start("net.connect_timeout 10m\nhealth.backoff 100ms\nhealth.backoff_max 100ms");
     counter_kill(senders.counters[1]);
     senders_even(&senders, 1 | 4);
-    assert_int_equal(stats().nodes_up, NODES - 1);
+    assert_int_equal(check_stats(senders.up).nodes_up, NODES - 1);
     usleep(300 * 1000);
     descriptors_forbid(0);
     senders_even(&senders, 1 | 4); /* among them a trial that cannot be made; it told nothing, and the next is soon */

@@ -51,13 +51,6 @@ static void stop(void)
     assert_true(descriptors_fall_to(descriptors_before));
 }
 
-static upstream_stats_t stats_of(size_t place)
-{
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_node_stats(upstream_node_at(senders.up, place), &stats), UPSTREAM_OK);
-    return stats;
-}
-
 static void deliver_many(size_t count)
 {
     while (count-- > 0) {
@@ -79,7 +72,7 @@ static void black_holed_address_first(void **state)
     netns_heal();
     assert_in_range(netns_dropped() - dropped, 1, RECORDS - 1); /* the first connection tried it first; those after it knew better */
     assert_int_equal(senders_came(&senders, 0), RECORDS);
-    assert_int_equal(stats_of(0).connects_failed, 0);
+    assert_int_equal(senders_stats(&senders, 0).connects_failed, 0);
     assert_int_equal(senders_balance(&senders, SLACK), 0);
     stop();
 }
@@ -120,7 +113,7 @@ static void name_resolves_slowly(void **state)
     dns_server_set(dns, name, DNS_SILENCE, "", 0);
     deliver_many(6); /* none waits for the name beyond its own deadline, though the connect timeout would allow it */
     assert_int_equal(senders_came(&senders, 1), 6);
-    assert_in_range(stats_of(0).connects_failed, 1, 6);
+    assert_in_range(senders_stats(&senders, 0).connects_failed, 1, 6);
 
     snprintf(text, sizeof(text), "[UPSTREAM]\nname alone\n[NODE]\nname node-1\nhost %s\nport %u\n", name,
              (unsigned)senders_port(&senders, 0));
@@ -171,7 +164,7 @@ static void name_changes_address(void **state)
         usleep(10000);
     }
     senders_rest(&senders);
-    assert_true(stats_of(0).ejections > 0);
+    assert_true(senders_stats(&senders, 0).ejections > 0);
     senders_heal(&senders);
     senders_even(&senders, 3);
     assert_in_range(dns_server_asked(dns, name), 2, 1000);
@@ -203,7 +196,7 @@ static void answer_ages(void **state)
         usleep(50000);
     }
     assert_in_range(turns, 1, 299);
-    assert_int_equal(stats_of(0).connects_failed, 0);
+    assert_int_equal(senders_stats(&senders, 0).connects_failed, 0);
     senders_stop(&senders);
     counter_stop(successor);
     ledger_free(ledger);
@@ -253,7 +246,7 @@ static void last_answer_is_kept(void **state)
     dns_server_set(dns, name, DNS_SILENCE, "", 0);
     usleep(1100 * 1000);
     senders_even(&senders, 3);
-    assert_int_equal(stats_of(0).connects_failed, 0);
+    assert_int_equal(senders_stats(&senders, 0).connects_failed, 0);
     assert_int_equal(senders_balance(&senders, SLACK), 0);
     netns_resolver_options("timeout:5 attempts:2");
     stop();
@@ -316,7 +309,7 @@ static void one_address_without_a_descriptor(void **state)
     check_contains(upstream_error_message(err), "raise its limit");
     assert_int_equal(upstream_error_errno(err), EMFILE);
     upstream_error_free(err);
-    assert_int_equal(stats_of(0).ejections, 0);
+    assert_int_equal(senders_stats(&senders, 0).ejections, 0);
     senders_even(&senders, 3);
     assert_int_equal(senders_balance(&senders, SLACK), 0);
     stop();
@@ -339,7 +332,7 @@ static void names_without_descriptors(void **state)
         upstream_error_free(err);
         err = NULL;
         assert_int_equal(upstream_node_state(upstream_node_at(senders.up, 0)), UPSTREAM_NODE_UP);
-        assert_int_equal(stats_of(0).ejections, 0);
+        assert_int_equal(senders_stats(&senders, 0).ejections, 0);
     }
     usleep(1100 * 1000); /* the failed look-up is forgotten */
     senders_even(&senders, 3);

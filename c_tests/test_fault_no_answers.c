@@ -33,9 +33,9 @@ static uint64_t ejections_of(const struct unanswered *un, size_t node)
 /* Waits until the proxy has broken that many connections, each of which is over then. */
 static void await_faults(struct unanswered *un, size_t node, size_t faults)
 {
-    long until = testbed_now_ms() + 6 * testbed_patience_ms();
+    long until = check_now_ms() + 6 * testbed_patience_ms();
     while (proxy_faults(un->bed.proxies[node]) < faults) {
-        if (testbed_now_ms() > until) {
+        if (check_now_ms() > until) {
             fail_msg("%zu connections broke, and should be %zu",
                      proxy_faults(un->bed.proxies[node]), faults);
         }
@@ -459,12 +459,12 @@ static void tls_cut_short_without_answers(void **state)
                 }
             }
         }
-        until = testbed_now_ms() + 6 * testbed_patience_ms();
+        until = check_now_ms() + 6 * testbed_patience_ms();
         do { /* until what is under way has come or is cut */
             usleep(1000);
             broken = proxy_faults(un.bed.proxies[0]);
             failed = (size_t)testbed_stats(&un.bed, 0).connects_failed;
-        } while (unanswered_lost(&un) > broken - failed && testbed_now_ms() < until);
+        } while (unanswered_lost(&un) > broken - failed && check_now_ms() < until);
         print_message("%zu connections broke, %zu of them in the handshake\n", broken, failed);
         assert_in_range(failed, 10, broken);
         unanswered_close(&un, 0, broken - failed);

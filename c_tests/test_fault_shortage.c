@@ -100,8 +100,7 @@ static upstream_status_t exchange(upstream_conn_t *conn, void *ctx)
 
 static void nobody_is_blamed(void)
 {
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
+    upstream_stats_t stats = check_stats(up);
     assert_int_equal(stats.nodes_up, NODES);
     assert_int_equal(stats.ejections, 0);
     assert_int_equal(stats.active, 0);

@@ -8,29 +8,13 @@
 #define OUT_FOR_GOOD "health.backoff 1h\nhealth.backoff_max 1h\n"
 #define VALID "-cert valid.crt -key valid.key"
 
-static char *folder;
-
-static int make_folder(void **state)
-{
-    (void)state;
-    folder = openssl_make_folder();
-    return 0;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    openssl_remove_folder(folder);
-    return 0;
-}
-
-/* Three nodes, the first over TLS to `receiver` (0: a counting one, for what never gets there), trusting `roots` of the folder, with
+/* Three nodes, the first over TLS to `receiver` (0: a counting one, for what never gets there), trusting `roots` of openssl_folder, with
  * more `keys`. */
 static void open_with_tls(struct testbed *bed, const char *keys, uint16_t receiver, const char *roots)
 {
     char lines[1024];
     struct testbed_node nodes[3] = {{.keys = lines, .receiver = receiver}};
-    snprintf(lines, sizeof(lines), "tls on\ntls.vhost localhost\ntls.ca_file %s/%s\n%s", folder, roots, keys);
+    snprintf(lines, sizeof(lines), "tls on\ntls.vhost localhost\ntls.ca_file %s/%s\n%s", openssl_folder, roots, keys);
     testbed_open(bed, 3, "", nodes, NULL);
 }
 
@@ -55,7 +39,7 @@ static void node_1_is_left_out(struct testbed *bed, upstream_status_t status, co
 
 static void refused_by_certificate(const char *server_arguments, const char *roots, const char *words)
 {
-    struct openssl_server *server = openssl_start(folder, server_arguments);
+    struct openssl_server *server = openssl_start(openssl_folder, server_arguments);
     struct testbed bed;
     open_with_tls(&bed, OUT_FOR_GOOD, openssl_port(server), roots);
     node_1_is_left_out(&bed, UPSTREAM_ERR_CERT, words);
@@ -102,9 +86,9 @@ static void client_certificate_is_refused(const char *keys, const char *words)
         struct testbed bed;
         snprintf(arguments, sizeof(arguments),
                  VALID " -Verify 1 -verify_return_error -CAfile ca.crt %s", versions[i]);
-        snprintf(lines, sizeof(lines), keys, folder, folder);
+        snprintf(lines, sizeof(lines), keys, openssl_folder, openssl_folder);
         strcat(lines, OUT_FOR_GOOD);
-        server = openssl_start(folder, arguments);
+        server = openssl_start(openssl_folder, arguments);
         open_with_tls(&bed, lines, openssl_port(server), "ca.crt");
         node_1_is_left_out(&bed, UPSTREAM_ERR_CERT, words);
         testbed_close(&bed);
@@ -158,7 +142,7 @@ static void plaintext_where_tls_is_set(void **state)
 /* The server takes the record for a broken handshake and hangs up: there is no answer, three times, and it is out. */
 static void tls_where_plaintext_is_set(void **state)
 {
-    struct openssl_server *server = openssl_start(folder, VALID);
+    struct openssl_server *server = openssl_start(openssl_folder, VALID);
     struct testbed_node nodes[3] = {{.receiver = openssl_port(server)}};
     struct testbed bed;
     size_t i;
@@ -184,16 +168,16 @@ static void tls_stall(void **state)
         {.fault = FAULT_STALL, .direction = TO_CLIENT, .after = 0},
         {.fault = FAULT_STALL, .direction = TO_CLIENT, .after = 300},
     };
-    struct openssl_server *server = openssl_start(folder, VALID);
+    struct openssl_server *server = openssl_start(openssl_folder, VALID);
     size_t i;
     (void)state;
     for (i = 0; i < sizeof(stalls) / sizeof(stalls[0]); i++) {
         struct testbed bed;
-        long begun = testbed_now_ms();
+        long begun = check_now_ms();
         open_with_tls(&bed, OUT_FOR_GOOD "net.connect_timeout 400ms\n", openssl_port(server), "ca.crt");
         proxy_play(bed.proxies[0], &stalls[i]);
         node_1_is_left_out(&bed, UPSTREAM_ERR_TIMEOUT, "did not finish the TLS handshake within net.connect_timeout");
-        assert_in_range(testbed_now_ms() - begun, 0, 800 + testbed_patience_ms()); /* two waited, of 23 */
+        assert_in_range(check_now_ms() - begun, 0, 800 + testbed_patience_ms()); /* two waited, of 23 */
         testbed_close(&bed);
     }
     openssl_stop(server);
@@ -203,7 +187,7 @@ static void tls_stall(void **state)
 static void tls_cut_short(void **state)
 {
     static const enum fault faults[] = {FAULT_RESET, FAULT_CLOSE};
-    struct openssl_server *server = openssl_start(folder, VALID);
+    struct openssl_server *server = openssl_start(openssl_folder, VALID);
     struct testbed bed;
     size_t i, round = 0, first = 0;
     (void)state;
@@ -243,7 +227,7 @@ static void tls_cut_short(void **state)
 static void handshake_outlives_its_caller(void **state)
 {
     static const struct script stall = {.fault = FAULT_STALL, .direction = TO_CLIENT, .after = 300};
-    struct openssl_server *server = openssl_start(folder, VALID);
+    struct openssl_server *server = openssl_start(openssl_folder, VALID);
     upstream_conn_t *conn = NULL;
     struct testbed bed;
     char back[6];
@@ -295,5 +279,5 @@ int main(void)
         cmocka_unit_test(tls_cut_short),
         cmocka_unit_test(handshake_outlives_its_caller),
     };
-    return check_run_tests(tests, make_folder, remove_folder);
+    return check_run_tests(tests, openssl_folder_setup, openssl_folder_teardown);
 }

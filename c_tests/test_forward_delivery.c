@@ -2,14 +2,8 @@
  * The Forward example over loopback beside the traps: logging in, acks and ids, connections that are used
  * once, and each node's own form of a batch.
  */
+#include "support/check.h"
 #include "support/forward_client.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 /* A server that asks for a login, met by a client that was given no key. */
 static void helo_instead_of_an_ack(void **state) {
@@ -239,8 +233,7 @@ static void an_empty_batch_stops(void **state) {
     assert_int_equal(d.status, UPSTREAM_ERR_INVALID_ARG);
     assert_string_not_equal(d.reason, "");
     assert_int_equal(d.failures, 0);
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_int_equal(upstream_node_stats(upstream_node_at(up, 1), &stats), UPSTREAM_OK);
+    upstream_stats_t stats = check_node_stats(upstream_node_at(up, 1));
     assert_int_equal(stats.connects, 0);
     forward_batch_destroy(b);
     upstream_destroy(up);

@@ -119,9 +119,7 @@ static size_t resident_kib(void)
 
 static uint64_t picks_of(size_t place)
 {
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_node_stats(upstream_node_at(load.up, place), &stats), UPSTREAM_OK);
-    return stats.picks;
+    return check_node_stats(upstream_node_at(load.up, place)).picks;
 }
 
 /* All nodes are up, the senders rest. Every node's share of what follows must be even to one pick. */
@@ -129,10 +127,10 @@ static void quiet_point(void)
 {
     pthread_t threads[MOST_THREADS];
     uint64_t picks[NODES], least = UINT64_MAX, most = 0;
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    upstream_stats_t stats;
     size_t i, turns;
     for (turns = 0; turns < 60000; turns++) {
-        assert_status(upstream_stats(load.up, &stats), UPSTREAM_OK);
+        stats = check_stats(load.up);
         if (stats.nodes_up == NODES) {
             break;
         }
@@ -187,7 +185,7 @@ static void nothing_is_lost_while_nodes_come_and_go(void **state)
     unsigned seed = 20240;
     uint16_t ports[NODES];
     pthread_t threads[MOST_THREADS];
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    upstream_stats_t stats;
     size_t before = descriptors_open(), flat = 0, first_kib = 0, kib = 0, i, twice = 0, sent;
     (void)state;
     load.threads = slow ? 8 : MOST_THREADS;
@@ -221,7 +219,7 @@ static void nothing_is_lost_while_nodes_come_and_go(void **state)
         assert_true(ledger_times(load.ledger, i) > 0);
         twice += ledger_times(load.ledger, i) > 1;
     }
-    assert_status(upstream_stats(load.up, &stats), UPSTREAM_OK);
+    stats = check_stats(load.up);
     assert_true(stats.ejections > 0);
     print_message("%zu records, none lost, %zu came more than once; %llu redeliveries, %llu ejections; slowest delivery %ld ms; "
                   "resident %zu KiB, then %zu KiB\n",

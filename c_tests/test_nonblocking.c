@@ -65,13 +65,6 @@ static void end(upstream_t *up)
     loopback_stop(server);
 }
 
-static upstream_stats_t stats_of(upstream_t *up)
-{
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
-    return stats;
-}
-
 static upstream_conn_t *start(upstream_t *up)
 {
     upstream_conn_t *conn = NULL;
@@ -125,9 +118,9 @@ static void what_is_written_comes_back_and_the_pool_serves_at_once(void **state)
     assert_int_equal(upstream_conn_reused(conn), 1);
     assert_int_equal(upstream_conn_fd(conn), socket);
     upstream_conn_release(conn);
-    assert_int_equal(stats_of(up).bytes_out, 6);
-    assert_int_equal(stats_of(up).bytes_in, 6);
-    assert_int_equal(stats_of(up).connects, 1);
+    assert_int_equal(check_stats(up).bytes_out, 6);
+    assert_int_equal(check_stats(up).bytes_in, 6);
+    assert_int_equal(check_stats(up).connects, 1);
     assert_int_equal(errno, EDOM);
     assert_int_equal(loopback_connections(server), 1);
     end(up);
@@ -143,7 +136,7 @@ static void a_refused_node_is_passed_over(void **state)
     assert_string_equal(upstream_node_name(upstream_conn_node(conn)), "node-1");
     assert_status(event_loop_connect(&loop, conn, UPSTREAM_WANT_READ), UPSTREAM_OK);
     assert_string_equal(upstream_node_name(upstream_conn_node(conn)), "node-3");
-    assert_int_equal(stats_of(up).connects_failed, 2);
+    assert_int_equal(check_stats(up).connects_failed, 2);
     assert_null(upstream_conn_last_error(conn));
     assert_status(event_loop_write(&loop, conn, "x", 1), UPSTREAM_OK);
     assert_status(event_loop_read(&loop, conn, &back, 1), UPSTREAM_OK);
@@ -157,7 +150,7 @@ static void the_next_node_may_have_one_in_its_pool(void **state)
 {
     int refusing;
     upstream_t *up = nodes(LOOPBACK_ECHO, 1, &refusing, "");
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    upstream_stats_t stats;
     upstream_conn_t *conn;
     (void)state;
     assert_status(upstream_node_connect(upstream_node_at(up, 1), &conn, NULL), UPSTREAM_OK);
@@ -168,10 +161,10 @@ static void the_next_node_may_have_one_in_its_pool(void **state)
     assert_string_equal(upstream_node_name(upstream_conn_node(conn)), "node-2");
     assert_int_equal(upstream_conn_reused(conn), 1);
     upstream_conn_release(conn);
-    assert_status(upstream_node_stats(upstream_node_at(up, 0), &stats), UPSTREAM_OK);
+    stats = check_node_stats(upstream_node_at(up, 0));
     assert_int_equal(stats.idle, 0);
     assert_int_equal(stats.active, 0);
-    assert_status(upstream_node_stats(upstream_node_at(up, 1), &stats), UPSTREAM_OK);
+    stats = check_node_stats(upstream_node_at(up, 1));
     assert_int_equal(stats.idle, 1);
     assert_int_equal(stats.active, 0);
     end(up);
@@ -231,7 +224,7 @@ static void all_refused_is_an_error_with_every_nodes_words(void **state)
     assert_status(upstream_conn_read_exact(conn, &byte, 1), UPSTREAM_ERR_CONNECT);
     check_contains(upstream_error_message(upstream_conn_last_error(conn)), "before that: node-1");
     upstream_conn_release(conn);
-    assert_int_equal(stats_of(up).active, 0);
+    assert_int_equal(check_stats(up).active, 0);
     upstream_destroy(up);
     close(refusing[0]);
     close(refusing[1]);
@@ -314,7 +307,7 @@ static void silence_ends_by_the_time_that_was_told(void **state)
     assert_status(event_loop_read(&loop, conn, &byte, 1), UPSTREAM_ERR_TIMEOUT);
     check_contains(upstream_error_message(upstream_conn_last_error(conn)), "read: the server sent nothing");
     upstream_conn_release(conn);
-    assert_int_equal(stats_of(up).idle, 0);
+    assert_int_equal(check_stats(up).idle, 0);
     conn = connect_by_loop(up);
     assert_status(event_loop_write(&loop, conn, out, room), UPSTREAM_ERR_TIMEOUT);
     check_contains(upstream_error_message(upstream_conn_last_error(conn)), "write: the server took no more");
@@ -352,7 +345,7 @@ static void the_end_of_the_stream(void **state)
     assert_status(event_loop_read(&loop, conn, back, 4), UPSTREAM_EOF);
     assert_memory_equal(back, "abc", 3);
     upstream_conn_release(conn);
-    assert_int_equal(stats_of(up).idle, 0);
+    assert_int_equal(check_stats(up).idle, 0);
     end(up);
 }
 
@@ -367,7 +360,7 @@ static void a_message_cut_short_ends_the_connection(void **state)
     assert_in_range(written, 1, room - 1);
     assert_int_equal(upstream_conn_poll_events(conn), UPSTREAM_POLL_OUT);
     upstream_conn_release(conn);
-    assert_int_equal(stats_of(up).idle, 0);
+    assert_int_equal(check_stats(up).idle, 0);
     end(up);
     free(out);
 }

@@ -29,13 +29,6 @@ static void end(upstream_t *up)
     event_loop_close(&loop);
 }
 
-static upstream_stats_t stats_of(upstream_t *up)
-{
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
-    return stats;
-}
-
 static upstream_conn_t *start(upstream_t *up)
 {
     upstream_conn_t *conn = NULL;
@@ -64,7 +57,7 @@ static void turns_at_the_cap_come_in_order(void **state)
     (void)state;
     assert_status(upstream_conn_connect_continue(first), UPSTREAM_WANT_READ);
     assert_int_equal(is_readable(first, 0), 0);
-    assert_int_equal(stats_of(up).active, 1);
+    assert_int_equal(check_stats(up).active, 1);
     upstream_conn_release(held);
     assert_int_equal(is_readable(first, 10000), 1);
     assert_int_equal(is_readable(second, 0), 0);
@@ -79,8 +72,8 @@ static void turns_at_the_cap_come_in_order(void **state)
     assert_status(event_loop_write(&loop, third, "x", 1), UPSTREAM_OK);
     assert_true(loopback_wait_bytes(server, 1));
     upstream_conn_release(third);
-    assert_int_equal(stats_of(up).active, 0);
-    assert_int_equal(stats_of(up).idle, 1);
+    assert_int_equal(check_stats(up).active, 0);
+    assert_int_equal(check_stats(up).idle, 1);
     assert_int_equal(loopback_connections(server), 2);
     end(up);
 }
@@ -153,11 +146,11 @@ static void a_connection_under_way_can_be_given_up(void **state)
     (void)state;
     assert_status(upstream_conn_set_data(released, &data, free), UPSTREAM_ERR_INVALID_ARG); /* and frees nothing */
     assert_null(upstream_conn_get_data(released));
-    assert_int_equal(stats_of(up).active, 3);
+    assert_int_equal(check_stats(up).active, 3);
     upstream_conn_release(released);
     upstream_conn_discard(discarded);
-    assert_int_equal(stats_of(up).active, 1);
-    assert_int_equal(stats_of(up).connects, 0);
+    assert_int_equal(check_stats(up).active, 1);
+    assert_int_equal(check_stats(up).connects, 0);
     upstream_destroy(up); /* before the last of them is given up */
     assert_int_equal(is_readable(left, 10000), 1);
     assert_status(upstream_conn_connect_continue(left), UPSTREAM_ERR_CANCELLED);
@@ -184,7 +177,7 @@ static void blocking_calls_finish_connecting_first(void **state)
     assert_status(upstream_conn_read_exact(conn, back, 1), UPSTREAM_OK);
     assert_int_equal(upstream_conn_poll_events(conn), 0);
     upstream_conn_release(conn);
-    assert_int_equal(stats_of(up).idle, 1);
+    assert_int_equal(check_stats(up).idle, 1);
     end(up);
 }
 
@@ -198,7 +191,7 @@ static void a_blocking_call_bounds_the_connecting_too(void **state)
     check_contains(upstream_error_message(upstream_conn_last_error(conn)), "upstream_conn_set_timeout_ms()");
     assert_int_equal(upstream_conn_fd(conn), -1);
     upstream_conn_discard(conn);
-    assert_int_equal(stats_of(up).active, 0);
+    assert_int_equal(check_stats(up).active, 0);
     end(up);
 }
 
@@ -223,7 +216,7 @@ static void a_delivery_may_use_them(void **state)
     upstream_t *up = one_node(LOOPBACK_ECHO, "");
     (void)state;
     assert_status(upstream_deliver(up, exchange_in_a_loop, "payload", 0, NULL), UPSTREAM_OK);
-    assert_int_equal(stats_of(up).idle, 1);
+    assert_int_equal(check_stats(up).idle, 1);
     /* The delivery's own time bounds them. */
     assert_status(upstream_deliver(up, await_what_never_comes, NULL, 100, NULL), UPSTREAM_ERR_TIMEOUT);
     end(up);
@@ -273,7 +266,7 @@ static void cancel_ends_what_is_in_flight(void **state)
             pthread_join(thread, NULL);
         }
         upstream_conn_release(conn);
-        assert_int_equal(stats_of(up).idle, 0);
+        assert_int_equal(check_stats(up).idle, 0);
         end(up);
     }
     free(out);
@@ -362,7 +355,7 @@ static void a_forked_child_leaves_them_alone(void **state)
     assert_int_equal(loopback_bytes(server), 2);
     upstream_conn_release(under_way);
     upstream_conn_release(queued);
-    assert_int_equal(stats_of(up).idle, 2);
+    assert_int_equal(check_stats(up).idle, 2);
     end(up);
 }
 

@@ -9,13 +9,6 @@
 #include <ctype.h>
 #include <time.h>
 
-static upstream_attempt_t *attempt_of(upstream_t *up)
-{
-    upstream_attempt_t *attempt;
-    assert_status(upstream_attempt_begin(up, &attempt), UPSTREAM_OK);
-    return attempt;
-}
-
 /* A set of `count` servers that all behave in this way. */
 struct bed {
     struct scripted *servers[3];
@@ -199,7 +192,7 @@ static void a_connection_tells_the_time_that_its_payload_has_left(void **state)
 {
     struct bed bed = bed_of(2, SCRIPTED_GOOD, "deliver.timeout 1h");
     upstream_delivery_t how = UPSTREAM_DELIVERY_INIT;
-    upstream_attempt_t *attempt = attempt_of(bed.up);
+    upstream_attempt_t *attempt = check_attempt(bed.up);
     upstream_conn_t *conn = NULL;
     int64_t left[2];
     (void)state;
@@ -224,7 +217,7 @@ static void a_connection_tells_the_time_that_its_payload_has_left(void **state)
 static void an_attempt_has_one_connection_at_a_time(void **state)
 {
     struct bed bed = bed_of(2, SCRIPTED_GOOD, "");
-    upstream_attempt_t *attempt = attempt_of(bed.up);
+    upstream_attempt_t *attempt = check_attempt(bed.up);
     upstream_conn_t *conn = NULL, *other = NULL;
     upstream_error_t *err = NULL;
     (void)state;
@@ -253,7 +246,7 @@ static void an_attempt_waits_for_the_retry_budget(void **state)
     for (in_loop = 0; in_loop < 2; in_loop++) {
         struct bed bed = bed_of(2, SCRIPTED_BAD, "");
         for (i = 0; i < 25; i++) { /* the budget has 20 */
-            upstream_attempt_t *attempt = attempt_of(bed.up);
+            upstream_attempt_t *attempt = check_attempt(bed.up);
             upstream_conn_t *conn = NULL;
             int had;
             for (had = 0; had < 2; had++) {

@@ -51,14 +51,14 @@ static void agrees(struct bed *bed, const char *when)
     uint64_t all = 0;
     size_t i;
     for (i = 0; i < NODES; i++) {
-        uint64_t picks = virtual_node_stats(bed->up, i).picks;
+        uint64_t picks = check_node_stats(upstream_node_at(bed->up, i)).picks;
         if (picks != bed->handed[i]) {
             fail_msg("%s: node %zu: %llu picks, handed out %llu times", when, i,
                      (unsigned long long)picks, (unsigned long long)bed->handed[i]);
         }
         all += picks;
     }
-    assert_int_equal(virtual_stats(bed->up).picks, all);
+    assert_int_equal(check_stats(bed->up).picks, all);
 }
 
 static void pick(struct bed *bed, int times)
@@ -96,14 +96,14 @@ static void deliver(struct bed *bed, int times)
         size_t i;
         int call;
         for (i = 0; i < NODES; i++) {
-            refused[i] = virtual_node_stats(bed->up, i).connects_failed;
+            refused[i] = check_node_stats(upstream_node_at(bed->up, i)).connects_failed;
         }
         scripted_deliver(bed->up, &payload, 20000);
         for (call = 0; call < payload.calls; call++) {
             had(bed, payload.nodes[call]);
         }
         for (i = 0; i < NODES; i++) {
-            bed->handed[i] += virtual_node_stats(bed->up, i).connects_failed - refused[i];
+            bed->handed[i] += check_node_stats(upstream_node_at(bed->up, i)).connects_failed - refused[i];
         }
         virtual_now += VIRTUAL_SECOND;
     }

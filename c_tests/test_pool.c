@@ -25,13 +25,6 @@ static upstream_conn_t *connect_to(upstream_t *up)
     return conn;
 }
 
-static upstream_stats_t stats_of(upstream_t *up)
-{
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
-    return stats;
-}
-
 static upstream_status_t echo_byte(upstream_conn_t *conn, void *ctx)
 {
     char byte;
@@ -131,7 +124,7 @@ static void threads_get_places_in_the_order_they_came(void **state)
     for (i = 0; i < WAITERS; i++) {
         assert_int_equal(queue.order[i], i);
     }
-    assert_int_equal(stats_of(queue.up).active, 0);
+    assert_int_equal(check_stats(queue.up).active, 0);
     upstream_destroy(queue.up);
     loopback_stop(server);
     assert_true(descriptors_fall_to(before));
@@ -167,7 +160,7 @@ static void the_server_sees_no_more_than_the_cap(void **state)
     }
     assert_in_range(loopback_connections(server), 1, CAP); /* none was closed meanwhile */
     assert_int_equal(loopback_bytes(server), THREADS * 25);
-    assert_int_equal(stats_of(up).idle, loopback_connections(server));
+    assert_int_equal(check_stats(up).idle, loopback_connections(server));
     upstream_destroy(up);
     loopback_stop(server);
     assert_true(descriptors_fall_to(before));
@@ -197,8 +190,8 @@ static void a_full_node_is_passed_over_without_blame(void **state)
         assert_status(upstream_deliver(up, echo_byte, "x", 0, NULL), UPSTREAM_OK);
     }
     assert_int_equal(loopback_bytes(other), 6);
-    assert_int_equal(stats_of(up).ejections, 0);
-    assert_int_equal(stats_of(up).nodes_up, 2);
+    assert_int_equal(check_stats(up).ejections, 0);
+    assert_int_equal(check_stats(up).nodes_up, 2);
     upstream_conn_release(held);
     for (i = 0; i < 2; i++) {
         assert_status(upstream_deliver(up, echo_byte, "x", 0, NULL), UPSTREAM_OK);
@@ -233,7 +226,7 @@ static void idle_ones_are_closed_without_a_caller(void **state)
             upstream_conn_release(conns[i]);
         }
         assert_true(loopback_wait_ended(server, CONNECTIONS)); /* the server sees them end */
-        assert_int_equal(stats_of(up).idle, 0);
+        assert_int_equal(check_stats(up).idle, 0);
         conns[0] = connect_to(up); /* the pool works on, and so does its purge */
         assert_int_equal(upstream_conn_reused(conns[0]), 0);
         upstream_conn_release(conns[0]);
@@ -259,7 +252,7 @@ static void one_in_use_is_left_alone(void **state)
     assert_int_equal(byte, 'x');
     upstream_conn_release(used);
     assert_true(loopback_wait_ended(server, 2)); /* too old to be kept */
-    assert_int_equal(stats_of(up).idle, 0);
+    assert_int_equal(check_stats(up).idle, 0);
     upstream_destroy(up);
     loopback_stop(server);
 }
@@ -271,7 +264,7 @@ static void one_too_old_is_not_handed_out(void **state)
     upstream_conn_t *conn = connect_to(up);
     (void)state;
     upstream_conn_release(conn);
-    assert_int_equal(stats_of(up).idle, 1);
+    assert_int_equal(check_stats(up).idle, 1);
     usleep(1600 * 1000);
     conn = connect_to(up);
     assert_int_equal(upstream_conn_reused(conn), 0);
@@ -293,7 +286,7 @@ static void a_connection_is_used_so_often_and_no_more(void **state)
         assert_int_equal(loopback_connections(server), i / USES + 1);
     }
     assert_true(loopback_wait_ended(server, RECORDS / USES));
-    assert_int_equal(stats_of(up).reused, RECORDS - (RECORDS / USES + 1));
+    assert_int_equal(check_stats(up).reused, RECORDS - (RECORDS / USES + 1));
     upstream_destroy(up);
     loopback_stop(server);
 }

@@ -300,21 +300,21 @@ static void one_payload_dials_all_black_holes_that_are_due_and_waits_for_none_ag
         virtual_now += 2 * VIRTUAL_SECOND;
         send_by((enum manner)manner, up);
         for (i = 0; i < HOLES; i++) { /* all of them on trial by this one */
-            if (virtual_node_stats(up, i).picks != 1) {
+            if (check_node_stats(upstream_node_at(up, i)).picks != 1) {
                 fail_msg("%s: hole %zu was handed out %d times", manners[manner], i,
-                         (int)virtual_node_stats(up, i).picks);
+                         (int)check_node_stats(upstream_node_at(up, i)).picks);
             }
         }
         for (i = 0; i < 5; i++) {
             send_by((enum manner)manner, up); /* within the leases: nobody else is asked */
         }
-        assert_int_equal(virtual_stats(up).picks, HOLES + 6);
+        assert_int_equal(check_stats(up).picks, HOLES + 6);
         assert_int_equal(scripted_requests(good), 6);
-        for (i = 0; i < 3000 && virtual_stats(up).connects_failed < HOLES; i++) {
+        for (i = 0; i < 3000 && check_stats(up).connects_failed < HOLES; i++) {
             usleep(10000);
         }
         for (i = 0; i < HOLES; i++) {
-            assert_int_equal(virtual_node_stats(up, i).connects_failed, 1);
+            assert_int_equal(check_node_stats(upstream_node_at(up, i)).connects_failed, 1);
             assert_int_equal(virtual_state(up, i), UPSTREAM_NODE_EJECTED);
         }
         upstream_destroy(up);

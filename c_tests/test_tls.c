@@ -6,27 +6,11 @@
 
 #include <signal.h>
 
-static char *folder;
-
-static int make_folder(void **state)
-{
-    (void)state;
-    folder = openssl_make_folder();
-    return 0;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    openssl_remove_folder(folder);
-    return 0;
-}
-
-/* A set of one TLS node on `port`; "%s" of `keys` stands for the folder, up to four times. */
+/* A set of one TLS node on `port`; "%s" of `keys` stands for openssl_folder, up to four times. */
 static upstream_t *tls_node(uint16_t port, const char *host, const char *keys)
 {
     char filled[1024], text[2048];
-    snprintf(filled, sizeof(filled), keys, folder, folder, folder, folder);
+    snprintf(filled, sizeof(filled), keys, openssl_folder, openssl_folder, openssl_folder, openssl_folder);
     snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost %s\nport %u\ntls on\n%s", host, (unsigned)port,
              filled);
     return check_create(text, NULL);
@@ -46,11 +30,11 @@ static void talk(upstream_conn_t *conn)
 
 static void works(const char *server_arguments, const char *host, const char *keys, const char *version)
 {
-    struct openssl_server *server = openssl_start(folder, server_arguments);
+    struct openssl_server *server = openssl_start(openssl_folder, server_arguments);
     upstream_t *up = tls_node(openssl_port(server), host, keys);
     upstream_conn_t *conn = NULL;
     upstream_error_t *err = NULL;
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    upstream_stats_t stats;
     if (upstream_connect(up, &conn, &err) != UPSTREAM_OK) {
         print_error("%s\n", upstream_error_message(err));
         fail();
@@ -63,7 +47,7 @@ static void works(const char *server_arguments, const char *host, const char *ke
     assert_int_equal(upstream_conn_reused(conn), 1); /* tickets that came meanwhile do not stand in the way */
     talk(conn);
     upstream_conn_release(conn);
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
+    stats = check_stats(up);
     assert_int_equal(stats.handshakes, 1);
     upstream_destroy(up);
     openssl_stop(server);
@@ -88,7 +72,7 @@ static void fails_at(uint16_t port, const char *host, const char *keys, upstream
 #define fails(server_arguments, host, keys, status, ...)                                       \
     do {                                                                                       \
         static const char *const parts[] = {__VA_ARGS__, NULL};                                \
-        struct openssl_server *server = openssl_start(folder, server_arguments);               \
+        struct openssl_server *server = openssl_start(openssl_folder, server_arguments);               \
         fails_at(openssl_port(server), host, keys, status, parts);                             \
         openssl_stop(server);                                                                  \
     } while (0)
@@ -222,7 +206,7 @@ static void refused_at_create(const char *keys, const char *place, const char *m
 {
     char filled[1024], text[2048];
     upstream_error_t *err;
-    snprintf(filled, sizeof(filled), keys, folder, folder, folder, folder);
+    snprintf(filled, sizeof(filled), keys, openssl_folder, openssl_folder, openssl_folder, openssl_folder);
     snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost localhost\nport 1\ntls on\n%s\n", filled);
     err = check_refused(text, NULL);
     check_contains(upstream_error_message(err), place);
@@ -278,7 +262,7 @@ static void a_silent_server(void **state)
 static void much_data(void **state)
 {
     enum { SIZE = 4 * 1024 * 1024 };
-    struct openssl_server *server = openssl_start(folder, "-cert valid.crt -key valid.key");
+    struct openssl_server *server = openssl_start(openssl_folder, "-cert valid.crt -key valid.key");
     upstream_t *up = tls_node(openssl_port(server), "localhost", "tls.ca_file %s/ca.crt");
     upstream_conn_t *conn = NULL;
     char *out = malloc(SIZE), *in = malloc(SIZE);
@@ -304,7 +288,7 @@ static void much_data(void **state)
 
 static void a_server_that_goes_away(void **state)
 {
-    struct openssl_server *server = openssl_start(folder, "-cert valid.crt -key valid.key");
+    struct openssl_server *server = openssl_start(openssl_folder, "-cert valid.crt -key valid.key");
     upstream_t *up = tls_node(openssl_port(server), "localhost", "tls.ca_file %s/ca.crt");
     upstream_conn_t *conn = NULL;
     upstream_status_t status = UPSTREAM_OK;
@@ -319,7 +303,7 @@ static void a_server_that_goes_away(void **state)
     status = upstream_conn_read_exact(conn, &byte, 1);
     assert_true(status == UPSTREAM_ERR_CLOSED || status == UPSTREAM_ERR_NETWORK);
     for (i = 0; i < 50 && (status == UPSTREAM_OK || i < 3); i++) {
-        status = upstream_conn_write(conn, folder, strlen(folder));
+        status = upstream_conn_write(conn, openssl_folder, strlen(openssl_folder));
     }
     assert_true(status == UPSTREAM_ERR_CLOSED || status == UPSTREAM_ERR_NETWORK);
     upstream_conn_discard(conn);
@@ -346,5 +330,5 @@ int main(void)
         cmocka_unit_test(much_data),
         cmocka_unit_test(a_server_that_goes_away),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, openssl_folder_setup, openssl_folder_teardown);
 }

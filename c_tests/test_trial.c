@@ -38,13 +38,6 @@ static int wait_state(upstream_node_t *node, int32_t state)
     return upstream_node_state(node) == state;
 }
 
-static upstream_stats_t stats_of(upstream_node_t *node)
-{
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_node_stats(node, &stats), UPSTREAM_OK);
-    return stats;
-}
-
 /* A set of two nodes: a sink, and one on `port` with `more` lines. */
 static upstream_t *sink_and(struct loopback *sink, uint16_t port, const char *more)
 {
@@ -68,20 +61,20 @@ static void a_healed_node_is_found_by_a_delivery(void **state)
     deliver(up, 0);
     deliver(up, 0);
     assert_int_equal(upstream_node_state(bad), UPSTREAM_NODE_EJECTED);
-    assert_int_equal(stats_of(bad).connects_failed, 1);
+    assert_int_equal(check_node_stats(bad).connects_failed, 1);
     for (i = 0; i < 200; i++) {
         deliver(up, 0);
     }
-    assert_int_equal(stats_of(bad).deliveries, 0);
-    assert_true(stats_of(bad).connects_failed <= 1 + stats_of(bad).ejections);
+    assert_int_equal(check_node_stats(bad).deliveries, 0);
+    assert_true(check_node_stats(bad).connects_failed <= 1 + check_node_stats(bad).ejections);
     assert_int_equal(listen(healing, 64), 0);
-    for (i = 0; i < 3000 && stats_of(bad).deliveries == 0; i++) {
+    for (i = 0; i < 3000 && check_node_stats(bad).deliveries == 0; i++) {
         deliver(up, 0);
         pause_ms(1);
     }
     assert_int_equal(upstream_node_state(bad), UPSTREAM_NODE_UP);
-    assert_int_equal(stats_of(bad).connects, 1); /* the trial's own connection served */
-    assert_int_equal(stats_of(upstream_node_at(up, 0)).deliveries_failed, 0);
+    assert_int_equal(check_node_stats(bad).connects, 1); /* the trial's own connection served */
+    assert_int_equal(check_node_stats(upstream_node_at(up, 0)).deliveries_failed, 0);
     assert_int_equal(upstream_retry_after_ms(up), 0);
     upstream_destroy(up);
     close(healing);
@@ -94,7 +87,7 @@ static void a_trial_without_an_answer_holds_no_delivery_up(void **state)
     /* The handshake stalls, until net.connect_timeout says it is enough. */
     upstream_t *up = sink_and(sink, loopback_port(silent), "tls on\ntls.verify off\nnet.connect_timeout 2s\nhealth.backoff 50ms");
     upstream_node_t *bad = upstream_node_at(up, 1);
-    upstream_stats_t set = UPSTREAM_STATS_INIT;
+    upstream_stats_t set;
     (void)state;
     deliver(up, 0);
     deliver(up, 0); /* waits for the handshake, once */
@@ -106,12 +99,12 @@ static void a_trial_without_an_answer_holds_no_delivery_up(void **state)
     deliver(up, 0); /* and nobody else tries meanwhile */
     assert_true(loopback_wait_connections(silent, 2)); /* the dial may begin after the delivery went on */
     assert_int_equal(loopback_connections(silent), 2);
-    assert_int_equal(stats_of(bad).deliveries_failed, 1); /* a trial is no failed delivery */
-    assert_int_equal(stats_of(bad).active, 1);
+    assert_int_equal(check_node_stats(bad).deliveries_failed, 1); /* a trial is no failed delivery */
+    assert_int_equal(check_node_stats(bad).active, 1);
     assert_true(wait_state(bad, UPSTREAM_NODE_EJECTED)); /* the dial told its end */
-    assert_int_equal(stats_of(bad).active, 0);
-    assert_int_equal(stats_of(bad).connects_failed, 2);
-    assert_status(upstream_stats(up, &set), UPSTREAM_OK);
+    assert_int_equal(check_node_stats(bad).active, 0);
+    assert_int_equal(check_node_stats(bad).connects_failed, 2);
+    set = check_stats(up);
     assert_int_equal(set.deliveries, 5);
     assert_int_equal(set.deliveries_failed, 0);
     assert_int_equal(set.redeliveries, 1);
@@ -134,9 +127,9 @@ static void a_black_hole_costs_one_delivery_its_wait_and_no_more(void **state)
     assert_true(loopback_wait_bytes(sink, 100 * 5));
     assert_int_equal(loopback_bytes(sink), 100 * 5);
     assert_int_equal(upstream_node_state(bad), UPSTREAM_NODE_EJECTED);
-    assert_int_equal(stats_of(bad).connects_failed, 1);
-    assert_int_equal(stats_of(bad).deliveries_failed, 1);
-    assert_int_equal(stats_of(bad).active, 0);
+    assert_int_equal(check_node_stats(bad).connects_failed, 1);
+    assert_int_equal(check_node_stats(bad).deliveries_failed, 1);
+    assert_int_equal(check_node_stats(bad).active, 0);
     upstream_destroy(up);
     for (i = 0; i < LOOPBACK_HOLE_DESCRIPTORS; i++) {
         close(hole[i]);
@@ -168,7 +161,7 @@ static void one_silent_node_leaves_time_for_the_others(void **state)
     (void)state;
     deliver(up, 0);
     deliver(up, 3000); /* half of it for the silent one, whose net.connect_timeout is 10 s */
-    assert_int_equal(stats_of(upstream_node_at(up, 0)).deliveries, 2);
+    assert_int_equal(check_node_stats(upstream_node_at(up, 0)).deliveries, 2);
     upstream_destroy(up);
     loopback_stop(silent);
     loopback_stop(sink);
@@ -207,10 +200,10 @@ static void the_active_check_brings_a_node_back_without_a_caller(void **state)
     assert_int_equal(upstream_node_state(bad), UPSTREAM_NODE_EJECTED);
     assert_int_equal(listen(healing, 64), 0);
     assert_true(wait_state(bad, UPSTREAM_NODE_UP));
-    assert_int_equal(stats_of(bad).connects, 0); /* no connection of a caller's was made */
+    assert_int_equal(check_node_stats(bad).connects, 0); /* no connection of a caller's was made */
     deliver(up, 0);
     deliver(up, 0);
-    assert_int_equal(stats_of(bad).deliveries, 1);
+    assert_int_equal(check_node_stats(bad).deliveries, 1);
     upstream_destroy(up);
     close(healing);
     loopback_stop(sink);

@@ -48,6 +48,27 @@ upstream_error_t *check_refused(const char *text, const upstream_options_t *opti
     return err;
 }
 
+upstream_attempt_t *check_attempt(upstream_t *up)
+{
+    upstream_attempt_t *attempt;
+    assert_status(upstream_attempt_begin(up, &attempt), UPSTREAM_OK);
+    return attempt;
+}
+
+upstream_stats_t check_stats(upstream_t *up)
+{
+    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
+    return stats;
+}
+
+upstream_stats_t check_node_stats(upstream_node_t *node)
+{
+    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    assert_status(upstream_node_stats(node, &stats), UPSTREAM_OK);
+    return stats;
+}
+
 void check_contains(const char *text, const char *part)
 {
     if (strstr(text, part) == NULL) {

@@ -35,11 +35,21 @@ int check_slow(void);
 /* Whether the sanitizer of that name, "address" or "thread", runs this. */
 int check_sanitized(const char *by);
 
+/* Milliseconds of the monotonic clock. */
+long check_now_ms(void);
+
 /* Fails unless `text` holds `part`, showing both. */
 void check_contains(const char *text, const char *part);
 
 /* The text of an upstream of `nodes` nodes "node-1".. on 127.0.0.1, each on its port, with `more` lines in each. */
 char *check_nodes_text(const uint16_t *ports, size_t nodes, const char *more);
+
+/* The attempt of one payload; the caller ends it. */
+upstream_attempt_t *check_attempt(upstream_t *up);
+
+/* The counters of a set, and of one node, at this moment. */
+upstream_stats_t check_stats(upstream_t *up);
+upstream_stats_t check_node_stats(upstream_node_t *node);
 
 /* check_create() of check_nodes_text(). */
 upstream_t *check_nodes(const uint16_t *ports, size_t nodes, const char *more);

@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "dns_server.h"
 
+#include "check.h"
+
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -50,13 +52,6 @@ static void need(int holds, const char *what)
         perror(what);
         abort();
     }
-}
-
-static long milliseconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 static struct entry *find(struct dns_server *server, const char *name)
@@ -136,7 +131,7 @@ static void take_query(struct dns_server *server)
         return;
     }
     late->length = write_answer(late->bytes, question, entry, type);
-    late->due = milliseconds() + (entry != NULL ? (long)entry->delay_ms : 0);
+    late->due = check_now_ms() + (entry != NULL ? (long)entry->delay_ms : 0);
     server->waiting++;
     need(server->waiting < MOST_LATE, "too many late answers");
 }
@@ -144,7 +139,7 @@ static void take_query(struct dns_server *server)
 /* Sends what is due; the time until the next is, or -1. */
 static int send_due(struct dns_server *server)
 {
-    long now = milliseconds(), next = -1;
+    long now = check_now_ms(), next = -1;
     size_t i;
     for (i = server->waiting; i-- > 0;) {
         struct late *late = &server->late[i];

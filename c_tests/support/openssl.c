@@ -68,6 +68,22 @@ void openssl_remove_folder(char *folder)
     free(folder);
 }
 
+char *openssl_folder;
+
+int openssl_folder_setup(void **state)
+{
+    (void)state;
+    openssl_folder = openssl_make_folder();
+    return 0;
+}
+
+int openssl_folder_teardown(void **state)
+{
+    (void)state;
+    openssl_remove_folder(openssl_folder);
+    return 0;
+}
+
 struct openssl_server *openssl_start(const char *folder, const char *arguments)
 {
     struct openssl_server *server = calloc(1, sizeof(*server));

@@ -11,6 +11,11 @@
 char *openssl_make_folder(void);
 void openssl_remove_folder(char *folder);
 
+/* The same for a group of tests: its setup makes openssl_folder, its teardown removes it. */
+extern char *openssl_folder;
+int openssl_folder_setup(void **state);
+int openssl_folder_teardown(void **state);
+
 /* Runs `openssl s_server` in `folder` with `arguments` (separated by blanks). It sends each line back reversed. */
 struct openssl_server;
 struct openssl_server *openssl_start(const char *folder, const char *arguments);

@@ -53,6 +53,9 @@ void senders_rest(struct senders *senders);
 /* Records that came to a node so far, those that came again included. */
 size_t senders_came(const struct senders *senders, size_t node);
 
+/* The counters of one node. */
+upstream_stats_t senders_stats(const struct senders *senders, size_t node);
+
 /* Delivers until every node is up; fails the test where that takes longer than 30 seconds, or under valgrind five minutes. */
 void senders_heal(struct senders *senders);
 /* Delivers one record after the other, and fails the test unless the nodes of `mask` (bit 0 is node-1) get even shares, to

@@ -30,13 +30,6 @@ struct payload {
     uint64_t *numbers, *answers;
 };
 
-long testbed_now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 long testbed_patience_ms(void)
 {
     return check_slow() ? 50000 : 5000;
@@ -44,10 +37,10 @@ long testbed_patience_ms(void)
 
 void testbed_wait_descriptors(size_t most)
 {
-    long until = testbed_now_ms() + testbed_patience_ms();
+    long until = check_now_ms() + testbed_patience_ms();
     size_t open;
     while ((open = descriptors_open()) > most) {
-        if (testbed_now_ms() > until) {
+        if (check_now_ms() > until) {
             fail_msg("%zu descriptors are open, and should be %zu at most", open, most);
         }
         usleep(1000);
@@ -189,7 +182,7 @@ upstream_status_t testbed_deliver(struct testbed *bed, size_t records, uint32_t 
     struct payload payload = {bed, first, records, NULL, NULL};
     upstream_error_t *err = NULL;
     upstream_status_t status;
-    long begun = testbed_now_ms(), took;
+    long begun = check_now_ms(), took;
     if (first + records > TESTBED_RECORDS) {
         violated(bed, "more records than the books have room for");
         return UPSTREAM_ERR_LIMIT;
@@ -200,7 +193,7 @@ upstream_status_t testbed_deliver(struct testbed *bed, size_t records, uint32_t 
         payload.numbers[i] = first + i;
     }
     status = bed->loop != NULL ? send_by_loop(bed, &payload) : upstream_deliver(bed->up, send_payload, &payload, timeout_ms, &err);
-    took = testbed_now_ms() - begun;
+    took = check_now_ms() - begun;
     if (took > (timeout_ms > 0 ? (long)timeout_ms : 60000) + testbed_patience_ms()) {
         violated(bed, "a delivery with %u ms took %ld ms", timeout_ms, took);
     }
@@ -277,16 +270,14 @@ upstream_node_t *testbed_node(const struct testbed *bed, size_t node)
 
 upstream_stats_t testbed_stats(const struct testbed *bed, size_t node)
 {
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_node_stats(testbed_node(bed, node), &stats), UPSTREAM_OK);
-    return stats;
+    return check_node_stats(testbed_node(bed, node));
 }
 
 void testbed_wait_state(const struct testbed *bed, size_t node, int32_t state)
 {
-    long until = testbed_now_ms() + 6 * testbed_patience_ms();
+    long until = check_now_ms() + 6 * testbed_patience_ms();
     while (upstream_node_state(testbed_node(bed, node)) != state) {
-        if (testbed_now_ms() > until) {
+        if (check_now_ms() > until) {
             fail_msg("node %zu is in state %d, not in %d", node + 1, upstream_node_state(testbed_node(bed, node)), state);
         }
         usleep(5000);
@@ -296,9 +287,7 @@ void testbed_wait_state(const struct testbed *bed, size_t node, int32_t state)
 void testbed_close(struct testbed *bed)
 {
     size_t sent = testbed_sent(bed), i;
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_stats(bed->up, &stats), UPSTREAM_OK);
-    assert_int_equal(stats.active, 0);
+    assert_int_equal(check_stats(bed->up).active, 0);
     upstream_destroy(bed->up);
     for (i = 0; i < bed->nodes; i++) {
         proxy_stop(bed->proxies[i]);

@@ -67,7 +67,5 @@ void testbed_close(struct testbed *bed);
 void testbed_wait_descriptors(size_t most);
 /* Bounds on hangs: ten times as long under valgrind. */
 long testbed_patience_ms(void);
-/* Milliseconds of the system's monotonic clock. */
-long testbed_now_ms(void);
 
 #endif

@@ -22,8 +22,6 @@ upstream_t *virtual_nodes(const uint16_t *ports, size_t nodes, const char *more)
 
 /* What several of these tests ask. */
 int32_t virtual_state(upstream_t *up, size_t place);
-upstream_stats_t virtual_stats(upstream_t *up);
-upstream_stats_t virtual_node_stats(upstream_t *up, size_t place);
 /* upstream_node_report() that must be taken. */
 void virtual_report(upstream_t *up, size_t place, upstream_status_t outcome);
 
