@@ -1,7 +1,7 @@
 /*
  * What the scripted Forward server answers: each part of the protocol, and the ways to get it wrong.
  */
-#include "forward_server_internal.h"
+#include "forward_script.h"
 
 #include <ctype.h>
 #include <nettle/sha2.h>
