@@ -44,6 +44,7 @@ if(TARGET test_fluent_bit_shim)
     target_compile_options(out_records PRIVATE "SHELL:-include upstream/fluent_bit.h")
     target_link_libraries(out_records PRIVATE upstream::upstream)
     target_sources(test_fluent_bit_shim PRIVATE
+        "${guest_agent}/guest_base.c" "${guest_agent}/guest_coro.c"
         "${guest_agent}/guest_engine.c" "${guest_agent}/guest_upstream.c")
     set_target_properties(test_fluent_bit_shim PROPERTIES ENABLE_EXPORTS ON)
     target_include_directories(test_fluent_bit_shim PRIVATE "${guest_include}" "${guest_agent}")

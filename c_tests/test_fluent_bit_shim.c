@@ -1,7 +1,7 @@
 /* upstream/fluent_bit.h: a plugin of the agent's manner, unchanged, compiled with the flag and without it, in a stand-in for
  * the agent. Each of the two is loaded as a module, as the agent loads them. */
 #define _GNU_SOURCE
-#include "guest_agent/guest_agent.h"
+#include "guest_agent/guest.h"
 #include "guest_agent/out_records.h"
 #include "support/check.h"
 #include "support/counter.h"

@@ -1,6 +1,7 @@
 /*
- * A small agent for the test of upstream/fluent_bit.h: the names and shapes that such a plugin and that header use, over
- * blocking loopback sockets and coroutines that yield. Written for the test; no part of any real agent.
+ * A small agent for the test of upstream/fluent_bit.h: the names and shapes that such a plugin and
+ * that header use, over blocking loopback sockets and coroutines that yield. Written for the test;
+ * no part of any real agent. What the test says to it is in guest.h.
  */
 #ifndef GUEST_AGENT_H
 #define GUEST_AGENT_H
@@ -169,46 +170,5 @@ static inline void flb_output_return_do(int word)
 #define FLB_OUTPUT_RETURN(word)                                                                        \
     flb_output_return_do(word);                                                                        \
     return
-
-/* ---- what the test says to its agent -------------------------------------------------------------------- */
-
-struct guest {
-    void *module;
-    struct flb_output_plugin *plugin;
-    struct flb_output_instance instance;
-    struct flb_config config;
-    struct flb_coro *timer; /* the last one that is over */
-};
-
-/* Loads a plugin as the agent does and initialises it. Ends the test where that fails. */
-void guest_start(struct guest *guest, const char *module, const char *symbol, const char *upstream_file, int port,
-                 const char *conf_path);
-void guest_stop(struct guest *guest);
-
-struct guest_task {
-    uint64_t record;
-    int word; /* what the flush returned */
-};
-
-/* Flushes each task once, `at_once` coroutines side by side on this thread, as worker number `worker`. */
-void guest_flush(struct guest *guest, int worker, struct guest_task *tasks, size_t count, size_t at_once);
-
-/* Begins with a flush and drops its coroutine at the first yield, as the agent does at its end. */
-void guest_flush_given_up(struct guest *guest, uint64_t record);
-
-/* Runs the plugin's timer in a coroutine of its own, or in none. At most once for each guest_start(). */
-void guest_timer(struct guest *guest, int in_coroutine);
-
-/* From now on time() says that so many seconds more have passed, here and in the plugin. */
-void guest_time_passes(int seconds);
-
-int guest_connections_busy(void);   /* handed out and not given back */
-int guest_connections_kept(void);   /* idle */
-int guest_connects_failed(void);    /* since the last guest_start() */
-int guest_warnings(void);           /* log lines of level WARN and worse since then */
-void guest_set_connect_limit(int connections); /* per node and worker, for the upstreams made from now on; 0 is none */
-/* net.io_timeout of the output, and to what its plugin hands it, from the next guest_start() on. */
-void guest_set_io_timeout(int seconds, enum guest_net_setup_for whom);
-void guest_set_connect_hangs(int port);        /* connects to this port fail after their time-out, which passes at once; 0: none */
 
 #endif

@@ -1,12 +1,13 @@
-/* The agent's part of guest_agent.h that plugins call: lists, log, upstreams and their file. Never used outside the tests. */
+/* The agent's upstreams and their file. Never used outside the tests. */
 #define _GNU_SOURCE
-#include "guest_agent.h"
-#include "guest_internal.h"
+#include "guest_upstream.h"
+
+#include "guest_base.h"
+#include "guest_coro.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static atomic_int busy, kept, failed, warnings;
+static atomic_int busy, kept, failed;
 static int connect_limit, hanging_port, io_timeout;
 static enum guest_net_setup_for set_up_for;
 
@@ -32,11 +33,6 @@ int guest_connections_kept(void)
 int guest_connects_failed(void)
 {
     return atomic_load(&failed);
-}
-
-int guest_warnings(void)
-{
-    return atomic_load(&warnings);
 }
 
 void guest_set_connect_limit(int connections)
@@ -77,66 +73,9 @@ void guest_set_connect_hangs(int port)
     hanging_port = port;
 }
 
-void guest_forget_counts(void)
+void guest_forget_connects(void)
 {
     atomic_store(&failed, 0);
-    atomic_store(&warnings, 0);
-}
-
-void guest_need(int holds, const char *what)
-{
-    if (!holds) {
-        perror(what);
-        abort();
-    }
-}
-
-void mk_list_init(struct mk_list *list)
-{
-    list->prev = list->next = list;
-}
-
-void mk_list_add(struct mk_list *entry, struct mk_list *list)
-{
-    entry->prev = list->prev;
-    entry->next = list;
-    list->prev->next = entry;
-    list->prev = entry;
-}
-
-void mk_list_del(struct mk_list *entry)
-{
-    entry->prev->next = entry->next;
-    entry->next->prev = entry->prev;
-}
-
-int mk_list_size(struct mk_list *list)
-{
-    struct mk_list *at;
-    int size = 0;
-    mk_list_foreach(at, list) {
-        size++;
-    }
-    return size;
-}
-
-int flb_log_check(int level)
-{
-    return level <= FLB_LOG_WARN;
-}
-
-void flb_log_print(int level, const char *file, int line, const char *format, ...)
-{
-    va_list words;
-    (void)file;
-    (void)line;
-    if (level <= FLB_LOG_WARN) {
-        atomic_fetch_add(&warnings, 1);
-    }
-    va_start(words, format);
-    vfprintf(stderr, format, words);
-    va_end(words);
-    fputc('\n', stderr);
 }
 
 /* ---- connections ---------------------------------------------------------------------------------------- */
