@@ -1,5 +1,5 @@
-/* A delivery: the payload written and an answer of one byte read in the callback of upstream_deliver(), beside the same bytes and
- * answers over a bare connected socket. */
+/* A delivery: the payload written and an answer of one byte read in the callback of
+ * upstream_deliver(), beside the same bytes and answers over a bare connected socket. */
 #define _GNU_SOURCE
 #include "bench.h"
 #include "peer.h"
@@ -60,7 +60,8 @@ static upstream_t *set_over(const struct peer *peers, size_t nodes)
     char text[512] = "[UPSTREAM]\n    name bench\n    net.keepalive_max_recycle 0\n";
     size_t length = strlen(text), i;
     for (i = 0; i < nodes; i++) {
-        length += (size_t)snprintf(text + length, sizeof(text) - length, "[NODE]\n    name n%zu\n    host 127.0.0.1\n    port %u\n", i,
+        length += (size_t)snprintf(text + length, sizeof(text) - length, "[NODE]\n    name n%zu\n    host 127.0.0.1\n"
+                                        "    port %u\n", i,
                                    (unsigned)peers[i].port);
     }
     return bench_create(text, length);

@@ -1,4 +1,5 @@
-/* What a failed node costs: the payload that meets one which refuses, in time; one that swallows packets, in attempts. */
+/* What a failed node costs: the payload that meets one which refuses, in time; one that swallows
+ * packets, in attempts. */
 #define _GNU_SOURCE
 #include "bench.h"
 #include "peer.h"
@@ -36,7 +37,8 @@ static upstream_t *set_with(const struct peer *good, uint16_t port)
 {
     char text[512];
     int length = snprintf(text, sizeof(text),
-                          "[UPSTREAM]\n    name bench\n    net.connect_timeout 200ms\n    health.backoff 1h\n    health.backoff_max 1h\n"
+                          "[UPSTREAM]\n    name bench\n    net.connect_timeout 200ms\n"
+                          "    health.backoff 1h\n    health.backoff_max 1h\n"
                           "[NODE]\n    name a\n    host 127.0.0.1\n    port %u\n"
                           "[NODE]\n    name b\n    host 127.0.0.1\n    port %u\n"
                           "[NODE]\n    name c\n    host 127.0.0.1\n    port %u\n",
@@ -44,8 +46,8 @@ static upstream_t *set_with(const struct peer *good, uint16_t port)
     return bench_create(text, (size_t)length);
 }
 
-/* The second payload of a set meets the node that refuses and goes to the third; the first went to the first. Both open a
- * connection, so the difference is what the refusal cost. */
+/* The second payload of a set meets the node that refuses and goes to the third; the first went to
+ * the first. Both open a connection, so the difference is what the refusal cost. */
 static void refusal(const struct peer *good)
 {
     double extra[SETS];

@@ -1,4 +1,5 @@
-/* Loading a file of many nodes: time and memory for each, and whether both grow no faster than the nodes. */
+/* Loading a file of many nodes: time and memory for each, and whether both grow no faster than the
+ * nodes. */
 #define _GNU_SOURCE
 #include "support/bench.h"
 
@@ -19,7 +20,8 @@ static char *text_of(size_t nodes, size_t *length)
     bench_system(out != NULL, "open_memstream");
     fprintf(out, "[UPSTREAM]\n    name bench\n");
     for (i = 0; i < nodes; i++) {
-        fprintf(out, "[NODE]\n    name       node-%zu\n    host       127.0.0.1\n    port       %zu\n    shared_key secret\n", i,
+        fprintf(out, "[NODE]\n    name       node-%zu\n    host       127.0.0.1\n"
+                     "    port       %zu\n    shared_key secret\n", i,
                 i % 65000 + 1);
     }
     fclose(out);

@@ -1,5 +1,6 @@
-/* The pick, beside one raw increment of a shared word, which is the least that a strict order over all threads can cost. How evenly
- * the nodes were hit is counted in a run of its own, so that a fast wrong pick cannot win. */
+/* The pick, beside one raw increment of a shared word, which is the least that a strict order over
+ * all threads can cost. How evenly the nodes were hit is counted in a run of its own, so that a
+ * fast wrong pick cannot win. */
 #define _GNU_SOURCE
 #include "support/bench.h"
 
@@ -105,8 +106,9 @@ static void *tally_picks(void *argument)
     return NULL;
 }
 
-/* The largest difference between how often a node was handed out and its due, over all threads; and the longest run of one
- * node in the picks of one thread. `weight` tells the due: 0 for a node that is out. */
+/* The largest difference between how often a node was handed out and its due, over all threads; and
+ * the longest run of one node in the picks of one thread. `weight` tells the due: 0 for a node that
+ * is out. */
 static void count_shares(struct bench_row *row, upstream_t *up, size_t nodes, int threads, double (*weight)(size_t))
 {
     struct member *members = calloc(nodes, sizeof(*members));

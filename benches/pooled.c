@@ -1,5 +1,6 @@
-/* What a pooled connection costs: taking one and giving it back, against the one recv(MSG_PEEK) by which alone one can know that
- * it is still good; with few and with very many lying idle. And the heap that an idle one holds. */
+/* What a pooled connection costs: taking one and giving it back, against the one recv(MSG_PEEK) by
+ * which alone one can know that it is still good; with few and with very many lying idle. And the
+ * heap that an idle one holds. */
 #define _GNU_SOURCE
 #include "bench.h"
 #include "peer.h"

@@ -1,6 +1,7 @@
-/* What sending through the library costs: its writes against bare sendmsg() calls of the same buffers to the same server. Both
- * send in bursts that the buffers of the connection hold, to a server that has read all that came before: so the sender's own work
- * is timed, not the server's. */
+/* What sending through the library costs: its writes against bare sendmsg() calls of the same
+ * buffers to the same server. Both send in bursts that the buffers of the connection hold, to a
+ * server that has read all that came before: so the sender's own work is timed, not the
+ * server's. */
 #define _GNU_SOURCE
 #include "bench.h"
 #include "peer.h"
@@ -45,7 +46,8 @@ static void send_bare(struct room *room, size_t count)
                 break;
             }
             bench_system(sent >= 0 || errno == EAGAIN, "sendmsg");
-            /* The rest is of the body, as the header is far smaller than any room the system tells of. */
+            /* The rest is of the body, as the header is far smaller than any room the system tells
+             * of. */
             iov[0] = (struct iovec){data + room->size - left, left};
             message.msg_iovlen = 1;
             poll(&writable, 1, -1);

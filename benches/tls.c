@@ -1,5 +1,6 @@
-/* TLS beside the system's OpenSSL: the same client's work by both, to one server, with the same cipher suite and key exchange and with
- * the certificate checked. What counts is the client's processor time, library threads included: the server shares the machine. */
+/* TLS beside the system's OpenSSL: the same client's work by both, to one server, with the same
+ * cipher suite and key exchange and with the certificate checked. What counts is the client's
+ * processor time, library threads included: the server shares the machine. */
 #define _GNU_SOURCE
 #include "support/bench.h"
 #include "support/tls_peer.h"
@@ -20,7 +21,8 @@ static upstream_t *set_for(const struct tls_server *server, int keepalive)
     const char *version = kind->version == TLS1_3_VERSION ? "1.3" : "1.2";
     char keys[512];
     snprintf(keys, sizeof(keys),
-             "    tls on\n    tls.ca_file %s\n    tls.vhost localhost\n    tls.min_version %s\n    tls.max_version %s\n"
+             "    tls on\n    tls.ca_file %s\n    tls.vhost localhost\n    tls.min_version %s\n"
+             "    tls.max_version %s\n"
              "    tls.ciphers %s\n    net.keepalive %s\n",
              server->trusted, version, version, kind->cipher, keepalive ? "on" : "off");
     return bench_set_at(server->port, 1, keys);
@@ -64,14 +66,14 @@ static void theirs_shake(struct tls_client *client)
     tls_client_close(connection);
 }
 
-/* The handshakes that were made since `before` must all be of the kind that is measured, but for a client's first. */
+/* The handshakes that were made since `before` must all be of the kind that is measured, but for a
+ * client's first. */
 static void check(const struct tls_server *server, const struct tls_count *before, const char *who, long full, long resumed)
 {
     long seen_full = server->count->full - before->full, seen_resumed = server->count->resumed - before->resumed;
     if (seen_full != full || seen_resumed != resumed || server->count->astray != 0) {
         fprintf(stderr,
-                "bench: %s: the server saw %ld full and %ld resumed handshakes where %ld and %ld were to be measured; %ld agreed on "
-                "another version, cipher suite or group than %s and X25519\n",
+                "bench: %s: the server saw %ld full and %ld resumed handshakes where %ld and %ld were to be measured; %ld agreed on another version, cipher suite or group than %s and X25519\n",
                 who, seen_full, seen_resumed, full, resumed, server->count->astray, server->kind.cipher);
         exit(1);
     }
@@ -126,7 +128,8 @@ static void handshakes(struct tls_kind kind, int resume)
     tls_server_stop(server);
 }
 
-/* Until all that was written has come out at the other side: neither pays for the other's bytes, and none was left unsent. */
+/* Until all that was written has come out at the other side: neither pays for the other's bytes,
+ * and none was left unsent. */
 static void arrive(const struct tls_server *server, uint64_t before)
 {
     const double patience = 10e9, begun = bench_now();
@@ -139,7 +142,8 @@ static void arrive(const struct tls_server *server, uint64_t before)
     }
 }
 
-/* CPU nanoseconds of one burst by one of the two; the connection's buffers hold it, so that nobody waits within it. */
+/* CPU nanoseconds of one burst by one of the two; the connection's buffers hold it, so that nobody
+ * waits within it. */
 static double burst_by(const struct tls_server *server, SSL *connection, upstream_conn_t *conn, size_t length)
 {
     const uint64_t before = __atomic_load_n(&server->count->bytes, __ATOMIC_RELAXED);
@@ -167,7 +171,8 @@ static void bulk(struct tls_kind kind, size_t length)
     upstream_conn_t *conn = open_connection(upstream_node_at(up, 0));
     SSL *connection = tls_client_connect(client);
     double ours[BENCH_ROUNDS], theirs[BENCH_ROUNDS], ratios[BENCH_ROUNDS];
-    const double per_mebibyte = 1e3 * BURSTS * BURST / (1 << 20); /* of a round's nanoseconds, in microseconds */
+    /* of a round's nanoseconds, in microseconds */
+    const double per_mebibyte = 1e3 * BURSTS * BURST / (1 << 20);
     char what[64];
     int round, half;
     for (round = -WARM_UP; round < BENCH_ROUNDS; round++) {

@@ -1,10 +1,11 @@
-/* What an attempt over the library's connections says of a payload that may have arrived, and that it goes nowhere else with
- * deliver.resend off. */
+/* What an attempt over the library's connections says of a payload that may have arrived, and that
+ * it goes nowhere else with deliver.resend off. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
 
-/* An exchange that gets nothing in return, or half of it; how it ends is the library's to see, or the plugin's to say. */
+/* An exchange that gets nothing in return, or half of it; how it ends is the library's to see, or
+ * the plugin's to say. */
 static void fail_at(upstream_attempt_t *attempt, int said, size_t wanted)
 {
     upstream_conn_t *conn = NULL;
@@ -29,7 +30,8 @@ static void try_two(const char *settings, enum loopback_behaviour behaviour, siz
     upstream_status_t status;
     int i;
     snprintf(text, sizeof(text),
-             "[UPSTREAM]\nname u\nnet.io_timeout 50ms\n%s\n[NODE]\nname a\nhost 127.0.0.1\nport %u\n[NODE]\nname b\nhost 127.0.0.1\nport %u\n",
+             "[UPSTREAM]\nname u\nnet.io_timeout 50ms\n%s\n[NODE]\nname a\nhost 127.0.0.1\n"
+             "port %u\n[NODE]\nname b\nhost 127.0.0.1\nport %u\n",
              settings, (unsigned)loopback_port(servers[0]), (unsigned)loopback_port(servers[1]));
     up = check_create(text, NULL);
     assert_status(upstream_attempt_begin(up, &attempt), UPSTREAM_OK);

@@ -1,5 +1,5 @@
-/* upstream_cancel: every call in flight ends with UPSTREAM_ERR_CANCELLED, whatever it waits for, and so does every later one. The
- * deadlines of the calls are minutes away. */
+/* upstream_cancel: every call in flight ends with UPSTREAM_ERR_CANCELLED, whatever it waits for,
+ * and so does every later one. The deadlines of the calls are minutes away. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -44,7 +44,8 @@ static void cancelled_in_the_middle(enum loopback_behaviour behaviour, const cha
     while (atomic_load(&waiting) < THREADS) {
         usleep(1000);
     }
-    usleep(100 * 1000); /* they wait by now; where not, they meet a set that is cancelled, which is no different */
+    /* they wait by now; where not, they meet a set that is cancelled, which is no different */
+    usleep(100 * 1000);
     begun = check_now_ms();
     upstream_cancel(up);
     for (i = 0; i < THREADS; i++) {
@@ -54,7 +55,8 @@ static void cancelled_in_the_middle(enum loopback_behaviour behaviour, const cha
     print_message("all ended %ld ms after\n", check_now_ms() - begun);
     upstream_cancel(up); /* again does no harm */
     assert_status(wait(up), UPSTREAM_ERR_CANCELLED);
-    assert_int_equal(upstream_node_state(upstream_node_at(up, 0)), UPSTREAM_NODE_UP); /* no fault of the node's */
+    /* no fault of the node's */
+    assert_int_equal(upstream_node_state(upstream_node_at(up, 0)), UPSTREAM_NODE_UP);
     stats = check_stats(up);
     assert_int_equal(stats.active, 0);
     upstream_destroy(up);
@@ -174,7 +176,8 @@ static upstream_status_t fail_after_a_byte(upstream_conn_t *conn, void *ctx)
 {
     upstream_status_t status = upstream_conn_write(conn, "x", 1);
     (void)ctx;
-    return status == UPSTREAM_OK ? UPSTREAM_ERR_LIMIT : status; /* to be resent, and no fault of the node's */
+    /* to be resent, and no fault of the node's */
+    return status == UPSTREAM_OK ? UPSTREAM_ERR_LIMIT : status;
 }
 
 /* Many resends at once: the retry budget is soon spent, and what is left waits for it. */

@@ -1,6 +1,7 @@
 /*
- * The plugin for collectd (examples/collectd) inside the real agent, between its command socket and three Forward servers: every
- * value that went in is looked for at the far end. Under valgrind it is collectd that valgrind watches.
+ * The plugin for collectd (examples/collectd) inside the real agent, between its command socket and
+ * three Forward servers: every value that went in is looked for at the far end. Under valgrind it
+ * is collectd that valgrind watches.
  */
 #define _GNU_SOURCE
 #include "support/check.h"
@@ -41,9 +42,12 @@ static int start_nodes(void **state)
     file = fopen(path, "w");
     assert_non_null(file);
     fprintf(file,
-            "[UPSTREAM]\nname three\nrequire_ack_response on\nhealth.backoff 200ms\nhealth.backoff_max 200ms\n"
-            "[NODE]\nname node-1\nhost 127.0.0.1\nport %u\n[NODE]\nname node-2\nhost 127.0.0.1\nport %u\n"
-            "[NODE]\nname node-3\nhost 127.0.0.1\nport %u\ntls on\ntls.verify off\nshared_key secret\nself_hostname client\n",
+            "[UPSTREAM]\nname three\nrequire_ack_response on\nhealth.backoff 200ms\n"
+            "health.backoff_max 200ms\n"
+            "[NODE]\nname node-1\nhost 127.0.0.1\nport %u\n[NODE]\nname node-2\nhost 127.0.0.1\n"
+            "port %u\n"
+            "[NODE]\nname node-3\nhost 127.0.0.1\nport %u\ntls on\ntls.verify off\n"
+            "shared_key secret\nself_hostname client\n",
             receivers[0].port, receivers[1].port, receivers[2].port);
     return fclose(file);
 }
@@ -79,7 +83,7 @@ static void tell_all(const char *command)
     }
 }
 
-/* ---- values ------------------------------------------------------------------------------------------ */
+/* ---- values ---- */
 
 /* Each kind of value, and its record as it must arrive; NUMBER stands for the value's own. */
 static const struct kind {
@@ -88,10 +92,12 @@ static const struct kind {
     const char *record;
 } kinds[KINDS] = {
     {"gauge", "12.5", "\"values\":[12.5],\"dstypes\":[\"gauge\"],\"dsnames\":[\"value\"]"},
-    {"load", "0.25:U:-1e300", "\"values\":[0.25,null,-1e300],\"dstypes\":[\"gauge\",\"gauge\",\"gauge\"],"
-                              "\"dsnames\":[\"shortterm\",\"midterm\",\"longterm\"]"},
+    {"load", "0.25:U:-1e300",
+     "\"values\":[0.25,null,-1e300],\"dstypes\":[\"gauge\",\"gauge\",\"gauge\"],"
+     "\"dsnames\":[\"shortterm\",\"midterm\",\"longterm\"]"},
     {"if_octets", "-9223372036854775807:9223372036854775807",
-     "\"values\":[-9223372036854775807,9223372036854775807],\"dstypes\":[\"derive\",\"derive\"],\"dsnames\":[\"rx\",\"tx\"]"},
+     "\"values\":[-9223372036854775807,9223372036854775807],"
+     "\"dstypes\":[\"derive\",\"derive\"],\"dsnames\":[\"rx\",\"tx\"]"},
     {"counter", "18446744073709551615", "\"values\":[18446744073709551615],\"dstypes\":[\"counter\"],\"dsnames\":[\"value\"]"},
     {"absolute", "7", "\"values\":[7],\"dstypes\":[\"absolute\"],\"dsnames\":[\"value\"]"},
 };
@@ -129,8 +135,9 @@ static void see(const char *line, void *context)
     }
     kind = &kinds[number % KINDS];
     snprintf(expected, sizeof(expected),
-             "{\"tag\":\"collectd\",\"time\":\"%u.500000000\",\"record\":{%s,\"host\":\"test.example\",\"plugin\":\"plugin\","
-             "\"plugin_instance\":\"one\",\"type\":\"%s\",\"type_instance\":\"%u\",\"interval\":2.5}}",
+             "{\"tag\":\"collectd\",\"time\":\"%u.500000000\",\"record\":{%s,"
+             "\"host\":\"test.example\",\"plugin\":\"plugin\",\"plugin_instance\":\"one\","
+             "\"type\":\"%s\",\"type_instance\":\"%u\",\"interval\":2.5}}",
              1700000000 + number, kind->record, kind->type, number);
     assert_string_equal(line, expected);
     seen->times[number]++;
@@ -156,7 +163,7 @@ static void await(size_t records)
     assert_true(arrived() >= records);
 }
 
-/* ---- the tests --------------------------------------------------------------------------------------- */
+/* ---- the tests ---- */
 
 /* From five write threads; the second node dies with its connections on the way, and comes back. */
 static void every_value_arrives(void **state)
@@ -216,7 +223,8 @@ static void flush_and_stop_send_what_is_there(void **state)
     collectd_await_value(&collectd, "test.example/end/gauge-60");
     assert_true(arrived() <= FLUSHED + 1);
     assert_int_equal(collectd_stop(&collectd), 0);
-    assert_in_range(arrived(), VALUES, VALUES + 1); /* the last one is collectd's to drop or to hand over */
+    /* the last one is collectd's to drop or to hand over */
+    assert_in_range(arrived(), VALUES, VALUES + 1);
     seen.values = VALUES;
     for (i = 0; i < NODES; i++) {
         FILE *file = fopen(receivers[i].out, "re");
@@ -254,7 +262,8 @@ static size_t told(const char *words)
     return lost;
 }
 
-/* With all nodes away no more wait than may; each that had to go is told of, and the others arrive when the nodes are back. */
+/* With all nodes away no more wait than may; each that had to go is told of, and the others arrive
+ * when the nodes are back. */
 static void the_buffer_has_a_limit(void **state)
 {
     enum { VALUES = 400, LIMIT = 50 };

@@ -1,4 +1,5 @@
-/* The upstream file's grammar, row by row: what is accepted and what it means, what is refused and how. */
+/* The upstream file's grammar, row by row: what is accepted and what it means, what is refused and
+ * how. */
 #define _GNU_SOURCE
 #include "support/check.h"
 
@@ -101,7 +102,8 @@ static void line_ends_and_letter_case(void **state)
 static void blanks_and_comments(void **state)
 {
     (void)state;
-    no_warning("\xef\xbb\xbf[UPSTREAM]\nname\tu\n[NODE]\n\t name \t n\nhost\th\n    port 1\n   \n\t\n  # a comment\n#another\n");
+    no_warning("\xef\xbb\xbf[UPSTREAM]\nname\tu\n[NODE]\n\t name \t n\nhost\th\n    port 1\n   \n"
+               "\t\n  # a comment\n#another\n");
     prop_is(HEAD NODE "key\t \tvalue with  blanks \t\n", "key", "value with  blanks");
 }
 
@@ -269,8 +271,10 @@ static void near_misses(void **state)
     refused(HEAD NODE "tls.nothing_like_it 5\n", "test.conf:7:", "tls.nothing_like_it");
     refused(HEAD NODE "tls_verify off\n", "test.conf:7:", "tls.verify");
     warned(HEAD NODE "wieght 2\n", "test.conf:7:", "weight");
-    no_warning(HEAD NODE "shared_key s\nusername u\npassword p\nself_hostname h\ntime_as_integer on\nsend_options on\n"
-                         "require_ack_response on\ntag t\ncompress gzip\nack_timeout 5s\nempty_shared_key off\n");
+    no_warning(HEAD NODE "shared_key s\nusername u\npassword p\nself_hostname h\n"
+                         "time_as_integer on\nsend_options on\n"
+                         "require_ack_response on\ntag t\ncompress gzip\nack_timeout 5s\n"
+                         "empty_shared_key off\n");
 }
 
 static void variables(void **state)

@@ -96,7 +96,8 @@ static void a_silent_server_times_out(void **state)
     assert_int_equal(upstream_conn_reused(conn), 0);
     assert_status(upstream_conn_write(conn, out, room), UPSTREAM_ERR_TIMEOUT);
     check_contains(upstream_error_message(upstream_conn_last_error(conn)), "write: ");
-    assert_status(upstream_conn_write(conn, out, 1), UPSTREAM_ERR_CLOSED); /* never into the middle of a message */
+    /* never into the middle of a message */
+    assert_status(upstream_conn_write(conn, out, 1), UPSTREAM_ERR_CLOSED);
     check_contains(upstream_error_message(upstream_conn_last_error(conn)), "discard it");
     upstream_conn_discard(conn);
     upstream_destroy(up);
@@ -156,7 +157,8 @@ static void sigpipe_never_fires(void **state)
     upstream_status_t status = UPSTREAM_OK;
     int i;
     (void)state;
-    assert_true(signal(SIGPIPE, SIG_DFL) != SIG_ERR); /* a write that raised it would end this program */
+    /* a write that raised it would end this program */
+    assert_true(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
     assert_status(upstream_conn_write(conn, "x", 1), UPSTREAM_OK);
     assert_true(loopback_wait_ended(server, 1));
     for (i = 0; i < 50 && status == UPSTREAM_OK; i++) {
@@ -243,7 +245,8 @@ static void a_dead_idle_connection_is_not_handed_out(void **state)
 
 static void what_was_sent_arrives_after_the_end(void **state)
 {
-    /* The server has sent what nobody reads, and reads late: closed at once, the connection would be reset and the rest lost. */
+    /* The server has sent what nobody reads, and reads late: closed at once, the connection would
+     * be reset and the rest lost. */
     enum { SIZE = 1000 * 1000 };
     static char block[SIZE];
     static const char *const ends[] = {"    net.keepalive off", ""};
@@ -254,7 +257,8 @@ static void what_was_sent_arrives_after_the_end(void **state)
         upstream_t *up = one_node(server, ends[i]);
         upstream_conn_t *conn = connect_to(up);
         assert_status(upstream_conn_write(conn, block, SIZE), UPSTREAM_OK);
-        upstream_conn_release(conn); /* closed here the first time, by the end of the set the second */
+        /* closed here the first time, by the end of the set the second */
+        upstream_conn_release(conn);
         upstream_destroy(up);
         assert_true(loopback_wait_ended(server, 1));
         assert_int_equal(loopback_bytes(server), SIZE);
@@ -392,8 +396,10 @@ static void names_resolve_or_say_why_not(void **state)
     upstream_conn_t *conn = NULL;
     upstream_error_t *err = NULL;
     (void)state;
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost localhost\nport %u\nnet.tcp_keepalive on\n"
-                                 "net.tcp_keepalive_time 60s\nnet.tcp_keepalive_interval 5s\nnet.tcp_keepalive_probes 3\n"
+    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost localhost\nport %u\n"
+                                 "net.tcp_keepalive on\n"
+                                 "net.tcp_keepalive_time 60s\nnet.tcp_keepalive_interval 5s\n"
+                                 "net.tcp_keepalive_probes 3\n"
                                  "net.dns.prefer_ipv6 on\n",
              (unsigned)loopback_port(server));
     up = check_create(text, NULL);

@@ -1,7 +1,7 @@
 /*
- * Allocations, and readings of the clock: none in a pick, a look-up and a plaintext write, a bounded number in the other
- * operations; and those of loading grow with the nodes. Counted in the functions themselves (counted/allocations.h,
- * counted/clock.h), bounds in counted/bounds.h.
+ * Allocations, and readings of the clock: none in a pick, a look-up and a plaintext write, a
+ * bounded number in the other operations; and those of loading grow with the nodes. Counted in the
+ * functions themselves (counted/allocations.h, counted/clock.h), bounds in counted/bounds.h.
  */
 #define _GNU_SOURCE
 #include "counted/allocations.h"
@@ -13,7 +13,8 @@
 
 #include <time.h>
 
-/* Else every count would be none: what the program and what the library allocate is seen, block and bytes. */
+/* Else every count would be none: what the program and what the library allocate is seen, block and
+ * bytes. */
 static void what_is_allocated_is_counted(void **state)
 {
     upstream_t *up;
@@ -52,7 +53,8 @@ static void clock_readings_are_counted(void **state)
     assert_int_equal((later.tv_nsec - now.tv_nsec + 1000000000) % 1000000000, 5);
     clock_step(0);
     assert_status(upstream_node_report(upstream_node_at(up, 0), UPSTREAM_ERR_CONNECT), UPSTREAM_OK);
-    assert_true(clock_readings() > before + 2); /* by the library, for the time when the node is due */
+    /* by the library, for the time when the node is due */
+    assert_true(clock_readings() > before + 2);
     upstream_destroy(up);
 }
 

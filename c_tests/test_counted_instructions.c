@@ -1,6 +1,7 @@
 /*
- * Instructions and locks: of each operation, and of loading; and that they do not grow with the number of nodes, of nodes that are
- * out, of idle connections. The program runs itself under callgrind (counted/instructions.h), bounds in counted/bounds.h.
+ * Instructions and locks: of each operation, and of loading; and that they do not grow with the
+ * number of nodes, of nodes that are out, of idle connections. The program runs itself under
+ * callgrind (counted/instructions.h), bounds in counted/bounds.h.
  */
 #define _GNU_SOURCE
 #include "counted/bounds.h"
@@ -17,10 +18,11 @@ enum { KNOWN = 1000 };
 #ifdef __x86_64__
 enum { BOUNDS_HOLD = 1 };
 #else
-enum { BOUNDS_HOLD = 0 }; /* another processor has other instructions: there, only what may not grow is tested */
+/* another processor has other instructions: there, only what may not grow is tested */
+enum { BOUNDS_HOLD = 0 };
 #endif
 
-/* ---- under callgrind --------------------------------------------------------------------------------- */
+/* ---- under callgrind ---- */
 
 static void measure_known(void)
 {
@@ -79,7 +81,7 @@ static int measure_both_loads(void)
     return 0;
 }
 
-/* ---- what came of it --------------------------------------------------------------------------------- */
+/* ---- what came of it ---- */
 
 static struct sink sink;
 
@@ -149,7 +151,8 @@ static void loading_stays_in_proportion(void **state)
     assert_true(ten_thousand * 100 <= thousand * 10 * (100 + BOUND_GROWTH_PERCENT));
 }
 
-/* Of two operations that run equally often: 1 where the first costs more. Two instructions are no growth, however short it is. */
+/* Of two operations that run equally often: 1 where the first costs more. Two instructions are no
+ * growth, however short it is. */
 static int costs_more(const char *large, const char *small)
 {
     size_t more = instructions_of(large).instructions, less = instructions_of(small).instructions;

@@ -1,6 +1,6 @@
 /*
- * Memory: bytes of a node and of an idle plaintext connection, both in proportion to their number. Counted in the allocator itself
- * (counted/allocations.h), bounds in counted/bounds.h.
+ * Memory: bytes of a node and of an idle plaintext connection, both in proportion to their number.
+ * Counted in the allocator itself (counted/allocations.h), bounds in counted/bounds.h.
  */
 #define _GNU_SOURCE
 #include "counted/allocations.h"
@@ -48,7 +48,8 @@ static void a_node_is_small(void **state)
     one = bytes_of(1);
     thousand = bytes_of(1000);
     ten_thousand = bytes_of(10000);
-    assert_int_equal(allocations_live(), before); /* nothing is left of them, so that what was counted was theirs */
+    /* nothing is left of them, so that what was counted was theirs */
+    assert_int_equal(allocations_live(), before);
     each = thousand / 1000;
     each_beyond = (ten_thousand - thousand) / 9000;
     print_message("a set of one node %zu bytes; for each node %zu of 1,000, %zu of 10,000, bound %d\n", one, each,

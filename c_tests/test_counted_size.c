@@ -1,4 +1,5 @@
-/* The shared object as a package holds it, stripped: no larger than its bound in counted/bounds.h. */
+/* The shared object as a package holds it, stripped: no larger than its bound in
+ * counted/bounds.h. */
 #define _GNU_SOURCE
 #include "counted/bounds.h"
 #include "support/check.h"

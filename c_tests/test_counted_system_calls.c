@@ -1,6 +1,7 @@
 /*
- * System calls: none in a pick and a look-up, one in a plaintext write, one in taking a connection from the pool and giving it
- * back. Counted by tracing a child (counted/system_calls.h), bounds in counted/bounds.h.
+ * System calls: none in a pick and a look-up, one in a plaintext write, one in taking a connection
+ * from the pool and giving it back. Counted by tracing a child (counted/system_calls.h), bounds in
+ * counted/bounds.h.
  */
 #define _GNU_SOURCE
 #include "counted/bounds.h"
@@ -101,7 +102,8 @@ static void operations_stay_within_their_calls(void **state)
     assert_int_equal(above, 0);
 }
 
-/* The one call is the look whether the peer is still there: without it a connection that died in the pool would be handed out. */
+/* The one call is the look whether the peer is still there: without it a connection that died in
+ * the pool would be handed out. */
 static void a_pooled_connection_is_looked_at_once(void **state)
 {
     struct system_calls counted;

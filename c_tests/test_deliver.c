@@ -132,7 +132,8 @@ static void a_failing_callback_meets_each_node_once(void **state)
     }
 }
 
-/* Runs one delivery over two sinks with `more` lines and gives the status; the payload tells the calls. */
+/* Runs one delivery over two sinks with `more` lines and gives the status; the payload tells the
+ * calls. */
 static upstream_status_t deliver_once(const char *more, struct payload *payload, uint32_t timeout_ms, char *message,
                                       size_t *idle)
 {
@@ -169,7 +170,8 @@ static void stop_ends_it_and_keeps_the_connection(void **state)
     assert_status(deliver_once("", &payload, 0, message, &idle), UPSTREAM_STOP);
     assert_int_equal(payload.calls, 1);
     assert_int_equal(idle, 1);
-    check_contains(message, "the deliver callback returned UPSTREAM_STOP"); /* a payload is never dropped without a word */
+    /* a payload is never dropped without a word */
+    check_contains(message, "the deliver callback returned UPSTREAM_STOP");
 }
 
 static void discard_in_the_callback_closes(void **state)
@@ -236,7 +238,8 @@ static void the_deadline_holds_in_the_callback(void **state)
     upstream_error_t *err = NULL;
     int calls = 0;
     (void)state;
-    /* net.io_timeout is a minute; the delivery has 2 s: one for the first, then as much for the second. */
+    /* net.io_timeout is a minute; the delivery has 2 s: one for the first, then as much for the
+     * second. */
     assert_status(upstream_deliver(up, wait_for_answer, &calls, 2000, &err), UPSTREAM_ERR_TIMEOUT);
     assert_int_equal(calls, 2);
     check_contains(upstream_error_message(err), "sent nothing before the time of the delivery was up; raise deliver.timeout");
@@ -268,7 +271,8 @@ static upstream_status_t write_and_wait_as_configured(upstream_conn_t *conn, voi
     return write_and_wait(conn, "x");
 }
 
-/* A node that accepts and is silent must not take all of the time from the others, though net.io_timeout would let it. */
+/* A node that accepts and is silent must not take all of the time from the others, though
+ * net.io_timeout would let it. */
 static void a_silent_node_leaves_time_for_the_others(void **state)
 {
     struct loopback *servers[2] = {loopback_start(LOOPBACK_SILENT), loopback_start(LOOPBACK_ECHO)};
@@ -286,7 +290,8 @@ static void a_silent_node_leaves_time_for_the_others(void **state)
     loopback_stop(servers[1]);
 }
 
-/* The first of two silent nodes keeps the whole delivery: nobody else is to have what it may have got, or the plugin asks for it. */
+/* The first of two silent nodes keeps the whole delivery: nobody else is to have what it may have
+ * got, or the plugin asks for it. */
 static void whole_delivery_at_the_first(const char *settings, upstream_deliver_fn send)
 {
     struct loopback *servers[2] = {loopback_start(LOOPBACK_SILENT), loopback_start(LOOPBACK_SILENT)};
@@ -295,7 +300,8 @@ static void whole_delivery_at_the_first(const char *settings, upstream_deliver_f
     upstream_error_t *err = NULL;
     int calls = 0;
     snprintf(text, sizeof(text),
-             "[UPSTREAM]\nname s\n%s[NODE]\nname a\nhost 127.0.0.1\nport %u\n[NODE]\nname b\nhost 127.0.0.1\nport %u\n", settings,
+             "[UPSTREAM]\nname s\n%s[NODE]\nname a\nhost 127.0.0.1\nport %u\n[NODE]\nname b\n"
+             "host 127.0.0.1\nport %u\n", settings,
              (unsigned)loopback_port(servers[0]), (unsigned)loopback_port(servers[1]));
     up = check_create(text, NULL);
     assert_status(upstream_deliver(up, send, &calls, 500, &err), UPSTREAM_ERR_TIMEOUT);
@@ -331,7 +337,8 @@ static void an_explicit_limit_never_lengthens_the_share(void **state)
     loopback_stop(servers[1]);
 }
 
-/* C's habitual -1, -errno and other numbers of a plugin's own are failures like any other: the next node gets the payload. */
+/* C's habitual -1, -errno and other numbers of a plugin's own are failures like any other: the next
+ * node gets the payload. */
 static void any_negative_word_of_a_plugins_own_goes_on(void **state)
 {
     static const upstream_status_t words[] = {-1, -5, -111, -12345, INT32_MIN, UPSTREAM_ERR_NO_MEMORY, UPSTREAM_ERR_LIMIT};
@@ -349,7 +356,8 @@ static void any_negative_word_of_a_plugins_own_goes_on(void **state)
 
 static void a_stale_connection_is_no_failure_of_the_node(void **state)
 {
-    /* The server answers one byte on each connection and closes: what is kept is dead or dies at reuse. */
+    /* The server answers one byte on each connection and closes: what is kept is dead or dies at
+     * reuse. */
     struct loopback *server = loopback_start(LOOPBACK_CLOSE_AFTER);
     uint16_t port = loopback_port(server);
     upstream_t *up = check_nodes(&port, 1, "");

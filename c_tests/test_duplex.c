@@ -1,6 +1,7 @@
 /*
- * Both directions full at once, against a server that reads nothing more until its answers are taken: no call may wait for
- * what only it could bring about. Blocking and in an event loop, plaintext and TLS, on the smallest socket buffers.
+ * Both directions full at once, against a server that reads nothing more until its answers are
+ * taken: no call may wait for what only it could bring about. Blocking and in an event loop,
+ * plaintext and TLS, on the smallest socket buffers.
  */
 #define _GNU_SOURCE
 #include "support/check.h"
@@ -78,7 +79,8 @@ static void event_loop(upstream_conn_t *conn, const char *out, char *in, size_t 
 
 typedef void (*exchange)(upstream_conn_t *conn, const char *out, char *in, size_t size);
 
-/* What was taken in while it only wrote is no part of the next one's answer, and all was read: so it may be kept. */
+/* What was taken in while it only wrote is no part of the next one's answer, and all was read: so
+ * it may be kept. */
 static void exchange_and_reuse(upstream_t *up, exchange exchange, size_t size)
 {
     upstream_conn_t *conn = connect_narrow(up);
@@ -119,7 +121,8 @@ static void tls(exchange exchange, size_t size, const char *version)
     char text[512], line[32];
     upstream_t *up;
     assert_true(process_read_line(&server, line, sizeof(line)));
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport %s\ntls on\ntls.ca_file %s/ca.crt\n",
+    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport %s\n"
+                                 "tls on\ntls.ca_file %s/ca.crt\n",
              line, openssl_folder);
     up = check_create(text, NULL);
     exchange_and_reuse(up, exchange, size);
@@ -164,7 +167,8 @@ static void event_loop_tls(void **state)
     event_loop_close(&loop);
 }
 
-/* Beyond what is taken in, a peer whose answers nobody reads does hold a write up, and the time limit ends it. */
+/* Beyond what is taken in, a peer whose answers nobody reads does hold a write up, and the time
+ * limit ends it. */
 static void what_is_taken_in_is_bounded(void **state)
 {
     struct loopback *server = loopback_start_narrow(LOOPBACK_ECHO);

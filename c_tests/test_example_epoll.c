@@ -1,4 +1,5 @@
-/* The example upstream-epoll, run as its user runs it: 1,000 connections on one thread, against receivers that count. */
+/* The example upstream-epoll, run as its user runs it: 1,000 connections on one thread, against
+ * receivers that count. */
 #define _GNU_SOURCE
 #include "support/acceptor.h"
 #include "support/check.h"
@@ -106,7 +107,8 @@ static void a_thousand_clients_one_record_each(void **state)
     close(refusing);
 }
 
-/* A node dies with a third of the connections on it: their records go over others, and none is missing. */
+/* A node dies with a third of the connections on it: their records go over others, and none is
+ * missing. */
 static void a_node_dies_under_way(void **state)
 {
     enum { EACH = 20, RECORDS = EACH * CONNECTIONS };

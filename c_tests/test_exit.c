@@ -1,6 +1,7 @@
 /*
- * A host that ends while the library is at work: by exit() from another thread, by return from main, by exit() inside a
- * callback, by quick_exit() and _exit(). It must end at once, with its own exit status, and nothing be printed.
+ * A host that ends while the library is at work: by exit() from another thread, by return from
+ * main, by exit() inside a callback, by quick_exit() and _exit(). It must end at once, with its own
+ * exit status, and nothing be printed.
  *
  * The host is this program, run once more with arguments; the servers stay in the test.
  */
@@ -20,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- the host ---------------------------------------------------------------------------------------- */
+/* ---- the host ---- */
 
 enum { STATUS = 42, STATUS_SETUP = 3, LATEST_US = 60000 };
 
@@ -47,7 +48,8 @@ static upstream_status_t talk(upstream_conn_t *conn, void *ctx)
     return status != UPSTREAM_OK ? status : upstream_conn_read_exact(conn, back, 6);
 }
 
-/* What the workers do, each one kind of call over and over. Each says whether the call went as it is meant to. */
+/* What the workers do, each one kind of call over and over. Each says whether the call went as it
+ * is meant to. */
 
 static int deliver_plain(void)
 {
@@ -178,7 +180,8 @@ static void *work(void *number)
     return NULL;
 }
 
-/* Whether each worker is doing what it is there for: all those that return have, and the others have not. */
+/* Whether each worker is doing what it is there for: all those that return have, and the others
+ * have not. */
 static int at_work(void)
 {
     size_t i;
@@ -190,7 +193,8 @@ static int at_work(void)
     return 1;
 }
 
-/* The way "check": says on standard output, which the test expects to stay empty, who is not at work or had it go wrong. */
+/* The way "check": says on standard output, which the test expects to stay empty, who is not at
+ * work or had it go wrong. */
 static void check_work(void)
 {
     int turns;
@@ -248,16 +252,20 @@ static int host(char **arguments)
     }
     plain = set(plain_text);
     snprintf(text, sizeof(text),
-             "[UPSTREAM]\nname t\n[NODE]\nname n\nhost localhost\nport %s\ntls on\ntls.ca_file %s/ca.crt\nnet.keepalive off\n",
+             "[UPSTREAM]\nname t\n[NODE]\nname n\nhost localhost\nport %s\ntls on\n"
+             "tls.ca_file %s/ca.crt\nnet.keepalive off\n",
              arguments[5], arguments[8]);
     secured = set(text);
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname s\nnet.io_timeout 10m\n[NODE]\nname n\nhost 127.0.0.1\nport %s\n", arguments[6]);
+    snprintf(text, sizeof(text), "[UPSTREAM]\nname s\nnet.io_timeout 10m\n[NODE]\nname n\n"
+                                 "host 127.0.0.1\nport %s\n", arguments[6]);
     silent = set(text);
     snprintf(text, sizeof(text),
-             "[UPSTREAM]\nname c\nnet.max_connections 1\nnet.connect_timeout 10m\n[NODE]\nname n\nhost 127.0.0.1\nport %s\n", arguments[6]);
+             "[UPSTREAM]\nname c\nnet.max_connections 1\nnet.connect_timeout 10m\n[NODE]\n"
+             "name n\nhost 127.0.0.1\nport %s\n", arguments[6]);
     capped = set(text);
     snprintf(text, sizeof(text),
-             "[UPSTREAM]\nname f\n[NODE]\nname a\nhost 127.0.0.1\nport %s\n[NODE]\nname b\nhost no-such-host.invalid\nport 1\n",
+             "[UPSTREAM]\nname f\n[NODE]\nname a\nhost 127.0.0.1\nport %s\n[NODE]\nname b\n"
+             "host no-such-host.invalid\nport 1\n",
              arguments[7]);
     failing = set(text);
     if (upstream_connect(capped, &held, NULL) != UPSTREAM_OK || upstream_deliver(plain, talk, NULL, 0, NULL) != UPSTREAM_OK ||
@@ -283,7 +291,7 @@ static int host(char **arguments)
     }
 }
 
-/* ---- the test ---------------------------------------------------------------------------------------- */
+/* ---- the test ---- */
 
 static struct loopback *echo, *mute;
 static struct openssl_server *server;
@@ -354,7 +362,8 @@ static void one_host(const char *how, unsigned microseconds)
 {
     static char self[512], said[16384];
     char when[16], ports[4][8];
-    /* A host that ends in the middle leaves memory behind by its nature; what counts is what it touches then. */
+    /* A host that ends in the middle leaves memory behind by its nature; what counts is what it
+     * touches then. */
     const char *arguments[] = {"valgrind", "--quiet", "--error-exitcode=97", "--leak-check=no", self, "host", how,
                                when, ports[0], ports[1], ports[2], ports[3], folder, NULL};
     const char *const *command = under_valgrind() ? arguments : arguments + 4;
@@ -460,6 +469,7 @@ int main(int count, char **arguments)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_host_is_at_work),
+        /* the ways to end */
         cmocka_unit_test(by_exit_from_another_thread),
         cmocka_unit_test(by_return_from_main),
         cmocka_unit_test(by_exit_inside_a_callback),
@@ -469,6 +479,7 @@ int main(int count, char **arguments)
     if (count == 9 && strcmp(arguments[1], "host") == 0) {
         return host(arguments);
     }
-    setvbuf(stdout, NULL, _IOLBF, 0); /* what went wrong is told even if hosts that hang take too long */
+    /* what went wrong is told even if hosts that hang take too long */
+    setvbuf(stdout, NULL, _IOLBF, 0);
     return cmocka_run_group_tests(tests, start_servers, stop_servers);
 }

@@ -1,5 +1,5 @@
-/* The fault matrix: a name of several addresses of which the first is dead. The resolver is this program's own: the library's
- * calls of getaddrinfo() come here. Rows of docs/testing.md. */
+/* The fault matrix: a name of several addresses of which the first is dead. The resolver is this
+ * program's own: the library's calls of getaddrinfo() come here. Rows of docs/testing.md. */
 #define _GNU_SOURCE
 #include "support/unanswered.h"
 
@@ -117,7 +117,8 @@ static void silent_address_first(void **state)
     dead = socket_at_dead(proxy_port(bed.proxies[0]), 0);
     assert_int_equal(listen(dead, 0), 0);
     for (i = 0; i < SYNS; i++) {
-        syns[i] = socket_at_dead(proxy_port(bed.proxies[0]), 1); /* the queue is full, and the kernel drops what comes */
+        /* the queue is full, and the kernel drops what comes */
+        syns[i] = socket_at_dead(proxy_port(bed.proxies[0]), 1);
     }
     testbed_shares_are_even(&bed, 3, 3);
     nothing_was_amiss(&bed, 3);

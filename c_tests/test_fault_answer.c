@@ -1,5 +1,6 @@
-/* The fault matrix: answers that come before the whole question, and what is on its way when a connection is given up. Plain and over
- * TLS, by the blocking calls and by those of an event loop. Rows of docs/testing.md. */
+/* The fault matrix: answers that come before the whole question, and what is on its way when a
+ * connection is given up. Plain and over TLS, by the blocking calls and by those of an event loop.
+ * Rows of docs/testing.md. */
 #define _GNU_SOURCE
 #include "support/acceptor.h"
 #include "support/check.h"
@@ -50,7 +51,8 @@ static enum ending answer_early(const struct session *session, void *ctx)
 static upstream_t *open_at(uint16_t port, const char *keys)
 {
     char text[1024];
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\nnet.io_timeout 30s\n[NODE]\nname n\nhost 127.0.0.1\nport %u\n%s\n",
+    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\nnet.io_timeout 30s\n[NODE]\nname n\n"
+                                 "host 127.0.0.1\nport %u\n%s\n",
              (unsigned)port, keys);
     return check_create(text, NULL);
 }
@@ -95,7 +97,8 @@ static upstream_status_t read_by_loop(upstream_conn_t *conn, void *buffer, size_
     return status;
 }
 
-/* The write fails, and what the server had to say can be read all the same; then the failure, not an end in good order. */
+/* The write fails, and what the server had to say can be read all the same; then the failure, not
+ * an end in good order. */
 static void is_answered_early(uint16_t port, const char *keys, int by_loop)
 {
     upstream_t *up = open_at(port, keys);
@@ -152,7 +155,8 @@ static void write_and_discard(uint16_t port, const char *keys)
     upstream_destroy(up);
 }
 
-/* The server has said something that nobody reads, and reads late: a reset would take what is on its way from it. */
+/* The server has said something that nobody reads, and reads late: a reset would take what is on
+ * its way from it. */
 static void discard_after_a_good_write(void **state)
 {
     struct loopback *late = loopback_start(LOOPBACK_LATE);
@@ -177,7 +181,8 @@ static void discard_after_a_good_write_over_tls(void **state)
     }
 }
 
-/* A part of a message was taken. What writes nothing does not make it whole: the connection is not kept. */
+/* A part of a message was taken. What writes nothing does not make it whole: the connection is not
+ * kept. */
 static void writing_nothing_makes_nothing_whole(void **state)
 {
     struct iovec nothing[2] = {{NULL, 0}, {NULL, 0}};
@@ -198,7 +203,8 @@ static void writing_nothing_makes_nothing_whole(void **state)
         case 3: assert_status(upstream_conn_try_write(conn, "", 0, &taken), UPSTREAM_OK); break;
         default: assert_status(upstream_conn_flush(conn), UPSTREAM_OK); break;
         }
-        assert_true(upstream_conn_poll_events(conn) & UPSTREAM_POLL_OUT); /* the rest is still to come */
+        /* the rest is still to come */
+        assert_true(upstream_conn_poll_events(conn) & UPSTREAM_POLL_OUT);
         upstream_conn_release(conn);
         stats = check_stats(up);
         assert_int_equal(stats.idle, 0);

@@ -1,4 +1,5 @@
-/* The fault matrix: nodes that cannot be connected to, that never answer, that are down and come back. Rows of docs/testing.md. */
+/* The fault matrix: nodes that cannot be connected to, that never answer, that are down and come
+ * back. Rows of docs/testing.md. */
 #define _GNU_SOURCE
 #include "support/testbed.h"
 

@@ -1,5 +1,5 @@
-/* The fault matrix: servers that take a payload and store none, met by a plugin that only writes. What is left
- * of the evidence is the end of the connection. Rows of docs/testing.md. */
+/* The fault matrix: servers that take a payload and store none, met by a plugin that only writes.
+ * What is left of the evidence is the end of the connection. Rows of docs/testing.md. */
 #define _GNU_SOURCE
 #include "support/acceptor.h"
 #include "support/loopback.h"
@@ -82,14 +82,16 @@ static void await_ejection(upstream_t *up, size_t node)
     assert_true(ejections_of(up, node) > 0);
 }
 
-/* Waits until each connection to the node, of those that were made for it, has come to the server and ended there. */
+/* Waits until each connection to the node, of those that were made for it, has come to the server
+ * and ended there. */
 static void await_ends(upstream_t *up, struct loopback *bad)
 {
     upstream_stats_t stats = check_node_stats(upstream_node_at(up, 0));
     loopback_wait_ended(bad, (size_t)(stats.connects + stats.connects_failed));
 }
 
-/* Nothing arrives, and no more than health.max_fails payloads are booked: then each delivery fails. */
+/* Nothing arrives, and no more than health.max_fails payloads are booked: then each delivery
+ * fails. */
 static void accept_and_close_alone(void **state)
 {
     struct loopback *closer = loopback_start(LOOPBACK_CLOSE);
@@ -109,7 +111,8 @@ static void accept_and_close_alone(void **state)
     loopback_stop(closer);
 }
 
-/* Of two nodes the first takes connections only to end them, and is tried again and again; a trial costs at most so many payloads. */
+/* Of two nodes the first takes connections only to end them, and is tried again and again; a trial
+ * costs at most so many payloads. */
 static void beside_a_good_node(enum loopback_behaviour behaviour, size_t each_trial)
 {
     struct loopback *bad = loopback_start(behaviour), *good = loopback_start(LOOPBACK_SINK);
@@ -139,17 +142,20 @@ static void beside_a_good_node(enum loopback_behaviour behaviour, size_t each_tr
 static void accept_and_close_beside_a_good_node(void **state)
 {
     (void)state;
-    beside_a_good_node(LOOPBACK_CLOSE, 0); /* a trial is not used before it has stood for a moment */
+    /* a trial is not used before it has stood for a moment */
+    beside_a_good_node(LOOPBACK_CLOSE, 0);
 }
 
-/* It resets each connection once the first bytes have come, so that a trial shows nothing until it is used. */
+/* It resets each connection once the first bytes have come, so that a trial shows nothing until it
+ * is used. */
 static void accept_and_reset_beside_a_good_node(void **state)
 {
     (void)state;
     beside_a_good_node(LOOPBACK_RESET, 1);
 }
 
-/* One payload, and no other that would take the connection up again: the look a second later finds its end. */
+/* One payload, and no other that would take the connection up again: the look a second later finds
+ * its end. */
 static void accept_and_close_is_seen_without_a_caller(void **state)
 {
     struct loopback *closer = loopback_start(LOOPBACK_CLOSE);
@@ -198,8 +204,8 @@ static enum ending close_at_once(const struct session *session, void *ctx)
     return ENDING_CLOSE;
 }
 
-/* With net.keepalive off each connection is closed after its payload: that the server closes it too is no sign, and that it does so
- * without having read it is one: the kernel resets it then. */
+/* With net.keepalive off each connection is closed after its payload: that the server closes it too
+ * is no sign, and that it does so without having read it is one: the kernel resets it then. */
 static void without_keepalive(void **state)
 {
     struct acceptor *good = acceptor_start("127.0.0.1", 0, close_after_reading, NULL);
@@ -225,8 +231,8 @@ static void without_keepalive(void **state)
     acceptor_stop(bad);
 }
 
-/* A server that closes what has lain idle for longer than a second is well, and so is one that ended a
- * connection by then on which it had answered. */
+/* A server that closes what has lain idle for longer than a second is well, and so is one that
+ * ended a connection by then on which it had answered. */
 static void a_late_end_and_one_after_an_answer_blame_nobody(void **state)
 {
     struct loopback *good = loopback_start(LOOPBACK_SINK);
@@ -239,7 +245,8 @@ static void a_late_end_and_one_after_an_answer_blame_nobody(void **state)
     (void)state;
     for (i = 0; i < 2; i++) {
         assert_int_equal(deliver(up), 1);
-        usleep(check_slow() ? 20000000 : 2000000); /* past the second, and the look that comes then */
+        /* past the second, and the look that comes then */
+        usleep(check_slow() ? 20000000 : 2000000);
         proxy_fin_all(proxy);
     }
     assert_int_equal(deliver(up), 1);
@@ -258,8 +265,8 @@ static void a_late_end_and_one_after_an_answer_blame_nobody(void **state)
     testbed_close(&bed);
 }
 
-/* The verdict of a TLS 1.3 server on the client certificate comes long after the wait for it. What was sent
- * until then is lost, and said to be; the node is out by the first look after. */
+/* The verdict of a TLS 1.3 server on the client certificate comes long after the wait for it. What
+ * was sent until then is lost, and said to be; the node is out by the first look after. */
 static void client_certificate_refused_late(void **state)
 {
     static const struct script slow = {.fault = FAULT_STALL, .direction = TO_RECEIVER, .after = 400};

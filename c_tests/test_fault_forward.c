@@ -1,5 +1,6 @@
-/* The fault matrix: Forward servers that go wrong at the login or at the ack, met by the example's own client over three nodes.
- * Rows of docs/testing.md; what such a client says to a single server is in test_forward_traps. */
+/* The fault matrix: Forward servers that go wrong at the login or at the ack, met by the example's
+ * own client over three nodes. Rows of docs/testing.md; what such a client says to a single server
+ * is in test_forward_traps. */
 #define _GNU_SOURCE
 #include "support/forward_client.h"
 #include "support/testbed.h"
@@ -36,7 +37,8 @@ static unsigned deliver(upstream_t *up, unsigned number, unsigned *failures)
     if (upstream_deliver(up, forward_deliver_fn, &delivery, 0, NULL) != UPSTREAM_OK) {
         fail_msg("record %u: %s", number, delivery.reason);
     }
-    /* At most one node failed, and had ack_timeout for one answer: the limit here is one for hangs. */
+    /* At most one node failed, and had ack_timeout for one answer: the limit here is one for
+     * hangs. */
     assert_in_range(check_now_ms() - begun, 0, 300 + testbed_patience_ms());
     assert_in_range(delivery.failures, 0, 1);
     *failures += delivery.failures;
@@ -47,8 +49,9 @@ static unsigned deliver(upstream_t *up, unsigned number, unsigned *failures)
 }
 
 /*
- * Node 1 of three plays `fault` on each connection, the others are well-behaved. Each record is acknowledged, by another node: there
- * exactly once. Where node 1's fault came after the record, it is there too.
+ * Node 1 of three plays `fault` on each connection, the others are well-behaved. Each record is
+ * acknowledged, by another node: there exactly once. Where node 1's fault came after the record, it
+ * is there too.
  */
 static void one_node_plays(const forward_script *fault, const char *keys, upstream_status_t status, enum arrives arrives)
 {
@@ -65,7 +68,8 @@ static void one_node_plays(const forward_script *fault, const char *keys, upstre
     servers[0] = forward_server_start(fault);
     servers[1] = forward_server_start(&good);
     servers[2] = forward_server_start(&good);
-    up = forward_client_over_each(servers, NODES, each); /* a node that fails stays in the rotation */
+    /* a node that fails stays in the rotation */
+    up = forward_client_over_each(servers, NODES, each);
     for (n = 0; n < RECORDS; n++) {
         i = deliver(up, n, &failures);
         assert_in_range(i, 1, NODES - 1);
@@ -81,7 +85,8 @@ static void one_node_plays(const forward_script *fault, const char *keys, upstre
     assert_true(forward_server_await(servers[0], arrives == NEVER ? 0 : failures));
     assert_int_equal(forward_server_records(servers[0]), arrives == NEVER ? 0 : failures);
     assert_true(forward_server_all_dropped(servers[0]));
-    assert_int_equal(forward_server_stray(servers[0]), 0); /* nothing came where it had gone wrong */
+    /* nothing came where it had gone wrong */
+    assert_int_equal(forward_server_stray(servers[0]), 0);
     assert_int_equal(forward_server_accepted(servers[0]), failures);
     assert_int_equal(forward_server_accepted(servers[1]), 1);
     stats = check_stats(up);

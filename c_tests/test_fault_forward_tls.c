@@ -1,5 +1,6 @@
-/* The fault matrix: a whole Forward session over TLS, login and ack included, cut at bytes all over it. Both nodes are
- * forward-receiver, the first behind the proxy; the client is the example's own. A row of docs/testing.md. */
+/* The fault matrix: a whole Forward session over TLS, login and ack included, cut at bytes all over
+ * it. Both nodes are forward-receiver, the first behind the proxy; the client is the example's own.
+ * A row of docs/testing.md. */
 #define _GNU_SOURCE
 #include "support/forward_client.h"
 #include "support/process.h"
@@ -70,13 +71,16 @@ static void receiver_stop(struct receiver *receiver, unsigned *seen)
 static upstream_t *set_over(const uint16_t *ports, const struct receiver *receivers)
 {
     char text[1024], words[FORWARD_REASON_MAX] = "";
-    size_t used = (size_t)snprintf(text, sizeof(text), "[UPSTREAM]\nname session\nhealth.backoff 1ms\nhealth.backoff_max 1ms\n"
-                                   "tls on\nshared_key secret\nrequire_ack_response on\nack_timeout 20s\n");
+    size_t used = (size_t)snprintf(text, sizeof(text), "[UPSTREAM]\nname session\nhealth.backoff 1ms\n"
+                                        "health.backoff_max 1ms\n"
+                                   "tls on\nshared_key secret\nrequire_ack_response on\n"
+                                   "ack_timeout 20s\n");
     upstream_t *up;
     size_t i;
     for (i = 0; i < NODES; i++) {
         used += (size_t)snprintf(text + used, sizeof(text) - used,
-                                 "[NODE]\nname node-%zu\nhost 127.0.0.1\nport %u\ntls.ca_file %s\n", i + 1, (unsigned)ports[i],
+                                 "[NODE]\nname node-%zu\nhost 127.0.0.1\nport %u\n"
+                                 "tls.ca_file %s\n", i + 1, (unsigned)ports[i],
                                  receivers[i].certificate);
     }
     up = check_create(text, NULL);
@@ -117,7 +121,8 @@ static void tls_session_cut_short(void **state)
                     if (forward_client_send(up, record, &delivery) != UPSTREAM_OK) {
                         fail_msg("cut after %zu bytes: %s", script.after, delivery.reason);
                     }
-                    /* Only where it was the answer that was cut may the first node have the record as well. */
+                    /* Only where it was the answer that was cut may the first node have the record
+                     * as well. */
                     may_be[record++] = 1 + (script.direction == TO_CLIENT && delivery.failures > 0);
                     usleep(1500);
                 }

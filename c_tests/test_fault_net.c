@@ -1,5 +1,5 @@
-/* The fault matrix, network rows: nodes that the network swallows, before and in the middle of connections. In a network of
- * the test's own; each row is a ctest (see docs/testing.md). */
+/* The fault matrix, network rows: nodes that the network swallows, before and in the middle of
+ * connections. In a network of the test's own; each row is a ctest (see docs/testing.md). */
 #define _GNU_SOURCE
 #include "support/acceptor.h"
 #include "support/check.h"
@@ -17,7 +17,8 @@ enum { TIMEOUT = 30000, SLACK = 5000 };
 static const char *const addresses[] = {"127.0.0.11", "127.0.0.12", "127.0.0.13"};
 enum { NODES = 3, LOST = 1 }; /* the node that is lost: node-2 */
 
-static const char settings[] = "net.connect_timeout 2s\nnet.io_timeout 2s\nhealth.backoff 300ms\nhealth.backoff_max 1s";
+static const char settings[] = "net.connect_timeout 2s\nnet.io_timeout 2s\nhealth.backoff 300ms\n"
+                               "health.backoff_max 1s";
 
 static struct senders senders;
 
@@ -66,7 +67,8 @@ static void syn_black_hole(void **state)
     assert_true(descriptors_fall_to(before));
 }
 
-/* Drops what `drop` says in the middle of connections that work, until the node is out; then heals. */
+/* Drops what `drop` says in the middle of connections that work, until the node is out; then
+ * heals. */
 static size_t partition(void (*drop)(const char *address))
 {
     size_t before = descriptors_open(), dropped, again;
@@ -125,13 +127,15 @@ static upstream_status_t write_record(upstream_conn_t *conn, void *ctx)
 }
 
 /*
- * Nobody answers, so the kernel takes whatever is written to the lost node: what is not acknowledged within net.io_timeout (1 s)
- * ends the connection, and that the node. One of three nodes, a delivery each 5 ms and more: within 1,000 it is out, and at most its
- * share of those is lost.
+ * Nobody answers, so the kernel takes whatever is written to the lost node: what is not
+ * acknowledged within net.io_timeout (1 s) ends the connection, and that the node. One of three
+ * nodes, a delivery each 5 ms and more: within 1,000 it is out, and at most its share of those is
+ * lost.
  */
 static void partition_without_answers(void **state)
 {
-    static const char keys[] = "net.connect_timeout 1s\nnet.io_timeout 1s\nhealth.backoff 1h\nhealth.backoff_max 1h";
+    static const char keys[] = "net.connect_timeout 1s\nnet.io_timeout 1s\nhealth.backoff 1h\n"
+                               "health.backoff_max 1h";
     size_t before = descriptors_open(), sent = 0, came, booked, i;
     atomic_size_t bytes[NODES] = {0};
     struct acceptor *acceptors[NODES];
@@ -202,8 +206,8 @@ static void fails_to_connect(upstream_t *up, size_t node, int32_t state, const c
     assert_int_equal(upstream_node_state(upstream_node_at(up, node)), state);
 }
 
-/* Four ports are all there are, and net.source_address holds them: that is no fault of the node they lead to, and to another node
- * the same ports serve once more. */
+/* Four ports are all there are, and net.source_address holds them: that is no fault of the node
+ * they lead to, and to another node the same ports serve once more. */
 static void ports_exhausted(void **state)
 {
     enum { PORTS = 4 };
@@ -228,7 +232,8 @@ static void ports_exhausted(void **state)
     acceptor_stop(acceptor);
 }
 
-/* That this machine knows no route says nothing of the node; that a router on the way knows none does. */
+/* That this machine knows no route says nothing of the node; that a router on the way knows none
+ * does. */
 static void no_route_here_and_none_there(void **state)
 {
     static const char *const hosts[] = {"192.0.2.1", "127.0.0.11"};
@@ -248,6 +253,7 @@ int main(void)
         cmocka_unit_test(partition_under_load),
         cmocka_unit_test(partition_of_answers),
         cmocka_unit_test(partition_without_answers),
+        /* what the host itself lacks */
         cmocka_unit_test(ports_exhausted),
         cmocka_unit_test(no_route_here_and_none_there),
     };

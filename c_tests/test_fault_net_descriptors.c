@@ -1,5 +1,5 @@
-/* The fault matrix: no descriptor left in this process. The error says so, no node is blamed, and all is well again as soon as there
- * are some. Each row is a ctest (see docs/testing.md). */
+/* The fault matrix: no descriptor left in this process. The error says so, no node is blamed, and
+ * all is well again as soon as there are some. Each row is a ctest (see docs/testing.md). */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/descriptors.h"
@@ -142,7 +142,8 @@ static void descriptors_exhausted_trial(void **state)
     assert_int_equal(check_stats(senders.up).nodes_up, NODES - 1);
     usleep(300 * 1000);
     descriptors_forbid(0);
-    senders_even(&senders, 1 | 4); /* among them a trial that cannot be made; it told nothing, and the next is soon */
+    /* among them a trial that cannot be made; it told nothing, and the next is soon */
+    senders_even(&senders, 1 | 4);
     descriptors_allow();
     counter_revive(senders.counters[1]);
     senders_heal(&senders);

@@ -1,5 +1,6 @@
-/* The fault matrix, network rows: names that do not resolve, resolve slowly, or change their address. In a network of the test's
- * own with a name server that counts; each row is a ctest (see docs/testing.md). */
+/* The fault matrix, network rows: names that do not resolve, resolve slowly, or change their
+ * address. In a network of the test's own with a name server that counts; each row is a ctest (see
+ * docs/testing.md). */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/descriptors.h"
@@ -30,7 +31,8 @@ static double seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-/* Two counters: node-1 goes by name, node-2 by address. The name server does not know the name yet. */
+/* Two counters: node-1 goes by name, node-2 by address. The name server does not know the name
+ * yet. */
 static void start(const char *settings, unsigned timeout_ms)
 {
     char more[512], *text;
@@ -46,7 +48,8 @@ static void start(const char *settings, unsigned timeout_ms)
 static void stop(void)
 {
     senders_stop(&senders);
-    assert_true(descriptors_fall_to(descriptors_before + 3)); /* a look-up under way may still hold its socket; the server has three */
+    /* a look-up under way may still hold its socket; the server has three */
+    assert_true(descriptors_fall_to(descriptors_before + 3));
     dns_server_stop(dns);
     assert_true(descriptors_fall_to(descriptors_before));
 }
@@ -70,7 +73,8 @@ static void black_holed_address_first(void **state)
     netns_drop(elsewhere);
     deliver_many(RECORDS * NODES);
     netns_heal();
-    assert_in_range(netns_dropped() - dropped, 1, RECORDS - 1); /* the first connection tried it first; those after it knew better */
+    /* the first connection tried it first; those after it knew better */
+    assert_in_range(netns_dropped() - dropped, 1, RECORDS - 1);
     assert_int_equal(senders_came(&senders, 0), RECORDS);
     assert_int_equal(senders_stats(&senders, 0).connects_failed, 0);
     assert_int_equal(senders_balance(&senders, SLACK), 0);
@@ -111,7 +115,8 @@ static void name_resolves_slowly(void **state)
     netns_resolver_options("timeout:4 attempts:2");
     start("net.connect_timeout 60s", SHORT);
     dns_server_set(dns, name, DNS_SILENCE, "", 0);
-    deliver_many(6); /* none waits for the name beyond its own deadline, though the connect timeout would allow it */
+    /* none waits for the name beyond its own deadline, though the connect timeout would allow it */
+    deliver_many(6);
     assert_int_equal(senders_came(&senders, 1), 6);
     assert_in_range(senders_stats(&senders, 0).connects_failed, 1, 6);
 
@@ -209,7 +214,8 @@ static void one_question_a_second(void **state)
     static const enum dns_way ways[] = {DNS_ANSWER, DNS_NO_SUCH_NAME, DNS_FAILURE};
     size_t i;
     (void)state;
-    netns_resolver_options("timeout:5 attempts:1"); /* the system resolver itself is not to ask again */
+    /* the system resolver itself is not to ask again */
+    netns_resolver_options("timeout:5 attempts:1");
     for (i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
         double begun;
         size_t asked;
@@ -264,7 +270,8 @@ static void stranger_at_the_address(void **state)
     dns = dns_server_start();
     stranger = loopback_start(LOOPBACK_CLOSE); /* it takes connections, and knows nothing of TLS */
     dns_server_set(dns, name, DNS_ANSWER, "127.0.0.1", 0);
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost %s\nport %u\ntls on\ntls.verify off\ndns.ttl 1h\n", name,
+    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost %s\nport %u\ntls on\n"
+                                 "tls.verify off\ndns.ttl 1h\n", name,
              (unsigned)loopback_port(stranger));
     up = check_create(text, NULL);
     node = upstream_node_at(up, 0);
@@ -273,7 +280,9 @@ static void stranger_at_the_address(void **state)
         int turns;
         assert_true(upstream_node_connect(node, &conn, NULL) < 0);
         for (turns = 0; turns < 3000 && dns_server_asked(dns, name) < i; turns++) {
-            usleep(10000); /* the old answer serves meanwhile, and TLS may fail there before the question has come */
+            /* the old answer serves meanwhile, and TLS may fail there before the question has
+             * come */
+            usleep(10000);
         }
         assert_int_equal(dns_server_asked(dns, name), i);
         usleep(1100 * 1000); /* no two look-ups within a second */
@@ -284,7 +293,8 @@ static void stranger_at_the_address(void **state)
     assert_true(descriptors_fall_to(descriptors_before));
 }
 
-/* One address of the name refuses, and for the other there is no descriptor: it might have answered. */
+/* One address of the name refuses, and for the other there is no descriptor: it might have
+ * answered. */
 static void one_address_without_a_descriptor(void **state)
 {
     upstream_conn_t *conn = NULL;
@@ -301,7 +311,8 @@ static void one_address_without_a_descriptor(void **state)
     senders_even(&senders, 3); /* the addresses are known */
     assert_true(descriptors_fall_to(at_rest));
     counter_kill(senders.counters[0]);
-    descriptors_forbid(1); /* the first address's, which is not closed yet when the second's is wanted */
+    /* the first address's, which is not closed yet when the second's is wanted */
+    descriptors_forbid(1);
     assert_status(upstream_node_connect(node, &conn, &err), UPSTREAM_ERR_CONNECT);
     descriptors_allow();
     counter_revive(senders.counters[0]);

@@ -1,5 +1,6 @@
-/* The fault matrix: this machine has no memory left for what a connection needs. The error says so, no node is blamed, and all is well
- * again as soon as there is some. Each row is a ctest (see docs/testing.md). The calls below stand in front of the system's. */
+/* The fault matrix: this machine has no memory left for what a connection needs. The error says so,
+ * no node is blamed, and all is well again as soon as there is some. Each row is a ctest (see
+ * docs/testing.md). The calls below stand in front of the system's. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -14,7 +15,8 @@
 
 enum { NODES = 3 };
 
-/* What the calls of this thread fail with; 0: they work. The servers' are on threads of their own. */
+/* What the calls of this thread fail with; 0: they work. The servers' are on threads of their
+ * own. */
 static _Thread_local int send_fails, receive_fails;
 /* The same for those of the library's dialer. */
 static atomic_int socket_fails;
@@ -116,7 +118,8 @@ static void all_is_well(void)
     assert_int_equal(payload.calls, 2 * NODES);
 }
 
-/* Delivers in vain: each node is asked once, over a new connection or a kept one, and the error says why. */
+/* Delivers in vain: each node is asked once, over a new connection or a kept one, and the error
+ * says why. */
 static void deliver_in_vain(struct payload payload, upstream_status_t expected, int number, int calls)
 {
     upstream_error_t *err = NULL;
@@ -141,7 +144,8 @@ static void shortage_on_send(void **state)
         struct payload payload = {numbers[i], 0, 0, 0};
         deliver_in_vain(payload, UPSTREAM_ERR_NETWORK, numbers[i], NODES);
         all_is_well();
-        deliver_in_vain(payload, UPSTREAM_ERR_NETWORK, numbers[i], NODES); /* of those that were kept */
+        /* of those that were kept */
+        deliver_in_vain(payload, UPSTREAM_ERR_NETWORK, numbers[i], NODES);
         payload.word = UPSTREAM_ERR_PROTOCOL;
         deliver_in_vain(payload, UPSTREAM_ERR_PROTOCOL, numbers[i], NODES);
     }

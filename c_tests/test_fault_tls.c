@@ -1,4 +1,5 @@
-/* The fault matrix: handshakes that stall, break or are refused, and servers that speak something else. Rows of docs/testing.md. */
+/* The fault matrix: handshakes that stall, break or are refused, and servers that speak something
+ * else. Rows of docs/testing.md. */
 #define _GNU_SOURCE
 #include "support/openssl.h"
 #include "support/testbed.h"
@@ -8,8 +9,8 @@
 #define OUT_FOR_GOOD "health.backoff 1h\nhealth.backoff_max 1h\n"
 #define VALID "-cert valid.crt -key valid.key"
 
-/* Three nodes, the first over TLS to `receiver` (0: a counting one, for what never gets there), trusting `roots` of openssl_folder, with
- * more `keys`. */
+/* Three nodes, the first over TLS to `receiver` (0: a counting one, for what never gets there),
+ * trusting `roots` of openssl_folder, with more `keys`. */
 static void open_with_tls(struct testbed *bed, const char *keys, uint16_t receiver, const char *roots)
 {
     char lines[1024];
@@ -18,7 +19,8 @@ static void open_with_tls(struct testbed *bed, const char *keys, uint16_t receiv
     testbed_open(bed, 3, "", nodes, NULL);
 }
 
-/* The delivery that meets node 1 goes on to another, nothing of it having left; after that node 1 is out, and the others share. */
+/* The delivery that meets node 1 goes on to another, nothing of it having left; after that node 1
+ * is out, and the others share. */
 static void node_1_is_left_out(struct testbed *bed, upstream_status_t status, const char *words)
 {
     upstream_conn_t *conn = NULL;
@@ -72,9 +74,9 @@ static void certificate_self_signed(void **state)
 }
 
 /*
- * The server asks for a client certificate, and gets one that it does not take, or none: under TLS 1.2 it
- * says so in the handshake, under 1.3 after it, with tickets for those it takes or without. Either way no
- * byte of a record goes there.
+ * The server asks for a client certificate, and gets one that it does not take, or none: under TLS
+ * 1.2 it says so in the handshake, under 1.3 after it, with tickets for those it takes or without.
+ * Either way no byte of a record goes there.
  */
 static void client_certificate_is_refused(const char *keys, const char *words)
 {
@@ -139,7 +141,8 @@ static void plaintext_where_tls_is_set(void **state)
     testbed_close(&bed);
 }
 
-/* The server takes the record for a broken handshake and hangs up: there is no answer, three times, and it is out. */
+/* The server takes the record for a broken handshake and hangs up: there is no answer, three times,
+ * and it is out. */
 static void tls_where_plaintext_is_set(void **state)
 {
     struct openssl_server *server = openssl_start(openssl_folder, VALID);
@@ -177,7 +180,8 @@ static void tls_stall(void **state)
         open_with_tls(&bed, OUT_FOR_GOOD "net.connect_timeout 400ms\n", openssl_port(server), "ca.crt");
         proxy_play(bed.proxies[0], &stalls[i]);
         node_1_is_left_out(&bed, UPSTREAM_ERR_TIMEOUT, "did not finish the TLS handshake within net.connect_timeout");
-        assert_in_range(check_now_ms() - begun, 0, 800 + testbed_patience_ms()); /* two waited, of 23 */
+        /* two waited, of 23 */
+        assert_in_range(check_now_ms() - begun, 0, 800 + testbed_patience_ms());
         testbed_close(&bed);
     }
     openssl_stop(server);
@@ -222,8 +226,8 @@ static void tls_cut_short(void **state)
     openssl_stop(server);
 }
 
-/* A trial: the caller that began it has long gone to another node when the handshake ends well. The connection is in the pool then,
- * and the node is back. */
+/* A trial: the caller that began it has long gone to another node when the handshake ends well. The
+ * connection is in the pool then, and the node is back. */
 static void handshake_outlives_its_caller(void **state)
 {
     static const struct script stall = {.fault = FAULT_STALL, .direction = TO_CLIENT, .after = 300};

@@ -1,6 +1,7 @@
 /*
- * The plugin for Fluent Bit (examples/fluent-bit) from start to end: what it refuses and how it says so, whose log level holds, a
- * reload amid flushes, and the end of a flush that nobody answers.
+ * The plugin for Fluent Bit (examples/fluent-bit) from start to end: what it refuses and how it
+ * says so, whose log level holds, a reload amid flushes, and the end of a flush that nobody
+ * answers.
  */
 #define _GNU_SOURCE
 #include "support/agent_bed.h"
@@ -12,7 +13,7 @@
 
 enum { RECORDS = 5 };
 
-/* ---- refused sections -------------------------------------------------------------------------------- */
+/* ---- refused sections ---- */
 
 static void refused(const char *text, const char *const *section, const char *part, const char *mend)
 {
@@ -78,7 +79,7 @@ static void the_log_level_is_the_agents(void **state)
     forward_server_stop(server);
 }
 
-/* ---- reload and exit --------------------------------------------------------------------------------- */
+/* ---- reload and exit ---- */
 
 struct late {
     pthread_t thread;
@@ -94,8 +95,9 @@ static void *flush_one(void *argument)
 }
 
 /*
- * The agent reloads: the section starts once more while four flushes of the old one wait for a node that has fallen silent. The
- * new one delivers at once; the old one's exit ends what waits, long before its time is up, and the agent gets its chunks back.
+ * The agent reloads: the section starts once more while four flushes of the old one wait for a node
+ * that has fallen silent. The new one delivers at once; the old one's exit ends what waits, long
+ * before its time is up, and the agent gets its chunks back.
  */
 static void reload_amid_flushes(void **state)
 {
@@ -135,7 +137,8 @@ static void reload_amid_flushes(void **state)
     forward_server_stop(good);
 }
 
-/* The agent gives five seconds for flushes under way when it stops: without a word from anyone a flush ends before. */
+/* The agent gives five seconds for flushes under way when it stops: without a word from anyone a
+ * flush ends before. */
 static void a_flush_ends_within_the_grace_time(void **state)
 {
     forward_script script = {.helo = HELO_NONE, .ack = ACK_SILENT};
@@ -145,7 +148,8 @@ static void a_flush_ends_within_the_grace_time(void **state)
     (void)state;
     agent_bed_write_one(forward_server_port(server), "");
     output = agent_bed_start(section);
-    assert_int_equal(agent_bed_flush(output, 0, 1), AGENT_RETRY); /* ten minutes would be the test's own timeout */
+    /* ten minutes would be the test's own timeout */
+    assert_int_equal(agent_bed_flush(output, 0, 1), AGENT_RETRY);
     assert_int_equal(forward_server_records(server), 1);
     agent_output_exit(output);
     forward_server_stop(server);

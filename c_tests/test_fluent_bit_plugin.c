@@ -1,6 +1,7 @@
 /*
- * The plugin for Fluent Bit (examples/fluent-bit), loaded and driven as the agent does it: chunks from eight threads on stacks of
- * 24 KiB, two [OUTPUT] sections at a time, and what arrives is compared record by record, or byte by byte.
+ * The plugin for Fluent Bit (examples/fluent-bit), loaded and driven as the agent does it: chunks
+ * from eight threads on stacks of 24 KiB, two [OUTPUT] sections at a time, and what arrives is
+ * compared record by record, or byte by byte.
  */
 #define _GNU_SOURCE
 #include "support/agent_bed.h"
@@ -16,7 +17,7 @@
 
 enum { THREADS = 8, FLUSHES = 12, RECORDS = 5, ALL = THREADS * FLUSHES * RECORDS, DEEPEST_ALLOWED = 16 * 1024 };
 
-/* ---- delivering -------------------------------------------------------------------------------------- */
+/* ---- delivering ---- */
 
 static void see(const char *line, void *seen)
 {
@@ -45,7 +46,8 @@ static void *send_chunks(void *argument)
     return NULL;
 }
 
-/* Four nodes: one open, one with a shared key, one with TLS and a shared key, one that refuses. Two sections over them. */
+/* Four nodes: one open, one with a shared key, one with TLS and a shared key, one that refuses. Two
+ * sections over them. */
 static void eight_threads_and_two_sections(void **state)
 {
     static const char *const secured[] = {"--tls", "--shared-key", "secret", NULL};
@@ -65,7 +67,8 @@ static void eight_threads_and_two_sections(void **state)
              "[NODE]\nname refusing\nhost 127.0.0.1\nport %u\n"
              "[NODE]\nname open\nhost 127.0.0.1\nport %u\n"
              "[NODE]\nname key\nhost 127.0.0.1\nport %u\nshared_key secret\nself_hostname client\n"
-             "[NODE]\nname tls\nhost 127.0.0.1\nport %u\ntls on\ntls.ca_file %s\nshared_key secret\nself_hostname client\n",
+             "[NODE]\nname tls\nhost 127.0.0.1\nport %u\ntls on\ntls.ca_file %s\n"
+             "shared_key secret\nself_hostname client\n",
              (unsigned)loopback_refusing_port(&refusing), (unsigned)forward_server_port(open_server),
              (unsigned)forward_server_port(key_server), receiver.port, receiver.certificate);
     agent_bed_write(text);
@@ -140,7 +143,8 @@ static void arrives_as(const struct chunk *chunk, const char *key, const char *v
     forward_server_stop(server);
 }
 
-/* With metadata and without, each encoding of the time that is in use, a record that no decoder would give back byte by byte. */
+/* With metadata and without, each encoding of the time that is in use, a record that no decoder
+ * would give back byte by byte. */
 static void bytes_are_kept(void **state)
 {
     struct chunk chunk = {.len = 0}, plain = {.len = 0}, whole = {.len = 0};
@@ -170,7 +174,7 @@ static void the_only_line(const char *line, void *expected)
     assert_string_equal(line, (const char *)expected);
 }
 
-/* ---- what a fluentd takes ------------------------------------------------------------------- */
+/* ---- what a fluentd takes ---- */
 
 /*
  * A receiver that takes what fluentd takes, and acknowledges what it drops: with default keys each
@@ -218,7 +222,7 @@ static void a_fluentd_takes_every_record(void **state)
     receiver_stop(&receiver);
 }
 
-/* ---- the other signals ---------------------------------------------------------------------- */
+/* ---- the other signals ---- */
 
 /* Metrics and traces go out as the agent has them, and the server is told which they are. */
 static void metrics_and_traces_arrive(void **state)
@@ -280,8 +284,7 @@ static void metrics_and_traces_arrive(void **state)
 static void metadata_and_time_arrive(void **state)
 {
     static const char *const none[] = {NULL};
-    static char expected[] = "{\"tag\":\"app.log\",\"time\":\"1700000000.123456789\",\"metadata\":{\"k\":\"v\"},"
-                             "\"record\":{\"log\":\"record 0007\"}}";
+    static char expected[] = "{\"tag\":\"app.log\",\"time\":\"1700000000.123456789\",\"metadata\":{\"k\":\"v\"},\"record\":{\"log\":\"record 0007\"}}";
     const char *section[] = {"upstream", bed.conf, "deliver.timeout", "60s",
                              "require_ack_response", "on",
                              "retain_metadata_in_forward_mode", "on", NULL};
@@ -319,7 +322,8 @@ static void a_server_of_other_authors(void **state)
     assert_true(process_read_line(&peer, line, sizeof(line)));
     assert_int_equal(sscanf(line, "ready %u", &port), 1);
     snprintf(text, sizeof(text),
-             "[UPSTREAM]\nname peer\n[NODE]\nname n\nhost 127.0.0.1\nport %u\ntls on\ntls.ca_file %s/ca.crt\nshared_key secret\n",
+             "[UPSTREAM]\nname peer\n[NODE]\nname n\nhost 127.0.0.1\nport %u\ntls on\n"
+             "tls.ca_file %s/ca.crt\nshared_key secret\n",
              port, bed.folder);
     agent_bed_write(text);
     output = agent_bed_start(section);
@@ -336,7 +340,7 @@ static void a_server_of_other_authors(void **state)
     process_finish(&peer);
 }
 
-/* ---- what cannot be delivered ------------------------------------------------------------------------ */
+/* ---- what cannot be delivered ---- */
 
 static void every_node_is_tried_before_a_retry(void **state)
 {
@@ -383,7 +387,8 @@ static void every_node_is_tried_before_a_retry(void **state)
     agent_output_exit(output);
 }
 
-/* At most once: what may have arrived is given up rather than sent twice, by the plugin as by the agent. */
+/* At most once: what may have arrived is given up rather than sent twice, by the plugin as by the
+ * agent. */
 static void no_retry_where_it_may_have_arrived(void **state)
 {
     forward_script script = {.helo = HELO_NONE, .ack = ACK_EOF};

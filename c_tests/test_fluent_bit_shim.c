@@ -1,5 +1,6 @@
-/* upstream/fluent_bit.h: a plugin of the agent's manner, unchanged, compiled with the flag and without it, in a stand-in for
- * the agent. Each of the two is loaded as a module, as the agent loads them. */
+/* upstream/fluent_bit.h: a plugin of the agent's manner, unchanged, compiled with the flag and
+ * without it, in a stand-in for the agent. Each of the two is loaded as a module, as the agent
+ * loads them. */
 #define _GNU_SOURCE
 #include "guest_agent/guest.h"
 #include "guest_agent/out_records.h"
@@ -30,7 +31,8 @@ static void write_nodes(const uint16_t *ports, size_t count, const char *more)
     assert_non_null(out);
     fprintf(out, "[UPSTREAM]\n    name u\n");
     for (size_t i = 0; i < count; i++) {
-        fprintf(out, "[NODE]\n    name node-%zu\n    host 127.0.0.1\n    port %u\n    label %c\n%s", i + 1, ports[i],
+        fprintf(out, "[NODE]\n    name node-%zu\n    host 127.0.0.1\n    port %u\n    label %c\n"
+                     "%s", i + 1, ports[i],
                 (char)('a' + (char)i), more);
     }
     assert_int_equal(fclose(out), 0);
@@ -133,7 +135,8 @@ static void the_order_is_the_librarys(void **state)
     write_nodes(three.ports, 2, "");
     FILE *out = fopen(path, "a");
     assert_non_null(out);
-    fprintf(out, "[NODE]\n    name drained\n    host 127.0.0.1\n    port %u\n    label c\n    weight 0\n", three.ports[2]);
+    fprintf(out, "[NODE]\n    name drained\n    host 127.0.0.1\n    port %u\n    label c\n"
+                 "    weight 0\n", three.ports[2]);
     fclose(out);
     guest_start(&guest, WITH_FLAG, "out_records_plugin", path, 0, NULL);
     assert_int_equal(flush(0, 6, 1, FLB_OK), 6);
@@ -155,7 +158,8 @@ static void one_of_three_refuses_and_no_flush_fails(void **state)
     assert_int_equal(flush(0, 300, 8, FLB_OK), 300);
     arrived(300);
     assert_int_equal(picks_of('b'), 0);
-    assert_in_range(guest_connects_failed(), 1, 8); /* once, and by those that were on their way there at the time */
+    /* once, and by those that were on their way there at the time */
+    assert_in_range(guest_connects_failed(), 1, 8);
     stop();
     three_stop(&three);
 }
@@ -180,7 +184,8 @@ static void what_breaks_under_the_plugin_counts(void **state)
         enum loopback_behaviour behaviour;
     } kinds[] = {
         {LOOPBACK_RESET},       /* a network error */
-        {LOOPBACK_CLOSE_AFTER}, /* an answer, and then a kept connection that ends: no fault at all */
+        /* an answer, and then a kept connection that ends: no fault at all */
+        {LOOPBACK_CLOSE_AFTER},
         {LOOPBACK_DRIP},        /* the wrong answer: only FLB_RETRY tells */
     };
     (void)state;
@@ -243,7 +248,8 @@ static void a_pick_without_a_connection_leaks_none(void **state)
     records()->manner = RECORDS_PICK_ONLY;
     assert_int_equal(flush(0, 30, 5, FLB_ERROR), 30);
     assert_int_equal(guest_connections_busy(), 0);
-    /* A fresh one that nobody has used must not look used to a plugin that logs in once per connection. */
+    /* A fresh one that nobody has used must not look used to a plugin that logs in once per
+     * connection. */
     assert_int_equal(guest_connections_kept(), 0);
 
     records()->manner = RECORDS_SEND;
@@ -301,7 +307,8 @@ static void work_that_is_no_flush(void **state)
     struct loopback *bad = loopback_start(LOOPBACK_RESET), *good = loopback_start(LOOPBACK_ECHO);
     uint16_t ports[2] = {loopback_port(bad), loopback_port(good)};
     (void)state;
-    /* In a coroutine nothing says when it is over, so its outcome counts a while later; outside of any at once. */
+    /* In a coroutine nothing says when it is over, so its outcome counts a while later; outside of
+     * any at once. */
     start(WITH_FLAG, ports, 2, "    health.max_fails 1\n    health.backoff 60s\n");
     guest_timer(&guest, 1);
     assert_int_equal(flush(0, 1, 1, FLB_OK), 1);
@@ -391,7 +398,8 @@ static void silence_is_bounded_however_the_plugin_sets_its_nodes_up(void **state
         {"    NET.io_timeout 5s\n", 7, 5},
         {"    net.io_timeout 2500ms\n", 7, 3},
         {"    net.io_timeout 2m\n", 0, 120},
-        {"    net.io_timeout 0s\n", 0, 60}, /* the library refuses the file; its nodes are balanced */
+        /* the library refuses the file; its nodes are balanced */
+        {"    net.io_timeout 0s\n", 0, 60},
         {"    tls.no_such_key on\n    net.io_timeout 4s\n", 0, 4},
     };
     static const enum guest_net_setup_for ways[] = {GUEST_FOR_THE_SET, GUEST_FOR_EACH_NODE,
@@ -492,7 +500,8 @@ static void ending_with_flushes_under_way(void **state)
     for (uint64_t i = 0; i < 5; i++) {
         guest_flush_given_up(&guest, i);
     }
-    assert_int_equal(guest_connections_busy(), 0); /* each was given up while it was still connecting */
+    /* each was given up while it was still connecting */
+    assert_int_equal(guest_connections_busy(), 0);
     stop();
     three_stop(&three);
 }
@@ -508,7 +517,8 @@ static void *work(void *ctx)
 {
     struct worker *worker = ctx;
     guest_flush(&guest, worker->number, worker->tasks, worker->count, 16);
-    /* What was on its way to a node that died is the agent's to bring again, as it is without the header. */
+    /* What was on its way to a node that died is the agent's to bring again, as it is without the
+     * header. */
     for (size_t i = 0; i < worker->count; i++) {
         worker->again += worker->tasks[i].word != FLB_OK;
         for (int tries = 0; tries < 1000 && worker->tasks[i].word != FLB_OK; tries++) {

@@ -1,5 +1,5 @@
-/* fork() while every thread of the parent's is in the middle of something: the child never waits for what is not there, and the
- * parent goes on undisturbed. */
+/* fork() while every thread of the parent's is in the middle of something: the child never waits
+ * for what is not there, and the parent goes on undisturbed. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -28,12 +28,14 @@ static upstream_status_t exchange(upstream_conn_t *conn, void *ctx)
 static void *deliver_on(void *up)
 {
     while (atomic_load(&going)) {
-        atomic_fetch_add(upstream_deliver(up, exchange, NULL, 0, NULL) == UPSTREAM_OK ? &delivered : &refused, 1);
+        int well = upstream_deliver(up, exchange, NULL, 0, NULL) == UPSTREAM_OK;
+        atomic_fetch_add(well ? &delivered : &refused, 1);
     }
     return NULL;
 }
 
-/* Locks of every kind: picks, reports that eject and restore, attempts, connections by the loop's calls, statistics. */
+/* Locks of every kind: picks, reports that eject and restore, attempts, connections by the loop's
+ * calls, statistics. */
 static void *do_all_else(void *argument)
 {
     upstream_t *up = argument;
@@ -109,7 +111,8 @@ static void children_of_a_busy_parent(void **state)
     server = loopback_start(LOOPBACK_ECHO);
     ports[0] = ports[1] = loopback_port(server);
     ports[2] = loopback_refusing_port(&refusing);
-    up = check_nodes(ports, 3, "health.backoff 5ms\nhealth.backoff_max 20ms\nnet.max_connections 4");
+    up = check_nodes(ports, 3, "health.backoff 5ms\nhealth.backoff_max 20ms\n"
+                               "net.max_connections 4");
     atomic_store(&going, 1);
     for (i = 0; i < THREADS; i++) {
         assert_int_equal(pthread_create(&threads[i], NULL, i < THREADS - 2 ? deliver_on : do_all_else, up), 0);
@@ -126,7 +129,8 @@ static void children_of_a_busy_parent(void **state)
         if (child == 0) {
             alarm(CHILD_SECONDS); /* one that hangs ends by it */
             result = in_child(up, loopback_port(server));
-            /* Told by a pipe, and no exit: half of what the parent had on its heap is nobody's here. */
+            /* Told by a pipe, and no exit: half of what the parent had on its heap is nobody's
+             * here. */
             (void)!write(told[1], &result, sizeof(result));
             kill(getpid(), SIGKILL);
         }

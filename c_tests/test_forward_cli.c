@@ -1,6 +1,6 @@
 /*
- * The program upstream-forward, run as its user runs it: what becomes of each kind of line, what it says at the
- * end, and its exit status. Servers are the scripted ones.
+ * The program upstream-forward, run as its user runs it: what becomes of each kind of line, what it
+ * says at the end, and its exit status. Servers are the scripted ones.
  */
 #define _GNU_SOURCE
 #include "support/acceptor.h"
@@ -17,7 +17,8 @@
 static void each_line_becomes_a_record(void **state)
 {
     (void)state;
-    static const char input[] = "plain\ncrlf\r\n\n\xff\xfe bytes\ncr\rinside\n{\"json\": 1}\nlast without newline";
+    static const char input[] = "plain\ncrlf\r\n\n\xff\xfe bytes\ncr\rinside\n{\"json\": 1}\n"
+                                "last without newline";
     static const char *const lines[] = {"plain",      "crlf",          "", "\xff\xfe bytes",
                                         "cr\rinside", "{\"json\": 1}", "last without newline"};
     forward_script script = {.helo = HELO_GOOD, .ack = ACK_GOOD, .shared_key = "secret"};
@@ -111,7 +112,8 @@ static void all_down_is_told(void **state)
     assert_string_equal(last, "3 read, 0 delivered, 3 lost");
 }
 
-/* The server goes wrong on its first two connections; the batch is tried again until it is taken. */
+/* The server goes wrong on its first two connections; the batch is tried again until it is
+ * taken. */
 static void a_batch_is_tried_again(void **state)
 {
     (void)state;

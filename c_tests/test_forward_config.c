@@ -15,7 +15,8 @@ static upstream_t *set_with(const char *keys) {
     upstream_t *up = NULL;
     upstream_error_t *err = NULL;
     int len = snprintf(text, sizeof text,
-                       "[UPSTREAM]\n    name u\n[NODE]\n    name n1\n    host 127.0.0.1\n    port 1\n%s", keys);
+                       "[UPSTREAM]\n    name u\n[NODE]\n    name n1\n    host 127.0.0.1\n"
+                       "    port 1\n%s", keys);
     if (upstream_create_from_text(text, (size_t)len, "test", NULL, &up, &err) != UPSTREAM_OK) {
         fail_msg("%s", upstream_error_message(err));
     }
@@ -45,7 +46,8 @@ static void settings_are_read(void **state) {
     (void)state;
     upstream_t *up = set_with("    shared_key a key # with more\n    Username me\n    PASSWORD pw\n"
                               "    self_hostname here\n"
-                              "    time_as_integer on\n    send_options YES\n    require_ack_response True\n"
+                              "    time_as_integer on\n    send_options YES\n"
+                              "    require_ack_response True\n"
                               "    tag my.tag\n    compress GZIP\n    ack_timeout 250ms\n");
     forward_config c;
     char message[FORWARD_REASON_MAX];
@@ -175,7 +177,8 @@ static void slips_are_found_by_the_library(void **state) {
 
 static void a_later_node_is_checked_at_the_start(void **state) {
     (void)state;
-    upstream_t *up = set_with("[NODE]\n    name n2\n    host 127.0.0.1\n    port 2\n    compress lz4\n");
+    upstream_t *up = set_with("[NODE]\n    name n2\n    host 127.0.0.1\n    port 2\n"
+                              "    compress lz4\n");
     char message[FORWARD_REASON_MAX] = "";
 
     assert_int_equal(forward_prepare(up, NULL, message, sizeof message), UPSTREAM_ERR_CONFIG);

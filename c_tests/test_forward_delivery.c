@@ -1,6 +1,6 @@
 /*
- * The Forward example over loopback beside the traps: logging in, acks and ids, connections that are used
- * once, and each node's own form of a batch.
+ * The Forward example over loopback beside the traps: logging in, acks and ids, connections that
+ * are used once, and each node's own form of a batch.
  */
 #include "support/check.h"
 #include "support/forward_client.h"
@@ -39,7 +39,8 @@ static void the_previous_ack_is_not_this_one(void **state) {
     forward_server_stop(server);
 }
 
-/* A well-behaved server, whatever the pieces and types of its answers: one connection, one login. */
+/* A well-behaved server, whatever the pieces and types of its answers: one connection, one
+ * login. */
 static void good_servers_are_understood(void **state) {
     (void)state;
     static const forward_script scripts[] = {
@@ -56,7 +57,8 @@ static void good_servers_are_understood(void **state) {
     for (size_t i = 0; i < COUNT(scripts); i++) {
         forward_server *server = forward_server_start(&scripts[i]);
         upstream_t *up = forward_client_over(
-            &server, 1, KEYS_PATIENT "    require_ack_response on\n    username me\n    password pw\n");
+            &server, 1, KEYS_PATIENT "    require_ack_response on\n    username me\n"
+                                     "    password pw\n");
         for (unsigned n = 0; n < 5; n++) {
             forward_delivery d;
             if (forward_client_send(up, n, &d) != UPSTREAM_OK) {
@@ -77,7 +79,8 @@ static void good_servers_are_understood(void **state) {
     }
 }
 
-/* Fluent Bit's server sends a salt for passwords though it has no users: no reason not to log in with the key alone. */
+/* Fluent Bit's server sends a salt for passwords though it has no users: no reason not to log in
+ * with the key alone. */
 static void a_salt_asks_for_no_user(void **state) {
     (void)state;
     static const forward_script script = {.helo = HELO_AUTH, .ack = ACK_GOOD, .shared_key = "secret"};
@@ -193,7 +196,8 @@ static void each_node_gets_its_own_form(void **state) {
         servers[i] = forward_server_start(i == 3 ? &good : &none);
     }
     static const char *const keys[4] = {"", "    tag other\n    time_as_integer on\n", "    compress gzip\n",
-                                        "    compress gzip\n    time_as_integer on\n    require_ack_response on\n"};
+                                        "    compress gzip\n    time_as_integer on\n"
+                                        "    require_ack_response on\n"};
     upstream_t *up = forward_client_over_each(servers, 4, keys);
     forward_batch *b = forward_batch_create("tag");
     for (unsigned n = 0; n < 100; n++) {

@@ -1,6 +1,6 @@
 /*
- * Messages of the Forward example, byte for byte: records and times, the two framings, options, gzip and
- * chunk ids.
+ * Messages of the Forward example, byte for byte: records and times, the two framings, options,
+ * gzip and chunk ids.
  */
 #include "../examples/forward/internal.h"
 
@@ -65,9 +65,9 @@ static const msgpack_object *option(const msgpack_object *message, const char *k
 
 static void forward_mode_is_exact(void **state) {
     (void)state;
-    static const char expected[] = "\x92\xa3" "app" "\x92"
-                                   "\x92\xd7\x00\x12\x34\x56\x78\x0a\xbc\xde\xf0\x81\xa3" "log\xa1" "a"
-                                   "\x92\xd7\x00\x12\x34\x56\x78\x0a\xbc\xde\xf0\x81\xa3" "log\xa2" "bc";
+    static const char expected[] = "\x92\xa3\x61pp\x92"
+                                   "\x92\xd7\x00\x12\x34\x56\x78\x0a\xbc\xde\xf0\x81\xa3log\xa1\x61"
+                                   "\x92\xd7\x00\x12\x34\x56\x78\x0a\xbc\xde\xf0\x81\xa3log\xa2\x62\x63";
     forward_config c = plain_config();
     forward_batch *b = forward_batch_create("app");
     forward_frame f;
@@ -87,9 +87,9 @@ static void forward_mode_is_exact(void **state) {
 
 static void integer_time_is_exact(void **state) {
     (void)state;
-    static const char expected[] = "\x92\xa3" "app" "\x92"
-                                   "\x92\xce\x12\x34\x56\x78\x81\xa3" "log\xa1" "a"
-                                   "\x92\xce\x12\x34\x56\x78\x81\xa3" "log\xa2" "bc";
+    static const char expected[] = "\x92\xa3\x61pp\x92"
+                                   "\x92\xce\x12\x34\x56\x78\x81\xa3log\xa1\x61"
+                                   "\x92\xce\x12\x34\x56\x78\x81\xa3log\xa2\x62\x63";
     forward_config c = plain_config();
     forward_batch *b = forward_batch_create("app");
     forward_frame f;
@@ -273,10 +273,10 @@ static void gzip_follows_the_batch(void **state) {
     forward_batch_destroy(b);
 }
 
-/* ---- an agent's chunks ---------------------------------------------------------------------- */
+/* ---- an agent's chunks ---- */
 
 #define TIME "\xd7\x00\x12\x34\x56\x78\x0a\xbc\xde\xf0"
-#define RECORD(text) "\x81\xa3" "log\xa3" text
+#define RECORD(text) "\x81\xa3log\xa3" text
 #define GROUP_START \
     "\x92\x92\xd7\x00\xff\xff\xff\xff\x00\x00\x00\x00\x81\xa6schema\xa4otlp\x81\xa8resource\x80"
 #define GROUP_END "\x92\x92\xd7\x00\xff\xff\xff\xfe\x00\x00\x00\x00\x80\x80"
@@ -305,6 +305,8 @@ static void chunk_becomes(const char *chunk, size_t chunk_len, const forward_con
  * [EventTime, record]. */
 static void a_chunk_is_times_and_records(void **state) {
     (void)state;
+    /* An entry a line. */
+    /* clang-format off */
     static const char chunk[] =
         GROUP_START "\x92\x92" TIME "\x81\xa1k\xa1v" RECORD("one") /* with metadata */
         "\x92\x92" TIME "\x80" RECORD("two") GROUP_END
@@ -326,6 +328,7 @@ static void a_chunk_is_times_and_records(void **state) {
         "\x92\xce\x12\x34\x56\x78" RECORD("fou")
         "\x92\xce\x44\x00\x00\x01" RECORD("fiv")
         "\x92\xce\x00\x00\x00\x01" RECORD("six");
+    /* clang-format on */
     forward_config c = plain_config();
     c.packed = true;
     c.send_options = true;
@@ -467,7 +470,7 @@ static void what_is_no_chunk_is_refused(void **state) {
         {METRICS, sizeof METRICS - 2},
         {"\x81\xa7metricz\x90", 10},
         {"\x82\xa4meta\x80", 7},
-        {"\x81\xa8" "ametrics\x90", 11},
+        {"\x81\xa8\x61metrics\x90", 11},
     };
     forward_batch *b = forward_batch_create("t");
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -495,8 +498,8 @@ static void what_is_no_record_is_refused(void **state) {
     static const struct {
         const char *bytes;
         size_t len;
-    } bad[] = {{"", 0},         {"\xc0", 1},         {"\x91\xc0", 2},     {"\x81\xa1" "a", 3}, {"\x80\xc0", 2},
-               {"\x81\xc1\xc0", 3}, {"\xdf\xff\xff\xff\xff", 5}, {"\xde\x00", 2}, {"\x81\xa1" "a\xd9\x05" "abc", 8}};
+    } bad[] = {{"", 0},         {"\xc0", 1},         {"\x91\xc0", 2},     {"\x81\xa1\x61", 3}, {"\x80\xc0", 2},
+               {"\x81\xc1\xc0", 3}, {"\xdf\xff\xff\xff\xff", 5}, {"\xde\x00", 2}, {"\x81\xa1\x61\xd9\x05\x61\x62\x63", 8}};
     static const struct timespec bad_times[] = {{-1, 0}, {1, -1}, {1, 1000000000}, {(time_t)1 << 32, 0}};
     forward_batch *b = forward_batch_create("t");
     forward_config c = plain_config();
@@ -530,7 +533,7 @@ static void large_batches_are_whole(void **state) {
     char *big = malloc(BIG + 10);
     assert_non_null(big);
     memset(big, 'x', BIG + 10);
-    memcpy(big, "\x81\xa3" "log\xdb\x00\x20\x00\x00", 10);
+    memcpy(big, "\x81\xa3log\xdb\x00\x20\x00\x00", 10);
 
     for (int i = 1; i < LINES; i++) {
         append(b, "x");

@@ -1,6 +1,6 @@
 /*
- * upstream-forward against a Forward server by other authors (npm @fluent-org/logger): plain, TLS with shared key and
- * user, compressed, a wrong key. Every record is checked at the far end.
+ * upstream-forward against a Forward server by other authors (npm @fluent-org/logger): plain, TLS
+ * with shared key and user, compressed, a wrong key. Every record is checked at the far end.
  */
 #define _GNU_SOURCE
 #include "support/check.h"
@@ -113,7 +113,8 @@ static size_t peer_records(struct peer *peer, int *seen)
     return records;
 }
 
-/* Sends over three peers started with `arguments`; each record must be there once, spread evenly. */
+/* Sends over three peers started with `arguments`; each record must be there once, spread
+ * evenly. */
 static void all_arrive(const char *const *arguments, const char *keys)
 {
     struct peer peers[NODES];
@@ -151,7 +152,8 @@ static void tls_and_shared_key(void **state)
     const char *arguments[] = {"--tls", "valid.crt", "valid.key", "--shared-key", "secret", NULL};
     char keys[1024];
     (void)state;
-    snprintf(keys, sizeof(keys), "    tls on\n    tls.ca_file %s/ca.crt\n    shared_key secret\n    require_ack_response on\n",
+    snprintf(keys, sizeof(keys), "    tls on\n    tls.ca_file %s/ca.crt\n    shared_key secret\n"
+                                 "    require_ack_response on\n",
              folder);
     all_arrive(arguments, keys);
 }
@@ -160,7 +162,8 @@ static void tls_shared_key_and_user(void **state)
 {
     const char *arguments[] = {"--tls", "valid.crt", "valid.key", "--shared-key", "secret", "--user", "ann", "pass word", NULL};
     (void)state;
-    all_arrive(arguments, "    tls on\n    tls.verify off\n    shared_key secret\n    username ann\n    password pass word\n"
+    all_arrive(arguments, "    tls on\n    tls.verify off\n    shared_key secret\n"
+                          "    username ann\n    password pass word\n"
                           "    require_ack_response on\n");
 }
 
@@ -180,7 +183,8 @@ static void wrong_key(void **state)
     const char *user[] = {"--shared-key", "secret", "--user", "ann", "right", NULL};
     (void)state;
     none_arrives(arguments, "    shared_key guess\n    require_ack_response on\n");
-    none_arrives(user, "    shared_key secret\n    username ann\n    password wrong\n    require_ack_response on\n");
+    none_arrives(user, "    shared_key secret\n    username ann\n    password wrong\n"
+                       "    require_ack_response on\n");
 }
 
 int main(void)

@@ -1,6 +1,7 @@
 /*
- * What a Forward server may do wrong, played by a scripted one over loopback. In each case: the client
- * says what went wrong, never uses that connection again, and with a second node every record arrives.
+ * What a Forward server may do wrong, played by a scripted one over loopback. In each case: the
+ * client says what went wrong, never uses that connection again, and with a second node every
+ * record arrives.
  */
 #include "support/forward_client.h"
 
@@ -44,7 +45,8 @@ static void trap_on_one_node(const trap *t) {
     forward_server_stop(server);
 }
 
-/* Two nodes, one of which always goes wrong: nobody sees an error, and every record arrives at the other. */
+/* Two nodes, one of which always goes wrong: nobody sees an error, and every record arrives at the
+ * other. */
 static void trap_on_one_of_two(const trap *t) {
     static const unsigned RECORDS = 6;
     forward_script good = t->script;

@@ -1,4 +1,5 @@
-/* Health by a clock of the test's own: who falls out, who is picked then, who gets the trial, and who is back when. */
+/* Health by a clock of the test's own: who falls out, who is picked then, who gets the trial, and
+ * who is back when. */
 #define _GNU_SOURCE
 #include "support/check.h"
 
@@ -115,7 +116,8 @@ static void one_caller_gets_the_trial_and_a_success_ends_it(void **state)
 
 static void a_trial_that_fails_makes_the_next_wait_longer(void **state)
 {
-    /* By the constants: 1 s, times 1.6 each time, up to the maximum, a fifth of chance either way. */
+    /* By the constants: 1 s, times 1.6 each time, up to the maximum, a fifth of chance either
+     * way. */
     static const unsigned millis[] = {1000, 1600, 2560, 4000, 4000};
     upstream_t *up = nodes(2, "health.backoff_max 4s");
     upstream_node_t *first = upstream_node_at(up, 0);
@@ -200,7 +202,8 @@ static void weights_are_exact_in_each_cycle_and_spread_within_it(void **state)
         for (i = 0; i < 4; i++) {
             double due = (double)turn * weights[i] / 7;
             picks[i] += node == upstream_node_at(up, i);
-            assert_true((double)picks[i] - due < 1 && due - (double)picks[i] < 1); /* Tijdeman's bound */
+            /* Tijdeman's bound */
+            assert_true((double)picks[i] - due < 1 && due - (double)picks[i] < 1);
             if (turn % 7 == 0) {
                 assert_int_equal(picks[i], (size_t)weights[i] * turn / 7);
             }
@@ -213,7 +216,8 @@ static void a_lower_tier_serves_only_while_none_above_can(void **state)
 {
     upstream_t *up = set_of("[UPSTREAM]\nname u\n"
                             "[NODE]\nname a\nhost h\nport 1\n[NODE]\nname b\nhost h\nport 2\n"
-                            "[NODE]\nname c\nhost h\nport 3\npriority 1\n[NODE]\nname d\nhost h\nport 4\npriority 1\n");
+                            "[NODE]\nname c\nhost h\nport 3\npriority 1\n[NODE]\nname d\nhost h\n"
+                            "port 4\npriority 1\n");
     (void)state;
     picks_are(up, "1212");
     report(up, 1, UPSTREAM_ERR_CONNECT, 1);
@@ -252,7 +256,8 @@ static void an_attempt_meets_each_node_once(void **state)
 
 static void attempts_and_the_retry_budget_bound_it(void **state)
 {
-    upstream_t *up = set_of("[UPSTREAM]\nname u\ndeliver.attempts 2\n[NODE]\nname a\nhost h\nport 1\n"
+    upstream_t *up = set_of("[UPSTREAM]\nname u\ndeliver.attempts 2\n[NODE]\nname a\nhost h\n"
+                            "port 1\n"
                             "[NODE]\nname b\nhost h\nport 2\n[NODE]\nname c\nhost h\nport 3\n");
     upstream_attempt_t *attempt;
     size_t second = 0, i;
@@ -262,7 +267,8 @@ static void attempts_and_the_retry_budget_bound_it(void **state)
         assert_non_null(upstream_attempt_next(attempt));
         second += upstream_attempt_next(attempt) != NULL;
         assert_null(upstream_attempt_next(attempt));
-        upstream_attempt_end(attempt, UPSTREAM_ERR_LIMIT); /* whose fault it is is not the matter here */
+        /* whose fault it is is not the matter here */
+        upstream_attempt_end(attempt, UPSTREAM_ERR_LIMIT);
     }
     assert_int_equal(second, 20); /* ten tokens, and the ten of this second */
     now += SECOND;

@@ -157,7 +157,7 @@ static void nothing_is_printed(void **state)
     close(refusing);
 }
 
-/* ---- fork -------------------------------------------------------------------------------------------- */
+/* ---- fork ---- */
 
 /* What the child of a fork finds, as an exit status; 0 is right. */
 static int in_child(upstream_t *up, upstream_conn_t *held, uint16_t port)
@@ -208,7 +208,8 @@ static void a_forked_child_leaves_connections_alone(void **state)
     child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        /* Told by a pipe, and no exit: half of what the parent had on its heap is nobody's here, which valgrind would report. */
+        /* Told by a pipe, and no exit: half of what the parent had on its heap is nobody's here,
+         * which valgrind would report. */
         status = in_child(up, held, loopback_port(server));
         (void)!write(told[1], &status, sizeof(status));
         kill(getpid(), SIGKILL);
@@ -218,7 +219,8 @@ static void a_forked_child_leaves_connections_alone(void **state)
     assert_int_equal(waitpid(child, &status, 0), child);
     close(told[0]);
     close(told[1]);
-    /* The parent's connections are as they were: one byte of the child's own set came, none of these. */
+    /* The parent's connections are as they were: one byte of the child's own set came, none of
+     * these. */
     assert_true(loopback_wait_bytes(server, 1));
     assert_status(upstream_conn_write(held, "p", 1), UPSTREAM_OK);
     assert_status(upstream_conn_read_exact(held, &byte, 1), UPSTREAM_OK);

@@ -1,5 +1,6 @@
-/* Load: 64 threads deliver over 5 nodes while nodes are killed and started again at random. Nothing is lost, the healthy share
- * evenly at each quiet point, descriptors and memory stay flat. Under valgrind or a sanitizer fewer threads, for a shorter time. */
+/* Load: 64 threads deliver over 5 nodes while nodes are killed and started again at random. Nothing
+ * is lost, the healthy share evenly at each quiet point, descriptors and memory stay flat. Under
+ * valgrind or a sanitizer fewer threads, for a shorter time. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/counter.h"
@@ -122,7 +123,8 @@ static uint64_t picks_of(size_t place)
     return check_node_stats(upstream_node_at(load.up, place)).picks;
 }
 
-/* All nodes are up, the senders rest. Every node's share of what follows must be even to one pick. */
+/* All nodes are up, the senders rest. Every node's share of what follows must be even to one
+ * pick. */
 static void quiet_point(void)
 {
     pthread_t threads[MOST_THREADS];
@@ -152,7 +154,8 @@ static void quiet_point(void)
     assert_int_equal(picks[0] + picks[1] + picks[2] + picks[3] + picks[4], load.threads * WINDOW);
 }
 
-/* Kills and revives at random for `seconds`, with at most MOST_DOWN nodes down at once. All are up at the end. */
+/* Kills and revives at random for `seconds`, with at most MOST_DOWN nodes down at once. All are up
+ * at the end. */
 static void havoc(unsigned *seed, long seconds)
 {
     int up[NODES] = {1, 1, 1, 1, 1}, down = 0;
@@ -206,7 +209,8 @@ static void nothing_is_lost_while_nodes_come_and_go(void **state)
         quiet_point();
         kib = resident_kib();
         first_kib = round == 0 ? kib : first_kib;
-        /* Two for each connection, one at either end; a node's pool holds no more than there are threads. */
+        /* Two for each connection, one at either end; a node's pool holds no more than there are
+         * threads. */
         assert_in_range(descriptors_open(), before, flat + 2 * NODES * load.threads);
     }
     sent = atomic_load(&load.next);
@@ -221,8 +225,7 @@ static void nothing_is_lost_while_nodes_come_and_go(void **state)
     }
     stats = check_stats(load.up);
     assert_true(stats.ejections > 0);
-    print_message("%zu records, none lost, %zu came more than once; %llu redeliveries, %llu ejections; slowest delivery %ld ms; "
-                  "resident %zu KiB, then %zu KiB\n",
+    print_message("%zu records, none lost, %zu came more than once; %llu redeliveries, %llu ejections; slowest delivery %ld ms; resident %zu KiB, then %zu KiB\n",
                   sent, twice, (unsigned long long)stats.redeliveries, (unsigned long long)stats.ejections,
                   atomic_load(&load.slowest) / 1000, first_kib, kib);
     if (!check_sanitized("thread")) { /* which keeps what it knows of each address */

@@ -171,7 +171,8 @@ static void the_next_node_may_have_one_in_its_pool(void **state)
     close(refusing);
 }
 
-/* The next node may have failed by the time its descriptor is asked for: still no number is another descriptor's. */
+/* The next node may have failed by the time its descriptor is asked for: still no number is another
+ * descriptor's. */
 static void each_node_has_a_number_of_its_own(void **state)
 {
     enum { REFUSED = 7, ROUNDS = 40 };
@@ -256,7 +257,8 @@ static void names_resolve_or_say_why_not(void **state)
     upstream_conn_t *conn;
     (void)state;
     server = loopback_start(LOOPBACK_SINK);
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname gone\nhost no-such-host.invalid\nport 9\n"
+    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname gone\n"
+                                 "host no-such-host.invalid\nport 9\n"
                                  "[NODE]\nname here\nhost localhost\nport %u\n", (unsigned)loopback_port(server));
     up = check_create(text, NULL);
     conn = start(up);
@@ -270,7 +272,8 @@ static void names_resolve_or_say_why_not(void **state)
     end(up);
 }
 
-/* The first node accepts and never speaks TLS; it costs its net.connect_timeout, and the second is asked. */
+/* The first node accepts and never speaks TLS; it costs its net.connect_timeout, and the second is
+ * asked. */
 static void a_node_that_stays_silent_is_given_up(void **state)
 {
     struct loopback *silent = loopback_start(LOOPBACK_SILENT);
@@ -280,8 +283,10 @@ static void a_node_that_stays_silent_is_given_up(void **state)
     upstream_conn_t *conn;
     (void)state;
     server = loopback_start(LOOPBACK_SINK);
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname silent\nhost 127.0.0.1\nport %u\ntls on\n"
-                                 "tls.verify off\nnet.connect_timeout %dms\n[NODE]\nname good\nhost 127.0.0.1\nport %u\n",
+    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname silent\nhost 127.0.0.1\n"
+                                 "port %u\ntls on\n"
+                                 "tls.verify off\nnet.connect_timeout %dms\n[NODE]\nname good\n"
+                                 "host 127.0.0.1\nport %u\n",
              (unsigned)loopback_port(silent), time, (unsigned)loopback_port(server));
     up = check_create(text, NULL);
     conn = start(up);
@@ -311,7 +316,8 @@ static void silence_ends_by_the_time_that_was_told(void **state)
     conn = connect_by_loop(up);
     assert_status(event_loop_write(&loop, conn, out, room), UPSTREAM_ERR_TIMEOUT);
     check_contains(upstream_error_message(upstream_conn_last_error(conn)), "write: the server took no more");
-    assert_status(upstream_conn_write(conn, out, 1), UPSTREAM_ERR_CLOSED); /* never into the middle of a message */
+    /* never into the middle of a message */
+    assert_status(upstream_conn_write(conn, out, 1), UPSTREAM_ERR_CLOSED);
     upstream_conn_discard(conn);
     end(up);
     up = one_node(LOOPBACK_SILENT, "");
@@ -330,7 +336,8 @@ static void each_byte_renews_the_time(void **state)
     char bytes[20];
     (void)state;
     assert_status(upstream_conn_set_timeout_ms(conn, 300), UPSTREAM_OK);
-    assert_status(event_loop_read(&loop, conn, bytes, sizeof(bytes)), UPSTREAM_OK); /* 20 ms each, 400 ms in all */
+    /* 20 ms each, 400 ms in all */
+    assert_status(event_loop_read(&loop, conn, bytes, sizeof(bytes)), UPSTREAM_OK);
     upstream_conn_discard(conn);
     end(up);
 }

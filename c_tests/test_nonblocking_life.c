@@ -1,4 +1,5 @@
-/* Connections in an event loop beside everything else: the cap, cancel, fork, blocking calls, a delivery, the set's end. */
+/* Connections in an event loop beside everything else: the cap, cancel, fork, blocking calls, a
+ * delivery, the set's end. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/event_loop.h"
@@ -61,7 +62,8 @@ static void turns_at_the_cap_come_in_order(void **state)
     upstream_conn_release(held);
     assert_int_equal(is_readable(first, 10000), 1);
     assert_int_equal(is_readable(second, 0), 0);
-    assert_status(upstream_conn_connect_continue(second), UPSTREAM_WANT_READ); /* not before the first */
+    /* not before the first */
+    assert_status(upstream_conn_connect_continue(second), UPSTREAM_WANT_READ);
     assert_status(upstream_conn_connect_continue(first), UPSTREAM_OK);
     assert_int_equal(upstream_conn_reused(first), 1);
     upstream_conn_discard(second); /* gives its turn up */
@@ -80,7 +82,8 @@ static void turns_at_the_cap_come_in_order(void **state)
 
 static void the_cap_refuses_after_the_bounded_wait(void **state)
 {
-    upstream_t *up = one_node(LOOPBACK_SINK, "    net.max_connections 1\n    net.connect_timeout 150ms");
+    upstream_t *up = one_node(LOOPBACK_SINK, "    net.max_connections 1\n"
+                                        "    net.connect_timeout 150ms");
     upstream_conn_t *held = connect_by_loop(up), *waiting = start(up);
     (void)state;
     assert_in_range(upstream_conn_timeout_ms(waiting), 0, 150);
@@ -144,7 +147,8 @@ static void a_connection_under_way_can_be_given_up(void **state)
     upstream_conn_t *released = start(up), *discarded = start(up), *left = start(up);
     int data;
     (void)state;
-    assert_status(upstream_conn_set_data(released, &data, free), UPSTREAM_ERR_INVALID_ARG); /* and frees nothing */
+    /* and frees nothing */
+    assert_status(upstream_conn_set_data(released, &data, free), UPSTREAM_ERR_INVALID_ARG);
     assert_null(upstream_conn_get_data(released));
     assert_int_equal(check_stats(up).active, 3);
     upstream_conn_release(released);
@@ -173,7 +177,8 @@ static void blocking_calls_finish_connecting_first(void **state)
     assert_memory_equal(back, "blocking", 8);
     assert_status(upstream_conn_try_read(conn, back, 1, &got), UPSTREAM_WANT_READ);
     assert_status(upstream_conn_write(conn, "x", 1), UPSTREAM_OK);
-    assert_int_equal(upstream_conn_poll_events(conn), UPSTREAM_POLL_IN); /* what was wanted still is */
+    /* what was wanted still is */
+    assert_int_equal(upstream_conn_poll_events(conn), UPSTREAM_POLL_IN);
     assert_status(upstream_conn_read_exact(conn, back, 1), UPSTREAM_OK);
     assert_int_equal(upstream_conn_poll_events(conn), 0);
     upstream_conn_release(conn);
@@ -229,7 +234,8 @@ static void *cancel_soon(void *set)
     return NULL;
 }
 
-/* What blocks in each way is ended by a cancel from another thread; net.io_timeout would take a minute. */
+/* What blocks in each way is ended by a cancel from another thread; net.io_timeout would take a
+ * minute. */
 static void cancel_ends_what_is_in_flight(void **state)
 {
     size_t room = 64 * 1024 * 1024, got;
@@ -274,7 +280,8 @@ static void cancel_ends_what_is_in_flight(void **state)
 
 static void cancel_ends_what_is_under_way(void **state)
 {
-    upstream_t *up = one_node(LOOPBACK_SILENT, "    net.max_connections 1\n    tls on\n    tls.verify off");
+    upstream_t *up = one_node(LOOPBACK_SILENT, "    net.max_connections 1\n    tls on\n"
+                                        "    tls.verify off");
     upstream_conn_t *dialling = start(up), *queued = start(up), *late = NULL;
     (void)state;
     upstream_cancel(up);
@@ -335,7 +342,8 @@ static void a_forked_child_leaves_them_alone(void **state)
     child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        /* Told by a pipe, and no exit: half of what the parent had on its heap is nobody's here, which valgrind would report. */
+        /* Told by a pipe, and no exit: half of what the parent had on its heap is nobody's here,
+         * which valgrind would report. */
         status = in_child(up, ready, under_way, queued);
         (void)!write(told[1], &status, sizeof(status));
         kill(getpid(), SIGKILL);

@@ -1,6 +1,7 @@
 /*
- * One outcome per exchange: the table of what each way to use a connection, each thing that may happen on it and each way to end
- * it says of the node. What was told is read off the breaker: it had one failure before, and falls out at the third.
+ * One outcome per exchange: the table of what each way to use a connection, each thing that may
+ * happen on it and each way to end it says of the node. What was told is read off the breaker: it
+ * had one failure before, and falls out at the third.
  */
 #define _GNU_SOURCE
 #include "support/check.h"
@@ -22,7 +23,8 @@ static const enum loopback_behaviour servers[] = {LOOPBACK_ECHO, LOOPBACK_CLOSE,
 
 enum ending { RELEASE, DISCARD };
 
-/* What the plugin says: nothing, by the connection or the node while it has it, by the node afterwards. */
+/* What the plugin says: nothing, by the connection or the node while it has it, by the node
+ * afterwards. */
 enum word { NO_WORD, BY_CONN, BY_NODE, AFTER };
 
 static upstream_node_t *node;
@@ -121,13 +123,15 @@ static enum told told_by(enum way way, struct exchange exchange)
 {
     struct loopback *server = loopback_start(servers[exchange.happening]);
     uint16_t port = loopback_port(server);
-    upstream_t *up = check_nodes(&port, 1, "health.max_fails 3\nhealth.backoff 1h\nhealth.backoff_max 1h\nnet.io_timeout 60ms");
+    upstream_t *up = check_nodes(&port, 1, "health.max_fails 3\nhealth.backoff 1h\n"
+                                        "health.backoff_max 1h\nnet.io_timeout 60ms");
     int more = 0;
     node = upstream_node_at(up, 0);
     upstream_node_report(node, UPSTREAM_ERR_PROTOCOL);
     exchange_by(way, up, &exchange);
     while (upstream_node_state(node) == UPSTREAM_NODE_UP) {
-        upstream_attempt_t *failing = NULL; /* a word of the node alone might be taken for one about the exchange */
+        /* a word of the node alone might be taken for one about the exchange */
+        upstream_attempt_t *failing = NULL;
         assert_status(upstream_attempt_begin(up, &failing), UPSTREAM_OK);
         assert_non_null(upstream_attempt_next(failing));
         upstream_attempt_end(failing, UPSTREAM_ERR_PROTOCOL);
@@ -226,7 +230,8 @@ static void an_attempt_speaks_for_the_connection_to_its_node(void **state)
         for (order = 0; order < 3; order++) {
             struct loopback *server = loopback_start(servers[happening]);
             uint16_t port = loopback_port(server);
-            upstream_t *up = check_nodes(&port, 1, "health.backoff 1h\nhealth.backoff_max 1h\nnet.io_timeout 60ms");
+            upstream_t *up = check_nodes(&port, 1, "health.backoff 1h\nhealth.backoff_max 1h\n"
+                                        "net.io_timeout 60ms");
             int i;
             for (i = 0; i < 3; i++) {
                 upstream_attempt_t *attempt = NULL;
@@ -328,7 +333,8 @@ static void polling_blames_nobody(void **state)
     loopback_stop(server);
 }
 
-/* A limit of the caller's own, shorter than a second and than net.io_timeout, says nothing of the node; said or not. */
+/* A limit of the caller's own, shorter than a second and than net.io_timeout, says nothing of the
+ * node; said or not. */
 static void a_callers_own_short_limit_blames_nobody(void **state)
 {
     int said;
@@ -410,7 +416,8 @@ static int32_t state_after(enum at_once kind, size_t count)
     return state;
 }
 
-/* Of many that fail at a node at once each counts, and counts once: no one's word stands for another's. */
+/* Of many that fail at a node at once each counts, and counts once: no one's word stands for
+ * another's. */
 static void failures_at_once_count_one_each(void **state)
 {
     int kind;
@@ -434,12 +441,14 @@ static void *connect_to_the_node(void *err)
     return NULL;
 }
 
-/* A black hole that is dialled in what the wait at the connection cap has left of the time has not had its own. */
+/* A black hole that is dialled in what the wait at the connection cap has left of the time has not
+ * had its own. */
 static void a_wait_at_the_cap_blames_nobody(void **state)
 {
     int hole[LOOPBACK_HOLE_DESCRIPTORS], i;
     uint16_t port = loopback_black_hole(hole);
-    upstream_t *up = check_nodes(&port, 1, "health.max_fails 1\nnet.max_connections 1\nnet.connect_timeout 600ms");
+    upstream_t *up = check_nodes(&port, 1, "health.max_fails 1\nnet.max_connections 1\n"
+                                        "net.connect_timeout 600ms");
     upstream_conn_t *holder = NULL;
     upstream_error_t *err = NULL;
     pthread_t thread;

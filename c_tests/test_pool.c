@@ -1,5 +1,6 @@
-/* The pool of connections to a node, as a plugin meets it: turns at the cap, and what is closed when. Limits that hold at the moment of
- * release are in test_conn.c, event loops at the cap in test_nonblocking_life.c, a close at reuse in test_fault_stream.c. */
+/* The pool of connections to a node, as a plugin meets it: turns at the cap, and what is closed
+ * when. Limits that hold at the moment of release are in test_conn.c, event loops at the cap in
+ * test_nonblocking_life.c, a close at reuse in test_fault_stream.c. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/descriptors.h"
@@ -56,7 +57,8 @@ static void *wait_for_place(void *argument)
         atomic_fetch_add(&queue.failed, 1);
         return NULL;
     }
-    queue.order[atomic_fetch_add(&queue.served, 1)] = waiter->number; /* nobody else has the place */
+    /* nobody else has the place */
+    queue.order[atomic_fetch_add(&queue.served, 1)] = waiter->number;
     if (waiter->number % 2 == 0) {
         upstream_conn_release(conn);
     } else {
@@ -180,7 +182,8 @@ static void a_full_node_is_passed_over_without_blame(void **state)
     other = loopback_start(LOOPBACK_ECHO);
     ports[0] = loopback_port(full);
     ports[1] = loopback_port(other);
-    up = check_nodes(ports, 2, "    net.max_connections 1\n    net.connect_timeout 500ms\n    health.max_fails 1");
+    up = check_nodes(ports, 2, "    net.max_connections 1\n    net.connect_timeout 500ms\n"
+                               "    health.max_fails 1");
     node = upstream_node_at(up, 0);
     assert_status(upstream_node_connect(node, &held, NULL), UPSTREAM_OK);
     assert_status(upstream_node_connect(node, &none, &err), UPSTREAM_ERR_LIMIT);
@@ -240,7 +243,8 @@ static void idle_ones_are_closed_without_a_caller(void **state)
 static void one_in_use_is_left_alone(void **state)
 {
     struct loopback *server = loopback_start(LOOPBACK_ECHO);
-    upstream_t *up = one_node(server, "    net.keepalive_idle_timeout 100ms\n    net.keepalive_max_lifetime 100ms");
+    upstream_t *up = one_node(server, "    net.keepalive_idle_timeout 100ms\n"
+                                      "    net.keepalive_max_lifetime 100ms");
     upstream_conn_t *used = connect_to(up), *idle = connect_to(up);
     char byte = 0;
     (void)state;
@@ -260,7 +264,8 @@ static void one_in_use_is_left_alone(void **state)
 static void one_too_old_is_not_handed_out(void **state)
 {
     struct loopback *server = loopback_start(LOOPBACK_SINK);
-    upstream_t *up = one_node(server, "    net.keepalive_max_lifetime 1500ms\n    net.keepalive_idle_timeout 1h");
+    upstream_t *up = one_node(server, "    net.keepalive_max_lifetime 1500ms\n"
+                                      "    net.keepalive_idle_timeout 1h");
     upstream_conn_t *conn = connect_to(up);
     (void)state;
     upstream_conn_release(conn);

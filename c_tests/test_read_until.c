@@ -119,7 +119,8 @@ static void what_is_behind_the_end_is_the_next_reads(void **state)
     assert_memory_equal(buf, "body!", 5);
     reads(line.conn, "\n", "tail\n");
     assert_status(upstream_conn_read_exact(line.conn, buf, 3), UPSTREAM_OK);
-    assert_status(upstream_conn_read(line.conn, buf, sizeof(buf), &got), UPSTREAM_OK); /* it may be on its way yet */
+    /* it may be on its way yet */
+    assert_status(upstream_conn_read(line.conn, buf, sizeof(buf), &got), UPSTREAM_OK);
     assert_int_equal(got, 1);
     assert_int_equal(buf[0], 't');
     line_end(&line);

@@ -161,7 +161,8 @@ static void an_attempt_gets_a_healthy_node_after_one_trial_and_pays_nothing(void
                              UPSTREAM_STOP); /* well, and no success that would pay for retries */
     }
     for (i = 0; i < DEAD; i++) {
-        assert_int_equal(check_node_stats(upstream_node_at(crowd.up, i)).ejections, 2); /* each had its own */
+        /* each had its own */
+        assert_int_equal(check_node_stats(upstream_node_at(crowd.up, i)).ejections, 2);
     }
     nothing_was_paid(crowd.up);
     crowd_close(&crowd);

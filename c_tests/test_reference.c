@@ -89,7 +89,8 @@ static void the_properties(void **state)
 
 static void typed_values(void **state)
 {
-    upstream_t *up = check_create("[UPSTREAM]\n name u\n[NODE]\n name n\n host h\n port 1\n a 250ms\n b 2m\n c 4k\n d 1M\n"
+    upstream_t *up = check_create("[UPSTREAM]\n name u\n[NODE]\n name n\n host h\n port 1\n"
+                                  " a 250ms\n b 2m\n c 4k\n d 1M\n"
                                   " e -17\n f 1d\n g 10x\n h YES\n i 3G\n",
                                   NULL);
     upstream_node_t *node = upstream_node_at(up, 0);
@@ -121,7 +122,8 @@ static void properties_fall_back(void **state)
     assert_status(upstream_options_set(options, "Y", "options", NULL), UPSTREAM_OK);
     assert_status(upstream_options_set(options, "z", "first", NULL), UPSTREAM_OK);
     assert_status(upstream_options_set(options, "Z", "options", NULL), UPSTREAM_OK);
-    up = check_create("[UPSTREAM]\n name u\n X set\n y set\n[NODE]\n name n\n host h\n port 1\n x node\n", options);
+    up = check_create("[UPSTREAM]\n name u\n X set\n y set\n[NODE]\n name n\n host h\n port 1\n"
+                      " x node\n", options);
     upstream_options_destroy(options);
     node = upstream_node_at(up, 0);
     assert_string_equal(upstream_node_get_prop(node, "x"), "node");

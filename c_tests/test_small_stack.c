@@ -1,7 +1,8 @@
 /*
- * Every function of the header on a stack of 24 KiB between guard pages, as agents give their plugins: through refused
- * files, a look-up, full TLS handshakes and each failure that words are made for. Each call has a fresh, painted stack of
- * its own, which then shows how deep it went. A function that is in the header and not here fails the test.
+ * Every function of the header on a stack of 24 KiB between guard pages, as agents give their
+ * plugins: through refused files, a look-up, full TLS handshakes and each failure that words are
+ * made for. Each call has a fresh, painted stack of its own, which then shows how deep it went. A
+ * function that is in the header and not here fails the test.
  */
 #define _GNU_SOURCE
 #include "counted/bounds.h"
@@ -77,15 +78,16 @@ static int told(void)
     return there;
 }
 
-/* Of a call that does not block: 1 once it is done, AGAIN where it is to be called again when its descriptor is ready. */
+/* Of a call that does not block: 1 once it is done, AGAIN where it is to be called again when its
+ * descriptor is ready. */
 static int ends_with(upstream_status_t expected, upstream_status_t status)
 {
     return status == UPSTREAM_WANT_READ || status == UPSTREAM_WANT_WRITE ? AGAIN : status == expected;
 }
 
 /*
- * CALL(name, condition): the condition is evaluated on a small stack and must hold. In this order; a call uses what
- * those above it left behind. More calls are more lines.
+ * CALL(name, condition): the condition is evaluated on a small stack and must hold. In this order;
+ * a call uses what those above it left behind. More calls are more lines.
  */
 #define CALLS(CALL)                                                                                                    \
     CALL(version, upstream_version() != NULL)                                                                          \
@@ -246,7 +248,7 @@ static const struct call {
 
 enum { CALL_COUNT = sizeof(calls) / sizeof(calls[0]) };
 
-/* ---- running one ------------------------------------------------------------------------------------- */
+/* ---- running one ---- */
 
 static ucontext_t caller, coroutine;
 static const struct call *current;
@@ -257,8 +259,9 @@ static void enter(void)
     held = current->run();
 }
 
-/* Runs one call and gives how many bytes of its stack it used; 0 under valgrind, to which a stack that was left is no memory
- * any more. The stack is new for each: what one left behind is not the next one's. */
+/* Runs one call and gives how many bytes of its stack it used; 0 under valgrind, to which a stack
+ * that was left is no memory any more. The stack is new for each: what one left behind is not the
+ * next one's. */
 static size_t run(const struct call *call)
 {
     static char *memory, *stack; /* swapcontext returns, as setjmp does */
@@ -295,7 +298,7 @@ static void wait_until_ready(void)
     poll(&ready, 1, (int)upstream_conn_timeout_ms(conn));
 }
 
-/* ---- the tests --------------------------------------------------------------------------------------- */
+/* ---- the tests ---- */
 
 static void write_file(const char *path, const char *text)
 {
@@ -316,15 +319,20 @@ static void prepare(const char *folder, unsigned tls_port, unsigned older_port, 
     write_file(file_path, "[UPSTREAM]\nname u\n@INCLUDE nod*.conf\n");
     write_file(included, "@SET A=1\n[NODE]\nname n\nhost ${NOT_SET:-127.0.0.1}\nport ${A}\n");
     write_file(bad_path, "[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 70000\n");
-    snprintf(store_text, sizeof(store_text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost localhost\nport 1\ntls on\n");
+    snprintf(store_text, sizeof(store_text), "[UPSTREAM]\nname u\n[NODE]\nname n\n"
+                                        "host localhost\nport 1\ntls on\n");
     snprintf(rsa_text, sizeof(rsa_text),
              "[UPSTREAM]\nname u\n[NODE]\nname n\nhost localhost\nport 1\ntls on\n"
-             "tls.ca_path %s/roots\ntls.crt_file %s/client-rsa.crt\ntls.key_file %s/client-rsa.p1\n",
+             "tls.ca_path %s/roots\ntls.crt_file %s/client-rsa.crt\n"
+             "tls.key_file %s/client-rsa.p1\n",
              folder, folder, folder);
     snprintf(tls_text, sizeof(tls_text),
-             "[UPSTREAM]\nname u\n[NODE]\nname tls\nhost localhost\nport %u\ntls on\ntls.ca_file %s/ca.crt\n"
-             "tls.crt_file %s/client.crt\ntls.key_file %s/client.enc\ntls.key_passwd secret\nown 5s\n"
-             "[NODE]\nname older\nhost localhost\nport %u\ntls on\ntls.max_version TLSv1.2\ntls.ca_file %s/ca.crt\n"
+             "[UPSTREAM]\nname u\n[NODE]\nname tls\nhost localhost\nport %u\ntls on\n"
+             "tls.ca_file %s/ca.crt\n"
+             "tls.crt_file %s/client.crt\ntls.key_file %s/client.enc\ntls.key_passwd secret\n"
+             "own 5s\n"
+             "[NODE]\nname older\nhost localhost\nport %u\ntls on\ntls.max_version TLSv1.2\n"
+             "tls.ca_file %s/ca.crt\n"
              "tls.crt_file %s/client.crt\ntls.key_file %s/client.key\n"
              "[NODE]\nname nameless\nhost no-such-host.invalid\nport 9\n"
              "[NODE]\nname refusing\nhost 127.0.0.1\nport %u\n",
@@ -417,7 +425,8 @@ static void every_function_of_the_header_was_called(void **state)
     for (at = source; (at = strstr(at, "upstream_")) != NULL; at += length) {
         int inside = at > source && (isalnum((unsigned char)at[-1]) || at[-1] == '_' || at[-1] == '/');
         length = strspn(at, "abcdefghijklmnopqrstuvwxyz0123456789_");
-        /* A function's name stands before its parameters; a type's does not, and that of a function pointer before ")". */
+        /* A function's name stands before its parameters; a type's does not, and that of a function
+         * pointer before ")". */
         if (inside || at[length] != '(') {
             continue;
         }

@@ -1,4 +1,5 @@
-/* TLS against the system's OpenSSL: each way a handshake can end, with its exact status and the mend. */
+/* TLS against the system's OpenSSL: each way a handshake can end, with its exact status and the
+ * mend. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -11,7 +12,8 @@ static upstream_t *tls_node(uint16_t port, const char *host, const char *keys)
 {
     char filled[1024], text[2048];
     snprintf(filled, sizeof(filled), keys, openssl_folder, openssl_folder, openssl_folder, openssl_folder);
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost %s\nport %u\ntls on\n%s", host, (unsigned)port,
+    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost %s\nport %u\ntls on\n"
+                                 "%s", host, (unsigned)port,
              filled);
     return check_create(text, NULL);
 }
@@ -44,7 +46,8 @@ static void works(const char *server_arguments, const char *host, const char *ke
     talk(conn);
     upstream_conn_release(conn);
     assert_status(upstream_connect(up, &conn, NULL), UPSTREAM_OK);
-    assert_int_equal(upstream_conn_reused(conn), 1); /* tickets that came meanwhile do not stand in the way */
+    /* tickets that came meanwhile do not stand in the way */
+    assert_int_equal(upstream_conn_reused(conn), 1);
     talk(conn);
     upstream_conn_release(conn);
     stats = check_stats(up);
@@ -83,7 +86,8 @@ static void valid(void **state)
     works("-cert valid.crt -key valid.key", "localhost", "tls.ca_file %s/ca.crt", "TLSv1.3");
     works("-cert valid.crt -key valid.key", "127.0.0.1", "tls.ca_file %s/ca.crt", "TLSv1.3");
     works("-cert valid.crt -key valid.key", "127.0.0.1", "tls.ca_path %s/roots", "TLSv1.3");
-    works("-cert valid.crt -key valid.key", "127.0.0.1", "tls.ca_file %s/other-ca.crt\ntls.ca_path %s/roots", "TLSv1.3");
+    works("-cert valid.crt -key valid.key", "127.0.0.1", "tls.ca_file %s/other-ca.crt\n"
+                                        "tls.ca_path %s/roots", "TLSv1.3");
 }
 
 static void self_signed(void **state)
@@ -106,7 +110,8 @@ static void wrong_name(void **state)
     works("-cert wrong-name.crt -key wrong-name.key", "127.0.0.1", "tls.ca_file %s/ca.crt\ntls.vhost x.b.example", "TLSv1.3");
 }
 
-/* The server picks its certificate by the name it is asked for, and refuses a name it does not know. */
+/* The server picks its certificate by the name it is asked for, and refuses a name it does not
+ * know. */
 static void server_name_indication(void **state)
 {
     static const char arguments[] = "-cert wrong-name.crt -key wrong-name.key -servername localhost -cert2 valid.crt -key2 valid.key -servername_fatal";
@@ -150,8 +155,10 @@ static void versions(void **state)
 static void ciphers(void **state)
 {
     (void)state;
-    works("-cert valid.crt -key valid.key", "localhost", "tls.ca_file %s/ca.crt\ntls.ciphers ECDHE-ECDSA-AES128-GCM-SHA256", "TLSv1.2");
-    works("-cert valid.crt -key valid.key", "localhost", "tls.ca_file %s/ca.crt\ntls.ciphers TLS_CHACHA20_POLY1305_SHA256", "TLSv1.3");
+    works("-cert valid.crt -key valid.key", "localhost", "tls.ca_file %s/ca.crt\n"
+                                        "tls.ciphers ECDHE-ECDSA-AES128-GCM-SHA256", "TLSv1.2");
+    works("-cert valid.crt -key valid.key", "localhost", "tls.ca_file %s/ca.crt\n"
+                                        "tls.ciphers TLS_CHACHA20_POLY1305_SHA256", "TLSv1.3");
     fails("-cert valid.crt -key valid.key -tls1_2 -cipher ECDHE-ECDSA-AES256-GCM-SHA384", "localhost",
           "tls.ca_file %s/ca.crt\ntls.ciphers ECDHE-ECDSA-AES128-GCM-SHA256", UPSTREAM_ERR_TLS, "tls.ciphers");
 }
@@ -170,7 +177,8 @@ static void client_certificate(void **state)
         works(ASKS, "localhost", lines, "TLSv1.3");
         works(ASKS "-tls1_2", "localhost", lines, "TLSv1.2");
     }
-    works(ASKS, "localhost", "tls.ca_file %s/ca.crt\ntls.crt_file %s/client-rsa.crt\ntls.key_file %s/client-rsa.p1", "TLSv1.3");
+    works(ASKS, "localhost", "tls.ca_file %s/ca.crt\ntls.crt_file %s/client-rsa.crt\n"
+                             "tls.key_file %s/client-rsa.p1", "TLSv1.3");
 }
 
 static void client_certificate_missing(void **state)
@@ -194,10 +202,12 @@ static void client_certificate_refused(void **state)
     for (i = 0; i < 3; i++) {
         snprintf(arguments, sizeof(arguments),
                  "-cert valid.crt -key valid.key -Verify 1 -verify_return_error -CAfile other-ca.crt %s", versions[i]);
-        fails(arguments, "localhost", "tls.ca_file %s/ca.crt\ntls.crt_file %s/client.crt\ntls.key_file %s/client.key",
+        fails(arguments, "localhost", "tls.ca_file %s/ca.crt\ntls.crt_file %s/client.crt\n"
+                                      "tls.key_file %s/client.key",
               UPSTREAM_ERR_CERT, "refuses the client certificate of tls.crt_file", "does not trust the CA that signed it");
         snprintf(arguments, sizeof(arguments), ASKS "%s", versions[i]);
-        fails(arguments, "localhost", "tls.ca_file %s/ca.crt\ntls.crt_file %s/expired.crt\ntls.key_file %s/expired.key",
+        fails(arguments, "localhost", "tls.ca_file %s/ca.crt\ntls.crt_file %s/expired.crt\n"
+                                      "tls.key_file %s/expired.key",
               UPSTREAM_ERR_CERT, "refuses the client certificate of tls.crt_file", "it has expired");
     }
 }
@@ -207,7 +217,8 @@ static void refused_at_create(const char *keys, const char *place, const char *m
     char filled[1024], text[2048];
     upstream_error_t *err;
     snprintf(filled, sizeof(filled), keys, openssl_folder, openssl_folder, openssl_folder, openssl_folder);
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost localhost\nport 1\ntls on\n%s\n", filled);
+    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost localhost\nport 1\n"
+                                 "tls on\n%s\n", filled);
     err = check_refused(text, NULL);
     check_contains(upstream_error_message(err), place);
     check_contains(upstream_error_message(err), mend);
@@ -228,9 +239,11 @@ static void bad_files_are_found_at_create(void **state)
     refused_at_create("tls.crt_file %s/client-rsa.crt\ntls.key_file %s/valid.key", "test.conf:9:", "does not fit the certificate of tls.crt_file");
     refused_at_create("tls.crt_file %s/client.crt\ntls.key_file %s/ca.crt", "test.conf:9:", "holds no private key");
     refused_at_create("tls.crt_file %s/client.crt\ntls.key_file %s/client.enc", "test.conf:9:", "set tls.key_passwd");
-    refused_at_create("tls.crt_file %s/client.crt\ntls.key_file %s/client.enc\ntls.key_passwd wrong", "test.conf:9:",
+    refused_at_create("tls.crt_file %s/client.crt\ntls.key_file %s/client.enc\n"
+                      "tls.key_passwd wrong", "test.conf:9:",
                       "is tls.key_passwd its passphrase?");
-    refused_at_create("tls.crt_file %s/client-rsa.crt\ntls.key_file %s/client-rsa.old\ntls.key_passwd secret", "test.conf:9:",
+    refused_at_create("tls.crt_file %s/client-rsa.crt\ntls.key_file %s/client-rsa.old\n"
+                      "tls.key_passwd secret", "test.conf:9:",
                       "openssl pkcs8 -topk8");
     refused_at_create("tls.ciphers RC4-MD5", "test.conf:8:", "the known are");
     refused_at_create("tls.ciphers TLS_AES_128_GCM_SHA256\ntls.max_version TLSv1.2", "test.conf:8:", "tls.max_version");
@@ -295,7 +308,8 @@ static void a_server_that_goes_away(void **state)
     char byte;
     int i;
     (void)state;
-    assert_true(signal(SIGPIPE, SIG_DFL) != SIG_ERR); /* a write that raised it would end this program */
+    /* a write that raised it would end this program */
+    assert_true(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
     assert_status(upstream_connect(up, &conn, NULL), UPSTREAM_OK);
     talk(conn);
     openssl_stop(server);

@@ -1,5 +1,5 @@
-/* How a node that fell out comes back: by the trial that a delivery makes on its way, or by the active check; and what a
- * node that does not answer costs. */
+/* How a node that fell out comes back: by the trial that a delivery makes on its way, or by the
+ * active check; and what a node that does not answer costs. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -85,7 +85,8 @@ static void a_trial_without_an_answer_holds_no_delivery_up(void **state)
 {
     struct loopback *sink = loopback_start(LOOPBACK_SINK), *silent = loopback_start(LOOPBACK_SILENT);
     /* The handshake stalls, until net.connect_timeout says it is enough. */
-    upstream_t *up = sink_and(sink, loopback_port(silent), "tls on\ntls.verify off\nnet.connect_timeout 2s\nhealth.backoff 50ms");
+    upstream_t *up = sink_and(sink, loopback_port(silent), "tls on\ntls.verify off\n"
+                                        "net.connect_timeout 2s\nhealth.backoff 50ms");
     upstream_node_t *bad = upstream_node_at(up, 1);
     upstream_stats_t set;
     (void)state;
@@ -97,9 +98,11 @@ static void a_trial_without_an_answer_holds_no_delivery_up(void **state)
     assert_int_equal(upstream_node_state(bad), UPSTREAM_NODE_PROBING);
     deliver(up, 0);
     deliver(up, 0); /* and nobody else tries meanwhile */
-    assert_true(loopback_wait_connections(silent, 2)); /* the dial may begin after the delivery went on */
+    /* the dial may begin after the delivery went on */
+    assert_true(loopback_wait_connections(silent, 2));
     assert_int_equal(loopback_connections(silent), 2);
-    assert_int_equal(check_node_stats(bad).deliveries_failed, 1); /* a trial is no failed delivery */
+    /* a trial is no failed delivery */
+    assert_int_equal(check_node_stats(bad).deliveries_failed, 1);
     assert_int_equal(check_node_stats(bad).active, 1);
     assert_true(wait_state(bad, UPSTREAM_NODE_EJECTED)); /* the dial told its end */
     assert_int_equal(check_node_stats(bad).active, 0);
@@ -118,7 +121,8 @@ static void a_black_hole_costs_one_delivery_its_wait_and_no_more(void **state)
     struct loopback *sink = loopback_start(LOOPBACK_SINK);
     int hole[LOOPBACK_HOLE_DESCRIPTORS], i;
     uint16_t port = loopback_black_hole(hole);
-    upstream_t *up = sink_and(sink, port, "net.connect_timeout 500ms\nhealth.backoff 1h\nhealth.backoff_max 1h");
+    upstream_t *up = sink_and(sink, port, "net.connect_timeout 500ms\nhealth.backoff 1h\n"
+                                        "health.backoff_max 1h");
     upstream_node_t *bad = upstream_node_at(up, 1);
     (void)state;
     for (i = 0; i < 100; i++) {
@@ -140,7 +144,8 @@ static void a_black_hole_costs_one_delivery_its_wait_and_no_more(void **state)
 static void destroying_ends_a_trial_under_way(void **state)
 {
     struct loopback *sink = loopback_start(LOOPBACK_SINK), *silent = loopback_start(LOOPBACK_SILENT);
-    upstream_t *up = sink_and(sink, loopback_port(silent), "tls on\ntls.verify off\nnet.connect_timeout 60s");
+    upstream_t *up = sink_and(sink, loopback_port(silent), "tls on\ntls.verify off\n"
+                                        "net.connect_timeout 60s");
     upstream_node_t *bad = upstream_node_at(up, 1);
     (void)state;
     assert_status(upstream_node_report(bad, UPSTREAM_ERR_CONNECT), UPSTREAM_OK);

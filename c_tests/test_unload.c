@@ -1,6 +1,7 @@
 /*
- * A host that does not link the library loads and unloads a plugin that does, again and again. The plugin's own code goes
- * each time; the library's stays (it is linked -z nodelete), because its threads and the ends of the host's threads need it.
+ * A host that does not link the library loads and unloads a plugin that does, again and again. The
+ * plugin's own code goes each time; the library's stays (it is linked -z nodelete), because its
+ * threads and the ends of the host's threads need it.
  */
 #define _GNU_SOURCE
 #include "module/guest_module.h"
@@ -132,7 +133,8 @@ static void *end_at_once(void *none)
     return none;
 }
 
-/* How many threads there are before the library makes any. The thread sanitizer starts one of its own with the first of all. */
+/* How many threads there are before the library makes any. The thread sanitizer starts one of its
+ * own with the first of all. */
 static int threads_before(void)
 {
     pthread_t first;
@@ -180,7 +182,8 @@ static void loaded_and_unloaded_a_thousand_times(void **state)
     assert_int_equal(late.threads, threads);
     assert_int_equal(late.descriptors, early.descriptors);
     if (rounds == 1000) {
-        /* The C library's heaps for threads come late and stay: what grows with the rounds grows by more than this. */
+        /* The C library's heaps for threads come late and stay: what grows with the rounds grows by
+         * more than this. */
         assert_in_range(late.mappings, 1, early.mappings + 40);
         assert_in_range(late.resident, 1, early.resident + 4096);
     }
@@ -188,12 +191,14 @@ static void loaded_and_unloaded_a_thousand_times(void **state)
     openssl_remove_folder(folder);
 }
 
-/* What stays is the library itself, though nobody ever called it. The first test, before anything else could hold it. */
+/* What stays is the library itself, though nobody ever called it. The first test, before anything
+ * else could hold it. */
 static void the_library_stays(void **state)
 {
     (void)state;
     if (getenv("UPSTREAM_SANITIZE") != NULL) {
-        skip(); /* a sanitized library is linked into the program, for it needs the sanitizer there */
+        /* a sanitized library is linked into the program, for it needs the sanitizer there */
+        skip();
     }
     assert_int_equal(mappings("/libupstream.so"), 0);
     assert_int_equal(dlclose(load().handle), 0);
@@ -224,7 +229,8 @@ static void unloaded_while_a_set_exists(void **state)
     int status;
     pid_t child;
     (void)state;
-    /* In a thread that is gone then: one that used the library holds it by itself while it lives. */
+    /* In a thread that is gone then: one that used the library holds it by itself while it
+     * lives. */
     assert_int_equal(pthread_create(&thread, NULL, begin, &begun), 0);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_non_null(begun.set);
@@ -235,7 +241,8 @@ static void unloaded_while_a_set_exists(void **state)
     child = fork(); /* runs the handler that the library asked for */
     assert_true(child >= 0);
     if (child == 0) {
-        kill(getpid(), SIGKILL); /* no exit: what the parent had on its heap is nobody's here, which valgrind would report */
+        /* no exit: what the parent had on its heap is nobody's here, which valgrind would report */
+        kill(getpid(), SIGKILL);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);

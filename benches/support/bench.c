@@ -117,7 +117,8 @@ static double go(struct crew *crew, int threads, bench_work *work, uint64_t coun
     return (threads == 0 ? bench_thread_cpu() : bench_now()) - begun;
 }
 
-/* How many of it fill the time. What looks slow is tried again: a thread that was pushed aside for a moment is no measure. */
+/* How many of it fill the time. What looks slow is tried again: a thread that was pushed aside for
+ * a moment is no measure. */
 static uint64_t fill(struct crew *crew, int threads, bench_work *work, double milliseconds)
 {
     uint64_t count = 1;

@@ -1,4 +1,5 @@
-/* What every benchmark does alike: rounds that time two things by turns in one process, and one line of JSON for each figure. */
+/* What every benchmark does alike: rounds that time two things by turns in one process, and one
+ * line of JSON for each figure. */
 #ifndef BENCH_H
 #define BENCH_H
 
@@ -18,7 +19,8 @@ struct bench_row {
     double value;
     double floor; /* what it is compared with, measured in the same rounds */
     double ratio; /* median over the rounds of value / floor */
-    double most; /* the target of the ratio, or of the value where there is no floor: not above it */
+    /* the target of the ratio, or of the value where there is no floor: not above it */
+    double most;
     double least; /* the same: not below it */
     int is_pick; /* deviation and longest_run belong to it */
     double deviation;
@@ -40,20 +42,23 @@ typedef uintptr_t bench_work(void *context, uint64_t count);
 struct bench_pair {
     double value; /* nanoseconds each, median over the rounds */
     double floor;
-    double ratio; /* median of the rounds' own ratios: what disturbs a round disturbs both of its halves */
+    /* median of the rounds' own ratios: what disturbs a round disturbs both of its halves */
+    double ratio;
 };
 
-/* Times `work` and `floor` by turns, each for about `milliseconds` a round, on so many threads at once. Nanoseconds are wall
- * time by all that was done on all threads. With `threads` 0 it is processor time of the calling thread. */
+/* Times `work` and `floor` by turns, each for about `milliseconds` a round, on so many threads at
+ * once. Nanoseconds are wall time by all that was done on all threads. With `threads` 0 it is
+ * processor time of the calling thread. */
 struct bench_pair bench_compare(bench_work *work, bench_work *floor, void *context, int threads, double milliseconds);
 
-/* How long `work` takes each, without a comparison: processor time of the calling thread in nanoseconds, of the best round. */
+/* How long `work` takes each, without a comparison: processor time of the calling thread in
+ * nanoseconds, of the best round. */
 double bench_time(bench_work *work, void *context, double milliseconds);
 
 double bench_median(double *values, size_t count);
 
-/* A set of so many nodes on 127.0.0.1; `keys` goes into [UPSTREAM], `node_keys`, a format with one %d, into each node. Ends the
- * program where it cannot be made. */
+/* A set of so many nodes on 127.0.0.1; `keys` goes into [UPSTREAM], `node_keys`, a format with one
+ * %d, into each node. Ends the program where it cannot be made. */
 upstream_t *bench_set(size_t nodes, const char *keys, const char *node_keys);
 
 /* The same with one port for all nodes. */

@@ -1,5 +1,6 @@
-/* Both of OpenSSL's parts in the TLS benchmark. Each checks what it says it does, so that no figure can stand for another cipher
- * suite, another group or a handshake of the other kind; neither does more than a careful client or server would. */
+/* Both of OpenSSL's parts in the TLS benchmark. Each checks what it says it does, so that no figure
+ * can stand for another cipher suite, another group or a handshake of the other kind; neither does
+ * more than a careful client or server would. */
 #define _GNU_SOURCE
 #include "tls_peer.h"
 
@@ -37,7 +38,8 @@ static void extend(X509 *certificate, int kind, const char *value)
     X509_EXTENSION_free(extension);
 }
 
-/* An authority's own certificate where there is no `issuer`, otherwise one for "localhost" that the issuer signs. */
+/* An authority's own certificate where there is no `issuer`, otherwise one for "localhost" that the
+ * issuer signs. */
 static X509 *certificate_for(EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key)
 {
     X509 *certificate = X509_new();

@@ -1,5 +1,6 @@
 /*
- * Takes turns over two nodes: the least a program can do that proves the installed header, library and linkage.
+ * Takes turns over two nodes: the least a program can do that proves the installed header, library
+ * and linkage.
  */
 #include <upstream/upstream.h>
 

@@ -1,4 +1,5 @@
-/* See allocations.h. The blocks are glibc's own, by the names that it keeps for those who define malloc() anew. */
+/* See allocations.h. The blocks are glibc's own, by the names that it keeps for those who define
+ * malloc() anew. */
 #define _GNU_SOURCE
 #include "allocations.h"
 

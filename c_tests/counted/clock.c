@@ -1,4 +1,5 @@
-/* See clock.h. The real time is glibc's own to tell, so that it costs no system call where it otherwise costs none. */
+/* See clock.h. The real time is glibc's own to tell, so that it costs no system call where it
+ * otherwise costs none. */
 #define _GNU_SOURCE
 #include "clock.h"
 

@@ -1,6 +1,6 @@
 /*
- * See instructions.h. callgrind writes a file for each thread and dump; an atomic read-modify-write is its event Ge ("global
- * bus", --collect-bus).
+ * See instructions.h. callgrind writes a file for each thread and dump; an atomic read-modify-write
+ * is its event Ge ("global bus", --collect-bus).
  */
 #define _GNU_SOURCE
 #include "instructions.h"
@@ -89,7 +89,8 @@ struct instructions instructions_of(const char *name)
     size_t dumps = 0;
     assert_non_null(files);
     while ((entry = readdir(files)) != NULL) {
-        const char *thread = strrchr(entry->d_name, '-'); /* out.DUMP-THREAD, or of all threads out.DUMP */
+        /* out.DUMP-THREAD, or of all threads out.DUMP */
+        const char *thread = strrchr(entry->d_name, '-');
         char path[512];
         snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
         if (entry->d_name[0] != '.' && (thread == NULL || strcmp(thread, "-01") == 0)) {

@@ -1,6 +1,7 @@
 /*
- * Instructions and atomic read-modify-writes, counted by valgrind's callgrind. The program that counts starts
- * itself again under it: there it marks what is counted, and here it reads what came of it.
+ * Instructions and atomic read-modify-writes, counted by valgrind's callgrind. The program that
+ * counts starts itself again under it: there it marks what is counted, and here it reads what came
+ * of it.
  */
 #ifndef COUNTED_INSTRUCTIONS_H
 #define COUNTED_INSTRUCTIONS_H
@@ -15,10 +16,12 @@ struct instructions {
     size_t instructions, atomics;
 };
 
-/* What is written down: what the program's first thread did, or all threads together, those that have ended too. */
+/* What is written down: what the program's first thread did, or all threads together, those that
+ * have ended too. */
 enum instructions_by { BY_FIRST_THREAD, BY_ALL_THREADS };
 
-/* Runs this program with these arguments (the last is NULL) under callgrind, which must end well. */
+/* Runs this program with these arguments (the last is NULL) under callgrind, which must end
+ * well. */
 void instructions_run(enum instructions_by by, const char *const *arguments);
 
 /* What was written down under a name in these runs. Fails where there is nothing. */

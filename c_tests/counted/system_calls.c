@@ -1,4 +1,5 @@
-/* See system_calls.h. The child marks begin and end of what is counted by a call that the system refuses. */
+/* See system_calls.h. The child marks begin and end of what is counted by a call that the system
+ * refuses. */
 #define _GNU_SOURCE
 #include "system_calls.h"
 
@@ -24,7 +25,8 @@ static void run_child(void (*prepare)(void), void (*operation)(void), size_t tim
 {
     size_t i;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    setenv("CMOCKA_TEST_ABORT", "1", 1); /* an assertion that fails must not go on with the parent's tests */
+    /* an assertion that fails must not go on with the parent's tests */
+    setenv("CMOCKA_TEST_ABORT", "1", 1);
     if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0) {
         _exit(NOT_ALLOWED);
     }
@@ -105,8 +107,7 @@ int system_calls_count(void (*prepare)(void), void (*operation)(void), size_t ti
     done = ptrace(PTRACE_SETOPTIONS, child, NULL, (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL)) == 0 &&
            follow(child, counted);
     if (!done) {
-        fprintf(stderr, "SKIPPED, and nothing of it was tested: the kernel does not tell the calls of a traced child (%s); it "
-                        "takes Linux 5.3\n", strerror(errno));
+        fprintf(stderr, "SKIPPED, and nothing of it was tested: the kernel does not tell the calls of a traced child (%s); it takes Linux 5.3\n", strerror(errno));
         kill(child, SIGKILL);
         waitpid(child, &status, 0);
     }

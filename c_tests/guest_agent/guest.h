@@ -28,13 +28,15 @@ struct guest_task {
     int word; /* what the flush returned */
 };
 
-/* Flushes each task once, `at_once` coroutines side by side on this thread, as worker number `worker`. */
+/* Flushes each task once, `at_once` coroutines side by side on this thread, as worker number
+ * `worker`. */
 void guest_flush(struct guest *guest, int worker, struct guest_task *tasks, size_t count, size_t at_once);
 
 /* Begins with a flush and drops its coroutine at the first yield, as the agent does at its end. */
 void guest_flush_given_up(struct guest *guest, uint64_t record);
 
-/* Runs the plugin's timer in a coroutine of its own, or in none. At most once for each guest_start(). */
+/* Runs the plugin's timer in a coroutine of its own, or in none. At most once for each
+ * guest_start(). */
 void guest_timer(struct guest *guest, int in_coroutine);
 
 #endif

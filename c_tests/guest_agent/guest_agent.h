@@ -20,7 +20,7 @@
 #define FLB_LOG_ERROR 1
 #define FLB_LOG_WARN 2
 
-/* ---- lists --------------------------------------------------------------------------------------------- */
+/* ---- lists ---- */
 
 struct mk_list {
     struct mk_list *prev, *next;
@@ -34,20 +34,20 @@ void mk_list_add(struct mk_list *entry, struct mk_list *list);
 void mk_list_del(struct mk_list *entry);
 int mk_list_size(struct mk_list *list);
 
-/* ---- log ------------------------------------------------------------------------------------------------ */
+/* ---- log ---- */
 
 int flb_log_check(int level);
 __attribute__((format(printf, 4, 5))) void flb_log_print(int level, const char *file, int line, const char *format, ...);
 #define flb_error(...) flb_log_print(FLB_LOG_ERROR, NULL, 0, __VA_ARGS__)
 #define flb_warn(...) flb_log_print(FLB_LOG_WARN, NULL, 0, __VA_ARGS__)
 
-/* ---- coroutines ----------------------------------------------------------------------------------------- */
+/* ---- coroutines ---- */
 
 struct flb_coro;
 struct flb_coro *flb_coro_get(void);
 void flb_coro_yield(struct flb_coro *coro, int ended);
 
-/* ---- upstreams ------------------------------------------------------------------------------------------ */
+/* ---- upstreams ---- */
 
 enum { GUEST_WORKERS = 4 };
 
@@ -125,7 +125,7 @@ static inline void *flb_upstream_node_get_data(struct flb_upstream_node *node)
     return node->data;
 }
 
-/* ---- output plugins ------------------------------------------------------------------------------------- */
+/* ---- output plugins ---- */
 
 struct flb_event_chunk {
     const void *data;

@@ -6,7 +6,8 @@
 
 extern __thread int guest_worker; /* the number of the worker that this thread is */
 
-/* Makes a coroutine that runs `run` at its first resume. `run` must never return: it yields last. */
+/* Makes a coroutine that runs `run` at its first resume. `run` must never return: it yields
+ * last. */
 struct flb_coro *guest_coro_begin(void (*run)(void *ctx), void *ctx);
 void *guest_coro_context(const struct flb_coro *coro);
 

@@ -1,4 +1,5 @@
-/* The agent's engine: plugins are loaded, and their flushes run as coroutines. Never used outside the tests. */
+/* The agent's engine: plugins are loaded, and their flushes run as coroutines. Never used outside
+ * the tests. */
 #define _GNU_SOURCE
 #include "guest.h"
 #include "guest_coro.h"
@@ -97,7 +98,8 @@ void guest_timer(struct guest *guest, int in_coroutine)
         return;
     }
     guest_need(guest->timer == NULL, "guest_timer");
-    guest->timer = begin(guest, NULL); /* kept, so that no other coroutine comes to lie at its address */
+    /* kept, so that no other coroutine comes to lie at its address */
+    guest->timer = begin(guest, NULL);
     while (!guest->timer->over) {
         guest_coro_resume(guest->timer->coro);
     }

@@ -78,7 +78,7 @@ void guest_forget_connects(void)
     atomic_store(&failed, 0);
 }
 
-/* ---- connections ---------------------------------------------------------------------------------------- */
+/* ---- connections ---- */
 
 struct flb_upstream *flb_upstream_create(struct flb_config *config, const char *host, int port, int flags, void *tls)
 {
@@ -262,7 +262,7 @@ ssize_t flb_io_net_read(struct flb_connection *conn, void *buf, size_t len)
     return got > 0 ? got : -1; /* an end of the stream is no net_error to the agent */
 }
 
-/* ---- the upstream file ---------------------------------------------------------------------------------- */
+/* ---- the upstream file ---- */
 
 static struct flb_upstream_node *add_node(struct flb_upstream_ha *ha)
 {
@@ -325,7 +325,8 @@ struct flb_upstream_ha *flb_upstream_ha_from_file(const char *file, struct flb_c
 
 struct flb_upstream_node *flb_upstream_ha_node_get(struct flb_upstream_ha *ha)
 {
-    struct mk_list *next = ha->last_used_node != NULL ? ((struct flb_upstream_node *)ha->last_used_node)->_head.next : ha->nodes.next;
+    struct flb_upstream_node *last = ha->last_used_node;
+    struct mk_list *next = last != NULL ? last->_head.next : ha->nodes.next;
     next = next == &ha->nodes ? next->next : next;
     ha->last_used_node = mk_list_entry(next, struct flb_upstream_node, _head);
     return ha->last_used_node;

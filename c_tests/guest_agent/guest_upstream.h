@@ -7,10 +7,12 @@
 int guest_connections_busy(void);   /* handed out and not given back */
 int guest_connections_kept(void);   /* idle */
 int guest_connects_failed(void);    /* since the last guest_start() */
-void guest_set_connect_limit(int connections); /* per node and worker, for the upstreams made from now on; 0 is none */
+/* per node and worker, for the upstreams made from now on; 0 is none */
+void guest_set_connect_limit(int connections);
 /* net.io_timeout of the output, and to what its plugin hands it, from the next guest_start() on. */
 void guest_set_io_timeout(int seconds, enum guest_net_setup_for whom);
-void guest_set_connect_hangs(int port);        /* connects to this port fail after their time-out, which passes at once; 0: none */
+/* connects to this port fail after their time-out, which passes at once; 0: none */
+void guest_set_connect_hangs(int port);
 
 /* Used by the engine. */
 void guest_set_up(struct flb_output_instance *instance); /* with the net.* keys of an output */

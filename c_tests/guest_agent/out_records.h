@@ -1,4 +1,5 @@
-/* An output plugin in the manner of those written for the agent's flb_upstream_ha_* calls; it knows nothing of this library. */
+/* An output plugin in the manner of those written for the agent's flb_upstream_ha_* calls; it knows
+ * nothing of this library. */
 #ifndef OUT_RECORDS_H
 #define OUT_RECORDS_H
 
@@ -8,9 +9,11 @@
 
 enum records_manner {
     RECORDS_SEND,        /* one node, one connection, one record */
-    RECORDS_PICK_ONLY,   /* picks a node and gives up on the chunk without asking for a connection */
+    /* picks a node and gives up on the chunk without asking for a connection */
+    RECORDS_PICK_ONLY,
     RECORDS_PICK_TWICE,  /* picks again before it asks for a connection */
-    RECORDS_AGAIN,       /* comes back for another node where the network failed, ten times at most */
+    /* comes back for another node where the network failed, ten times at most */
+    RECORDS_AGAIN,
     RECORDS_TWO,         /* sends to two nodes, with both connections in hand */
     RECORDS_SEVERAL,     /* sends the record six times, each time by a pick of its own */
     RECORDS_LOOK_UP,     /* speaks to another server, at `u`, between the pick and its connection */

@@ -1,6 +1,6 @@
 /*
- * What docs/abi.md promises of numbers and layouts, so that a change of one does not compile. Only what is new is added
- * here; a line that has to be changed is a break of the binary interface.
+ * What docs/abi.md promises of numbers and layouts, so that a change of one does not compile. Only
+ * what is new is added here; a line that has to be changed is a break of the binary interface.
  */
 #include <stddef.h>
 #include <upstream/upstream.h>
@@ -57,7 +57,8 @@ IS(UPSTREAM_POLL_OUT, 2);
 IS(sizeof(upstream_status_t), 4);
 _Static_assert((upstream_status_t)-1 < 0, "a status is signed");
 
-/* struct_size, then numbers of 64 bits, each at a multiple of eight: the same layout wherever the library builds. */
+/* struct_size, then numbers of 64 bits, each at a multiple of eight: the same layout wherever the
+ * library builds. */
 #define FIELD(name, place) IS(offsetof(upstream_stats_t, name), 8 * (place))
 IS(offsetof(upstream_stats_t, struct_size), 0);
 FIELD(picks, 1);

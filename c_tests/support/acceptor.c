@@ -1,4 +1,5 @@
-/* See acceptor.h. A socket that is bound but never listens holds the port; the one that listens comes and goes. */
+/* See acceptor.h. A socket that is bound but never listens holds the port; the one that listens
+ * comes and goes. */
 #define _GNU_SOURCE
 #include "acceptor.h"
 
@@ -95,7 +96,8 @@ static void reap(struct acceptor *acceptor)
         struct served *served = *link;
         if (served->finished) {
             *link = served->next;
-            pthread_join(served->thread, NULL); /* it gives the lock back and returns, nothing else */
+            /* it gives the lock back and returns, nothing else */
+            pthread_join(served->thread, NULL);
             close(served->session.wake);
             free(served);
         } else {
@@ -147,7 +149,8 @@ void acceptor_open(struct acceptor *acceptor)
     need(acceptor->wake >= 0, "eventfd");
     if (acceptor->narrow) {
         int smallest = 1;  /* the kernel rounds it up; what is accepted takes it over */
-        int segment = 536; /* so that one fits the window: else each waits for the timer of a closed window */
+        /* so that one fits the window: else each waits for the timer of a closed window */
+        int segment = 536;
         need(setsockopt(acceptor->listener, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof(segment)) == 0, "TCP_MAXSEG");
         need(setsockopt(acceptor->listener, SOL_SOCKET, SO_RCVBUF, &smallest, sizeof(smallest)) == 0, "SO_RCVBUF");
     }

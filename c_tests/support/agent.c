@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 #include <strings.h>
 
-/* ---- what the agent and its plugins have agreed upon ---------------------------------------------------- */
+/* ---- what the agent and its plugins have agreed upon ---- */
 
 struct definition {
     int type;

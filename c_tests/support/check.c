@@ -85,7 +85,8 @@ char *check_nodes_text(const uint16_t *ports, size_t nodes, const char *more)
     used = (size_t)snprintf(text, room, "[UPSTREAM]\n    name test\n");
     for (i = 0; i < nodes; i++) {
         used += (size_t)snprintf(text + used, room - used,
-                                 "[NODE]\n    name node-%zu\n    host 127.0.0.1\n    port %u\n%s\n", i + 1,
+                                 "[NODE]\n    name node-%zu\n    host 127.0.0.1\n    port %u\n"
+                                 "%s\n", i + 1,
                                  (unsigned)ports[i], more);
     }
     assert_true(used < room);

@@ -1,4 +1,5 @@
-/* What every test of the library starts with: cmocka and its includes in their order, and short forms. */
+/* What every test of the library starts with: cmocka and its includes in their order, and short
+ * forms. */
 #ifndef SUPPORT_CHECK_H
 #define SUPPORT_CHECK_H
 
@@ -18,18 +19,21 @@
 #define assert_status(call, status)                                                                    \
     assert_string_equal(upstream_status_name(call), upstream_status_name(status))
 
-/* cmocka_run_group_tests(), or of these tests the one that UPSTREAM_TEST_FILTER names: a name that none has is a failure. */
+/* cmocka_run_group_tests(), or of these tests the one that UPSTREAM_TEST_FILTER names: a name that
+ * none has is a failure. */
 #define check_run_tests(tests, setup, teardown)                                                        \
     (check_filter(tests, sizeof(tests) / sizeof((tests)[0])) ? cmocka_run_group_tests(tests, setup, teardown) : 1)
 int check_filter(const struct CMUnitTest *tests, size_t count);
 
-/* A set from text; `options` may be NULL. Fails the test, with the library's words, where there is none. */
+/* A set from text; `options` may be NULL. Fails the test, with the library's words, where there is
+ * none. */
 upstream_t *check_create(const char *text, const upstream_options_t *options);
 
 /* The error of a text that is refused as configuration; the caller frees it. */
 upstream_error_t *check_refused(const char *text, const upstream_options_t *options);
 
-/* Whether valgrind or a sanitizer runs this: then everything takes ten times as long, and more stack. */
+/* Whether valgrind or a sanitizer runs this: then everything takes ten times as long, and more
+ * stack. */
 int check_slow(void);
 
 /* Whether the sanitizer of that name, "address" or "thread", runs this. */
@@ -41,7 +45,8 @@ long check_now_ms(void);
 /* Fails unless `text` holds `part`, showing both. */
 void check_contains(const char *text, const char *part);
 
-/* The text of an upstream of `nodes` nodes "node-1".. on 127.0.0.1, each on its port, with `more` lines in each. */
+/* The text of an upstream of `nodes` nodes "node-1".. on 127.0.0.1, each on its port, with `more`
+ * lines in each. */
 char *check_nodes_text(const uint16_t *ports, size_t nodes, const char *more);
 
 /* The attempt of one payload; the caller ends it. */

@@ -34,11 +34,14 @@ static void write_config(const char *folder, const char *block, unsigned threads
     file = fopen(path, "w");
     assert_non_null(file);
     fprintf(file,
-            "Hostname \"test.example\"\nFQDNLookup false\nBaseDir \"%s\"\nPIDFile \"%s/pid\"\nInterval 10\nWriteThreads %u\n"
-            "LoadPlugin logfile\n<Plugin logfile>\n  LogLevel info\n  File \"%s/log\"\n  Timestamp true\n  PrintSeverity true\n"
+            "Hostname \"test.example\"\nFQDNLookup false\nBaseDir \"%s\"\nPIDFile \"%s/pid\"\n"
+            "Interval 10\nWriteThreads %u\n"
+            "LoadPlugin logfile\n<Plugin logfile>\n  LogLevel info\n  File \"%s/log\"\n"
+            "  Timestamp true\n  PrintSeverity true\n"
             "</Plugin>\n"
             "LoadPlugin unixsock\n<Plugin unixsock>\n  SocketFile \"%s/socket\"\n</Plugin>\n"
-            "PluginDir \"%s\"\nLoadPlugin upstream\n<Plugin upstream>\n  UpstreamFile \"%s/upstream.conf\"\n%s</Plugin>\n",
+            "PluginDir \"%s\"\nLoadPlugin upstream\n<Plugin upstream>\n"
+            "  UpstreamFile \"%s/upstream.conf\"\n%s</Plugin>\n",
             folder, folder, threads, folder, folder, dirname(plugin), folder, block);
     assert_int_equal(fclose(file), 0);
     free(plugin);
@@ -92,7 +95,8 @@ int collectd_refuses(const char *folder, const char *block)
     return process_finish(&process);
 }
 
-/* An answer is "STATUS text": a negative status is an error, another one the number of lines that follow. */
+/* An answer is "STATUS text": a negative status is an error, another one the number of lines that
+ * follow. */
 static void read_line(struct collectd *collectd, char *line, size_t room)
 {
     size_t used = 0;

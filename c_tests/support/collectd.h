@@ -1,6 +1,6 @@
 /*
- * The real collectd with the plugin in it: a folder with its configuration, its log, and a line to it through its command socket.
- * Never used outside the tests.
+ * The real collectd with the plugin in it: a folder with its configuration, its log, and a line to
+ * it through its command socket. Never used outside the tests.
  */
 #ifndef SUPPORT_COLLECTD_H
 #define SUPPORT_COLLECTD_H
@@ -18,8 +18,8 @@ struct collectd {
 /* Whether it is installed, and the plugin was built. Says so in one line where not. */
 int collectd_is_there(void);
 
-/* Starts it. `block`: lines of `<Plugin upstream>`; the upstream file is `folder`/upstream.conf, and named already. With `threads`
- * write threads. Waits until it takes commands. */
+/* Starts it. `block`: lines of `<Plugin upstream>`; the upstream file is `folder`/upstream.conf,
+ * and named already. With `threads` write threads. Waits until it takes commands. */
 struct collectd collectd_start(const char *folder, const char *block, unsigned threads);
 
 /* The same where it must refuse to start; gives its exit status. */

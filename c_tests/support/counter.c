@@ -1,4 +1,5 @@
-/* See counter.h. One thread per receiver, over poll; a pipe takes the commands, another tells that they were obeyed. */
+/* See counter.h. One thread per receiver, over poll; a pipe takes the commands, another tells that
+ * they were obeyed. */
 #define _GNU_SOURCE
 #include "counter.h"
 

@@ -1,4 +1,5 @@
-/* See dns_server.h. One thread, over poll; late answers wait in a queue. Of RFC 1035 only what the system resolver needs. */
+/* See dns_server.h. One thread, over poll; late answers wait in a queue. Of RFC 1035 only what the
+ * system resolver needs. */
 #define _GNU_SOURCE
 #include "dns_server.h"
 
@@ -93,7 +94,12 @@ static size_t read_question(const unsigned char *bytes, size_t length, char *nam
 static size_t write_answer(unsigned char *bytes, size_t question, const struct entry *entry, unsigned type)
 {
     size_t at = HEADER + question, i, answers = 0;
-    unsigned code = entry == NULL || entry->way == DNS_NO_SUCH_NAME ? 3 : entry->way == DNS_FAILURE ? 2 : 0;
+    unsigned code = 0;
+    if (entry == NULL || entry->way == DNS_NO_SUCH_NAME) {
+        code = 3;
+    } else if (entry->way == DNS_FAILURE) {
+        code = 2;
+    }
     if (code == 0 && type == TYPE_A) {
         answers = entry->count;
     }
@@ -103,7 +109,8 @@ static size_t write_answer(unsigned char *bytes, size_t question, const struct e
     bytes[5] = 1; /* question */
     bytes[7] = (unsigned char)answers;
     for (i = 0; i < answers; i++) {
-        static const unsigned char fixed[] = {0xc0, HEADER, 0, TYPE_A, 0, 1, 0, 0, 0, 0, 0, 4}; /* the name of the question; no time to live */
+        /* the name of the question; no time to live */
+        static const unsigned char fixed[] = {0xc0, HEADER, 0, TYPE_A, 0, 1, 0, 0, 0, 0, 0, 4};
         memcpy(bytes + at, fixed, sizeof(fixed));
         memcpy(bytes + at + sizeof(fixed), &entry->addresses[i], 4);
         at += sizeof(fixed) + 4;

@@ -1,6 +1,7 @@
 /*
- * An event loop for one connection, as the header tells plugin authors to write it: on poll(), on epoll, or as with libuv. It watches what
- * the connection asks for and nothing else, so a wake-up that the library owes and does not give ends the test.
+ * An event loop for one connection, as the header tells plugin authors to write it: on poll(), on
+ * epoll, or as with libuv. It watches what the connection asks for and nothing else, so a wake-up
+ * that the library owes and does not give ends the test.
  */
 #ifndef SUPPORT_EVENT_LOOP_H
 #define SUPPORT_EVENT_LOOP_H
@@ -10,7 +11,9 @@
 enum event_loop_kind {
     EVENT_LOOP_POLL,
     EVENT_LOOP_EPOLL, /* keeps a descriptor registered for as long as its number stays */
-    EVENT_LOOP_STOP,  /* stops watching before each call, as libuv asks: there a watched descriptor must not be closed */
+    /* stops watching before each call, as libuv asks: there a watched descriptor must not be
+     * closed */
+    EVENT_LOOP_STOP,
 };
 
 struct event_loop {
@@ -22,15 +25,16 @@ struct event_loop {
 void event_loop_open(struct event_loop *loop, enum event_loop_kind kind);
 void event_loop_close(struct event_loop *loop);
 
-/* Waits as the connection asks. Fails the test where it asks for nothing, or where nothing comes for 30 seconds. 1 where the
- * descriptor was ready, 0 where the connection's time was up. */
+/* Waits as the connection asks. Fails the test where it asks for nothing, or where nothing comes
+ * for 30 seconds. 1 where the descriptor was ready, 0 where the connection's time was up. */
 int event_loop_wait(struct event_loop *loop, upstream_conn_t *conn);
 
-/* Watches nothing any more: before the next connection's turn, since a kept one stays open after its release, and a number comes
- * back. */
+/* Watches nothing any more: before the next connection's turn, since a kept one stays open after
+ * its release, and a number comes back. */
 void event_loop_leave(struct event_loop *loop);
 
-/* Leaves what was watched before and goes on with what upstream_connect_start() returned, to its end. */
+/* Leaves what was watched before and goes on with what upstream_connect_start() returned, to its
+ * end. */
 upstream_status_t event_loop_connect(struct event_loop *loop, upstream_conn_t *conn, upstream_status_t started);
 
 /* All of it, flushed; or the first status that is neither done nor a want. */

@@ -20,7 +20,8 @@ upstream_t *forward_client_over_each(forward_server **servers, size_t count, con
     char text[KEYS_MAX], words[FORWARD_REASON_MAX] = "no memory";
     upstream_t *up = NULL;
     upstream_error_t *err = NULL;
-    size_t at = (size_t)snprintf(text, sizeof text, "[UPSTREAM]\n    name traps\n    health.max_fails 1000\n");
+    size_t at = (size_t)snprintf(text, sizeof text, "[UPSTREAM]\n    name traps\n"
+                                        "    health.max_fails 1000\n");
 
     for (size_t i = 0; i < count; i++) {
         at += (size_t)snprintf(text + at, sizeof text - at,

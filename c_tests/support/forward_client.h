@@ -1,6 +1,6 @@
 /*
- * What the tests of the Forward example over loopback share: a set over scripted servers, and one numbered
- * record as a chunk of its own.
+ * What the tests of the Forward example over loopback share: a set over scripted servers, and one
+ * numbered record as a chunk of its own.
  */
 #ifndef FORWARD_CLIENT_H
 #define FORWARD_CLIENT_H
@@ -8,7 +8,8 @@
 #include "../../examples/forward/forward.h"
 #include "forward_server.h"
 
-/* Keys of the nodes: with little patience where the server is to stay silent, with much elsewhere. */
+/* Keys of the nodes: with little patience where the server is to stay silent, with much
+ * elsewhere. */
 #define KEYS_SECURED "    shared_key secret\n    self_hostname client\n    ack_timeout 300ms\n"
 #define KEYS_PATIENT "    shared_key secret\n    self_hostname client\n    ack_timeout 20s\n"
 #define KEYS_ACK "    require_ack_response on\n    ack_timeout 300ms\n"

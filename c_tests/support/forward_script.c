@@ -1,5 +1,6 @@
 /*
- * What the scripted Forward server answers: each part of the protocol, and the ways to get it wrong.
+ * What the scripted Forward server answers: each part of the protocol, and the ways to get it
+ * wrong.
  */
 #include "forward_script.h"
 
@@ -359,7 +360,8 @@ static void put_ack(msgpack_packer *pk, ack_part part, const char *id) {
     }
 }
 
-/* Answers one message; true where that was well-behaved. `first` is the id of the connection's first message. */
+/* Answers one message; true where that was well-behaved. `first` is the id of the connection's
+ * first message. */
 static bool say_ack(const peer *p, ack_part part, const char *id, const char *first) {
     msgpack_sbuffer out;
     msgpack_packer pk;

@@ -1,7 +1,7 @@
 /*
- * A Forward server on loopback that plays a script: well-behaved, or one of the ways in which a real
- * one goes wrong. It keeps every record it was sent, and counts what a client sent on a connection that
- * it should have given up.
+ * A Forward server on loopback that plays a script: well-behaved, or one of the ways in which a
+ * real one goes wrong. It keeps every record it was sent, and counts what a client sent on a
+ * connection that it should have given up.
  */
 #ifndef FORWARD_SERVER_H
 #define FORWARD_SERVER_H
@@ -91,7 +91,8 @@ typedef struct forward_script {
 
 typedef struct forward_server forward_server;
 
-/* Starts a server on a free port of 127.0.0.1. Ends the test program where the system gives none. */
+/* Starts a server on a free port of 127.0.0.1. Ends the test program where the system gives
+ * none. */
 forward_server *forward_server_start(const forward_script *script);
 void forward_server_stop(forward_server *s);
 
@@ -108,14 +109,16 @@ bool forward_server_await(forward_server *s, unsigned messages);
 size_t forward_server_stray(forward_server *s);
 /* Waits until the client has closed every connection on which the server went wrong. */
 bool forward_server_all_dropped(forward_server *s);
-/* The id of message `i` ("" where it had none), the tag, and whether its times were plain integers. */
+/* The id of message `i` ("" where it had none), the tag, and whether its times were plain
+ * integers. */
 const char *forward_server_chunk(forward_server *s, unsigned i);
 const char *forward_server_tag(forward_server *s, unsigned i);
 bool forward_server_integer_times(forward_server *s, unsigned i);
 /* The options size and fluent_signal of message `i`; -1 where it has none. */
 long forward_server_size(forward_server *s, unsigned i);
 long forward_server_signal(forward_server *s, unsigned i);
-/* The bytes of message `i`'s entries as they came in a PackedForward, inflated; NULL for any other. Until forward_server_stop(). */
+/* The bytes of message `i`'s entries as they came in a PackedForward, inflated; NULL for any other.
+ * Until forward_server_stop(). */
 const char *forward_server_packed(forward_server *s, unsigned i, size_t *len);
 
 #endif

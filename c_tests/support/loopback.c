@@ -129,7 +129,8 @@ static void behave(struct session *session)
         break;
     case LOOPBACK_ECHO:
         while ((got = take(session, buffer, sizeof(buffer))) > 0) {
-            (void)send(session->socket, buffer, got, MSG_NOSIGNAL); /* blocks until all of it has gone */
+            /* blocks until all of it has gone */
+            (void)send(session->socket, buffer, got, MSG_NOSIGNAL);
         }
         break;
     case LOOPBACK_SILENT: {
@@ -202,7 +203,8 @@ static struct loopback *start(enum loopback_behaviour behaviour, int narrow)
     server->listener = listen_on_free_port(&server->port, 512);
     if (narrow) {
         int smallest = 1; /* the kernel rounds it up; what is accepted takes it over */
-        int segment = 536; /* so that one fits the window: else each waits for the timer of a closed window */
+        /* so that one fits the window: else each waits for the timer of a closed window */
+        int segment = 536;
         need(setsockopt(server->listener, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof(segment)) == 0, "TCP_MAXSEG");
         need(setsockopt(server->listener, SOL_SOCKET, SO_SNDBUF, &smallest, sizeof(smallest)) == 0, "SO_SNDBUF");
         need(setsockopt(server->listener, SOL_SOCKET, SO_RCVBUF, &smallest, sizeof(smallest)) == 0, "SO_RCVBUF");

@@ -1,4 +1,5 @@
-/* See netns.h. Packets are dropped by nft where they come in: dropped on their way out, some would be errors of the sender's. */
+/* See netns.h. Packets are dropped by nft where they come in: dropped on their way out, some would
+ * be errors of the sender's. */
 #define _GNU_SOURCE
 #include "netns.h"
 
@@ -107,7 +108,8 @@ static int replace_file(const char *file, const char *place)
 
 static int choose_resolver(void)
 {
-    static char folder[] = "/tmp/upstream-resolver.XXXXXX"; /* in a file system of its own: gone with the namespace */
+    /* in a file system of its own: gone with the namespace */
+    static char folder[] = "/tmp/upstream-resolver.XXXXXX";
     char switch_file[64];
     int done;
     if (mkdtemp(folder) == NULL || mount("none", folder, "tmpfs", 0, "") != 0) {
@@ -155,8 +157,7 @@ int netns_enter(void)
                  "add set ip fault unreachable { type ipv4_addr; }; "
                  "add chain ip fault arriving { type filter hook input priority 0; }; "
                  "add rule ip fault arriving ip saddr @from counter name dropped drop; "
-                 "add rule ip fault arriving ip daddr @to counter name dropped drop; "
-                 "add rule ip fault arriving ip daddr @unreachable reject with icmp type host-unreachable")) {
+                 "add rule ip fault arriving ip daddr @to counter name dropped drop; add rule ip fault arriving ip daddr @unreachable reject with icmp type host-unreachable")) {
         errno = EPERM;
         return forbidden("nft");
     }

@@ -124,7 +124,8 @@ static enum outcome forward(const struct session *session, const struct script *
     return good < (size_t)got ? BROKEN : WENT_ON;
 }
 
-/* Takes in what the client still sends, until it or the session ends: with bytes unread a close would be a reset. */
+/* Takes in what the client still sends, until it or the session ends: with bytes unread a close
+ * would be a reset. */
 static void drain(const struct session *session)
 {
     char buffer[16384];

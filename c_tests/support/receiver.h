@@ -1,4 +1,5 @@
-/* tools/forward-receiver as the far end of a test: started, told what to do, asked what came. Never used outside the tests. */
+/* tools/forward-receiver as the far end of a test: started, told what to do, asked what came. Never
+ * used outside the tests. */
 #ifndef SUPPORT_RECEIVER_H
 #define SUPPORT_RECEIVER_H
 
@@ -13,8 +14,8 @@ struct receiver {
     char certificate[256]; /* of a receiver with "--tls" */
 };
 
-/* `receiver` is all zeroes at first, or one that was killed: it comes back on its port. `more`: arguments, NULL at the end. Its
- * files are in `folder`, under `name`. */
+/* `receiver` is all zeroes at first, or one that was killed: it comes back on its port. `more`:
+ * arguments, NULL at the end. Its files are in `folder`, under `name`. */
 void receiver_start(struct receiver *receiver, const char *folder, const char *name, const char *const *more);
 
 /* Gives it a command and waits until it has taken effect. */

@@ -41,7 +41,8 @@ char *senders_text(const struct senders *senders, const char *const *hosts, cons
     assert_non_null(text);
     used = (size_t)snprintf(text, room, "[UPSTREAM]\n    name test\n");
     for (i = 0; i < senders->nodes; i++) {
-        used += (size_t)snprintf(text + used, room - used, "[NODE]\n    name node-%zu\n    host %s\n    port %u\n%s\n", i + 1,
+        used += (size_t)snprintf(text + used, room - used, "[NODE]\n    name node-%zu\n    host %s\n"
+                                        "    port %u\n%s\n", i + 1,
                                  hosts[i], (unsigned)senders_port(senders, i), more);
     }
     assert_true(used < room);

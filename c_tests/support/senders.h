@@ -1,6 +1,7 @@
 /*
- * Numbered records, delivered by threads over nodes that each count what comes to them, and the balance at the end: none
- * that was acknowledged is lost, none came twice but where its acknowledgement was missing. Never used outside the tests.
+ * Numbered records, delivered by threads over nodes that each count what comes to them, and the
+ * balance at the end: none that was acknowledged is lost, none came twice but where its
+ * acknowledgement was missing. Never used outside the tests.
  */
 #ifndef SUPPORT_SENDERS_H
 #define SUPPORT_SENDERS_H
@@ -23,10 +24,12 @@ struct senders {
     struct counter *counters[SENDERS_NODES];
     struct ledger *ledgers[SENDERS_NODES];
     unsigned timeout_ms;      /* of each delivery */
-    _Atomic unsigned char *unacknowledged; /* by record: sent, at least in part, and no answer came */
+    /* by record: sent, at least in part, and no answer came */
+    _Atomic unsigned char *unacknowledged;
     atomic_size_t next;       /* record */
     atomic_size_t failed;     /* deliveries */
-    int may_fail;             /* failed deliveries are the test's to judge; their records are left out of the balance */
+    /* failed deliveries are the test's to judge; their records are left out of the balance */
+    int may_fail;
     _Atomic unsigned char *given_up; /* by record: its delivery failed */
     atomic_size_t unseen;     /* acknowledged, and no node has them */
     atomic_long slowest;      /* of them, in milliseconds */
@@ -41,7 +44,8 @@ struct senders {
 void senders_start(struct senders *senders, const char *const *addresses, size_t nodes, unsigned timeout_ms);
 uint16_t senders_port(const struct senders *senders, size_t node);
 
-/* The text of an upstream of nodes "node-1".. on these hosts, which are addresses or names, with `more` lines in each. */
+/* The text of an upstream of nodes "node-1".. on these hosts, which are addresses or names, with
+ * `more` lines in each. */
 char *senders_text(const struct senders *senders, const char *const *hosts, const char *more);
 
 /* Delivers one record from this thread; its failure is counted too. */
@@ -56,14 +60,15 @@ size_t senders_came(const struct senders *senders, size_t node);
 /* The counters of one node. */
 upstream_stats_t senders_stats(const struct senders *senders, size_t node);
 
-/* Delivers until every node is up; fails the test where that takes longer than 30 seconds, or under valgrind five minutes. */
+/* Delivers until every node is up; fails the test where that takes longer than 30 seconds, or under
+ * valgrind five minutes. */
 void senders_heal(struct senders *senders);
-/* Delivers one record after the other, and fails the test unless the nodes of `mask` (bit 0 is node-1) get even shares, to
- * one record, and the others nothing. */
+/* Delivers one record after the other, and fails the test unless the nodes of `mask` (bit 0 is
+ * node-1) get even shares, to one record, and the others nothing. */
 void senders_even(struct senders *senders, unsigned mask);
 
-/* Fails the test unless all went well: what is said above, no delivery failed, and none ended later than `slack_ms` after its
- * deadline. Gives how many records came more than once. */
+/* Fails the test unless all went well: what is said above, no delivery failed, and none ended later
+ * than `slack_ms` after its deadline. Gives how many records came more than once. */
 size_t senders_balance(struct senders *senders, long slack_ms);
 
 /* Ends the set and the counters, frees. */

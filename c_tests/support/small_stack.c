@@ -7,7 +7,8 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
-/* It lies amid much that no one can touch: valgrind takes a short jump of the stack pointer for a long call. */
+/* It lies amid much that no one can touch: valgrind takes a short jump of the stack pointer for a
+ * long call. */
 enum { APART = 8 * 1024 * 1024, RESERVED = 2 * APART + SMALL_STACK, PAINT = 0x5a };
 
 struct run {

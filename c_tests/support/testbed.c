@@ -84,7 +84,8 @@ void testbed_open(struct testbed *bed, size_t count, const char *keys, const str
     size_t i;
     assert_in_range(count, 1, TESTBED_NODES);
     nodes = nodes != NULL ? nodes : plain;
-    assert_true(signal(SIGPIPE, SIG_DFL) != SIG_ERR); /* a write that raised it would end this program */
+    /* a write that raised it would end this program */
+    assert_true(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
     memset(bed, 0, sizeof(*bed));
     bed->descriptors = descriptors_open();
     bed->nodes = count;
@@ -139,8 +140,8 @@ static upstream_status_t send_payload(upstream_conn_t *conn, void *ctx)
     return status;
 }
 
-/* As upstream_deliver(), from an event loop: a node that failed is reported and the next one asked; a kept connection that turns
- * out dead says nothing about its node, which is asked again. */
+/* As upstream_deliver(), from an event loop: a node that failed is reported and the next one asked;
+ * a kept connection that turns out dead says nothing about its node, which is asked again. */
 static upstream_status_t send_by_loop(struct testbed *bed, struct payload *payload)
 {
     upstream_status_t status = UPSTREAM_ERR_NO_NODE;

@@ -1,6 +1,7 @@
 /*
- * Where the fault matrix is tried: a set over receivers that count, each behind a proxy that can break its connections, and the
- * account of every record that was sent. Never used outside the tests.
+ * Where the fault matrix is tried: a set over receivers that count, each behind a proxy that can
+ * break its connections, and the account of every record that was sent. Never used outside the
+ * tests.
  */
 #ifndef SUPPORT_TESTBED_H
 #define SUPPORT_TESTBED_H
@@ -30,22 +31,27 @@ struct testbed {
     struct books *books;   /* what became of each record, as the sender saw it */
     struct counter *counters[TESTBED_NODES];
     size_t descriptors; /* of the process before */
-    struct event_loop *loop; /* where set, testbed_deliver() goes by the calls of an event loop, and tries on as a plugin does */
+    /* where set, testbed_deliver() goes by the calls of an event loop, and tries on as a plugin
+     * does */
+    struct event_loop *loop;
 };
 
-/* `keys`: more lines of [UPSTREAM]. `nodes` may be NULL: nothing special about any. `options` may be NULL. */
+/* `keys`: more lines of [UPSTREAM]. `nodes` may be NULL: nothing special about any. `options` may
+ * be NULL. */
 void testbed_open(struct testbed *bed, size_t count, const char *keys, const struct testbed_node *nodes,
                   const upstream_options_t *options);
 
 /*
- * Delivers the next record, or the next `records` as one payload, within `timeout_ms` (0: deliver.timeout, a minute). From any
- * thread. What must hold of a single call is noted where it did not: testbed_close() fails then.
+ * Delivers the next record, or the next `records` as one payload, within `timeout_ms` (0:
+ * deliver.timeout, a minute). From any thread. What must hold of a single call is noted where it
+ * did not: testbed_close() fails then.
  */
 upstream_status_t testbed_deliver(struct testbed *bed, size_t records, uint32_t timeout_ms);
 /* So many deliveries of one record, each of which must succeed. */
 void testbed_deliver_each(struct testbed *bed, size_t times);
 
-/* Delivers until each of these nodes (a bit for each) has had `rounds`; fails unless all have and no other node had any. */
+/* Delivers until each of these nodes (a bit for each) has had `rounds`; fails unless all have and
+ * no other node had any. */
 void testbed_shares_are_even(struct testbed *bed, unsigned nodes, size_t rounds);
 
 /* The words of the delivery that failed last; not while deliveries are under way. */
@@ -54,16 +60,19 @@ size_t testbed_sent(const struct testbed *bed);  /* records so far */
 size_t testbed_twice(const struct testbed *bed); /* those that came more than once */
 upstream_stats_t testbed_stats(const struct testbed *bed, size_t node);
 upstream_node_t *testbed_node(const struct testbed *bed, size_t node);
-/* Waits, at most 30 seconds (ten times as long under valgrind), for a node's state; fails where it does not come. */
+/* Waits, at most 30 seconds (ten times as long under valgrind), for a node's state; fails where it
+ * does not come. */
 void testbed_wait_state(const struct testbed *bed, size_t node, int32_t state);
 
 /*
- * Ends it all. Fails where an acknowledged record was lost, one came twice that was written only once, a call went on past its
- * deadline, a call is still counted as active, or a descriptor is left.
+ * Ends it all. Fails where an acknowledged record was lost, one came twice that was written only
+ * once, a call went on past its deadline, a call is still counted as active, or a descriptor is
+ * left.
  */
 void testbed_close(struct testbed *bed);
 
-/* Waits until they are no more than this: a thread may have one left to close. Fails where they stay more. */
+/* Waits until they are no more than this: a thread may have one left to close. Fails where they
+ * stay more. */
 void testbed_wait_descriptors(size_t most);
 /* Bounds on hangs: ten times as long under valgrind. */
 long testbed_patience_ms(void);

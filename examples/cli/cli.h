@@ -19,7 +19,7 @@
 
 enum { EXIT_ALL = 0, EXIT_NOT_ALL = 1, EXIT_USAGE = 2 };
 
-/* ---- settings.c: the command line --------------------------------------------------------------- */
+/* ---- settings.c: the command line ---- */
 
 typedef struct settings {
     const char *upstream_file;
@@ -79,7 +79,7 @@ bool wait_readable(int fd, int64_t until_ms);
 /* Waits until the time, or until sending is to stop. */
 void wait_to_send(int64_t until_ms);
 
-/* ---- lines.c: a file as lines ------------------------------------------------------------------- */
+/* ---- lines.c: a file as lines ---- */
 
 typedef enum lines_result { LINES_LINE, LINES_TOO_LONG, LINES_NEED, LINES_END } lines_result;
 
@@ -111,7 +111,7 @@ bool lines_at_end(const lines *in);
 bool lines_truncated(const lines *in);
 void lines_close(lines *in);
 
-/* ---- report.c: what the user sees --------------------------------------------------------------- */
+/* ---- report.c: what the user sees ---- */
 
 typedef struct counts {
     uint64_t read;
@@ -144,7 +144,7 @@ void report_counts(char *out, size_t cap, const counts *c);
 /* All of it to stdout, whatever its kind. False with errno set. */
 bool report_output(const char *text, size_t len);
 
-/* ---- sender.c: batches to nodes ----------------------------------------------------------------- */
+/* ---- sender.c: batches to nodes ---- */
 
 typedef struct tally {
     upstream_node_t *node;

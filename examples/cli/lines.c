@@ -1,6 +1,6 @@
 /*
- * A file, a pipe or a terminal as lines of any content and nearly any length. Never shortens a line:
- * one over the limit is told to the caller as such.
+ * A file, a pipe or a terminal as lines of any content and nearly any length. Never shortens a
+ * line: one over the limit is told to the caller as such.
  */
 #include "cli.h"
 
@@ -80,7 +80,8 @@ lines_result lines_next(lines *in, const char **line, size_t *len) {
     if (in->ended) {
         return in->len > in->start || in->skipping ? take(in, in->len, in->len, line, len) : LINES_END;
     }
-    if (in->skipping || in->len - in->start > LINE_MAX_BYTES + 1) { /* room for the CR of a line at the limit */
+    /* room for the CR of a line at the limit */
+    if (in->skipping || in->len - in->start > LINE_MAX_BYTES + 1) {
         in->skipping = true;
         in->start = in->len;
     }

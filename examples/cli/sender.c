@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BATCH_BYTES ((size_t)4 * 1024 * 1024) /* a batch goes out at this size, whatever its records */
+/* a batch goes out at this size, whatever its records */
+#define BATCH_BYTES ((size_t)4 * 1024 * 1024)
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 2000
 

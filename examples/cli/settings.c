@@ -1,6 +1,6 @@
 /*
- * The command line. Every value is checked in full here; a wrong one ends the program before a line is
- * read.
+ * The command line. Every value is checked in full here; a wrong one ends the program before a line
+ * is read.
  */
 #include "cli.h"
 
@@ -95,7 +95,8 @@ static bool wrong(const char *option, const char *value, const char *mend) {
 static bool read_number(const char *option, const char *text, double least, double most, double *out) {
     char *end;
     double n = strtod(text, &end);
-    bool plain = text[0] != '\0' && strspn(text, "0123456789.") == strlen(text); /* no sign, hex, nan, 1e3 */
+    /* no sign, hex, nan, 1e3 */
+    bool plain = text[0] != '\0' && strspn(text, "0123456789.") == strlen(text);
     if (!plain || *end != '\0' || n < least || n > most) {
         fprintf(stderr, "upstream-forward: %s \"%s\": give a number from %g to %.0f\n", option, text, least, most);
         return false;

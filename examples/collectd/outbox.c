@@ -46,7 +46,8 @@ struct outbox {
     bool resend;    /* deliver.resend: whether what may have arrived is sent again */
     unsigned running;         /* deliveries under way */
     int64_t moved_ms;         /* when the last one ended well, or the first of these began */
-    int64_t failing_since_ms; /* since then no node has taken anything; 0 where the last delivery went well */
+    /* since then no node has taken anything; 0 where the last delivery went well */
+    int64_t failing_since_ms;
     int64_t flushing_since_ms; /* when the last flush began that left something; 0 where it left
                                   nothing */
 };

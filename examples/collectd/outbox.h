@@ -1,6 +1,7 @@
 /*
- * What lies between collectd's write threads and the nodes: records gather in a batch, batches go out, and those that no
- * node took wait, up to a limit, for the next try. One per `<Plugin upstream>` block; knows nothing of collectd.
+ * What lies between collectd's write threads and the nodes: records gather in a batch, batches go
+ * out, and those that no node took wait, up to a limit, for the next try. One per `<Plugin
+ * upstream>` block; knows nothing of collectd.
  */
 #ifndef OUTBOX_H
 #define OUTBOX_H
@@ -21,12 +22,14 @@ typedef struct outbox_settings {
     const char *tag;
     const upstream_options_t *options; /* with the log in it */
     size_t batch_records;              /* a batch goes out at this many */
-    size_t limit_records;              /* more than these never wait: the oldest batch is given up, which the log tells */
+    /* more than these never wait: the oldest batch is given up, which the log tells */
+    size_t limit_records;
     outbox_log_fn log;
     void *log_ctx;
 } outbox_settings;
 
-/* Reads the file. NULL where it is no good, which the log then tells. Strings and options are needed during the call only. */
+/* Reads the file. NULL where it is no good, which the log then tells. Strings and options are
+ * needed during the call only. */
 outbox *outbox_create(const outbox_settings *settings);
 
 /*
@@ -43,8 +46,8 @@ bool outbox_add(outbox *box, const struct timespec *time, const void *record, si
 bool outbox_flush(outbox *box, bool waited_for);
 
 /*
- * Sends what it can in ten seconds, tells of what it cannot, and ends it. Where for as long no node has taken anything, none is tried
- * again. No other call may be under way.
+ * Sends what it can in ten seconds, tells of what it cannot, and ends it. Where for as long no node
+ * has taken anything, none is tried again. No other call may be under way.
  */
 void outbox_destroy(outbox *box);
 

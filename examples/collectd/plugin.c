@@ -1,6 +1,7 @@
 /*
- * The write plugin of collectd: each `<Plugin upstream>` block is an outbox of its own. Those that work are made in the init
- * callback: collectd forks into the background before it, and neither threads nor connections live through a fork.
+ * The write plugin of collectd: each `<Plugin upstream>` block is an outbox of its own. Those that
+ * work are made in the init callback: collectd forks into the background before it, and neither
+ * threads nor connections live through a fork.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,8 @@
 #define BATCH_RECORDS 512
 #define BUFFER_RECORDS 100000
 #define FLUSH_INTERVAL TIME_T_TO_CDTIME_T_STATIC(1)
-/* collectd waits for each of its threads when it stops, and they wait here. An Option or the file may say otherwise. */
+/* collectd waits for each of its threads when it stops, and they wait here. An Option or the file
+ * may say otherwise. */
 #define DELIVER_TIMEOUT "5s"
 
 typedef struct block {
@@ -41,7 +43,7 @@ static void log_line(int32_t level, const char *message, void *ctx) {
     plugin_log(severity, "%s plugin: %s", b->name, message);
 }
 
-/* ---- configuration ------------------------------------------------------------------------------ */
+/* ---- configuration ---- */
 
 static int refuse(const block *b, const oconfig_item_t *item, const char *mend) {
     plugin_log(LOG_ERR, "%s plugin: %s: %s", b->name, item->key, mend);
@@ -88,8 +90,7 @@ static int configure_item(block *b, oconfig_item_t *item) {
     if (strcasecmp(item->key, "FlushInterval") == 0) {
         return cf_util_get_cdtime(item, &b->interval) == 0 && b->interval > 0 ? 0 : refuse(b, item, "takes seconds above 0");
     }
-    return refuse(b, item, "is no option of this plugin; there are UpstreamFile, Tag, Option, BatchSize, BufferLimit and "
-                           "FlushInterval");
+    return refuse(b, item, "is no option of this plugin; there are UpstreamFile, Tag, Option, BatchSize, BufferLimit and FlushInterval");
 }
 
 static void block_free(block *b) {
@@ -137,7 +138,8 @@ static outbox *open_outbox(block *b) {
     return outbox_create(&settings);
 }
 
-/* One for a look, that ends at once: after a failed init collectd would go on without the plugin, after this it does not start. */
+/* One for a look, that ends at once: after a failed init collectd would go on without the plugin,
+ * after this it does not start. */
 static int check(block *b) {
     outbox *box = open_outbox(b);
     outbox_destroy(box);
@@ -166,7 +168,7 @@ static int configure(oconfig_item_t *config) {
     return check(b);
 }
 
-/* ---- values ------------------------------------------------------------------------------------- */
+/* ---- values ---- */
 
 /* From any of the write threads. */
 static int write_values(const data_set_t *ds, const value_list_t *vl, user_data_t *data) {
@@ -183,7 +185,8 @@ static int write_values(const data_set_t *ds, const value_list_t *vl, user_data_
     return added ? 0 : -1;
 }
 
-/* Each interval, from one of the read threads. What could not be sent is in the log, and no fault of the reading. */
+/* Each interval, from one of the read threads. What could not be sent is in the log, and no fault
+ * of the reading. */
 static int flush_in_time(user_data_t *data) {
     outbox_flush(((block *)data->data)->box, false);
     return 0;
@@ -196,7 +199,7 @@ static int flush_now(cdtime_t timeout, const char *identifier, user_data_t *data
     return outbox_flush(((block *)data->data)->box, true) ? 0 : -1;
 }
 
-/* ---- life --------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 static int start(block *b) {
     user_data_t data = {b, NULL};

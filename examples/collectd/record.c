@@ -1,6 +1,7 @@
 /*
- * values, dstypes and dsnames side by side, then where they come from: host, plugin, type and their instances, interval in
- * seconds, and meta where there is any. A gauge that is no number is nil, as it is null in collectd's JSON.
+ * values, dstypes and dsnames side by side, then where they come from: host, plugin, type and their
+ * instances, interval in seconds, and meta where there is any. A gauge that is no number is nil, as
+ * it is null in collectd's JSON.
  */
 #include "record.h"
 

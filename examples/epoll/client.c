@@ -42,7 +42,8 @@ static upstream_status_t send_on(client *c) {
 
     c->moved += written;
     if (status == UPSTREAM_OK && c->moved == RECORD_BYTES) {
-        /* What TLS may hold of it goes with the reads: the connection asks for UPSTREAM_POLL_OUT meanwhile. */
+        /* What TLS may hold of it goes with the reads: the connection asks for UPSTREAM_POLL_OUT
+         * meanwhile. */
         c->step = CLIENT_RECEIVING;
         c->moved = 0;
     }
@@ -122,7 +123,8 @@ static bool begin_connection(client *c) {
         status = upstream_attempt_connect_start(c->attempt, &c->conn, &err);
     }
     if (status == UPSTREAM_OK || status == UPSTREAM_WANT_READ || status == UPSTREAM_WANT_WRITE) {
-        c->step = CLIENT_CONNECTING; /* one that is ready already says so when it is asked to go on */
+        /* one that is ready already says so when it is asked to go on */
+        c->step = CLIENT_CONNECTING;
         return true;
     }
     give_up(c, status, err == NULL ? "no memory" : upstream_error_message(err));

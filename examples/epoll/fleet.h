@@ -46,7 +46,7 @@ typedef struct fleet {
     uint64_t acknowledged, failed;
 } fleet;
 
-/* ---- client.c: what one client does ------------------------------------------------------------- */
+/* ---- client.c: what one client does ---- */
 
 /* Begins with its first record. */
 void client_start(client *c, fleet *f, size_t index);
@@ -57,7 +57,7 @@ void client_go(client *c);
 /* Ends what is under way. */
 void client_end(client *c);
 
-/* ---- loop.c: waiting ---------------------------------------------------------------------------- */
+/* ---- loop.c: waiting ---- */
 
 bool loop_open(fleet *f);
 void loop_close(fleet *f);

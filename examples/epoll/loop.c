@@ -1,6 +1,6 @@
 /*
- * The event loop: epoll, level-triggered, and the time each connection may be left alone. It knows of connections only what to
- * watch: descriptor, events, time.
+ * The event loop: epoll, level-triggered, and the time each connection may be left alone. It knows
+ * of connections only what to watch: descriptor, events, time.
  */
 #include "fleet.h"
 
@@ -50,7 +50,8 @@ bool loop_watch(client *c) {
         /* Its turn comes with the time alone: a retry waits until the library lets it go. */
         wanted = 0;
     } else if (fd != c->fd) {
-        /* The library has closed the one before, which took it out of epoll; its number may already be another client's. */
+        /* The library has closed the one before, which took it out of epoll; its number may already
+         * be another client's. */
         good = tell_epoll(c, EPOLL_CTL_ADD, fd, wanted);
     } else if (wanted != c->events) {
         good = tell_epoll(c, EPOLL_CTL_MOD, fd, wanted);
@@ -72,7 +73,8 @@ void loop_leave(client *c) {
     c->due_ms = -1;
 }
 
-/* The time until the first client is due. With very many clients a heap would serve better than a look at each. */
+/* The time until the first client is due. With very many clients a heap would serve better than a
+ * look at each. */
 static int patience(const fleet *f) {
     int64_t first = -1, left;
 

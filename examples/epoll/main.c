@@ -1,6 +1,7 @@
 /*
- * upstream-epoll: very many connections through the library, served by one thread from epoll. What a plugin takes over whose
- * agent has an event loop; the command line around it is only there to run it.
+ * upstream-epoll: very many connections through the library, served by one thread from epoll. What
+ * a plugin takes over whose agent has an event loop; the command line around it is only there to
+ * run it.
  */
 #include "fleet.h"
 
@@ -19,7 +20,8 @@ static void raise_descriptor_limit(void) {
 
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &limit); /* where that fails, what lacks a descriptor says so */
+        /* where that fails, what lacks a descriptor says so */
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
     }
 }
 

@@ -25,7 +25,8 @@
 #define SILENCES 2         /* deliveries in a row: one alone may be a chunk that took long */
 #define SILENT_FOR_MS 1000 /* as health.backoff is at first */
 
-/* What is looked for in the section: the agent hands out properties by name only. The file's own values go first. */
+/* What is looked for in the section: the agent hands out properties by name only. The file's own
+ * values go first. */
 static const char *const properties[] = {
     "upstream.name", "config.dir", "balance", "start",
     "deliver.attempts", "deliver.timeout", "deliver.resend",

@@ -35,11 +35,13 @@ struct proxy_api {
     void (*input_get_cmt_instance)(void);
     void (*log_print)(int level, const char *file, int line, const char *format, ...);
     void (*input_log_check)(void);
-    int (*output_log_check)(void *instance, int level); /* whether this level is wanted; NULL in an agent without */
+    /* whether this level is wanted; NULL in an agent without */
+    int (*output_log_check)(void *instance, int level);
 };
 
 struct proxy_context {
-    void *remote_context; /* the plugin's own: what FLBPluginFlushCtx and FLBPluginExitCtx are called with */
+    /* the plugin's own: what FLBPluginFlushCtx and FLBPluginExitCtx are called with */
+    void *remote_context;
 };
 
 /* One for all instances of the plugin, written anew before each FLBPluginInit. */

@@ -41,7 +41,6 @@ void reload_look(const struct instance *in) {
     agent.said = agent.said || is_new;
     pthread_mutex_unlock(&agent.lock);
     if (is_new) {
-        instance_warn(in, "hot_reload is on and this output has workers: a Fluent Bit from 2.2 to 5.1.1 aborts when it "
-                          "is reloaded then; leave workers out, or restart the agent in place of a reload");
+        instance_warn(in, "hot_reload is on and this output has workers: a Fluent Bit from 2.2 to 5.1.1 aborts when it is reloaded then; leave workers out, or restart the agent in place of a reload");
     }
 }

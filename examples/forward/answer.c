@@ -83,8 +83,7 @@ upstream_status_t forward_answer_read(forward_answer *a, upstream_conn_t *conn, 
     }
     if (found == FORWARD_SCAN_BAD) {
         return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
-                            "what came instead of %s is no msgpack of up to %d bytes; is this a Forward server, "
-                            "and is tls set as it expects?",
+                            "what came instead of %s is no msgpack of up to %d bytes; is this a Forward server, and is tls set as it expects?",
                             what, ANSWER_MAX);
     }
     return parse(a, scan.at, what, d);

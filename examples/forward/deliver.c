@@ -60,7 +60,8 @@ static upstream_status_t begin_once(upstream_conn_t *conn, forward_config *confi
         return status;
     }
     if (!keepalive) {
-        upstream_conn_discard(conn); /* closed when the callback returns; this message it still carries */
+        /* closed when the callback returns; this message it still carries */
+        upstream_conn_discard(conn);
     }
     return upstream_conn_set_data(conn, &begun, NULL);
 }

@@ -1,6 +1,7 @@
 /*
- * The handshake's digests and the random ids, on nettle: SHA-512, base64 and a comparison in constant
- * time, with no initialisation and no exit handler that a host would notice. Keys are never copied.
+ * The handshake's digests and the random ids, on nettle: SHA-512, base64 and a comparison in
+ * constant time, with no initialisation and no exit handler that a host would notice. Keys are
+ * never copied.
  */
 #include "internal.h"
 

@@ -74,7 +74,8 @@ static bool is_time(forward_bytes value) {
     }
 }
 
-/* Steps over an array's header of two. Other encodings of that header are legal, and no encoder writes them. */
+/* Steps over an array's header of two. Other encodings of that header are legal, and no encoder
+ * writes them. */
 static bool enter_pair(forward_bytes *rest) {
     if (rest->len == 0 || (unsigned char)rest->data[0] != ARRAY_OF_2) {
         return false;

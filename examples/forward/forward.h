@@ -36,11 +36,11 @@ extern "C" {
 #define FORWARD_REASON_MAX 512   /* longest reason of a failure, with its final NUL */
 #define FORWARD_CHUNK_ID_LEN 24  /* 16 random bytes in base64 */
 
-/* ---- settings of a node ------------------------------------------------------------------------- */
+/* ---- settings of a node ---- */
 
 /*
- * What a node's own keys say (examples/README.md lists them). The strings are the node's properties:
- * they live until upstream_destroy of the set.
+ * What a node's own keys say (examples/README.md lists them). The strings are the node's
+ * properties: they live until upstream_destroy of the set.
  */
 typedef struct forward_config {
     bool secured;              /* the server demands HELO, PING, PONG before the first record */
@@ -74,14 +74,14 @@ upstream_status_t forward_declare_keys(upstream_options_t *options);
 
 /*
  * Reads the keys of every node and leaves each node's settings with it as node data, where
- * forward_deliver_fn looks for them. Call it right after upstream_create, so that a bad value of any
- * node is found at the start. `adjust`, where not NULL, sees each config before it is stored (to set
- * `packed`, for one). On an error no delivery may be made with `up`.
+ * forward_deliver_fn looks for them. Call it right after upstream_create, so that a bad value of
+ * any node is found at the start. `adjust`, where not NULL, sees each config before it is stored
+ * (to set `packed`, for one). On an error no delivery may be made with `up`.
  */
 upstream_status_t forward_prepare(upstream_t *up, void (*adjust)(forward_config *config), char *message,
                                   size_t cap);
 
-/* ---- a batch of records ------------------------------------------------------------------------- */
+/* ---- a batch of records ---- */
 
 /* What a chunk holds, in the numbers of the option `fluent_signal`. */
 typedef enum forward_signal {
@@ -91,8 +91,8 @@ typedef enum forward_signal {
 } forward_signal;
 
 /*
- * The records of one chunk, encoded once and framed anew for each node. A chunk has one id through all
- * its retries; forward_batch_clear ends it.
+ * The records of one chunk, encoded once and framed anew for each node. A chunk has one id through
+ * all its retries; forward_batch_clear ends it.
  */
 typedef struct forward_batch forward_batch;
 
@@ -103,8 +103,8 @@ void forward_batch_destroy(forward_batch *batch);
 /*
  * Appends one record: `record` is the msgpack text of exactly one map, copied as it is.
  * UPSTREAM_ERR_INVALID_ARG where it is not one, or where the time is outside 1970..2106;
- * UPSTREAM_ERR_LIMIT where the chunk would pass 2^32 - 1 bytes; UPSTREAM_ERR_NO_MEMORY. The batch is
- * unchanged after an error.
+ * UPSTREAM_ERR_LIMIT where the chunk would pass 2^32 - 1 bytes; UPSTREAM_ERR_NO_MEMORY. The batch
+ * is unchanged after an error.
  */
 upstream_status_t forward_batch_append(forward_batch *batch, const struct timespec *time, const void *record,
                                        size_t len);
@@ -119,7 +119,8 @@ upstream_status_t forward_batch_append(forward_batch *batch, const struct timesp
  */
 upstream_status_t forward_batch_set_events(forward_batch *batch, const void *events, size_t len);
 
-/* Empties the batch and keeps its memory. What is appended afterwards is a new chunk with a new id. */
+/* Empties the batch and keeps its memory. What is appended afterwards is a new chunk with a new
+ * id. */
 void forward_batch_clear(forward_batch *batch);
 
 /* Records; the marks that open and close a group in an agent's chunk are none. */
@@ -132,7 +133,7 @@ size_t forward_batch_bytes(const forward_batch *batch); /* as encoded, without f
  */
 const char *forward_batch_chunk_id(forward_batch *batch);
 
-/* ---- one message -------------------------------------------------------------------------------- */
+/* ---- one message ---- */
 
 /*
  * A message of a batch, framed for one node: Forward `[tag, [[time, record], ...], options]` or
@@ -164,7 +165,7 @@ upstream_status_t forward_frame_build(forward_frame *frame, forward_batch *batch
                                       const forward_config *config, size_t *at);
 void forward_frame_destroy(forward_frame *frame);
 
-/* ---- delivering --------------------------------------------------------------------------------- */
+/* ---- delivering ---- */
 
 typedef struct forward_delivery forward_delivery;
 
@@ -197,7 +198,8 @@ struct forward_delivery {
 
 /*
  * The callback for upstream_deliver; its context is a forward_delivery. Logs in once per connection
- * where the node's settings say so, writes the message, and waits for the ack where one is required.
+ * where the node's settings say so, writes the message, and waits for the ack where one is
+ * required.
  *
  * Whatever the server does against the protocol gives an error, so that the library closes this
  * connection and tries the next node. UPSTREAM_STOP where the fault is in the batch itself and no

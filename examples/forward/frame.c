@@ -1,6 +1,6 @@
 /*
- * One message around the bytes of a batch: array header and tag in front, options behind. The body is
- * pointed at, never copied.
+ * One message around the bytes of a batch: array header and tag in front, options behind. The body
+ * is pointed at, never copied.
  */
 #include "internal.h"
 
@@ -50,7 +50,8 @@ static upstream_status_t pack(forward_frame *f, const forward_batch *batch,
 
 static void add(forward_frame *f, forward_bytes part) {
     if (part.len > 0) {
-        f->iov[f->iov_count].iov_base = (void *)(uintptr_t)part.data; /* iovec has no const; it is only read */
+        /* iovec has no const; it is only read */
+        f->iov[f->iov_count].iov_base = (void *)(uintptr_t)part.data;
         f->iov[f->iov_count].iov_len = part.len;
         f->iov_count++;
         f->bytes += part.len;

@@ -24,7 +24,9 @@
 /* What a HELO says; the texts live in its answer. */
 typedef struct helo {
     forward_bytes nonce;
-    forward_bytes auth; /* salt of the password; empty from a server without users, but Fluent Bit's sends one all the same */
+    /* salt of the password; empty from a server without users, but Fluent Bit's sends one all the
+     * same */
+    forward_bytes auth;
     bool keepalive;
 } helo;
 
@@ -209,7 +211,8 @@ static upstream_status_t check_pong(const msgpack_object *o, const forward_confi
     return check_proof(name, proof, shown(&pong[3], words), c, h, me, d);
 }
 
-/* The server has to wait for our next message: whatever came behind this one is no part of the protocol. */
+/* The server has to wait for our next message: whatever came behind this one is no part of the
+ * protocol. */
 static upstream_status_t read_alone(forward_answer *a, upstream_conn_t *conn, const forward_config *c, const char *what,
                                     forward_delivery *d) {
     upstream_status_t status = forward_answer_read(a, conn, c->ack_timeout_ms, what, d);

@@ -16,18 +16,20 @@
 #define FORWARD_PRINTF(format_at, args_at)
 #endif
 
-/* Writes the reason of a failure and gives `status` back, so that a check reads `return forward_fail(...)`. */
+/* Writes the reason of a failure and gives `status` back, so that a check reads `return
+ * forward_fail(...)`. */
 upstream_status_t forward_fail(forward_delivery *d, upstream_status_t status, const char *format, ...)
     FORWARD_PRINTF(3, 4);
 
-/* The same after a call on `conn` failed: `doing` says at what, the connection's last error says why. */
+/* The same after a call on `conn` failed: `doing` says at what, the connection's last error says
+ * why. */
 upstream_status_t forward_fail_io(forward_delivery *d, const upstream_conn_t *conn, upstream_status_t status,
                                   const char *doing);
 
 /* Of the clock that nobody sets. */
 int64_t forward_now_ms(void);
 
-/* ---- scan.c: where does a msgpack value end? ---------------------------------------------------- */
+/* ---- scan.c: where does a msgpack value end? ---- */
 
 typedef enum forward_scan_result { FORWARD_SCAN_DONE, FORWARD_SCAN_MORE, FORWARD_SCAN_BAD } forward_scan_result;
 
@@ -45,7 +47,7 @@ typedef struct forward_scan {
  */
 forward_scan_result forward_scan_value(forward_scan *scan, const unsigned char *data, size_t len, size_t limit);
 
-/* ---- events.c: the entries of a chunk ----------------------------------------------------------- */
+/* ---- events.c: the entries of a chunk ---- */
 
 typedef struct forward_bytes {
     const char *data;
@@ -94,7 +96,7 @@ bool forward_next_map(forward_bytes *rest, forward_bytes *map);
 /* What a chunk of maps holds, and how many; FORWARD_LOGS where it is neither metrics nor traces. */
 forward_signal forward_signal_of(forward_bytes chunk, size_t *maps);
 
-/* ---- batch.c ------------------------------------------------------------------------------------ */
+/* ---- batch.c ---- */
 
 forward_signal forward_batch_signal(const forward_batch *batch);
 /* What was appended or set, as it is. */
@@ -110,7 +112,7 @@ const char *forward_batch_tag(const forward_batch *batch);
  */
 bool forward_batch_message_id(forward_batch *batch, size_t at, char out[FORWARD_CHUNK_ID_LEN + 1]);
 
-/* ---- digest.c ----------------------------------------------------------------------------------- */
+/* ---- digest.c ---- */
 
 #define FORWARD_DIGEST_LEN 128 /* SHA-512 in hexadecimal */
 
@@ -125,7 +127,7 @@ void forward_derived_id(char out[FORWARD_CHUNK_ID_LEN + 1], forward_bytes text);
 #define FORWARD_SUFFIX_LEN 8 /* of a name: 4 random bytes in hexadecimal */
 bool forward_random_suffix(char out[FORWARD_SUFFIX_LEN + 1]);
 
-/* ---- answer.c ----------------------------------------------------------------------------------- */
+/* ---- answer.c ---- */
 
 /* One message of the server. */
 typedef struct forward_answer {
@@ -137,8 +139,8 @@ typedef struct forward_answer {
 } forward_answer;
 
 /*
- * Reads one msgpack value, within `timeout_ms` in all; `what` ("HELO", "PONG", "the ack") is for the
- * reason of a failure. Always end it with forward_answer_destroy.
+ * Reads one msgpack value, within `timeout_ms` in all; `what` ("HELO", "PONG", "the ack") is for
+ * the reason of a failure. Always end it with forward_answer_destroy.
  */
 upstream_status_t forward_answer_read(forward_answer *a, upstream_conn_t *conn, uint32_t timeout_ms, const char *what,
                                       forward_delivery *d);
@@ -163,11 +165,11 @@ upstream_status_t forward_await_silence(upstream_conn_t *conn, forward_config *c
 /* The reason for a HELO to a client that was given no key. */
 upstream_status_t forward_login_wanted(forward_delivery *d);
 
-/* ---- handshake.c -------------------------------------------------------------------------------- */
+/* ---- handshake.c ---- */
 
 /*
- * HELO, PING, PONG. UPSTREAM_OK means that the server has proved that it knows the shared key; `keepalive`
- * is false where it wants no second message on this connection.
+ * HELO, PING, PONG. UPSTREAM_OK means that the server has proved that it knows the shared key;
+ * `keepalive` is false where it wants no second message on this connection.
  */
 upstream_status_t forward_handshake(upstream_conn_t *conn, const forward_config *config, bool *keepalive,
                                     forward_delivery *d);

@@ -1,7 +1,7 @@
 /*
- * Finds the end of a msgpack value without building it. msgpack-c allocates an array as soon as it has
- * read its header, so five bytes of a hostile server could ask for gigabytes: a value is handed to it
- * only when this scan has seen it whole. It never allocates and never recurses.
+ * Finds the end of a msgpack value without building it. msgpack-c allocates an array as soon as it
+ * has read its header, so five bytes of a hostile server could ask for gigabytes: a value is handed
+ * to it only when this scan has seen it whole. It never allocates and never recurses.
  */
 #include "internal.h"
 
@@ -74,7 +74,8 @@ forward_scan_result forward_scan_value(forward_scan *scan, const unsigned char *
         uint64_t count = number(data + scan->at + 1, s.width);
         uint64_t bytes = s.per_one ? s.bytes : s.bytes + count;
         uint64_t values = s.values + s.per_one * count;
-        /* Each value is at least one byte: a count that could not fit is refused before it is believed. */
+        /* Each value is at least one byte: a count that could not fit is refused before it is
+         * believed. */
         uint64_t need = scan->need - 1 + values;
         if (head + bytes + need > limit - scan->at) {
             return FORWARD_SCAN_BAD;

@@ -1,37 +1,46 @@
 /*
- * For a Fluent Bit output plugin written against the agent's own flb_upstream_ha_* calls: the plugin stays as it is, to
- * the line, and gets this library's order, ejection and failover. Its connections stay the agent's own asynchronous ones.
+ * For a Fluent Bit output plugin written against the agent's own flb_upstream_ha_* calls: the
+ * plugin stays as it is, to the line, and gets this library's order, ejection and failover. Its
+ * connections stay the agent's own asynchronous ones.
  *
  *     cc -include upstream/fluent_bit.h ... -o flb-out_NAME.so out_NAME.c -lupstream
  *
- * The flag goes to every source of the plugin, beside the flags the agent itself was built with (this file includes the
- * agent's headers; the library knows nothing of them). A source that defines _GNU_SOURCE or the like at its top needs it
- * on the command line instead, since the headers now come first.
+ * The flag goes to every source of the plugin, beside the flags the agent itself was built with
+ * (this file includes the agent's headers; the library knows nothing of them). A source that
+ * defines _GNU_SOURCE or the like at its top needs it on the command line instead, since the
+ * headers now come first.
  *
  * What changes for the plugin:
  *
- * - flb_upstream_ha_from_file() builds the agent's structures as before; the library reads the same file. Keys that only
- *   the library knows (health.*, weight, priority) may stand in it: to the agent they are properties of the plugin's own.
- *   A file that the library refuses (and one in YAML, which it does not read) is told in the agent's log, and its nodes are
- *   balanced all the same, with the health.* keys, weight and priority that the agent found in them.
- * - flb_upstream_ha_node_get() asks upstream_attempt_next(), makes the agent's connection to that node ahead, and goes on
- *   to the next node where that fails. So it may yield, as flb_upstream_conn_get() does, and it returns NULL once every
- *   node was tried or the retry budget is spent: the plugin then returns FLB_RETRY, as for any node it does not get.
- * - flb_upstream_conn_get() on that node's `u` returns the connection that was made ahead. Any other call of it is the agent's.
- * - FLB_OUTPUT_RETURN() tells how it went: FLB_OK, and FLB_ERROR after an exchange without a network error, count as success;
- *   FLB_RETRY as one of health.max_fails. A connection that was made ahead and never asked for is given back then.
+ * - flb_upstream_ha_from_file() builds the agent's structures as before; the library reads the same
+ *   file. Keys that only the library knows (health.*, weight, priority) may stand in it: to the
+ *   agent they are properties of the plugin's own. A file that the library refuses (and one in
+ *   YAML, which it does not read) is told in the agent's log, and its nodes are balanced all the
+ *   same, with the health.* keys, weight and priority that the agent found in them.
+ * - flb_upstream_ha_node_get() asks upstream_attempt_next(), makes the agent's connection to that
+ *   node ahead, and goes on to the next node where that fails. So it may yield, as
+ *   flb_upstream_conn_get() does, and it returns NULL once every node was tried or the retry budget
+ *   is spent: the plugin then returns FLB_RETRY, as for any node it does not get.
+ * - flb_upstream_conn_get() on that node's `u` returns the connection that was made ahead. Any
+ *   other call of it is the agent's.
+ * - FLB_OUTPUT_RETURN() tells how it went: FLB_OK, and FLB_ERROR after an exchange without a
+ *   network error, count as success; FLB_RETRY as one of health.max_fails. A connection that was
+ *   made ahead and never asked for is given back then.
  * - A node that accepts and is then silent does not hold a flush for ever: its connections get the
  *   net.io_timeout of the upstream file, else that of the output, else 60 seconds. When it is over
  *   the agent ends the connection, and that is one of health.max_fails. Set it above the slowest
  *   answer, and well below the time that a chunk may wait.
- * - A plugin that comes back to flb_upstream_ha_node_get() after a release with a network error goes on with the same payload,
- *   to nodes not yet tried; after any other release it begins with a new one. The agent's own retry of a chunk is a new one.
+ * - A plugin that comes back to flb_upstream_ha_node_get() after a release with a network error
+ *   goes on with the same payload, to nodes not yet tried; after any other release it begins with a
+ *   new one. The agent's own retry of a chunk is a new one.
  *
- * Limits: calls that the agent's core makes by itself (flb_http_client_session_begin() on an upstream) go by the agent's own
- * order; so does a set that the plugin puts together with flb_upstream_ha_create(). Nodes added to a set that was read from a
- * file are never handed out. A node on trial that neither accepts nor refuses holds that one flush for net.connect_timeout.
+ * Limits: calls that the agent's core makes by itself (flb_http_client_session_begin() on an
+ * upstream) go by the agent's own order; so does a set that the plugin puts together with
+ * flb_upstream_ha_create(). Nodes added to a set that was read from a file are never handed out. A
+ * node on trial that neither accepts nor refuses holds that one flush for net.connect_timeout.
  *
- * Threads: as the agent's own calls. Each worker may flush at once; no lock is held while a coroutine waits.
+ * Threads: as the agent's own calls. Each worker may flush at once; no lock is held while a
+ * coroutine waits.
  *
  * Needs GNU C, as the agent does, and an agent with struct flb_connection (2.0); tried with 5.1.
  */
@@ -54,7 +63,8 @@
 #include <upstream/fluent_bit_set.h>
 #include <upstream/upstream.h>
 
-/* A pick that is older than this after its release belongs to no flush: those end right after they release. */
+/* A pick that is older than this after its release belongs to no flush: those end right after they
+ * release. */
 #define UPSTREAM_FLB_STALE_SECONDS 10
 
 enum upstream_flb_stage {
@@ -109,14 +119,15 @@ static inline struct upstream_flb_set *upstream_flb_find_set(const struct flb_up
     return set;
 }
 
-/* The library's set behind the agent's: for counters and states. Until flb_upstream_ha_destroy(); NULL where there is none. */
+/* The library's set behind the agent's: for counters and states. Until flb_upstream_ha_destroy();
+ * NULL where there is none. */
 static inline upstream_t *upstream_flb_set_of(const struct flb_upstream_ha *ha)
 {
     struct upstream_flb_set *set = upstream_flb_find_set(ha);
     return set != NULL ? set->up : NULL;
 }
 
-/* ---- picks: found and unlinked with the lock held, ended without it ----------------------------------- */
+/* ---- picks: found and unlinked with the lock held, ended without it ---- */
 
 static inline void upstream_flb_unlink(struct upstream_flb_pick **place, struct upstream_flb_pick **to)
 {
@@ -137,14 +148,16 @@ static inline upstream_status_t upstream_flb_failure(int net_error)
 
 static inline void upstream_flb_give_back(struct flb_connection *conn)
 {
-    /* Releasing counts as a use, and plugins log in on connections without one: so a fresh one must not be kept. */
+    /* Releasing counts as a use, and plugins log in on connections without one: so a fresh one must
+     * not be kept. */
     if (conn->ka_count == 0) {
         flb_upstream_conn_recycle(conn, FLB_FALSE);
     }
     flb_upstream_conn_release(conn);
 }
 
-/* Ends a list of picks that nobody else knows any more. `word` is what the flush returned, or -1 where no flush ended. */
+/* Ends a list of picks that nobody else knows any more. `word` is what the flush returned, or -1
+ * where no flush ended. */
 static inline void upstream_flb_end(struct upstream_flb_pick *picks, int word)
 {
     while (picks != NULL) {
@@ -165,7 +178,8 @@ static inline void upstream_flb_end(struct upstream_flb_pick *picks, int word)
     }
 }
 
-/* The pick to go on with where this owner comes back after a network error, else NULL. All that it has done with is ended. */
+/* The pick to go on with where this owner comes back after a network error, else NULL. All that it
+ * has done with is ended. */
 static inline struct upstream_flb_pick *upstream_flb_resume(struct upstream_flb_set *set, const void *owner)
 {
     struct upstream_flb_pick *again = NULL, *over = NULL, **place;
@@ -223,9 +237,10 @@ static inline void upstream_flb_abandon(struct upstream_flb_set *set, struct ups
     free(pick);
 }
 
-/* ---- what stands in for the agent's calls -------------------------------------------------------------- */
+/* ---- what stands in for the agent's calls ---- */
 
-/* Whether this worker has all the connections it may have, by the agent's own count: then no NULL blames the node. */
+/* Whether this worker has all the connections it may have, by the agent's own count: then no NULL
+ * blames the node. */
 static inline int upstream_flb_is_full(struct flb_upstream *u)
 {
     struct flb_upstream_queue *queue;
@@ -272,7 +287,8 @@ static inline struct flb_upstream_node *upstream_flb_ha_node_get(struct flb_upst
             return node;
         }
         if (full) {
-            /* Asking on would count against the node, so the payload begins anew; the turn is the next node's. */
+            /* Asking on would count against the node, so the payload begins anew; the turn is the
+             * next node's. */
             upstream_attempt_end(pick->attempt, UPSTREAM_ERR_LIMIT);
             pick->attempt = NULL;
             if (++full_nodes >= upstream_node_count(set->up) ||
@@ -282,7 +298,8 @@ static inline struct flb_upstream_node *upstream_flb_ha_node_get(struct flb_upst
         } else if (node->u->base.net.connect_timeout <= 0 || time(NULL) - began < node->u->base.net.connect_timeout) {
             upstream_attempt_report(pick->attempt, UPSTREAM_ERR_CONNECT);
         } else {
-            upstream_attempt_report(pick->attempt, UPSTREAM_ERR_TIMEOUT); /* one of health.max_fails */
+            /* one of health.max_fails */
+            upstream_attempt_report(pick->attempt, UPSTREAM_ERR_TIMEOUT);
         }
     }
     upstream_flb_abandon(set, pick);
@@ -354,7 +371,7 @@ static inline void upstream_flb_output_return_do(int word)
     flb_output_return_do(word);
 }
 
-/* ---- sets ------------------------------------------------------------------------------------------- */
+/* ---- sets ---- */
 
 static inline struct flb_upstream_ha *upstream_flb_ha_from_file(const char *file, struct flb_config *config)
 {
@@ -413,7 +430,8 @@ static inline void upstream_flb_ha_destroy(struct flb_upstream_ha *ha)
     }
     pthread_mutex_unlock(&upstream_flb_registry.lock);
     while (set != NULL && set->picks != NULL) {
-        /* Flushes that the agent has given up. Their connections are its own to close, with the node's `u`. */
+        /* Flushes that the agent has given up. Their connections are its own to close, with the
+         * node's `u`. */
         struct upstream_flb_pick *pick = set->picks;
         set->picks = pick->next;
         upstream_attempt_end(pick->attempt, UPSTREAM_STOP);

@@ -1,6 +1,6 @@
 /*
- * Part of upstream/fluent_bit.h: the library's set of nodes for one that the agent has read from the same file. Not to be
- * included by itself.
+ * Part of upstream/fluent_bit.h: the library's set of nodes for one that the agent has read from
+ * the same file. Not to be included by itself.
  */
 #ifndef UPSTREAM_FLUENT_BIT_SET_H
 #define UPSTREAM_FLUENT_BIT_SET_H
@@ -29,7 +29,8 @@ static inline void upstream_flb_log(int32_t level, const char *message, void *ct
     }
 }
 
-/* Puts the agent's nodes on the library's, which must be the same ones in the same order: 1, else 0. */
+/* Puts the agent's nodes on the library's, which must be the same ones in the same order: 1, else
+ * 0. */
 static inline int upstream_flb_bind(upstream_t *up, struct flb_upstream_ha *ha)
 {
     struct mk_list *head;
@@ -45,7 +46,8 @@ static inline int upstream_flb_bind(upstream_t *up, struct flb_upstream_ha *ha)
     return place == upstream_node_count(up);
 }
 
-/* The file that the agent found under this name, by its rule: `path` as it is, else in the folder of the configuration. */
+/* The file that the agent found under this name, by its rule: `path` as it is, else in the folder
+ * of the configuration. */
 static inline const char *upstream_flb_path(const char *path, const struct flb_config *config, char *buffer, size_t size)
 {
     struct stat st;
@@ -121,7 +123,8 @@ static inline upstream_status_t upstream_flb_create_from_nodes(struct flb_upstre
     return status;
 }
 
-/* The library's set for the agent's. NULL where there can be none, and the agent's own order stays. */
+/* The library's set for the agent's. NULL where there can be none, and the agent's own order
+ * stays. */
 static inline upstream_t *upstream_flb_create(struct flb_upstream_ha *ha, const char *file, struct flb_config *config)
 {
     char buffer[PATH_MAX + 1];
