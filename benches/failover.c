@@ -67,9 +67,14 @@ static void refusal(const struct peer *good)
         extra[i] = (second - first) / 1e3;
         upstream_destroy(up);
     }
-    bench_print(&(struct bench_row){.suite = "failover", .what = "a payload that meets a node that refuses", .who = "libupstream",
-                                    .unit = "us more", .value = bench_median(extra, SETS), .most = MOST_MICROSECONDS,
-                                    .note = "median of 101 sets; beside the set's first payload, which the dialer's thread is started by"});
+    bench_print(&(struct bench_row){.suite = "failover",
+                                    .what = "a payload that meets a node that refuses",
+                                    .who = "libupstream",
+                                    .unit = "us more",
+                                    .value = bench_median(extra, SETS),
+                                    .most = MOST_MICROSECONDS,
+                                    .note = "median of 101 sets; beside the set's first payload, "
+                                            "which the dialer's thread is started by"});
     close(fd);
 }
 
@@ -77,12 +82,15 @@ static void refusal(const struct peer *good)
 static int black_hole(uint16_t *port, int *filling, size_t count)
 {
     int fd = peer_bind(port);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(*port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(*port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     size_t i;
     bench_system(listen(fd, 0) == 0, "listen");
     for (i = 0; i < count; i++) {
         filling[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        bench_system(connect(filling[i], (struct sockaddr *)&address, sizeof(address)) == 0 || errno == EINPROGRESS, "connect");
+        bench_system(connect(filling[i], (struct sockaddr *)&address, sizeof(address)) == 0 ||
+                         errno == EINPROGRESS,
+                     "connect");
     }
     return fd;
 }
@@ -98,8 +106,11 @@ static void swallowed(const struct peer *good)
         deliver(up);
     }
     upstream_node_stats(upstream_node_at(up, 1), &stats);
-    bench_print(&(struct bench_row){.suite = "failover", .what = "300 payloads, one of three nodes swallows packets", .who = "libupstream",
-                                    .unit = "attempts on it", .value = (double)(stats.connects + stats.connects_failed),
+    bench_print(&(struct bench_row){.suite = "failover",
+                                    .what = "300 payloads, one of three nodes swallows packets",
+                                    .who = "libupstream",
+                                    .unit = "attempts on it",
+                                    .value = (double)(stats.connects + stats.connects_failed),
                                     .most = MOST_ATTEMPTS,
                                     .note = "every payload delivered"});
     upstream_destroy(up);

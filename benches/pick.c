@@ -63,8 +63,14 @@ static uintptr_t plain_order(void *unused, uint64_t count)
 static void measure_plain_order(int threads)
 {
     struct bench_pair pair = bench_compare(plain_order, increment, NULL, threads, MILLISECONDS);
-    bench_print(&(struct bench_row){.suite = "pick", .what = "3 nodes", .who = "model: increment, remainder, table", .unit = "ns/pick",
-                                    .threads = threads, .value = pair.value, .floor = pair.floor, .ratio = pair.ratio,
+    bench_print(&(struct bench_row){.suite = "pick",
+                                    .what = "3 nodes",
+                                    .who = "model: increment, remainder, table",
+                                    .unit = "ns/pick",
+                                    .threads = threads,
+                                    .value = pair.value,
+                                    .floor = pair.floor,
+                                    .ratio = pair.ratio,
                                     .note = "no change of the set, no check of any kind"});
 }
 
@@ -97,7 +103,8 @@ static void *tally_picks(void *argument)
     pthread_barrier_wait(tally->gate);
     for (i = 0; i < PICKS; i++) {
         struct member key = {(uintptr_t)upstream_next_node(tally->up), 0};
-        const struct member *found = bsearch(&key, tally->members, tally->nodes, sizeof(key), by_node);
+        const struct member *found =
+            bsearch(&key, tally->members, tally->nodes, sizeof(key), by_node);
         tally->of[found->place]++;
         run = key.node == last ? run + 1 : 1;
         last = key.node;
@@ -109,7 +116,8 @@ static void *tally_picks(void *argument)
 /* The largest difference between how often a node was handed out and its due, over all threads; and
  * the longest run of one node in the picks of one thread. `weight` tells the due: 0 for a node that
  * is out. */
-static void count_shares(struct bench_row *row, upstream_t *up, size_t nodes, int threads, double (*weight)(size_t))
+static void count_shares(struct bench_row *row, upstream_t *up, size_t nodes, int threads,
+                         double (*weight)(size_t))
 {
     struct member *members = calloc(nodes, sizeof(*members));
     struct tally *tallies = calloc((size_t)threads, sizeof(*tallies));
@@ -127,11 +135,13 @@ static void count_shares(struct bench_row *row, upstream_t *up, size_t nodes, in
     pthread_barrier_init(&gate, NULL, (unsigned)threads);
     for (t = 0; t < threads; t++) {
         tallies[t] = (struct tally){up, members, nodes, &gate, calloc(nodes, sizeof(uint64_t)), 0};
-        bench_system(pthread_create(&pickers[t], NULL, tally_picks, &tallies[t]) == 0, "pthread_create");
+        bench_system(pthread_create(&pickers[t], NULL, tally_picks, &tallies[t]) == 0,
+                     "pthread_create");
     }
     for (t = 0; t < threads; t++) {
         pthread_join(pickers[t], NULL);
-        row->longest_run = tallies[t].longest > row->longest_run ? tallies[t].longest : row->longest_run;
+        row->longest_run =
+            tallies[t].longest > row->longest_run ? tallies[t].longest : row->longest_run;
     }
     for (i = 0; i < nodes; i++) {
         double had = 0, astray;
@@ -166,12 +176,20 @@ static double by_place(size_t place)
     return (double)(place % 5 + 1);
 }
 
-static void measure(upstream_t *up, size_t nodes, const char *what, int threads, double (*weight)(size_t))
+static void measure(upstream_t *up, size_t nodes, const char *what, int threads,
+                    double (*weight)(size_t))
 {
     char text[64];
     struct bench_pair pair = bench_compare(pick, increment, up, threads, MILLISECONDS);
-    struct bench_row row = {.suite = "pick", .what = text, .who = "libupstream", .unit = "ns/pick", .threads = threads,
-                            .value = pair.value, .floor = pair.floor, .ratio = pair.ratio, .most = threads <= 2 ? MOST : 0,
+    struct bench_row row = {.suite = "pick",
+                            .what = text,
+                            .who = "libupstream",
+                            .unit = "ns/pick",
+                            .threads = threads,
+                            .value = pair.value,
+                            .floor = pair.floor,
+                            .ratio = pair.ratio,
+                            .most = threads <= 2 ? MOST : 0,
                             .is_pick = weight != NULL};
     snprintf(text, sizeof(text), "%zu nodes%s%s", nodes, *what != '\0' ? ", " : "", what);
     if (weight != NULL) {
@@ -188,7 +206,8 @@ static upstream_t *half_out(size_t nodes)
     upstream_t *up = bench_set(nodes, STAY_OUT, "");
     size_t i;
     for (i = 0; i < nodes; i += 2) {
-        bench_ok(upstream_node_report(upstream_node_at(up, i), UPSTREAM_ERR_CONNECT), NULL, "upstream_node_report");
+        bench_ok(upstream_node_report(upstream_node_at(up, i), UPSTREAM_ERR_CONNECT), NULL,
+                 "upstream_node_report");
     }
     return up;
 }
@@ -203,7 +222,8 @@ static upstream_t *weighted(size_t nodes)
     bench_system(out != NULL, "open_memstream");
     fprintf(out, "[UPSTREAM]\n    name bench\n");
     for (i = 0; i < nodes; i++) {
-        fprintf(out, "[NODE]\n    name n%zu\n    host 127.0.0.1\n    port 1\n    weight %d\n", i, (int)by_place(i));
+        fprintf(out, "[NODE]\n    name n%zu\n    host 127.0.0.1\n    port 1\n    weight %d\n", i,
+                (int)by_place(i));
     }
     fclose(out);
     up = bench_create(text, length);

@@ -77,12 +77,20 @@ static void measure(struct peer *peer, int fd, size_t idle)
     pair = bench_compare(take_and_release, peek, &room, 1, 20);
     upstream_stats(up, &stats);
     if (stats.connects != idle) {
-        fprintf(stderr, "bench: pooled: %llu connections were made where %zu should do\n", (unsigned long long)stats.connects, idle);
+        fprintf(stderr, "bench: pooled: %llu connections were made where %zu should do\n",
+                (unsigned long long)stats.connects, idle);
         exit(1);
     }
     snprintf(what, sizeof(what), "take and release, %zu idle", idle);
-    bench_print(&(struct bench_row){.suite = "pooled", .what = what, .who = "libupstream", .unit = "ns", .threads = 1,
-                                    .value = pair.value, .floor = pair.floor, .ratio = pair.ratio, .most = 1.5,
+    bench_print(&(struct bench_row){.suite = "pooled",
+                                    .what = what,
+                                    .who = "libupstream",
+                                    .unit = "ns",
+                                    .threads = 1,
+                                    .value = pair.value,
+                                    .floor = pair.floor,
+                                    .ratio = pair.ratio,
+                                    .most = 1.5,
                                     .note = "floor: recv(MSG_PEEK)"});
     upstream_destroy(up);
 }
@@ -104,8 +112,12 @@ static void measure_memory(struct peer *peer, size_t idle)
     before = heap();
     fill(node, idle);
     snprintf(what, sizeof(what), "heap of an idle connection, of %zu", idle);
-    bench_print(&(struct bench_row){.suite = "pooled", .what = what, .who = "libupstream", .unit = "bytes",
-                                    .value = (heap() - before) / (double)(idle - FIRST), .most = 1536});
+    bench_print(&(struct bench_row){.suite = "pooled",
+                                    .what = what,
+                                    .who = "libupstream",
+                                    .unit = "bytes",
+                                    .value = (heap() - before) / (double)(idle - FIRST),
+                                    .most = 1536});
     upstream_destroy(up);
 }
 

@@ -75,7 +75,8 @@ struct spent {
     double cpu;
 };
 
-static struct spent timed(void (*work)(struct room *, size_t), struct room *room, int fd, size_t count)
+static struct spent timed(void (*work)(struct room *, size_t), struct room *room, int fd,
+                          size_t count)
 {
     struct spent spent;
     peer_drain(fd);
@@ -88,17 +89,24 @@ static struct spent timed(void (*work)(struct room *, size_t), struct room *room
 }
 
 /* `shares`: of each round, the time of the bare loop by the library's. */
-static void print(const struct room *room, const char *clock, double *values, double *floors, double *shares, double least)
+static void print(const struct room *room, const char *clock, double *values, double *floors,
+                  double *shares, double least)
 {
     char what[64];
     if (room->vectored) {
-        snprintf(what, sizeof(what), "writev %d + %zu bytes, %s", HEADER, room->size - HEADER, clock);
+        snprintf(what, sizeof(what), "writev %d + %zu bytes, %s", HEADER, room->size - HEADER,
+                 clock);
     } else {
         snprintf(what, sizeof(what), "write %zu bytes, %s", room->size, clock);
     }
-    bench_print(&(struct bench_row){.suite = "send", .what = what, .who = "libupstream", .unit = "ns/write",
-                                    .value = bench_median(values, ROUNDS), .floor = bench_median(floors, ROUNDS),
-                                    .ratio = bench_median(shares, ROUNDS), .least = least,
+    bench_print(&(struct bench_row){.suite = "send",
+                                    .what = what,
+                                    .who = "libupstream",
+                                    .unit = "ns/write",
+                                    .value = bench_median(values, ROUNDS),
+                                    .floor = bench_median(floors, ROUNDS),
+                                    .ratio = bench_median(shares, ROUNDS),
+                                    .least = least,
                                     .note = "ratio: share of the bare loop's speed"});
 }
 

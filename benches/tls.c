@@ -37,12 +37,16 @@ static upstream_conn_t *open_connection(upstream_node_t *node)
     return conn;
 }
 
-static void print(const struct tls_kind *kind, const char *what, const char *unit, double *ours, double *theirs, double *ratios)
+static void print(const struct tls_kind *kind, const char *what, const char *unit, double *ours,
+                  double *theirs, double *ratios)
 {
     char text[120], note[80];
-    struct bench_row row = {.suite = "tls", .what = text, .who = "libupstream", .unit = unit, .least = 1, .note = note};
-    snprintf(text, sizeof(text), "%s, %s%s", what, kind->cipher, kind->rsa ? ", RSA certificate" : "");
-    snprintf(note, sizeof(note), "TLS %s, beside OpenSSL %s", kind->version == TLS1_3_VERSION ? "1.3" : "1.2",
+    struct bench_row row = {
+        .suite = "tls", .what = text, .who = "libupstream", .unit = unit, .least = 1, .note = note};
+    snprintf(text, sizeof(text), "%s, %s%s", what, kind->cipher,
+             kind->rsa ? ", RSA certificate" : "");
+    snprintf(note, sizeof(note), "TLS %s, beside OpenSSL %s",
+             kind->version == TLS1_3_VERSION ? "1.3" : "1.2",
              OpenSSL_version(OPENSSL_VERSION_STRING));
     row.value = bench_median(ours, BENCH_ROUNDS);
     row.floor = bench_median(theirs, BENCH_ROUNDS);
@@ -68,19 +72,25 @@ static void theirs_shake(struct tls_client *client)
 
 /* The handshakes that were made since `before` must all be of the kind that is measured, but for a
  * client's first. */
-static void check(const struct tls_server *server, const struct tls_count *before, const char *who, long full, long resumed)
+static void check(const struct tls_server *server, const struct tls_count *before, const char *who,
+                  long full, long resumed)
 {
-    long seen_full = server->count->full - before->full, seen_resumed = server->count->resumed - before->resumed;
+    long seen_full = server->count->full - before->full,
+         seen_resumed = server->count->resumed - before->resumed;
     if (seen_full != full || seen_resumed != resumed || server->count->astray != 0) {
         fprintf(stderr,
-                "bench: %s: the server saw %ld full and %ld resumed handshakes where %ld and %ld were to be measured; %ld agreed on another version, cipher suite or group than %s and X25519\n",
-                who, seen_full, seen_resumed, full, resumed, server->count->astray, server->kind.cipher);
+                "bench: %s: the server saw %ld full and %ld resumed handshakes where %ld and %ld "
+                "were to be measured; %ld agreed on another version, cipher suite or group than %s "
+                "and X25519\n",
+                who, seen_full, seen_resumed, full, resumed, server->count->astray,
+                server->kind.cipher);
         exit(1);
     }
 }
 
 /* CPU microseconds for each of a round's handshakes by one of the two. */
-static double shake_by(struct tls_server *server, struct tls_client *client, upstream_node_t *node, int resume, int first)
+static double shake_by(struct tls_server *server, struct tls_client *client, upstream_node_t *node,
+                       int resume, int first)
 {
     const struct tls_count before = *server->count;
     long full = resume ? first : HANDSHAKES;
@@ -119,10 +129,13 @@ static void handshakes(struct tls_kind kind, int resume)
         ratios[at] = theirs[at] / ours[at];
     }
     if (client->resumed != (resume ? (BENCH_ROUNDS + WARM_UP) * HANDSHAKES - 1 : 0)) {
-        fprintf(stderr, "bench: OpenSSL's client resumed %ld times, which is not what was to be measured\n", client->resumed);
+        fprintf(stderr,
+                "bench: OpenSSL's client resumed %ld times, which is not what was to be measured\n",
+                client->resumed);
         exit(1);
     }
-    print(&kind, resume ? "handshake, resumed" : "handshake", "CPU us/handshake", ours, theirs, ratios);
+    print(&kind, resume ? "handshake, resumed" : "handshake", "CPU us/handshake", ours, theirs,
+          ratios);
     upstream_destroy(up);
     tls_client_free(client);
     tls_server_stop(server);
@@ -144,7 +157,8 @@ static void arrive(const struct tls_server *server, uint64_t before)
 
 /* CPU nanoseconds of one burst by one of the two; the connection's buffers hold it, so that nobody
  * waits within it. */
-static double burst_by(const struct tls_server *server, SSL *connection, upstream_conn_t *conn, size_t length)
+static double burst_by(const struct tls_server *server, SSL *connection, upstream_conn_t *conn,
+                       size_t length)
 {
     const uint64_t before = __atomic_load_n(&server->count->bytes, __ATOMIC_RELAXED);
     double took, begun = bench_process_cpu();

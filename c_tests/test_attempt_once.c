@@ -19,7 +19,8 @@ static void fail_at(upstream_attempt_t *attempt, int said, size_t wanted)
     upstream_conn_discard(conn);
 }
 
-static void try_two(const char *settings, enum loopback_behaviour behaviour, size_t wanted, int said, int asked)
+static void try_two(const char *settings, enum loopback_behaviour behaviour, size_t wanted,
+                    int said, int asked)
 {
     struct loopback *servers[2] = {loopback_start(behaviour), loopback_start(behaviour)};
     char text[512];
@@ -43,7 +44,8 @@ static void try_two(const char *settings, enum loopback_behaviour behaviour, siz
     assert_non_null(err);
     assert_int_equal(upstream_error_may_have_arrived(err), 1);
     if (asked == 1) {
-        check_contains(upstream_error_message(err), "the payload may have arrived, and deliver.resend is off");
+        check_contains(upstream_error_message(err),
+                       "the payload may have arrived, and deliver.resend is off");
         assert_string_not_equal(upstream_status_name(status), "UPSTREAM_ERR_NO_NODE");
     } else {
         assert_status(status, UPSTREAM_ERR_NO_NODE);

@@ -26,7 +26,8 @@ static void *run(void *argument)
 }
 
 /* Four threads in the same wait, cancelled in the middle of it; then the same call once more. */
-static void cancelled_in_the_middle(enum loopback_behaviour behaviour, const char *more, upstream_status_t (*wait)(upstream_t *up))
+static void cancelled_in_the_middle(enum loopback_behaviour behaviour, const char *more,
+                                    upstream_status_t (*wait)(upstream_t *up))
 {
     enum { THREADS = 4 };
     struct loopback *server = loopback_start(behaviour);
@@ -81,7 +82,8 @@ static upstream_status_t connect_and_say(upstream_t *up)
 static void a_handshake(void **state)
 {
     (void)state;
-    cancelled_in_the_middle(LOOPBACK_SILENT, "tls on\ntls.verify off\nnet.connect_timeout 10m", connect_and_say);
+    cancelled_in_the_middle(LOOPBACK_SILENT, "tls on\ntls.verify off\nnet.connect_timeout 10m",
+                            connect_and_say);
 }
 
 static upstream_conn_t *taken;
@@ -111,7 +113,8 @@ static void the_wait_at_the_cap(void **state)
 {
     (void)state;
     taken = NULL;
-    cancelled_in_the_middle(LOOPBACK_SINK, "net.max_connections 1\nnet.connect_timeout 10m", wait_at_the_cap);
+    cancelled_in_the_middle(LOOPBACK_SINK, "net.max_connections 1\nnet.connect_timeout 10m",
+                            wait_at_the_cap);
 }
 
 static upstream_status_t read_for_ever(upstream_t *up)

@@ -47,7 +47,8 @@ static int dialers(void)
         snprintf(path, sizeof(path), "/proc/self/task/%s/comm", task->d_name);
         file = fopen(path, "r");
         if (file != NULL) {
-            count += fgets(name, sizeof(name), file) != NULL && strcmp(name, "upstream-dial\n") == 0;
+            count +=
+                fgets(name, sizeof(name), file) != NULL && strcmp(name, "upstream-dial\n") == 0;
             fclose(file);
         }
     }
@@ -61,8 +62,8 @@ static upstream_t *create(uint16_t first, uint16_t second, const char *keys)
     upstream_t *up = NULL;
     snprintf(text, sizeof(text),
              "[UPSTREAM]\nname u\n[NODE]\nname a\nhost 127.0.0.1\nport %u\n[NODE]\nname b\n"
-             "host 127.0.0.1\nport %u\n%s", (unsigned)first,
-             (unsigned)second, keys);
+             "host 127.0.0.1\nport %u\n%s",
+             (unsigned)first, (unsigned)second, keys);
     upstream_create_from_text(text, strlen(text), "test.conf", NULL, &up, NULL);
     return up;
 }
@@ -95,7 +96,9 @@ static int while_it_dials(uint16_t first, uint16_t second)
     upstream_conn_t *patient = NULL, *hasty = NULL;
     upstream_status_t status = UPSTREAM_OK;
     int i, right;
-    if (up == NULL || upstream_node_connect_start(upstream_node_at(up, 0), &patient, NULL) != UPSTREAM_WANT_READ ||
+    if (up == NULL ||
+        upstream_node_connect_start(upstream_node_at(up, 0), &patient, NULL) !=
+            UPSTREAM_WANT_READ ||
         upstream_node_connect_start(upstream_node_at(up, 1), &hasty, NULL) != UPSTREAM_WANT_READ) {
         return 11;
     }
@@ -112,7 +115,8 @@ static int while_it_dials(uint16_t first, uint16_t second)
         return 12;
     }
     right = upstream_error_errno(upstream_conn_last_error(patient)) == EBADF &&
-            strstr(upstream_error_message(upstream_conn_last_error(patient)), "before it creates the upstream") != NULL;
+            strstr(upstream_error_message(upstream_conn_last_error(patient)),
+                   "before it creates the upstream") != NULL;
     if (!right) {
         fprintf(stderr, "%s\n", upstream_error_message(upstream_conn_last_error(patient)));
         return 13;
@@ -135,7 +139,8 @@ static int while_it_dials(uint16_t first, uint16_t second)
 /* The child is the host: the servers are its parent's, and stay. */
 static void check_in_child(int (*body)(uint16_t, uint16_t), uint16_t first, uint16_t second)
 {
-    int *result = mmap(NULL, sizeof(*result), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int *result =
+        mmap(NULL, sizeof(*result), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pid_t child;
     assert_ptr_not_equal(result, MAP_FAILED);
     *result = -1;

@@ -16,7 +16,8 @@ enum { NODES = 3, KINDS = 5, SKIPPED = 77 };
 
 static char folder[] = "/tmp/upstream-collectd.XXXXXX";
 static struct receiver receivers[NODES];
-static const char *const plain[] = {NULL}, *const secured[] = {"--tls", "--shared-key", "secret", NULL};
+static const char *const plain[] = {NULL}, *const secured[] = {"--tls", "--shared-key", "secret",
+                                                               NULL};
 
 static void start_node(int node)
 {
@@ -98,7 +99,8 @@ static const struct kind {
     {"if_octets", "-9223372036854775807:9223372036854775807",
      "\"values\":[-9223372036854775807,9223372036854775807],"
      "\"dstypes\":[\"derive\",\"derive\"],\"dsnames\":[\"rx\",\"tx\"]"},
-    {"counter", "18446744073709551615", "\"values\":[18446744073709551615],\"dstypes\":[\"counter\"],\"dsnames\":[\"value\"]"},
+    {"counter", "18446744073709551615",
+     "\"values\":[18446744073709551615],\"dstypes\":[\"counter\"],\"dsnames\":[\"value\"]"},
     {"absolute", "7", "\"values\":[7],\"dstypes\":[\"absolute\"],\"dsnames\":[\"value\"]"},
 };
 
@@ -106,8 +108,8 @@ static const struct kind {
 static void put(struct collectd *collectd, unsigned number)
 {
     const struct kind *kind = &kinds[number % KINDS];
-    collectd_command(collectd, "PUTVAL test.example/plugin-one/%s-%u interval=2.5 %u.5:%s", kind->type, number,
-                     1700000000 + number, kind->values);
+    collectd_command(collectd, "PUTVAL test.example/plugin-one/%s-%u interval=2.5 %u.5:%s",
+                     kind->type, number, 1700000000 + number, kind->values);
 }
 
 static void put_all(struct collectd *collectd, unsigned from, unsigned to)
@@ -130,7 +132,8 @@ static void see(const char *line, void *context)
     const struct kind *kind;
     char expected[1024];
     unsigned number;
-    if (at == NULL || sscanf(at, "\"type_instance\":\"%u\"", &number) != 1 || number >= seen->values) {
+    if (at == NULL || sscanf(at, "\"type_instance\":\"%u\"", &number) != 1 ||
+        number >= seen->values) {
         fail_msg("not one of ours: %s", line);
     }
     kind = &kinds[number % KINDS];
@@ -169,7 +172,8 @@ static void await(size_t records)
 static void every_value_arrives(void **state)
 {
     enum { VALUES = 3000 };
-    struct seen all = {calloc(VALUES, sizeof(unsigned)), VALUES}, second = {calloc(VALUES, sizeof(unsigned)), VALUES};
+    struct seen all = {calloc(VALUES, sizeof(unsigned)), VALUES},
+                second = {calloc(VALUES, sizeof(unsigned)), VALUES};
     struct collectd collectd = collectd_start(folder, "  BatchSize 10\n  FlushInterval 0.2\n", 5);
     size_t before, twice = 0;
     unsigned i;
@@ -194,10 +198,12 @@ static void every_value_arrives(void **state)
         assert_in_range(all.times[i], 1, second.times[i] > 0 ? 2 : 1);
         twice += all.times[i] > 1;
     }
-    print_message("%u values: %zu, %zu, %zu at the nodes; %zu twice\n", (unsigned)VALUES, receiver_records(&receivers[0]),
-                  receiver_records(&receivers[1]), receiver_records(&receivers[2]), twice);
+    print_message("%u values: %zu, %zu, %zu at the nodes; %zu twice\n", (unsigned)VALUES,
+                  receiver_records(&receivers[0]), receiver_records(&receivers[1]),
+                  receiver_records(&receivers[2]), twice);
     assert_true(before > 0 && receiver_records(&receivers[1]) > before);
-    assert_true(receiver_records(&receivers[0]) > VALUES / 6 && receiver_records(&receivers[2]) > VALUES / 6);
+    assert_true(receiver_records(&receivers[0]) > VALUES / 6 &&
+                receiver_records(&receivers[2]) > VALUES / 6);
     collectd_log_contains(folder, "upstream plugin: ");
     free(all.times);
     free(second.times);
@@ -219,7 +225,8 @@ static void flush_and_stop_send_what_is_there(void **state)
     collectd_command(&collectd, "FLUSH plugin=upstream");
     assert_in_range(arrived(), FLUSHED, FLUSHED + 1);
     put_all(&collectd, FLUSHED + 1, VALUES);
-    collectd_command(&collectd, "PUTVAL test.example/end/gauge-%u interval=2.5 1700000000:0", (unsigned)VALUES);
+    collectd_command(&collectd, "PUTVAL test.example/end/gauge-%u interval=2.5 1700000000:0",
+                     (unsigned)VALUES);
     collectd_await_value(&collectd, "test.example/end/gauge-60");
     assert_true(arrived() <= FLUSHED + 1);
     assert_int_equal(collectd_stop(&collectd), 0);
@@ -464,5 +471,6 @@ int main(void)
                                         stop_nodes),
         cmocka_unit_test_setup_teardown(mistakes_are_told_with_the_mend, start_nodes, stop_nodes),
     };
-    return collectd_is_there() ? cmocka_run_group_tests(tests, make_folder, remove_folder) : SKIPPED;
+    return collectd_is_there() ? cmocka_run_group_tests(tests, make_folder, remove_folder)
+                               : SKIPPED;
 }

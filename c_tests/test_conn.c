@@ -376,13 +376,15 @@ static void the_source_address_is_kept(void **state)
     upstream_destroy(up);
     up = one_node(server, "    net.source_address 203.0.113.9");
     assert_status(upstream_connect(up, &conn, &err), UPSTREAM_ERR_CONNECT);
-    check_contains(upstream_error_message(err), "net.source_address 203.0.113.9 must be an address of this machine");
+    check_contains(upstream_error_message(err),
+                   "net.source_address 203.0.113.9 must be an address of this machine");
     upstream_error_free(err);
     err = NULL;
     upstream_destroy(up);
     up = one_node(server, "    net.source_address ::1");
     assert_status(upstream_connect(up, &conn, &err), UPSTREAM_ERR_CONNECT);
-    check_contains(upstream_error_message(err), "has no address of the family of net.source_address");
+    check_contains(upstream_error_message(err),
+                   "has no address of the family of net.source_address");
     upstream_error_free(err);
     upstream_destroy(up);
     loopback_stop(server);
@@ -396,21 +398,24 @@ static void names_resolve_or_say_why_not(void **state)
     upstream_conn_t *conn = NULL;
     upstream_error_t *err = NULL;
     (void)state;
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost localhost\nport %u\n"
-                                 "net.tcp_keepalive on\n"
-                                 "net.tcp_keepalive_time 60s\nnet.tcp_keepalive_interval 5s\n"
-                                 "net.tcp_keepalive_probes 3\n"
-                                 "net.dns.prefer_ipv6 on\n",
+    snprintf(text, sizeof(text),
+             "[UPSTREAM]\nname u\n[NODE]\nname n\nhost localhost\nport %u\n"
+             "net.tcp_keepalive on\n"
+             "net.tcp_keepalive_time 60s\nnet.tcp_keepalive_interval 5s\n"
+             "net.tcp_keepalive_probes 3\n"
+             "net.dns.prefer_ipv6 on\n",
              (unsigned)loopback_port(server));
     up = check_create(text, NULL);
     conn = connect_to(up); /* localhost is ::1 too, where nobody listens */
     upstream_conn_release(conn);
     upstream_destroy(up);
-    up = check_create("[UPSTREAM]\nname u\n[NODE]\nname n\nhost no-such-host.invalid\nport 9\n", NULL);
+    up = check_create("[UPSTREAM]\nname u\n[NODE]\nname n\nhost no-such-host.invalid\nport 9\n",
+                      NULL);
     conn = NULL;
     assert_status(upstream_connect(up, &conn, &err), UPSTREAM_ERR_RESOLVE);
     assert_null(conn);
-    check_contains(upstream_error_message(err), "n (no-such-host.invalid:9): resolve: \"no-such-host.invalid\": ");
+    check_contains(upstream_error_message(err),
+                   "n (no-such-host.invalid:9): resolve: \"no-such-host.invalid\": ");
     assert_string_equal(upstream_error_node(err), "n");
     upstream_error_free(err);
     upstream_destroy(up);

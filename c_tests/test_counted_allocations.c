@@ -77,10 +77,12 @@ static void operations_stay_within_their_bounds(void **state)
         read = clock_readings() - read;
         operations_finish();
         /* What is done once in a while (a look at the clock at each 256th pick) is none of each. */
-        over = made > operation->allocations * times || read > operation->clock_readings * times + times / 100;
-        print_message("%-26s %5.2f allocations, bound %zu; %5.2f clock readings, bound %zu%s\n", operation->name,
-                      (double)made / (double)times, operation->allocations, (double)read / (double)times,
-                      operation->clock_readings, over ? "  ABOVE" : "");
+        over = made > operation->allocations * times ||
+               read > operation->clock_readings * times + times / 100;
+        print_message("%-26s %5.2f allocations, bound %zu; %5.2f clock readings, bound %zu%s\n",
+                      operation->name, (double)made / (double)times, operation->allocations,
+                      (double)read / (double)times, operation->clock_readings,
+                      over ? "  ABOVE" : "");
         above += (size_t)over;
     }
     assert_int_equal(above, 0);
@@ -102,8 +104,9 @@ static void loading_allocates_in_proportion(void **state)
 {
     size_t thousand = made_by_loading(1000), ten_thousand = made_by_loading(10000);
     (void)state;
-    print_message("loading, for each node: %.2f allocations of 1,000 nodes, %.2f of 10,000, bound %d\n", (double)thousand / 1000,
-                  (double)ten_thousand / 10000, BOUND_ALLOCATIONS_PER_NODE);
+    print_message(
+        "loading, for each node: %.2f allocations of 1,000 nodes, %.2f of 10,000, bound %d\n",
+        (double)thousand / 1000, (double)ten_thousand / 10000, BOUND_ALLOCATIONS_PER_NODE);
     assert_true(ten_thousand <= 10000 * (size_t)BOUND_ALLOCATIONS_PER_NODE);
     assert_true(ten_thousand * 100 <= thousand * 10 * (100 + BOUND_GROWTH_PERCENT));
 }

@@ -131,9 +131,10 @@ static void operations_stay_within_their_instructions(void **state)
         /* What is done once in a while (a look at the clock at each 256th pick) is none of each. */
         over = counted.instructions > operation->instructions * times ||
                counted.atomics > operation->atomics * times + times / 50;
-        print_message("%-26s %9.1f instructions, bound %zu; %5.2f atomics, bound %zu%s\n", operation->name,
-                      (double)counted.instructions / (double)times, operation->instructions,
-                      (double)counted.atomics / (double)times, operation->atomics, over ? "  ABOVE" : "");
+        print_message("%-26s %9.1f instructions, bound %zu; %5.2f atomics, bound %zu%s\n",
+                      operation->name, (double)counted.instructions / (double)times,
+                      operation->instructions, (double)counted.atomics / (double)times,
+                      operation->atomics, over ? "  ABOVE" : "");
         above += (size_t)over;
     }
     assert_int_equal(BOUNDS_HOLD ? above : 0, 0);
@@ -144,8 +145,9 @@ static void loading_stays_in_proportion(void **state)
     size_t thousand = instructions_of("load_1000").instructions;
     size_t ten_thousand = instructions_of("load_10000").instructions;
     (void)state;
-    print_message("loading, for each node: %zu instructions of 1,000 nodes, %zu of 10,000, bound %d\n", thousand / 1000,
-                  ten_thousand / 10000, BOUND_LOAD_INSTRUCTIONS_PER_NODE);
+    print_message(
+        "loading, for each node: %zu instructions of 1,000 nodes, %zu of 10,000, bound %d\n",
+        thousand / 1000, ten_thousand / 10000, BOUND_LOAD_INSTRUCTIONS_PER_NODE);
     assert_true(!BOUNDS_HOLD || ten_thousand <= 10000 * (size_t)BOUND_LOAD_INSTRUCTIONS_PER_NODE);
     assert_true(!BOUNDS_HOLD || thousand <= 1000 * (size_t)BOUND_LOAD_INSTRUCTIONS_PER_NODE);
     assert_true(ten_thousand * 100 <= thousand * 10 * (100 + BOUND_GROWTH_PERCENT));
@@ -156,9 +158,10 @@ static void loading_stays_in_proportion(void **state)
 static int costs_more(const char *large, const char *small)
 {
     size_t more = instructions_of(large).instructions, less = instructions_of(small).instructions;
-    size_t allowed = less + less * BOUND_GROWTH_PERCENT / 100 + 2 * operations_times(operations_named(small));
-    print_message("%s: %.1f%% of %s, bound %.1f%%%s\n", large, 100.0 * (double)more / (double)less, small,
-                  100.0 * (double)allowed / (double)less, more > allowed ? "  ABOVE" : "");
+    size_t allowed =
+        less + less * BOUND_GROWTH_PERCENT / 100 + 2 * operations_times(operations_named(small));
+    print_message("%s: %.1f%% of %s, bound %.1f%%%s\n", large, 100.0 * (double)more / (double)less,
+                  small, 100.0 * (double)allowed / (double)less, more > allowed ? "  ABOVE" : "");
     return more > allowed;
 }
 

@@ -52,8 +52,9 @@ static void a_node_is_small(void **state)
     assert_int_equal(allocations_live(), before);
     each = thousand / 1000;
     each_beyond = (ten_thousand - thousand) / 9000;
-    print_message("a set of one node %zu bytes; for each node %zu of 1,000, %zu of 10,000, bound %d\n", one, each,
-                  ten_thousand / 10000, BOUND_BYTES_PER_NODE);
+    print_message(
+        "a set of one node %zu bytes; for each node %zu of 1,000, %zu of 10,000, bound %d\n", one,
+        each, ten_thousand / 10000, BOUND_BYTES_PER_NODE);
     assert_in_range(each, 1, BOUND_BYTES_PER_NODE);
     assert_in_range(ten_thousand / 10000, 1, BOUND_BYTES_PER_NODE);
     assert_true(each_beyond * 100 <= each * (100 + BOUND_GROWTH_PERCENT));
@@ -87,7 +88,8 @@ static void an_idle_connection_is_small(void **state)
     connect_and_keep(up, CONNECTIONS);
     assert_int_equal(idle_in(up), CONNECTIONS);
     each = (allocations_live() - before) / (CONNECTIONS - 1);
-    print_message("for each idle connection %zu bytes, of %d, bound %d\n", each, CONNECTIONS, BOUND_BYTES_PER_IDLE_CONNECTION);
+    print_message("for each idle connection %zu bytes, of %d, bound %d\n", each, CONNECTIONS,
+                  BOUND_BYTES_PER_IDLE_CONNECTION);
     upstream_destroy(up);
     assert_in_range(each, 1, BOUND_BYTES_PER_IDLE_CONNECTION);
 }

@@ -58,7 +58,8 @@ static void what_is_called_is_counted(void **state)
     assert_int_equal(system_calls_count(prepare_nothing, read_clock, 100, &counted), 1);
     clock_is_free = counted.all == 0;
     if (!clock_is_free) {
-        print_message("here a reading of the clock is a system call: those are left out of what follows\n");
+        print_message(
+            "here a reading of the clock is a system call: those are left out of what follows\n");
     }
 }
 
@@ -92,8 +93,9 @@ static void operations_stay_within_their_calls(void **state)
         current = operation;
         calls = count_current(times, &counted);
         over = calls > operation->system_calls * times;
-        print_message("%-26s %8.2f system calls, bound %zu%s\n", operation->name, (double)calls / (double)times,
-                      operation->system_calls, over ? "  ABOVE:" : "");
+        print_message("%-26s %8.2f system calls, bound %zu%s\n", operation->name,
+                      (double)calls / (double)times, operation->system_calls,
+                      over ? "  ABOVE:" : "");
         if (over) {
             print_calls(&counted);
         }

@@ -123,7 +123,8 @@ static void a_failing_callback_meets_each_node_once(void **state)
     assert_ptr_not_equal(payload.nodes[0], payload.nodes[1]);
     assert_ptr_not_equal(payload.nodes[1], payload.nodes[2]);
     assert_ptr_not_equal(payload.nodes[0], payload.nodes[2]);
-    check_contains(upstream_error_message(err), "plugin: the deliver callback returned UPSTREAM_ERR_PROTOCOL");
+    check_contains(upstream_error_message(err),
+                   "plugin: the deliver callback returned UPSTREAM_ERR_PROTOCOL");
     upstream_error_free(err);
     assert_int_equal(check_stats(up).idle, 0);
     upstream_destroy(up);
@@ -134,8 +135,8 @@ static void a_failing_callback_meets_each_node_once(void **state)
 
 /* Runs one delivery over two sinks with `more` lines and gives the status; the payload tells the
  * calls. */
-static upstream_status_t deliver_once(const char *more, struct payload *payload, uint32_t timeout_ms, char *message,
-                                      size_t *idle)
+static upstream_status_t deliver_once(const char *more, struct payload *payload,
+                                      uint32_t timeout_ms, char *message, size_t *idle)
 {
     struct loopback *servers[2] = {loopback_start(LOOPBACK_SINK), loopback_start(LOOPBACK_SINK)};
     uint16_t ports[2] = {loopback_port(servers[0]), loopback_port(servers[1])};
@@ -190,7 +191,8 @@ static void attempts_are_counted(void **state)
     char message[1024];
     size_t idle;
     (void)state;
-    assert_status(deliver_once("deliver.attempts 1\n", &payload, 0, message, &idle), UPSTREAM_ERR_PROTOCOL);
+    assert_status(deliver_once("deliver.attempts 1\n", &payload, 0, message, &idle),
+                  UPSTREAM_ERR_PROTOCOL);
     assert_int_equal(payload.calls, 1);
 }
 
@@ -200,7 +202,8 @@ static void resend_off_is_at_most_once(void **state)
     char message[1024];
     size_t idle;
     (void)state;
-    assert_status(deliver_once("deliver.resend off\n", &payload, 0, message, &idle), UPSTREAM_ERR_TIMEOUT);
+    assert_status(deliver_once("deliver.resend off\n", &payload, 0, message, &idle),
+                  UPSTREAM_ERR_TIMEOUT);
     assert_int_equal(payload.calls, 1);
     check_contains(message, "the payload may have arrived");
 }
@@ -232,7 +235,8 @@ static upstream_status_t wait_for_answer(upstream_conn_t *conn, void *ctx)
 
 static void the_deadline_holds_in_the_callback(void **state)
 {
-    struct loopback *servers[2] = {loopback_start(LOOPBACK_SILENT), loopback_start(LOOPBACK_SILENT)};
+    struct loopback *servers[2] = {loopback_start(LOOPBACK_SILENT),
+                                   loopback_start(LOOPBACK_SILENT)};
     uint16_t ports[2] = {loopback_port(servers[0]), loopback_port(servers[1])};
     upstream_t *up = check_nodes(ports, 2, "");
     upstream_error_t *err = NULL;
@@ -242,9 +246,12 @@ static void the_deadline_holds_in_the_callback(void **state)
      * second. */
     assert_status(upstream_deliver(up, wait_for_answer, &calls, 2000, &err), UPSTREAM_ERR_TIMEOUT);
     assert_int_equal(calls, 2);
-    check_contains(upstream_error_message(err), "sent nothing before the time of the delivery was up; raise deliver.timeout");
+    check_contains(upstream_error_message(err),
+                   "sent nothing before the time of the delivery was up; raise deliver.timeout");
     check_contains(upstream_error_message(err), "sent nothing within ");
-    check_contains(upstream_error_message(err), " ms, half of what the delivery had left while others could take the payload; raise deliver.timeout");
+    check_contains(upstream_error_message(err),
+                   " ms, half of what the delivery had left while others could take the payload; "
+                   "raise deliver.timeout");
     upstream_error_free(err);
     upstream_destroy(up);
     loopback_stop(servers[0]);
@@ -294,15 +301,16 @@ static void a_silent_node_leaves_time_for_the_others(void **state)
  * got, or the plugin asks for it. */
 static void whole_delivery_at_the_first(const char *settings, upstream_deliver_fn send)
 {
-    struct loopback *servers[2] = {loopback_start(LOOPBACK_SILENT), loopback_start(LOOPBACK_SILENT)};
+    struct loopback *servers[2] = {loopback_start(LOOPBACK_SILENT),
+                                   loopback_start(LOOPBACK_SILENT)};
     char text[512];
     upstream_t *up;
     upstream_error_t *err = NULL;
     int calls = 0;
     snprintf(text, sizeof(text),
              "[UPSTREAM]\nname s\n%s[NODE]\nname a\nhost 127.0.0.1\nport %u\n[NODE]\nname b\n"
-             "host 127.0.0.1\nport %u\n", settings,
-             (unsigned)loopback_port(servers[0]), (unsigned)loopback_port(servers[1]));
+             "host 127.0.0.1\nport %u\n",
+             settings, (unsigned)loopback_port(servers[0]), (unsigned)loopback_port(servers[1]));
     up = check_create(text, NULL);
     assert_status(upstream_deliver(up, send, &calls, 500, &err), UPSTREAM_ERR_TIMEOUT);
     assert_int_equal(calls, 1);
@@ -322,13 +330,15 @@ static void no_share_where_no_other_is_to_have_the_payload(void **state)
 
 static void an_explicit_limit_never_lengthens_the_share(void **state)
 {
-    struct loopback *servers[2] = {loopback_start(LOOPBACK_SILENT), loopback_start(LOOPBACK_SILENT)};
+    struct loopback *servers[2] = {loopback_start(LOOPBACK_SILENT),
+                                   loopback_start(LOOPBACK_SILENT)};
     uint16_t ports[2] = {loopback_port(servers[0]), loopback_port(servers[1])};
     upstream_t *up = check_nodes(ports, 2, "");
     upstream_error_t *err = NULL;
     int calls = 0;
     (void)state;
-    assert_status(upstream_deliver(up, write_and_wait_long, &calls, 500, &err), UPSTREAM_ERR_TIMEOUT);
+    assert_status(upstream_deliver(up, write_and_wait_long, &calls, 500, &err),
+                  UPSTREAM_ERR_TIMEOUT);
     assert_int_equal(calls, 2);
     check_contains(upstream_error_message(err), " ms, half of what the delivery had left");
     upstream_error_free(err);
@@ -341,7 +351,8 @@ static void an_explicit_limit_never_lengthens_the_share(void **state)
  * node gets the payload. */
 static void any_negative_word_of_a_plugins_own_goes_on(void **state)
 {
-    static const upstream_status_t words[] = {-1, -5, -111, -12345, INT32_MIN, UPSTREAM_ERR_NO_MEMORY, UPSTREAM_ERR_LIMIT};
+    static const upstream_status_t words[] = {
+        -1, -5, -111, -12345, INT32_MIN, UPSTREAM_ERR_NO_MEMORY, UPSTREAM_ERR_LIMIT};
     size_t i;
     (void)state;
     for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
@@ -400,7 +411,8 @@ static void the_log_tells(void **state)
     (void)state;
     memset(&lines, 0, sizeof(lines));
     assert_status(upstream_options_create(&options), UPSTREAM_OK);
-    assert_status(upstream_options_set_logger(options, UPSTREAM_LOG_WARN, keep_line, &lines), UPSTREAM_OK);
+    assert_status(upstream_options_set_logger(options, UPSTREAM_LOG_WARN, keep_line, &lines),
+                  UPSTREAM_OK);
     up = check_create(text, options);
     upstream_options_destroy(options);
     assert_status(upstream_deliver(up, send_payload, &payload, 0, NULL), UPSTREAM_ERR_CONNECT);

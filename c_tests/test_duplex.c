@@ -24,8 +24,10 @@ static upstream_conn_t *connect_narrow(upstream_t *up)
         print_error("%s\n", upstream_error_message(err));
         fail();
     }
-    assert_int_equal(setsockopt(upstream_conn_fd(conn), SOL_SOCKET, SO_SNDBUF, &smallest, sizeof(smallest)), 0);
-    assert_int_equal(setsockopt(upstream_conn_fd(conn), SOL_SOCKET, SO_RCVBUF, &smallest, sizeof(smallest)), 0);
+    assert_int_equal(
+        setsockopt(upstream_conn_fd(conn), SOL_SOCKET, SO_SNDBUF, &smallest, sizeof(smallest)), 0);
+    assert_int_equal(
+        setsockopt(upstream_conn_fd(conn), SOL_SOCKET, SO_RCVBUF, &smallest, sizeof(smallest)), 0);
     return conn;
 }
 
@@ -116,13 +118,15 @@ static void plaintext(exchange exchange, size_t size)
 
 static void tls(exchange exchange, size_t size, const char *version)
 {
-    const char *arguments[] = {"python3", UPSTREAM_SOURCE_DIR "/c_tests/support/tls_echo.py", openssl_folder, version, NULL};
+    const char *arguments[] = {"python3", UPSTREAM_SOURCE_DIR "/c_tests/support/tls_echo.py",
+                               openssl_folder, version, NULL};
     struct process server = process_start(arguments, NULL);
     char text[512], line[32];
     upstream_t *up;
     assert_true(process_read_line(&server, line, sizeof(line)));
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport %s\n"
-                                 "tls on\ntls.ca_file %s/ca.crt\n",
+    snprintf(text, sizeof(text),
+             "[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport %s\n"
+             "tls on\ntls.ca_file %s/ca.crt\n",
              line, openssl_folder);
     up = check_create(text, NULL);
     exchange_and_reuse(up, exchange, size);
@@ -173,7 +177,8 @@ static void what_is_taken_in_is_bounded(void **state)
 {
     struct loopback *server = loopback_start_narrow(LOOPBACK_ECHO);
     uint16_t port = loopback_port(server);
-    upstream_t *up = check_nodes(&port, 1, check_slow() ? "    net.io_timeout 20s" : "    net.io_timeout 2s");
+    upstream_t *up =
+        check_nodes(&port, 1, check_slow() ? "    net.io_timeout 20s" : "    net.io_timeout 2s");
     upstream_conn_t *conn = connect_narrow(up);
     size_t size = 8 * MIB, got, received = 0;
     char *out = make_bytes(size), *in = malloc(size);
@@ -181,7 +186,8 @@ static void what_is_taken_in_is_bounded(void **state)
     (void)state;
     assert_status(upstream_conn_write(conn, out, size), UPSTREAM_ERR_TIMEOUT);
     /* What was taken in is still read, in order. */
-    while (received < MIB && (status = upstream_conn_read(conn, in + received, size - received, &got)) == UPSTREAM_OK) {
+    while (received < MIB && (status = upstream_conn_read(conn, in + received, size - received,
+                                                          &got)) == UPSTREAM_OK) {
         received += got;
     }
     assert_status(status, UPSTREAM_OK);

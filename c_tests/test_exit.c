@@ -155,9 +155,15 @@ static const struct kind {
     int (*once)(void);
     int returns;
 } kinds[] = {
-    {"deliver", deliver_plain, 1},          {"deliver beside it", deliver_plain, 1}, {"deliver over TLS", deliver_secured, 1},
-    {"connect", connect_plain, 1},          {"read silence", read_silence, 0},       {"wait at the cap", wait_at_the_cap, 0},
-    {"create and destroy", own_set, 1},     {"fail", fail_to_connect, 1},            {"event loop", event_loop, 1},
+    {"deliver", deliver_plain, 1},
+    {"deliver beside it", deliver_plain, 1},
+    {"deliver over TLS", deliver_secured, 1},
+    {"connect", connect_plain, 1},
+    {"read silence", read_silence, 0},
+    {"wait at the cap", wait_at_the_cap, 0},
+    {"create and destroy", own_set, 1},
+    {"fail", fail_to_connect, 1},
+    {"event loop", event_loop, 1},
 };
 
 enum { WORKERS = sizeof(kinds) / sizeof(kinds[0]) };
@@ -204,7 +210,8 @@ static void check_work(void)
     }
     for (i = 0; i < WORKERS; i++) {
         if (wrong[i] != 0 || (kinds[i].returns ? well[i] == 0 : begun[i] != 1)) {
-            dprintf(1, "%s: begun %d times, as meant %d times, otherwise %d times\n", kinds[i].name, begun[i], well[i], wrong[i]);
+            dprintf(1, "%s: begun %d times, as meant %d times, otherwise %d times\n", kinds[i].name,
+                    begun[i], well[i], wrong[i]);
         }
     }
 }
@@ -247,7 +254,8 @@ static int host(char **arguments)
     size_t i;
     way = arguments[2];
     moment = (useconds_t)atoi(arguments[3]);
-    if (asprintf(&plain_text, "[UPSTREAM]\nname p\n[NODE]\nname n\nhost localhost\nport %s\n", arguments[4]) < 0) {
+    if (asprintf(&plain_text, "[UPSTREAM]\nname p\n[NODE]\nname n\nhost localhost\nport %s\n",
+                 arguments[4]) < 0) {
         return STATUS_SETUP;
     }
     plain = set(plain_text);
@@ -256,19 +264,23 @@ static int host(char **arguments)
              "tls.ca_file %s/ca.crt\nnet.keepalive off\n",
              arguments[5], arguments[8]);
     secured = set(text);
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname s\nnet.io_timeout 10m\n[NODE]\nname n\n"
-                                 "host 127.0.0.1\nport %s\n", arguments[6]);
+    snprintf(text, sizeof(text),
+             "[UPSTREAM]\nname s\nnet.io_timeout 10m\n[NODE]\nname n\n"
+             "host 127.0.0.1\nport %s\n",
+             arguments[6]);
     silent = set(text);
     snprintf(text, sizeof(text),
              "[UPSTREAM]\nname c\nnet.max_connections 1\nnet.connect_timeout 10m\n[NODE]\n"
-             "name n\nhost 127.0.0.1\nport %s\n", arguments[6]);
+             "name n\nhost 127.0.0.1\nport %s\n",
+             arguments[6]);
     capped = set(text);
     snprintf(text, sizeof(text),
              "[UPSTREAM]\nname f\n[NODE]\nname a\nhost 127.0.0.1\nport %s\n[NODE]\nname b\n"
              "host no-such-host.invalid\nport 1\n",
              arguments[7]);
     failing = set(text);
-    if (upstream_connect(capped, &held, NULL) != UPSTREAM_OK || upstream_deliver(plain, talk, NULL, 0, NULL) != UPSTREAM_OK ||
+    if (upstream_connect(capped, &held, NULL) != UPSTREAM_OK ||
+        upstream_deliver(plain, talk, NULL, 0, NULL) != UPSTREAM_OK ||
         upstream_deliver(secured, talk, NULL, 0, NULL) != UPSTREAM_OK) {
         return STATUS_SETUP; /* the workers would work on nothing */
     }
@@ -364,8 +376,20 @@ static void one_host(const char *how, unsigned microseconds)
     char when[16], ports[4][8];
     /* A host that ends in the middle leaves memory behind by its nature; what counts is what it
      * touches then. */
-    const char *arguments[] = {"valgrind", "--quiet", "--error-exitcode=97", "--leak-check=no", self, "host", how,
-                               when, ports[0], ports[1], ports[2], ports[3], folder, NULL};
+    const char *arguments[] = {"valgrind",
+                               "--quiet",
+                               "--error-exitcode=97",
+                               "--leak-check=no",
+                               self,
+                               "host",
+                               how,
+                               when,
+                               ports[0],
+                               ports[1],
+                               ports[2],
+                               ports[3],
+                               folder,
+                               NULL};
     const char *const *command = under_valgrind() ? arguments : arguments + 4;
     int output[2], status, in_time;
     pid_t child;

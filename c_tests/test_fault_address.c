@@ -34,7 +34,8 @@ static struct addrinfo *one(const char *address, struct addrinfo *next)
     return &block->info;
 }
 
-int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **result)
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+                struct addrinfo **result)
 {
     (void)service;
     (void)hints;

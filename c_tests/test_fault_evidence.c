@@ -36,13 +36,15 @@ static upstream_t *create(const char *text, struct lines *lines)
     upstream_options_t *options = NULL;
     upstream_t *up;
     assert_status(upstream_options_create(&options), UPSTREAM_OK);
-    assert_status(upstream_options_set_logger(options, UPSTREAM_LOG_WARN, take_line, lines), UPSTREAM_OK);
+    assert_status(upstream_options_set_logger(options, UPSTREAM_LOG_WARN, take_line, lines),
+                  UPSTREAM_OK);
     up = check_create(text, options);
     upstream_options_destroy(options);
     return up;
 }
 
-static upstream_t *open_nodes(const uint16_t *ports, size_t nodes, const char *keys, struct lines *lines)
+static upstream_t *open_nodes(const uint16_t *ports, size_t nodes, const char *keys,
+                              struct lines *lines)
 {
     char *text = check_nodes_text(ports, nodes, keys);
     upstream_t *up = create(text, lines);
@@ -269,10 +271,12 @@ static void a_late_end_and_one_after_an_answer_blame_nobody(void **state)
  * was sent until then is lost, and said to be; the node is out by the first look after. */
 static void client_certificate_refused_late(void **state)
 {
-    static const struct script slow = {.fault = FAULT_STALL, .direction = TO_RECEIVER, .after = 400};
+    static const struct script slow = {
+        .fault = FAULT_STALL, .direction = TO_RECEIVER, .after = 400};
     char *folder = openssl_make_folder();
-    struct openssl_server *server =
-        openssl_start(folder, "-cert valid.crt -key valid.key -tls1_3 -Verify 1 -verify_return_error -CAfile ca.crt");
+    struct openssl_server *server = openssl_start(
+        folder,
+        "-cert valid.crt -key valid.key -tls1_3 -Verify 1 -verify_return_error -CAfile ca.crt");
     struct proxy *proxy = proxy_start("127.0.0.1", openssl_port(server), 0);
     struct lines lines = {0};
     char text[1024];

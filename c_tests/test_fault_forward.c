@@ -10,14 +10,16 @@
 enum { NODES = 3, RECORDS = 24 };
 
 #define ASKS_FOR_ACK "    require_ack_response on\n"
-#define LOGIN(helo_, pong_) {.helo = (helo_), .pong = (pong_), .ack = ACK_GOOD, .shared_key = "secret"}
+#define LOGIN(helo_, pong_) \
+    {.helo = (helo_), .pong = (pong_), .ack = ACK_GOOD, .shared_key = "secret"}
 
 /* How often records come to node 1, which goes wrong. */
 enum arrives { NEVER, ONCE_PER_ATTEMPT };
 
 static upstream_status_t last_failure; /* of a node, in the callback */
 
-static void note_failure(const forward_delivery *delivery, const upstream_node_t *node, upstream_status_t status, const char *reason)
+static void note_failure(const forward_delivery *delivery, const upstream_node_t *node,
+                         upstream_status_t status, const char *reason)
 {
     (void)delivery;
     (void)reason;
@@ -53,7 +55,8 @@ static unsigned deliver(upstream_t *up, unsigned number, unsigned *failures)
  * acknowledged, by another node: there exactly once. Where node 1's fault came after the record, it
  * is there too.
  */
-static void one_node_plays(const forward_script *fault, const char *keys, upstream_status_t status, enum arrives arrives)
+static void one_node_plays(const forward_script *fault, const char *keys, upstream_status_t status,
+                           enum arrives arrives)
 {
     const char *patient = fault->helo == HELO_NONE ? KEYS_ACK_PATIENT : KEYS_PATIENT ASKS_FOR_ACK;
     const char *each[NODES] = {keys, patient, patient};
@@ -80,7 +83,8 @@ static void one_node_plays(const forward_script *fault, const char *keys, upstre
     assert_int_equal(acknowledged[1], RECORDS / 2);
     assert_int_equal(acknowledged[2], RECORDS / 2);
     for (n = 0; n < RECORDS; n++) {
-        assert_int_equal(forward_client_arrived(servers[1], n) + forward_client_arrived(servers[2], n), 1);
+        assert_int_equal(
+            forward_client_arrived(servers[1], n) + forward_client_arrived(servers[2], n), 1);
     }
     assert_true(forward_server_await(servers[0], arrives == NEVER ? 0 : failures));
     assert_int_equal(forward_server_records(servers[0]), arrives == NEVER ? 0 : failures);
@@ -100,14 +104,16 @@ static void one_node_plays(const forward_script *fault, const char *keys, upstre
 
 static void wrong_shared_key(void **state)
 {
-    static const forward_script script = {.helo = HELO_GOOD, .pong = PONG_GOOD, .ack = ACK_GOOD, .shared_key = "another"};
+    static const forward_script script = {
+        .helo = HELO_GOOD, .pong = PONG_GOOD, .ack = ACK_GOOD, .shared_key = "another"};
     (void)state;
     one_node_plays(&script, KEYS_SECURED ASKS_FOR_ACK, UPSTREAM_ERR_PROTOCOL, NEVER);
 }
 
 static void no_pong(void **state)
 {
-    static const forward_script silent = LOGIN(HELO_GOOD, PONG_SILENT), end = LOGIN(HELO_GOOD, PONG_EOF);
+    static const forward_script silent = LOGIN(HELO_GOOD, PONG_SILENT),
+                                end = LOGIN(HELO_GOOD, PONG_EOF);
     (void)state;
     one_node_plays(&silent, KEYS_SECURED ASKS_FOR_ACK, UPSTREAM_ERR_TIMEOUT, NEVER);
     one_node_plays(&end, KEYS_SECURED ASKS_FOR_ACK, UPSTREAM_ERR_CLOSED, NEVER);
@@ -122,7 +128,8 @@ static void no_helo(void **state)
 
 static void ack_missing(void **state)
 {
-    static const forward_script silent = ACKING(ACK_SILENT), end = ACKING(ACK_EOF), half = ACKING(ACK_HALF);
+    static const forward_script silent = ACKING(ACK_SILENT), end = ACKING(ACK_EOF),
+                                half = ACKING(ACK_HALF);
     (void)state;
     one_node_plays(&silent, KEYS_ACK, UPSTREAM_ERR_TIMEOUT, ONCE_PER_ATTEMPT);
     one_node_plays(&end, KEYS_ACK, UPSTREAM_ERR_CLOSED, ONCE_PER_ATTEMPT);
@@ -146,7 +153,8 @@ static void ack_of_another_chunk(void **state)
 /* Good answers in pieces of a byte are no fault: each node gets its share, over one connection. */
 static void ack_split_byte_by_byte(void **state)
 {
-    static const forward_script script = {.helo = HELO_BYTEWISE, .pong = PONG_BYTEWISE, .ack = ACK_BYTEWISE, .shared_key = "secret"};
+    static const forward_script script = {
+        .helo = HELO_BYTEWISE, .pong = PONG_BYTEWISE, .ack = ACK_BYTEWISE, .shared_key = "secret"};
     size_t before = descriptors_open();
     forward_server *servers[NODES];
     upstream_t *up;

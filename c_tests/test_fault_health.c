@@ -66,7 +66,8 @@ static void node_flapping_each_second(void **state)
     assert_true(testbed_stats(&bed, 0).deliveries > 0);
     /* one for each change of the rotation */
     assert_in_range(second > third ? second - third : third - second, 0, ejections);
-    assert_int_equal(testbed_stats(&bed, 1).deliveries_failed + testbed_stats(&bed, 2).deliveries_failed, 0);
+    assert_int_equal(
+        testbed_stats(&bed, 1).deliveries_failed + testbed_stats(&bed, 2).deliveries_failed, 0);
     assert_int_equal(testbed_twice(&bed), 0);
     /* Once it stays, it is back within the longest backoff and a fifth, and has its full share. */
     deliver_for(&bed, 73 * SECOND, 500 * MILLISECOND);
@@ -75,7 +76,8 @@ static void node_flapping_each_second(void **state)
     testbed_close(&bed);
 }
 
-static const int64_t jumps[] = {(int64_t)DAY, -(int64_t)DAY, -(int64_t)(50 * DAY), (int64_t)(400 * DAY)};
+static const int64_t jumps[] = {(int64_t)DAY, -(int64_t)DAY, -(int64_t)(50 * DAY),
+                                (int64_t)(400 * DAY)};
 
 static void clock_jumps(void **state)
 {
@@ -178,7 +180,8 @@ static void rolling_restart(void **state)
         assert_int_equal(pthread_join(threads[i], NULL), 0);
     }
     if (atomic_load(&load.failed) > 0) {
-        fail_msg("%zu deliveries failed, the last: %s", atomic_load(&load.failed), testbed_last_error(&load.bed));
+        fail_msg("%zu deliveries failed, the last: %s", atomic_load(&load.failed),
+                 testbed_last_error(&load.bed));
     }
     for (i = 0; i < NODES; i++) {
         testbed_wait_state(&load.bed, i, UPSTREAM_NODE_UP);

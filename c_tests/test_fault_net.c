@@ -145,8 +145,9 @@ static void partition_without_answers(void **state)
     (void)state;
     for (i = 0; i < NODES; i++) {
         acceptors[i] = acceptor_start(addresses[i], 0, count_bytes, &bytes[i]);
-        length += snprintf(text + length, sizeof(text) - (size_t)length, "[NODE]\nname n%zu\nhost %s\nport %u\n", i,
-                           addresses[i], (unsigned)acceptor_port(acceptors[i]));
+        length += snprintf(text + length, sizeof(text) - (size_t)length,
+                           "[NODE]\nname n%zu\nhost %s\nport %u\n", i, addresses[i],
+                           (unsigned)acceptor_port(acceptors[i]));
     }
     senders.up = up = check_create(text, NULL);
     for (i = 0; i < 30 * NODES; i++, sent++) {
@@ -162,7 +163,9 @@ static void partition_without_answers(void **state)
     }
     assert_int_equal(senders_stats(&senders, LOST).ejections, 1);
     booked = senders_stats(&senders, LOST).deliveries - 30;
-    print_message("%zu records were written into the hole, in %zu deliveries until the node was out\n", booked, i);
+    print_message(
+        "%zu records were written into the hole, in %zu deliveries until the node was out\n",
+        booked, i);
     assert_in_range(booked, 1, UNTIL_OUT / NODES + 1);
     for (i = 0; i < 100; i++, sent++) {
         assert_status(upstream_deliver(up, write_record, record, TIMEOUT, NULL), UPSTREAM_OK);
@@ -190,8 +193,8 @@ static upstream_t *open_at(const char *keys, const char *const *hosts, size_t co
     size_t i;
     int length = snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n%s\n", keys);
     for (i = 0; i < count; i++) {
-        length += snprintf(text + length, sizeof(text) - (size_t)length, "[NODE]\nname n%zu\nhost %s\nport %u\n", i, hosts[i],
-                           (unsigned)port);
+        length += snprintf(text + length, sizeof(text) - (size_t)length,
+                           "[NODE]\nname n%zu\nhost %s\nport %u\n", i, hosts[i], (unsigned)port);
     }
     return check_create(text, NULL);
 }
@@ -200,7 +203,8 @@ static void fails_to_connect(upstream_t *up, size_t node, int32_t state, const c
 {
     upstream_conn_t *conn = NULL;
     upstream_error_t *err = NULL;
-    assert_status(upstream_node_connect(upstream_node_at(up, node), &conn, &err), UPSTREAM_ERR_CONNECT);
+    assert_status(upstream_node_connect(upstream_node_at(up, node), &conn, &err),
+                  UPSTREAM_ERR_CONNECT);
     check_contains(upstream_error_message(err), words);
     upstream_error_free(err);
     assert_int_equal(upstream_node_state(upstream_node_at(up, node)), state);
@@ -214,15 +218,18 @@ static void ports_exhausted(void **state)
     atomic_size_t bytes = 0;
     struct acceptor *acceptor = acceptor_start("0.0.0.0", 0, count_bytes, &bytes);
     upstream_conn_t *conns[2 * PORTS] = {NULL};
-    upstream_t *up = open_at(OUT_AFTER_ONE "net.source_address 127.0.0.1", addresses, 2, acceptor_port(acceptor));
+    upstream_t *up = open_at(OUT_AFTER_ONE "net.source_address 127.0.0.1", addresses, 2,
+                             acceptor_port(acceptor));
     size_t i;
     (void)state;
     netns_ports(40000, 40000 + PORTS - 1);
     for (i = 0; i < 2 * PORTS; i++) {
-        assert_status(upstream_node_connect(upstream_node_at(up, i / PORTS), &conns[i], NULL), UPSTREAM_OK);
+        assert_status(upstream_node_connect(upstream_node_at(up, i / PORTS), &conns[i], NULL),
+                      UPSTREAM_OK);
     }
     for (i = 0; i < 2; i++) {
-        fails_to_connect(up, i, UPSTREAM_NODE_UP, "every port of net.source_address 127.0.0.1 is in use towards it; widen");
+        fails_to_connect(up, i, UPSTREAM_NODE_UP,
+                         "every port of net.source_address 127.0.0.1 is in use towards it; widen");
     }
     for (i = 0; i < 2 * PORTS; i++) {
         upstream_conn_discard(conns[i]);

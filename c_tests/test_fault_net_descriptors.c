@@ -67,7 +67,8 @@ static void descriptors_exhausted(void **state)
     start("");
     text = senders_text(&senders, addresses, "");
     descriptors_forbid(0);
-    assert_status(upstream_deliver(senders.up, never_called, &called, 0, &err), UPSTREAM_ERR_CONNECT);
+    assert_status(upstream_deliver(senders.up, never_called, &called, 0, &err),
+                  UPSTREAM_ERR_CONNECT);
     check_contains(upstream_error_message(err), "node-1 (127.0.0.1:");
     check_contains(upstream_error_message(err), "node-3 (127.0.0.1:");
     says_so(err);
@@ -75,13 +76,15 @@ static void descriptors_exhausted(void **state)
     assert_status(upstream_connect(senders.up, &conn, &err), UPSTREAM_ERR_CONNECT);
     says_so(err);
     err = NULL;
-    assert_status(upstream_node_connect(upstream_node_at(senders.up, 0), &conn, &err), UPSTREAM_ERR_CONNECT);
+    assert_status(upstream_node_connect(upstream_node_at(senders.up, 0), &conn, &err),
+                  UPSTREAM_ERR_CONNECT);
     says_so(err);
     err = NULL;
     assert_status(upstream_connect_start(senders.up, &conn, &err), UPSTREAM_ERR_CONNECT);
     says_so(err);
     err = NULL;
-    assert_true(upstream_create_from_text(text, strlen(text), "test.conf", NULL, &another, &err) < 0);
+    assert_true(upstream_create_from_text(text, strlen(text), "test.conf", NULL, &another, &err) <
+                0);
     assert_int_equal(upstream_error_errno(err), EMFILE);
     upstream_error_free(err);
     assert_null(another);

@@ -91,7 +91,8 @@ static void name_does_not_exist(void **state)
     deliver_many(20);
     assert_int_equal(senders_came(&senders, 1), 20);
     assert_int_equal(upstream_node_state(upstream_node_at(senders.up, 0)) == UPSTREAM_NODE_UP, 0);
-    assert_status(upstream_node_connect(upstream_node_at(senders.up, 0), &conn, &err), UPSTREAM_ERR_RESOLVE);
+    assert_status(upstream_node_connect(upstream_node_at(senders.up, 0), &conn, &err),
+                  UPSTREAM_ERR_RESOLVE);
     check_contains(upstream_error_message(err), "node-1 (node-1.test:");
     check_contains(upstream_error_message(err), "resolve: \"node-1.test\": ");
     upstream_error_free(err);
@@ -120,15 +121,16 @@ static void name_resolves_slowly(void **state)
     assert_int_equal(senders_came(&senders, 1), 6);
     assert_in_range(senders_stats(&senders, 0).connects_failed, 1, 6);
 
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname alone\n[NODE]\nname node-1\nhost %s\nport %u\n", name,
-             (unsigned)senders_port(&senders, 0));
+    snprintf(text, sizeof(text), "[UPSTREAM]\nname alone\n[NODE]\nname node-1\nhost %s\nport %u\n",
+             name, (unsigned)senders_port(&senders, 0));
     assert_status(upstream_options_create(&options), UPSTREAM_OK);
     assert_status(upstream_options_set(options, "net.connect_timeout", "500ms", NULL), UPSTREAM_OK);
     alone = check_create(text, options);
     upstream_options_destroy(options);
     begun = seconds();
     assert_status(upstream_connect(alone, &conn, &err), UPSTREAM_ERR_TIMEOUT);
-    check_contains(upstream_error_message(err), "\"node-1.test\" did not resolve within net.connect_timeout");
+    check_contains(upstream_error_message(err),
+                   "\"node-1.test\" did not resolve within net.connect_timeout");
     upstream_error_free(err);
     assert_true(seconds() - begun < 0.5 + SLACK / 1e3);
     upstream_destroy(alone); /* with the look-up still under way */
@@ -270,9 +272,10 @@ static void stranger_at_the_address(void **state)
     dns = dns_server_start();
     stranger = loopback_start(LOOPBACK_CLOSE); /* it takes connections, and knows nothing of TLS */
     dns_server_set(dns, name, DNS_ANSWER, "127.0.0.1", 0);
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost %s\nport %u\ntls on\n"
-                                 "tls.verify off\ndns.ttl 1h\n", name,
-             (unsigned)loopback_port(stranger));
+    snprintf(text, sizeof(text),
+             "[UPSTREAM]\nname u\n[NODE]\nname n\nhost %s\nport %u\ntls on\n"
+             "tls.verify off\ndns.ttl 1h\n",
+             name, (unsigned)loopback_port(stranger));
     up = check_create(text, NULL);
     node = upstream_node_at(up, 0);
     for (i = 1; i <= 2; i++) {

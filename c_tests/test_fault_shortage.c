@@ -46,7 +46,8 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 
 ssize_t recv(int fd, void *buf, size_t cap, int flags)
 {
-    return receive_fails ? refuse(receive_fails) : syscall(SYS_recvfrom, fd, buf, cap, flags, NULL, NULL);
+    return receive_fails ? refuse(receive_fails)
+                         : syscall(SYS_recvfrom, fd, buf, cap, flags, NULL, NULL);
 }
 
 int socket(int domain, int type, int protocol)
@@ -120,7 +121,8 @@ static void all_is_well(void)
 
 /* Delivers in vain: each node is asked once, over a new connection or a kept one, and the error
  * says why. */
-static void deliver_in_vain(struct payload payload, upstream_status_t expected, int number, int calls)
+static void deliver_in_vain(struct payload payload, upstream_status_t expected, int number,
+                            int calls)
 {
     upstream_error_t *err = NULL;
     assert_status(upstream_deliver(up, exchange, &payload, 0, &err), expected);

@@ -62,7 +62,8 @@ static void half_close_at_each_byte(void **state)
 
 static void event_loop_at_each_byte(void **state)
 {
-    static const enum event_loop_kind kinds[] = {EVENT_LOOP_POLL, EVENT_LOOP_EPOLL, EVENT_LOOP_STOP};
+    static const enum event_loop_kind kinds[] = {EVENT_LOOP_POLL, EVENT_LOOP_EPOLL,
+                                                 EVENT_LOOP_STOP};
     size_t i;
     (void)state;
     for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
@@ -145,7 +146,8 @@ static void event_loop_close_at_reuse(void **state)
 static void window_full(void **state)
 {
     static const struct testbed_node nodes[2] = {{.narrow = 1, .keys = "net.io_timeout 500ms"}};
-    static const struct script stall = {.fault = FAULT_STALL, .direction = TO_RECEIVER, .after = 1000 * RECORD};
+    static const struct script stall = {
+        .fault = FAULT_STALL, .direction = TO_RECEIVER, .after = 1000 * RECORD};
     struct testbed bed;
     size_t i;
     (void)state;

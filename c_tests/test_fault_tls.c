@@ -11,11 +11,13 @@
 
 /* Three nodes, the first over TLS to `receiver` (0: a counting one, for what never gets there),
  * trusting `roots` of openssl_folder, with more `keys`. */
-static void open_with_tls(struct testbed *bed, const char *keys, uint16_t receiver, const char *roots)
+static void open_with_tls(struct testbed *bed, const char *keys, uint16_t receiver,
+                          const char *roots)
 {
     char lines[1024];
     struct testbed_node nodes[3] = {{.keys = lines, .receiver = receiver}};
-    snprintf(lines, sizeof(lines), "tls on\ntls.vhost localhost\ntls.ca_file %s/%s\n%s", openssl_folder, roots, keys);
+    snprintf(lines, sizeof(lines), "tls on\ntls.vhost localhost\ntls.ca_file %s/%s\n%s",
+             openssl_folder, roots, keys);
     testbed_open(bed, 3, "", nodes, NULL);
 }
 
@@ -39,7 +41,8 @@ static void node_1_is_left_out(struct testbed *bed, upstream_status_t status, co
     assert_int_equal(testbed_twice(bed), 0);
 }
 
-static void refused_by_certificate(const char *server_arguments, const char *roots, const char *words)
+static void refused_by_certificate(const char *server_arguments, const char *roots,
+                                   const char *words)
 {
     struct openssl_server *server = openssl_start(openssl_folder, server_arguments);
     struct testbed bed;
@@ -58,7 +61,8 @@ static void certificate_expired(void **state)
 static void certificate_of_another_name(void **state)
 {
     (void)state;
-    refused_by_certificate("-cert wrong-name.crt -key wrong-name.key", "ca.crt", "not for \"localhost\"");
+    refused_by_certificate("-cert wrong-name.crt -key wrong-name.key", "ca.crt",
+                           "not for \"localhost\"");
 }
 
 static void certificate_of_an_unknown_ca(void **state)
@@ -107,20 +111,25 @@ static void client_certificate_missing(void **state)
 static void client_certificate_expired(void **state)
 {
     (void)state;
-    client_certificate_is_refused("tls.crt_file %s/expired.crt\ntls.key_file %s/expired.key\n", "it has expired");
+    client_certificate_is_refused("tls.crt_file %s/expired.crt\ntls.key_file %s/expired.key\n",
+                                  "it has expired");
 }
 
 static void client_certificate_foreign(void **state)
 {
     (void)state;
-    client_certificate_is_refused("tls.crt_file %s/self.crt\ntls.key_file %s/self.key\n", "client certificate of tls.crt_file");
+    client_certificate_is_refused("tls.crt_file %s/self.crt\ntls.key_file %s/self.key\n",
+                                  "client certificate of tls.crt_file");
 }
 
 static void tls_alert(void **state)
 {
     /* TLS 1.2 record of 2 bytes: fatal (2), handshake_failure (40). RFC 8446 section 6. */
     static const char record[] = "\x15\x03\x03\x00\x02\x02\x28";
-    static const struct script alert = {.fault = FAULT_CLOSE, .direction = TO_RECEIVER, .says = record, .says_len = sizeof(record) - 1};
+    static const struct script alert = {.fault = FAULT_CLOSE,
+                                        .direction = TO_RECEIVER,
+                                        .says = record,
+                                        .says_len = sizeof(record) - 1};
     struct testbed bed;
     (void)state;
     open_with_tls(&bed, OUT_FOR_GOOD, 0, "ca.crt");
@@ -132,7 +141,10 @@ static void tls_alert(void **state)
 static void plaintext_where_tls_is_set(void **state)
 {
     static const char answer[] = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";
-    static const struct script http = {.fault = FAULT_CLOSE, .direction = TO_RECEIVER, .says = answer, .says_len = sizeof(answer) - 1};
+    static const struct script http = {.fault = FAULT_CLOSE,
+                                       .direction = TO_RECEIVER,
+                                       .says = answer,
+                                       .says_len = sizeof(answer) - 1};
     struct testbed bed;
     (void)state;
     open_with_tls(&bed, OUT_FOR_GOOD, 0, "ca.crt");
@@ -177,9 +189,11 @@ static void tls_stall(void **state)
     for (i = 0; i < sizeof(stalls) / sizeof(stalls[0]); i++) {
         struct testbed bed;
         long begun = check_now_ms();
-        open_with_tls(&bed, OUT_FOR_GOOD "net.connect_timeout 400ms\n", openssl_port(server), "ca.crt");
+        open_with_tls(&bed, OUT_FOR_GOOD "net.connect_timeout 400ms\n", openssl_port(server),
+                      "ca.crt");
         proxy_play(bed.proxies[0], &stalls[i]);
-        node_1_is_left_out(&bed, UPSTREAM_ERR_TIMEOUT, "did not finish the TLS handshake within net.connect_timeout");
+        node_1_is_left_out(&bed, UPSTREAM_ERR_TIMEOUT,
+                           "did not finish the TLS handshake within net.connect_timeout");
         /* two waited, of 23 */
         assert_in_range(check_now_ms() - begun, 0, 800 + testbed_patience_ms());
         testbed_close(&bed);
@@ -195,7 +209,8 @@ static void tls_cut_short(void **state)
     struct testbed bed;
     size_t i, round = 0, first = 0;
     (void)state;
-    open_with_tls(&bed, "health.max_fails 1000\nhealth.backoff 1ms\nhealth.backoff_max 1ms\n", openssl_port(server), "ca.crt");
+    open_with_tls(&bed, "health.max_fails 1000\nhealth.backoff 1ms\nhealth.backoff_max 1ms\n",
+                  openssl_port(server), "ca.crt");
     for (i = 0; i < 2; i++) {
         struct script script = {.fault = faults[i]};
         for (script.direction = TO_RECEIVER; script.direction <= TO_CLIENT; script.direction++) {
@@ -208,7 +223,8 @@ static void tls_cut_short(void **state)
                 }
                 proxy_play(bed.proxies[0], &script);
                 status = upstream_node_connect(testbed_node(&bed, 0), &conn, &err);
-                if (status != UPSTREAM_ERR_TLS && status != UPSTREAM_ERR_NETWORK && status != UPSTREAM_ERR_CLOSED) {
+                if (status != UPSTREAM_ERR_TLS && status != UPSTREAM_ERR_NETWORK &&
+                    status != UPSTREAM_ERR_CLOSED) {
                     fail_msg("after %zu bytes: %s", script.after, upstream_status_name(status));
                 }
                 assert_null(conn);
@@ -237,7 +253,8 @@ static void handshake_outlives_its_caller(void **state)
     char back[6];
     size_t i;
     (void)state;
-    open_with_tls(&bed, "health.backoff 20ms\nhealth.backoff_max 20ms\nnet.connect_timeout 60s\n", openssl_port(server), "ca.crt");
+    open_with_tls(&bed, "health.backoff 20ms\nhealth.backoff_max 20ms\nnet.connect_timeout 60s\n",
+                  openssl_port(server), "ca.crt");
     proxy_play(bed.proxies[0], &stall);
     assert_status(upstream_node_report(testbed_node(&bed, 0), UPSTREAM_ERR_CONNECT), UPSTREAM_OK);
     for (i = 0; proxy_accepted(bed.proxies[0]) == 0 && i < 10000; i++) {

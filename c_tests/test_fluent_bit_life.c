@@ -15,7 +15,8 @@ enum { RECORDS = 5 };
 
 /* ---- refused sections ---- */
 
-static void refused(const char *text, const char *const *section, const char *part, const char *mend)
+static void refused(const char *text, const char *const *section, const char *part,
+                    const char *mend)
 {
     agent_bed_write(text);
     agent_log_clear();
@@ -37,8 +38,10 @@ static void mistakes_are_told_with_the_mend(void **state)
     (void)state;
     refused(good, none, "no upstream file is named", "add a line \"upstream FILE\"");
     refused(good, missing, "/no/such/file.conf", "no such file");
-    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 70000\n", plain, "upstream.conf:6", "port");
-    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\ntls.verfiy off\n", plain, "upstream.conf:7", "\"tls.verify\"");
+    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 70000\n", plain,
+            "upstream.conf:6", "port");
+    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\ntls.verfiy off\n", plain,
+            "upstream.conf:7", "\"tls.verify\"");
     refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\nrequire_ack_respons on\n",
             plain, "upstream.conf:7", "\"require_ack_response\"");
     refused(good, option, "deliver.timeout", "soon");
@@ -58,7 +61,8 @@ static void the_log_level_is_the_agents(void **state)
 {
     forward_script script = {.helo = HELO_NONE, .ack = ACK_NONE};
     forward_server *server = forward_server_start(&script);
-    const char *quiet[] = {"upstream", bed.conf, "log_level", "0", NULL}, *loud[] = {"upstream", bed.conf, "log_level", "5", NULL};
+    const char *quiet[] = {"upstream", bed.conf, "log_level", "0", NULL},
+               *loud[] = {"upstream", bed.conf, "log_level", "5", NULL};
     struct agent_output *output;
     char *log;
     (void)state;
@@ -74,7 +78,8 @@ static void the_log_level_is_the_agents(void **state)
     assert_int_equal(agent_bed_flush(output, 1, 1), AGENT_OK);
     agent_output_exit(output);
     log = agent_log();
-    assert_true(strstr(log, "4 [output:upstream] ") != NULL || strstr(log, "5 [output:upstream] ") != NULL);
+    assert_true(strstr(log, "4 [output:upstream] ") != NULL ||
+                strstr(log, "5 [output:upstream] ") != NULL);
     free(log);
     forward_server_stop(server);
 }
@@ -102,8 +107,10 @@ static void *flush_one(void *argument)
 static void reload_amid_flushes(void **state)
 {
     enum { WAITING = 4 };
-    forward_script silent_script = {.helo = HELO_NONE, .ack = ACK_SILENT}, good_script = {.helo = HELO_NONE, .ack = ACK_GOOD};
-    forward_server *silent = forward_server_start(&silent_script), *good = forward_server_start(&good_script);
+    forward_script silent_script = {.helo = HELO_NONE, .ack = ACK_SILENT},
+                   good_script = {.helo = HELO_NONE, .ack = ACK_GOOD};
+    forward_server *silent = forward_server_start(&silent_script),
+                   *good = forward_server_start(&good_script);
     static const char keys[] = "require_ack_response on\nack_timeout 10m\ndeliver.timeout 10m\n";
     const char *section[] = {"upstream", bed.conf, NULL};
     struct agent_output *old, *new;
@@ -143,7 +150,8 @@ static void a_flush_ends_within_the_grace_time(void **state)
 {
     forward_script script = {.helo = HELO_NONE, .ack = ACK_SILENT};
     forward_server *server = forward_server_start(&script);
-    const char *section[] = {"upstream", bed.conf, "require_ack_response", "on", "ack_timeout", "10m", NULL};
+    const char *section[] = {"upstream", bed.conf, "require_ack_response", "on", "ack_timeout",
+                             "10m",      NULL};
     struct agent_output *output;
     (void)state;
     agent_bed_write_one(forward_server_port(server), "");

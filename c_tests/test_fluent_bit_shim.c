@@ -31,9 +31,10 @@ static void write_nodes(const uint16_t *ports, size_t count, const char *more)
     assert_non_null(out);
     fprintf(out, "[UPSTREAM]\n    name u\n");
     for (size_t i = 0; i < count; i++) {
-        fprintf(out, "[NODE]\n    name node-%zu\n    host 127.0.0.1\n    port %u\n    label %c\n"
-                     "%s", i + 1, ports[i],
-                (char)('a' + (char)i), more);
+        fprintf(out,
+                "[NODE]\n    name node-%zu\n    host 127.0.0.1\n    port %u\n    label %c\n"
+                "%s",
+                i + 1, ports[i], (char)('a' + (char)i), more);
     }
     assert_int_equal(fclose(out), 0);
 }
@@ -135,8 +136,10 @@ static void the_order_is_the_librarys(void **state)
     write_nodes(three.ports, 2, "");
     FILE *out = fopen(path, "a");
     assert_non_null(out);
-    fprintf(out, "[NODE]\n    name drained\n    host 127.0.0.1\n    port %u\n    label c\n"
-                 "    weight 0\n", three.ports[2]);
+    fprintf(out,
+            "[NODE]\n    name drained\n    host 127.0.0.1\n    port %u\n    label c\n"
+            "    weight 0\n",
+            three.ports[2]);
     fclose(out);
     guest_start(&guest, WITH_FLAG, "out_records_plugin", path, 0, NULL);
     assert_int_equal(flush(0, 6, 1, FLB_OK), 6);
@@ -183,14 +186,15 @@ static void what_breaks_under_the_plugin_counts(void **state)
     static const struct {
         enum loopback_behaviour behaviour;
     } kinds[] = {
-        {LOOPBACK_RESET},       /* a network error */
+        {LOOPBACK_RESET}, /* a network error */
         /* an answer, and then a kept connection that ends: no fault at all */
         {LOOPBACK_CLOSE_AFTER},
-        {LOOPBACK_DRIP},        /* the wrong answer: only FLB_RETRY tells */
+        {LOOPBACK_DRIP}, /* the wrong answer: only FLB_RETRY tells */
     };
     (void)state;
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-        struct loopback *bad = loopback_start(kinds[i].behaviour), *good = loopback_start(LOOPBACK_ECHO);
+        struct loopback *bad = loopback_start(kinds[i].behaviour),
+                        *good = loopback_start(LOOPBACK_ECHO);
         uint16_t ports[2] = {loopback_port(bad), loopback_port(good)};
         start(WITH_FLAG, ports, 2, "    health.max_fails 3\n    health.backoff 60s\n");
         flush(0, 20, 1, FLB_OK);
@@ -415,7 +419,7 @@ static void silence_is_bounded_however_the_plugin_sets_its_nodes_up(void **state
             }
             guest_set_io_timeout(of_output, ways[way]);
             start(WITH_FLAG, three.ports, 3, rows[row].in_file);
-            mk_list_foreach(at, &records()->ha->nodes) {
+            mk_list_foreach (at, &records()->ha->nodes) {
                 const struct flb_upstream_node *node =
                     mk_list_entry(at, struct flb_upstream_node, _head);
                 assert_int_equal(node->u->base.net.io_timeout, expected);
@@ -541,7 +545,8 @@ static void workers_and_coroutines_at_once(void **state)
     }
     counter_kill(three.counters[0]);
     for (int i = 0; i < GUEST_WORKERS; i++) {
-        workers[i] = (struct worker){.number = i, .tasks = tasks + (size_t)i * share, .count = share};
+        workers[i] =
+            (struct worker){.number = i, .tasks = tasks + (size_t)i * share, .count = share};
         assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
     }
     usleep(20000);

@@ -79,12 +79,14 @@ static int in_child(upstream_t *up, uint16_t port)
     if (upstream_stats(up, &stats) != UPSTREAM_OK || stats.deliveries == 0) {
         return 2;
     }
-    if (upstream_attempt_begin(up, &attempt) != UPSTREAM_OK || upstream_attempt_next(attempt) == NULL) {
+    if (upstream_attempt_begin(up, &attempt) != UPSTREAM_OK ||
+        upstream_attempt_next(attempt) == NULL) {
         return 3;
     }
     upstream_attempt_end(attempt, UPSTREAM_ERR_CONNECT);
     (void)upstream_retry_after_ms(up);
-    if (upstream_connect(up, &conn, NULL) != UPSTREAM_ERR_FORKED || upstream_connect_start(up, &conn, NULL) != UPSTREAM_ERR_FORKED ||
+    if (upstream_connect(up, &conn, NULL) != UPSTREAM_ERR_FORKED ||
+        upstream_connect_start(up, &conn, NULL) != UPSTREAM_ERR_FORKED ||
         upstream_deliver(up, exchange, NULL, 0, NULL) != UPSTREAM_ERR_FORKED) {
         return 4;
     }
@@ -111,11 +113,13 @@ static void children_of_a_busy_parent(void **state)
     server = loopback_start(LOOPBACK_ECHO);
     ports[0] = ports[1] = loopback_port(server);
     ports[2] = loopback_refusing_port(&refusing);
-    up = check_nodes(ports, 3, "health.backoff 5ms\nhealth.backoff_max 20ms\n"
-                               "net.max_connections 4");
+    up = check_nodes(ports, 3,
+                     "health.backoff 5ms\nhealth.backoff_max 20ms\n"
+                     "net.max_connections 4");
     atomic_store(&going, 1);
     for (i = 0; i < THREADS; i++) {
-        assert_int_equal(pthread_create(&threads[i], NULL, i < THREADS - 2 ? deliver_on : do_all_else, up), 0);
+        assert_int_equal(
+            pthread_create(&threads[i], NULL, i < THREADS - 2 ? deliver_on : do_all_else, up), 0);
     }
     while (atomic_load(&delivered) < 10) {
         usleep(1000);
@@ -176,7 +180,8 @@ static void a_callback_that_comes_back_in_a_child_too(void **state)
     status = upstream_deliver(up, fork_and_exchange, &child, 0, &err);
     if (child == 0) {
         /* Its delivery is over: no other node is asked. */
-        right = status == UPSTREAM_ERR_FORKED && strstr(upstream_error_message(err), "before that") == NULL;
+        right = status == UPSTREAM_ERR_FORKED &&
+                strstr(upstream_error_message(err), "before that") == NULL;
         upstream_error_free(err);
         upstream_destroy(up);
         (void)!write(told[1], &right, sizeof(right));

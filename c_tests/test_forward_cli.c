@@ -19,15 +19,20 @@ static void each_line_becomes_a_record(void **state)
     (void)state;
     static const char input[] = "plain\ncrlf\r\n\n\xff\xfe bytes\ncr\rinside\n{\"json\": 1}\n"
                                 "last without newline";
-    static const char *const lines[] = {"plain",      "crlf",          "", "\xff\xfe bytes",
-                                        "cr\rinside", "{\"json\": 1}", "last without newline"};
+    static const char *const lines[] = {"plain",
+                                        "crlf",
+                                        "",
+                                        "\xff\xfe bytes",
+                                        "cr\rinside",
+                                        "{\"json\": 1}",
+                                        "last without newline"};
     forward_script script = {.helo = HELO_GOOD, .ack = ACK_GOOD, .shared_key = "secret"};
     forward_server *servers[CLI_NODES];
     char last[256];
 
     cli_start_servers(servers, &script, "    shared_key secret\n    require_ack_response on\n");
-    const char *arguments[] = {cli_program, "-u", cli_conf, "-t", "cli.test",
-                               "-b", "1", "--field", "host=web", NULL};
+    const char *arguments[] = {cli_program, "-u", cli_conf,  "-t",       "cli.test",
+                               "-b",        "1",  "--field", "host=web", NULL};
     assert_int_equal(cli_run(arguments, input, sizeof(input) - 1, last, sizeof(last)), 0);
     assert_string_equal(last, "7 read, 7 delivered, 0 lost");
     assert_int_equal(cli_records(servers), 7);
@@ -55,8 +60,8 @@ static void long_lines_are_whole(void **state)
     strcpy(line + LONG, "\n");
     cli_start_servers(servers, &script, "    require_ack_response on\n");
     cli_write(cli_log, line, LONG + 1);
-    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t",
-                               "cli.test", cli_log, "-", NULL};
+    const char *arguments[] = {cli_program, "-q",    "-u", cli_conf, "-t",
+                               "cli.test",  cli_log, "-",  NULL};
     assert_int_equal(cli_run(arguments, "short\n", 6, last, sizeof(last)), 0);
     assert_string_equal(last, "2 read, 2 delivered, 0 lost");
     line[LONG] = '\0';
@@ -71,7 +76,8 @@ static void the_healthy_node_gets_it_all(void **state)
 {
     (void)state;
     forward_script good = {.helo = HELO_GOOD, .ack = ACK_GOOD, .shared_key = "secret"};
-    forward_script wrong = {.helo = HELO_GOOD, .pong = PONG_WRONG_DIGEST, .ack = ACK_GOOD, .shared_key = "secret"};
+    forward_script wrong = {
+        .helo = HELO_GOOD, .pong = PONG_WRONG_DIGEST, .ack = ACK_GOOD, .shared_key = "secret"};
     forward_server *servers[CLI_NODES] = {forward_server_start(&wrong), forward_server_start(&good),
                                           forward_server_start(&good)};
     uint16_t ports[CLI_NODES];
@@ -86,8 +92,8 @@ static void the_healthy_node_gets_it_all(void **state)
     for (int i = 0; i < 200; i++) {
         len += (size_t)snprintf(input + len, sizeof(input) - len, "line %d\n", i);
     }
-    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t",
-                               "cli.test", "-b", "10", "--packed", NULL};
+    const char *arguments[] = {cli_program, "-q", "-u", cli_conf,   "-t",
+                               "cli.test",  "-b", "10", "--packed", NULL};
     assert_int_equal(cli_run(arguments, input, len, last, sizeof(last)), 0);
     assert_string_equal(last, "200 read, 200 delivered, 0 lost");
     assert_int_equal(forward_server_records(servers[0]), 0);
@@ -106,8 +112,8 @@ static void all_down_is_told(void **state)
 
     cli_start_servers(servers, &script, "");
     cli_stop_servers(servers);
-    const char *arguments[] = {cli_program, "-u", cli_conf, "-t",
-                               "cli.test", "--retries", "1", NULL};
+    const char *arguments[] = {cli_program, "-u",        cli_conf, "-t",
+                               "cli.test",  "--retries", "1",      NULL};
     assert_int_equal(cli_run(arguments, "a\nb\nc\n", 6, last, sizeof(last)), 1);
     assert_string_equal(last, "3 read, 0 delivered, 3 lost");
 }
@@ -123,8 +129,8 @@ static void a_batch_is_tried_again(void **state)
     char last[256];
 
     cli_write_conf(&port, 1, "    require_ack_response on\n");
-    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t",
-                               "cli.test", "--retry-for", "60", NULL};
+    const char *arguments[] = {cli_program, "-q",          "-u", cli_conf, "-t",
+                               "cli.test",  "--retry-for", "60", NULL};
     assert_int_equal(cli_run(arguments, "a\nb\nc\n", 6, last, sizeof(last)), 0);
     assert_string_equal(last, "3 read, 3 delivered, 0 lost");
     assert_int_equal(forward_server_accepted(server), 3);
@@ -143,7 +149,7 @@ static void acks_are_asked_for(void **state)
 
     cli_start_servers(servers, &script, "");
     const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t",
-                               "cli.test", "-b", "1", NULL};
+                               "cli.test",  "-b", "1",  NULL};
     assert_int_equal(cli_run(arguments, "a\nb\nc\n", 6, last, sizeof(last)), 0);
     assert_string_equal(last, "3 read, 3 delivered, 0 lost");
     for (int i = 0; i < CLI_NODES; i++) {
@@ -196,7 +202,7 @@ static void each_record_has_its_own_word(void **state)
     assert_int_equal(fclose(file), 0);
     free(text);
     const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t",
-                               "cli.test", "-b", "1", NULL};
+                               "cli.test",  "-b", "1",  NULL};
     assert_int_equal(cli_run(arguments, "a\nb\nc\n", 6, last, sizeof(last)), 0);
     assert_string_equal(last, "3 read, 2 delivered, 1 sent, not acknowledged, 0 lost");
     cli_stop_servers(servers);
@@ -212,8 +218,8 @@ static void what_was_not_acknowledged_may_have_arrived(void **state)
     char last[256];
 
     cli_start_servers(servers, &script, "    health.max_fails 100\n");
-    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t",
-                               "cli.test", "--retries", "0", NULL};
+    const char *arguments[] = {cli_program, "-q",        "-u", cli_conf, "-t",
+                               "cli.test",  "--retries", "0",  NULL};
     assert_int_equal(cli_run(arguments, "a\nb\nc\n", 6, last, sizeof(last)), 1);
     assert_string_equal(last, "3 read, 0 delivered, 0 lost, 3 may have arrived");
     assert_int_equal(cli_count(servers, "a"), CLI_NODES);
@@ -232,9 +238,9 @@ static void with_resend_off_it_is_sent_once(void **state)
         char last[256];
 
         cli_start_servers(servers, &script, "    ack_timeout 200ms\n");
-        const char *arguments[] = {cli_program, "-q", "-u", cli_conf,
-                                   "-t", "cli.test", "-o", "deliver.resend=off",
-                                   "--retry-for", "3", NULL};
+        const char *arguments[] = {cli_program,   "-q",       "-u", cli_conf,
+                                   "-t",          "cli.test", "-o", "deliver.resend=off",
+                                   "--retry-for", "3",        NULL};
         assert_int_equal(cli_run(arguments, "a\nb\nc\n", 6, last, sizeof(last)), 1);
         assert_string_equal(last, "3 read, 0 delivered, 0 lost, 3 may have arrived");
         assert_int_equal(cli_records(servers), 3);
@@ -257,9 +263,9 @@ static void with_resend_off_what_cannot_be_there_is_tried_again(void **state)
     char last[256];
 
     cli_write_conf(&port, 1, "    shared_key secret\n    ack_timeout 200ms\n");
-    const char *arguments[] = {cli_program, "-q", "-u", cli_conf,
-                               "-t", "cli.test", "-o", "deliver.resend=off",
-                               "--retry-for", "60", NULL};
+    const char *arguments[] = {cli_program,   "-q",       "-u", cli_conf,
+                               "-t",          "cli.test", "-o", "deliver.resend=off",
+                               "--retry-for", "60",       NULL};
     assert_int_equal(cli_run(arguments, "a\nb\nc\n", 6, last, sizeof(last)), 0);
     assert_string_equal(last, "3 read, 3 delivered, 0 lost");
     assert_int_equal(forward_server_records(server), 3);
@@ -364,8 +370,8 @@ static void servers_that_close_after_each_message_get_it_all(void **state)
             ports[i] = acceptor_port(servers[i]);
         }
         cli_write_conf(ports, 2, "    health.max_fails 1000\n");
-        const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t", "cli.test",
-                                   "-b", "10", "--retry-for", "60", NULL};
+        const char *arguments[] = {cli_program, "-q", "-u",          cli_conf, "-t", "cli.test",
+                                   "-b",        "10", "--retry-for", "60",     NULL};
         assert_int_equal(cli_run(arguments, text, len, last, sizeof(last)), 0);
         assert_string_equal(last, "200 read, 200 delivered, 0 lost");
         for (int i = 0; i < CLOSER_LINES; i++) {
@@ -389,7 +395,7 @@ static void any_byte_may_stand_in_a_line(void **state)
 
     cli_start_servers(servers, &script, "");
     const char *arguments[] = {cli_program, "-q", "--packed", "-u",
-                               cli_conf, "-t", "cli.test", NULL};
+                               cli_conf,    "-t", "cli.test", NULL};
     assert_int_equal(cli_run(arguments, input, sizeof(input) - 1, last, sizeof(last)), 0);
     assert_string_equal(last, "3 read, 3 delivered, 0 lost");
     assert_int_equal(cli_records(servers), 3);
@@ -434,8 +440,8 @@ static void a_missing_file_fails_and_the_rest_is_sent(void **state)
     cli_start_servers(servers, &script, "    require_ack_response on\n");
     cli_write(cli_log, "there\n", 6);
     snprintf(missing, sizeof(missing), "%s/missing", cli_folder);
-    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t",
-                               "cli.test", missing, cli_folder, cli_log, NULL};
+    const char *arguments[] = {cli_program, "-q",    "-u",       cli_conf, "-t",
+                               "cli.test",  missing, cli_folder, cli_log,  NULL};
     assert_int_equal(cli_run(arguments, "", 0, last, sizeof(last)), 1);
     assert_string_equal(last, "1 read, 1 delivered, 0 lost");
     assert_int_equal(cli_count(servers, "there"), 1);

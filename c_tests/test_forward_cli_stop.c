@@ -44,7 +44,7 @@ static void what_was_taken_from_a_pipe_is_sent(void **state)
         char last[256];
         cli_start_servers(servers, &good, "");
         const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t", "cli.test",
-                                   "-b", "10", "-r", "100", NULL};
+                                   "-b",        "10", "-r", "100",    NULL};
         struct process p = process_start(arguments, NULL);
         assert_int_equal(write(p.input, text, len), len); /* less than a pipe holds */
         cli_await(servers, 1);
@@ -70,8 +70,8 @@ static void a_file_is_left_in_the_middle(void **state)
         forward_server *servers[CLI_NODES];
         char last[256];
         cli_start_servers(servers, &good, "");
-        const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t", "cli.test",
-                                   "-r", "2000", cli_log, cli_log, NULL};
+        const char *arguments[] = {cli_program, "-q",   "-u",    cli_conf, "-t", "cli.test",
+                                   "-r",        "2000", cli_log, cli_log,  NULL};
         struct process p = process_start(arguments, NULL);
         cli_await(servers, 1);
         assert_int_equal(kill(p.id, signals[i]), 0);
@@ -95,8 +95,8 @@ static void a_signal_at_the_very_end_is_no_failure(void **state)
     cli_write(cli_log, text, len);
     free(text);
     cli_start_servers(servers, &good, "");
-    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t", "cli.test",
-                               "-b", "10", "-r", "100", cli_log, NULL};
+    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t",    "cli.test",
+                               "-b",        "10", "-r", "100",    cli_log, NULL};
     struct process p = process_start(arguments, NULL);
     cli_await(servers, 1);
     assert_int_equal(kill(p.id, SIGTERM), 0);
@@ -118,12 +118,12 @@ static void the_sending_ends_too(void **state)
         char last[256];
         cli_start_servers(servers, &silent, "");
         const char *arguments[] = {cli_program, "-q",
-                                   "-u", cli_conf,
-                                   "-t", "cli.test",
-                                   "-b", "10",
-                                   "--grace", grace[i],
-                                   "-o", "deliver.timeout=600s",
-                                   "-o", "ack_timeout=600s",
+                                   "-u",        cli_conf,
+                                   "-t",        "cli.test",
+                                   "-b",        "10",
+                                   "--grace",   grace[i],
+                                   "-o",        "deliver.timeout=600s",
+                                   "-o",        "ack_timeout=600s",
                                    NULL};
         struct process p = process_start(arguments, NULL);
         assert_int_equal(write(p.input, text, len), len);
@@ -163,10 +163,10 @@ static void a_report_that_nobody_reads_ends_too(void **state)
     int full = full_pipe(path, sizeof(path));
     (void)state;
     cli_start_servers(servers, &good, "");
-    const char *arguments[] = {"sh", "-c", "p=$1; shift; exec \"$@\" 3>&1 >\"$p\"",
-                               "sh", path, cli_program,
-                               "-u", cli_conf, "-t",
-                               "cli.test", "-b", "1",
+    const char *arguments[] = {"sh",       "-c",     "p=$1; shift; exec \"$@\" 3>&1 >\"$p\"",
+                               "sh",       path,     cli_program,
+                               "-u",       cli_conf, "-t",
+                               "cli.test", "-b",     "1",
                                NULL};
     struct process p = process_start(arguments, NULL);
     assert_int_equal(write(p.input, "a\n", 2), 2);
@@ -185,10 +185,10 @@ static void an_ignored_signal_stays_ignored(void **state)
     char last[256];
     (void)state;
     cli_start_servers(servers, &good, "");
-    const char *arguments[] = {"sh", "-c", "trap '' HUP INT; exec \"$@\"",
-                               "sh", cli_program, "-q",
-                               "-u", cli_conf, "-t",
-                               "cli.test", "-b", "1",
+    const char *arguments[] = {"sh",       "-c",        "trap '' HUP INT; exec \"$@\"",
+                               "sh",       cli_program, "-q",
+                               "-u",       cli_conf,    "-t",
+                               "cli.test", "-b",        "1",
                                NULL};
     struct process p = process_start(arguments, NULL);
     assert_int_equal(write(p.input, "a\n", 2), 2);
@@ -217,7 +217,7 @@ static void it_is_suspended_and_goes_on(void **state)
     (void)state;
     cli_start_servers(servers, &good, "");
     const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t", "cli.test",
-                               "-b", "10", "-r", "4000", NULL};
+                               "-b",        "10", "-r", "4000",   NULL};
     struct process p = process_start(arguments, NULL);
     assert_int_equal(write(p.input, text, len / 2), len / 2);
     for (i = 0; i < 20; i++) {
@@ -246,8 +246,8 @@ static void a_pipe_without_a_writer(void **state)
     assert_int_equal(mkfifo(fifo, 0600), 0);
     cli_start_servers(servers, &good, "");
     cli_write(cli_log, "a\n", 2);
-    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t", "cli.test",
-                               "--flush", "0.05", cli_log, fifo, NULL};
+    const char *arguments[] = {cli_program, "-q",   "-u",    cli_conf, "-t", "cli.test",
+                               "--flush",   "0.05", cli_log, fifo,     NULL};
     struct process p = process_start(arguments, NULL);
     cli_await(servers, 1);
     assert_int_equal(kill(p.id, SIGTERM), 0);
@@ -279,8 +279,8 @@ static void a_file_that_grows_is_read_to_its_end(void **state)
     (void)state;
     cli_write(cli_log, text, len);
     cli_start_servers(servers, &good, "");
-    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t", "cli.test",
-                               "-b", "1", "-r", "5", cli_log, NULL};
+    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t",    "cli.test",
+                               "-b",        "1",  "-r", "5",      cli_log, NULL};
     struct process p = process_start(arguments, NULL);
     cli_await(servers, 1);
     FILE *file = fopen(cli_log, "a");
@@ -304,8 +304,8 @@ static void a_file_that_shrinks_is_told(void **state)
     (void)state;
     cli_write(cli_log, text, len);
     cli_start_servers(servers, &good, "");
-    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t", "cli.test",
-                               "-b", "1", "-r", "8", cli_log, NULL};
+    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t",    "cli.test",
+                               "-b",        "1",  "-r", "8",      cli_log, NULL};
     struct process p = process_start(arguments, NULL);
     cli_await(servers, 1);
     assert_int_equal(truncate(cli_log, 0), 0);
@@ -338,8 +338,8 @@ static void run_with(const char *command, int status, const char *expected)
     forward_server_stop(servers[0]);
     forward_server_stop(servers[2]);
     cli_write_conf(ports, CLI_NODES, "    health.backoff 10ms\n    health.backoff_max 10ms\n");
-    const char *arguments[] = {cli_program, "-v", "-v", "-u", cli_conf, "-t",
-                               "cli.test", "-b", "5", cli_log, NULL};
+    const char *arguments[] = {cli_program, "-v", "-v", "-u",    cli_conf, "-t",
+                               "cli.test",  "-b", "5",  cli_log, NULL};
     assert_int_equal(cli_run_by_shell(command, arguments, last, sizeof(last)), status);
     assert_string_equal(last, expected);
     assert_int_equal(forward_server_records(servers[1]), LINES);

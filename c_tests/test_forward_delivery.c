@@ -6,7 +6,8 @@
 #include "support/forward_client.h"
 
 /* A server that asks for a login, met by a client that was given no key. */
-static void helo_instead_of_an_ack(void **state) {
+static void helo_instead_of_an_ack(void **state)
+{
     (void)state;
     forward_script script = {.helo = HELO_GOOD, .ack = ACK_GOOD, .shared_key = "secret"};
     forward_server *server = forward_server_start(&script);
@@ -21,7 +22,8 @@ static void helo_instead_of_an_ack(void **state) {
 }
 
 /* The second message is answered with the id of the first, which was acknowledged already. */
-static void the_previous_ack_is_not_this_one(void **state) {
+static void the_previous_ack_is_not_this_one(void **state)
+{
     (void)state;
     forward_script script = {.helo = HELO_NONE, .ack = ACK_PREVIOUS, .connections = 1};
     forward_server *server = forward_server_start(&script);
@@ -41,7 +43,8 @@ static void the_previous_ack_is_not_this_one(void **state) {
 
 /* A well-behaved server, whatever the pieces and types of its answers: one connection, one
  * login. */
-static void good_servers_are_understood(void **state) {
+static void good_servers_are_understood(void **state)
+{
     (void)state;
     static const forward_script scripts[] = {
         {.helo = HELO_GOOD, .pong = PONG_GOOD, .ack = ACK_GOOD, .shared_key = "secret"},
@@ -56,9 +59,10 @@ static void good_servers_are_understood(void **state) {
     };
     for (size_t i = 0; i < COUNT(scripts); i++) {
         forward_server *server = forward_server_start(&scripts[i]);
-        upstream_t *up = forward_client_over(
-            &server, 1, KEYS_PATIENT "    require_ack_response on\n    username me\n"
-                                     "    password pw\n");
+        upstream_t *up =
+            forward_client_over(&server, 1,
+                                KEYS_PATIENT "    require_ack_response on\n    username me\n"
+                                             "    password pw\n");
         for (unsigned n = 0; n < 5; n++) {
             forward_delivery d;
             if (forward_client_send(up, n, &d) != UPSTREAM_OK) {
@@ -72,7 +76,8 @@ static void good_servers_are_understood(void **state) {
         assert_int_equal(forward_server_accepted(server), 1);
         assert_int_equal(forward_server_logins(server), 1);
         for (unsigned n = 1; n < 5; n++) {
-            assert_string_not_equal(forward_server_chunk(server, n), forward_server_chunk(server, n - 1));
+            assert_string_not_equal(forward_server_chunk(server, n),
+                                    forward_server_chunk(server, n - 1));
         }
         upstream_destroy(up);
         forward_server_stop(server);
@@ -81,9 +86,11 @@ static void good_servers_are_understood(void **state) {
 
 /* Fluent Bit's server sends a salt for passwords though it has no users: no reason not to log in
  * with the key alone. */
-static void a_salt_asks_for_no_user(void **state) {
+static void a_salt_asks_for_no_user(void **state)
+{
     (void)state;
-    static const forward_script script = {.helo = HELO_AUTH, .ack = ACK_GOOD, .shared_key = "secret"};
+    static const forward_script script = {
+        .helo = HELO_AUTH, .ack = ACK_GOOD, .shared_key = "secret"};
     forward_server *server = forward_server_start(&script);
     upstream_t *up = forward_client_over(&server, 1, KEYS_PATIENT "    require_ack_response on\n");
     forward_delivery d;
@@ -96,7 +103,8 @@ static void a_salt_asks_for_no_user(void **state) {
     forward_server_stop(server);
 }
 
-static void wrong_credentials_are_refused(void **state) {
+static void wrong_credentials_are_refused(void **state)
+{
     (void)state;
     static const struct {
         forward_script script;
@@ -123,12 +131,15 @@ static void wrong_credentials_are_refused(void **state) {
     }
 }
 
-static void the_empty_key_logs_in(void **state) {
+static void the_empty_key_logs_in(void **state)
+{
     (void)state;
     forward_script script = {.helo = HELO_GOOD, .shared_key = ""};
-    forward_script with_user = {.helo = HELO_AUTH, .shared_key = "", .username = "me", .password = "pw"};
+    forward_script with_user = {
+        .helo = HELO_AUTH, .shared_key = "", .username = "me", .password = "pw"};
     forward_server *servers[2] = {forward_server_start(&script), forward_server_start(&with_user)};
-    static const char *const keys[2] = {"    empty_shared_key on\n", "    username me\n    password pw\n"};
+    static const char *const keys[2] = {"    empty_shared_key on\n",
+                                        "    username me\n    password pw\n"};
     for (int i = 0; i < 2; i++) {
         upstream_t *up = forward_client_over(&servers[i], 1, keys[i]);
         forward_delivery d;
@@ -142,7 +153,8 @@ static void the_empty_key_logs_in(void **state) {
 }
 
 /* Both end well for the message, and neither connection may carry another. */
-static void some_connections_are_used_once(void **state) {
+static void some_connections_are_used_once(void **state)
+{
     (void)state;
     static const struct {
         forward_script script;
@@ -170,7 +182,8 @@ static void some_connections_are_used_once(void **state) {
 }
 
 /* A node that lost its ack got the chunk; the next one gets it under the same id. */
-static void a_chunk_keeps_its_id_on_the_next_node(void **state) {
+static void a_chunk_keeps_its_id_on_the_next_node(void **state)
+{
     (void)state;
     forward_script silent = ACKING(ACK_SILENT), good = ACKING(ACK_GOOD);
     forward_server *servers[2] = {forward_server_start(&silent), forward_server_start(&good)};
@@ -188,14 +201,16 @@ static void a_chunk_keeps_its_id_on_the_next_node(void **state) {
 }
 
 /* One batch, sent to nodes that want it in four forms. */
-static void each_node_gets_its_own_form(void **state) {
+static void each_node_gets_its_own_form(void **state)
+{
     (void)state;
     forward_script none = ACKING(ACK_NONE), good = ACKING(ACK_GOOD);
     forward_server *servers[4];
     for (int i = 0; i < 4; i++) {
         servers[i] = forward_server_start(i == 3 ? &good : &none);
     }
-    static const char *const keys[4] = {"", "    tag other\n    time_as_integer on\n", "    compress gzip\n",
+    static const char *const keys[4] = {"", "    tag other\n    time_as_integer on\n",
+                                        "    compress gzip\n",
                                         "    compress gzip\n    time_as_integer on\n"
                                         "    require_ack_response on\n"};
     upstream_t *up = forward_client_over_each(servers, 4, keys);
@@ -216,7 +231,8 @@ static void each_node_gets_its_own_form(void **state) {
         assert_int_equal(forward_client_arrived(servers[i], 99), 1);
         assert_string_equal(forward_server_tag(servers[i], 0), i == 1 ? "other" : "tag");
         assert_int_equal(forward_server_integer_times(servers[i], 0), i & 1);
-        assert_int_equal(strlen(forward_server_chunk(servers[i], 0)), i == 3 ? FORWARD_CHUNK_ID_LEN : 0);
+        assert_int_equal(strlen(forward_server_chunk(servers[i], 0)),
+                         i == 3 ? FORWARD_CHUNK_ID_LEN : 0);
     }
     upstream_destroy(up);
     for (int i = 0; i < 4; i++) {
@@ -225,7 +241,8 @@ static void each_node_gets_its_own_form(void **state) {
 }
 
 /* What is wrong with the batch itself is not blamed on a node, and no other node is tried. */
-static void an_empty_batch_stops(void **state) {
+static void an_empty_batch_stops(void **state)
+{
     (void)state;
     forward_script good = ACKING(ACK_GOOD);
     forward_server *servers[2] = {forward_server_start(&good), forward_server_start(&good)};
@@ -247,7 +264,9 @@ static void an_empty_batch_stops(void **state) {
 
 static unsigned told;
 
-static void tell(const forward_delivery *d, const upstream_node_t *node, upstream_status_t status, const char *reason) {
+static void tell(const forward_delivery *d, const upstream_node_t *node, upstream_status_t status,
+                 const char *reason)
+{
     assert_string_equal(upstream_node_name(node), "node-1");
     assert_int_equal(status, UPSTREAM_ERR_PROTOCOL);
     assert_non_null(strstr(reason, "another chunk"));
@@ -255,7 +274,8 @@ static void tell(const forward_delivery *d, const upstream_node_t *node, upstrea
     told++;
 }
 
-static void each_failure_is_told(void **state) {
+static void each_failure_is_told(void **state)
+{
     (void)state;
     forward_script wrong = ACKING(ACK_WRONG), good = ACKING(ACK_GOOD);
     forward_server *servers[2] = {forward_server_start(&wrong), forward_server_start(&good)};
@@ -283,7 +303,8 @@ static void each_failure_is_told(void **state) {
  * servers that take what comes and are silent, at each place where an answer is due, and the third
  * gets the batch.
  */
-static void silence_leaves_time_for_others(void **state) {
+static void silence_leaves_time_for_others(void **state)
+{
     (void)state;
     static const struct {
         forward_script silent;
@@ -324,7 +345,8 @@ static void silence_leaves_time_for_others(void **state) {
 
 /* What this protocol says of a server stands in the delivery's own error, behind the node's
  * address, which is there once. */
-static void the_words_stand_in_the_error(void **state) {
+static void the_words_stand_in_the_error(void **state)
+{
     (void)state;
     forward_script wrong = ACKING(ACK_WRONG);
     forward_server *server = forward_server_start(&wrong);
@@ -356,7 +378,8 @@ static void the_words_stand_in_the_error(void **state) {
     forward_server_stop(server);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(helo_instead_of_an_ack),
         cmocka_unit_test(the_previous_ack_is_not_this_one),

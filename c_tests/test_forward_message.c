@@ -14,7 +14,8 @@
 
 static const struct timespec WHEN = {0x12345678, 0x0abcdef0};
 
-static forward_config plain_config(void) {
+static forward_config plain_config(void)
+{
     forward_config c;
     memset(&c, 0, sizeof c);
     c.self_hostname = "localhost";
@@ -22,7 +23,8 @@ static forward_config plain_config(void) {
     return c;
 }
 
-static void append(forward_batch *b, const char *line) {
+static void append(forward_batch *b, const char *line)
+{
     char record[256] = "\x81\xa3log";
     size_t len = strlen(line);
     record[5] = (char)(0xa0 | len);
@@ -31,7 +33,8 @@ static void append(forward_batch *b, const char *line) {
 }
 
 /* The message as one piece; the caller frees it. */
-static char *joined(const forward_frame *f, size_t *len) {
+static char *joined(const forward_frame *f, size_t *len)
+{
     char *all = malloc(f->bytes);
     size_t at = 0;
     assert_non_null(all);
@@ -45,7 +48,8 @@ static char *joined(const forward_frame *f, size_t *len) {
 }
 
 /* Frames a batch and decodes the message, which has to be one value and nothing else. */
-static void decode(forward_batch *b, const forward_config *c, msgpack_unpacked *out, char **bytes) {
+static void decode(forward_batch *b, const forward_config *c, msgpack_unpacked *out, char **bytes)
+{
     forward_frame f;
     size_t len, at = 0, begin = 0;
     assert_int_equal(forward_frame_build(&f, b, c, &begin), UPSTREAM_OK);
@@ -58,16 +62,19 @@ static void decode(forward_batch *b, const forward_config *c, msgpack_unpacked *
     assert_int_equal(out->data.type, MSGPACK_OBJECT_ARRAY);
 }
 
-static const msgpack_object *option(const msgpack_object *message, const char *key) {
+static const msgpack_object *option(const msgpack_object *message, const char *key)
+{
     assert_int_equal(message->via.array.size, 3);
     return forward_map_get(&message->via.array.ptr[2], key);
 }
 
-static void forward_mode_is_exact(void **state) {
+static void forward_mode_is_exact(void **state)
+{
     (void)state;
-    static const char expected[] = "\x92\xa3\x61pp\x92"
-                                   "\x92\xd7\x00\x12\x34\x56\x78\x0a\xbc\xde\xf0\x81\xa3log\xa1\x61"
-                                   "\x92\xd7\x00\x12\x34\x56\x78\x0a\xbc\xde\xf0\x81\xa3log\xa2\x62\x63";
+    static const char expected[] =
+        "\x92\xa3\x61pp\x92"
+        "\x92\xd7\x00\x12\x34\x56\x78\x0a\xbc\xde\xf0\x81\xa3log\xa1\x61"
+        "\x92\xd7\x00\x12\x34\x56\x78\x0a\xbc\xde\xf0\x81\xa3log\xa2\x62\x63";
     forward_config c = plain_config();
     forward_batch *b = forward_batch_create("app");
     forward_frame f;
@@ -85,7 +92,8 @@ static void forward_mode_is_exact(void **state) {
     forward_batch_destroy(b);
 }
 
-static void integer_time_is_exact(void **state) {
+static void integer_time_is_exact(void **state)
+{
     (void)state;
     static const char expected[] = "\x92\xa3\x61pp\x92"
                                    "\x92\xce\x12\x34\x56\x78\x81\xa3log\xa1\x61"
@@ -113,7 +121,8 @@ static void integer_time_is_exact(void **state) {
     forward_batch_destroy(b);
 }
 
-static void node_tag_goes_before_the_batch(void **state) {
+static void node_tag_goes_before_the_batch(void **state)
+{
     (void)state;
     forward_config c = plain_config();
     forward_batch *b = forward_batch_create("batch.tag");
@@ -133,7 +142,8 @@ static void node_tag_goes_before_the_batch(void **state) {
     forward_batch_destroy(b);
 }
 
-static void options_only_where_needed(void **state) {
+static void options_only_where_needed(void **state)
+{
     (void)state;
     forward_batch *b = forward_batch_create("t");
     append(b, "x");
@@ -165,7 +175,8 @@ static void options_only_where_needed(void **state) {
     forward_batch_destroy(b);
 }
 
-static void chunk_id_stays_with_its_chunk(void **state) {
+static void chunk_id_stays_with_its_chunk(void **state)
+{
     (void)state;
     forward_batch *b = forward_batch_create("t");
     char first[FORWARD_CHUNK_ID_LEN + 1];
@@ -194,7 +205,8 @@ static void chunk_id_stays_with_its_chunk(void **state) {
 }
 
 /* The body of a packed message, inflated where it is compressed. */
-static char *packed_body(const msgpack_object *message, bool gzip, size_t *len) {
+static char *packed_body(const msgpack_object *message, bool gzip, size_t *len)
+{
     const msgpack_object *body = &message->via.array.ptr[1];
     assert_int_equal(body->type, MSGPACK_OBJECT_BIN);
     size_t cap = 1 << 20;
@@ -219,7 +231,8 @@ static char *packed_body(const msgpack_object *message, bool gzip, size_t *len) 
     return out;
 }
 
-static void packed_bodies_hold_the_entries(void **state) {
+static void packed_bodies_hold_the_entries(void **state)
+{
     (void)state;
     forward_batch *b = forward_batch_create("t");
     for (int i = 0; i < 1000; i++) {
@@ -251,7 +264,8 @@ static void packed_bodies_hold_the_entries(void **state) {
     forward_batch_destroy(b);
 }
 
-static void gzip_follows_the_batch(void **state) {
+static void gzip_follows_the_batch(void **state)
+{
     (void)state;
     forward_config c = plain_config();
     forward_batch *b = forward_batch_create("t");
@@ -283,7 +297,8 @@ static void gzip_follows_the_batch(void **state) {
 
 /* The message of a chunk, in the form that `c` asks for: its body, and what its options say. */
 static void chunk_becomes(const char *chunk, size_t chunk_len, const forward_config *c,
-                          const char *body, size_t body_len, size_t records) {
+                          const char *body, size_t body_len, size_t records)
+{
     forward_batch *b = forward_batch_create("t");
     msgpack_unpacked m;
     char *bytes;
@@ -303,7 +318,8 @@ static void chunk_becomes(const char *chunk, size_t chunk_len, const forward_con
 
 /* By default what every server reads, as the agent's own plugin has it with an upstream file:
  * [EventTime, record]. */
-static void a_chunk_is_times_and_records(void **state) {
+static void a_chunk_is_times_and_records(void **state)
+{
     (void)state;
     /* An entry a line. */
     /* clang-format off */
@@ -343,7 +359,8 @@ static void a_chunk_is_times_and_records(void **state) {
 }
 
 /* In Forward the array's length counts entries, whatever they are. */
-static void marks_count_where_entries_do(void **state) {
+static void marks_count_where_entries_do(void **state)
+{
     (void)state;
     static const char chunk[] = GROUP_START "\x92\x92" TIME "\x80" RECORD("one") GROUP_END;
     for (int i = 0; i < 2; i++) {
@@ -365,7 +382,8 @@ static void marks_count_where_entries_do(void **state) {
 }
 
 /* A chunk of marks alone holds nothing to send. */
-static void marks_alone_are_nothing(void **state) {
+static void marks_alone_are_nothing(void **state)
+{
     (void)state;
     forward_batch *b = forward_batch_create("t");
     forward_config c = plain_config();
@@ -383,7 +401,8 @@ static void marks_alone_are_nothing(void **state) {
 
 /* Checks the message of one map; gives its id. */
 static void map_becomes(const forward_frame *f, const forward_config *c, const char *map,
-                        size_t map_len, forward_signal signal, char id[FORWARD_CHUNK_ID_LEN + 1]) {
+                        size_t map_len, forward_signal signal, char id[FORWARD_CHUNK_ID_LEN + 1])
+{
     msgpack_unpacked m;
     size_t len, at = 0;
     char *bytes = joined(f, &len);
@@ -408,7 +427,8 @@ static void map_becomes(const forward_frame *f, const forward_config *c, const c
  * Metrics and traces: each map as it is and a message of its own, in whatever form logs would go;
  * the options tell which they are. Fluent Bit's server reads one map of a message.
  */
-static void metrics_and_traces_are_told_apart(void **state) {
+static void metrics_and_traces_are_told_apart(void **state)
+{
     (void)state;
     static const struct {
         const char *map;
@@ -456,7 +476,8 @@ static void metrics_and_traces_are_told_apart(void **state) {
     }
 }
 
-static void what_is_no_chunk_is_refused(void **state) {
+static void what_is_no_chunk_is_refused(void **state)
+{
     (void)state;
     static const struct {
         const char *bytes;
@@ -493,23 +514,34 @@ static void what_is_no_chunk_is_refused(void **state) {
     forward_batch_destroy(b);
 }
 
-static void what_is_no_record_is_refused(void **state) {
+static void what_is_no_record_is_refused(void **state)
+{
     (void)state;
     static const struct {
         const char *bytes;
         size_t len;
-    } bad[] = {{"", 0},         {"\xc0", 1},         {"\x91\xc0", 2},     {"\x81\xa1\x61", 3}, {"\x80\xc0", 2},
-               {"\x81\xc1\xc0", 3}, {"\xdf\xff\xff\xff\xff", 5}, {"\xde\x00", 2}, {"\x81\xa1\x61\xd9\x05\x61\x62\x63", 8}};
-    static const struct timespec bad_times[] = {{-1, 0}, {1, -1}, {1, 1000000000}, {(time_t)1 << 32, 0}};
+    } bad[] = {{"", 0},
+               {"\xc0", 1},
+               {"\x91\xc0", 2},
+               {"\x81\xa1\x61", 3},
+               {"\x80\xc0", 2},
+               {"\x81\xc1\xc0", 3},
+               {"\xdf\xff\xff\xff\xff", 5},
+               {"\xde\x00", 2},
+               {"\x81\xa1\x61\xd9\x05\x61\x62\x63", 8}};
+    static const struct timespec bad_times[] = {
+        {-1, 0}, {1, -1}, {1, 1000000000}, {(time_t)1 << 32, 0}};
     forward_batch *b = forward_batch_create("t");
     forward_config c = plain_config();
     forward_frame f;
 
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        assert_int_equal(forward_batch_append(b, &WHEN, bad[i].bytes, bad[i].len), UPSTREAM_ERR_INVALID_ARG);
+        assert_int_equal(forward_batch_append(b, &WHEN, bad[i].bytes, bad[i].len),
+                         UPSTREAM_ERR_INVALID_ARG);
     }
     for (size_t i = 0; i < sizeof bad_times / sizeof bad_times[0]; i++) {
-        assert_int_equal(forward_batch_append(b, &bad_times[i], "\x80", 1), UPSTREAM_ERR_INVALID_ARG);
+        assert_int_equal(forward_batch_append(b, &bad_times[i], "\x80", 1),
+                         UPSTREAM_ERR_INVALID_ARG);
     }
     assert_int_equal(forward_batch_append(b, &WHEN, NULL, 1), UPSTREAM_ERR_INVALID_ARG);
     assert_int_equal(forward_batch_append(b, NULL, "\x80", 1), UPSTREAM_ERR_INVALID_ARG);
@@ -523,7 +555,8 @@ static void what_is_no_record_is_refused(void **state) {
     forward_batch_destroy(NULL);
 }
 
-static void large_batches_are_whole(void **state) {
+static void large_batches_are_whole(void **state)
+{
     (void)state;
     enum { LINES = 70000, BIG = 2 * 1024 * 1024 }; /* past array 16; a str 32 */
     forward_config c = plain_config();
@@ -550,7 +583,8 @@ static void large_batches_are_whole(void **state) {
     forward_batch_destroy(b);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(forward_mode_is_exact),
         cmocka_unit_test(integer_time_is_exact),

@@ -22,7 +22,8 @@ typedef struct trap {
 } trap;
 
 /* One node: the delivery fails, says why, and the next one comes on a connection of its own. */
-static void trap_on_one_node(const trap *t) {
+static void trap_on_one_node(const trap *t)
+{
     forward_script script = t->script;
     script.connections = 1;
     forward_server *server = forward_server_start(&script);
@@ -30,7 +31,8 @@ static void trap_on_one_node(const trap *t) {
     forward_delivery d;
 
     upstream_status_t status = forward_client_send(up, 1, &d);
-    if (status == UPSTREAM_OK || d.status != t->status || strstr(d.reason, t->reason) == NULL || d.node != NULL) {
+    if (status == UPSTREAM_OK || d.status != t->status || strstr(d.reason, t->reason) == NULL ||
+        d.node != NULL) {
         fail_msg("%s: %d, %s, \"%s\"", t->name, status, upstream_status_name(d.status), d.reason);
     }
     assert_int_equal(d.failures, 1);
@@ -47,7 +49,8 @@ static void trap_on_one_node(const trap *t) {
 
 /* Two nodes, one of which always goes wrong: nobody sees an error, and every record arrives at the
  * other. */
-static void trap_on_one_of_two(const trap *t) {
+static void trap_on_one_of_two(const trap *t)
+{
     static const unsigned RECORDS = 6;
     forward_script good = t->script;
     good.helo = good.helo == HELO_NONE || good.helo == HELO_EOF ? HELO_NONE : HELO_GOOD;
@@ -79,7 +82,8 @@ static void trap_on_one_of_two(const trap *t) {
     forward_server_stop(servers[1]);
 }
 
-static void run_traps(const trap *traps, size_t count) {
+static void run_traps(const trap *traps, size_t count)
+{
     for (size_t i = 0; i < count; i++) {
         print_message("    %s\n", traps[i].name);
         trap_on_one_node(&traps[i]);
@@ -87,9 +91,11 @@ static void run_traps(const trap *traps, size_t count) {
     }
 }
 
-#define SECURED(helo_, pong_) {.helo = (helo_), .pong = (pong_), .ack = ACK_NONE, .shared_key = "secret"}
+#define SECURED(helo_, pong_) \
+    {.helo = (helo_), .pong = (pong_), .ack = ACK_NONE, .shared_key = "secret"}
 
-static void bad_helo(void **state) {
+static void bad_helo(void **state)
+{
     (void)state;
     static const trap traps[] = {
         {"no HELO at all", SECURED(HELO_SILENT, PONG_GOOD), KEYS_SECURED, UPSTREAM_ERR_TIMEOUT,
@@ -130,13 +136,14 @@ static void bad_helo(void **state) {
     run_traps(traps, COUNT(traps));
 }
 
-static void bad_pong(void **state) {
+static void bad_pong(void **state)
+{
     (void)state;
     static const trap traps[] = {
-        {"no PONG at all", SECURED(HELO_GOOD, PONG_SILENT), KEYS_SECURED,
-         UPSTREAM_ERR_TIMEOUT, "PONG did not come", false},
-        {"login refused", SECURED(HELO_GOOD, PONG_REFUSED), KEYS_SECURED,
-         UPSTREAM_ERR_PROTOCOL, "\"shared_key?mismatch\"", false},
+        {"no PONG at all", SECURED(HELO_GOOD, PONG_SILENT), KEYS_SECURED, UPSTREAM_ERR_TIMEOUT,
+         "PONG did not come", false},
+        {"login refused", SECURED(HELO_GOOD, PONG_REFUSED), KEYS_SECURED, UPSTREAM_ERR_PROTOCOL,
+         "\"shared_key?mismatch\"", false},
         {"a server without the key", SECURED(HELO_GOOD, PONG_WRONG_DIGEST), KEYS_SECURED,
          UPSTREAM_ERR_PROTOCOL, "does not know the shared key", false},
         {"half a digest", SECURED(HELO_GOOD, PONG_SHORT_DIGEST), KEYS_SECURED,
@@ -149,10 +156,10 @@ static void bad_pong(void **state) {
          UPSTREAM_ERR_PROTOCOL, "not strings", false},
         {"PING as answer to PING", SECURED(HELO_GOOD, PONG_OTHER), KEYS_SECURED,
          UPSTREAM_ERR_PROTOCOL, "is not [\"PONG\"", false},
-        {"a byte behind PONG", SECURED(HELO_GOOD, PONG_EXTRA), KEYS_SECURED,
-         UPSTREAM_ERR_PROTOCOL, "unasked behind PONG", false},
-        {"EOF after PING", SECURED(HELO_GOOD, PONG_EOF), KEYS_PATIENT,
-         UPSTREAM_ERR_CLOSED, "before PONG", false},
+        {"a byte behind PONG", SECURED(HELO_GOOD, PONG_EXTRA), KEYS_SECURED, UPSTREAM_ERR_PROTOCOL,
+         "unasked behind PONG", false},
+        {"EOF after PING", SECURED(HELO_GOOD, PONG_EOF), KEYS_PATIENT, UPSTREAM_ERR_CLOSED,
+         "before PONG", false},
     };
     run_traps(traps, COUNT(traps));
 }
@@ -160,7 +167,8 @@ static void bad_pong(void **state) {
 #define KEYS_UNNAMED "    shared_key secret\n    ack_timeout 20s\n"
 
 /* Servers without the key, each of which answers with a proof that it made of what it read. */
-static void attackers(void **state) {
+static void attackers(void **state)
+{
     (void)state;
     static const char lacks[] = "proof back, which shows no key";
     static const trap traps[] = {
@@ -191,7 +199,8 @@ static void attackers(void **state) {
 }
 
 /* Whoever recorded a whole login plays the server's part of it once more: the salt is a new one. */
-static void a_recorded_login_is_worth_nothing(void **state) {
+static void a_recorded_login_is_worth_nothing(void **state)
+{
     (void)state;
     forward_script script = {
         .helo = HELO_NO_KEEPALIVE, .pong = PONG_REPLAY, .shared_key = "secret"};
@@ -214,7 +223,8 @@ static void a_recorded_login_is_worth_nothing(void **state) {
 
 /* To a client without a key and without acks. Not one byte of a record is written before it is
  * noticed. */
-static void what_comes_before_the_first_record(void **state) {
+static void what_comes_before_the_first_record(void **state)
+{
     (void)state;
     static const struct {
         helo_part helo;
@@ -264,32 +274,34 @@ static void what_comes_before_the_first_record(void **state) {
     }
 }
 
-static void bad_ack(void **state) {
+static void bad_ack(void **state)
+{
     (void)state;
     static const trap traps[] = {
-        {"no ack", ACKING(ACK_SILENT), KEYS_ACK,
-         UPSTREAM_ERR_TIMEOUT, "the ack did not come", true},
-        {"a late ack", ACKING(ACK_LATE), KEYS_ACK,
-         UPSTREAM_ERR_TIMEOUT, "the ack did not come", true},
+        {"no ack", ACKING(ACK_SILENT), KEYS_ACK, UPSTREAM_ERR_TIMEOUT, "the ack did not come",
+         true},
+        {"a late ack", ACKING(ACK_LATE), KEYS_ACK, UPSTREAM_ERR_TIMEOUT, "the ack did not come",
+         true},
         {"the ack of a chunk never sent", ACKING(ACK_WRONG), KEYS_ACK_PATIENT,
          UPSTREAM_ERR_PROTOCOL, "another chunk", true},
-        {"{\"nack\": id}", ACKING(ACK_OTHER), KEYS_ACK_PATIENT,
-         UPSTREAM_ERR_PROTOCOL, "is not {\"ack\"", true},
-        {"a number as ack", ACKING(ACK_NUMBER), KEYS_ACK_PATIENT,
-         UPSTREAM_ERR_PROTOCOL, "another chunk", true},
-        {"an array as ack", ACKING(ACK_ARRAY), KEYS_ACK_PATIENT,
-         UPSTREAM_ERR_PROTOCOL, "is not {\"ack\"", true},
-        {"half an ack, then EOF", ACKING(ACK_HALF), KEYS_ACK_PATIENT,
-         UPSTREAM_ERR_CLOSED, "before the ack", true},
-        {"EOF instead of an ack", ACKING(ACK_EOF), KEYS_ACK_PATIENT,
-         UPSTREAM_ERR_CLOSED, "before the ack", true},
-        {"an ack that trickles without end", ACKING(ACK_TRICKLE), KEYS_ACK,
-         UPSTREAM_ERR_TIMEOUT, "the ack did not come", true},
+        {"{\"nack\": id}", ACKING(ACK_OTHER), KEYS_ACK_PATIENT, UPSTREAM_ERR_PROTOCOL,
+         "is not {\"ack\"", true},
+        {"a number as ack", ACKING(ACK_NUMBER), KEYS_ACK_PATIENT, UPSTREAM_ERR_PROTOCOL,
+         "another chunk", true},
+        {"an array as ack", ACKING(ACK_ARRAY), KEYS_ACK_PATIENT, UPSTREAM_ERR_PROTOCOL,
+         "is not {\"ack\"", true},
+        {"half an ack, then EOF", ACKING(ACK_HALF), KEYS_ACK_PATIENT, UPSTREAM_ERR_CLOSED,
+         "before the ack", true},
+        {"EOF instead of an ack", ACKING(ACK_EOF), KEYS_ACK_PATIENT, UPSTREAM_ERR_CLOSED,
+         "before the ack", true},
+        {"an ack that trickles without end", ACKING(ACK_TRICKLE), KEYS_ACK, UPSTREAM_ERR_TIMEOUT,
+         "the ack did not come", true},
     };
     run_traps(traps, COUNT(traps));
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_helo),
         cmocka_unit_test(bad_pong),

@@ -81,8 +81,10 @@ static void three_failures_in_a_row_take_a_node_out(void **state)
 
 static void hard_faults_take_it_out_at_once_and_the_callers_own_do_not(void **state)
 {
-    static const upstream_status_t hard[] = {UPSTREAM_ERR_CONNECT, UPSTREAM_ERR_TLS, UPSTREAM_ERR_CERT};
-    static const upstream_status_t none[] = {UPSTREAM_ERR_INVALID_ARG, UPSTREAM_ERR_CANCELLED, UPSTREAM_ERR_LIMIT, UPSTREAM_STOP};
+    static const upstream_status_t hard[] = {UPSTREAM_ERR_CONNECT, UPSTREAM_ERR_TLS,
+                                             UPSTREAM_ERR_CERT};
+    static const upstream_status_t none[] = {UPSTREAM_ERR_INVALID_ARG, UPSTREAM_ERR_CANCELLED,
+                                             UPSTREAM_ERR_LIMIT, UPSTREAM_STOP};
     upstream_t *up = nodes(5, "");
     size_t i;
     (void)state;

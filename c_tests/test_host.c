@@ -169,10 +169,12 @@ static int in_child(upstream_t *up, upstream_conn_t *held, uint16_t port)
     if (upstream_next_node(up) == NULL || strcmp(upstream_name(up), "test") != 0) {
         return 1;
     }
-    if (upstream_stats(up, &stats) != UPSTREAM_OK || stats.connects != 2 || upstream_node_get_data(upstream_node_at(up, 0)) != NULL) {
+    if (upstream_stats(up, &stats) != UPSTREAM_OK || stats.connects != 2 ||
+        upstream_node_get_data(upstream_node_at(up, 0)) != NULL) {
         return 6;
     }
-    if (upstream_connect(up, &conn, &err) != UPSTREAM_ERR_FORKED || upstream_error_status(err) != UPSTREAM_ERR_FORKED) {
+    if (upstream_connect(up, &conn, &err) != UPSTREAM_ERR_FORKED ||
+        upstream_error_status(err) != UPSTREAM_ERR_FORKED) {
         return 2;
     }
     upstream_error_free(err);

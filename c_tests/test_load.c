@@ -24,7 +24,7 @@ static struct {
     atomic_size_t unseen; /* acknowledged by a node that has not marked them */
     atomic_long slowest;  /* microseconds */
     pthread_mutex_t words;
-    char word[2048];      /* of the first failure */
+    char word[2048]; /* of the first failure */
 } load = {.words = PTHREAD_MUTEX_INITIALIZER};
 
 static long microseconds(void)
@@ -216,7 +216,8 @@ static void nothing_is_lost_while_nodes_come_and_go(void **state)
     sent = atomic_load(&load.next);
     assert_in_range(sent, 1, RECORDS);
     if (atomic_load(&load.failed) > 0) {
-        fail_msg("%zu of %zu deliveries failed; the first: %s", atomic_load(&load.failed), sent, load.word);
+        fail_msg("%zu of %zu deliveries failed; the first: %s", atomic_load(&load.failed), sent,
+                 load.word);
     }
     assert_int_equal(atomic_load(&load.unseen), 0);
     for (i = 0; i < sent; i++) {
@@ -225,9 +226,11 @@ static void nothing_is_lost_while_nodes_come_and_go(void **state)
     }
     stats = check_stats(load.up);
     assert_true(stats.ejections > 0);
-    print_message("%zu records, none lost, %zu came more than once; %llu redeliveries, %llu ejections; slowest delivery %ld ms; resident %zu KiB, then %zu KiB\n",
-                  sent, twice, (unsigned long long)stats.redeliveries, (unsigned long long)stats.ejections,
-                  atomic_load(&load.slowest) / 1000, first_kib, kib);
+    print_message("%zu records, none lost, %zu came more than once; %llu redeliveries, %llu "
+                  "ejections; slowest delivery %ld ms; resident %zu KiB, then %zu KiB\n",
+                  sent, twice, (unsigned long long)stats.redeliveries,
+                  (unsigned long long)stats.ejections, atomic_load(&load.slowest) / 1000, first_kib,
+                  kib);
     if (!check_sanitized("thread")) { /* which keeps what it knows of each address */
         assert_in_range(kib, 0, first_kib + 8192);
     }

@@ -42,7 +42,8 @@ static int close_loop(void **state)
 }
 
 /* Nodes: `refused` that refuse, then one on the server. */
-static upstream_t *nodes(enum loopback_behaviour behaviour, size_t refused, int *refusing, const char *more)
+static upstream_t *nodes(enum loopback_behaviour behaviour, size_t refused, int *refusing,
+                         const char *more)
 {
     uint16_t ports[8];
     size_t i;
@@ -237,10 +238,12 @@ static void one_node_alone_is_not_left_for_another(void **state)
     upstream_t *up = nodes(LOOPBACK_SINK, 1, &refusing, "");
     upstream_conn_t *conn = NULL;
     (void)state;
-    assert_status(upstream_node_connect_start(upstream_node_at(up, 0), &conn, NULL), UPSTREAM_WANT_READ);
+    assert_status(upstream_node_connect_start(upstream_node_at(up, 0), &conn, NULL),
+                  UPSTREAM_WANT_READ);
     assert_status(event_loop_connect(&loop, conn, UPSTREAM_WANT_READ), UPSTREAM_ERR_CONNECT);
     upstream_conn_discard(conn);
-    assert_status(upstream_node_connect_start(upstream_node_at(up, 1), &conn, NULL), UPSTREAM_WANT_READ);
+    assert_status(upstream_node_connect_start(upstream_node_at(up, 1), &conn, NULL),
+                  UPSTREAM_WANT_READ);
     assert_status(event_loop_connect(&loop, conn, UPSTREAM_WANT_READ), UPSTREAM_OK);
     assert_status(event_loop_write(&loop, conn, "x", 1), UPSTREAM_OK);
     assert_true(loopback_wait_bytes(server, 1));
@@ -257,17 +260,21 @@ static void names_resolve_or_say_why_not(void **state)
     upstream_conn_t *conn;
     (void)state;
     server = loopback_start(LOOPBACK_SINK);
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname gone\n"
-                                 "host no-such-host.invalid\nport 9\n"
-                                 "[NODE]\nname here\nhost localhost\nport %u\n", (unsigned)loopback_port(server));
+    snprintf(text, sizeof(text),
+             "[UPSTREAM]\nname u\n[NODE]\nname gone\n"
+             "host no-such-host.invalid\nport 9\n"
+             "[NODE]\nname here\nhost localhost\nport %u\n",
+             (unsigned)loopback_port(server));
     up = check_create(text, NULL);
     conn = start(up);
     assert_status(event_loop_connect(&loop, conn, UPSTREAM_WANT_READ), UPSTREAM_OK);
     assert_string_equal(upstream_node_name(upstream_conn_node(conn)), "here");
     upstream_conn_discard(conn);
-    assert_status(upstream_node_connect_start(upstream_node_at(up, 0), &conn, NULL), UPSTREAM_WANT_READ);
+    assert_status(upstream_node_connect_start(upstream_node_at(up, 0), &conn, NULL),
+                  UPSTREAM_WANT_READ);
     assert_status(event_loop_connect(&loop, conn, UPSTREAM_WANT_READ), UPSTREAM_ERR_RESOLVE);
-    check_contains(upstream_error_message(upstream_conn_last_error(conn)), "gone (no-such-host.invalid:9): resolve: ");
+    check_contains(upstream_error_message(upstream_conn_last_error(conn)),
+                   "gone (no-such-host.invalid:9): resolve: ");
     upstream_conn_discard(conn);
     end(up);
 }
@@ -283,10 +290,11 @@ static void a_node_that_stays_silent_is_given_up(void **state)
     upstream_conn_t *conn;
     (void)state;
     server = loopback_start(LOOPBACK_SINK);
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname silent\nhost 127.0.0.1\n"
-                                 "port %u\ntls on\n"
-                                 "tls.verify off\nnet.connect_timeout %dms\n[NODE]\nname good\n"
-                                 "host 127.0.0.1\nport %u\n",
+    snprintf(text, sizeof(text),
+             "[UPSTREAM]\nname u\n[NODE]\nname silent\nhost 127.0.0.1\n"
+             "port %u\ntls on\n"
+             "tls.verify off\nnet.connect_timeout %dms\n[NODE]\nname good\n"
+             "host 127.0.0.1\nport %u\n",
              (unsigned)loopback_port(silent), time, (unsigned)loopback_port(server));
     up = check_create(text, NULL);
     conn = start(up);
@@ -294,7 +302,8 @@ static void a_node_that_stays_silent_is_given_up(void **state)
     assert_status(event_loop_connect(&loop, conn, UPSTREAM_WANT_READ), UPSTREAM_OK);
     assert_string_equal(upstream_node_name(upstream_conn_node(conn)), "good");
     upstream_conn_discard(conn);
-    assert_status(upstream_node_connect_start(upstream_node_at(up, 0), &conn, NULL), UPSTREAM_WANT_READ);
+    assert_status(upstream_node_connect_start(upstream_node_at(up, 0), &conn, NULL),
+                  UPSTREAM_WANT_READ);
     assert_status(event_loop_connect(&loop, conn, UPSTREAM_WANT_READ), UPSTREAM_ERR_TIMEOUT);
     check_contains(upstream_error_message(upstream_conn_last_error(conn)), "TLS: ");
     upstream_conn_discard(conn);
@@ -310,12 +319,14 @@ static void silence_ends_by_the_time_that_was_told(void **state)
     char *out = calloc(1, room), byte;
     (void)state;
     assert_status(event_loop_read(&loop, conn, &byte, 1), UPSTREAM_ERR_TIMEOUT);
-    check_contains(upstream_error_message(upstream_conn_last_error(conn)), "read: the server sent nothing");
+    check_contains(upstream_error_message(upstream_conn_last_error(conn)),
+                   "read: the server sent nothing");
     upstream_conn_release(conn);
     assert_int_equal(check_stats(up).idle, 0);
     conn = connect_by_loop(up);
     assert_status(event_loop_write(&loop, conn, out, room), UPSTREAM_ERR_TIMEOUT);
-    check_contains(upstream_error_message(upstream_conn_last_error(conn)), "write: the server took no more");
+    check_contains(upstream_error_message(upstream_conn_last_error(conn)),
+                   "write: the server took no more");
     /* never into the middle of a message */
     assert_status(upstream_conn_write(conn, out, 1), UPSTREAM_ERR_CLOSED);
     upstream_conn_discard(conn);
@@ -374,7 +385,7 @@ static void a_message_cut_short_ends_the_connection(void **state)
 
 #define in_each_loop(test)                                      \
     {#test " (poll)", test, open_poll, close_loop, NULL},       \
-    {#test " (epoll)", test, open_epoll, close_loop, NULL},     \
+        {#test " (epoll)", test, open_epoll, close_loop, NULL}, \
     {                                                           \
         #test " (libuv)", test, open_stop, close_loop, NULL     \
     }

@@ -54,7 +54,8 @@ static int is_readable(upstream_conn_t *conn, int ms)
 static void turns_at_the_cap_come_in_order(void **state)
 {
     upstream_t *up = one_node(LOOPBACK_SINK, "    net.max_connections 1");
-    upstream_conn_t *held = connect_by_loop(up), *first = start(up), *second = start(up), *third = start(up);
+    upstream_conn_t *held = connect_by_loop(up), *first = start(up), *second = start(up),
+                    *third = start(up);
     (void)state;
     assert_status(upstream_conn_connect_continue(first), UPSTREAM_WANT_READ);
     assert_int_equal(is_readable(first, 0), 0);
@@ -83,12 +84,13 @@ static void turns_at_the_cap_come_in_order(void **state)
 static void the_cap_refuses_after_the_bounded_wait(void **state)
 {
     upstream_t *up = one_node(LOOPBACK_SINK, "    net.max_connections 1\n"
-                                        "    net.connect_timeout 150ms");
+                                             "    net.connect_timeout 150ms");
     upstream_conn_t *held = connect_by_loop(up), *waiting = start(up);
     (void)state;
     assert_in_range(upstream_conn_timeout_ms(waiting), 0, 150);
     assert_status(event_loop_connect(&loop, waiting, UPSTREAM_WANT_READ), UPSTREAM_ERR_LIMIT);
-    check_contains(upstream_error_message(upstream_conn_last_error(waiting)), "raise net.max_connections");
+    check_contains(upstream_error_message(upstream_conn_last_error(waiting)),
+                   "raise net.max_connections");
     upstream_conn_discard(waiting);
     upstream_conn_release(held);
     held = NULL;
@@ -193,7 +195,8 @@ static void a_blocking_call_bounds_the_connecting_too(void **state)
     (void)state;
     assert_status(upstream_conn_set_timeout_ms(conn, 60), UPSTREAM_OK);
     assert_status(upstream_conn_write(conn, "x", 1), UPSTREAM_ERR_TIMEOUT);
-    check_contains(upstream_error_message(upstream_conn_last_error(conn)), "upstream_conn_set_timeout_ms()");
+    check_contains(upstream_error_message(upstream_conn_last_error(conn)),
+                   "upstream_conn_set_timeout_ms()");
     assert_int_equal(upstream_conn_fd(conn), -1);
     upstream_conn_discard(conn);
     assert_int_equal(check_stats(up).active, 0);
@@ -223,7 +226,8 @@ static void a_delivery_may_use_them(void **state)
     assert_status(upstream_deliver(up, exchange_in_a_loop, "payload", 0, NULL), UPSTREAM_OK);
     assert_int_equal(check_stats(up).idle, 1);
     /* The delivery's own time bounds them. */
-    assert_status(upstream_deliver(up, await_what_never_comes, NULL, 100, NULL), UPSTREAM_ERR_TIMEOUT);
+    assert_status(upstream_deliver(up, await_what_never_comes, NULL, 100, NULL),
+                  UPSTREAM_ERR_TIMEOUT);
     end(up);
 }
 
@@ -281,7 +285,7 @@ static void cancel_ends_what_is_in_flight(void **state)
 static void cancel_ends_what_is_under_way(void **state)
 {
     upstream_t *up = one_node(LOOPBACK_SILENT, "    net.max_connections 1\n    tls on\n"
-                                        "    tls.verify off");
+                                               "    tls.verify off");
     upstream_conn_t *dialling = start(up), *queued = start(up), *late = NULL;
     (void)state;
     upstream_cancel(up);
@@ -297,7 +301,8 @@ static void cancel_ends_what_is_under_way(void **state)
 }
 
 /* What the child of a fork finds, as an exit status; 0 is right. */
-static int in_child(upstream_t *up, upstream_conn_t *ready, upstream_conn_t *under_way, upstream_conn_t *queued)
+static int in_child(upstream_t *up, upstream_conn_t *ready, upstream_conn_t *under_way,
+                    upstream_conn_t *queued)
 {
     upstream_conn_t *made = NULL;
     upstream_error_t *err = NULL;
@@ -320,7 +325,8 @@ static int in_child(upstream_t *up, upstream_conn_t *ready, upstream_conn_t *und
         upstream_conn_flush(ready) != UPSTREAM_ERR_FORKED) {
         return 4;
     }
-    if (upstream_conn_fd(ready) != -1 || upstream_conn_poll_events(ready) != 0 || upstream_conn_timeout_ms(ready) != -1) {
+    if (upstream_conn_fd(ready) != -1 || upstream_conn_poll_events(ready) != 0 ||
+        upstream_conn_timeout_ms(ready) != -1) {
         return 5;
     }
     upstream_conn_release(ready);

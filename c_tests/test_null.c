@@ -77,7 +77,8 @@ static void set_calls(void **state)
     upstream_t *made = NULL;
     upstream_error_t *err = NULL;
     upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    upstream_delivery_t small = {sizeof(size_t), 0, NULL, NULL, 0}, keyed = UPSTREAM_DELIVERY_INIT, misnamed = UPSTREAM_DELIVERY_INIT;
+    upstream_delivery_t small = {sizeof(size_t), 0, NULL, NULL, 0}, keyed = UPSTREAM_DELIVERY_INIT,
+                        misnamed = UPSTREAM_DELIVERY_INIT;
     upstream_attempt_t *attempt = NULL;
     keyed.key = "k";
     keyed.key_len = 1;
@@ -91,7 +92,8 @@ static void set_calls(void **state)
     refused(upstream_create_from_text(NULL, 3, "t", NULL, &made, NULL));
     refused(upstream_create_from_text(text, strlen(text), "t", NULL, NULL, NULL));
     assert_null(made);
-    assert_status(upstream_create_from_text(text, strlen(text), NULL, NULL, &made, NULL), UPSTREAM_OK);
+    assert_status(upstream_create_from_text(text, strlen(text), NULL, NULL, &made, NULL),
+                  UPSTREAM_OK);
     upstream_destroy(made);
     upstream_destroy(NULL);
     assert_null(upstream_name(NULL));

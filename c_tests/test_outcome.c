@@ -15,11 +15,14 @@
 enum told { SUCCESS, NOTHING, FAILURE, TWICE };
 
 enum way { BLOCKING, EVENT_LOOP, ATTEMPT, ATTEMPT_LOOP, DELIVER, WAYS };
-static const char *const ways[] = {"blocking", "event loop", "attempt", "attempt in a loop", "deliver"};
+static const char *const ways[] = {"blocking", "event loop", "attempt", "attempt in a loop",
+                                   "deliver"};
 
 enum happening { ANSWER, END, RESET, SILENCE, SENT, HAPPENINGS };
-static const char *const happenings[] = {"an answer", "EOF in place of one", "a reset", "a timeout", "bytes only sent"};
-static const enum loopback_behaviour servers[] = {LOOPBACK_ECHO, LOOPBACK_CLOSE, LOOPBACK_RESET, LOOPBACK_SILENT, LOOPBACK_SINK};
+static const char *const happenings[] = {"an answer", "EOF in place of one", "a reset", "a timeout",
+                                         "bytes only sent"};
+static const enum loopback_behaviour servers[] = {LOOPBACK_ECHO, LOOPBACK_CLOSE, LOOPBACK_RESET,
+                                                  LOOPBACK_SILENT, LOOPBACK_SINK};
 
 enum ending { RELEASE, DISCARD };
 
@@ -47,7 +50,8 @@ static upstream_status_t converse(upstream_conn_t *conn, enum happening happenin
 static void speak(upstream_conn_t *conn, enum word word)
 {
     if (word == BY_CONN) {
-        assert_status(upstream_conn_report(conn, UPSTREAM_ERR_PROTOCOL, "HTTP 502"), UPSTREAM_ERR_PROTOCOL);
+        assert_status(upstream_conn_report(conn, UPSTREAM_ERR_PROTOCOL, "HTTP 502"),
+                      UPSTREAM_ERR_PROTOCOL);
     } else if (word == BY_NODE) {
         assert_status(upstream_node_report(node, UPSTREAM_ERR_PROTOCOL), UPSTREAM_OK);
     }
@@ -113,7 +117,8 @@ static void exchange_by(enum way way, upstream_t *up, struct exchange *exchange)
     }
     if (attempt != NULL) {
         /* A number that is no outcome says nothing. */
-        upstream_attempt_end(attempt, exchange->word == AFTER ? UPSTREAM_ERR_PROTOCOL : UPSTREAM_WANT_READ);
+        upstream_attempt_end(attempt,
+                             exchange->word == AFTER ? UPSTREAM_ERR_PROTOCOL : UPSTREAM_WANT_READ);
     } else if (exchange->word == AFTER) {
         upstream_node_report(node, UPSTREAM_ERR_PROTOCOL);
     }
@@ -123,8 +128,9 @@ static enum told told_by(enum way way, struct exchange exchange)
 {
     struct loopback *server = loopback_start(servers[exchange.happening]);
     uint16_t port = loopback_port(server);
-    upstream_t *up = check_nodes(&port, 1, "health.max_fails 3\nhealth.backoff 1h\n"
-                                        "health.backoff_max 1h\nnet.io_timeout 60ms");
+    upstream_t *up = check_nodes(&port, 1,
+                                 "health.max_fails 3\nhealth.backoff 1h\n"
+                                 "health.backoff_max 1h\nnet.io_timeout 60ms");
     int more = 0;
     node = upstream_node_at(up, 0);
     upstream_node_report(node, UPSTREAM_ERR_PROTOCOL);
@@ -168,8 +174,10 @@ static void the_table_holds(void **state)
             enum told told = told_by((enum way)way, rows[row].exchange);
             enum told expected = way == DELIVER ? rows[row].by_deliver : rows[row].told;
             if (told != expected) {
-                fail_msg("%s, %s, %s: told %d, expected %d", ways[way], happenings[rows[row].exchange.happening],
-                         rows[row].exchange.ending == RELEASE ? "release" : "discard", told, expected);
+                fail_msg("%s, %s, %s: told %d, expected %d", ways[way],
+                         happenings[rows[row].exchange.happening],
+                         rows[row].exchange.ending == RELEASE ? "release" : "discard", told,
+                         expected);
             }
         }
     }
@@ -184,11 +192,13 @@ static void the_plugins_word_counts_once(void **state)
         for (happening = 0; happening < HAPPENINGS; happening++) {
             for (ending = RELEASE; ending <= DISCARD; ending++) {
                 for (word = BY_CONN; word <= BY_NODE; word++) {
-                    struct exchange exchange = {(enum happening)happening, (enum ending)ending, (enum word)word};
+                    struct exchange exchange = {(enum happening)happening, (enum ending)ending,
+                                                (enum word)word};
                     enum told told = told_by((enum way)way, exchange);
                     if (told != FAILURE) {
-                        fail_msg("%s, %s, %s, said by the %s: told %d", ways[way], happenings[happening],
-                                 ending == RELEASE ? "release" : "discard", word == BY_CONN ? "connection" : "node", told);
+                        fail_msg("%s, %s, %s, said by the %s: told %d", ways[way],
+                                 happenings[happening], ending == RELEASE ? "release" : "discard",
+                                 word == BY_CONN ? "connection" : "node", told);
                     }
                 }
             }
@@ -220,8 +230,8 @@ static void a_word_after_the_discard_is_the_one_failure(void **state)
     assert_int_equal(told_by(EVENT_LOOP, exchange), FAILURE);
 }
 
-/* A plugin that is handed a node by an attempt and connects to it by the node: the attempt's word is the one that counts, whether
-   it comes before the connection is given back or after. */
+/* A plugin that is handed a node by an attempt and connects to it by the node: the attempt's word
+   is the one that counts, whether it comes before the connection is given back or after. */
 static void an_attempt_speaks_for_the_connection_to_its_node(void **state)
 {
     int happening, order;
@@ -230,15 +240,17 @@ static void an_attempt_speaks_for_the_connection_to_its_node(void **state)
         for (order = 0; order < 3; order++) {
             struct loopback *server = loopback_start(servers[happening]);
             uint16_t port = loopback_port(server);
-            upstream_t *up = check_nodes(&port, 1, "health.backoff 1h\nhealth.backoff_max 1h\n"
-                                        "net.io_timeout 60ms");
+            upstream_t *up = check_nodes(&port, 1,
+                                         "health.backoff 1h\nhealth.backoff_max 1h\n"
+                                         "net.io_timeout 60ms");
             int i;
             for (i = 0; i < 3; i++) {
                 upstream_attempt_t *attempt = NULL;
                 upstream_conn_t *conn = NULL;
                 assert_int_equal(upstream_node_state(upstream_node_at(up, 0)), UPSTREAM_NODE_UP);
                 assert_status(upstream_attempt_begin(up, &attempt), UPSTREAM_OK);
-                assert_status(upstream_node_connect(upstream_attempt_next(attempt), &conn, NULL), UPSTREAM_OK);
+                assert_status(upstream_node_connect(upstream_attempt_next(attempt), &conn, NULL),
+                              UPSTREAM_OK);
                 converse(conn, (enum happening)happening);
                 if (order == 0) {
                     upstream_conn_release(conn);
@@ -297,7 +309,8 @@ static void a_word_after_a_failure_that_was_told_counts_no_more(void **state)
                 struct exchange exchange = {(enum happening)happening, (enum ending)ending, AFTER};
                 enum told told = told_by((enum way)way, exchange);
                 if (told != FAILURE) {
-                    fail_msg("%s, %s, %s: told %d", ways[way], happenings[happening], ending == RELEASE ? "release" : "discard", told);
+                    fail_msg("%s, %s, %s: told %d", ways[way], happenings[happening],
+                             ending == RELEASE ? "release" : "discard", told);
                 }
             }
         }
@@ -360,17 +373,20 @@ static void a_callers_own_short_limit_blames_nobody(void **state)
 
 /* How work that fails is at a node at once, with others of its kind. */
 enum at_once {
-    OWN_IO,          /* an attempt whose I/O is the plugin's */
-    OWN_IO_BY_NODE,  /* the same, told of by the node as well */
-    CONNECTION,      /* of upstream_node_connect() */
+    OWN_IO,         /* an attempt whose I/O is the plugin's */
+    OWN_IO_BY_NODE, /* the same, told of by the node as well */
+    CONNECTION,     /* of upstream_node_connect() */
     CONNECTION_BY_NODE,
     BESIDE_AN_ATTEMPT, /* the same, to the node of an attempt */
     OF_AN_ATTEMPT,     /* of upstream_attempt_connect() */
     AT_ONCE
 };
 
-static const char *const kinds_at_once[] = {"attempts", "attempts, and by the node", "connections",
-                                            "connections, and by the node", "connections beside attempts",
+static const char *const kinds_at_once[] = {"attempts",
+                                            "attempts, and by the node",
+                                            "connections",
+                                            "connections, and by the node",
+                                            "connections beside attempts",
                                             "connections of attempts"};
 
 /* So many fail at once: all begin before the first ends. What state that leaves the node in. */
@@ -447,8 +463,9 @@ static void a_wait_at_the_cap_blames_nobody(void **state)
 {
     int hole[LOOPBACK_HOLE_DESCRIPTORS], i;
     uint16_t port = loopback_black_hole(hole);
-    upstream_t *up = check_nodes(&port, 1, "health.max_fails 1\nnet.max_connections 1\n"
-                                        "net.connect_timeout 600ms");
+    upstream_t *up = check_nodes(&port, 1,
+                                 "health.max_fails 1\nnet.max_connections 1\n"
+                                 "net.connect_timeout 600ms");
     upstream_conn_t *holder = NULL;
     upstream_error_t *err = NULL;
     pthread_t thread;

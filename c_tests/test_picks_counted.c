@@ -103,7 +103,8 @@ static void deliver(struct bed *bed, int times)
             had(bed, payload.nodes[call]);
         }
         for (i = 0; i < NODES; i++) {
-            bed->handed[i] += check_node_stats(upstream_node_at(bed->up, i)).connects_failed - refused[i];
+            bed->handed[i] +=
+                check_node_stats(upstream_node_at(bed->up, i)).connects_failed - refused[i];
         }
         virtual_now += VIRTUAL_SECOND;
     }

@@ -182,8 +182,9 @@ static void a_full_node_is_passed_over_without_blame(void **state)
     other = loopback_start(LOOPBACK_ECHO);
     ports[0] = loopback_port(full);
     ports[1] = loopback_port(other);
-    up = check_nodes(ports, 2, "    net.max_connections 1\n    net.connect_timeout 500ms\n"
-                               "    health.max_fails 1");
+    up = check_nodes(ports, 2,
+                     "    net.max_connections 1\n    net.connect_timeout 500ms\n"
+                     "    health.max_fails 1");
     node = upstream_node_at(up, 0);
     assert_status(upstream_node_connect(node, &held, NULL), UPSTREAM_OK);
     assert_status(upstream_node_connect(node, &none, &err), UPSTREAM_ERR_LIMIT);

@@ -60,8 +60,9 @@ static void the_nodes(void **state)
 
 static void the_properties(void **state)
 {
-    static const char *const written[][2] = {{"name", "node-3"}, {"host", "127.0.0.1"},  {"port", "45000"},
-                                             {"tls", "on"},      {"tls.verify", "off"}, {"shared_key", "secret"}};
+    static const char *const written[][2] = {{"name", "node-3"},    {"host", "127.0.0.1"},
+                                             {"port", "45000"},     {"tls", "on"},
+                                             {"tls.verify", "off"}, {"shared_key", "secret"}};
     upstream_node_t *node = upstream_node_by_name(*state, "node-3");
     const char *key, *value;
     size_t i;
@@ -123,7 +124,8 @@ static void properties_fall_back(void **state)
     assert_status(upstream_options_set(options, "z", "first", NULL), UPSTREAM_OK);
     assert_status(upstream_options_set(options, "Z", "options", NULL), UPSTREAM_OK);
     up = check_create("[UPSTREAM]\n name u\n X set\n y set\n[NODE]\n name n\n host h\n port 1\n"
-                      " x node\n", options);
+                      " x node\n",
+                      options);
     upstream_options_destroy(options);
     node = upstream_node_at(up, 0);
     assert_string_equal(upstream_node_get_prop(node, "x"), "node");

@@ -11,10 +11,12 @@
 static upstream_t *tls_node(uint16_t port, const char *host, const char *keys)
 {
     char filled[1024], text[2048];
-    snprintf(filled, sizeof(filled), keys, openssl_folder, openssl_folder, openssl_folder, openssl_folder);
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost %s\nport %u\ntls on\n"
-                                 "%s", host, (unsigned)port,
-             filled);
+    snprintf(filled, sizeof(filled), keys, openssl_folder, openssl_folder, openssl_folder,
+             openssl_folder);
+    snprintf(text, sizeof(text),
+             "[UPSTREAM]\nname u\n[NODE]\nname n\nhost %s\nport %u\ntls on\n"
+             "%s",
+             host, (unsigned)port, filled);
     return check_create(text, NULL);
 }
 
@@ -30,7 +32,8 @@ static void talk(upstream_conn_t *conn)
     assert_memory_equal(back, "olleh\n", 6);
 }
 
-static void works(const char *server_arguments, const char *host, const char *keys, const char *version)
+static void works(const char *server_arguments, const char *host, const char *keys,
+                  const char *version)
 {
     struct openssl_server *server = openssl_start(openssl_folder, server_arguments);
     upstream_t *up = tls_node(openssl_port(server), host, keys);
@@ -56,7 +59,8 @@ static void works(const char *server_arguments, const char *host, const char *ke
     openssl_stop(server);
 }
 
-static void fails_at(uint16_t port, const char *host, const char *keys, upstream_status_t status, const char *const *parts)
+static void fails_at(uint16_t port, const char *host, const char *keys, upstream_status_t status,
+                     const char *const *parts)
 {
     upstream_t *up = tls_node(port, host, keys);
     upstream_conn_t *conn = NULL;
@@ -72,12 +76,12 @@ static void fails_at(uint16_t port, const char *host, const char *keys, upstream
     upstream_destroy(up);
 }
 
-#define fails(server_arguments, host, keys, status, ...)                                       \
-    do {                                                                                       \
-        static const char *const parts[] = {__VA_ARGS__, NULL};                                \
-        struct openssl_server *server = openssl_start(openssl_folder, server_arguments);               \
-        fails_at(openssl_port(server), host, keys, status, parts);                             \
-        openssl_stop(server);                                                                  \
+#define fails(server_arguments, host, keys, status, ...)                                 \
+    do {                                                                                 \
+        static const char *const parts[] = {__VA_ARGS__, NULL};                          \
+        struct openssl_server *server = openssl_start(openssl_folder, server_arguments); \
+        fails_at(openssl_port(server), host, keys, status, parts);                       \
+        openssl_stop(server);                                                            \
     } while (0)
 
 static void valid(void **state)
@@ -86,8 +90,10 @@ static void valid(void **state)
     works("-cert valid.crt -key valid.key", "localhost", "tls.ca_file %s/ca.crt", "TLSv1.3");
     works("-cert valid.crt -key valid.key", "127.0.0.1", "tls.ca_file %s/ca.crt", "TLSv1.3");
     works("-cert valid.crt -key valid.key", "127.0.0.1", "tls.ca_path %s/roots", "TLSv1.3");
-    works("-cert valid.crt -key valid.key", "127.0.0.1", "tls.ca_file %s/other-ca.crt\n"
-                                        "tls.ca_path %s/roots", "TLSv1.3");
+    works("-cert valid.crt -key valid.key", "127.0.0.1",
+          "tls.ca_file %s/other-ca.crt\n"
+          "tls.ca_path %s/roots",
+          "TLSv1.3");
 }
 
 static void self_signed(void **state)
@@ -95,72 +101,89 @@ static void self_signed(void **state)
     (void)state;
     works("-cert self.crt -key self.key", "127.0.0.1", "tls.verify off", "TLSv1.3");
     works("-cert self.crt -key self.key", "127.0.0.1", "tls.ca_file %s/self.crt", "TLSv1.3");
-    fails("-cert self.crt -key self.key", "127.0.0.1", "tls.ca_file %s/ca.crt", UPSTREAM_ERR_CERT, "tls.ca_file");
+    fails("-cert self.crt -key self.key", "127.0.0.1", "tls.ca_file %s/ca.crt", UPSTREAM_ERR_CERT,
+          "tls.ca_file");
 }
 
 static void wrong_name(void **state)
 {
     (void)state;
-    fails("-cert wrong-name.crt -key wrong-name.key", "localhost", "tls.ca_file %s/ca.crt", UPSTREAM_ERR_CERT,
-          "is for a.example, *.b.example, not for \"localhost\"", "tls.vhost", "tls.verify_hostname off");
-    fails("-cert wrong-name.crt -key wrong-name.key", "127.0.0.1", "tls.ca_file %s/ca.crt", UPSTREAM_ERR_CERT,
-          "not for \"127.0.0.1\"");
-    works("-cert wrong-name.crt -key wrong-name.key", "127.0.0.1", "tls.ca_file %s/ca.crt\ntls.verify_hostname off", "TLSv1.3");
-    works("-cert wrong-name.crt -key wrong-name.key", "127.0.0.1", "tls.ca_file %s/ca.crt\ntls.vhost a.example", "TLSv1.3");
-    works("-cert wrong-name.crt -key wrong-name.key", "127.0.0.1", "tls.ca_file %s/ca.crt\ntls.vhost x.b.example", "TLSv1.3");
+    fails("-cert wrong-name.crt -key wrong-name.key", "localhost", "tls.ca_file %s/ca.crt",
+          UPSTREAM_ERR_CERT, "is for a.example, *.b.example, not for \"localhost\"", "tls.vhost",
+          "tls.verify_hostname off");
+    fails("-cert wrong-name.crt -key wrong-name.key", "127.0.0.1", "tls.ca_file %s/ca.crt",
+          UPSTREAM_ERR_CERT, "not for \"127.0.0.1\"");
+    works("-cert wrong-name.crt -key wrong-name.key", "127.0.0.1",
+          "tls.ca_file %s/ca.crt\ntls.verify_hostname off", "TLSv1.3");
+    works("-cert wrong-name.crt -key wrong-name.key", "127.0.0.1",
+          "tls.ca_file %s/ca.crt\ntls.vhost a.example", "TLSv1.3");
+    works("-cert wrong-name.crt -key wrong-name.key", "127.0.0.1",
+          "tls.ca_file %s/ca.crt\ntls.vhost x.b.example", "TLSv1.3");
 }
 
 /* The server picks its certificate by the name it is asked for, and refuses a name it does not
  * know. */
 static void server_name_indication(void **state)
 {
-    static const char arguments[] = "-cert wrong-name.crt -key wrong-name.key -servername localhost -cert2 valid.crt -key2 valid.key -servername_fatal";
+    static const char arguments[] = "-cert wrong-name.crt -key wrong-name.key -servername "
+                                    "localhost -cert2 valid.crt -key2 valid.key -servername_fatal";
     (void)state;
     works(arguments, "localhost", "tls.ca_file %s/ca.crt", "TLSv1.3");
     works(arguments, "127.0.0.1", "tls.ca_file %s/ca.crt\ntls.vhost localhost", "TLSv1.3");
     /* No SNI is sent for an address, so the server gives its first certificate. */
     fails(arguments, "127.0.0.1", "tls.ca_file %s/ca.crt", UPSTREAM_ERR_CERT, "a.example");
-    fails(arguments, "127.0.0.1", "tls.ca_file %s/ca.crt\ntls.vhost other.example", UPSTREAM_ERR_TLS, "other.example", "tls.vhost");
+    fails(arguments, "127.0.0.1", "tls.ca_file %s/ca.crt\ntls.vhost other.example",
+          UPSTREAM_ERR_TLS, "other.example", "tls.vhost");
 }
 
 static void expired(void **state)
 {
     (void)state;
-    fails("-cert expired.crt -key expired.key", "localhost", "tls.ca_file %s/ca.crt", UPSTREAM_ERR_CERT, "expired",
-          "renew it", "clock");
+    fails("-cert expired.crt -key expired.key", "localhost", "tls.ca_file %s/ca.crt",
+          UPSTREAM_ERR_CERT, "expired", "renew it", "clock");
     works("-cert expired.crt -key expired.key", "localhost", "tls.verify off", "TLSv1.3");
 }
 
 static void unknown_ca(void **state)
 {
     (void)state;
-    fails("-cert valid.crt -key valid.key", "localhost", "tls.ca_file %s/other-ca.crt", UPSTREAM_ERR_CERT,
-          "issuer is not trusted", "set tls.ca_file");
-    fails("-cert valid.crt -key valid.key", "localhost", "", UPSTREAM_ERR_CERT, "system's certificate store",
-          "set tls.ca_file");
+    fails("-cert valid.crt -key valid.key", "localhost", "tls.ca_file %s/other-ca.crt",
+          UPSTREAM_ERR_CERT, "issuer is not trusted", "set tls.ca_file");
+    fails("-cert valid.crt -key valid.key", "localhost", "", UPSTREAM_ERR_CERT,
+          "system's certificate store", "set tls.ca_file");
 }
 
 static void versions(void **state)
 {
     (void)state;
-    works("-cert valid.crt -key valid.key -tls1_2", "localhost", "tls.ca_file %s/ca.crt", "TLSv1.2");
-    works("-cert valid.crt -key valid.key -tls1_3", "localhost", "tls.ca_file %s/ca.crt", "TLSv1.3");
-    works("-cert valid.crt -key valid.key", "localhost", "tls.ca_file %s/ca.crt\ntls.max_version TLSv1.2", "TLSv1.2");
-    fails("-cert valid.crt -key valid.key -tls1_2", "localhost", "tls.ca_file %s/ca.crt\ntls.min_version TLSv1.3",
-          UPSTREAM_ERR_TLS, "no TLS version between tls.min_version and tls.max_version");
-    fails("-cert valid.crt -key valid.key -tls1_3", "localhost", "tls.ca_file %s/ca.crt\ntls.max_version TLSv1.2",
-          UPSTREAM_ERR_TLS, "no TLS version between tls.min_version and tls.max_version");
+    works("-cert valid.crt -key valid.key -tls1_2", "localhost", "tls.ca_file %s/ca.crt",
+          "TLSv1.2");
+    works("-cert valid.crt -key valid.key -tls1_3", "localhost", "tls.ca_file %s/ca.crt",
+          "TLSv1.3");
+    works("-cert valid.crt -key valid.key", "localhost",
+          "tls.ca_file %s/ca.crt\ntls.max_version TLSv1.2", "TLSv1.2");
+    fails("-cert valid.crt -key valid.key -tls1_2", "localhost",
+          "tls.ca_file %s/ca.crt\ntls.min_version TLSv1.3", UPSTREAM_ERR_TLS,
+          "no TLS version between tls.min_version and tls.max_version");
+    fails("-cert valid.crt -key valid.key -tls1_3", "localhost",
+          "tls.ca_file %s/ca.crt\ntls.max_version TLSv1.2", UPSTREAM_ERR_TLS,
+          "no TLS version between tls.min_version and tls.max_version");
 }
 
 static void ciphers(void **state)
 {
     (void)state;
-    works("-cert valid.crt -key valid.key", "localhost", "tls.ca_file %s/ca.crt\n"
-                                        "tls.ciphers ECDHE-ECDSA-AES128-GCM-SHA256", "TLSv1.2");
-    works("-cert valid.crt -key valid.key", "localhost", "tls.ca_file %s/ca.crt\n"
-                                        "tls.ciphers TLS_CHACHA20_POLY1305_SHA256", "TLSv1.3");
-    fails("-cert valid.crt -key valid.key -tls1_2 -cipher ECDHE-ECDSA-AES256-GCM-SHA384", "localhost",
-          "tls.ca_file %s/ca.crt\ntls.ciphers ECDHE-ECDSA-AES128-GCM-SHA256", UPSTREAM_ERR_TLS, "tls.ciphers");
+    works("-cert valid.crt -key valid.key", "localhost",
+          "tls.ca_file %s/ca.crt\n"
+          "tls.ciphers ECDHE-ECDSA-AES128-GCM-SHA256",
+          "TLSv1.2");
+    works("-cert valid.crt -key valid.key", "localhost",
+          "tls.ca_file %s/ca.crt\n"
+          "tls.ciphers TLS_CHACHA20_POLY1305_SHA256",
+          "TLSv1.3");
+    fails("-cert valid.crt -key valid.key -tls1_2 -cipher ECDHE-ECDSA-AES256-GCM-SHA384",
+          "localhost", "tls.ca_file %s/ca.crt\ntls.ciphers ECDHE-ECDSA-AES128-GCM-SHA256",
+          UPSTREAM_ERR_TLS, "tls.ciphers");
 }
 
 #define ASKS "-cert valid.crt -key valid.key -Verify 1 -verify_return_error -CAfile ca.crt "
@@ -173,23 +196,27 @@ static void client_certificate(void **state)
     size_t i;
     (void)state;
     for (i = 0; i < 3; i++) {
-        snprintf(lines, sizeof(lines), "tls.ca_file %%s/ca.crt\ntls.crt_file %%s/client.crt\n%s", keys[i]);
+        snprintf(lines, sizeof(lines), "tls.ca_file %%s/ca.crt\ntls.crt_file %%s/client.crt\n%s",
+                 keys[i]);
         works(ASKS, "localhost", lines, "TLSv1.3");
         works(ASKS "-tls1_2", "localhost", lines, "TLSv1.2");
     }
-    works(ASKS, "localhost", "tls.ca_file %s/ca.crt\ntls.crt_file %s/client-rsa.crt\n"
-                             "tls.key_file %s/client-rsa.p1", "TLSv1.3");
+    works(ASKS, "localhost",
+          "tls.ca_file %s/ca.crt\ntls.crt_file %s/client-rsa.crt\n"
+          "tls.key_file %s/client-rsa.p1",
+          "TLSv1.3");
 }
 
 static void client_certificate_missing(void **state)
 {
-    static const char *const versions[] = {ASKS "-tls1_2", ASKS "-tls1_3", ASKS "-tls1_3 -num_tickets 0"};
+    static const char *const versions[] = {ASKS "-tls1_2", ASKS "-tls1_3",
+                                           ASKS "-tls1_3 -num_tickets 0"};
     size_t i;
     (void)state;
     /* With TLS 1.3 the client is done before the server has decided, and waits for its verdict. */
     for (i = 0; i < 3; i++) {
-        fails(versions[i], "localhost", "tls.ca_file %s/ca.crt", UPSTREAM_ERR_CERT, "asks for a client certificate",
-              "set tls.crt_file and tls.key_file");
+        fails(versions[i], "localhost", "tls.ca_file %s/ca.crt", UPSTREAM_ERR_CERT,
+              "asks for a client certificate", "set tls.crt_file and tls.key_file");
     }
 }
 
@@ -200,15 +227,21 @@ static void client_certificate_refused(void **state)
     size_t i;
     (void)state;
     for (i = 0; i < 3; i++) {
-        snprintf(arguments, sizeof(arguments),
-                 "-cert valid.crt -key valid.key -Verify 1 -verify_return_error -CAfile other-ca.crt %s", versions[i]);
-        fails(arguments, "localhost", "tls.ca_file %s/ca.crt\ntls.crt_file %s/client.crt\n"
-                                      "tls.key_file %s/client.key",
-              UPSTREAM_ERR_CERT, "refuses the client certificate of tls.crt_file", "does not trust the CA that signed it");
+        snprintf(
+            arguments, sizeof(arguments),
+            "-cert valid.crt -key valid.key -Verify 1 -verify_return_error -CAfile other-ca.crt %s",
+            versions[i]);
+        fails(arguments, "localhost",
+              "tls.ca_file %s/ca.crt\ntls.crt_file %s/client.crt\n"
+              "tls.key_file %s/client.key",
+              UPSTREAM_ERR_CERT, "refuses the client certificate of tls.crt_file",
+              "does not trust the CA that signed it");
         snprintf(arguments, sizeof(arguments), ASKS "%s", versions[i]);
-        fails(arguments, "localhost", "tls.ca_file %s/ca.crt\ntls.crt_file %s/expired.crt\n"
-                                      "tls.key_file %s/expired.key",
-              UPSTREAM_ERR_CERT, "refuses the client certificate of tls.crt_file", "it has expired");
+        fails(arguments, "localhost",
+              "tls.ca_file %s/ca.crt\ntls.crt_file %s/expired.crt\n"
+              "tls.key_file %s/expired.key",
+              UPSTREAM_ERR_CERT, "refuses the client certificate of tls.crt_file",
+              "it has expired");
     }
 }
 
@@ -216,9 +249,12 @@ static void refused_at_create(const char *keys, const char *place, const char *m
 {
     char filled[1024], text[2048];
     upstream_error_t *err;
-    snprintf(filled, sizeof(filled), keys, openssl_folder, openssl_folder, openssl_folder, openssl_folder);
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost localhost\nport 1\n"
-                                 "tls on\n%s\n", filled);
+    snprintf(filled, sizeof(filled), keys, openssl_folder, openssl_folder, openssl_folder,
+             openssl_folder);
+    snprintf(text, sizeof(text),
+             "[UPSTREAM]\nname u\n[NODE]\nname n\nhost localhost\nport 1\n"
+             "tls on\n%s\n",
+             filled);
     err = check_refused(text, NULL);
     check_contains(upstream_error_message(err), place);
     check_contains(upstream_error_message(err), mend);
@@ -235,19 +271,25 @@ static void bad_files_are_found_at_create(void **state)
     refused_at_create("tls.ca_path %s/none", "test.conf:8:", "none");
     refused_at_create("tls.crt_file %s/client.crt", "test.conf:8:", "tls.key_file");
     refused_at_create("tls.key_file %s/client.key", "test.conf:8:", "tls.crt_file");
-    refused_at_create("tls.crt_file %s/client.crt\ntls.key_file %s/valid.key", "test.conf:9:", "does not fit the certificate of tls.crt_file");
-    refused_at_create("tls.crt_file %s/client-rsa.crt\ntls.key_file %s/valid.key", "test.conf:9:", "does not fit the certificate of tls.crt_file");
-    refused_at_create("tls.crt_file %s/client.crt\ntls.key_file %s/ca.crt", "test.conf:9:", "holds no private key");
-    refused_at_create("tls.crt_file %s/client.crt\ntls.key_file %s/client.enc", "test.conf:9:", "set tls.key_passwd");
+    refused_at_create("tls.crt_file %s/client.crt\ntls.key_file %s/valid.key",
+                      "test.conf:9:", "does not fit the certificate of tls.crt_file");
+    refused_at_create("tls.crt_file %s/client-rsa.crt\ntls.key_file %s/valid.key",
+                      "test.conf:9:", "does not fit the certificate of tls.crt_file");
+    refused_at_create("tls.crt_file %s/client.crt\ntls.key_file %s/ca.crt",
+                      "test.conf:9:", "holds no private key");
+    refused_at_create("tls.crt_file %s/client.crt\ntls.key_file %s/client.enc",
+                      "test.conf:9:", "set tls.key_passwd");
     refused_at_create("tls.crt_file %s/client.crt\ntls.key_file %s/client.enc\n"
-                      "tls.key_passwd wrong", "test.conf:9:",
-                      "is tls.key_passwd its passphrase?");
+                      "tls.key_passwd wrong",
+                      "test.conf:9:", "is tls.key_passwd its passphrase?");
     refused_at_create("tls.crt_file %s/client-rsa.crt\ntls.key_file %s/client-rsa.old\n"
-                      "tls.key_passwd secret", "test.conf:9:",
-                      "openssl pkcs8 -topk8");
+                      "tls.key_passwd secret",
+                      "test.conf:9:", "openssl pkcs8 -topk8");
     refused_at_create("tls.ciphers RC4-MD5", "test.conf:8:", "the known are");
-    refused_at_create("tls.ciphers TLS_AES_128_GCM_SHA256\ntls.max_version TLSv1.2", "test.conf:8:", "tls.max_version");
-    refused_at_create("tls.min_version TLSv1.3\ntls.max_version TLSv1.2", "test.conf:", "tls.min_version");
+    refused_at_create("tls.ciphers TLS_AES_128_GCM_SHA256\ntls.max_version TLSv1.2",
+                      "test.conf:8:", "tls.max_version");
+    refused_at_create("tls.min_version TLSv1.3\ntls.max_version TLSv1.2",
+                      "test.conf:", "tls.min_version");
     refused_at_create("tls.min_version TLSv1.1", "test.conf:8:", "TLSv1.2");
 }
 
@@ -255,7 +297,8 @@ static void a_plaintext_server(void **state)
 {
     static const char *const parts[] = {"does not answer in TLS", "Set tls off", NULL};
     static const char *const closed[] = {"does it speak TLS on this port?", NULL};
-    struct loopback *greeter = loopback_start(LOOPBACK_GREETER), *closer = loopback_start(LOOPBACK_CLOSE);
+    struct loopback *greeter = loopback_start(LOOPBACK_GREETER),
+                    *closer = loopback_start(LOOPBACK_CLOSE);
     (void)state;
     fails_at(loopback_port(greeter), "127.0.0.1", "tls.verify off", UPSTREAM_ERR_TLS, parts);
     fails_at(loopback_port(closer), "127.0.0.1", "tls.verify off", UPSTREAM_ERR_TLS, closed);
@@ -265,10 +308,12 @@ static void a_plaintext_server(void **state)
 
 static void a_silent_server(void **state)
 {
-    static const char *const parts[] = {"did not finish the TLS handshake within net.connect_timeout", NULL};
+    static const char *const parts[] = {
+        "did not finish the TLS handshake within net.connect_timeout", NULL};
     struct loopback *server = loopback_start(LOOPBACK_SILENT);
     (void)state;
-    fails_at(loopback_port(server), "127.0.0.1", "tls.verify off\nnet.connect_timeout 700ms", UPSTREAM_ERR_TIMEOUT, parts);
+    fails_at(loopback_port(server), "127.0.0.1", "tls.verify off\nnet.connect_timeout 700ms",
+             UPSTREAM_ERR_TIMEOUT, parts);
     loopback_stop(server);
 }
 

@@ -83,10 +83,12 @@ static void a_healed_node_is_found_by_a_delivery(void **state)
 
 static void a_trial_without_an_answer_holds_no_delivery_up(void **state)
 {
-    struct loopback *sink = loopback_start(LOOPBACK_SINK), *silent = loopback_start(LOOPBACK_SILENT);
+    struct loopback *sink = loopback_start(LOOPBACK_SINK),
+                    *silent = loopback_start(LOOPBACK_SILENT);
     /* The handshake stalls, until net.connect_timeout says it is enough. */
-    upstream_t *up = sink_and(sink, loopback_port(silent), "tls on\ntls.verify off\n"
-                                        "net.connect_timeout 2s\nhealth.backoff 50ms");
+    upstream_t *up = sink_and(sink, loopback_port(silent),
+                              "tls on\ntls.verify off\n"
+                              "net.connect_timeout 2s\nhealth.backoff 50ms");
     upstream_node_t *bad = upstream_node_at(up, 1);
     upstream_stats_t set;
     (void)state;
@@ -121,8 +123,9 @@ static void a_black_hole_costs_one_delivery_its_wait_and_no_more(void **state)
     struct loopback *sink = loopback_start(LOOPBACK_SINK);
     int hole[LOOPBACK_HOLE_DESCRIPTORS], i;
     uint16_t port = loopback_black_hole(hole);
-    upstream_t *up = sink_and(sink, port, "net.connect_timeout 500ms\nhealth.backoff 1h\n"
-                                        "health.backoff_max 1h");
+    upstream_t *up = sink_and(sink, port,
+                              "net.connect_timeout 500ms\nhealth.backoff 1h\n"
+                              "health.backoff_max 1h");
     upstream_node_t *bad = upstream_node_at(up, 1);
     (void)state;
     for (i = 0; i < 100; i++) {
@@ -143,9 +146,11 @@ static void a_black_hole_costs_one_delivery_its_wait_and_no_more(void **state)
 
 static void destroying_ends_a_trial_under_way(void **state)
 {
-    struct loopback *sink = loopback_start(LOOPBACK_SINK), *silent = loopback_start(LOOPBACK_SILENT);
-    upstream_t *up = sink_and(sink, loopback_port(silent), "tls on\ntls.verify off\n"
-                                        "net.connect_timeout 60s");
+    struct loopback *sink = loopback_start(LOOPBACK_SINK),
+                    *silent = loopback_start(LOOPBACK_SILENT);
+    upstream_t *up = sink_and(sink, loopback_port(silent),
+                              "tls on\ntls.verify off\n"
+                              "net.connect_timeout 60s");
     upstream_node_t *bad = upstream_node_at(up, 1);
     (void)state;
     assert_status(upstream_node_report(bad, UPSTREAM_ERR_CONNECT), UPSTREAM_OK);
@@ -161,7 +166,8 @@ static void destroying_ends_a_trial_under_way(void **state)
 
 static void one_silent_node_leaves_time_for_the_others(void **state)
 {
-    struct loopback *sink = loopback_start(LOOPBACK_SINK), *silent = loopback_start(LOOPBACK_SILENT);
+    struct loopback *sink = loopback_start(LOOPBACK_SINK),
+                    *silent = loopback_start(LOOPBACK_SILENT);
     upstream_t *up = sink_and(sink, loopback_port(silent), "tls on\ntls.verify off");
     (void)state;
     deliver(up, 0);
@@ -221,7 +227,8 @@ static void a_check_by_tls_wants_the_handshake_and_one_by_tcp_does_not(void **st
     int i;
     (void)state;
     for (i = 0; i < 2; i++) {
-        struct loopback *sink = loopback_start(LOOPBACK_SINK), *closing = loopback_start(LOOPBACK_CLOSE);
+        struct loopback *sink = loopback_start(LOOPBACK_SINK),
+                        *closing = loopback_start(LOOPBACK_CLOSE);
         upstream_t *up = sink_and(sink, loopback_port(closing), checks[i]);
         upstream_node_t *bad = upstream_node_at(up, 1);
         /* No dial has been made yet: the check starts the thread it needs. */

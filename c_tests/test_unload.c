@@ -164,7 +164,8 @@ static void loaded_and_unloaded_a_thousand_times(void **state)
         if (i % 10 == 2) {
             round_of(openssl_port(tls), ca_file);
         } else if (i % 2 == 0) { /* a thread that ends after what it had used is gone */
-            assert_int_equal(pthread_create(&thread, NULL, round_in_thread, (void *)(uintptr_t)port), 0);
+            assert_int_equal(
+                pthread_create(&thread, NULL, round_in_thread, (void *)(uintptr_t)port), 0);
             assert_int_equal(pthread_join(thread, NULL), 0);
         } else {
             round_of(port, NULL);
@@ -175,9 +176,10 @@ static void loaded_and_unloaded_a_thousand_times(void **state)
         }
     }
     late = size_now(threads);
-    print_message("round 30: %d threads, %d descriptors, %d mappings, %ld KiB; round %d: %d, %d, %d, %ld\n", early.threads,
-                  early.descriptors, early.mappings, early.resident, rounds, late.threads, late.descriptors, late.mappings,
-                  late.resident);
+    print_message(
+        "round 30: %d threads, %d descriptors, %d mappings, %ld KiB; round %d: %d, %d, %d, %ld\n",
+        early.threads, early.descriptors, early.mappings, early.resident, rounds, late.threads,
+        late.descriptors, late.mappings, late.resident);
     assert_int_equal(early.threads, threads);
     assert_int_equal(late.threads, threads);
     assert_int_equal(late.descriptors, early.descriptors);

@@ -12,7 +12,7 @@ enum { BENCH_ROUNDS = 15, BENCH_THREADS = 8 };
 /* One figure. What is 0 or NULL is left out of the line, but for `value`. */
 struct bench_row {
     const char *suite; /* the table it belongs to */
-    const char *what; /* its line there */
+    const char *what;  /* its line there */
     const char *who;
     const char *unit; /* of `value` and `floor` */
     int threads;
@@ -22,7 +22,7 @@ struct bench_row {
     /* the target of the ratio, or of the value where there is no floor: not above it */
     double most;
     double least; /* the same: not below it */
-    int is_pick; /* deviation and longest_run belong to it */
+    int is_pick;  /* deviation and longest_run belong to it */
     double deviation;
     uint64_t longest_run;
     const char *note;
@@ -49,7 +49,8 @@ struct bench_pair {
 /* Times `work` and `floor` by turns, each for about `milliseconds` a round, on so many threads at
  * once. Nanoseconds are wall time by all that was done on all threads. With `threads` 0 it is
  * processor time of the calling thread. */
-struct bench_pair bench_compare(bench_work *work, bench_work *floor, void *context, int threads, double milliseconds);
+struct bench_pair bench_compare(bench_work *work, bench_work *floor, void *context, int threads,
+                                double milliseconds);
 
 /* How long `work` takes each, without a comparison: processor time of the calling thread in
  * nanoseconds, of the best round. */

@@ -112,7 +112,8 @@ int peer_dial(uint16_t port, int flags)
 {
     struct sockaddr_in address = loopback(port);
     int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bench_system(fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0, "connect");
+    bench_system(fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0,
+                 "connect");
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     if ((flags & SOCK_NONBLOCK) != 0) {
         bench_system(ioctl(fd, FIONBIO, &one) == 0, "ioctl");

@@ -34,7 +34,7 @@ struct tls_count {
     long full, resumed; /* handshakes */
     /* of both, those that agreed on another version, cipher suite or group than asked for */
     long astray;
-    uint64_t bytes;     /* what TLS_SINK has thrown away, as it stood on the wire */
+    uint64_t bytes; /* what TLS_SINK has thrown away, as it stood on the wire */
 };
 
 /* Starts it; ends the program where that fails. With `resume` it gives tickets. */

@@ -18,7 +18,8 @@ static const char text[] = "[UPSTREAM]\n"
                            "    host 127.0.0.1\n"
                            "    port 44000\n";
 
-int main(void) {
+int main(void)
+{
     upstream_t *up = NULL;
     upstream_error_t *err = NULL;
 

@@ -34,7 +34,8 @@ void instructions_run(enum instructions_by by, const char *const *arguments)
                             "--tool=callgrind",
                             "--quiet",
                             "--instr-atstart=no",
-                            by == BY_FIRST_THREAD ? "--separate-threads=yes" : "--separate-threads=no",
+                            by == BY_FIRST_THREAD ? "--separate-threads=yes"
+                                                  : "--separate-threads=no",
                             "--collect-bus=yes",
                             files,
                             program};

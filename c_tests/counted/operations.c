@@ -48,7 +48,8 @@ static void prepare_half_ejected(size_t nodes, long step)
     size_t i;
     up = sets_create(nodes, 1, "health.backoff 1h\nhealth.backoff_max 1h\n");
     for (i = 0; i < nodes; i += 2) {
-        assert_status(upstream_node_report(upstream_node_at(up, i), UPSTREAM_ERR_CONNECT), UPSTREAM_OK);
+        assert_status(upstream_node_report(upstream_node_at(up, i), UPSTREAM_ERR_CONNECT),
+                      UPSTREAM_OK);
         assert_int_equal(upstream_node_state(upstream_node_at(up, i)), UPSTREAM_NODE_EJECTED);
     }
     clock_step(step);
@@ -105,7 +106,8 @@ static void prepare_attempt(void)
 static void run_attempt(void)
 {
     upstream_attempt_t *attempt;
-    if (upstream_attempt_begin(up, &attempt) != UPSTREAM_OK || upstream_attempt_next(attempt) == NULL) {
+    if (upstream_attempt_begin(up, &attempt) != UPSTREAM_OK ||
+        upstream_attempt_next(attempt) == NULL) {
         fail();
     }
     upstream_attempt_end(attempt, UPSTREAM_OK);
@@ -116,8 +118,9 @@ static void run_attempt(void)
 /* Of those that a set of a Forward plugin has. */
 static void prepare_property(void)
 {
-    up = sets_create(FEW, 1, "self_hostname agent\nrequire_ack_response on\ntime_as_integer off\n"
-                             "compress gzip\n");
+    up = sets_create(FEW, 1,
+                     "self_hostname agent\nrequire_ack_response on\ntime_as_integer off\n"
+                     "compress gzip\n");
     node = upstream_node_at(up, 1);
 }
 
@@ -186,7 +189,8 @@ static void prepare_connect_release_2000_idle(void)
 static void run_connect_release_10_idle(void)
 {
     upstream_conn_t *pooled;
-    if (upstream_node_connect(node, &pooled, NULL) != UPSTREAM_OK || upstream_conn_reused(pooled) != 1) {
+    if (upstream_node_connect(node, &pooled, NULL) != UPSTREAM_OK ||
+        upstream_conn_reused(pooled) != 1) {
         fail();
     }
     upstream_conn_release(pooled);
@@ -265,7 +269,7 @@ static void prepare_write_tls_64(void)
 
 /* ---- the table ---- */
 
-#define ROW(name, allocations, readings, calls, atomics, instructions)                                                \
+#define ROW(name, allocations, readings, calls, atomics, instructions) \
     {#name, prepare_##name, run_##name, allocations, readings, calls, atomics, instructions},
 
 const struct operation operations[] = {COUNTED_OPERATIONS(ROW)};

@@ -47,7 +47,8 @@ static void add(struct system_calls *counted, const struct __ptrace_syscall_info
     if (number < SYSTEM_CALL_NUMBERS) {
         counted->of[number]++;
     }
-    if ((number == SYS_recvfrom && call->entry.args[3] & MSG_PEEK) || (number == SYS_recvmsg && call->entry.args[2] & MSG_PEEK)) {
+    if ((number == SYS_recvfrom && call->entry.args[3] & MSG_PEEK) ||
+        (number == SYS_recvmsg && call->entry.args[2] & MSG_PEEK)) {
         counted->peeks++;
     }
 }
@@ -85,7 +86,8 @@ static int follow(pid_t child, struct system_calls *counted)
     }
 }
 
-int system_calls_count(void (*prepare)(void), void (*operation)(void), size_t times, struct system_calls *counted)
+int system_calls_count(void (*prepare)(void), void (*operation)(void), size_t times,
+                       struct system_calls *counted)
 {
     int status, done;
     pid_t child;
@@ -99,15 +101,21 @@ int system_calls_count(void (*prepare)(void), void (*operation)(void), size_t ti
     assert_int_equal(waitpid(child, &status, 0), child);
     if (WIFEXITED(status)) {
         assert_int_equal(WEXITSTATUS(status), NOT_ALLOWED);
-        fprintf(stderr, "SKIPPED, and nothing of it was tested: the kernel does not let a process trace its child (ptrace: %s)\n",
+        fprintf(stderr,
+                "SKIPPED, and nothing of it was tested: the kernel does not let a process trace "
+                "its child (ptrace: %s)\n",
                 "see /proc/sys/kernel/yama/ptrace_scope and the container's seccomp profile");
         return 0;
     }
     assert_true(WIFSTOPPED(status));
-    done = ptrace(PTRACE_SETOPTIONS, child, NULL, (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL)) == 0 &&
+    done = ptrace(PTRACE_SETOPTIONS, child, NULL,
+                  (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL)) == 0 &&
            follow(child, counted);
     if (!done) {
-        fprintf(stderr, "SKIPPED, and nothing of it was tested: the kernel does not tell the calls of a traced child (%s); it takes Linux 5.3\n", strerror(errno));
+        fprintf(stderr,
+                "SKIPPED, and nothing of it was tested: the kernel does not tell the calls of a "
+                "traced child (%s); it takes Linux 5.3\n",
+                strerror(errno));
         kill(child, SIGKILL);
         waitpid(child, &status, 0);
     }

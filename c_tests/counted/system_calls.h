@@ -21,6 +21,7 @@ struct system_calls {
  * Gives 1; 0 where the kernel does not allow it, of which it says why. An assertion that fails in
  * the child fails the test.
  */
-int system_calls_count(void (*prepare)(void), void (*operation)(void), size_t times, struct system_calls *counted);
+int system_calls_count(void (*prepare)(void), void (*operation)(void), size_t times,
+                       struct system_calls *counted);
 
 #endif

@@ -19,8 +19,8 @@ struct guest {
 };
 
 /* Loads a plugin as the agent does and initialises it. Ends the test where that fails. */
-void guest_start(struct guest *guest, const char *module, const char *symbol, const char *upstream_file, int port,
-                 const char *conf_path);
+void guest_start(struct guest *guest, const char *module, const char *symbol,
+                 const char *upstream_file, int port, const char *conf_path);
 void guest_stop(struct guest *guest);
 
 struct guest_task {
@@ -30,7 +30,8 @@ struct guest_task {
 
 /* Flushes each task once, `at_once` coroutines side by side on this thread, as worker number
  * `worker`. */
-void guest_flush(struct guest *guest, int worker, struct guest_task *tasks, size_t count, size_t at_once);
+void guest_flush(struct guest *guest, int worker, struct guest_task *tasks, size_t count,
+                 size_t at_once);
 
 /* Begins with a flush and drops its coroutine at the first yield, as the agent does at its end. */
 void guest_flush_given_up(struct guest *guest, uint64_t record);

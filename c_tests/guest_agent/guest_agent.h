@@ -37,7 +37,8 @@ int mk_list_size(struct mk_list *list);
 /* ---- log ---- */
 
 int flb_log_check(int level);
-__attribute__((format(printf, 4, 5))) void flb_log_print(int level, const char *file, int line, const char *format, ...);
+__attribute__((format(printf, 4, 5))) void flb_log_print(int level, const char *file, int line,
+                                                         const char *format, ...);
 #define flb_error(...) flb_log_print(FLB_LOG_ERROR, NULL, 0, __VA_ARGS__)
 #define flb_warn(...) flb_log_print(FLB_LOG_WARN, NULL, 0, __VA_ARGS__)
 
@@ -79,7 +80,7 @@ struct flb_connection {
     int fd;
     int net_error; /* -1 is none */
     int recycle;
-    int ka_count; /* how often it was given back to be kept */
+    int ka_count;         /* how often it was given back to be kept */
     time_t ts_io_timeout; /* when the silence on it has lasted too long; 0 is never */
     struct flb_upstream *upstream;
     pthread_t thread;
@@ -101,7 +102,8 @@ struct flb_upstream_ha {
     struct mk_list nodes;
 };
 
-struct flb_upstream *flb_upstream_create(struct flb_config *config, const char *host, int port, int flags, void *tls);
+struct flb_upstream *flb_upstream_create(struct flb_config *config, const char *host, int port,
+                                         int flags, void *tls);
 int flb_upstream_destroy(struct flb_upstream *u);
 struct flb_upstream_queue *flb_upstream_queue_get(struct flb_upstream *u);
 struct flb_connection *flb_upstream_conn_get(struct flb_upstream *u);
@@ -152,8 +154,8 @@ int flb_output_upstream_ha_set(void *ha, struct flb_output_instance *ins);
 struct flb_output_plugin {
     const char *name;
     int (*cb_init)(struct flb_output_instance *ins, struct flb_config *config, void *data);
-    void (*cb_flush)(struct flb_event_chunk *chunk, struct flb_output_flush *flush, struct flb_input_instance *input,
-                     void *context, struct flb_config *config);
+    void (*cb_flush)(struct flb_event_chunk *chunk, struct flb_output_flush *flush,
+                     struct flb_input_instance *input, void *context, struct flb_config *config);
     int (*cb_exit)(void *context, struct flb_config *config);
     int (*cb_timer)(void *context); /* work of the plugin's own that is no flush */
 };
@@ -167,8 +169,8 @@ static inline void flb_output_return_do(int word)
     flb_coro_yield(coro, FLB_TRUE);
 }
 
-#define FLB_OUTPUT_RETURN(word)                                                                        \
-    flb_output_return_do(word);                                                                        \
+#define FLB_OUTPUT_RETURN(word) \
+    flb_output_return_do(word); \
     return
 
 #endif

@@ -59,7 +59,7 @@ int mk_list_size(struct mk_list *list)
 {
     struct mk_list *at;
     int size = 0;
-    mk_list_foreach(at, list) {
+    mk_list_foreach (at, list) {
         size++;
     }
     return size;

@@ -48,8 +48,7 @@ struct flb_coro *guest_coro_begin(void (*run)(void *ctx), void *ctx)
     coro->stack =
         mmap(NULL, STACK + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     guest_need(coro->stack != MAP_FAILED && mprotect(coro->stack, PAGE, PROT_NONE) == 0, "mmap");
-    coro->registered =
-        VALGRIND_STACK_REGISTER(coro->stack + PAGE, coro->stack + PAGE + STACK - 1);
+    coro->registered = VALGRIND_STACK_REGISTER(coro->stack + PAGE, coro->stack + PAGE + STACK - 1);
     getcontext(&coro->callee);
     coro->callee.uc_stack.ss_sp = coro->stack + PAGE;
     coro->callee.uc_stack.ss_size = STACK;

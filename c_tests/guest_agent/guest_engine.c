@@ -56,7 +56,8 @@ static void end(struct guest_run *run)
     free(run);
 }
 
-void guest_flush(struct guest *guest, int worker, struct guest_task *tasks, size_t count, size_t at_once)
+void guest_flush(struct guest *guest, int worker, struct guest_task *tasks, size_t count,
+                 size_t at_once)
 {
     struct guest_run *running[MOST_AT_ONCE] = {NULL};
     size_t begun = 0, over = 0;
@@ -105,8 +106,8 @@ void guest_timer(struct guest *guest, int in_coroutine)
     }
 }
 
-void guest_start(struct guest *guest, const char *module, const char *symbol, const char *upstream_file, int port,
-                 const char *conf_path)
+void guest_start(struct guest *guest, const char *module, const char *symbol,
+                 const char *upstream_file, int port, const char *conf_path)
 {
     guest_forget_connects();
     guest_forget_warnings();

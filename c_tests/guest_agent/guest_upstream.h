@@ -4,9 +4,9 @@
 
 #include "guest_agent.h"
 
-int guest_connections_busy(void);   /* handed out and not given back */
-int guest_connections_kept(void);   /* idle */
-int guest_connects_failed(void);    /* since the last guest_start() */
+int guest_connections_busy(void); /* handed out and not given back */
+int guest_connections_kept(void); /* idle */
+int guest_connects_failed(void);  /* since the last guest_start() */
 /* per node and worker, for the upstreams made from now on; 0 is none */
 void guest_set_connect_limit(int connections);
 /* net.io_timeout of the output, and to what its plugin hands it, from the next guest_start() on. */

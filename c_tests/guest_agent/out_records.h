@@ -8,16 +8,16 @@
 #include <stdatomic.h>
 
 enum records_manner {
-    RECORDS_SEND,        /* one node, one connection, one record */
+    RECORDS_SEND, /* one node, one connection, one record */
     /* picks a node and gives up on the chunk without asking for a connection */
     RECORDS_PICK_ONLY,
-    RECORDS_PICK_TWICE,  /* picks again before it asks for a connection */
+    RECORDS_PICK_TWICE, /* picks again before it asks for a connection */
     /* comes back for another node where the network failed, ten times at most */
     RECORDS_AGAIN,
-    RECORDS_TWO,         /* sends to two nodes, with both connections in hand */
-    RECORDS_SEVERAL,     /* sends the record six times, each time by a pick of its own */
-    RECORDS_LOOK_UP,     /* speaks to another server, at `u`, between the pick and its connection */
-    RECORDS_UNSENDABLE   /* sends, and then says that the chunk is beyond help */
+    RECORDS_TWO,       /* sends to two nodes, with both connections in hand */
+    RECORDS_SEVERAL,   /* sends the record six times, each time by a pick of its own */
+    RECORDS_LOOK_UP,   /* speaks to another server, at `u`, between the pick and its connection */
+    RECORDS_UNSENDABLE /* sends, and then says that the chunk is beyond help */
 };
 
 enum { RECORDS_MOST = 4096 };
@@ -29,7 +29,7 @@ struct records {
     enum records_manner manner;
     atomic_size_t picked;
     char order[RECORDS_MOST]; /* the labels of the nodes picked */
-    atomic_size_t misplaced; /* connections that were not to the node they were asked for */
+    atomic_size_t misplaced;  /* connections that were not to the node they were asked for */
 };
 
 /* What a node carries as its data. */
@@ -37,7 +37,8 @@ struct records_node {
     char label;
 };
 
-int records_conf_create(struct records *ctx, struct flb_output_instance *ins, struct flb_config *config);
+int records_conf_create(struct records *ctx, struct flb_output_instance *ins,
+                        struct flb_config *config);
 void records_conf_destroy(struct records *ctx);
 
 #endif

@@ -78,12 +78,22 @@ FIELD(nodes_up, 14);
 FIELD(nodes, 15);
 
 /* The types of the callbacks, by what must be assignable to them. */
-static upstream_status_t deliver(upstream_conn_t *conn, void *ctx) { return conn == ctx ? UPSTREAM_OK : UPSTREAM_STOP; }
-static void log_line(int32_t level, const char *message, void *ctx) { (void)level, (void)message, (void)ctx; }
-static uint64_t clock_ns(void *ctx) { return ctx == NULL; }
+static upstream_status_t deliver(upstream_conn_t *conn, void *ctx)
+{
+    return conn == ctx ? UPSTREAM_OK : UPSTREAM_STOP;
+}
+static void log_line(int32_t level, const char *message, void *ctx)
+{
+    (void)level, (void)message, (void)ctx;
+}
+static uint64_t clock_ns(void *ctx)
+{
+    return ctx == NULL;
+}
 
 void callbacks(upstream_deliver_fn *d, upstream_log_fn *l, upstream_clock_fn *c);
-void callbacks(upstream_deliver_fn *d, upstream_log_fn *l, upstream_clock_fn *c) {
+void callbacks(upstream_deliver_fn *d, upstream_log_fn *l, upstream_clock_fn *c)
+{
     *d = deliver;
     *l = log_line;
     *c = clock_ns;

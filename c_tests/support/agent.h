@@ -28,7 +28,8 @@ void agent_pre_run(struct agent *agent, int hot_reload);
 
 /* On a stack of 24 KiB, with a copy of `events` and `tag` that is gone afterwards. From any
  * thread. */
-int agent_output_flush(struct agent_output *output, const void *events, size_t len, const char *tag);
+int agent_output_flush(struct agent_output *output, const void *events, size_t len,
+                       const char *tag);
 void agent_output_exit(struct agent_output *output);
 
 /* Bytes of the small stacks that the deepest flush so far used. */

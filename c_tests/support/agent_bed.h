@@ -9,8 +9,8 @@
 
 struct agent_bed {
     struct agent *agent;
-    char *folder;    /* with the certificates of openssl.h */
-    char conf[256];  /* the upstream file */
+    char *folder;   /* with the certificates of openssl.h */
+    char conf[256]; /* the upstream file */
     size_t descriptors, threads;
 };
 

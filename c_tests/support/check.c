@@ -22,7 +22,8 @@ upstream_t *check_create(const char *text, const upstream_options_t *options)
 {
     upstream_t *up = NULL;
     upstream_error_t *err = NULL;
-    if (upstream_create_from_text(text, strlen(text), "test.conf", options, &up, &err) != UPSTREAM_OK) {
+    if (upstream_create_from_text(text, strlen(text), "test.conf", options, &up, &err) !=
+        UPSTREAM_OK) {
         print_error("%s\n", upstream_error_message(err));
         upstream_error_free(err);
         fail_msg("the text was refused");
@@ -36,7 +37,8 @@ upstream_error_t *check_refused(const char *text, const upstream_options_t *opti
 {
     upstream_t *up = NULL;
     upstream_error_t *err = NULL;
-    upstream_status_t status = upstream_create_from_text(text, strlen(text), "test.conf", options, &up, &err);
+    upstream_status_t status =
+        upstream_create_from_text(text, strlen(text), "test.conf", options, &up, &err);
     if (status == UPSTREAM_OK) {
         upstream_destroy(up);
         fail_msg("the text was accepted:\n%s", text);
@@ -86,8 +88,8 @@ char *check_nodes_text(const uint16_t *ports, size_t nodes, const char *more)
     for (i = 0; i < nodes; i++) {
         used += (size_t)snprintf(text + used, room - used,
                                  "[NODE]\n    name node-%zu\n    host 127.0.0.1\n    port %u\n"
-                                 "%s\n", i + 1,
-                                 (unsigned)ports[i], more);
+                                 "%s\n",
+                                 i + 1, (unsigned)ports[i], more);
     }
     assert_true(used < room);
     return text;

@@ -16,13 +16,15 @@
 #include <upstream/upstream.h>
 
 /* Statuses by name, so that a failure is read without the header. */
-#define assert_status(call, status)                                                                    \
+#define assert_status(call, status) \
     assert_string_equal(upstream_status_name(call), upstream_status_name(status))
 
 /* cmocka_run_group_tests(), or of these tests the one that UPSTREAM_TEST_FILTER names: a name that
  * none has is a failure. */
-#define check_run_tests(tests, setup, teardown)                                                        \
-    (check_filter(tests, sizeof(tests) / sizeof((tests)[0])) ? cmocka_run_group_tests(tests, setup, teardown) : 1)
+#define check_run_tests(tests, setup, teardown)              \
+    (check_filter(tests, sizeof(tests) / sizeof((tests)[0])) \
+         ? cmocka_run_group_tests(tests, setup, teardown)    \
+         : 1)
 int check_filter(const struct CMUnitTest *tests, size_t count);
 
 /* A set from text; `options` may be NULL. Fails the test, with the library's words, where there is

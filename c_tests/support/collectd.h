@@ -26,7 +26,8 @@ struct collectd collectd_start(const char *folder, const char *block, unsigned t
 int collectd_refuses(const char *folder, const char *block);
 
 /* A command, as "FLUSH"; fails the test where collectd answers with an error. */
-void collectd_command(struct collectd *collectd, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void collectd_command(struct collectd *collectd, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* Waits until a value of this identifier came through its cache, at most 30 seconds. */
 void collectd_await_value(struct collectd *collectd, const char *identifier);

@@ -19,7 +19,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HEADER = 12, MOST_BYTES = 512, MOST_NAMES = 16, MOST_ADDRESSES = 8, MOST_LATE = 256, TYPE_A = 1 };
+enum {
+    HEADER = 12,
+    MOST_BYTES = 512,
+    MOST_NAMES = 16,
+    MOST_ADDRESSES = 8,
+    MOST_LATE = 256,
+    TYPE_A = 1
+};
 
 struct entry {
     char name[64];
@@ -67,7 +74,8 @@ static struct entry *find(struct dns_server *server, const char *name)
 }
 
 /* The name and the type of a query's only question; its length, or 0 where it is none. */
-static size_t read_question(const unsigned char *bytes, size_t length, char *name, size_t room, unsigned *type)
+static size_t read_question(const unsigned char *bytes, size_t length, char *name, size_t room,
+                            unsigned *type)
 {
     size_t at = HEADER, used = 0;
     while (at < length && bytes[at] != 0) {
@@ -91,7 +99,8 @@ static size_t read_question(const unsigned char *bytes, size_t length, char *nam
 }
 
 /* Makes the answer in the place of the query, and gives its length. */
-static size_t write_answer(unsigned char *bytes, size_t question, const struct entry *entry, unsigned type)
+static size_t write_answer(unsigned char *bytes, size_t question, const struct entry *entry,
+                           unsigned type)
 {
     size_t at = HEADER + question, i, answers = 0;
     unsigned code = 0;
@@ -122,10 +131,12 @@ static void take_query(struct dns_server *server)
 {
     struct late *late = &server->late[server->waiting];
     socklen_t size = sizeof(late->to);
-    ssize_t got = recvfrom(server->socket, late->bytes, MOST_BYTES / 2, 0, (struct sockaddr *)&late->to, &size);
+    ssize_t got = recvfrom(server->socket, late->bytes, MOST_BYTES / 2, 0,
+                           (struct sockaddr *)&late->to, &size);
     char name[256];
     unsigned type;
-    size_t question = got > HEADER ? read_question(late->bytes, (size_t)got, name, sizeof(name), &type) : 0;
+    size_t question =
+        got > HEADER ? read_question(late->bytes, (size_t)got, name, sizeof(name), &type) : 0;
     struct entry *entry;
     if (question == 0) {
         return;
@@ -151,7 +162,8 @@ static int send_due(struct dns_server *server)
     for (i = server->waiting; i-- > 0;) {
         struct late *late = &server->late[i];
         if (late->due <= now) {
-            (void)sendto(server->socket, late->bytes, late->length, 0, (struct sockaddr *)&late->to, sizeof(late->to));
+            (void)sendto(server->socket, late->bytes, late->length, 0, (struct sockaddr *)&late->to,
+                         sizeof(late->to));
             *late = server->late[--server->waiting];
         } else if (next < 0 || late->due - now < next) {
             next = late->due - now;
@@ -190,14 +202,16 @@ struct dns_server *dns_server_start(void)
     address.sin_addr.s_addr = inet_addr("127.0.0.53");
     server->socket = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     need(server->socket >= 0, "socket");
-    need(bind(server->socket, (struct sockaddr *)&address, sizeof(address)) == 0, "bind 127.0.0.53:53");
+    need(bind(server->socket, (struct sockaddr *)&address, sizeof(address)) == 0,
+         "bind 127.0.0.53:53");
     need(pipe2(server->stop, O_CLOEXEC) == 0, "pipe");
     need(pthread_mutex_init(&server->lock, NULL) == 0, "mutex");
     need(pthread_create(&server->thread, NULL, run, server) == 0, "pthread_create");
     return server;
 }
 
-void dns_server_set(struct dns_server *server, const char *name, enum dns_way way, const char *addresses, unsigned delay_ms)
+void dns_server_set(struct dns_server *server, const char *name, enum dns_way way,
+                    const char *addresses, unsigned delay_ms)
 {
     struct entry *entry;
     char list[256], *rest = NULL, *address;
@@ -212,8 +226,10 @@ void dns_server_set(struct dns_server *server, const char *name, enum dns_way wa
     entry->delay_ms = delay_ms;
     entry->count = 0;
     snprintf(list, sizeof(list), "%s", addresses);
-    for (address = strtok_r(list, " ", &rest); address != NULL; address = strtok_r(NULL, " ", &rest)) {
-        need(entry->count < MOST_ADDRESSES && inet_aton(address, &entry->addresses[entry->count++]), "address");
+    for (address = strtok_r(list, " ", &rest); address != NULL;
+         address = strtok_r(NULL, " ", &rest)) {
+        need(entry->count < MOST_ADDRESSES && inet_aton(address, &entry->addresses[entry->count++]),
+             "address");
     }
     pthread_mutex_unlock(&server->lock);
 }

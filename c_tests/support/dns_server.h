@@ -22,7 +22,8 @@ struct dns_server *dns_server_start(void);
 
 /* From now on `name` is answered for in this way, `delay_ms` late; `addresses` are IPv4, apart by
  * blanks, in this order. */
-void dns_server_set(struct dns_server *server, const char *name, enum dns_way way, const char *addresses, unsigned delay_ms);
+void dns_server_set(struct dns_server *server, const char *name, enum dns_way way,
+                    const char *addresses, unsigned delay_ms);
 
 /* How often the IPv4 addresses of `name` were asked for. */
 size_t dns_server_asked(struct dns_server *server, const char *name);

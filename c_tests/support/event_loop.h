@@ -35,10 +35,13 @@ void event_loop_leave(struct event_loop *loop);
 
 /* Leaves what was watched before and goes on with what upstream_connect_start() returned, to its
  * end. */
-upstream_status_t event_loop_connect(struct event_loop *loop, upstream_conn_t *conn, upstream_status_t started);
+upstream_status_t event_loop_connect(struct event_loop *loop, upstream_conn_t *conn,
+                                     upstream_status_t started);
 
 /* All of it, flushed; or the first status that is neither done nor a want. */
-upstream_status_t event_loop_write(struct event_loop *loop, upstream_conn_t *conn, const void *data, size_t len);
-upstream_status_t event_loop_read(struct event_loop *loop, upstream_conn_t *conn, void *buf, size_t len);
+upstream_status_t event_loop_write(struct event_loop *loop, upstream_conn_t *conn, const void *data,
+                                   size_t len);
+upstream_status_t event_loop_read(struct event_loop *loop, upstream_conn_t *conn, void *buf,
+                                  size_t len);
 
 #endif

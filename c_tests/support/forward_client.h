@@ -21,7 +21,8 @@
 /* A set over `servers`, each node with the same keys; a node that fails stays in the rotation. */
 upstream_t *forward_client_over(forward_server **servers, size_t count, const char *keys);
 /* The same with the keys of each. */
-upstream_t *forward_client_over_each(forward_server **servers, size_t count, const char *const *keys);
+upstream_t *forward_client_over_each(forward_server **servers, size_t count,
+                                     const char *const *keys);
 /* Appends the record {"log": "record NNNN"}. */
 void forward_client_fill(forward_batch *b, unsigned number);
 /* Delivers that one record. */

@@ -9,12 +9,14 @@
 #include <string.h>
 #include <zlib.h>
 
-void forward_die(const char *what) {
+void forward_die(const char *what)
+{
     fprintf(stderr, "forward_server: %s: %s\n", what, strerror(errno));
     abort();
 }
 
-void *forward_alloc(void *old, size_t size) {
+void *forward_alloc(void *old, size_t size)
+{
     void *p = realloc(old, size);
     if (p == NULL) {
         forward_die("memory");
@@ -22,8 +24,10 @@ void *forward_alloc(void *old, size_t size) {
     return p;
 }
 
-static char *copy_text(const msgpack_object *o) {
-    uint32_t len = o->type == MSGPACK_OBJECT_STR || o->type == MSGPACK_OBJECT_BIN ? o->via.str.size : 0;
+static char *copy_text(const msgpack_object *o)
+{
+    uint32_t len =
+        o->type == MSGPACK_OBJECT_STR || o->type == MSGPACK_OBJECT_BIN ? o->via.str.size : 0;
     char *text = forward_alloc(NULL, (size_t)len + 1);
     if (len > 0) {
         memcpy(text, o->via.str.ptr, len);
@@ -33,7 +37,8 @@ static char *copy_text(const msgpack_object *o) {
 }
 
 /* Inflates one gzip member. */
-static char *gunzip(const char *data, size_t len, size_t *out_len) {
+static char *gunzip(const char *data, size_t len, size_t *out_len)
+{
     size_t cap = 1 << 20;
     char *out = forward_alloc(NULL, cap);
     z_stream z;
@@ -54,9 +59,11 @@ static char *gunzip(const char *data, size_t len, size_t *out_len) {
     return out;
 }
 
-static void note_entry(forward_server *s, message *m, const msgpack_object *entry) {
+static void note_entry(forward_server *s, message *m, const msgpack_object *entry)
+{
     if (entry->type != MSGPACK_OBJECT_ARRAY || entry->via.array.size != 2 ||
-        entry->via.array.ptr[1].type != MSGPACK_OBJECT_MAP || entry->via.array.ptr[1].via.map.size < 1) {
+        entry->via.array.ptr[1].type != MSGPACK_OBJECT_MAP ||
+        entry->via.array.ptr[1].via.map.size < 1) {
         forward_die("an entry is not [time, record]");
     }
     m->integer_times = entry->via.array.ptr[0].type == MSGPACK_OBJECT_POSITIVE_INTEGER;
@@ -64,7 +71,8 @@ static void note_entry(forward_server *s, message *m, const msgpack_object *entr
     s->records[s->record_count++] = copy_text(&entry->via.array.ptr[1].via.map.ptr[0].val);
 }
 
-static void note_packed(forward_server *s, message *m, const msgpack_object *bin) {
+static void note_packed(forward_server *s, message *m, const msgpack_object *bin)
+{
     size_t len = bin->via.bin.size, at = 0;
     char *inflated = NULL;
     const char *data = bin->via.bin.ptr;
@@ -89,7 +97,8 @@ static void note_packed(forward_server *s, message *m, const msgpack_object *bin
     free(inflated);
 }
 
-static void note_options(message *m, const msgpack_object *options) {
+static void note_options(message *m, const msgpack_object *options)
+{
     m->chunk = forward_alloc(NULL, 1);
     m->chunk[0] = '\0';
     m->size = m->signal = -1;
@@ -106,7 +115,8 @@ static void note_options(message *m, const msgpack_object *options) {
     }
 }
 
-const char *forward_note_message(forward_server *s, const msgpack_object *o) {
+const char *forward_note_message(forward_server *s, const msgpack_object *o)
+{
     message m;
     const msgpack_object *parts = o->type == MSGPACK_OBJECT_ARRAY ? o->via.array.ptr : NULL;
 
@@ -130,7 +140,8 @@ const char *forward_note_message(forward_server *s, const msgpack_object *o) {
     return m.chunk;
 }
 
-bool forward_object_is(const msgpack_object *o, const char *text) {
-    return (o->type == MSGPACK_OBJECT_STR || o->type == MSGPACK_OBJECT_BIN) && o->via.str.size == strlen(text) &&
-           memcmp(o->via.str.ptr, text, strlen(text)) == 0;
+bool forward_object_is(const msgpack_object *o, const char *text)
+{
+    return (o->type == MSGPACK_OBJECT_STR || o->type == MSGPACK_OBJECT_BIN) &&
+           o->via.str.size == strlen(text) && memcmp(o->via.str.ptr, text, strlen(text)) == 0;
 }

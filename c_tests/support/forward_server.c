@@ -15,7 +15,8 @@
 #include <unistd.h>
 
 /* The connection went wrong: whatever still comes is stray, and the client has to close. */
-static void drain(peer *p) {
+static void drain(peer *p)
+{
     char rest[4096];
     ssize_t got;
     while ((got = recv(p->fd, rest, sizeof rest, 0)) > 0) {
@@ -28,7 +29,8 @@ static void drain(peer *p) {
     pthread_mutex_unlock(&p->server->lock);
 }
 
-static void *serve_one(void *arg) {
+static void *serve_one(void *arg)
+{
     peer *p = arg;
     if (!forward_play(p)) {
         pthread_mutex_lock(&p->server->lock);
@@ -41,7 +43,8 @@ static void *serve_one(void *arg) {
     return NULL;
 }
 
-static void *accept_all(void *arg) {
+static void *accept_all(void *arg)
+{
     forward_server *s = arg;
     int fd;
     struct pollfd queue = {s->listener, POLLIN, 0};
@@ -70,7 +73,8 @@ static void *accept_all(void *arg) {
     }
 }
 
-forward_server *forward_server_start(const forward_script *script) {
+forward_server *forward_server_start(const forward_script *script)
+{
     forward_server *s = calloc(1, sizeof *s);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     socklen_t len = sizeof address;
@@ -89,7 +93,8 @@ forward_server *forward_server_start(const forward_script *script) {
     return s;
 }
 
-void forward_server_stop(forward_server *s) {
+void forward_server_stop(forward_server *s)
+{
     shutdown(s->listener, SHUT_RDWR);
     pthread_join(s->acceptor, NULL);
     close(s->listener);
@@ -115,60 +120,72 @@ void forward_server_stop(forward_server *s) {
     free(s);
 }
 
-uint16_t forward_server_port(const forward_server *s) {
+uint16_t forward_server_port(const forward_server *s)
+{
     return s->port;
 }
 
-#define LOCKED(type, expression)         \
-    do {                                 \
-        pthread_mutex_lock(&s->lock);    \
-        type value_ = (expression);      \
-        pthread_mutex_unlock(&s->lock);  \
-        return value_;                   \
+#define LOCKED(type, expression)        \
+    do {                                \
+        pthread_mutex_lock(&s->lock);   \
+        type value_ = (expression);     \
+        pthread_mutex_unlock(&s->lock); \
+        return value_;                  \
     } while (0)
 
-unsigned forward_server_accepted(forward_server *s) {
+unsigned forward_server_accepted(forward_server *s)
+{
     backlog_drained(s->listener);
     LOCKED(unsigned, s->peer_count);
 }
 
-unsigned forward_server_logins(forward_server *s) {
+unsigned forward_server_logins(forward_server *s)
+{
     LOCKED(unsigned, s->logins);
 }
 
-unsigned forward_server_messages(forward_server *s) {
+unsigned forward_server_messages(forward_server *s)
+{
     LOCKED(unsigned, s->message_count);
 }
 
-size_t forward_server_records(forward_server *s) {
+size_t forward_server_records(forward_server *s)
+{
     LOCKED(size_t, s->record_count);
 }
 
-size_t forward_server_stray(forward_server *s) {
+size_t forward_server_stray(forward_server *s)
+{
     LOCKED(size_t, s->stray);
 }
 
-const char *forward_server_chunk(forward_server *s, unsigned i) {
+const char *forward_server_chunk(forward_server *s, unsigned i)
+{
     LOCKED(const char *, i < s->message_count ? s->messages[i].chunk : NULL);
 }
 
-const char *forward_server_tag(forward_server *s, unsigned i) {
+const char *forward_server_tag(forward_server *s, unsigned i)
+{
     LOCKED(const char *, i < s->message_count ? s->messages[i].tag : NULL);
 }
 
-bool forward_server_integer_times(forward_server *s, unsigned i) {
+bool forward_server_integer_times(forward_server *s, unsigned i)
+{
     LOCKED(bool, i < s->message_count && s->messages[i].integer_times);
 }
 
-long forward_server_size(forward_server *s, unsigned i) {
+long forward_server_size(forward_server *s, unsigned i)
+{
     LOCKED(long, i < s->message_count ? s->messages[i].size : -1);
 }
 
-long forward_server_signal(forward_server *s, unsigned i) {
+long forward_server_signal(forward_server *s, unsigned i)
+{
     LOCKED(long, i < s->message_count ? s->messages[i].signal : -1);
 }
 
-const char *forward_server_packed(forward_server *s, unsigned i, size_t *len) {
+const char *forward_server_packed(forward_server *s, unsigned i, size_t *len)
+{
     const char *bytes = NULL;
     pthread_mutex_lock(&s->lock);
     if (i < s->message_count) {
@@ -179,7 +196,8 @@ const char *forward_server_packed(forward_server *s, unsigned i, size_t *len) {
     return bytes;
 }
 
-unsigned forward_server_count(forward_server *s, const char *text) {
+unsigned forward_server_count(forward_server *s, const char *text)
+{
     unsigned n = 0;
     pthread_mutex_lock(&s->lock);
     for (size_t i = 0; i < s->record_count; i++) {
@@ -189,7 +207,8 @@ unsigned forward_server_count(forward_server *s, const char *text) {
     return n;
 }
 
-bool forward_server_await(forward_server *s, unsigned messages) {
+bool forward_server_await(forward_server *s, unsigned messages)
+{
     for (int i = 0; i < 1000; i++) {
         if (forward_server_messages(s) >= messages) {
             return true;
@@ -199,11 +218,13 @@ bool forward_server_await(forward_server *s, unsigned messages) {
     return false;
 }
 
-static bool none_left(forward_server *s) {
+static bool none_left(forward_server *s)
+{
     LOCKED(bool, s->wrong > 0 && s->dropped == s->wrong);
 }
 
-bool forward_server_all_dropped(forward_server *s) {
+bool forward_server_all_dropped(forward_server *s)
+{
     for (int i = 0; i < 1000; i++) {
         if (none_left(s)) {
             return true;

@@ -77,16 +77,16 @@ typedef enum {
     ACK_TRAILING, /* a second ack behind the first */
     ACK_HALF,     /* half an ack, then EOF */
     ACK_EOF,
-    ACK_TRICKLE   /* a valid but very long map, one byte at a time, without end */
+    ACK_TRICKLE /* a valid but very long map, one byte at a time, without end */
 } ack_part;
 
 typedef struct forward_script {
     helo_part helo;
     pong_part pong;
     ack_part ack;
-    const char *shared_key;         /* of the server; "" for the empty one */
+    const char *shared_key;          /* of the server; "" for the empty one */
     const char *username, *password; /* with HELO_AUTH */
-    unsigned connections;           /* how many play this; later ones are well-behaved; 0 is all */
+    unsigned connections;            /* how many play this; later ones are well-behaved; 0 is all */
 } forward_script;
 
 typedef struct forward_server forward_server;

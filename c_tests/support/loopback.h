@@ -18,7 +18,7 @@ enum loopback_behaviour {
     LOOPBACK_GREETER,     /* sends "hello" when a connection comes, then reads and counts */
     /* sends "hello", reads nothing for 300 ms, then reads slowly and counts */
     LOOPBACK_LATE,
-    LOOPBACK_DRIP         /* sends one byte each 20 ms */
+    LOOPBACK_DRIP /* sends one byte each 20 ms */
 };
 
 struct loopback;

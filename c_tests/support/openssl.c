@@ -102,7 +102,8 @@ struct openssl_server *openssl_start(const char *folder, const char *arguments)
     if (server == NULL || words == NULL) {
         die("no memory");
     }
-    for (word = strtok_r(words, " ", &rest); word != NULL && count < 31; word = strtok_r(NULL, " ", &rest)) {
+    for (word = strtok_r(words, " ", &rest); word != NULL && count < 31;
+         word = strtok_r(NULL, " ", &rest)) {
         list[count++] = word;
     }
     server->process = process_start(list, folder);

@@ -25,14 +25,14 @@ enum direction { TO_RECEIVER, TO_CLIENT };
 struct script {
     enum fault fault;
     enum direction direction;
-    size_t after;       /* bytes forwarded in `direction`; the fault comes when the next one does */
-    const char *says;   /* sent to the client right before the fault; may be NULL */
+    size_t after;     /* bytes forwarded in `direction`; the fault comes when the next one does */
+    const char *says; /* sent to the client right before the fault; may be NULL */
     size_t says_len;
     /* how many play this, from now on; later ones are forwarded faithfully; 0: all */
     size_t connections;
-    int stall_ms;       /* 0: until proxy_release() */
-    size_t piece;       /* at most so many bytes at a time; 0: as they come */
-    unsigned pause_us;  /* after each piece */
+    int stall_ms;      /* 0: until proxy_release() */
+    size_t piece;      /* at most so many bytes at a time; 0: as they come */
+    unsigned pause_us; /* after each piece */
 };
 
 struct proxy;

@@ -12,7 +12,8 @@ struct record {
     uint64_t number;
 };
 
-void senders_start(struct senders *senders, const char *const *addresses, size_t nodes, unsigned timeout_ms)
+void senders_start(struct senders *senders, const char *const *addresses, size_t nodes,
+                   unsigned timeout_ms)
 {
     size_t i;
     memset(senders, 0, sizeof(*senders));
@@ -41,9 +42,10 @@ char *senders_text(const struct senders *senders, const char *const *hosts, cons
     assert_non_null(text);
     used = (size_t)snprintf(text, room, "[UPSTREAM]\n    name test\n");
     for (i = 0; i < senders->nodes; i++) {
-        used += (size_t)snprintf(text + used, room - used, "[NODE]\n    name node-%zu\n    host %s\n"
-                                        "    port %u\n%s\n", i + 1,
-                                 hosts[i], (unsigned)senders_port(senders, i), more);
+        used += (size_t)snprintf(text + used, room - used,
+                                 "[NODE]\n    name node-%zu\n    host %s\n"
+                                 "    port %u\n%s\n",
+                                 i + 1, hosts[i], (unsigned)senders_port(senders, i), more);
     }
     assert_true(used < room);
     return text;
@@ -158,7 +160,8 @@ void senders_heal(struct senders *senders)
             return;
         }
         if (check_now_ms() - begun > (check_slow() ? 300000 : 30000)) {
-            fail_msg("%zu nodes of %zu are up, and no more come back", (size_t)stats.nodes_up, senders->nodes);
+            fail_msg("%zu nodes of %zu are up, and no more come back", (size_t)stats.nodes_up,
+                     senders->nodes);
         }
         senders_deliver(senders);
         usleep(5000);
@@ -190,7 +193,8 @@ size_t senders_balance(struct senders *senders, long slack_ms)
 {
     size_t number, sent = atomic_load(&senders->next), again = 0;
     if (atomic_load(&senders->failed) > 0 && !senders->may_fail) {
-        fail_msg("%zu of %zu deliveries failed; the first: %s", atomic_load(&senders->failed), sent, senders->word);
+        fail_msg("%zu of %zu deliveries failed; the first: %s", atomic_load(&senders->failed), sent,
+                 senders->word);
     }
     assert_int_equal(atomic_load(&senders->unseen), 0);
     for (number = 0; number < sent; number++) {

@@ -23,25 +23,26 @@ struct senders {
     size_t nodes;
     struct counter *counters[SENDERS_NODES];
     struct ledger *ledgers[SENDERS_NODES];
-    unsigned timeout_ms;      /* of each delivery */
+    unsigned timeout_ms; /* of each delivery */
     /* by record: sent, at least in part, and no answer came */
     _Atomic unsigned char *unacknowledged;
-    atomic_size_t next;       /* record */
-    atomic_size_t failed;     /* deliveries */
+    atomic_size_t next;   /* record */
+    atomic_size_t failed; /* deliveries */
     /* failed deliveries are the test's to judge; their records are left out of the balance */
     int may_fail;
     _Atomic unsigned char *given_up; /* by record: its delivery failed */
-    atomic_size_t unseen;     /* acknowledged, and no node has them */
-    atomic_long slowest;      /* of them, in milliseconds */
+    atomic_size_t unseen;            /* acknowledged, and no node has them */
+    atomic_long slowest;             /* of them, in milliseconds */
     atomic_int going;
     size_t threads;
     pthread_t thread[SENDERS_THREADS];
     pthread_mutex_t words;
-    char word[1024];          /* of the first failure */
+    char word[1024]; /* of the first failure */
 };
 
 /* Counters on one free port of each of these addresses. The set is the caller's to make. */
-void senders_start(struct senders *senders, const char *const *addresses, size_t nodes, unsigned timeout_ms);
+void senders_start(struct senders *senders, const char *const *addresses, size_t nodes,
+                   unsigned timeout_ms);
 uint16_t senders_port(const struct senders *senders, size_t node);
 
 /* The text of an upstream of nodes "node-1".. on these hosts, which are addresses or names, with

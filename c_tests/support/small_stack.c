@@ -37,10 +37,12 @@ static size_t used_of(const char *stack)
 size_t small_stack_run(void (*body)(void *), void *argument)
 {
     struct run *run = calloc(1, sizeof(*run));
-    char *reserved = mmap(NULL, RESERVED, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *reserved =
+        mmap(NULL, RESERVED, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     char *stack = reserved + APART;
     size_t used;
-    if (run == NULL || reserved == MAP_FAILED || mprotect(stack, SMALL_STACK, PROT_READ | PROT_WRITE) != 0) {
+    if (run == NULL || reserved == MAP_FAILED ||
+        mprotect(stack, SMALL_STACK, PROT_READ | PROT_WRITE) != 0) {
         perror("a small stack");
         abort();
     }

@@ -15,10 +15,10 @@
 enum { TESTBED_NODES = 5, TESTBED_RECORDS = 1 << 18 };
 
 struct testbed_node {
-    const char *keys;  /* more lines of its section; NULL: none */
-    uint16_t receiver; /* on 127.0.0.1, and not to be counted; 0: a counting one of its own */
-    int narrow;        /* as in proxy_start() */
-    int mute;          /* its own receiver counts and never answers: see unanswered.h */
+    const char *keys;    /* more lines of its section; NULL: none */
+    uint16_t receiver;   /* on 127.0.0.1, and not to be counted; 0: a counting one of its own */
+    int narrow;          /* as in proxy_start() */
+    int mute;            /* its own receiver counts and never answers: see unanswered.h */
     const char *host;    /* as the set knows it; NULL: 127.0.0.1 */
     const char *address; /* where its proxy listens; NULL: 127.0.0.1 */
 };
@@ -38,8 +38,8 @@ struct testbed {
 
 /* `keys`: more lines of [UPSTREAM]. `nodes` may be NULL: nothing special about any. `options` may
  * be NULL. */
-void testbed_open(struct testbed *bed, size_t count, const char *keys, const struct testbed_node *nodes,
-                  const upstream_options_t *options);
+void testbed_open(struct testbed *bed, size_t count, const char *keys,
+                  const struct testbed_node *nodes, const upstream_options_t *options);
 
 /*
  * Delivers the next record, or the next `records` as one payload, within `timeout_ms` (0:

@@ -14,7 +14,8 @@
 
 #define READ_SIZE ((size_t)64 * 1024)
 
-bool lines_open(lines *in, const char *name) {
+bool lines_open(lines *in, const char *name)
+{
     memset(in, 0, sizeof *in);
     bool standard = strcmp(name, "-") == 0;
     in->name = standard ? "standard input" : name;
@@ -27,11 +28,13 @@ bool lines_open(lines *in, const char *name) {
     return in->fd >= 0;
 }
 
-bool lines_inside(const lines *in) {
+bool lines_inside(const lines *in)
+{
     return in->skipping || in->len > in->start;
 }
 
-bool lines_at_end(const lines *in) {
+bool lines_at_end(const lines *in)
+{
     struct pollfd p = {in->fd, POLLIN, 0};
     struct stat about;
     if (in->regular) {
@@ -40,13 +43,15 @@ bool lines_at_end(const lines *in) {
     return poll(&p, 1, 0) == 1 && p.revents == POLLHUP;
 }
 
-bool lines_truncated(const lines *in) {
+bool lines_truncated(const lines *in)
+{
     struct stat about;
     off_t at = in->regular ? lseek(in->fd, 0, SEEK_CUR) : -1;
     return at >= 0 && fstat(in->fd, &about) == 0 && about.st_size < at;
 }
 
-void lines_close(lines *in) {
+void lines_close(lines *in)
+{
     free(in->data);
     if (in->fd > STDIN_FILENO) {
         close(in->fd);
@@ -54,7 +59,8 @@ void lines_close(lines *in) {
 }
 
 /* Ends a line at data[end]; `after` is where the next one begins. */
-static lines_result take(lines *in, size_t end, size_t after, const char **line, size_t *len) {
+static lines_result take(lines *in, size_t end, size_t after, const char **line, size_t *len)
+{
     size_t start = in->start;
     in->start = in->seen = after;
     in->number++;
@@ -70,15 +76,18 @@ static lines_result take(lines *in, size_t end, size_t after, const char **line,
     return LINES_LINE;
 }
 
-lines_result lines_next(lines *in, const char **line, size_t *len) {
-    const char *newline = in->seen < in->len ? memchr(in->data + in->seen, '\n', in->len - in->seen) : NULL;
+lines_result lines_next(lines *in, const char **line, size_t *len)
+{
+    const char *newline =
+        in->seen < in->len ? memchr(in->data + in->seen, '\n', in->len - in->seen) : NULL;
     if (newline != NULL) {
         size_t end = (size_t)(newline - in->data);
         return take(in, end, end + 1, line, len);
     }
     in->seen = in->len;
     if (in->ended) {
-        return in->len > in->start || in->skipping ? take(in, in->len, in->len, line, len) : LINES_END;
+        return in->len > in->start || in->skipping ? take(in, in->len, in->len, line, len)
+                                                   : LINES_END;
     }
     /* room for the CR of a line at the limit */
     if (in->skipping || in->len - in->start > LINE_MAX_BYTES + 1) {
@@ -89,7 +98,8 @@ lines_result lines_next(lines *in, const char **line, size_t *len) {
 }
 
 /* Moves the open line to the front, and makes room for one read behind it. */
-static bool make_room(lines *in) {
+static bool make_room(lines *in)
+{
     if (in->start > 0) {
         memmove(in->data, in->data + in->start, in->len - in->start);
         in->len -= in->start;
@@ -109,7 +119,8 @@ static bool make_room(lines *in) {
     return true;
 }
 
-bool lines_fill(lines *in) {
+bool lines_fill(lines *in)
+{
     if (!make_room(in)) {
         errno = ENOMEM;
         return false;

@@ -41,7 +41,8 @@ static struct {
     unsigned next;
 } said = {PTHREAD_MUTEX_INITIALIZER, {0}, {0}, 0};
 
-bool report_hold_descriptors(void) {
+bool report_hold_descriptors(void)
+{
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
         if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
             open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd) {
@@ -51,7 +52,8 @@ bool report_hold_descriptors(void) {
     return true;
 }
 
-static bool writable(int fd, int timeout_ms) {
+static bool writable(int fd, int timeout_ms)
+{
     struct pollfd p = {fd, POLLOUT, 0};
     int ready;
     do {
@@ -62,7 +64,8 @@ static bool writable(int fd, int timeout_ms) {
 
 /* One write to stderr, which a pipe that has room takes as a whole. Never waits for a reader that
  * does not read. */
-static void put_message(const char *text, size_t len) {
+static void put_message(const char *text, size_t len)
+{
     pthread_mutex_lock(&messages.lock);
     messages.stuck = !writable(STDERR_FILENO, messages.stuck ? 0 : STDERR_WAIT_MS);
     if (messages.stuck) {
@@ -85,7 +88,8 @@ static void put_message(const char *text, size_t len) {
 }
 
 /* Whether the same was said a short while ago; remembers it where not. */
-static bool said_lately(const char *message) {
+static bool said_lately(const char *message)
+{
     uint64_t hash = 14695981039346656037u; /* FNV-1a */
     int64_t now = clock_ms();
     bool found = false;
@@ -106,7 +110,8 @@ static bool said_lately(const char *message) {
     return found;
 }
 
-static void print(int32_t level, const char *message) {
+static void print(int32_t level, const char *message)
+{
     static const char *const names[] = {"", "error", "warning", "info", "debug", "trace"};
     char line[MESSAGE_MAX + 64];
 
@@ -118,20 +123,23 @@ static void print(int32_t level, const char *message) {
     put_message(line, (size_t)n);
 }
 
-void report_start(int32_t level, bool progress) {
+void report_start(int32_t level, bool progress)
+{
     view.level = level;
     view.progress = progress;
     view.started_at = clock_ms();
 }
 
-void report_log(int32_t level, const char *message, void *ctx) {
+void report_log(int32_t level, const char *message, void *ctx)
+{
     (void)ctx;
     if (view.level > UPSTREAM_LOG_WARN || !said_lately(message)) {
         print(level, message);
     }
 }
 
-void report(int32_t level, const char *format, ...) {
+void report(int32_t level, const char *format, ...)
+{
     char message[MESSAGE_MAX];
     va_list args;
     va_start(args, format);
@@ -140,7 +148,8 @@ void report(int32_t level, const char *format, ...) {
     print(level, message);
 }
 
-void report_counts(char *out, size_t cap, const counts *c) {
+void report_counts(char *out, size_t cap, const counts *c)
+{
     size_t at = 0;
     const struct {
         bool shown;
@@ -164,7 +173,8 @@ void report_counts(char *out, size_t cap, const counts *c) {
     }
 }
 
-void report_progress(const counts *c) {
+void report_progress(const counts *c)
+{
     char text[256], line[320];
     int64_t now = view.progress ? clock_ms() : 0;
     if (!view.progress || now - view.drawn_at < 100) {
@@ -178,13 +188,15 @@ void report_progress(const counts *c) {
     put_message(line, (size_t)n);
 }
 
-void report_end(void) {
+void report_end(void)
+{
     if (view.progress && view.drawn_at != 0) {
         put_message("\r\033[K", 4);
     }
 }
 
-bool report_output(const char *text, size_t len) {
+bool report_output(const char *text, size_t len)
+{
     int64_t stopped_at = -1;
     while (len > 0) {
         if (stopped_at < 0 && stop_asked() != STOP_NOT) {

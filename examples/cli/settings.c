@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char usage_line[] = "usage: upstream-forward -u FILE -t TAG [OPTION]... [LOGFILE]...\n";
+static const char usage_line[] =
+    "usage: upstream-forward -u FILE -t TAG [OPTION]... [LOGFILE]...\n";
 
 static const char help[] =
     "\n"
@@ -87,25 +88,31 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
-static bool wrong(const char *option, const char *value, const char *mend) {
+static bool wrong(const char *option, const char *value, const char *mend)
+{
     fprintf(stderr, "upstream-forward: %s \"%s\": %s\n", option, value, mend);
     return false;
 }
 
-static bool read_number(const char *option, const char *text, double least, double most, double *out) {
+static bool read_number(const char *option, const char *text, double least, double most,
+                        double *out)
+{
     char *end;
     double n = strtod(text, &end);
     /* no sign, hex, nan, 1e3 */
     bool plain = text[0] != '\0' && strspn(text, "0123456789.") == strlen(text);
     if (!plain || *end != '\0' || n < least || n > most) {
-        fprintf(stderr, "upstream-forward: %s \"%s\": give a number from %g to %.0f\n", option, text, least, most);
+        fprintf(stderr, "upstream-forward: %s \"%s\": give a number from %g to %.0f\n", option,
+                text, least, most);
         return false;
     }
     *out = n;
     return true;
 }
 
-static bool read_count(const char *option, const char *text, double least, double most, int64_t *out) {
+static bool read_count(const char *option, const char *text, double least, double most,
+                       int64_t *out)
+{
     double n;
     if (strchr(text, '.') != NULL) {
         return wrong(option, text, "give a whole number");
@@ -117,7 +124,8 @@ static bool read_count(const char *option, const char *text, double least, doubl
     return true;
 }
 
-static bool read_seconds(const char *option, const char *text, int64_t *out_ms) {
+static bool read_seconds(const char *option, const char *text, int64_t *out_ms)
+{
     double n;
     if (!read_number(option, text, 0, 86400, &n)) {
         return false;
@@ -126,26 +134,31 @@ static bool read_seconds(const char *option, const char *text, int64_t *out_ms) 
     return true;
 }
 
-static bool pack_text(msgpack_packer *pk, const char *text, size_t len) {
+static bool pack_text(msgpack_packer *pk, const char *text, size_t len)
+{
     return msgpack_pack_str(pk, len) == 0 && msgpack_pack_str_body(pk, text, len) == 0;
 }
 
 /* Whether a --field of this key was given before: a map must not hold a key twice. */
-static bool has_field(const settings *s, const char *key, size_t len) {
+static bool has_field(const settings *s, const char *key, size_t len)
+{
     msgpack_unpacked value;
     size_t at = 0;
     bool is_key = true, found = false;
 
     msgpack_unpacked_init(&value);
-    while (!found && msgpack_unpack_next(&value, s->fields.data, s->fields.size, &at) == MSGPACK_UNPACK_SUCCESS) {
-        found = is_key && value.data.via.str.size == len && memcmp(value.data.via.str.ptr, key, len) == 0;
+    while (!found && msgpack_unpack_next(&value, s->fields.data, s->fields.size, &at) ==
+                         MSGPACK_UNPACK_SUCCESS) {
+        found = is_key && value.data.via.str.size == len &&
+                memcmp(value.data.via.str.ptr, key, len) == 0;
         is_key = !is_key;
     }
     msgpack_unpacked_destroy(&value);
     return found;
 }
 
-static bool read_field(settings *s, const char *text) {
+static bool read_field(settings *s, const char *text)
+{
     const char *equals = strchr(text, '=');
     msgpack_packer pk;
 
@@ -167,7 +180,8 @@ static bool read_field(settings *s, const char *text) {
     return true;
 }
 
-static bool read_option(settings *s, const char *text) {
+static bool read_option(settings *s, const char *text)
+{
     const char *equals = strchr(text, '=');
     upstream_error_t *err = NULL;
 
@@ -187,7 +201,8 @@ static bool read_option(settings *s, const char *text) {
     return good;
 }
 
-static bool read_one(settings *s, int opt) {
+static bool read_one(settings *s, int opt)
+{
     int64_t n;
     switch (opt) {
     case 'u':
@@ -234,12 +249,14 @@ static bool read_one(settings *s, int opt) {
     }
 }
 
-static int misuse(void) {
+static int misuse(void)
+{
     fprintf(stderr, "%sTry upstream-forward --help.\n", usage_line);
     return EXIT_USAGE;
 }
 
-static bool complete(const settings *s) {
+static bool complete(const settings *s)
+{
     if (s->upstream_file == NULL || s->tag == NULL) {
         fprintf(stderr, "upstream-forward: give %s\n",
                 s->upstream_file == NULL ? "the upstream file with -u FILE" : "a tag with -t TAG");
@@ -250,7 +267,8 @@ static bool complete(const settings *s) {
 
 /* What the user asked to see. A reader that has seen enough of it is no mistake, and nobody is
  * told. */
-static int answer(const char *first, const char *second) {
+static int answer(const char *first, const char *second)
+{
     if (report_output(first, strlen(first)) && report_output(second, strlen(second))) {
         return EXIT_ALL;
     }
@@ -260,7 +278,8 @@ static int answer(const char *first, const char *second) {
     return EXIT_NOT_ALL;
 }
 
-int settings_read(settings *s, int argc, char **argv) {
+int settings_read(settings *s, int argc, char **argv)
+{
     int opt;
 
     memset(s, 0, sizeof *s);
@@ -301,7 +320,8 @@ int settings_read(settings *s, int argc, char **argv) {
     return -1;
 }
 
-void settings_free(settings *s) {
+void settings_free(settings *s)
+{
     msgpack_sbuffer_destroy(&s->fields);
     upstream_options_destroy(s->options);
 }

@@ -29,13 +29,15 @@ static struct {
     bool running;
 } stop = {.lock = PTHREAD_MUTEX_INITIALIZER, .pipes = {{-1, -1}, {-1, -1}}};
 
-int64_t clock_ms(void) {
+int64_t clock_ms(void)
+{
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static void raise_to(stop_level level, int number) {
+static void raise_to(stop_level level, int number)
+{
     pthread_mutex_lock(&stop.lock);
     stop.level = level;
     stop.number = stop.number == 0 ? number : stop.number;
@@ -48,7 +50,8 @@ static void raise_to(stop_level level, int number) {
 }
 
 /* The next signal, or 0 at the time (of clock_ms; -1 never). */
-static int next_signal(int64_t until_ms) {
+static int next_signal(int64_t until_ms)
+{
     for (;;) {
         int64_t left = until_ms < 0 ? 60000 : until_ms - clock_ms();
         left = left < 0 ? 0 : left;
@@ -60,7 +63,8 @@ static int next_signal(int64_t until_ms) {
     }
 }
 
-static void *watch(void *unused) {
+static void *watch(void *unused)
+{
     (void)unused;
     int number = next_signal(-1);
     int64_t since = clock_ms();
@@ -74,14 +78,16 @@ static void *watch(void *unused) {
 }
 
 /* A signal that was ignored when the program began stays so: nohup, or a job in the background. */
-static void watch_for(int number) {
+static void watch_for(int number)
+{
     struct sigaction action;
     if (sigaction(number, NULL, &action) == 0 && action.sa_handler != SIG_IGN) {
         sigaddset(&stop.set, number);
     }
 }
 
-bool stop_listen(int64_t grace_ms) {
+bool stop_listen(int64_t grace_ms)
+{
     for (int i = 0; i < 2; i++) {
         if (pipe(stop.pipes[i]) != 0) {
             return false;
@@ -102,27 +108,31 @@ bool stop_listen(int64_t grace_ms) {
     return stop.running;
 }
 
-void stop_cancels(upstream_t *up) {
+void stop_cancels(upstream_t *up)
+{
     pthread_mutex_lock(&stop.lock);
     stop.up = up;
     pthread_mutex_unlock(&stop.lock);
 }
 
-stop_level stop_asked(void) {
+stop_level stop_asked(void)
+{
     pthread_mutex_lock(&stop.lock);
     stop_level level = stop.level;
     pthread_mutex_unlock(&stop.lock);
     return level;
 }
 
-int stop_signal(void) {
+int stop_signal(void)
+{
     pthread_mutex_lock(&stop.lock);
     int number = stop.number;
     pthread_mutex_unlock(&stop.lock);
     return number;
 }
 
-const char *stop_signal_name(void) {
+const char *stop_signal_name(void)
+{
     switch (stop_signal()) {
     case SIGINT:
         return "SIGINT";
@@ -133,7 +143,8 @@ const char *stop_signal_name(void) {
     }
 }
 
-void stop_die(int number) {
+void stop_die(int number)
+{
     sigset_t set;
     signal(number, SIG_DFL);
     sigemptyset(&set);
@@ -143,7 +154,8 @@ void stop_die(int number) {
     pause(); /* where another thread is the one that the signal ends */
 }
 
-void stop_end(void) {
+void stop_end(void)
+{
     if (stop.running) {
         pthread_cancel(stop.thread);
         pthread_join(stop.thread, NULL);
@@ -156,7 +168,8 @@ void stop_end(void) {
 }
 
 /* True where `fd` is ready for `events`; false at the time, or at a stop of this level. */
-static bool wait_for(int fd, short events, int64_t until_ms, stop_level level) {
+static bool wait_for(int fd, short events, int64_t until_ms, stop_level level)
+{
     for (;;) {
         struct pollfd p[2] = {{stop.pipes[level - STOP_READING][0], POLLIN, 0}, {fd, events, 0}};
         int64_t left = until_ms < 0 ? -1 : until_ms - clock_ms();
@@ -176,10 +189,12 @@ static bool wait_for(int fd, short events, int64_t until_ms, stop_level level) {
     }
 }
 
-bool wait_readable(int fd, int64_t until_ms) {
+bool wait_readable(int fd, int64_t until_ms)
+{
     return wait_for(fd, POLLIN, until_ms, STOP_READING);
 }
 
-void wait_to_send(int64_t until_ms) {
+void wait_to_send(int64_t until_ms)
+{
     wait_for(-1, 0, until_ms, STOP_SENDING);
 }

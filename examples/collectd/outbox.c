@@ -42,23 +42,25 @@ struct outbox {
     forward_batch *filling; /* NULL until a record comes */
     waiting *first;         /* oldest first */
     waiting **end;
-    size_t records; /* in `first` and its successors */
-    bool resend;    /* deliver.resend: whether what may have arrived is sent again */
-    unsigned running;         /* deliveries under way */
-    int64_t moved_ms;         /* when the last one ended well, or the first of these began */
+    size_t records;   /* in `first` and its successors */
+    bool resend;      /* deliver.resend: whether what may have arrived is sent again */
+    unsigned running; /* deliveries under way */
+    int64_t moved_ms; /* when the last one ended well, or the first of these began */
     /* since then no node has taken anything; 0 where the last delivery went well */
     int64_t failing_since_ms;
     int64_t flushing_since_ms; /* when the last flush began that left something; 0 where it left
                                   nothing */
 };
 
-static int64_t now_ms(void) {
+static int64_t now_ms(void)
+{
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static void say(const outbox *box, int32_t level, const char *format, ...) {
+static void say(const outbox *box, int32_t level, const char *format, ...)
+{
     char line[FORWARD_REASON_MAX + 256];
     va_list args;
     va_start(args, format);
@@ -67,11 +69,13 @@ static void say(const outbox *box, int32_t level, const char *format, ...) {
     box->log(level, line, box->log_ctx);
 }
 
-static void use_packed(forward_config *config) {
+static void use_packed(forward_config *config)
+{
     config->packed = true;
 }
 
-static bool open_set(outbox *box, const outbox_settings *settings) {
+static bool open_set(outbox *box, const outbox_settings *settings)
+{
     upstream_error_t *err = NULL;
     char message[FORWARD_REASON_MAX] = "no memory";
     if (upstream_create(settings->file, settings->options, &box->up, &err) != UPSTREAM_OK) {
@@ -88,7 +92,8 @@ static bool open_set(outbox *box, const outbox_settings *settings) {
     return true;
 }
 
-outbox *outbox_create(const outbox_settings *settings) {
+outbox *outbox_create(const outbox_settings *settings)
+{
     outbox *box = calloc(1, sizeof *box);
     if (box == NULL) {
         return NULL;
@@ -107,20 +112,23 @@ outbox *outbox_create(const outbox_settings *settings) {
     return box;
 }
 
-static void node_failed(const forward_delivery *d, const upstream_node_t *node, upstream_status_t status,
-                        const char *reason) {
+static void node_failed(const forward_delivery *d, const upstream_node_t *node,
+                        upstream_status_t status, const char *reason)
+{
     (void)status;
-    say(d->user, UPSTREAM_LOG_WARN, "%s (%s:%u): %s", upstream_node_name(node), upstream_node_host(node),
-        (unsigned)upstream_node_port(node), reason);
+    say(d->user, UPSTREAM_LOG_WARN, "%s (%s:%u): %s", upstream_node_name(node),
+        upstream_node_host(node), (unsigned)upstream_node_port(node), reason);
 }
 
-static void give_up(const outbox *box, forward_batch *batch, const char *why) {
+static void give_up(const outbox *box, forward_batch *batch, const char *why)
+{
     say(box, UPSTREAM_LOG_ERROR, "%zu values are lost: %s", forward_batch_count(batch), why);
     forward_batch_destroy(batch);
 }
 
 /* At most once: a node may have it that did not confirm it. */
-static void give_up_unconfirmed(const outbox *box, forward_batch *batch, const char *why) {
+static void give_up_unconfirmed(const outbox *box, forward_batch *batch, const char *why)
+{
     say(box, UPSTREAM_LOG_ERROR,
         "%zu values may have arrived and are not sent again, for deliver.resend is off: %s",
         forward_batch_count(batch), why);
@@ -130,7 +138,8 @@ static void give_up_unconfirmed(const outbox *box, forward_batch *batch, const c
 /* UPSTREAM_OK or _STOP where a node has answered for it. Ends the batch, unless it is worth another
  * try, which `*again` tells. */
 static upstream_status_t deliver(outbox *box, forward_batch *batch, uint32_t timeout_ms,
-                                 bool *again) {
+                                 bool *again)
+{
     forward_delivery d = FORWARD_DELIVERY_INIT(batch);
     upstream_error_t *err = NULL;
     d.on_failure = node_failed;
@@ -154,7 +163,8 @@ static upstream_status_t deliver(outbox *box, forward_batch *batch, uint32_t tim
 }
 
 /* With the lock held. */
-static waiting *take_first(outbox *box) {
+static waiting *take_first(outbox *box)
+{
     waiting *w = box->first;
     if (w != NULL) {
         box->first = w->next;
@@ -164,7 +174,8 @@ static waiting *take_first(outbox *box) {
     return w;
 }
 
-static waiting *wait_for_another(forward_batch *batch) {
+static waiting *wait_for_another(forward_batch *batch)
+{
     waiting *w = malloc(sizeof *w);
     if (w != NULL) {
         w->next = NULL;
@@ -174,14 +185,16 @@ static waiting *wait_for_another(forward_batch *batch) {
 }
 
 /* With the lock held. */
-static void put_last(outbox *box, waiting *w) {
+static void put_last(outbox *box, waiting *w)
+{
     *box->end = w;
     box->end = &w->next;
     box->records += forward_batch_count(w->batch);
 }
 
 /* With the lock held: what came first is retried first. */
-static void put_first(outbox *box, waiting *w) {
+static void put_first(outbox *box, waiting *w)
+{
     w->next = box->first;
     box->first = w;
     box->end = w->next == NULL ? &w->next : box->end;
@@ -189,7 +202,8 @@ static void put_first(outbox *box, waiting *w) {
 }
 
 /* The oldest values go first where more wait than may. */
-static void keep_to_the_limit(outbox *box) {
+static void keep_to_the_limit(outbox *box)
+{
     for (;;) {
         pthread_mutex_lock(&box->lock);
         waiting *w = box->records > box->limit_records ? take_first(box) : NULL;
@@ -203,7 +217,8 @@ static void keep_to_the_limit(outbox *box) {
 }
 
 /* With the lock held: the batch so far, if any, to the end of those that wait. */
-static void close_batch(outbox *box) {
+static void close_batch(outbox *box)
+{
     waiting *w = box->filling == NULL ? NULL : wait_for_another(box->filling);
     if (w != NULL) { /* without memory it goes on filling */
         box->filling = NULL;
@@ -215,7 +230,8 @@ static void close_batch(outbox *box) {
  * With the lock held. Not while every node is out, nor beside deliveries that get nowhere: whoever
  * comes then would wait for the same nodes.
  */
-static bool worth_a_try(const outbox *box) {
+static bool worth_a_try(const outbox *box)
+{
     if (upstream_retry_after_ms(box->up) > 0) {
         return false;
     }
@@ -225,7 +241,8 @@ static bool worth_a_try(const outbox *box) {
 
 /* With the lock held, which it gives up meanwhile: the delivery of the batch that has waited
  * longest. False where it still waits. */
-static bool send_first(outbox *box, uint32_t timeout_ms) {
+static bool send_first(outbox *box, uint32_t timeout_ms)
+{
     waiting *w = take_first(box);
     int64_t begun_ms = now_ms();
     if (w == NULL) {
@@ -255,7 +272,8 @@ static bool send_first(outbox *box, uint32_t timeout_ms) {
  * With the lock held. `last`: whatever the state of the nodes, until the time is over; else only
  * where it is worth it. `most_ms` for each delivery; 0 is the configured time.
  */
-static bool send_what_waits(outbox *box, int64_t end_ms, uint32_t most_ms, bool last) {
+static bool send_what_waits(outbox *box, int64_t end_ms, uint32_t most_ms, bool last)
+{
     size_t left = box->records; /* not what others add meanwhile */
     while (left > 0 && box->first != NULL) {
         int64_t time_left = end_ms - now_ms();
@@ -269,7 +287,8 @@ static bool send_what_waits(outbox *box, int64_t end_ms, uint32_t most_ms, bool 
     return true;
 }
 
-bool outbox_flush(outbox *box, bool waited_for) {
+bool outbox_flush(outbox *box, bool waited_for)
+{
     int64_t begun_ms = now_ms();
     pthread_mutex_lock(&box->lock);
     bool hurry = waited_for && box->failing_since_ms != 0;
@@ -283,15 +302,18 @@ bool outbox_flush(outbox *box, bool waited_for) {
 }
 
 /* With the lock held. */
-static bool append(outbox *box, const struct timespec *time, const void *record, size_t len) {
+static bool append(outbox *box, const struct timespec *time, const void *record, size_t len)
+{
     if (box->filling == NULL) {
         box->filling = forward_batch_create(box->tag);
     }
-    return box->filling != NULL && forward_batch_append(box->filling, time, record, len) == UPSTREAM_OK;
+    return box->filling != NULL &&
+           forward_batch_append(box->filling, time, record, len) == UPSTREAM_OK;
 }
 
 /* With the lock held: two for each that comes, so that what waits becomes less. */
-static void send_some(outbox *box) {
+static void send_some(outbox *box)
+{
     for (int i = 0; i < 2 && box->first != NULL; i++) {
         if (!worth_a_try(box) || !send_first(box, 0)) {
             return;
@@ -299,7 +321,8 @@ static void send_some(outbox *box) {
     }
 }
 
-bool outbox_add(outbox *box, const struct timespec *time, const void *record, size_t len) {
+bool outbox_add(outbox *box, const struct timespec *time, const void *record, size_t len)
+{
     pthread_mutex_lock(&box->lock);
     bool added = append(box, time, record, len);
     if (added && forward_batch_count(box->filling) >= box->batch_records) {
@@ -312,7 +335,8 @@ bool outbox_add(outbox *box, const struct timespec *time, const void *record, si
 }
 
 /* The last flush, and what is left after it. */
-static void flush_for_the_last_time(outbox *box) {
+static void flush_for_the_last_time(outbox *box)
+{
     int64_t since = now_ms();
     size_t lost = 0;
     /* The flush that collectd makes before it ends the plugins is part of it. */
@@ -335,11 +359,13 @@ static void flush_for_the_last_time(outbox *box) {
         forward_batch_destroy(box->filling);
     }
     if (lost > 0) {
-        say(box, UPSTREAM_LOG_ERROR, "%zu values are lost: collectd stops, and no node took them in time", lost);
+        say(box, UPSTREAM_LOG_ERROR,
+            "%zu values are lost: collectd stops, and no node took them in time", lost);
     }
 }
 
-void outbox_destroy(outbox *box) {
+void outbox_destroy(outbox *box)
+{
     if (box == NULL) {
         return;
     }

@@ -36,7 +36,8 @@ static block *blocks;
 
 __attribute__((visibility("default"))) void module_register(void);
 
-static void log_line(int32_t level, const char *message, void *ctx) {
+static void log_line(int32_t level, const char *message, void *ctx)
+{
     static const int severities[] = {LOG_ERR, LOG_ERR, LOG_WARNING, LOG_INFO};
     const block *b = ctx;
     int severity = level >= 0 && level <= UPSTREAM_LOG_INFO ? severities[level] : LOG_DEBUG;
@@ -45,18 +46,22 @@ static void log_line(int32_t level, const char *message, void *ctx) {
 
 /* ---- configuration ---- */
 
-static int refuse(const block *b, const oconfig_item_t *item, const char *mend) {
+static int refuse(const block *b, const oconfig_item_t *item, const char *mend)
+{
     plugin_log(LOG_ERR, "%s plugin: %s: %s", b->name, item->key, mend);
     return -1;
 }
 
-static int set_option(block *b, const oconfig_item_t *item) {
+static int set_option(block *b, const oconfig_item_t *item)
+{
     upstream_error_t *err = NULL;
     if (item->values_num != 2 || item->values[0].type != OCONFIG_TYPE_STRING ||
         item->values[1].type != OCONFIG_TYPE_STRING) {
-        return refuse(b, item, "takes a key and a value, both in quotes: Option \"deliver.timeout\" \"10s\"");
+        return refuse(
+            b, item, "takes a key and a value, both in quotes: Option \"deliver.timeout\" \"10s\"");
     }
-    if (upstream_options_set(b->options, item->values[0].value.string, item->values[1].value.string, &err) == UPSTREAM_OK) {
+    if (upstream_options_set(b->options, item->values[0].value.string, item->values[1].value.string,
+                             &err) == UPSTREAM_OK) {
         return 0;
     }
     int status = refuse(b, item, err == NULL ? "no memory" : upstream_error_message(err));
@@ -64,14 +69,16 @@ static int set_option(block *b, const oconfig_item_t *item) {
     return status;
 }
 
-static int set_count(const block *b, const oconfig_item_t *item, int *out) {
+static int set_count(const block *b, const oconfig_item_t *item, int *out)
+{
     if (cf_util_get_int(item, out) != 0 || *out < 1) {
         return refuse(b, item, "takes a number above 0");
     }
     return 0;
 }
 
-static int configure_item(block *b, oconfig_item_t *item) {
+static int configure_item(block *b, oconfig_item_t *item)
+{
     if (strcasecmp(item->key, "UpstreamFile") == 0) {
         return cf_util_get_string(item, &b->file);
     }
@@ -88,12 +95,17 @@ static int configure_item(block *b, oconfig_item_t *item) {
         return set_count(b, item, &b->buffer_records);
     }
     if (strcasecmp(item->key, "FlushInterval") == 0) {
-        return cf_util_get_cdtime(item, &b->interval) == 0 && b->interval > 0 ? 0 : refuse(b, item, "takes seconds above 0");
+        return cf_util_get_cdtime(item, &b->interval) == 0 && b->interval > 0
+                   ? 0
+                   : refuse(b, item, "takes seconds above 0");
     }
-    return refuse(b, item, "is no option of this plugin; there are UpstreamFile, Tag, Option, BatchSize, BufferLimit and FlushInterval");
+    return refuse(b, item,
+                  "is no option of this plugin; there are UpstreamFile, Tag, Option, BatchSize, "
+                  "BufferLimit and FlushInterval");
 }
 
-static void block_free(block *b) {
+static void block_free(block *b)
+{
     outbox_destroy(b->box);
     upstream_options_destroy(b->options);
     free(b->file);
@@ -101,7 +113,8 @@ static void block_free(block *b) {
     free(b);
 }
 
-static block *block_create(void) {
+static block *block_create(void)
+{
     block *b = calloc(1, sizeof *b), **end = &blocks;
     size_t number = 1;
     if (b == NULL) {
@@ -124,7 +137,8 @@ static block *block_create(void) {
     return b;
 }
 
-static outbox *open_outbox(block *b) {
+static outbox *open_outbox(block *b)
+{
     const outbox_settings settings = {
         .file = b->file,
         .tag = b->tag == NULL ? "collectd" : b->tag,
@@ -140,13 +154,15 @@ static outbox *open_outbox(block *b) {
 
 /* One for a look, that ends at once: after a failed init collectd would go on without the plugin,
  * after this it does not start. */
-static int check(block *b) {
+static int check(block *b)
+{
     outbox *box = open_outbox(b);
     outbox_destroy(box);
     return box == NULL ? -1 : 0;
 }
 
-static int configure(oconfig_item_t *config) {
+static int configure(oconfig_item_t *config)
+{
     block *b = block_create();
     if (b == NULL) {
         return -1;
@@ -157,11 +173,15 @@ static int configure(oconfig_item_t *config) {
         }
     }
     if (b->file == NULL) {
-        plugin_log(LOG_ERR, "%s plugin: no upstream file is named; add a line UpstreamFile \"/path\"", b->name);
+        plugin_log(LOG_ERR,
+                   "%s plugin: no upstream file is named; add a line UpstreamFile \"/path\"",
+                   b->name);
         return -1;
     }
     if (b->file[0] != '/') {
-        plugin_log(LOG_ERR, "%s plugin: UpstreamFile is \"%s\"; set it to a path from the root, for collectd changes its directory",
+        plugin_log(LOG_ERR,
+                   "%s plugin: UpstreamFile is \"%s\"; set it to a path from the root, for "
+                   "collectd changes its directory",
                    b->name, b->file);
         return -1;
     }
@@ -171,29 +191,35 @@ static int configure(oconfig_item_t *config) {
 /* ---- values ---- */
 
 /* From any of the write threads. */
-static int write_values(const data_set_t *ds, const value_list_t *vl, user_data_t *data) {
+static int write_values(const data_set_t *ds, const value_list_t *vl, user_data_t *data)
+{
     const block *b = data->data;
     struct timespec time = CDTIME_T_TO_TIMESPEC(vl->time);
     msgpack_sbuffer record;
     msgpack_sbuffer_init(&record);
-    bool added = record_pack(&record, ds, vl) && outbox_add(b->box, &time, record.data, record.size);
+    bool added =
+        record_pack(&record, ds, vl) && outbox_add(b->box, &time, record.data, record.size);
     msgpack_sbuffer_destroy(&record);
     if (!added) {
-        plugin_log(LOG_ERR, "%s plugin: a value of %s/%s could not be taken up: no memory, or its type does not fit it", b->name,
-                   vl->plugin, vl->type);
+        plugin_log(LOG_ERR,
+                   "%s plugin: a value of %s/%s could not be taken up: no memory, or its type does "
+                   "not fit it",
+                   b->name, vl->plugin, vl->type);
     }
     return added ? 0 : -1;
 }
 
 /* Each interval, from one of the read threads. What could not be sent is in the log, and no fault
  * of the reading. */
-static int flush_in_time(user_data_t *data) {
+static int flush_in_time(user_data_t *data)
+{
     outbox_flush(((block *)data->data)->box, false);
     return 0;
 }
 
 /* FLUSH on the command socket, and before collectd stops. */
-static int flush_now(cdtime_t timeout, const char *identifier, user_data_t *data) {
+static int flush_now(cdtime_t timeout, const char *identifier, user_data_t *data)
+{
     (void)timeout;
     (void)identifier;
     return outbox_flush(((block *)data->data)->box, true) ? 0 : -1;
@@ -201,7 +227,8 @@ static int flush_now(cdtime_t timeout, const char *identifier, user_data_t *data
 
 /* ---- life ---- */
 
-static int start(block *b) {
+static int start(block *b)
+{
     user_data_t data = {b, NULL};
     b->box = open_outbox(b);
     if (b->box == NULL) {
@@ -213,7 +240,8 @@ static int start(block *b) {
     return 0;
 }
 
-static int start_all(void) {
+static int start_all(void)
+{
     for (block *b = blocks; b != NULL; b = b->next) {
         if (start(b) != 0) {
             return -1;
@@ -223,7 +251,8 @@ static int start_all(void) {
 }
 
 /* After the last callback of any other kind. */
-static int stop_all(void) {
+static int stop_all(void)
+{
     while (blocks != NULL) {
         block *b = blocks;
         blocks = b->next;
@@ -232,7 +261,8 @@ static int stop_all(void) {
     return 0;
 }
 
-void module_register(void) {
+void module_register(void)
+{
     plugin_register_complex_config("upstream", configure);
     plugin_register_init("upstream", start_all);
     plugin_register_shutdown("upstream", stop_all);

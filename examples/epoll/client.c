@@ -9,13 +9,15 @@
 #include <stdio.h>
 #include <string.h>
 
-static void make_record(client *c) {
+static void make_record(client *c)
+{
     memcpy(c->out, &c->record, RECORD_BYTES);
     c->moved = 0;
 }
 
 /* Ends with the record at hand: `outcome` is how it went. */
-static void next_record(client *c, upstream_status_t outcome) {
+static void next_record(client *c, upstream_status_t outcome)
+{
     upstream_attempt_end(c->attempt, outcome);
     c->attempt = NULL;
     c->record += c->fleet->size;
@@ -27,7 +29,8 @@ static void next_record(client *c, upstream_status_t outcome) {
     c->fleet->done++;
 }
 
-static upstream_status_t connect_on(client *c) {
+static upstream_status_t connect_on(client *c)
+{
     upstream_status_t status = upstream_conn_connect_continue(c->conn);
     if (status == UPSTREAM_OK) {
         c->step = CLIENT_SENDING;
@@ -36,9 +39,11 @@ static upstream_status_t connect_on(client *c) {
     return status;
 }
 
-static upstream_status_t send_on(client *c) {
+static upstream_status_t send_on(client *c)
+{
     size_t written;
-    upstream_status_t status = upstream_conn_try_write(c->conn, c->out + c->moved, RECORD_BYTES - c->moved, &written);
+    upstream_status_t status =
+        upstream_conn_try_write(c->conn, c->out + c->moved, RECORD_BYTES - c->moved, &written);
 
     c->moved += written;
     if (status == UPSTREAM_OK && c->moved == RECORD_BYTES) {
@@ -50,15 +55,18 @@ static upstream_status_t send_on(client *c) {
     return status;
 }
 
-static void end_connection(client *c, void (*end)(upstream_conn_t *conn)) {
+static void end_connection(client *c, void (*end)(upstream_conn_t *conn))
+{
     loop_leave(c);
     end(c->conn);
     c->conn = NULL;
 }
 
-static upstream_status_t receive_on(client *c) {
+static upstream_status_t receive_on(client *c)
+{
     size_t got;
-    upstream_status_t status = upstream_conn_try_read(c->conn, c->in + c->moved, RECORD_BYTES - c->moved, &got);
+    upstream_status_t status =
+        upstream_conn_try_read(c->conn, c->in + c->moved, RECORD_BYTES - c->moved, &got);
 
     c->moved += got;
     if (status == UPSTREAM_EOF) {
@@ -77,7 +85,8 @@ static upstream_status_t receive_on(client *c) {
     return status;
 }
 
-static upstream_status_t step_on(client *c) {
+static upstream_status_t step_on(client *c)
+{
     switch (c->step) {
     case CLIENT_CONNECTING:
         return connect_on(c);
@@ -89,19 +98,22 @@ static upstream_status_t step_on(client *c) {
 }
 
 /* No record may be left without a word. */
-static void give_up(client *c, upstream_status_t status, const char *why) {
+static void give_up(client *c, upstream_status_t status, const char *why)
+{
     fprintf(stderr, "record %" PRIu64 ": %s: %s\n", c->record, upstream_status_name(status), why);
     c->fleet->failed++;
     next_record(c, status);
 }
 
 /* Whether the node may have the record though it did not say so. */
-static bool may_have_arrived(const client *c) {
+static bool may_have_arrived(const client *c)
+{
     return c->step == CLIENT_RECEIVING ? c->moved == 0 : c->step == CLIENT_SENDING && c->moved > 0;
 }
 
 /* The next turn takes the next node, unless the record must not come twice. */
-static void connection_failed(client *c, upstream_status_t status) {
+static void connection_failed(client *c, upstream_status_t status)
+{
     bool is_over = !c->fleet->resend && may_have_arrived(c);
 
     end_connection(c, upstream_conn_discard);
@@ -112,7 +124,8 @@ static void connection_failed(client *c, upstream_status_t status) {
 
 /* A connection to the next node, ready or under way. False where there is none, and the record is
  * given up. */
-static bool begin_connection(client *c) {
+static bool begin_connection(client *c)
+{
     upstream_error_t *err = NULL;
     upstream_status_t status = UPSTREAM_OK;
 
@@ -132,7 +145,8 @@ static bool begin_connection(client *c) {
     return false;
 }
 
-void client_start(client *c, fleet *f, size_t index) {
+void client_start(client *c, fleet *f, size_t index)
+{
     c->fleet = f;
     c->fd = -1;
     c->due_ms = -1;
@@ -141,7 +155,8 @@ void client_start(client *c, fleet *f, size_t index) {
     client_go(c);
 }
 
-void client_go(client *c) {
+void client_go(client *c)
+{
     while (c->step != CLIENT_DONE) {
         upstream_status_t status;
         if (c->conn == NULL && !begin_connection(c)) {
@@ -162,7 +177,8 @@ void client_go(client *c) {
     }
 }
 
-void client_end(client *c) {
+void client_end(client *c)
+{
     if (c->conn != NULL) {
         end_connection(c, upstream_conn_discard);
     }

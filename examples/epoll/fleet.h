@@ -18,7 +18,12 @@
 
 enum { RECORD_BYTES = 8 };
 
-typedef enum client_step { CLIENT_CONNECTING, CLIENT_SENDING, CLIENT_RECEIVING, CLIENT_DONE } client_step;
+typedef enum client_step {
+    CLIENT_CONNECTING,
+    CLIENT_SENDING,
+    CLIENT_RECEIVING,
+    CLIENT_DONE
+} client_step;
 
 typedef struct client {
     struct fleet *fleet;

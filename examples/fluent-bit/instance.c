@@ -28,11 +28,29 @@
 /* What is looked for in the section: the agent hands out properties by name only. The file's own
  * values go first. */
 static const char *const properties[] = {
-    "upstream.name", "config.dir", "balance", "start",
-    "deliver.attempts", "deliver.timeout", "deliver.resend",
-    "health.max_fails", "health.backoff", "health.backoff_max", "health.check", "health.interval",
-    "tag", "shared_key", "empty_shared_key", "username", "password", "self_hostname",
-    "time_as_integer", "retain_metadata_in_forward_mode", "send_options", "require_ack_response", "ack_timeout",
+    "upstream.name",
+    "config.dir",
+    "balance",
+    "start",
+    "deliver.attempts",
+    "deliver.timeout",
+    "deliver.resend",
+    "health.max_fails",
+    "health.backoff",
+    "health.backoff_max",
+    "health.check",
+    "health.interval",
+    "tag",
+    "shared_key",
+    "empty_shared_key",
+    "username",
+    "password",
+    "self_hostname",
+    "time_as_integer",
+    "retain_metadata_in_forward_mode",
+    "send_options",
+    "require_ack_response",
+    "ack_timeout",
     "compress",
 };
 
@@ -52,25 +70,31 @@ struct instance {
 };
 
 /* The levels of the library's log are numbered as the agent's are. */
-static bool wanted(const struct instance *in, int level) {
+static bool wanted(const struct instance *in, int level)
+{
     return in->api->output_log_check == NULL || in->api->output_log_check(in->output, level);
 }
 
-static void say(const struct instance *in, int level, const char *what, const char *text) {
+static void say(const struct instance *in, int level, const char *what, const char *text)
+{
     if (wanted(in, level)) {
         in->api->log_print(level, NULL, 0, "[output:upstream] %s: %s%s", in->name, what, text);
     }
 }
 
-static void log_line(int32_t level, const char *message, void *ctx) {
+static void log_line(int32_t level, const char *message, void *ctx)
+{
     say(ctx, level, "", message);
 }
 
-void instance_warn(const struct instance *in, const char *text) {
+void instance_warn(const struct instance *in, const char *text)
+{
     say(in, UPSTREAM_LOG_WARN, "", text);
 }
 
-static bool set_option(const struct instance *in, upstream_options_t *options, const char *key, const char *value) {
+static bool set_option(const struct instance *in, upstream_options_t *options, const char *key,
+                       const char *value)
+{
     upstream_error_t *err = NULL;
     if (upstream_options_set(options, key, value, &err) == UPSTREAM_OK) {
         return true;
@@ -80,7 +104,8 @@ static bool set_option(const struct instance *in, upstream_options_t *options, c
     return false;
 }
 
-static bool set_options(struct instance *in, upstream_options_t *options) {
+static bool set_options(struct instance *in, upstream_options_t *options)
+{
     if (!set_option(in, options, "deliver.timeout", DELIVER_TIMEOUT)) {
         return false;
     }
@@ -94,12 +119,14 @@ static bool set_options(struct instance *in, upstream_options_t *options) {
 }
 
 /* PackedForward: the chunk goes out as it lies in the agent's memory. */
-static void use_packed(forward_config *config) {
+static void use_packed(forward_config *config)
+{
     config->packed = true;
 }
 
 /* With a `$` in it the agent's own plugin makes the tag of the record: better refused than sent. */
-static bool tags_are_plain(const struct instance *in) {
+static bool tags_are_plain(const struct instance *in)
+{
     for (size_t i = 0; i < upstream_node_count(in->up); i++) {
         const upstream_node_t *node = upstream_node_at(in->up, i);
         const char *tag = upstream_node_get_prop(node, "tag");
@@ -115,7 +142,8 @@ static bool tags_are_plain(const struct instance *in) {
     return true;
 }
 
-static bool open_set(struct instance *in, const upstream_options_t *options) {
+static bool open_set(struct instance *in, const upstream_options_t *options)
+{
     upstream_error_t *err = NULL;
     char *message;
     bool done;
@@ -126,26 +154,31 @@ static bool open_set(struct instance *in, const upstream_options_t *options) {
         return false;
     }
     message = calloc(1, FORWARD_REASON_MAX);
-    done = message != NULL && forward_prepare(in->up, use_packed, message, FORWARD_REASON_MAX) == UPSTREAM_OK;
+    done = message != NULL &&
+           forward_prepare(in->up, use_packed, message, FORWARD_REASON_MAX) == UPSTREAM_OK;
     if (!done) {
-        say(in, UPSTREAM_LOG_ERROR, "", message == NULL || *message == '\0' ? "no memory" : message);
+        say(in, UPSTREAM_LOG_ERROR, "",
+            message == NULL || *message == '\0' ? "no memory" : message);
     }
     free(message);
     return done && tags_are_plain(in);
 }
 
-static char *copy(const char *text) {
+static char *copy(const char *text)
+{
     size_t size = strlen(text) + 1;
     char *out = malloc(size);
     return out == NULL ? NULL : memcpy(out, text, size);
 }
 
-static bool start(struct instance *in) {
+static bool start(struct instance *in)
+{
     upstream_options_t *options = NULL;
     const char *file = in->api->output_get_property("upstream", in->output);
     if (file == NULL) {
         in->api->log_print(UPSTREAM_LOG_ERROR, NULL, 0,
-                           "[output:upstream] no upstream file is named; add a line \"upstream FILE\" to this [OUTPUT]");
+                           "[output:upstream] no upstream file is named; add a line \"upstream "
+                           "FILE\" to this [OUTPUT]");
         return false;
     }
     in->name = copy(file);
@@ -156,12 +189,14 @@ static bool start(struct instance *in) {
                 open_set(in, options);
     upstream_options_destroy(options);
     if (done) {
-        in->at_most_once = !upstream_node_get_prop_bool(upstream_node_at(in->up, 0), "deliver.resend", 1);
+        in->at_most_once =
+            !upstream_node_get_prop_bool(upstream_node_at(in->up, 0), "deliver.resend", 1);
     }
     return done;
 }
 
-struct instance *instance_create(const struct proxy_plugin *plugin) {
+struct instance *instance_create(const struct proxy_plugin *plugin)
+{
     struct instance *in = calloc(1, sizeof *in);
     if (in == NULL) {
         return NULL;
@@ -183,7 +218,8 @@ struct instance *instance_create(const struct proxy_plugin *plugin) {
  * of each retry.
  */
 static int verdict(const struct instance *in, const forward_delivery *d, upstream_status_t status,
-                   const upstream_error_t *err) {
+                   const upstream_error_t *err)
+{
     const char *why = err == NULL ? d->reason : upstream_error_message(err);
     if (status == UPSTREAM_OK) {
         return PROXY_OK;
@@ -201,7 +237,8 @@ static int verdict(const struct instance *in, const forward_delivery *d, upstrea
     return PROXY_RETRY;
 }
 
-static int64_t now_ms(void) {
+static int64_t now_ms(void)
+{
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
@@ -213,7 +250,8 @@ static int64_t now_ms(void) {
  * others go back to the agent. An agent that stops would wait for each chunk that is left, one
  * after the other.
  */
-static bool may_ask(struct instance *in, bool *asks) {
+static bool may_ask(struct instance *in, bool *asks)
+{
     pthread_mutex_lock(&in->lock);
     bool silent = in->silences >= SILENCES;
     bool may = !silent || (!in->asking && now_ms() >= in->silent_until &&
@@ -224,7 +262,8 @@ static bool may_ask(struct instance *in, bool *asks) {
     return may;
 }
 
-static void has_asked(struct instance *in, bool asks, bool silent) {
+static void has_asked(struct instance *in, bool asks, bool silent)
+{
     pthread_mutex_lock(&in->lock);
     in->silences = silent ? in->silences + 1 : 0;
     in->silent_until = now_ms() + SILENT_FOR_MS;
@@ -232,7 +271,8 @@ static void has_asked(struct instance *in, bool asks, bool silent) {
     pthread_mutex_unlock(&in->lock);
 }
 
-static int deliver(struct instance *in, forward_delivery *d) {
+static int deliver(struct instance *in, forward_delivery *d)
+{
     upstream_error_t *err = NULL;
     bool asks;
     if (!may_ask(in, &asks)) {
@@ -249,7 +289,8 @@ static int deliver(struct instance *in, forward_delivery *d) {
     return result;
 }
 
-static int flush(struct instance *in, const void *events, size_t len, const char *tag) {
+static int flush(struct instance *in, const void *events, size_t len, const char *tag)
+{
     forward_batch *batch = forward_batch_create(tag);
     forward_delivery *d = calloc(1, sizeof *d);
     int result = PROXY_RETRY;
@@ -271,7 +312,8 @@ static int flush(struct instance *in, const void *events, size_t len, const char
     return result;
 }
 
-int instance_flush(struct instance *in, const void *events, size_t len, const char *tag) {
+int instance_flush(struct instance *in, const void *events, size_t len, const char *tag)
+{
     pthread_mutex_lock(&in->lock);
     in->flushing++;
     pthread_mutex_unlock(&in->lock);
@@ -284,7 +326,8 @@ int instance_flush(struct instance *in, const void *events, size_t len, const ch
     return result;
 }
 
-void instance_destroy(struct instance *in) {
+void instance_destroy(struct instance *in)
+{
     if (in == NULL) {
         return;
     }

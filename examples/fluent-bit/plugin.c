@@ -23,12 +23,14 @@ int FLBPluginExitCtx(void *context);
  * The ABI has no version; but a Fluent Bit shows its functions, and this one came with 5.0. An
  * older one routes logs alone to such plugins, whatever they say.
  */
-static bool has_event_type(void) {
+static bool has_event_type(void)
+{
     bool fluent_bit = dlsym(RTLD_DEFAULT, "flb_output_get_property") != NULL;
     return !fluent_bit || dlsym(RTLD_DEFAULT, "flb_output_oauth2_property_check") != NULL;
 }
 
-EXPORT int FLBPluginRegister(struct proxy_definition *def) {
+EXPORT int FLBPluginRegister(struct proxy_definition *def)
+{
     def->type = PROXY_OUTPUT_PLUGIN;
     def->proxy = PROXY_GOLANG;
     def->flags = 0;
@@ -41,20 +43,23 @@ EXPORT int FLBPluginRegister(struct proxy_definition *def) {
 }
 
 /* Above 0 for success. */
-EXPORT int FLBPluginInit(struct proxy_plugin *plugin) {
+EXPORT int FLBPluginInit(struct proxy_plugin *plugin)
+{
     struct instance *in = instance_create(plugin);
     plugin->context->remote_context = in;
     reload_begin();
     return in == NULL ? -1 : 1;
 }
 
-EXPORT int FLBPluginFlushCtx(void *context, const void *events, size_t len, const char *tag) {
+EXPORT int FLBPluginFlushCtx(void *context, const void *events, size_t len, const char *tag)
+{
     reload_look(context);
     return instance_flush(context, events, len, tag);
 }
 
 /* No flush comes after it; one may be under way. */
-EXPORT int FLBPluginExitCtx(void *context) {
+EXPORT int FLBPluginExitCtx(void *context)
+{
     instance_destroy(context);
     return 1;
 }

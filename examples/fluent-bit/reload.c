@@ -20,7 +20,8 @@ static struct {
     bool said;
 } agent = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-void reload_begin(void) {
+void reload_begin(void)
+{
     pthread_mutex_lock(&agent.lock);
     agent.engine = pthread_self();
     agent.said = false;
@@ -28,19 +29,23 @@ void reload_begin(void) {
 }
 
 /* Called once for each instance, after all are made, with whether hot_reload is on. */
-__attribute__((visibility("default"))) int FLBPluginOutputPreRun(int hot_reload) {
+__attribute__((visibility("default"))) int FLBPluginOutputPreRun(int hot_reload)
+{
     pthread_mutex_lock(&agent.lock);
     agent.reloads = hot_reload != 0;
     pthread_mutex_unlock(&agent.lock);
     return 0;
 }
 
-void reload_look(const struct instance *in) {
+void reload_look(const struct instance *in)
+{
     pthread_mutex_lock(&agent.lock);
     bool is_new = agent.reloads && !agent.said && !pthread_equal(agent.engine, pthread_self());
     agent.said = agent.said || is_new;
     pthread_mutex_unlock(&agent.lock);
     if (is_new) {
-        instance_warn(in, "hot_reload is on and this output has workers: a Fluent Bit from 2.2 to 5.1.1 aborts when it is reloaded then; leave workers out, or restart the agent in place of a reload");
+        instance_warn(in, "hot_reload is on and this output has workers: a Fluent Bit from 2.2 to "
+                          "5.1.1 aborts when it is reloaded then; leave workers out, or restart "
+                          "the agent in place of a reload");
     }
 }

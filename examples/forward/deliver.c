@@ -9,7 +9,8 @@
 #include <string.h>
 
 upstream_status_t forward_fail(forward_delivery *d, upstream_status_t status, const char *format,
-                               ...) {
+                               ...)
+{
     va_list args;
     va_start(args, format);
     vsnprintf(d->reason, sizeof d->reason, format, args);
@@ -19,14 +20,16 @@ upstream_status_t forward_fail(forward_delivery *d, upstream_status_t status, co
 }
 
 /* What stands behind "NODE (ADDRESS): ": whoever shows a reason has named the node. */
-static const char *without_node(const char *message, const char *node) {
+static const char *without_node(const char *message, const char *node)
+{
     size_t len = strlen(node);
     const char *end = strncmp(message, node, len) == 0 ? strstr(message + len, "): ") : NULL;
     return end == NULL ? message : end + 3;
 }
 
-upstream_status_t forward_fail_io(forward_delivery *d, const upstream_conn_t *conn, upstream_status_t status,
-                                  const char *doing) {
+upstream_status_t forward_fail_io(forward_delivery *d, const upstream_conn_t *conn,
+                                  upstream_status_t status, const char *doing)
+{
     const upstream_error_t *err = upstream_conn_last_error(conn);
     const char *message = err == NULL ? NULL : upstream_error_message(err);
     const char *node = upstream_node_name(upstream_conn_node(conn));
@@ -44,7 +47,8 @@ static char begun;
  * show that the server took the records, a moment in which it may say that it wants one.
  */
 static upstream_status_t begin_once(upstream_conn_t *conn, forward_config *config,
-                                    forward_delivery *d) {
+                                    forward_delivery *d)
+{
     bool keepalive = true;
     upstream_status_t status = UPSTREAM_OK;
 
@@ -67,24 +71,31 @@ static upstream_status_t begin_once(upstream_conn_t *conn, forward_config *confi
 }
 
 /* {"ack": id}. An ack of another chunk can only come from a server that is out of step. */
-static upstream_status_t check_ack(const msgpack_object *o, const char *chunk_id, forward_delivery *d) {
-    if (o->type == MSGPACK_OBJECT_ARRAY && o->via.array.size > 0 && forward_text_is(&o->via.array.ptr[0], "HELO")) {
+static upstream_status_t check_ack(const msgpack_object *o, const char *chunk_id,
+                                   forward_delivery *d)
+{
+    if (o->type == MSGPACK_OBJECT_ARRAY && o->via.array.size > 0 &&
+        forward_text_is(&o->via.array.ptr[0], "HELO")) {
         return forward_login_wanted(d);
     }
     const msgpack_object *ack = forward_map_get(o, "ack");
     if (ack == NULL) {
-        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "the server's answer is not {\"ack\": chunk}");
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
+                            "the server's answer is not {\"ack\": chunk}");
     }
     if (!forward_text_is(ack, chunk_id)) {
-        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "the server acknowledged another chunk than %s", chunk_id);
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
+                            "the server acknowledged another chunk than %s", chunk_id);
     }
     return UPSTREAM_OK;
 }
 
 static upstream_status_t wait_for_ack(upstream_conn_t *conn, const forward_config *config,
-                                      const char *chunk_id, forward_delivery *d) {
+                                      const char *chunk_id, forward_delivery *d)
+{
     forward_answer answer;
-    upstream_status_t status = forward_answer_read(&answer, conn, config->ack_timeout_ms, "the ack", d);
+    upstream_status_t status =
+        forward_answer_read(&answer, conn, config->ack_timeout_ms, "the ack", d);
     if (status == UPSTREAM_OK) {
         status = check_ack(&answer.value.data, chunk_id, d);
     }
@@ -97,7 +108,8 @@ static upstream_status_t wait_for_ack(upstream_conn_t *conn, const forward_confi
 }
 
 static upstream_status_t send_frame(upstream_conn_t *conn, const forward_config *config,
-                                    const forward_frame *frame, forward_delivery *d) {
+                                    const forward_frame *frame, forward_delivery *d)
+{
     d->may_have_arrived = true;
     upstream_status_t status = upstream_conn_writev(conn, frame->iov, frame->iov_count);
     if (status != UPSTREAM_OK) {
@@ -109,7 +121,8 @@ static upstream_status_t send_frame(upstream_conn_t *conn, const forward_config 
 /* All messages of the batch, one after the other. `frame` is the first, and another in the end. */
 static upstream_status_t exchange(upstream_conn_t *conn, forward_config *config,
                                   forward_frame *frame, size_t at, size_t *bytes,
-                                  forward_delivery *d) {
+                                  forward_delivery *d)
+{
     upstream_status_t status = begin_once(conn, config, d);
     while (status == UPSTREAM_OK) {
         status = send_frame(conn, config, frame, d);
@@ -127,7 +140,9 @@ static upstream_status_t exchange(upstream_conn_t *conn, forward_config *config,
     return status;
 }
 
-static void note_success(forward_delivery *d, upstream_conn_t *conn, upstream_node_t *node, size_t bytes) {
+static void note_success(forward_delivery *d, upstream_conn_t *conn, upstream_node_t *node,
+                         size_t bytes)
+{
     const char *tls = upstream_conn_tls_version(conn);
     d->node = node;
     d->may_have_arrived = false;
@@ -141,7 +156,8 @@ static void note_success(forward_delivery *d, upstream_conn_t *conn, upstream_no
  * that failed it knows more than this file.
  */
 static upstream_status_t note_failure(forward_delivery *d, upstream_conn_t *conn,
-                                      upstream_node_t *node, upstream_status_t status) {
+                                      upstream_node_t *node, upstream_status_t status)
+{
     d->status = status;
     d->failed = node;
     d->failures++;
@@ -153,12 +169,14 @@ static upstream_status_t note_failure(forward_delivery *d, upstream_conn_t *conn
 
 /* Of the batch, or of how this was called: no other node would do better. */
 static upstream_status_t give_up(forward_delivery *d, upstream_conn_t *conn,
-                                 upstream_status_t status) {
+                                 upstream_status_t status)
+{
     d->status = status;
     return upstream_conn_report(conn, UPSTREAM_STOP, d->reason);
 }
 
-upstream_status_t forward_deliver_fn(upstream_conn_t *conn, void *delivery) {
+upstream_status_t forward_deliver_fn(upstream_conn_t *conn, void *delivery)
+{
     forward_delivery *d = delivery;
     upstream_node_t *node = upstream_conn_node(conn);
     forward_config *config = upstream_node_get_data(node);

@@ -33,8 +33,8 @@
 extern "C" {
 #endif
 
-#define FORWARD_REASON_MAX 512   /* longest reason of a failure, with its final NUL */
-#define FORWARD_CHUNK_ID_LEN 24  /* 16 random bytes in base64 */
+#define FORWARD_REASON_MAX 512  /* longest reason of a failure, with its final NUL */
+#define FORWARD_CHUNK_ID_LEN 24 /* 16 random bytes in base64 */
 
 /* ---- settings of a node ---- */
 
@@ -53,18 +53,18 @@ typedef struct forward_config {
     bool retain_metadata; /* as the agent has it; off: [time, record], all that fluentd reads */
     bool send_options;
     bool require_ack_response;
-    bool gzip;                 /* compress gzip; implies PackedForward */
-    bool packed;               /* PackedForward in place of Forward; the caller's word, no key */
-    uint32_t ack_timeout_ms;   /* for each answer of the server: HELO, PONG, ack */
-    int64_t silent_until_ms;   /* the deliveries' own: until then it is not asked for a greeting */
+    bool gzip;               /* compress gzip; implies PackedForward */
+    bool packed;             /* PackedForward in place of Forward; the caller's word, no key */
+    uint32_t ack_timeout_ms; /* for each answer of the server: HELO, PONG, ack */
+    int64_t silent_until_ms; /* the deliveries' own: until then it is not asked for a greeting */
 } forward_config;
 
 /*
  * Reads the keys of one node. UPSTREAM_ERR_CONFIG where a value is bad or two keys contradict each
  * other; `message` (of `cap` bytes) then names node, key, value and the fix.
  */
-upstream_status_t forward_config_from_node(const upstream_node_t *node, forward_config *out, char *message,
-                                           size_t cap);
+upstream_status_t forward_config_from_node(const upstream_node_t *node, forward_config *out,
+                                           char *message, size_t cap);
 
 /*
  * Declares the keys of this protocol, so that upstream_create finds a slip (`require_ack_respons
@@ -78,8 +78,8 @@ upstream_status_t forward_declare_keys(upstream_options_t *options);
  * any node is found at the start. `adjust`, where not NULL, sees each config before it is stored
  * (to set `packed`, for one). On an error no delivery may be made with `up`.
  */
-upstream_status_t forward_prepare(upstream_t *up, void (*adjust)(forward_config *config), char *message,
-                                  size_t cap);
+upstream_status_t forward_prepare(upstream_t *up, void (*adjust)(forward_config *config),
+                                  char *message, size_t cap);
 
 /* ---- a batch of records ---- */
 
@@ -106,8 +106,8 @@ void forward_batch_destroy(forward_batch *batch);
  * UPSTREAM_ERR_LIMIT where the chunk would pass 2^32 - 1 bytes; UPSTREAM_ERR_NO_MEMORY. The batch
  * is unchanged after an error.
  */
-upstream_status_t forward_batch_append(forward_batch *batch, const struct timespec *time, const void *record,
-                                       size_t len);
+upstream_status_t forward_batch_append(forward_batch *batch, const struct timespec *time,
+                                       const void *record, size_t len);
 
 /*
  * Puts an agent's chunk in place of the batch's records. Logs: `[time, record]` or
@@ -182,12 +182,12 @@ struct forward_delivery {
     forward_failure_fn on_failure; /* in: may be NULL */
     void *user;                    /* in: the caller's own */
 
-    upstream_node_t *node;   /* out: the node that took the batch; NULL where none did */
-    size_t bytes;            /* out: size of the message it took */
-    char tls_version[16];    /* out: "TLSv1.3"; "" on plaintext */
-    unsigned failures;       /* out: nodes that failed inside the callback */
-    upstream_node_t *failed; /* out: the last of them, or NULL */
-    upstream_status_t status; /* out: its status, UPSTREAM_OK after a success */
+    upstream_node_t *node;           /* out: the node that took the batch; NULL where none did */
+    size_t bytes;                    /* out: size of the message it took */
+    char tls_version[16];            /* out: "TLSv1.3"; "" on plaintext */
+    unsigned failures;               /* out: nodes that failed inside the callback */
+    upstream_node_t *failed;         /* out: the last of them, or NULL */
+    upstream_status_t status;        /* out: its status, UPSTREAM_OK after a success */
     char reason[FORWARD_REASON_MAX]; /* out: why; "" where nothing failed */
     bool may_have_arrived;           /* out: records went to a node that did not confirm them */
     bool own_words;                  /* the reason is no failed call's; of no use outside */

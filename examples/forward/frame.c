@@ -6,7 +6,8 @@
 
 #include <string.h>
 
-static int pack_text(msgpack_packer *pk, const char *text) {
+static int pack_text(msgpack_packer *pk, const char *text)
+{
     size_t len = strlen(text);
     return msgpack_pack_str(pk, len) || msgpack_pack_str_body(pk, text, len);
 }
@@ -16,7 +17,8 @@ static int pack_text(msgpack_packer *pk, const char *text) {
  * the conditions of the agent's own plugin: `size` is for logs alone, and counts records.
  */
 static int pack_options(msgpack_packer *pk, const forward_frame *f, const forward_entries *body,
-                        forward_signal signal, bool gzip) {
+                        forward_signal signal, bool gzip)
+{
     bool ack = f->chunk[0] != '\0', logs = signal == FORWARD_LOGS;
     if (msgpack_pack_map(pk, (size_t)ack + (size_t)logs + (size_t)gzip + 1) ||
         (ack && (pack_text(pk, "chunk") || pack_text(pk, f->chunk))) ||
@@ -28,7 +30,8 @@ static int pack_options(msgpack_packer *pk, const forward_frame *f, const forwar
 }
 
 static upstream_status_t pack(forward_frame *f, const forward_batch *batch,
-                              const forward_config *config, const forward_entries *body) {
+                              const forward_config *config, const forward_entries *body)
+{
     forward_signal signal = forward_batch_signal(batch);
     bool packed = config->packed || config->gzip || signal != FORWARD_LOGS;
     bool options = config->send_options || config->require_ack_response || config->gzip ||
@@ -48,7 +51,8 @@ static upstream_status_t pack(forward_frame *f, const forward_batch *batch,
     return UPSTREAM_OK;
 }
 
-static void add(forward_frame *f, forward_bytes part) {
+static void add(forward_frame *f, forward_bytes part)
+{
     if (part.len > 0) {
         /* iovec has no const; it is only read */
         f->iov[f->iov_count].iov_base = (void *)(uintptr_t)part.data;
@@ -58,11 +62,13 @@ static void add(forward_frame *f, forward_bytes part) {
     }
 }
 
-static forward_bytes bytes_of(const msgpack_sbuffer *buffer) {
+static forward_bytes bytes_of(const msgpack_sbuffer *buffer)
+{
     return (forward_bytes){buffer->data, buffer->size};
 }
 
-static forward_form form_for(const forward_config *config) {
+static forward_form form_for(const forward_config *config)
+{
     if (config->time_as_integer) {
         return FORWARD_INTEGER;
     }
@@ -71,7 +77,8 @@ static forward_form form_for(const forward_config *config) {
 
 /* All of a chunk of logs. */
 static upstream_status_t logs_of(forward_batch *batch, const forward_config *config, size_t *at,
-                                 forward_entries *out) {
+                                 forward_entries *out)
+{
     *at = forward_batch_bytes(batch);
     return config->gzip ? forward_batch_gzip(batch, form_for(config), out)
                         : forward_batch_entries(batch, form_for(config), out);
@@ -79,7 +86,8 @@ static upstream_status_t logs_of(forward_batch *batch, const forward_config *con
 
 /* The next map of metrics or traces. */
 static upstream_status_t map_of(forward_frame *f, const forward_batch *batch,
-                                const forward_config *config, size_t *at, forward_entries *out) {
+                                const forward_config *config, size_t *at, forward_entries *out)
+{
     forward_bytes rest = forward_batch_given(batch);
     rest.data += *at;
     rest.len -= *at;
@@ -97,7 +105,8 @@ static upstream_status_t map_of(forward_frame *f, const forward_batch *batch,
 }
 
 upstream_status_t forward_frame_build(forward_frame *f, forward_batch *batch,
-                                      const forward_config *config, size_t *at) {
+                                      const forward_config *config, size_t *at)
+{
     forward_entries body;
 
     if (f == NULL || config == NULL || at == NULL || forward_batch_count(batch) == 0 ||
@@ -124,7 +133,8 @@ upstream_status_t forward_frame_build(forward_frame *f, forward_batch *batch,
     return UPSTREAM_OK;
 }
 
-void forward_frame_destroy(forward_frame *f) {
+void forward_frame_destroy(forward_frame *f)
+{
     if (f != NULL) {
         msgpack_sbuffer_destroy(&f->head);
         msgpack_sbuffer_destroy(&f->body);

@@ -34,7 +34,8 @@
 
 static const unsigned char helo[] = {0x92, 0xa4, 'H', 'E', 'L', 'O'};
 
-static int64_t moment_ms(int fd) {
+static int64_t moment_ms(int fd)
+{
     struct tcp_info info;
     socklen_t len = sizeof info;
     memset(&info, 0, sizeof info);
@@ -47,12 +48,14 @@ static int64_t moment_ms(int fd) {
                                     : trips;
 }
 
-upstream_status_t forward_login_wanted(forward_delivery *d) {
+upstream_status_t forward_login_wanted(forward_delivery *d)
+{
     return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
                         "the server asks for a login; set shared_key, or empty_shared_key on");
 }
 
-static upstream_status_t greeted(const unsigned char *data, size_t len, forward_delivery *d) {
+static upstream_status_t greeted(const unsigned char *data, size_t len, forward_delivery *d)
+{
     size_t known = len < sizeof helo ? len : sizeof helo;
     if (memcmp(data, helo, known) == 0) {
         return forward_login_wanted(d);
@@ -64,13 +67,15 @@ static upstream_status_t greeted(const unsigned char *data, size_t len, forward_
                         len);
 }
 
-static void wait_for_bytes(int fd, int64_t ms) {
+static void wait_for_bytes(int fd, int64_t ms)
+{
     struct pollfd wait = {fd, POLLIN, 0};
     poll(&wait, 1, ms < SLICE_MS ? (int)ms : SLICE_MS); /* a signal ends it early, and it goes on */
 }
 
 /* Until `end`. UPSTREAM_OK where nothing came. */
-static upstream_status_t listen_until(int64_t end, upstream_conn_t *conn, forward_delivery *d) {
+static upstream_status_t listen_until(int64_t end, upstream_conn_t *conn, forward_delivery *d)
+{
     for (;;) {
         unsigned char bytes[64];
         size_t got = 0;
@@ -94,13 +99,15 @@ static upstream_status_t listen_until(int64_t end, upstream_conn_t *conn, forwar
 }
 
 /* No more than a quarter of what the delivery has left: it is for the records. */
-static int64_t within_the_delivery(const upstream_conn_t *conn, int64_t ms) {
+static int64_t within_the_delivery(const upstream_conn_t *conn, int64_t ms)
+{
     int64_t left = upstream_conn_time_left_ms(conn);
     return left >= 0 && left / 4 < ms ? left / 4 : ms;
 }
 
 upstream_status_t forward_await_silence(upstream_conn_t *conn, forward_config *config,
-                                        forward_delivery *d) {
+                                        forward_delivery *d)
+{
     int64_t now = forward_now_ms();
     if (now < __atomic_load_n(&config->silent_until_ms, __ATOMIC_RELAXED)) {
         return UPSTREAM_OK;

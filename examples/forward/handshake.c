@@ -38,12 +38,14 @@ typedef struct login {
     char own_name[HOST_NAME_MAX + FORWARD_SUFFIX_LEN + 2]; /* where self_hostname is not set */
 } login;
 
-static forward_bytes bytes_of(const char *text) {
+static forward_bytes bytes_of(const char *text)
+{
     return (forward_bytes){text, strlen(text)};
 }
 
 /* A server's words made fit for a log line. */
-static const char *shown(const msgpack_object *o, char out[SHOWN_MAX + 1]) {
+static const char *shown(const msgpack_object *o, char out[SHOWN_MAX + 1])
+{
     forward_bytes text = {"", 0};
     forward_text(o, &text);
     size_t len = text.len < SHOWN_MAX ? text.len : SHOWN_MAX;
@@ -55,10 +57,13 @@ static const char *shown(const msgpack_object *o, char out[SHOWN_MAX + 1]) {
     return out;
 }
 
-static upstream_status_t read_helo(const msgpack_object *o, helo *h, forward_delivery *d) {
-    if (o->type != MSGPACK_OBJECT_ARRAY || o->via.array.size != 2 || !forward_text_is(&o->via.array.ptr[0], "HELO") ||
+static upstream_status_t read_helo(const msgpack_object *o, helo *h, forward_delivery *d)
+{
+    if (o->type != MSGPACK_OBJECT_ARRAY || o->via.array.size != 2 ||
+        !forward_text_is(&o->via.array.ptr[0], "HELO") ||
         o->via.array.ptr[1].type != MSGPACK_OBJECT_MAP) {
-        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "the server's first message is not [\"HELO\", {...}]");
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
+                            "the server's first message is not [\"HELO\", {...}]");
     }
     const msgpack_object *options = &o->via.array.ptr[1];
     const msgpack_object *nonce = forward_map_get(options, "nonce");
@@ -81,12 +86,14 @@ static upstream_status_t read_helo(const msgpack_object *o, helo *h, forward_del
     return UPSTREAM_OK;
 }
 
-static int pack_bytes(msgpack_packer *pk, forward_bytes text) {
+static int pack_bytes(msgpack_packer *pk, forward_bytes text)
+{
     return msgpack_pack_str(pk, text.len) || msgpack_pack_str_body(pk, text.data, text.len);
 }
 
 static void prove(char out[FORWARD_DIGEST_LEN + 1], const login *me, forward_bytes name,
-                  const helo *h, const forward_config *c) {
+                  const helo *h, const forward_config *c)
+{
     forward_bytes parts[] = {bytes_of(me->salt), name, h->nonce, bytes_of(c->shared_key)};
     forward_digest(out, parts, 4);
 }
@@ -96,7 +103,8 @@ static void prove(char out[FORWARD_DIGEST_LEN + 1], const login *me, forward_byt
  * since agents of both sides call themselves "localhost".
  */
 static upstream_status_t introduce(login *me, const forward_config *c, const helo *h,
-                                   forward_delivery *d) {
+                                   forward_delivery *d)
+{
     char suffix[FORWARD_SUFFIX_LEN + 1], machine[HOST_NAME_MAX + 1] = "";
 
     if (!forward_random_id(me->salt) || !forward_random_suffix(suffix)) {
@@ -114,15 +122,16 @@ static upstream_status_t introduce(login *me, const forward_config *c, const hel
 }
 
 /* ["PING", hostname, salt, digest of the key, user, digest of the password] */
-static int pack_ping(msgpack_sbuffer *out, const forward_config *c, const helo *h,
-                     const login *me) {
+static int pack_ping(msgpack_sbuffer *out, const forward_config *c, const helo *h, const login *me)
+{
     char password_digest[FORWARD_DIGEST_LEN + 1] = "";
     const char *username = "";
     msgpack_packer pk;
 
     if (h->auth.len > 0) {
         username = c->username == NULL ? "" : c->username;
-        forward_bytes password_parts[] = {h->auth, bytes_of(username), bytes_of(c->password == NULL ? "" : c->password)};
+        forward_bytes password_parts[] = {h->auth, bytes_of(username),
+                                          bytes_of(c->password == NULL ? "" : c->password)};
         forward_digest(password_digest, password_parts, 3);
     }
     msgpack_packer_init(&pk, out, msgpack_sbuffer_write);
@@ -133,7 +142,8 @@ static int pack_ping(msgpack_sbuffer *out, const forward_config *c, const helo *
 }
 
 static upstream_status_t send_ping(upstream_conn_t *conn, const forward_config *c, const helo *h,
-                                   const login *me, forward_delivery *d) {
+                                   const login *me, forward_delivery *d)
+{
     msgpack_sbuffer ping;
     upstream_status_t status;
 
@@ -150,7 +160,8 @@ static upstream_status_t send_ping(upstream_conn_t *conn, const forward_config *
     return status;
 }
 
-static bool same_bytes(forward_bytes a, forward_bytes b) {
+static bool same_bytes(forward_bytes a, forward_bytes b)
+{
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
@@ -161,7 +172,8 @@ static bool same_bytes(forward_bytes a, forward_bytes b) {
  */
 static upstream_status_t check_proof(forward_bytes name, forward_bytes proof,
                                      const char *shown_name, const forward_config *c, const helo *h,
-                                     const login *me, forward_delivery *d) {
+                                     const login *me, forward_delivery *d)
+{
     char expected[FORWARD_DIGEST_LEN + 1];
 
     if (same_bytes(name, bytes_of(me->name))) {
@@ -190,39 +202,47 @@ static upstream_status_t check_proof(forward_bytes name, forward_bytes proof,
 
 /* ["PONG", ok, reason, hostname, digest of the key] */
 static upstream_status_t check_pong(const msgpack_object *o, const forward_config *c, const helo *h,
-                                    const login *me, forward_delivery *d) {
+                                    const login *me, forward_delivery *d)
+{
     char words[SHOWN_MAX + 1];
     forward_bytes name, proof;
 
     const msgpack_object *pong = o->type == MSGPACK_OBJECT_ARRAY ? o->via.array.ptr : NULL;
     if (pong == NULL || o->via.array.size != 5 || !forward_text_is(&pong[0], "PONG") ||
         pong[1].type != MSGPACK_OBJECT_BOOLEAN) {
-        return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
-                            "the server's answer to PING is not [\"PONG\", ok, reason, hostname, digest]");
+        return forward_fail(
+            d, UPSTREAM_ERR_PROTOCOL,
+            "the server's answer to PING is not [\"PONG\", ok, reason, hostname, digest]");
     }
     if (!pong[1].via.boolean) {
         return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
-                            "the server refused the login: \"%s\"; set shared_key, username, password as it has them",
+                            "the server refused the login: \"%s\"; set shared_key, username, "
+                            "password as it has them",
                             shown(&pong[2], words));
     }
     if (!forward_text(&pong[3], &name) || !forward_text(&pong[4], &proof)) {
-        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "hostname and digest in PONG are not strings");
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
+                            "hostname and digest in PONG are not strings");
     }
     return check_proof(name, proof, shown(&pong[3], words), c, h, me, d);
 }
 
 /* The server has to wait for our next message: whatever came behind this one is no part of the
  * protocol. */
-static upstream_status_t read_alone(forward_answer *a, upstream_conn_t *conn, const forward_config *c, const char *what,
-                                    forward_delivery *d) {
+static upstream_status_t read_alone(forward_answer *a, upstream_conn_t *conn,
+                                    const forward_config *c, const char *what, forward_delivery *d)
+{
     upstream_status_t status = forward_answer_read(a, conn, c->ack_timeout_ms, what, d);
     if (status == UPSTREAM_OK && a->extra > 0) {
-        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "%zu bytes came unasked behind %s", a->extra, what);
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "%zu bytes came unasked behind %s", a->extra,
+                            what);
     }
     return status;
 }
 
-static upstream_status_t log_in(upstream_conn_t *conn, const forward_config *c, const helo *h, forward_delivery *d) {
+static upstream_status_t log_in(upstream_conn_t *conn, const forward_config *c, const helo *h,
+                                forward_delivery *d)
+{
     login me;
     upstream_status_t status = introduce(&me, c, h, d);
     if (status == UPSTREAM_OK) {
@@ -239,8 +259,9 @@ static upstream_status_t log_in(upstream_conn_t *conn, const forward_config *c, 
     return status;
 }
 
-upstream_status_t forward_handshake(upstream_conn_t *conn, const forward_config *config, bool *keepalive,
-                                    forward_delivery *d) {
+upstream_status_t forward_handshake(upstream_conn_t *conn, const forward_config *config,
+                                    bool *keepalive, forward_delivery *d)
+{
     forward_answer answer;
     helo h;
 

@@ -18,20 +18,24 @@
 
 /* Writes the reason of a failure and gives `status` back, so that a check reads `return
  * forward_fail(...)`. */
-upstream_status_t forward_fail(forward_delivery *d, upstream_status_t status, const char *format, ...)
-    FORWARD_PRINTF(3, 4);
+upstream_status_t forward_fail(forward_delivery *d, upstream_status_t status, const char *format,
+                               ...) FORWARD_PRINTF(3, 4);
 
 /* The same after a call on `conn` failed: `doing` says at what, the connection's last error says
  * why. */
-upstream_status_t forward_fail_io(forward_delivery *d, const upstream_conn_t *conn, upstream_status_t status,
-                                  const char *doing);
+upstream_status_t forward_fail_io(forward_delivery *d, const upstream_conn_t *conn,
+                                  upstream_status_t status, const char *doing);
 
 /* Of the clock that nobody sets. */
 int64_t forward_now_ms(void);
 
 /* ---- scan.c: where does a msgpack value end? ---- */
 
-typedef enum forward_scan_result { FORWARD_SCAN_DONE, FORWARD_SCAN_MORE, FORWARD_SCAN_BAD } forward_scan_result;
+typedef enum forward_scan_result {
+    FORWARD_SCAN_DONE,
+    FORWARD_SCAN_MORE,
+    FORWARD_SCAN_BAD
+} forward_scan_result;
 
 /* Progress through one value, so that each byte is looked at once however the bytes arrive. */
 typedef struct forward_scan {
@@ -45,7 +49,8 @@ typedef struct forward_scan {
  * Goes on through `data` (the same bytes as before, and more). DONE: the value ends at scan->at.
  * MORE: it is not complete. BAD: it is no msgpack, or could never end within `limit` bytes.
  */
-forward_scan_result forward_scan_value(forward_scan *scan, const unsigned char *data, size_t len, size_t limit);
+forward_scan_result forward_scan_value(forward_scan *scan, const unsigned char *data, size_t len,
+                                       size_t limit);
 
 /* ---- events.c: the entries of a chunk ---- */
 
@@ -72,7 +77,8 @@ typedef struct forward_entries {
 /* `[time, record]` opens with an array header and the time as ext type 0: 2 + 8 bytes. */
 #define FORWARD_EVENT_HEAD 11
 
-void forward_event_head(unsigned char head[FORWARD_EVENT_HEAD], uint32_t seconds, uint32_t nanoseconds);
+void forward_event_head(unsigned char head[FORWARD_EVENT_HEAD], uint32_t seconds,
+                        uint32_t nanoseconds);
 
 /* Whether `record` is the msgpack text of exactly one map. */
 bool forward_is_one_map(const unsigned char *record, size_t len);
@@ -102,7 +108,8 @@ forward_signal forward_batch_signal(const forward_batch *batch);
 /* What was appended or set, as it is. */
 forward_bytes forward_batch_given(const forward_batch *batch);
 /* The entries of a chunk of logs in a form. */
-upstream_status_t forward_batch_entries(forward_batch *batch, forward_form form, forward_entries *out);
+upstream_status_t forward_batch_entries(forward_batch *batch, forward_form form,
+                                        forward_entries *out);
 /* The same entries as one gzip member. */
 upstream_status_t forward_batch_gzip(forward_batch *batch, forward_form form, forward_entries *out);
 /* Appends `from` to `to` as one gzip member. */
@@ -142,8 +149,8 @@ typedef struct forward_answer {
  * Reads one msgpack value, within `timeout_ms` in all; `what` ("HELO", "PONG", "the ack") is for
  * the reason of a failure. Always end it with forward_answer_destroy.
  */
-upstream_status_t forward_answer_read(forward_answer *a, upstream_conn_t *conn, uint32_t timeout_ms, const char *what,
-                                      forward_delivery *d);
+upstream_status_t forward_answer_read(forward_answer *a, upstream_conn_t *conn, uint32_t timeout_ms,
+                                      const char *what, forward_delivery *d);
 void forward_answer_destroy(forward_answer *a);
 
 /* The text of a str or bin: servers send either. False for any other type. */
@@ -171,7 +178,7 @@ upstream_status_t forward_login_wanted(forward_delivery *d);
  * HELO, PING, PONG. UPSTREAM_OK means that the server has proved that it knows the shared key;
  * `keepalive` is false where it wants no second message on this connection.
  */
-upstream_status_t forward_handshake(upstream_conn_t *conn, const forward_config *config, bool *keepalive,
-                                    forward_delivery *d);
+upstream_status_t forward_handshake(upstream_conn_t *conn, const forward_config *config,
+                                    bool *keepalive, forward_delivery *d);
 
 #endif

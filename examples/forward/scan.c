@@ -6,7 +6,8 @@
 #include "internal.h"
 
 /* The big-endian number of `len` bytes. */
-static uint64_t number(const unsigned char *p, size_t len) {
+static uint64_t number(const unsigned char *p, size_t len)
+{
     uint64_t n = 0;
     for (size_t i = 0; i < len; i++) {
         n = n << 8 | p[i];
@@ -22,7 +23,8 @@ typedef struct shape {
     unsigned per_one; /* values inside for each one that the count says; 0 where it counts bytes */
 } shape;
 
-static bool shape_of(unsigned char first, shape *s) {
+static bool shape_of(unsigned char first, shape *s)
+{
     static const unsigned char fixed[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 8, 1, 2, 4, 8};
     *s = (shape){0, 0, 0, 0};
     if (first < 0x80 || first >= 0xe0) {
@@ -58,7 +60,9 @@ static bool shape_of(unsigned char first, shape *s) {
     return true;
 }
 
-forward_scan_result forward_scan_value(forward_scan *scan, const unsigned char *data, size_t len, size_t limit) {
+forward_scan_result forward_scan_value(forward_scan *scan, const unsigned char *data, size_t len,
+                                       size_t limit)
+{
     while (scan->need > 0) {
         if (scan->at >= len) {
             return FORWARD_SCAN_MORE;
