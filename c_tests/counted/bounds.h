@@ -17,26 +17,26 @@
  */
 #define NOT_COUNTED ((size_t)-1)
 /* clang-format off */
-#define COUNTED_OPERATIONS(OPERATION) \
-    /*        name                        allocated  clock    calls    atomics   instructions, measured */  \
-    OPERATION(pick,                         0,         0,       0,           1,           60) /* 52 */     \
-    OPERATION(pick_half_ejected,            0,         0,       0,           1,           61) /* 52 */     \
-    OPERATION(pick_of_10000,                0,         0,       0,           1,           60) /* 51 */     \
-    OPERATION(pick_of_10000_ejected,        0,         0,       0,           1,           61) /* 52 */     \
-    OPERATION(pick_at_leisure_ejected,      0,         1,       0,           1,          259) /* 242 */    \
-    OPERATION(pick_weighted,                0,         0,       0,           1,           60) /* 52 */     \
-    OPERATION(property,                     0,         0,       0,           0,          229) /* 206 */    \
-    OPERATION(property_inherited,           0,         0,       0,           0,          230) /* 207 */    \
-    OPERATION(property_unset,               0,         0,       0,           0,          183) /* 164 */    \
-    OPERATION(property_number,              0,         0,       0,           0,          571) /* 517 */    \
-    OPERATION(attempt,                      1,         0,       0,           6,         1180) /* 1070 */    \
-    OPERATION(write_64,                     0,         0,       1,           3,          277) /* 249 */    \
-    OPERATION(write_4096,                   0,         0,       1,           3,          277) /* 249 */    \
-    OPERATION(write_tls_64,                 1,         0,       1, NOT_COUNTED,  NOT_COUNTED)              \
-    OPERATION(connect_release,              1,         2,       1,          10,         1914) /* 1737 */    \
-    OPERATION(connect_release_10_idle,      1,         2,       1,           9,         1201) /* 1089 */    \
-    OPERATION(connect_release_2000_idle,    1,         2,       1,           9,         1206) /* 1093 */    \
-    OPERATION(deliver_64,                   0,         3,       2,          14,         2527) /* 2294 */
+#define COUNTED_OPERATIONS(OPERATION)                                                             \
+    /*        name                  blocks, clock, calls, atomics, instructions (measured) */     \
+    OPERATION(pick,                        0,  0,  0,           1,          60) /* 52 */          \
+    OPERATION(pick_half_ejected,           0,  0,  0,           1,          61) /* 52 */          \
+    OPERATION(pick_of_10000,               0,  0,  0,           1,          60) /* 51 */          \
+    OPERATION(pick_of_10000_ejected,       0,  0,  0,           1,          61) /* 52 */          \
+    OPERATION(pick_at_leisure_ejected,     0,  1,  0,           1,         259) /* 242 */         \
+    OPERATION(pick_weighted,               0,  0,  0,           1,          60) /* 52 */          \
+    OPERATION(property,                    0,  0,  0,           0,         229) /* 206 */         \
+    OPERATION(property_inherited,          0,  0,  0,           0,         230) /* 207 */         \
+    OPERATION(property_unset,              0,  0,  0,           0,         183) /* 164 */         \
+    OPERATION(property_number,             0,  0,  0,           0,         571) /* 517 */         \
+    OPERATION(attempt,                     1,  0,  0,           6,        1180) /* 1070 */        \
+    OPERATION(write_64,                    0,  0,  1,           3,         277) /* 249 */         \
+    OPERATION(write_4096,                  0,  0,  1,           3,         277) /* 249 */         \
+    OPERATION(write_tls_64,                1,  0,  1, NOT_COUNTED, NOT_COUNTED)                   \
+    OPERATION(connect_release,             1,  2,  1,          10,        1914) /* 1737 */        \
+    OPERATION(connect_release_10_idle,     1,  2,  1,           9,        1201) /* 1089 */        \
+    OPERATION(connect_release_2000_idle,   1,  2,  1,           9,        1206) /* 1093 */        \
+    OPERATION(deliver_64,                  0,  3,  2,          14,        2527) /* 2294 */
 /* clang-format on */
 
 enum {
