@@ -1,9 +1,11 @@
 #!/bin/sh
-# install.sh BUILD STAGE CMAKE CPACK: lay the library of BUILD down below STAGE in each way a user may get it. `stayed`:
-# installed; `somewhere/moved`: installed and then moved, so that a path kept from the installation would be seen;
-# `unpacked`: from the archives; `debian/usr`: from the Debian packages, where this system can unpack them.
+# install.sh BUILD STAGE CMAKE CPACK: lay the library of BUILD down below STAGE in each way a user
+# may get it. `stayed`: installed; `somewhere/moved`: installed and then moved, so that a path kept
+# from the installation would be seen; `unpacked`: from the archives; `debian/usr`: from the Debian
+# packages, where this system can unpack them.
 set -eu
-# Not by the environment: cpack asks cargo once more, and build scripts that see another CC or CMAKE compile anew.
+# Not by the environment: cpack asks cargo once more, and build scripts that see another CC or CMAKE
+# compile anew.
 build=$1 stage=$2 cmake=$3 cpack=$4
 rm -rf "$stage"
 mkdir -p "$stage/somewhere" "$stage/unpacked" "$stage/debian"
@@ -21,7 +23,8 @@ if command -v dpkg-deb >/dev/null; then
         dpkg-deb -x "$stage/packages/$part"_*.deb "$stage/debian"
     done
     # A program must run with the runtime package alone.
-    if dpkg-deb --contents "$stage/packages/libupstream0"_*.deb | grep -E '\.(h|a|cmake|pc)$|libupstream\.so( |$)'; then
+    if dpkg-deb --contents "$stage/packages/libupstream0"_*.deb |
+        grep -E '\.(h|a|cmake|pc)$|libupstream\.so( |$)'; then
         echo "These belong into libupstream-dev."
         exit 1
     fi
