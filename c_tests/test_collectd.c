@@ -282,9 +282,9 @@ static void the_buffer_has_a_limit(void **state)
     tell_all("refuse");
     collectd = collectd_start(folder, "  BatchSize 10\n  BufferLimit 50\n  FlushInterval 0.2\n", 5);
     put_all(&collectd, 0, VALUES);
-    collectd_log_contains(folder, "values are lost: more would wait than BufferLimit allows");
+    collectd_log_contains(folder, "values are lost: more values wait than BufferLimit allows");
     collectd_log_contains(folder, "node-2 (127.0.0.1:");
-    for (i = 0; i < 3000 && told("are lost: more would wait") + LIMIT < VALUES; i++) {
+    for (i = 0; i < 3000 && told("are lost: more values wait") + LIMIT < VALUES; i++) {
         usleep(10000);
     }
     tell_all("listen");
@@ -397,7 +397,7 @@ static void silence_of_all_ends_too(void **state)
         signal_node(i, SIGSTOP);
     }
     put_all(&collectd, VALUES / 3, VALUES);
-    collectd_log_contains(folder, "values, which wait for another try");
+    collectd_log_contains(folder, "values; they wait for another try");
     begun = time(NULL);
     assert_int_equal(collectd_stop(&collectd), 0);
     took = time(NULL) - begun;
@@ -441,13 +441,13 @@ static void with_resend_off_nothing_comes_twice(void **state)
 static void mistakes_are_told_with_the_mend(void **state)
 {
     static const char *const mistakes[][2] = {
-        {"  BatchSice 10\n", "BatchSice: is no option of this plugin; there are"},
+        {"  BatchSice 10\n", "BatchSice: is not an option of this plugin; the options are"},
         {"  BatchSize 0\n", "BatchSize: takes a number above 0"},
         {"  FlushInterval -1\n", "FlushInterval: takes seconds above 0"},
         {"  Option \"deliver.timeot\" \"1s\"\n", "did you mean \"deliver.timeout\"?"},
         {"  Option \"deliver.timeout\"\n", "takes a key and a value"},
         {"  UpstreamFile \"/no/such/file.conf\"\n", "no such file"},
-        {"  UpstreamFile \"upstream.conf\"\n", "set it to a path from the root"},
+        {"  UpstreamFile \"upstream.conf\"\n", "set it to an absolute path"},
         {"  Option \"compress\" \"zip\"\n", "compress is \"zip\"; set it to text or gzip"},
     };
     size_t i;

@@ -36,7 +36,7 @@ static void mistakes_are_told_with_the_mend(void **state)
     const char *compress[] = {"upstream", bed.conf, "compress", "zip", NULL};
     const char *tag[] = {"upstream", bed.conf, "tag", "app.$TAG", NULL};
     (void)state;
-    refused(good, none, "no upstream file is named", "add a line \"upstream FILE\"");
+    refused(good, none, "no upstream file is set", "add a line \"upstream FILE\"");
     refused(good, missing, "/no/such/file.conf", "no such file");
     refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 70000\n", plain,
             "upstream.conf:6", "port");
@@ -193,9 +193,9 @@ static void workers_amid_hot_reload_are_warned_of(void **state)
             assert_int_equal(atomic_load(&late.result), AGENT_OK);
         }
         log = agent_log();
-        found = strstr(log, "leave workers out");
+        found = strstr(log, "remove `workers`");
         assert_int_equal(found != NULL, rows[i].warned);
-        assert_true(found == NULL || strstr(found + 1, "leave workers out") == NULL);
+        assert_true(found == NULL || strstr(found + 1, "remove `workers`") == NULL);
         free(log);
         agent_log_clear();
         agent_output_exit(output);

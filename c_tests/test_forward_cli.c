@@ -181,8 +181,8 @@ static void without_acks_nothing_is_called_delivered(void **state)
     }
 }
 
-/* One node is asked for acks and two are not: each record under the word of the node that has it.
- */
+/* One node is asked for acks and two are not: each record under the word of the node that has
+ * it. */
 static void each_record_has_its_own_word(void **state)
 {
     (void)state;
@@ -208,8 +208,8 @@ static void each_record_has_its_own_word(void **state)
     cli_stop_servers(servers);
 }
 
-/* A server that stores each message and closes without an ack has it, for all that anybody knows.
- */
+/* A server that stores each message and closes without an ack has it, for all that anybody
+ * knows. */
 static void what_was_not_acknowledged_may_have_arrived(void **state)
 {
     (void)state;
@@ -272,8 +272,7 @@ static void with_resend_off_what_cannot_be_there_is_tried_again(void **state)
     forward_server_stop(server);
 }
 
-/* ---- a server that closes after each message ----------------------------------------------------
- */
+/* ---- a server that closes after each message ---- */
 
 enum { CLOSER_LINES = 200 };
 

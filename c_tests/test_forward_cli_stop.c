@@ -267,8 +267,7 @@ static void a_pipe_without_a_writer(void **state)
     cli_stop_servers(servers);
 }
 
-/* ---- files that change
- * ------------------------------------------------------------------------------- */
+/* ---- files that change ---- */
 
 static void a_file_that_grows_is_read_to_its_end(void **state)
 {
@@ -315,13 +314,12 @@ static void a_file_that_shrinks_is_told(void **state)
     free(text);
 }
 
-/* ---- standard descriptors
- * ---------------------------------------------------------------------------- */
+/* ---- standard descriptors ---- */
 
 enum { LINES = 2000 };
 
-/* Two nodes are gone, so that there is something to complain of; the third gets every line, once.
- */
+/* Two nodes are gone, so that there is something to complain of; the third gets every line,
+ * once. */
 static void run_with(const char *command, int status, const char *expected)
 {
     forward_server *servers[CLI_NODES];
@@ -397,8 +395,7 @@ static void there_is_no_input(void **state)
     cli_stop_servers(servers);
 }
 
-/* ---- --help and --version
- * ---------------------------------------------------------------------------- */
+/* ---- --help and --version ---- */
 
 static void help_is_written_in_full(void **state)
 {

@@ -117,11 +117,11 @@ static void bad_helo(void **state)
         {"auth as a number", SECURED(HELO_AUTH_NUMBER, PONG_GOOD), KEYS_SECURED,
          UPSTREAM_ERR_PROTOCOL, "auth", false},
         {"a byte behind HELO", SECURED(HELO_EXTRA, PONG_GOOD), KEYS_SECURED, UPSTREAM_ERR_PROTOCOL,
-         "unasked behind HELO", false},
+         "unexpected bytes after HELO: 1", false},
         {"an array of 2^32 - 1 values", SECURED(HELO_HUGE, PONG_GOOD), KEYS_PATIENT,
-         UPSTREAM_ERR_PROTOCOL, "no msgpack", false},
+         UPSTREAM_ERR_PROTOCOL, "something other than HELO", false},
         {"a string without end", SECURED(HELO_ENDLESS, PONG_GOOD), KEYS_PATIENT,
-         UPSTREAM_ERR_PROTOCOL, "no msgpack", false},
+         UPSTREAM_ERR_PROTOCOL, "something other than HELO", false},
         {"a thousand arrays in each other", SECURED(HELO_DEEP, PONG_GOOD), KEYS_PATIENT,
          UPSTREAM_ERR_PROTOCOL, "nested", false},
         {"HTTP instead of Forward", SECURED(HELO_TEXT, PONG_GOOD), KEYS_SECURED,
@@ -157,7 +157,7 @@ static void bad_pong(void **state)
         {"PING as answer to PING", SECURED(HELO_GOOD, PONG_OTHER), KEYS_SECURED,
          UPSTREAM_ERR_PROTOCOL, "is not [\"PONG\"", false},
         {"a byte behind PONG", SECURED(HELO_GOOD, PONG_EXTRA), KEYS_SECURED, UPSTREAM_ERR_PROTOCOL,
-         "unasked behind PONG", false},
+         "unexpected bytes after PONG: 1", false},
         {"EOF after PING", SECURED(HELO_GOOD, PONG_EOF), KEYS_PATIENT, UPSTREAM_ERR_CLOSED,
          "before PONG", false},
     };
@@ -170,7 +170,7 @@ static void bad_pong(void **state)
 static void attackers(void **state)
 {
     (void)state;
-    static const char lacks[] = "proof back, which shows no key";
+    static const char lacks[] = "proof back, which does not prove";
     static const trap traps[] = {
         {"the client's name and proof, sent back", SECURED(HELO_GOOD, PONG_REFLECT), KEYS_PATIENT,
          UPSTREAM_ERR_PROTOCOL, "this client's own name \"client\"", false},
@@ -233,7 +233,7 @@ static void what_comes_before_the_first_record(void **state)
     } greetings[] = {
         {HELO_GOOD, UPSTREAM_ERR_PROTOCOL, "asks for a login; set shared_key"},
         {HELO_BYTEWISE, UPSTREAM_ERR_PROTOCOL, "asks for a login; set shared_key"},
-        {HELO_TEXT, UPSTREAM_ERR_PROTOCOL, "no HELO; is this a Forward server"},
+        {HELO_TEXT, UPSTREAM_ERR_PROTOCOL, "is not HELO; is this a Forward server"},
         {HELO_EOF, UPSTREAM_ERR_CLOSED, "closed the connection before the records"},
     };
     enum { RECORDS = 6 };

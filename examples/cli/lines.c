@@ -1,6 +1,6 @@
 /*
- * A file, a pipe or a terminal as lines of any content and nearly any length. Never shortens a
- * line: one over the limit is told to the caller as such.
+ * Reads a file, a pipe or a terminal line by line. A line may hold any bytes. It is never cut: for
+ * a line over LINE_MAX_BYTES the caller gets LINES_TOO_LONG.
  */
 #include "cli.h"
 
@@ -19,10 +19,10 @@ bool lines_open(lines *in, const char *name)
     memset(in, 0, sizeof *in);
     bool standard = strcmp(name, "-") == 0;
     in->name = standard ? "standard input" : name;
-    /* Without O_NONBLOCK the open of a pipe waits for its writer, and no signal would end that. */
+    /* Without O_NONBLOCK, open() of a pipe waits for its writer, and no signal ends that wait. */
     in->fd = standard ? STDIN_FILENO : open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     struct stat about;
-    /* What the kernel makes up (/proc) calls itself a file of no bytes. */
+    /* Files that the kernel makes up (/proc) say that their size is 0. */
     in->regular =
         in->fd >= 0 && fstat(in->fd, &about) == 0 && S_ISREG(about.st_mode) && about.st_size > 0;
     return in->fd >= 0;
@@ -58,7 +58,7 @@ void lines_close(lines *in)
     }
 }
 
-/* Ends a line at data[end]; `after` is where the next one begins. */
+/* Ends the line at data[end]. The next line begins at data[after]. */
 static lines_result take(lines *in, size_t end, size_t after, const char **line, size_t *len)
 {
     size_t start = in->start;
@@ -89,7 +89,7 @@ lines_result lines_next(lines *in, const char **line, size_t *len)
         return in->len > in->start || in->skipping ? take(in, in->len, in->len, line, len)
                                                    : LINES_END;
     }
-    /* room for the CR of a line at the limit */
+    /* One more byte: the CR of a line that has exactly the limit. */
     if (in->skipping || in->len - in->start > LINE_MAX_BYTES + 1) {
         in->skipping = true;
         in->start = in->len;
@@ -97,7 +97,7 @@ lines_result lines_next(lines *in, const char **line, size_t *len)
     return LINES_NEED;
 }
 
-/* Moves the open line to the front, and makes room for one read behind it. */
+/* Moves the line that is not complete to the front, and makes room for one read() after it. */
 static bool make_room(lines *in)
 {
     if (in->start > 0) {

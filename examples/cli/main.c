@@ -1,6 +1,6 @@
 /*
- * upstream-forward: log files to the nodes of an upstream file, as records of the Forward protocol.
- * The loop over files and lines; everything else stands in the files beside it.
+ * upstream-forward: sends log files to the nodes of an upstream file, as records of the Forward
+ * protocol. Here is the loop over files and lines; the other files of this folder do the rest.
  */
 #include "cli.h"
 
@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The earlier of two times, where -1 is never. */
+/* The earlier of two times; -1 means never. */
 static int64_t sooner(int64_t a, int64_t b)
 {
     if (a < 0 || b < 0) {
@@ -22,8 +22,8 @@ static int64_t sooner(int64_t a, int64_t b)
 }
 
 /*
- * Waits for the file or a time, and sends the batch at hand when its own time comes meanwhile. True
- * where the file is readable; false at the time, or where a stop is asked for.
+ * Waits until the file is readable (true), until the time comes, or until a stop is asked for
+ * (false). If the batch falls due during the wait, it is sent.
  */
 static bool wait_and_flush(sender *s, int fd, int64_t until_ms)
 {
@@ -39,7 +39,7 @@ static bool wait_and_flush(sender *s, int fd, int64_t until_ms)
     }
 }
 
-/* With --rate: waits until the next line is due. */
+/* With --rate: waits until the next line may be sent. */
 static void keep_rate(sender *s, int64_t started_ms)
 {
     if (s->settings->rate > 0) {
@@ -63,12 +63,13 @@ static void add_line(sender *s, const lines *in, lines_result result, const char
     report_progress(&s->counts);
 }
 
-/* Why the reading ended before the end, and what of a line is in nobody's hands now. */
+/* Reports that the input was not read to its end, and why. Half a line that was read from a pipe or
+ * terminal is counted too: nobody else has it any more. */
 static void note_unread(sender *s, const lines *in, const char *why)
 {
     report(UPSTREAM_LOG_ERROR, "%s: %s after line %" PRIu64 "; the rest was not read", in->name,
            why, in->number);
-    if (lines_inside(in) && !in->regular) { /* a file still has the whole line */
+    if (lines_inside(in) && !in->regular) { /* a regular file still has the whole line */
         s->counts.read++;
         s->counts.not_sent++;
         report(UPSTREAM_LOG_ERROR, "%s: the beginning of line %" PRIu64 " was taken and not sent",
@@ -76,8 +77,8 @@ static void note_unread(sender *s, const lines *in, const char *why)
     }
 }
 
-/* False where the file was not read to its end. Lines that are in the buffer when a stop is asked
- * for were taken, and go out. */
+/* False if the file was not read to its end. When a stop is asked for, the lines that are in the
+ * buffer by then are still sent. */
 static bool send_lines(sender *s, lines *in, int64_t started_ms)
 {
     const char *line;
@@ -141,8 +142,8 @@ static bool send_all(sender *s)
     return good;
 }
 
-/* The table and the counts. Where stdout does not take them, the counts are an error message: they
- * must be seen. */
+/* Prints the table and the counts. If stdout does not take them, the counts go to stderr as an
+ * error message, because the user must see them. */
 static bool print_report(const sender *s)
 {
     char counts[256];
@@ -192,9 +193,10 @@ int main(int argc, char **argv)
 {
     settings set;
     if (!report_hold_descriptors()) {
-        return EXIT_NOT_ALL; /* and nowhere to say why */
+        return EXIT_NOT_ALL; /* there is nowhere to say why */
     }
-    signal(SIGPIPE, SIG_IGN); /* a reader of the messages that has gone is no reason to end */
+    /* A reader that has gone, or a limit on the size of files, must not end the program. */
+    signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     int status = settings_read(&set, argc, argv);
     if (status < 0 && !stop_listen(set.grace_ms)) {

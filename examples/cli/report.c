@@ -1,8 +1,8 @@
 /*
- * Messages and the progress line on stderr, the report on stdout. The library may log from threads
- * of its own, so a message is one write. A node that stays down says the same again and again: once
- * is enough for a while. Whatever becomes of stderr, the transfer goes on; what becomes of stdout
- * is told.
+ * Messages and the progress line on stderr, the report on stdout. The library may log from its own
+ * threads, so each message is a single write(). A node that stays down logs the same message again
+ * and again: it is printed once a minute. A failing stderr never stops the transfer; a failing
+ * stdout is reported to the caller.
  */
 #include "cli.h"
 
@@ -17,10 +17,10 @@
 #include <unistd.h>
 
 #define MESSAGE_MAX 2048
-#define SAID_MAX 32 /* different messages that are remembered */
+#define SAID_MAX 32 /* how many different messages are remembered */
 #define SAID_AGAIN_MS 60000
-#define STDERR_WAIT_MS 1000 /* for a reader that is only slow */
-#define STDOUT_WAIT_MS 5000 /* for the same, once a stop was asked for */
+#define STDERR_WAIT_MS 1000 /* how long to wait for a slow reader */
+#define STDOUT_WAIT_MS 5000 /* the same, after a stop was asked for */
 
 static struct {
     int32_t level;
@@ -30,7 +30,7 @@ static struct {
 
 static struct {
     pthread_mutex_t lock;
-    bool stuck; /* nobody reads it */
+    bool stuck; /* nobody reads stderr */
     uint64_t left_out;
 } messages = {PTHREAD_MUTEX_INITIALIZER, false, 0};
 
@@ -62,8 +62,8 @@ static bool writable(int fd, int timeout_ms)
     return ready != 0;
 }
 
-/* One write to stderr, which a pipe that has room takes as a whole. Never waits for a reader that
- * does not read. */
+/* Writes the message to stderr with one write(), which a pipe with room takes as a whole. Waits at
+ * most STDERR_WAIT_MS; while nobody reads, messages are counted and left out. */
 static void put_message(const char *text, size_t len)
 {
     pthread_mutex_lock(&messages.lock);
@@ -82,12 +82,12 @@ static void put_message(const char *text, size_t len)
             (void)told;
         }
         ssize_t sent = write(STDERR_FILENO, text, len);
-        (void)sent; /* closed, full or broken: there is nobody to tell */
+        (void)sent; /* if this fails, there is nobody to tell */
     }
     pthread_mutex_unlock(&messages.lock);
 }
 
-/* Whether the same was said a short while ago; remembers it where not. */
+/* True if this message was printed within SAID_AGAIN_MS. If not, remembers it. */
 static bool said_lately(const char *message)
 {
     uint64_t hash = 14695981039346656037u; /* FNV-1a */
@@ -209,7 +209,7 @@ bool report_output(const char *text, size_t len)
             }
             continue;
         }
-        /* No more than a pipe that has room takes without waiting. */
+        /* At most PIPE_BUF: a pipe with room takes that much without making us wait. */
         ssize_t n = write(STDOUT_FILENO, text, len < PIPE_BUF ? len : PIPE_BUF);
         if (n < 0 && errno != EINTR && errno != EAGAIN) {
             return false;

@@ -1,7 +1,7 @@
 /*
- * Lines to batches, batches to nodes. A batch that no node takes is tried again for a bounded time
- * and only then given up; nothing is ever given up without a message. With `deliver.resend off` a
- * batch of which a node may have bytes is not tried again: that would be twice.
+ * Puts lines into batches and sends the batches to nodes. A batch that no node takes is retried for
+ * --retry-for seconds and then given up, always with a message. With `deliver.resend off` a batch
+ * is not retried once a node may have bytes of it: the records could arrive twice.
  */
 #include "cli.h"
 
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* a batch goes out at this size, whatever its records */
+/* A batch of this size is sent, however few records it has. */
 #define BATCH_BYTES ((size_t)4 * 1024 * 1024)
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 2000
@@ -118,7 +118,7 @@ void sender_add(sender *s, const char *line, size_t len)
     }
     if (status != UPSTREAM_OK) {
         s->counts.lost++;
-        report(UPSTREAM_LOG_ERROR, "a line of %zu bytes could not be taken up: %s", len,
+        report(UPSTREAM_LOG_ERROR, "a line of %zu bytes could not be added to a batch: %s", len,
                upstream_status_name(status));
         return;
     }
@@ -156,14 +156,14 @@ static void note_success(sender *s, const forward_delivery *d)
     }
 }
 
-/* What has become of a batch so far. */
+/* How the tries of a batch went so far. */
 typedef struct trial {
     upstream_status_t status;
-    bool may_be_there; /* a node got bytes of it in some round, and did not confirm them */
+    bool may_be_there; /* some node got bytes of it and did not confirm them */
     char why[1024];
 } trial;
 
-/* One round over the nodes. */
+/* One upstream_deliver(): it goes from node to node by itself. */
 static void try_once(sender *s, trial *t)
 {
     forward_delivery d = FORWARD_DELIVERY_INIT(s->batch);
@@ -184,15 +184,16 @@ static void try_once(sender *s, trial *t)
     upstream_error_free(err);
 }
 
-/* Whether another round may end better, and may be made at all. */
+/* True if a retry is allowed and may succeed. */
 static bool may_retry(const sender *s, const trial *t)
 {
-    bool fault_of_the_batch = t->status > UPSTREAM_ERR_NO_NODE; /* or of the program */
+    /* UPSTREAM_STOP, or an error of the program itself: no node can help. */
+    bool fault_of_the_batch = t->status > UPSTREAM_ERR_NO_NODE;
     return t->status != UPSTREAM_OK && !fault_of_the_batch && stop_asked() < STOP_SENDING &&
            (s->resend || !t->may_be_there);
 }
 
-/* Until some node is due, but for a while at least, and not past the time. */
+/* Waits until some node may be tried again, at least `backoff`, but not beyond `give_up_at`. */
 static void pause_before_retry(const sender *s, const trial *t, int64_t backoff, int64_t give_up_at)
 {
     int64_t now = clock_ms(), due = upstream_retry_after_ms(s->up);

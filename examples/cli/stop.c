@@ -1,6 +1,6 @@
 /*
- * The wish to stop, and every wait of the program. A thread of its own takes the signals, so that
- * no handler interrupts anything and no wait can miss one.
+ * Signals that ask the program to stop, and all of its waits. A separate thread takes the signals,
+ * so no handler interrupts a call, and no wait can miss a signal.
  */
 #include "cli.h"
 
@@ -13,15 +13,15 @@
 #include <string.h>
 #include <unistd.h>
 
-/* One stop is often told twice: by a terminal and its shell, by timeout(1) to the child and to its
- * group. */
+/* One wish to stop often sends the signal twice: a terminal and its shell both send it, and
+ * timeout(1) sends it to the child and to its group. Within this time both count as one. */
 #define SAME_STOP_MS 100
 
 static struct {
     pthread_mutex_t lock;
     stop_level level;
     int number;      /* of the first signal */
-    int pipes[2][2]; /* readable from STOP_READING, and from STOP_SENDING on */
+    int pipes[2][2]; /* [0] is readable from STOP_READING on, [1] from STOP_SENDING on */
     int64_t grace_ms;
     upstream_t *up;
     sigset_t set;
@@ -46,10 +46,10 @@ static void raise_to(stop_level level, int number)
     }
     pthread_mutex_unlock(&stop.lock);
     ssize_t sent = write(stop.pipes[level - STOP_READING][1], "", 1);
-    (void)sent; /* an empty pipe takes a byte */
+    (void)sent; /* cannot fail: an empty pipe takes a byte */
 }
 
-/* The next signal, or 0 at the time (of clock_ms; -1 never). */
+/* The next signal, or 0 when the time (of clock_ms; -1: never) has come. */
 static int next_signal(int64_t until_ms)
 {
     for (;;) {
@@ -73,11 +73,12 @@ static void *watch(void *unused)
         number = next_signal(since + stop.grace_ms);
     } while (number != 0 && clock_ms() - since < SAME_STOP_MS);
     raise_to(STOP_SENDING, number);
-    stop_die(next_signal(-1)); /* the third does what signals do */
+    stop_die(next_signal(-1)); /* the third signal ends the process */
     return NULL;
 }
 
-/* A signal that was ignored when the program began stays so: nohup, or a job in the background. */
+/* A signal that was ignored at the start stays ignored: the program runs under nohup or in the
+ * background. */
 static void watch_for(int number)
 {
     struct sigaction action;
@@ -151,7 +152,7 @@ void stop_die(int number)
     sigaddset(&set, number);
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
     kill(getpid(), number);
-    pause(); /* where another thread is the one that the signal ends */
+    pause(); /* the signal may first reach another thread */
 }
 
 void stop_end(void)
@@ -167,7 +168,7 @@ void stop_end(void)
     }
 }
 
-/* True where `fd` is ready for `events`; false at the time, or at a stop of this level. */
+/* True if `fd` is ready for `events`; false if the time has come, or at a stop of this level. */
 static bool wait_for(int fd, short events, int64_t until_ms, stop_level level)
 {
     for (;;) {
@@ -184,7 +185,7 @@ static bool wait_for(int fd, short events, int64_t until_ms, stop_level level)
             return ready > 0 && fd >= 0 && p[1].revents != 0;
         }
         if (errno != EINTR) {
-            return fd >= 0; /* let the read or write tell what is wrong */
+            return fd >= 0; /* the read or write will say what is wrong */
         }
     }
 }

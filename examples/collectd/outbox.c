@@ -1,7 +1,7 @@
 /*
- * Batches are built and queued under the lock, and delivered without it. Whoever delivers waits for
- * the nodes, so few do where no node takes anything: the batches wait in the queue, not the threads
- * of the host.
+ * Batches are built and queued with the lock held, and delivered without it. A thread that delivers
+ * waits for the nodes. So while no node takes anything, only few threads deliver: the batches wait
+ * in the queue, and collectd's threads go on.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -14,16 +14,15 @@
 #include <string.h>
 #include <time.h>
 
-/* A flush begins with no other batch after this; the next one goes on. */
+/* After this time a flush begins no other batch; the next flush goes on. */
 #define FLUSH_MS 5000
-/* A flush that somebody waits for, while no node takes anything: a node that is back answers in
- * less. */
+/* The same for a flush that somebody waits for, while no node takes anything. A node that is back
+ * answers faster than that. */
 #define FAILING_MS 2000
-/* Of the last flush, when collectd stops; with it go the seconds in which no node took anything any
- * more. */
+/* The time of the last flush, when collectd stops. If the nodes take nothing any more, or if
+ * collectd's own last flush left something, it counts from when that began. */
 #define LAST_FLUSH_MS 10000
-/* Where deliveries are under way and none has ended well for so long, no further thread joins them.
- */
+/* If deliveries are under way and none has ended well for this long, no other thread joins them. */
 #define HELD_UP_MS 3000
 
 typedef struct waiting {
@@ -39,17 +38,17 @@ struct outbox {
     outbox_log_fn log;
     void *log_ctx;
     pthread_mutex_t lock;
-    forward_batch *filling; /* NULL until a record comes */
-    waiting *first;         /* oldest first */
+    forward_batch *filling; /* the batch that is being filled; NULL until a record comes */
+    waiting *first;         /* the queue, the oldest batch first */
     waiting **end;
-    size_t records;   /* in `first` and its successors */
-    bool resend;      /* deliver.resend: whether what may have arrived is sent again */
+    size_t records;   /* in the queue */
+    bool resend;      /* deliver.resend: send a batch again although it may have arrived */
     unsigned running; /* deliveries under way */
-    int64_t moved_ms; /* when the last one ended well, or the first of these began */
-    /* since then no node has taken anything; 0 where the last delivery went well */
+    int64_t moved_ms; /* when a delivery last ended well, or when the first of these began */
+    /* Since then no node has taken anything; 0: the last delivery went well. */
     int64_t failing_since_ms;
-    int64_t flushing_since_ms; /* when the last flush began that left something; 0 where it left
-                                  nothing */
+    /* When the last flush began, if it left something; else 0. */
+    int64_t flushing_since_ms;
 };
 
 static int64_t now_ms(void)
@@ -126,17 +125,17 @@ static void give_up(const outbox *box, forward_batch *batch, const char *why)
     forward_batch_destroy(batch);
 }
 
-/* At most once: a node may have it that did not confirm it. */
+/* With deliver.resend off: a node that did not confirm the batch may have it. */
 static void give_up_unconfirmed(const outbox *box, forward_batch *batch, const char *why)
 {
     say(box, UPSTREAM_LOG_ERROR,
-        "%zu values may have arrived and are not sent again, for deliver.resend is off: %s",
+        "%zu values may have arrived and are not sent again, because deliver.resend is off: %s",
         forward_batch_count(batch), why);
     forward_batch_destroy(batch);
 }
 
-/* UPSTREAM_OK or _STOP where a node has answered for it. Ends the batch, unless it is worth another
- * try, which `*again` tells. */
+/* Delivers the batch. Destroys it, unless `*again` says that it must be tried again. UPSTREAM_OK
+ * and UPSTREAM_STOP: a node has answered. */
 static upstream_status_t deliver(outbox *box, forward_batch *batch, uint32_t timeout_ms,
                                  bool *again)
 {
@@ -155,7 +154,7 @@ static upstream_status_t deliver(outbox *box, forward_batch *batch, uint32_t tim
         give_up_unconfirmed(box, batch, why);
     } else {
         *again = true;
-        say(box, UPSTREAM_LOG_WARN, "no node took %zu values, which wait for another try: %s",
+        say(box, UPSTREAM_LOG_WARN, "no node took %zu values; they wait for another try: %s",
             forward_batch_count(batch), why);
     }
     upstream_error_free(err);
@@ -192,7 +191,7 @@ static void put_last(outbox *box, waiting *w)
     box->records += forward_batch_count(w->batch);
 }
 
-/* With the lock held: what came first is retried first. */
+/* With the lock held: the oldest batch stays the first. */
 static void put_first(outbox *box, waiting *w)
 {
     w->next = box->first;
@@ -201,7 +200,7 @@ static void put_first(outbox *box, waiting *w)
     box->records += forward_batch_count(w->batch);
 }
 
-/* The oldest values go first where more wait than may. */
+/* Gives up the oldest batches while more values wait than BufferLimit allows. */
 static void keep_to_the_limit(outbox *box)
 {
     for (;;) {
@@ -211,24 +210,24 @@ static void keep_to_the_limit(outbox *box)
         if (w == NULL) {
             return;
         }
-        give_up(box, w->batch, "more would wait than BufferLimit allows");
+        give_up(box, w->batch, "more values wait than BufferLimit allows");
         free(w);
     }
 }
 
-/* With the lock held: the batch so far, if any, to the end of those that wait. */
+/* With the lock held: puts the batch that is being filled at the end of the queue. */
 static void close_batch(outbox *box)
 {
     waiting *w = box->filling == NULL ? NULL : wait_for_another(box->filling);
-    if (w != NULL) { /* without memory it goes on filling */
+    if (w != NULL) { /* without memory the batch goes on filling */
         box->filling = NULL;
         put_last(box, w);
     }
 }
 
 /*
- * With the lock held. Not while every node is out, nor beside deliveries that get nowhere: whoever
- * comes then would wait for the same nodes.
+ * With the lock held. False while every node is out. False also while other deliveries get nowhere:
+ * this thread would only wait for the same nodes.
  */
 static bool worth_a_try(const outbox *box)
 {
@@ -239,8 +238,8 @@ static bool worth_a_try(const outbox *box)
            (box->failing_since_ms == 0 && now_ms() - box->moved_ms < HELD_UP_MS);
 }
 
-/* With the lock held, which it gives up meanwhile: the delivery of the batch that has waited
- * longest. False where it still waits. */
+/* With the lock held, but not during the delivery: delivers the oldest batch. False: it must wait
+ * again. */
 static bool send_first(outbox *box, uint32_t timeout_ms)
 {
     waiting *w = take_first(box);
@@ -269,12 +268,12 @@ static bool send_first(outbox *box, uint32_t timeout_ms)
 }
 
 /*
- * With the lock held. `last`: whatever the state of the nodes, until the time is over; else only
- * where it is worth it. `most_ms` for each delivery; 0 is the configured time.
+ * With the lock held: delivers the queue until `end_ms`, each batch within `most_ms` (0: the
+ * configured time). Stops early if worth_a_try() says so; with `last` it tries in any case.
  */
 static bool send_what_waits(outbox *box, int64_t end_ms, uint32_t most_ms, bool last)
 {
-    size_t left = box->records; /* not what others add meanwhile */
+    size_t left = box->records; /* without what other threads add meanwhile */
     while (left > 0 && box->first != NULL) {
         int64_t time_left = end_ms - now_ms();
         size_t count = forward_batch_count(box->first->batch);
@@ -311,7 +310,7 @@ static bool append(outbox *box, const struct timespec *time, const void *record,
            forward_batch_append(box->filling, time, record, len) == UPSTREAM_OK;
 }
 
-/* With the lock held: two for each that comes, so that what waits becomes less. */
+/* With the lock held: sends two batches for each one that was added, so that the queue shrinks. */
 static void send_some(outbox *box)
 {
     for (int i = 0; i < 2 && box->first != NULL; i++) {
@@ -334,12 +333,12 @@ bool outbox_add(outbox *box, const struct timespec *time, const void *record, si
     return added;
 }
 
-/* The last flush, and what is left after it. */
+/* The last flush, and the message about what is left after it. */
 static void flush_for_the_last_time(outbox *box)
 {
     int64_t since = now_ms();
     size_t lost = 0;
-    /* The flush that collectd makes before it ends the plugins is part of it. */
+    /* collectd flushes before it ends the plugins: that flush has used some of the time. */
     if (box->flushing_since_ms != 0) {
         since = box->flushing_since_ms;
     }
@@ -354,7 +353,7 @@ static void flush_for_the_last_time(outbox *box)
         lost += forward_batch_count(w->batch);
         forward_batch_destroy(w->batch);
     }
-    if (box->filling != NULL) { /* there was no memory to close it */
+    if (box->filling != NULL) { /* without memory it could not be queued */
         lost += forward_batch_count(box->filling);
         forward_batch_destroy(box->filling);
     }

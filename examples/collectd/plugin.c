@@ -1,7 +1,7 @@
 /*
- * The write plugin of collectd: each `<Plugin upstream>` block is an outbox of its own. Those that
- * work are made in the init callback: collectd forks into the background before it, and neither
- * threads nor connections live through a fork.
+ * A write plugin for collectd. Each `<Plugin upstream>` block gets an outbox. The outboxes are made
+ * in the init callback and not earlier, because collectd forks into the background before it, and
+ * threads and connections do not survive a fork.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -15,13 +15,13 @@
 #define BATCH_RECORDS 512
 #define BUFFER_RECORDS 100000
 #define FLUSH_INTERVAL TIME_T_TO_CDTIME_T_STATIC(1)
-/* collectd waits for each of its threads when it stops, and they wait here. An Option or the file
- * may say otherwise. */
+/* Short, because collectd waits for all of its threads when it stops, and they may wait in a
+ * delivery. An Option or the upstream file overrides it. */
 #define DELIVER_TIMEOUT "5s"
 
 typedef struct block {
     struct block *next;
-    char name[32]; /* in collectd's log, and of its callbacks */
+    char name[32]; /* in collectd's log, and for its callbacks */
     char *file;
     char *tag;
     upstream_options_t *options;
@@ -31,7 +31,7 @@ typedef struct block {
     outbox *box;
 } block;
 
-/* collectd's configuration callback has no context to hang them on. */
+/* Global, because collectd's configuration callback has no context. */
 static block *blocks;
 
 __attribute__((visibility("default"))) void module_register(void);
@@ -46,9 +46,9 @@ static void log_line(int32_t level, const char *message, void *ctx)
 
 /* ---- configuration ---- */
 
-static int refuse(const block *b, const oconfig_item_t *item, const char *mend)
+static int refuse(const block *b, const oconfig_item_t *item, const char *fix)
 {
-    plugin_log(LOG_ERR, "%s plugin: %s: %s", b->name, item->key, mend);
+    plugin_log(LOG_ERR, "%s plugin: %s: %s", b->name, item->key, fix);
     return -1;
 }
 
@@ -100,8 +100,8 @@ static int configure_item(block *b, oconfig_item_t *item)
                    : refuse(b, item, "takes seconds above 0");
     }
     return refuse(b, item,
-                  "is no option of this plugin; there are UpstreamFile, Tag, Option, BatchSize, "
-                  "BufferLimit and FlushInterval");
+                  "is not an option of this plugin; the options are UpstreamFile, Tag, Option, "
+                  "BatchSize, BufferLimit and FlushInterval");
 }
 
 static void block_free(block *b)
@@ -152,8 +152,8 @@ static outbox *open_outbox(block *b)
     return outbox_create(&settings);
 }
 
-/* One for a look, that ends at once: after a failed init collectd would go on without the plugin,
- * after this it does not start. */
+/* Opens an outbox and ends it at once, only to check the upstream file. If the configuration
+ * callback fails, collectd does not start; if init fails, it goes on without the plugin. */
 static int check(block *b)
 {
     outbox *box = open_outbox(b);
@@ -173,14 +173,13 @@ static int configure(oconfig_item_t *config)
         }
     }
     if (b->file == NULL) {
-        plugin_log(LOG_ERR,
-                   "%s plugin: no upstream file is named; add a line UpstreamFile \"/path\"",
+        plugin_log(LOG_ERR, "%s plugin: no upstream file is set; add a line UpstreamFile \"/path\"",
                    b->name);
         return -1;
     }
     if (b->file[0] != '/') {
         plugin_log(LOG_ERR,
-                   "%s plugin: UpstreamFile is \"%s\"; set it to a path from the root, for "
+                   "%s plugin: UpstreamFile is \"%s\"; set it to an absolute path, because "
                    "collectd changes its directory",
                    b->name, b->file);
         return -1;
@@ -190,7 +189,7 @@ static int configure(oconfig_item_t *config)
 
 /* ---- values ---- */
 
-/* From any of the write threads. */
+/* Called by any of collectd's write threads. */
 static int write_values(const data_set_t *ds, const value_list_t *vl, user_data_t *data)
 {
     const block *b = data->data;
@@ -202,22 +201,22 @@ static int write_values(const data_set_t *ds, const value_list_t *vl, user_data_
     msgpack_sbuffer_destroy(&record);
     if (!added) {
         plugin_log(LOG_ERR,
-                   "%s plugin: a value of %s/%s could not be taken up: no memory, or its type does "
-                   "not fit it",
+                   "%s plugin: a value of %s/%s could not be stored: no memory, or it does not "
+                   "match its type",
                    b->name, vl->plugin, vl->type);
     }
     return added ? 0 : -1;
 }
 
-/* Each interval, from one of the read threads. What could not be sent is in the log, and no fault
- * of the reading. */
+/* Called by a read thread at each interval. Always 0: what could not be sent is in the log, and is
+ * not a failure of reading. */
 static int flush_in_time(user_data_t *data)
 {
     outbox_flush(((block *)data->data)->box, false);
     return 0;
 }
 
-/* FLUSH on the command socket, and before collectd stops. */
+/* Called for FLUSH on the command socket, and before collectd stops. */
 static int flush_now(cdtime_t timeout, const char *identifier, user_data_t *data)
 {
     (void)timeout;
@@ -250,7 +249,7 @@ static int start_all(void)
     return 0;
 }
 
-/* After the last callback of any other kind. */
+/* Called after the last callback of any other kind. */
 static int stop_all(void)
 {
     while (blocks != NULL) {

@@ -1,7 +1,7 @@
 /*
- * values, dstypes and dsnames side by side, then where they come from: host, plugin, type and their
- * instances, interval in seconds, and meta where there is any. A gauge that is no number is nil, as
- * it is null in collectd's JSON.
+ * The record has the arrays values, dstypes and dsnames; then host, plugin, plugin_instance, type,
+ * type_instance and interval (in seconds); and meta, if there is any. A gauge that is not a number
+ * becomes nil, as it becomes null in collectd's JSON.
  */
 #include "record.h"
 

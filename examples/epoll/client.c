@@ -1,7 +1,7 @@
 /*
- * One client: send a record and read its ack, again and again. Each record is an attempt: the
- * library gives it connections, kept ones or new ones, to one node after the other and never to a
- * node twice. It counts as failed once no node is left.
+ * One client: it sends a record, reads its ack, and begins again. Each record is an attempt: the
+ * library gives it connections, kept or new, to one node after the other, never twice to the same
+ * node. The record has failed when no node is left.
  */
 #include "fleet.h"
 
@@ -15,7 +15,7 @@ static void make_record(client *c)
     c->moved = 0;
 }
 
-/* Ends with the record at hand: `outcome` is how it went. */
+/* Ends the attempt of the current record with its outcome, and goes on to the next record. */
 static void next_record(client *c, upstream_status_t outcome)
 {
     upstream_attempt_end(c->attempt, outcome);
@@ -47,8 +47,8 @@ static upstream_status_t send_on(client *c)
 
     c->moved += written;
     if (status == UPSTREAM_OK && c->moved == RECORD_BYTES) {
-        /* What TLS may hold of it goes with the reads: the connection asks for UPSTREAM_POLL_OUT
-         * meanwhile. */
+        /* TLS may still hold some of the bytes. The reads send them: until then the connection asks
+         * for UPSTREAM_POLL_OUT too. */
         c->step = CLIENT_RECEIVING;
         c->moved = 0;
     }
@@ -76,10 +76,10 @@ static upstream_status_t receive_on(client *c)
     if (status == UPSTREAM_OK && c->moved == RECORD_BYTES) {
         if (memcmp(c->in, c->out, RECORD_BYTES) != 0) {
             return upstream_conn_report(c->conn, UPSTREAM_ERR_PROTOCOL,
-                                        "the answer is no ack of this record");
+                                        "the answer is not the ack of this record");
         }
         c->fleet->acknowledged++;
-        end_connection(c, upstream_conn_release); /* kept for the next record to this node */
+        end_connection(c, upstream_conn_release); /* kept open for a later record */
         next_record(c, UPSTREAM_OK);
     }
     return status;
@@ -97,7 +97,7 @@ static upstream_status_t step_on(client *c)
     }
 }
 
-/* No record may be left without a word. */
+/* Reports the record as failed, and goes on to the next one. */
 static void give_up(client *c, upstream_status_t status, const char *why)
 {
     fprintf(stderr, "record %" PRIu64 ": %s: %s\n", c->record, upstream_status_name(status), why);
@@ -105,13 +105,14 @@ static void give_up(client *c, upstream_status_t status, const char *why)
     next_record(c, status);
 }
 
-/* Whether the node may have the record though it did not say so. */
+/* True if the node may have the record although it has not acknowledged it. */
 static bool may_have_arrived(const client *c)
 {
     return c->step == CLIENT_RECEIVING ? c->moved == 0 : c->step == CLIENT_SENDING && c->moved > 0;
 }
 
-/* The next turn takes the next node, unless the record must not come twice. */
+/* Discards the connection. The next turn takes the next node, unless the record could then arrive
+ * twice and must not. */
 static void connection_failed(client *c, upstream_status_t status)
 {
     bool is_over = !c->fleet->resend && may_have_arrived(c);
@@ -122,8 +123,7 @@ static void connection_failed(client *c, upstream_status_t status)
     }
 }
 
-/* A connection to the next node, ready or under way. False where there is none, and the record is
- * given up. */
+/* Starts a connection to the next node. False: there is none, and the record was given up. */
 static bool begin_connection(client *c)
 {
     upstream_error_t *err = NULL;
@@ -136,7 +136,7 @@ static bool begin_connection(client *c)
         status = upstream_attempt_connect_start(c->attempt, &c->conn, &err);
     }
     if (status == UPSTREAM_OK || status == UPSTREAM_WANT_READ || status == UPSTREAM_WANT_WRITE) {
-        /* one that is ready already says so when it is asked to go on */
+        /* A connection that is ready already says so in upstream_conn_connect_continue(). */
         c->step = CLIENT_CONNECTING;
         return true;
     }

@@ -1,6 +1,6 @@
 /*
- * The event loop: epoll, level-triggered, and the time each connection may be left alone. It knows
- * of connections only what to watch: descriptor, events, time.
+ * The event loop: level-triggered epoll, and a time for each connection at which it must be called.
+ * Of a connection it knows only what to watch: descriptor, events, time.
  */
 #include "fleet.h"
 
@@ -53,11 +53,11 @@ bool loop_watch(client *c)
 
     c->due_ms = left < 0 ? -1 : now_ms() + left;
     if (fd < 0) {
-        /* Its turn comes with the time alone: a retry waits until the library lets it go. */
+        /* Only the time is watched: a retry waits until the library allows it. */
         wanted = 0;
     } else if (fd != c->fd) {
-        /* The library has closed the one before, which took it out of epoll; its number may already
-         * be another client's. */
+        /* The library has closed the old descriptor, which took it out of epoll. Do not remove it
+         * here: another client may have the same number by now. */
         good = tell_epoll(c, EPOLL_CTL_ADD, fd, wanted);
     } else if (wanted != c->events) {
         good = tell_epoll(c, EPOLL_CTL_MOD, fd, wanted);
@@ -71,7 +71,7 @@ bool loop_watch(client *c)
 
 void loop_leave(client *c)
 {
-    /* A kept connection's socket stays open, and would go on waking the loop. */
+    /* The socket of a kept connection stays open, and would go on waking the loop. */
     if (c->fd >= 0 && c->fd == upstream_conn_fd(c->conn)) {
         tell_epoll(c, EPOLL_CTL_DEL, c->fd, 0);
     }
@@ -80,8 +80,8 @@ void loop_leave(client *c)
     c->due_ms = -1;
 }
 
-/* The time until the first client is due. With very many clients a heap would serve better than a
- * look at each. */
+/* How long epoll may wait: until the first client is due. For very many clients, use a heap instead
+ * of looking at each. */
 static int patience(const fleet *f)
 {
     int64_t first = -1, left;

@@ -1,7 +1,7 @@
 /*
- * upstream-epoll: very many connections through the library, served by one thread from epoll. What
- * a plugin takes over whose agent has an event loop; the command line around it is only there to
- * run it.
+ * upstream-epoll: very many connections through the library, served by one thread with epoll. If
+ * your agent has an event loop, take client.c and loop.c as a model; this file is only a command
+ * line to run them.
  */
 #include "fleet.h"
 
@@ -14,14 +14,14 @@
 
 enum { EXIT_ACKNOWLEDGED = 0, EXIT_NOT_ACKNOWLEDGED = 1, EXIT_USAGE = 2 };
 
-/* The low soft limit is there for programs that use select(); epoll takes any number. */
+/* The soft limit is low for the sake of programs that use select(); epoll takes any number. */
 static void raise_descriptor_limit(void)
 {
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
-        /* where that fails, what lacks a descriptor says so */
+        /* If this fails, the call that lacks a descriptor will say so. */
         (void)setrlimit(RLIMIT_NOFILE, &limit);
     }
 }

@@ -1,6 +1,6 @@
 /*
- * One message of the server: read in whatever pieces it arrives, within one deadline for all of it,
- * and bounded in memory before anything of it is believed.
+ * Reads one message of the server. It may arrive in any pieces; one deadline holds for all of it,
+ * and its size is limited before msgpack-c sees it.
  */
 #include "internal.h"
 
@@ -32,7 +32,7 @@ static bool make_room(forward_answer *a)
     return true;
 }
 
-/* Appends what one read gives. */
+/* Does one read, and appends what came. */
 static upstream_status_t read_some(forward_answer *a, upstream_conn_t *conn, int64_t deadline,
                                    const char *what, forward_delivery *d)
 {
@@ -51,7 +51,8 @@ static upstream_status_t read_some(forward_answer *a, upstream_conn_t *conn, int
         return forward_fail(d, UPSTREAM_ERR_CLOSED, "the server closed the connection before %s",
                             what);
     }
-    /* Before that: the delivery has less time than that for this node, as the library says. */
+    /* A timeout before the deadline: the delivery gives this node less time than ack_timeout. The
+     * library's own error says so. */
     if (status == UPSTREAM_ERR_TIMEOUT && forward_now_ms() >= deadline) {
         return forward_fail(d, status, "%s did not come within ack_timeout", what);
     }
@@ -61,7 +62,7 @@ static upstream_status_t read_some(forward_answer *a, upstream_conn_t *conn, int
 static upstream_status_t parse(forward_answer *a, size_t end, const char *what, forward_delivery *d)
 {
     size_t offset = 0;
-    /* msgpack-c stops at 32 levels, and reports that as it reports a lack of memory. */
+    /* msgpack-c stops at 32 levels of nesting, with the same result as without memory. */
     if (msgpack_unpack_next(&a->value, (const char *)a->data, end, &offset) !=
         MSGPACK_UNPACK_SUCCESS) {
         return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
@@ -90,10 +91,11 @@ upstream_status_t forward_answer_read(forward_answer *a, upstream_conn_t *conn, 
         return status;
     }
     if (found == FORWARD_SCAN_BAD) {
-        return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
-                            "what came instead of %s is no msgpack of up to %d bytes; is this a "
-                            "Forward server, and is tls set as it expects?",
-                            what, ANSWER_MAX);
+        return forward_fail(
+            d, UPSTREAM_ERR_PROTOCOL,
+            "the server sent something other than %s (msgpack of at most %d bytes); "
+            "is this a Forward server, and is tls set as it expects?",
+            what, ANSWER_MAX);
     }
     return parse(a, scan.at, what, d);
 }

@@ -1,7 +1,8 @@
 /*
- * The records of one chunk: encoded when they are appended, or an agent's own bytes, pointed at.
- * The other forms that nodes may ask for (no metadata, integer time, gzip) are made from those
- * bytes when first asked for, and kept for retries. Never decodes a record.
+ * The records of one chunk. They are encoded when they are appended, or they are an agent's own
+ * bytes, which are not copied. A node may need another form of them (without metadata, with integer
+ * times, with gzip): it is made when a node first needs it, and kept for retries. No record is ever
+ * decoded.
  */
 #include "internal.h"
 
@@ -14,8 +15,8 @@ struct forward_batch {
     char *tag;
     forward_signal signal;
     forward_survey survey;                  /* of what was appended or set */
-    forward_bytes events;                   /* the caller's, where set */
-    msgpack_sbuffer entries[FORWARD_FORMS]; /* FORWARD_AS_GIVEN: what was appended */
+    forward_bytes events;                   /* the caller's bytes, if they were set */
+    msgpack_sbuffer entries[FORWARD_FORMS]; /* [FORWARD_AS_GIVEN] is what was appended */
     msgpack_sbuffer gzip[FORWARD_FORMS];
     char chunk_id[FORWARD_CHUNK_ID_LEN + 1]; /* "" until it is drawn */
 };
@@ -48,7 +49,7 @@ void forward_batch_destroy(forward_batch *b)
     free(b);
 }
 
-/* The forms made from the entries no longer fit them. */
+/* Drops the other forms: the entries have changed. */
 static void forget_derived(forward_batch *b)
 {
     for (int form = 0; form < FORWARD_FORMS; form++) {
@@ -105,7 +106,7 @@ void forward_batch_clear(forward_batch *b)
     forget_derived(b);
 }
 
-/* Counts what a chunk of maps holds: each is an entry and a record. */
+/* The survey of metrics or traces: each map is an entry and a record. */
 static bool survey_maps(forward_bytes chunk, forward_signal *signal, forward_survey *survey)
 {
     *survey = (forward_survey){0, 0, true};
@@ -199,7 +200,7 @@ upstream_status_t forward_gzip(msgpack_sbuffer *to, forward_bytes from)
     int status;
 
     memset(&z, 0, sizeof z);
-    /* 15 + 16: the largest window, in a gzip envelope; 8 is zlib's default memory level. */
+    /* 15: the largest window; + 16: with a gzip header; 8: zlib's default memory level. */
     if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) !=
         Z_OK) {
         return UPSTREAM_ERR_NO_MEMORY;
@@ -211,7 +212,7 @@ upstream_status_t forward_gzip(msgpack_sbuffer *to, forward_bytes from)
         return UPSTREAM_ERR_NO_MEMORY;
     }
     z.next_in = (Bytef *)from.data;
-    z.avail_in = (uInt)from.len; /* a chunk never passes 2^32 - 1 bytes */
+    z.avail_in = (uInt)from.len; /* a chunk has at most 2^32 - 1 bytes */
     z.next_out = (Bytef *)room;
     z.avail_out = (uInt)bound;
     status = deflate(&z, Z_FINISH);

@@ -1,6 +1,6 @@
 /*
- * The Forward keys of a node. A value that is not understood is an error with its fix, never a
- * silent default: a mistyped `require_ack_response` would otherwise lose records without a word.
+ * The Forward keys of a node. A wrong value is an error that names its fix. It never silently
+ * becomes a default: a mistyped `require_ack_response` would lose records without a word.
  */
 #include "internal.h"
 
@@ -10,13 +10,13 @@
 #include <string.h>
 
 /*
- * Without `ack_timeout`: a quarter of the delivery's time, so that a node that takes a chunk and is
- * silent leaves time for others; and no more than anyone should wait for a few bytes.
+ * The default of ack_timeout: a quarter of deliver.timeout, so that a node that takes a chunk and
+ * then stays silent leaves time for the others; but at most 10 s, which is long for a few bytes.
  */
 #define ACK_TIMEOUT_MOST_MS 10000
-#define DELIVERY_MS 60000 /* deliver.timeout where it is not set */
+#define DELIVERY_MS 60000 /* the default of deliver.timeout */
 
-/* Where a bad value is to be reported. */
+/* Where to report a wrong value. */
 typedef struct reader {
     const upstream_node_t *node;
     char *message;
@@ -40,7 +40,7 @@ static bool refuse(const reader *r, const char *format, ...)
     return false;
 }
 
-/* In ASCII and without regard to the host's locale. */
+/* True if `a` is the word `b`, in any case of letters: ASCII only, whatever the host's locale. */
 static bool same_word(const char *a, const char *b)
 {
     for (; *a != '\0' && *b != '\0'; a++, b++) {
@@ -52,7 +52,7 @@ static bool same_word(const char *a, const char *b)
     return *a == *b;
 }
 
-/* Off where it is not set, as all switches of the protocol are with an upstream file. */
+/* A switch that is not set is off. */
 static bool read_switch(const reader *r, const char *key, bool *out)
 {
     const char *value = upstream_node_get_prop(r->node, key);

@@ -1,7 +1,6 @@
 /*
- * The handshake's digests and the random ids, on nettle: SHA-512, base64 and a comparison in
- * constant time, with no initialisation and no exit handler that a host would notice. Keys are
- * never copied.
+ * The digests of the handshake and the random ids. Nettle gives SHA-512, base64 and a comparison in
+ * constant time, without any initialisation or exit handler in the host. Keys are never copied.
  */
 #include "internal.h"
 

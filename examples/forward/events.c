@@ -1,6 +1,6 @@
 /*
- * The entries of a chunk as bytes: where one ends, what opens it, and how it looks in another form.
- * Records and metadata are stepped over, never decoded.
+ * The entries of a chunk, as bytes: where each one ends, what time it has, and how to write it in
+ * another form. Records and metadata are skipped, never decoded.
  */
 #include "internal.h"
 
@@ -53,7 +53,7 @@ static bool is_map(unsigned char first)
     return (first & 0xf0) == 0x80 || first == 0xde || first == 0xdf;
 }
 
-/* Takes the value that `rest` starts with off it. */
+/* Takes one value from the beginning of `rest`. */
 static bool next_value(forward_bytes *rest, forward_bytes *value)
 {
     forward_scan scan = FORWARD_SCAN_INIT;
@@ -67,7 +67,7 @@ static bool next_value(forward_bytes *rest, forward_bytes *value)
     return true;
 }
 
-/* EventTime, an integer or a float. */
+/* True for an EventTime, an integer or a float. */
 static bool is_time(forward_bytes value)
 {
     const unsigned char *p = (const unsigned char *)value.data;
@@ -81,8 +81,8 @@ static bool is_time(forward_bytes value)
     }
 }
 
-/* Steps over an array's header of two. Other encodings of that header are legal, and no encoder
- * writes them. */
+/* Skips the header of an array of two. Longer encodings of it are legal, but no encoder writes
+ * them. */
 static bool enter_pair(forward_bytes *rest)
 {
     if (rest->len == 0 || (unsigned char)rest->data[0] != ARRAY_OF_2) {
@@ -121,7 +121,7 @@ static bool is_event_time(forward_bytes time)
     return first == 0xd7 || first == 0xc7;
 }
 
-/* What lies outside of 32 bits of seconds comes out as their end. */
+/* Times outside 32 bits of seconds become the nearest time inside. */
 static event_time of_float(double seconds)
 {
     if (!(seconds > 0)) {
@@ -139,7 +139,7 @@ static event_time read_time(forward_bytes time)
 {
     const unsigned char *p = (const unsigned char *)time.data;
     if (is_event_time(time)) {
-        const unsigned char *at = p + time.len - 8; /* behind the header of either encoding */
+        const unsigned char *at = p + time.len - 8; /* the last 8 bytes, in both encodings */
         return (event_time){(uint32_t)number(at, 4), (uint32_t)number(at + 4, 4)};
     }
     if (p[0] < 0x80) {
@@ -163,8 +163,8 @@ static event_time read_time(forward_bytes time)
 }
 
 /*
- * Fluent Bit opens and closes a group of events by one whose seconds are -1 or -2 as 32 bits: its
- * content tells of the group and is no record.
+ * Fluent Bit opens and closes a group of events with a mark: an event whose seconds are -1 or -2 in
+ * 32 bits. Its content describes the group; it is not a record.
  */
 static bool is_group_mark(forward_bytes time)
 {
@@ -187,7 +187,7 @@ bool forward_events_survey(forward_bytes events, forward_survey *out)
     return true;
 }
 
-/* `[time, record]` opens so, with the time in the form's encoding; gives the length. */
+/* Writes the beginning of `[time, record]` in this form; returns its length. */
 static size_t entry_head(unsigned char head[FORWARD_EVENT_HEAD], forward_form form, event_time t)
 {
     if (form == FORWARD_INTEGER) {
@@ -221,7 +221,7 @@ upstream_status_t forward_events_convert(forward_bytes events, forward_form form
     return UPSTREAM_OK;
 }
 
-/* Whether a value is this short text; no encoder writes one in any other way. */
+/* True if the value is this short text, in the one way in which encoders write it. */
 static bool is_text(forward_bytes value, const char *text)
 {
     size_t len = strlen(text);
@@ -229,7 +229,7 @@ static bool is_text(forward_bytes value, const char *text)
            memcmp(value.data + 1, text, len) == 0;
 }
 
-/* What the keys of an agent's map say it holds; FORWARD_LOGS where they say nothing. */
+/* What an agent's map holds, by its keys. FORWARD_LOGS: neither metrics nor traces. */
 static forward_signal signal_of(forward_bytes map)
 {
     unsigned char first = (unsigned char)map.data[0];

@@ -1,6 +1,6 @@
 /*
- * One message around the bytes of a batch: array header and tag in front, options behind. The body
- * is pointed at, never copied.
+ * Makes a message of the bytes of a batch: an array header and the tag before them, the options
+ * after them. The bytes themselves are not copied.
  */
 #include "internal.h"
 
@@ -13,8 +13,8 @@ static int pack_text(msgpack_packer *pk, const char *text)
 }
 
 /*
- * {"chunk": id, "size": n, "compressed": "gzip", "fluent_signal": signal}, in the order and under
- * the conditions of the agent's own plugin: `size` is for logs alone, and counts records.
+ * {"chunk": id, "size": n, "compressed": "gzip", "fluent_signal": signal}: the same order and the
+ * same conditions as in Fluent Bit's own plugin. `size` counts records, and only logs have it.
  */
 static int pack_options(msgpack_packer *pk, const forward_frame *f, const forward_entries *body,
                         forward_signal signal, bool gzip)
@@ -54,7 +54,7 @@ static upstream_status_t pack(forward_frame *f, const forward_batch *batch,
 static void add(forward_frame *f, forward_bytes part)
 {
     if (part.len > 0) {
-        /* iovec has no const; it is only read */
+        /* struct iovec has no const; the bytes are only read. */
         f->iov[f->iov_count].iov_base = (void *)(uintptr_t)part.data;
         f->iov[f->iov_count].iov_len = part.len;
         f->iov_count++;
@@ -75,7 +75,7 @@ static forward_form form_for(const forward_config *config)
     return config->retain_metadata ? FORWARD_AS_GIVEN : FORWARD_PLAIN;
 }
 
-/* All of a chunk of logs. */
+/* The body of a chunk of logs: all of it. */
 static upstream_status_t logs_of(forward_batch *batch, const forward_config *config, size_t *at,
                                  forward_entries *out)
 {
@@ -84,7 +84,7 @@ static upstream_status_t logs_of(forward_batch *batch, const forward_config *con
                         : forward_batch_entries(batch, form_for(config), out);
 }
 
-/* The next map of metrics or traces. */
+/* The body of the next message of metrics or traces: one map. */
 static upstream_status_t map_of(forward_frame *f, const forward_batch *batch,
                                 const forward_config *config, size_t *at, forward_entries *out)
 {

@@ -1,12 +1,12 @@
 /*
- * HELO, PING, PONG: each side shows that it knows the shared key, and the client who its user is.
- * No record may be written before the server's own proof was checked; what is not exactly as the
- * protocol has it is a failure.
+ * HELO, PING, PONG: each side proves that it knows the shared key, and the client says who its user
+ * is. No record may be written before the server's proof has been checked. Any difference from the
+ * protocol is a failure.
  *
- * Both proofs are a digest over salt, name, nonce and key, and only the name tells them apart: a
- * server that claims the client's name could send the client's own proof back. So that name is
- * refused, and the salt, which the client draws, is new on each connection: a proof seen on another
- * one is worth nothing.
+ * Each proof is a digest of salt, name, nonce and key, and only the names differ. A server that
+ * uses the client's name could therefore send the client's own proof back, so that name is refused.
+ * The client draws a new salt for each connection, so a proof from another connection is worth
+ * nothing.
  */
 #include "internal.h"
 
@@ -15,27 +15,27 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SHOWN_MAX 160 /* of a server's own words in a reason */
+#define SHOWN_MAX 160 /* how much of a server's own words a reason may show */
 
 #ifndef HOST_NAME_MAX
-#define HOST_NAME_MAX 255 /* what POSIX allows at most where a system names no limit */
+#define HOST_NAME_MAX 255 /* the most that POSIX allows, if the system names no limit */
 #endif
 
-/* What a HELO says; the texts live in its answer. */
+/* What a HELO says. The texts are those of its forward_answer. */
 typedef struct helo {
     forward_bytes nonce;
-    /* salt of the password; empty from a server without users, but Fluent Bit's sends one all the
-     * same */
+    /* The salt of the password. A server without users leaves it empty, but Fluent Bit's never
+     * does. */
     forward_bytes auth;
     bool keepalive;
 } helo;
 
-/* What this side says of itself in one handshake. */
+/* What the client says in one handshake. */
 typedef struct login {
     const char *name;
-    char salt[FORWARD_CHUNK_ID_LEN + 1]; /* text, since some servers read PING as UTF-8 */
+    char salt[FORWARD_CHUNK_ID_LEN + 1]; /* text, because some servers read PING as UTF-8 */
     char proof[FORWARD_DIGEST_LEN + 1];
-    char own_name[HOST_NAME_MAX + FORWARD_SUFFIX_LEN + 2]; /* where self_hostname is not set */
+    char own_name[HOST_NAME_MAX + FORWARD_SUFFIX_LEN + 2]; /* used if self_hostname is not set */
 } login;
 
 static forward_bytes bytes_of(const char *text)
@@ -43,7 +43,7 @@ static forward_bytes bytes_of(const char *text)
     return (forward_bytes){text, strlen(text)};
 }
 
-/* A server's words made fit for a log line. */
+/* A server's words, made safe for a log line. */
 static const char *shown(const msgpack_object *o, char out[SHOWN_MAX + 1])
 {
     forward_bytes text = {"", 0};
@@ -99,8 +99,9 @@ static void prove(char out[FORWARD_DIGEST_LEN + 1], const login *me, forward_byt
 }
 
 /*
- * Draws the salt, and a name where none is set: the machine's own and a suffix that no server has,
- * since agents of both sides call themselves "localhost".
+ * Draws the salt. Without self_hostname it also makes a name: the machine's own and a random
+ * suffix, so that no server has the same one. (Many clients and servers call themselves
+ * "localhost".)
  */
 static upstream_status_t introduce(login *me, const forward_config *c, const helo *h,
                                    forward_delivery *d)
@@ -166,9 +167,9 @@ static bool same_bytes(forward_bytes a, forward_bytes b)
 }
 
 /*
- * Under the client's own name the proof is the one that PING carried: whoever read that can send it
- * back. Names are compared as the digest covers them, byte by byte: under any other name the
- * client's proof is a wrong one.
+ * Under the client's own name, the right proof is the one that PING carried, and anyone who read
+ * PING can send it back. Names are compared byte by byte, as the digest sees them: under any other
+ * name the client's proof is wrong.
  */
 static upstream_status_t check_proof(forward_bytes name, forward_bytes proof,
                                      const char *shown_name, const forward_config *c, const helo *h,
@@ -179,14 +180,14 @@ static upstream_status_t check_proof(forward_bytes name, forward_bytes proof,
     if (same_bytes(name, bytes_of(me->name))) {
         return forward_fail(
             d, UPSTREAM_ERR_PROTOCOL,
-            "the server answers under this client's own name \"%s\", and so could anyone who lacks "
-            "the key; set self_hostname to a name that no server has",
+            "the server answers under this client's own name \"%s\", which anyone without the key "
+            "could do; set self_hostname to a name that no server has",
             shown_name);
     }
     if (forward_digest_equal(me->proof, proof)) {
         return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
-                            "the server \"%s\" sent this client's own proof back, which shows no "
-                            "key; check the address",
+                            "the server \"%s\" sent this client's own proof back, which does not "
+                            "prove that it knows the key; check the address",
                             shown_name);
     }
     prove(expected, me, name, h, c);
@@ -227,15 +228,15 @@ static upstream_status_t check_pong(const msgpack_object *o, const forward_confi
     return check_proof(name, proof, shown(&pong[3], words), c, h, me, d);
 }
 
-/* The server has to wait for our next message: whatever came behind this one is no part of the
+/* Reads one message. The server must now wait for ours: if more bytes came, it breaks the
  * protocol. */
 static upstream_status_t read_alone(forward_answer *a, upstream_conn_t *conn,
                                     const forward_config *c, const char *what, forward_delivery *d)
 {
     upstream_status_t status = forward_answer_read(a, conn, c->ack_timeout_ms, what, d);
     if (status == UPSTREAM_OK && a->extra > 0) {
-        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "%zu bytes came unasked behind %s", a->extra,
-                            what);
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "unexpected bytes after %s: %zu", what,
+                            a->extra);
     }
     return status;
 }
