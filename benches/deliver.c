@@ -1,5 +1,5 @@
-/* A delivery: the payload written and an answer of one byte read in the callback of
- * upstream_deliver(), beside the same bytes and answers over a bare connected socket. */
+/* What a delivery costs: the callback of upstream_deliver() writes a payload and reads an answer of
+ * one byte. Compared with the same bytes and answers over a bare connected socket. */
 #define _GNU_SOURCE
 #include "bench.h"
 #include "peer.h"

@@ -1,5 +1,5 @@
-/* What a failed node costs: the payload that meets one which refuses, in time; one that swallows
- * packets, in attempts. */
+/* What a failed node costs. A node that refuses costs the payload that meets it some time; a node
+ * that swallows packets costs attempts. */
 #define _GNU_SOURCE
 #include "bench.h"
 #include "peer.h"
@@ -32,7 +32,7 @@ static void deliver(upstream_t *up)
     bench_ok(status, err, "upstream_deliver");
 }
 
-/* Of three nodes the second is at `port`. */
+/* A set of three nodes, of which the second is at `port`. */
 static upstream_t *set_with(const struct peer *good, uint16_t port)
 {
     char text[512];
@@ -78,7 +78,7 @@ static void refusal(const struct peer *good)
     close(fd);
 }
 
-/* A listener whose queue is full: it answers no more than a filter that drops packets. */
+/* A listener whose queue is full: like a filter that drops packets, it answers nothing. */
 static int black_hole(uint16_t *port, int *filling, size_t count)
 {
     int fd = peer_bind(port);

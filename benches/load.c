@@ -40,7 +40,7 @@ static size_t in_use(void)
     return info.uordblks + info.hblkhd;
 }
 
-/* The best of some: what else the machine does only ever adds. */
+/* The best of several: whatever else the machine does only adds time. */
 static struct load load(size_t nodes, int from_file)
 {
     size_t length = 0;

@@ -1,6 +1,6 @@
-/* The pick, beside one raw increment of a shared word, which is the least that a strict order over
- * all threads can cost. How evenly the nodes were hit is counted in a run of its own, so that a
- * fast wrong pick cannot win. */
+/* What a pick costs, compared with one raw increment of a shared word: a strict order over all
+ * threads cannot cost less. A separate run counts how evenly the nodes were picked, so that a fast
+ * but wrong pick cannot win. */
 #define _GNU_SOURCE
 #include "support/bench.h"
 
@@ -36,7 +36,8 @@ static uintptr_t increment(void *up, uint64_t count)
     return seen;
 }
 
-/* The plain way: the turn's remainder, taken of what the increment gives, and one table. */
+/* The plain way: take the increment's result modulo the number of turns, and look it up in one
+ * table. */
 static struct {
     uint64_t length, reciprocal;
     void *nodes[3];
@@ -114,8 +115,8 @@ static void *tally_picks(void *argument)
 }
 
 /* The largest difference between how often a node was handed out and its due, over all threads; and
- * the longest run of one node in the picks of one thread. `weight` tells the due: 0 for a node that
- * is out. */
+ * the longest run of one node in the picks of one thread. `weight` gives the share that is due: 0
+ * for a node that is out. */
 static void count_shares(struct bench_row *row, upstream_t *up, size_t nodes, int threads,
                          double (*weight)(size_t))
 {
@@ -200,7 +201,7 @@ static void measure(upstream_t *up, size_t nodes, const char *what, int threads,
     bench_print(&row);
 }
 
-/* Of so many nodes those at even places are out, for longer than this program runs. */
+/* A set in which the nodes at even places are out, for longer than this program runs. */
 static upstream_t *half_out(size_t nodes)
 {
     upstream_t *up = bench_set(nodes, STAY_OUT, "");

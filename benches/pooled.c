@@ -1,6 +1,6 @@
-/* What a pooled connection costs: taking one and giving it back, against the one recv(MSG_PEEK) by
- * which alone one can know that it is still good; with few and with very many lying idle. And the
- * heap that an idle one holds. */
+/* What a pooled connection costs: to take one and give it back, with few and with very many idle
+ * ones. Compared with one recv(MSG_PEEK), the only way to know that a connection is still good.
+ * Also: how much heap an idle one holds. */
 #define _GNU_SOURCE
 #include "bench.h"
 #include "peer.h"
@@ -103,7 +103,7 @@ static double heap(void)
 
 static void measure_memory(struct peer *peer, size_t idle)
 {
-    enum { FIRST = 16 }; /* what the set itself makes with its first connections is not theirs */
+    enum { FIRST = 16 }; /* the first connections also pay for what the set itself allocates once */
     upstream_t *up = bench_set_at(peer->port, 1, keys);
     upstream_node_t *node = upstream_node_at(up, 0);
     char what[64];

@@ -1,6 +1,6 @@
-/* TLS beside the system's OpenSSL: the same client's work by both, to one server, with the same
- * cipher suite and key exchange and with the certificate checked. What counts is the client's
- * processor time, library threads included: the server shares the machine. */
+/* TLS compared with the system's OpenSSL. Both do the same client's work with one server, with the
+ * same cipher suite and key exchange, and both check the certificate. Only the client's processor
+ * time counts, library threads included, because the server shares the machine. */
 #define _GNU_SOURCE
 #include "support/bench.h"
 #include "support/tls_peer.h"
@@ -70,8 +70,8 @@ static void theirs_shake(struct tls_client *client)
     tls_client_close(connection);
 }
 
-/* The handshakes that were made since `before` must all be of the kind that is measured, but for a
- * client's first. */
+/* All handshakes since `before` must be of the kind that is measured, except the first one of a
+ * client. */
 static void check(const struct tls_server *server, const struct tls_count *before, const char *who,
                   long full, long resumed)
 {
@@ -88,7 +88,7 @@ static void check(const struct tls_server *server, const struct tls_count *befor
     }
 }
 
-/* CPU microseconds for each of a round's handshakes by one of the two. */
+/* CPU microseconds for a handshake in one round, by one of the two. */
 static double shake_by(struct tls_server *server, struct tls_client *client, upstream_node_t *node,
                        int resume, int first)
 {
@@ -103,7 +103,8 @@ static double shake_by(struct tls_server *server, struct tls_client *client, ups
             ours_shake(node);
         }
     }
-    usleep(2000); /* what the library's thread has yet to close is its own */
+    /* the time in which the library's thread still closes connections is the library's */
+    usleep(2000);
     took = bench_process_cpu() - begun;
     check(server, &before, client != NULL ? "OpenSSL" : "libupstream", full, HANDSHAKES - full);
     return took / HANDSHAKES / 1e3;
@@ -141,8 +142,8 @@ static void handshakes(struct tls_kind kind, int resume)
     tls_server_stop(server);
 }
 
-/* Until all that was written has come out at the other side: neither pays for the other's bytes,
- * and none was left unsent. */
+/* Waits until the server has read everything: so neither pays for the other's bytes, and none is
+ * left unsent. */
 static void arrive(const struct tls_server *server, uint64_t before)
 {
     const double patience = 10e9, begun = bench_now();
@@ -155,8 +156,8 @@ static void arrive(const struct tls_server *server, uint64_t before)
     }
 }
 
-/* CPU nanoseconds of one burst by one of the two; the connection's buffers hold it, so that nobody
- * waits within it. */
+/* CPU nanoseconds of one burst by one of the two. The burst fits in the connection's buffers, so
+ * nobody waits. */
 static double burst_by(const struct tls_server *server, SSL *connection, upstream_conn_t *conn,
                        size_t length)
 {

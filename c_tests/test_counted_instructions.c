@@ -153,7 +153,7 @@ static void loading_stays_in_proportion(void **state)
     assert_true(ten_thousand * 100 <= thousand * 10 * (100 + BOUND_GROWTH_PERCENT));
 }
 
-/* Of two operations that run equally often: 1 where the first costs more. Two instructions are no
+/* Of two operations that run equally often: 1 if the first costs more. Two instructions are no
  * growth, however short it is. */
 static int costs_more(const char *large, const char *small)
 {

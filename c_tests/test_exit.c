@@ -108,7 +108,7 @@ static int fail_to_connect(void)
     return upstream_connect(failing, &conn, NULL) < 0;
 }
 
-/* Goes on with a connection of an event loop once it is ready; 0 where it failed. */
+/* Goes on with a connection of an event loop once it is ready; 0 if it failed. */
 static int wait_for(upstream_conn_t *conn, upstream_status_t status)
 {
     struct pollfd ready;
@@ -341,7 +341,7 @@ static int stop_servers(void **state)
     return 0;
 }
 
-/* Reads what comes until the end of the stream; 0 where that does not come within the time. */
+/* Reads what comes until the end of the stream; 0 if that does not come within the time. */
 static int read_all(int fd, char *text, size_t room, int seconds)
 {
     size_t used = 0;

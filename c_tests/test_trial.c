@@ -28,7 +28,7 @@ static void pause_ms(unsigned ms)
     usleep(ms * 1000);
 }
 
-/* Waits, at most 30 seconds, for a node's state; 1 where it came. */
+/* Waits, at most 30 seconds, for a node's state; 1 if it came. */
 static int wait_state(upstream_node_t *node, int32_t state)
 {
     int i;

@@ -214,8 +214,8 @@ static upstream_status_t only_write(upstream_conn_t *conn, void *ctx)
     return upstream_conn_write(conn, "line\n", 5);
 }
 
-/* One line for each node that falls out or comes back, and what repeats is summed up once a second.
- */
+/* One line for each node that falls out or comes back, and what repeats is summed up once a
+ * second. */
 static void what_repeats_is_counted(void **state)
 {
     int all_refuse;

@@ -103,7 +103,7 @@ static void *member(void *argument)
     }
 }
 
-/* Nanoseconds for `count` of it on each of the threads. */
+/* Nanoseconds for doing it `count` times on each of the threads. */
 static double go(struct crew *crew, int threads, bench_work *work, uint64_t count)
 {
     double begun = threads == 0 ? bench_thread_cpu() : bench_now();
@@ -118,8 +118,8 @@ static double go(struct crew *crew, int threads, bench_work *work, uint64_t coun
     return (threads == 0 ? bench_thread_cpu() : bench_now()) - begun;
 }
 
-/* How many of it fill the time. What looks slow is tried again: a thread that was pushed aside for
- * a moment is no measure. */
+/* How many repetitions fill the time. A slow result is measured again: the thread may have lost its
+ * processor for a moment. */
 static uint64_t fill(struct crew *crew, int threads, bench_work *work, double milliseconds)
 {
     uint64_t count = 1;

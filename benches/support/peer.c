@@ -36,10 +36,10 @@ int peer_bind(uint16_t *port)
     return fd;
 }
 
-/* Takes in what is there. Returns 0 where the connection is over. */
+/* Reads what is there. Returns 0 if the connection is over. */
 static int take_in(int fd, size_t answer_each, size_t *unanswered)
 {
-    /* With MSG_TRUNC and without a buffer TCP discards: the cheapest reader there is, see
+    /* With MSG_TRUNC and without a buffer, TCP throws the bytes away: the cheapest way to read, see
      * tcp(7). */
     ssize_t got = recv(fd, NULL, 4 << 20, MSG_TRUNC | MSG_DONTWAIT);
     if (got <= 0) {

@@ -1,6 +1,6 @@
-/* Both of OpenSSL's parts in the TLS benchmark. Each checks what it says it does, so that no figure
- * can stand for another cipher suite, another group or a handshake of the other kind; neither does
- * more than a careful client or server would. */
+/* OpenSSL's server and client in the TLS benchmark. Each checks what it measures, so that no figure
+ * can belong to another cipher suite, another group or the other kind of handshake. Neither does
+ * more than a careful client or server does. */
 #define _GNU_SOURCE
 #include "tls_peer.h"
 
@@ -38,8 +38,8 @@ static void extend(X509 *certificate, int kind, const char *value)
     X509_EXTENSION_free(extension);
 }
 
-/* An authority's own certificate where there is no `issuer`, otherwise one for "localhost" that the
- * issuer signs. */
+/* Without an `issuer` the certificate of an authority, else one for "localhost", signed by the
+ * issuer. */
 static X509 *certificate_for(EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key)
 {
     X509 *certificate = X509_new();
@@ -71,7 +71,7 @@ static EVP_PKEY *key_of(const struct tls_kind *kind)
     return key;
 }
 
-/* The file of the server that is up, removed also where the program ends with an error. */
+/* The file of the running server: it is removed even if the program ends with an error. */
 static char to_remove[64];
 
 static void remove_trusted(void)
@@ -148,7 +148,7 @@ static void serve(int listener, SSL_CTX *context, const struct tls_kind *kind, e
                 while (SSL_read(connection, ignored, sizeof(ignored)) > 0) {
                 }
                 SSL_shutdown(connection);
-            } else if (fork() == 0) { /* the next is served beside it */
+            } else if (fork() == 0) { /* the next client is served at the same time */
                 throw_away(socket, count);
                 _exit(0);
             }

@@ -16,7 +16,8 @@ extern void __libc_free(void *block);
 
 enum { SIZE_FIELD = 8 };
 
-static __thread size_t made; /* of a program, not of a library: reading it allocates nothing */
+/* a variable of the program, not of a library: to read it allocates nothing */
+static __thread size_t made;
 static size_t made_by_all, live;
 
 static void *added(void *block)

@@ -1,7 +1,7 @@
 /*
  * Every bound of the counted tests (docs/testing.md), and nowhere else. A figure above its bound
- * fails a test; one that has come down is tightened here. `ctest -R counted -V` measures all of
- * them again and prints each beside its bound.
+ * fails a test. If a figure has become smaller, lower its bound here: `ctest -R counted -V`
+ * measures all figures again and prints each with its bound.
  */
 #ifndef COUNTED_BOUNDS_H
 #define COUNTED_BOUNDS_H
@@ -9,11 +9,11 @@
 /*
  * Of one operation (operations.c): blocks allocated, readings of the clock and system calls by the
  * calling thread; atomic read-modify-writes (a lock taken and let go is two); instructions, all of
- * user space, the test's own ten or so among them. The first four are exact, and what is measured
- * is the bound. The instructions were measured with rustc 1.95, gcc 12, glibc 2.36 and valgrind
- * 3.19 on x86-64, for which alone the last two hold; the bound is a tenth more and three, so that
- * it outlasts another compiler or C library. A lock shows in the atomics, a clock in its readings,
- * and a look-up or a scan is more than the tenth.
+ * user space, the test's own ten or so among them. The first four are exact: the bound is what was
+ * measured. The instructions were measured with rustc 1.95, gcc 12, glibc 2.36 and valgrind 3.19 on
+ * x86-64, and the last two columns hold only there. Their bound is the measured number + 10 % + 3,
+ * so that it also holds with another compiler or C library. A lock shows in the atomics, a clock in
+ * its readings, and a look-up or a scan is more than the tenth.
  */
 #define NOT_COUNTED ((size_t)-1)
 /* clang-format off */

@@ -41,8 +41,8 @@ void operations_finish(void)
 
 enum { BRISK_NS = 100, LEISURELY_NS = 1000 * 1000 };
 
-/* Every second node is out, and none due before the test is over; the caller picks as fast as it
- * can, or at leisure. */
+/* Every second node is out, and none is due before the test ends. The caller picks as fast as it
+ * can, or with pauses. */
 static void prepare_half_ejected(size_t nodes, long step)
 {
     size_t i;

@@ -53,7 +53,7 @@ static void add(struct system_calls *counted, const struct __ptrace_syscall_info
     }
 }
 
-/* Follows a stopped child to its end; 0 where the kernel does not tell its calls. */
+/* Follows a stopped child to its end; 0 if the kernel does not tell its calls. */
 static int follow(pid_t child, struct system_calls *counted)
 {
     struct __ptrace_syscall_info call;

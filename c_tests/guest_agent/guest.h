@@ -18,7 +18,7 @@ struct guest {
     struct guest_run *timer; /* the last one that is over */
 };
 
-/* Loads a plugin as the agent does and initialises it. Ends the test where that fails. */
+/* Loads a plugin as the agent does and initialises it. Ends the test if that fails. */
 void guest_start(struct guest *guest, const char *module, const char *symbol,
                  const char *upstream_file, int port, const char *conf_path);
 void guest_stop(struct guest *guest);

@@ -11,7 +11,8 @@
 static atomic_int warnings;
 static atomic_int seconds_passed;
 
-/* Stands in for the C library's, in the whole program: plugins and their headers go by it. */
+/* Replaces the C library's function in the whole program, so that plugins and their headers use
+ * it. */
 time_t time(time_t *out)
 {
     struct timespec now;

@@ -12,12 +12,12 @@ enum records_manner {
     /* picks a node and gives up on the chunk without asking for a connection */
     RECORDS_PICK_ONLY,
     RECORDS_PICK_TWICE, /* picks again before it asks for a connection */
-    /* comes back for another node where the network failed, ten times at most */
+    /* asks for another node if the network failed, at most ten times */
     RECORDS_AGAIN,
     RECORDS_TWO,       /* sends to two nodes, with both connections in hand */
     RECORDS_SEVERAL,   /* sends the record six times, each time by a pick of its own */
     RECORDS_LOOK_UP,   /* speaks to another server, at `u`, between the pick and its connection */
-    RECORDS_UNSENDABLE /* sends, and then says that the chunk is beyond help */
+    RECORDS_UNSENDABLE /* sends, and then returns FLB_ERROR */
 };
 
 enum { RECORDS_MOST = 4096 };

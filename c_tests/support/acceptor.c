@@ -96,7 +96,7 @@ static void reap(struct acceptor *acceptor)
         struct served *served = *link;
         if (served->finished) {
             *link = served->next;
-            /* it gives the lock back and returns, nothing else */
+            /* it only gives the lock back and returns */
             pthread_join(served->thread, NULL);
             close(served->session.wake);
             free(served);

@@ -1,6 +1,7 @@
 /*
- * A loopback port with a thread for each connection, under the servers of the fault tests. It can
- * die and come back on its port, which nobody else gets meanwhile. Never used outside the tests.
+ * A loopback port with a thread for each connection: the base of the servers of the fault tests. It
+ * can die and come back on the same port, which nobody else can get in between. Never used outside
+ * the tests.
  */
 #ifndef SUPPORT_ACCEPTOR_H
 #define SUPPORT_ACCEPTOR_H
@@ -32,7 +33,8 @@ void acceptor_close(struct acceptor *acceptor);
 /* Listens again, on the same port. */
 void acceptor_open(struct acceptor *acceptor);
 
-/* Wakes all sessions, waits for them, and ends their connections so. The port stays as it is. */
+/* Wakes all sessions, waits for them, and ends their connections in this way. The port stays as it
+ * is. */
 void acceptor_end_sessions(struct acceptor *acceptor, enum ending how);
 
 size_t acceptor_accepted(struct acceptor *acceptor); /* connections so far */

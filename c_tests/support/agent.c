@@ -50,7 +50,7 @@ struct shared {
 struct agent {
     void *library;
     struct definition definition;
-    struct shared shared; /* one for all instances, written anew before each init */
+    struct shared shared; /* one for all instances, filled again before each init */
     int (*start)(struct shared *shared);
     int (*flush)(void *context, const void *events, size_t len, const char *tag);
     int (*stop)(void *context);
@@ -62,7 +62,7 @@ struct agent_output {
     struct output_context context;
 };
 
-/* log_print is told nothing of whose line it is. */
+/* log_print does not know which instance a line comes from. */
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 static char *log_text;
 static size_t log_len;

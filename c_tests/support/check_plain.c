@@ -1,4 +1,5 @@
-/* The part of check.h that needs nothing of the library: test_unload must not be linked with it. */
+/* The part of check.h that does not need the library: test_unload must not be linked with the
+ * library. */
 #define _GNU_SOURCE
 #include "check.h"
 

@@ -23,7 +23,7 @@ struct counter;
 struct counter *counter_start(struct ledger *ledger);
 /* The same on an IPv4 address of the loopback and a port of choice; 0 is a free one. */
 struct counter *counter_start_at(struct ledger *ledger, const char *address, uint16_t port);
-/* One that marks what comes and never says a word. */
+/* The same, but it marks the records and never answers. */
 struct counter *counter_start_mute(struct ledger *ledger);
 uint16_t counter_port(const struct counter *counter);
 

@@ -73,7 +73,7 @@ static struct entry *find(struct dns_server *server, const char *name)
     return NULL;
 }
 
-/* The name and the type of a query's only question; its length, or 0 where it is none. */
+/* The name and the type of a query's only question; its length, or 0 if it is none. */
 static size_t read_question(const unsigned char *bytes, size_t length, char *name, size_t room,
                             unsigned *type)
 {

@@ -24,7 +24,7 @@ void event_loop_leave(struct event_loop *loop)
 {
     int kept = errno;
     if (loop->watched >= 0) {
-        /* fails where it was closed, and is gone anyway */
+        /* fails if the descriptor was closed, and then there is nothing to remove */
         (void)epoll_ctl(loop->epoll, EPOLL_CTL_DEL, loop->watched, NULL);
         loop->watched = -1;
     }
@@ -69,8 +69,8 @@ static int wait_by_epoll(struct event_loop *loop, int fd, uint32_t events, int t
     if (fd == loop->watched) {
         assert_int_equal(epoll_ctl(loop->epoll, EPOLL_CTL_MOD, fd, &event), 0);
     } else {
-        /* By the header's word the old one is gone from the epoll: its number is no one's, or
-         * another's. */
+        /* The header says that the old descriptor is out of the epoll by now: its number is free,
+         * or another's. */
         assert_true(loop->watched < 0 ||
                     epoll_ctl(loop->epoll, EPOLL_CTL_DEL, loop->watched, NULL) < 0);
         assert_int_equal(epoll_ctl(loop->epoll, EPOLL_CTL_ADD, fd, &event), 0);

@@ -1,5 +1,5 @@
 /*
- * A set over scripted Forward servers, for tests: ends the test program where it cannot be made.
+ * A set over scripted Forward servers, for tests: ends the test program if it cannot be made.
  */
 #include "forward_client.h"
 #include "forward_server_internal.h"

@@ -8,8 +8,7 @@
 #include "../../examples/forward/forward.h"
 #include "forward_server.h"
 
-/* Keys of the nodes: with little patience where the server is to stay silent, with much
- * elsewhere. */
+/* Keys of the nodes: a short timeout for servers that stay silent, a long one for all others. */
 #define KEYS_SECURED "    shared_key secret\n    self_hostname client\n    ack_timeout 300ms\n"
 #define KEYS_PATIENT "    shared_key secret\n    self_hostname client\n    ack_timeout 20s\n"
 #define KEYS_ACK "    require_ack_response on\n    ack_timeout 300ms\n"

@@ -66,7 +66,7 @@ static bool send_all(const peer *p, const char *data, size_t len)
     return true;
 }
 
-/* Each byte in a segment of its own: a pause lets the reader take it before the next comes. */
+/* Each byte in its own segment: a pause lets the reader take it before the next one comes. */
 static bool send_bytewise(const peer *p, const char *data, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
@@ -168,7 +168,7 @@ static void put_helo(msgpack_packer *pk, helo_part part)
     }
 }
 
-/* True where the client may go on to PING. */
+/* True if the client may go on to PING. */
 static bool say_helo(peer *p, helo_part part)
 {
     msgpack_sbuffer out;
@@ -235,7 +235,7 @@ static bool check_ping(const peer *p, const msgpack_object *ping, helo_part helo
     return forward_object_is(&o[4], script->username) && forward_object_is(&o[5], expected);
 }
 
-/* The name an attacker goes by, made of the client's. */
+/* The name that an attacker uses, made from the client's. */
 static text reflected_name(char out[256], text client, pong_part part)
 {
     size_t len = client.len < 128 ? client.len : 128;
@@ -265,7 +265,7 @@ static text reflected_name(char out[256], text client, pong_part part)
     return (text){out, len};
 }
 
-/* What stands in a PONG behind the reason. */
+/* What comes after the reason in a PONG. */
 static void put_proof(msgpack_packer *pk, peer *p, const msgpack_object *ping, pong_part part,
                       bool bin)
 {
@@ -319,13 +319,14 @@ static void put_pong(msgpack_packer *pk, peer *p, const msgpack_object *ping, po
     }
 }
 
-/* Whether the server behaves with this PONG: of PONG_REPLAY the first connection does. */
+/* True if a server with this PONG is well-behaved. With PONG_REPLAY only the first connection
+ * is. */
 static bool is_well_behaved(const peer *p, pong_part part)
 {
     return part <= PONG_BYTEWISE || (part == PONG_REPLAY && p == &p->server->peers[0]);
 }
 
-/* True where records may follow; false as well where the client leaves before PING. */
+/* True if records may follow. False also if the client leaves before PING. */
 static bool say_pong(peer *p, helo_part helo, pong_part part)
 {
     msgpack_unpacked ping;
@@ -384,8 +385,8 @@ static void put_ack(msgpack_packer *pk, ack_part part, const char *id)
     }
 }
 
-/* Answers one message; true where that was well-behaved. `first` is the id of the connection's
- * first message. */
+/* Answers one message; true if that was well-behaved. `first` is the id of the connection's first
+ * message. */
 static bool say_ack(const peer *p, ack_part part, const char *id, const char *first)
 {
     msgpack_sbuffer out;

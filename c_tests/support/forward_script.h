@@ -6,8 +6,8 @@
 
 #include "forward_server_internal.h"
 
-/* Plays the script on a connection. True where all went well until the client closed it; false once
- * it went wrong. */
+/* Plays the script on a connection. True if all went well until the client closed it; false once it
+ * went wrong. */
 bool forward_play(peer *p);
 
 #endif

@@ -14,7 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* The connection went wrong: whatever still comes is stray, and the client has to close. */
+/* The connection went wrong: whatever still comes is counted as stray, and the client must
+ * close. */
 static void drain(peer *p)
 {
     char rest[4096];

@@ -13,19 +13,19 @@
 typedef enum {
     HELO_NONE, /* no login: records at once */
     HELO_GOOD,
-    HELO_BYTEWISE,     /* each byte a segment of its own */
-    HELO_BIN,          /* nonce and digests as bin */
-    HELO_NO_KEEPALIVE, /* keepalive false */
-    HELO_AUTH,         /* sends a salt for passwords; takes any user where the script names none */
-    HELO_NO_AUTH,      /* the option auth is left out */
-    HELO_SILENT,       /* accepts, then says nothing */
-    HELO_EOF,          /* accepts, then closes, as a balancer without a server behind it */
-    HELO_EMPTY,        /* ["HELO", {}] */
-    HELO_NIL_NONCE,    /* nonce is nil */
-    HELO_BLANK_NONCE,  /* nonce is "" */
-    HELO_NO_MAP,       /* ["HELO", nil] */
-    HELO_OTHER,        /* ["HOLA", {...}] */
-    HELO_STRING,       /* "HELO" alone */
+    HELO_BYTEWISE,       /* each byte a segment of its own */
+    HELO_BIN,            /* nonce and digests as bin */
+    HELO_NO_KEEPALIVE,   /* keepalive false */
+    HELO_AUTH,           /* sends a salt for passwords; takes any user if the script names none */
+    HELO_NO_AUTH,        /* the option auth is left out */
+    HELO_SILENT,         /* accepts, then says nothing */
+    HELO_EOF,            /* accepts, then closes, as a balancer without a server behind it */
+    HELO_EMPTY,          /* ["HELO", {}] */
+    HELO_NIL_NONCE,      /* nonce is nil */
+    HELO_BLANK_NONCE,    /* nonce is "" */
+    HELO_NO_MAP,         /* ["HELO", nil] */
+    HELO_OTHER,          /* ["HOLA", {...}] */
+    HELO_STRING,         /* "HELO" alone */
     HELO_KEEPALIVE_TEXT, /* keepalive is a string */
     HELO_AUTH_NUMBER,    /* auth is a number */
     HELO_EXTRA,          /* a byte behind it */
@@ -49,7 +49,7 @@ typedef enum {
     PONG_OTHER, /* ["PING", ...] */
     PONG_EXTRA, /* a byte behind it */
     PONG_EOF,   /* closes after PING */
-    /* Attackers: they have no key, and make their proof of what they read. */
+    /* Attackers: they do not have the key, and make their proof from what they read. */
     PONG_REFLECT,       /* the client's own name and proof */
     PONG_REFLECT_CASE,  /* its proof, under its name in other letters */
     PONG_REFLECT_DOT,   /* under its name with a dot behind */
@@ -91,8 +91,7 @@ typedef struct forward_script {
 
 typedef struct forward_server forward_server;
 
-/* Starts a server on a free port of 127.0.0.1. Ends the test program where the system gives
- * none. */
+/* Starts a server on a free port of 127.0.0.1. Ends the test program if the system gives none. */
 forward_server *forward_server_start(const forward_script *script);
 void forward_server_stop(forward_server *s);
 
@@ -109,12 +108,11 @@ bool forward_server_await(forward_server *s, unsigned messages);
 size_t forward_server_stray(forward_server *s);
 /* Waits until the client has closed every connection on which the server went wrong. */
 bool forward_server_all_dropped(forward_server *s);
-/* The id of message `i` ("" where it had none), the tag, and whether its times were plain
- * integers. */
+/* The id of message `i` ("": it had none), its tag, and whether its times were plain integers. */
 const char *forward_server_chunk(forward_server *s, unsigned i);
 const char *forward_server_tag(forward_server *s, unsigned i);
 bool forward_server_integer_times(forward_server *s, unsigned i);
-/* The options size and fluent_signal of message `i`; -1 where it has none. */
+/* The options size and fluent_signal of message `i`; -1 if it has none. */
 long forward_server_size(forward_server *s, unsigned i);
 long forward_server_signal(forward_server *s, unsigned i);
 /* The bytes of message `i`'s entries as they came in a PackedForward, inflated; NULL for any other.

@@ -1,5 +1,5 @@
-/* See netns.h. Packets are dropped by nft where they come in: dropped on their way out, some would
- * be errors of the sender's. */
+/* See netns.h. nft drops packets when they come in. If it dropped them on their way out, the sender
+ * would see some as errors. */
 #define _GNU_SOURCE
 #include "netns.h"
 

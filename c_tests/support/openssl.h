@@ -1,6 +1,6 @@
 /*
- * The system's OpenSSL as the other side of a TLS test: certificates made on the spot, `openssl
- * s_server` on a free port.
+ * The system's OpenSSL as the server of a TLS test: makes certificates, and runs `openssl s_server`
+ * on a free port.
  */
 #ifndef SUPPORT_OPENSSL_H
 #define SUPPORT_OPENSSL_H

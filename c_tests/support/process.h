@@ -1,4 +1,4 @@
-/* Other programs as part of a test: started with pipes, ended for certain. */
+/* Runs other programs in a test: with pipes, and so that they always end. */
 #ifndef SUPPORT_PROCESS_H
 #define SUPPORT_PROCESS_H
 
@@ -19,7 +19,7 @@ struct process process_start(const char *const *arguments, const char *folder);
  * cut. */
 int process_read_line(struct process *process, char *line, size_t room);
 
-/* Closes its pipes and waits; the exit status, or -1 where a signal ended it. */
+/* Closes its pipes and waits; the exit status, or -1 if a signal ended it. */
 int process_finish(struct process *process);
 
 /* Kills it and waits. */

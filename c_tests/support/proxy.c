@@ -43,7 +43,7 @@ static void need(int good, const char *what)
     }
 }
 
-/* -1 where the receiver refuses. */
+/* -1 if the receiver refuses. */
 static int connect_to(uint16_t port)
 {
     struct sockaddr_in address = {.sin_family = AF_INET};
@@ -97,7 +97,7 @@ static enum outcome forward(const struct session *session, const struct script *
            good;
     ssize_t got;
     if (due && script->fault == FAULT_STALL) {
-        /* What comes after it stays unread, for the time when it goes on. */
+        /* What comes after the fault stays unread until the connection goes on. */
         size_t left = script->after - way->forwarded;
         if (left == 0) {
             return STALLED;
@@ -127,8 +127,8 @@ static enum outcome forward(const struct session *session, const struct script *
     return good < (size_t)got ? BROKEN : WENT_ON;
 }
 
-/* Takes in what the client still sends, until it or the session ends: with bytes unread a close
- * would be a reset. */
+/* Reads what the client still sends, until the client or the session ends: a close with unread
+ * bytes would be a reset. */
 static void drain(const struct session *session)
 {
     char buffer[16384];
@@ -137,7 +137,7 @@ static void drain(const struct session *session)
     }
 }
 
-/* The fault; 1 where the connection goes on. */
+/* The fault; 1 if the connection goes on. */
 static int strike(struct proxy *proxy, const struct session *session, struct script *script,
                   int receiver, enum ending *how)
 {

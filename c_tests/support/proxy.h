@@ -1,7 +1,7 @@
 /*
  * A proxy on loopback that breaks what it forwards by a script: the faults of the fault matrix, in
- * front of a real receiver. It knows nothing of what it forwards, and never invents a byte but
- * those the script gives it.
+ * front of a real receiver. It does not know the protocol, and adds no bytes except those of the
+ * script.
  */
 #ifndef SUPPORT_PROXY_H
 #define SUPPORT_PROXY_H

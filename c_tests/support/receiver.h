@@ -1,4 +1,4 @@
-/* tools/forward-receiver as the far end of a test: started, told what to do, asked what came. Never
+/* tools/forward-receiver as the server of a test: start it, give it commands, ask what came. Never
  * used outside the tests. */
 #ifndef SUPPORT_RECEIVER_H
 #define SUPPORT_RECEIVER_H

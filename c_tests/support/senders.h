@@ -1,7 +1,7 @@
 /*
- * Numbered records, delivered by threads over nodes that each count what comes to them, and the
- * balance at the end: none that was acknowledged is lost, none came twice but where its
- * acknowledgement was missing. Never used outside the tests.
+ * Threads deliver numbered records over nodes that count what they get. At the end there is a
+ * balance: no acknowledged record is lost, and a record came twice only if its acknowledgement was
+ * missing. Never used outside the tests.
  */
 #ifndef SUPPORT_SENDERS_H
 #define SUPPORT_SENDERS_H
@@ -28,7 +28,7 @@ struct senders {
     _Atomic unsigned char *unacknowledged;
     atomic_size_t next;   /* record */
     atomic_size_t failed; /* deliveries */
-    /* failed deliveries are the test's to judge; their records are left out of the balance */
+    /* the test itself judges failed deliveries; their records are left out of the balance */
     int may_fail;
     _Atomic unsigned char *given_up; /* by record: its delivery failed */
     atomic_size_t unseen;            /* acknowledged, and no node has them */
@@ -40,7 +40,7 @@ struct senders {
     char word[1024]; /* of the first failure */
 };
 
-/* Counters on one free port of each of these addresses. The set is the caller's to make. */
+/* Starts counters on one free port of each of these addresses. The caller makes the set. */
 void senders_start(struct senders *senders, const char *const *addresses, size_t nodes,
                    unsigned timeout_ms);
 uint16_t senders_port(const struct senders *senders, size_t node);
@@ -51,7 +51,7 @@ char *senders_text(const struct senders *senders, const char *const *hosts, cons
 
 /* Delivers one record from this thread; its failure is counted too. */
 upstream_status_t senders_deliver(struct senders *senders);
-/* Has that many threads deliver one record after the other until senders_rest(). */
+/* Starts that many threads, each of which delivers record after record until senders_rest(). */
 void senders_go(struct senders *senders, size_t threads);
 void senders_rest(struct senders *senders);
 
@@ -61,7 +61,7 @@ size_t senders_came(const struct senders *senders, size_t node);
 /* The counters of one node. */
 upstream_stats_t senders_stats(const struct senders *senders, size_t node);
 
-/* Delivers until every node is up; fails the test where that takes longer than 30 seconds, or under
+/* Delivers until every node is up; fails the test if that takes longer than 30 seconds, or under
  * valgrind five minutes. */
 void senders_heal(struct senders *senders);
 /* Delivers one record after the other, and fails the test unless the nodes of `mask` (bit 0 is

@@ -47,7 +47,7 @@ void testbed_wait_descriptors(size_t most)
     }
 }
 
-/* Notes what did not hold; the first of it is what testbed_close() tells. */
+/* Notes what did not hold; testbed_close() reports the first of these. */
 __attribute__((format(printf, 2, 3))) static void violated(struct testbed *bed, const char *format,
                                                            ...)
 {

@@ -1,4 +1,4 @@
-/* Sets that go by a clock of the test's own. Never used outside the tests. */
+/* Sets that use a clock of the test. Never used outside the tests. */
 #ifndef SUPPORT_VIRTUAL_H
 #define SUPPORT_VIRTUAL_H
 
@@ -13,8 +13,8 @@
 /* Nanoseconds; library threads read it too. */
 extern atomic_uint_least64_t virtual_now;
 
-/* check_create() of a set that goes by it; the clock is set to its beginning first. `fn` (may be
- * NULL) gets its WARN lines. */
+/* check_create() of a set that uses the clock. The clock is set to its beginning first. `fn` (may
+ * be NULL) gets its WARN lines. */
 upstream_t *virtual_create(const char *text, upstream_log_fn fn, void *ctx);
 
 /* The same of check_nodes_text(). */
