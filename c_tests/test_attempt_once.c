@@ -1,11 +1,11 @@
-/* What an attempt over the library's connections says of a payload that may have arrived, and that
- * it goes nowhere else with deliver.resend off. */
+/* An attempt over the library's connections says whether its payload may have arrived. With
+ * deliver.resend off such a payload goes to no other node. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
 
-/* An exchange that gets nothing in return, or half of it; how it ends is the library's to see, or
- * the plugin's to say. */
+/* An exchange that gets no answer, or half of one. Either the library sees how it ends, or the
+ * plugin says so. */
 static void fail_at(upstream_attempt_t *attempt, int said, size_t wanted)
 {
     upstream_conn_t *conn = NULL;

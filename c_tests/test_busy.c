@@ -1,5 +1,5 @@
-/* Busy is not broken: a node that answers so is paused, keeps its connection and its count, and
- * comes back by itself. */
+/* Busy is not broken: a node that answers "busy" is paused, keeps its connection and its count of
+ * failures, and comes back by itself. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -49,7 +49,7 @@ static void the_payload_goes_on_and_nothing_is_lost_by_it(void **state)
     scripted_stop(busy);
 }
 
-/* The count that it had is still there: one more failure is the second. */
+/* Its count of failures is still there: one more failure is the second. */
 static void the_count_of_failures_stays(void **state)
 {
     struct scripted *busy = scripted_start(SCRIPTED_BUSY);
@@ -77,8 +77,8 @@ static const char *const manners[] = {"deliver", "attempt_connect", "attempt_nex
 
 enum { BUSY_NODES = 30 };
 
-/* No manner of sending pays for what busy nodes did not take, as long as another one is up: thirty
- * of them in one moment are more than the retry budget has. */
+/* However a payload is sent, a busy node costs nothing from the retry budget as long as another
+ * node is up: thirty at one moment are more than the budget has. */
 static void no_retry_is_paid_for_a_busy_node(void **state)
 {
     int manner;
@@ -207,8 +207,8 @@ static void a_pause_has_its_length_and_its_end(void **state)
     upstream_destroy(up);
 }
 
-/* It ends when the clock shows its end, or at once if that would be more than the longest pause
- * away. */
+/* A pause ends when its time has come. If that were further away than the longest pause, it ends at
+ * once. */
 static void a_clock_that_goes_back_leaves_no_pause_longer_than_an_hour(void **state)
 {
     static const uint64_t back[] = {5 * VIRTUAL_SECOND, 1800 * VIRTUAL_SECOND, 2 * VIRTUAL_HOUR,
@@ -289,7 +289,7 @@ of_paused_and_ejected_nodes_the_ejected_one_that_is_due_first_is_handed_out(void
     upstream_destroy(up);
 }
 
-/* Ejected and paused, a node is neither tried nor up before both are over. */
+/* A node that is ejected and paused is not tried and not up before both are over. */
 static void a_pause_and_an_ejection_are_both_waited_for(void **state)
 {
     static const uint32_t pauses[] = {100, 60000};

@@ -1,5 +1,5 @@
-/* upstream_cancel: every call in flight ends with UPSTREAM_ERR_CANCELLED, whatever it waits for,
- * and so does every later one. The deadlines of the calls are minutes away. */
+/* upstream_cancel: every call under way ends with UPSTREAM_ERR_CANCELLED, whatever it waits for,
+ * and so does every later call. The deadlines of the calls are minutes away. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -45,7 +45,7 @@ static void cancelled_in_the_middle(enum loopback_behaviour behaviour, const cha
     while (atomic_load(&waiting) < THREADS) {
         usleep(1000);
     }
-    /* they wait by now; where not, they meet a set that is cancelled, which is no different */
+    /* by now they wait; if not, they meet a cancelled set, which has the same result */
     usleep(100 * 1000);
     begun = check_now_ms();
     upstream_cancel(up);

@@ -1,6 +1,6 @@
-/* A host that closes every descriptor after it has created a set, as a daemon does too late: the
- * library's thread never goes round in circles over it, calls that it was at work on end with the
- * reason, and the next ones are served again. */
+/* A host closes every descriptor after it has created a set, like a daemon that does so too late.
+ * The library's thread must not spin. Calls under way end with the reason, and later calls are
+ * served again. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -149,7 +149,7 @@ static void check_in_child(int (*body)(uint16_t, uint16_t), uint16_t first, uint
     if (child == 0) {
         alarm(CHILD_SECONDS); /* one that hangs ends by it */
         *result = body(first, second);
-        /* No exit: half of what the parent had on its heap is nobody's here. */
+        /* Do not exit: in the child, half of the parent's heap belongs to nobody. */
         kill(getpid(), SIGKILL);
     }
     assert_int_equal(waitpid(child, NULL, 0), child);

@@ -1,7 +1,7 @@
 /*
  * The plugin for collectd (examples/collectd) inside the real agent, between its command socket and
- * three Forward servers: every value that went in is looked for at the far end. Under valgrind it
- * is collectd that valgrind watches.
+ * three Forward servers: every value that went in is looked for at the servers. In the valgrind
+ * run, valgrind watches collectd.
  */
 #define _GNU_SOURCE
 #include "support/check.h"
@@ -194,7 +194,7 @@ static void every_value_arrives(void **state)
         receiver_each(&receivers[i], see, &all);
     }
     for (i = 0; i < VALUES; i++) {
-        /* What the second node had written down when it died may have lost its ack. */
+        /* For values that the second node stored before it died, the ack may be lost. */
         assert_in_range(all.times[i], 1, second.times[i] > 0 ? 2 : 1);
         twice += all.times[i] > 1;
     }
@@ -209,7 +209,8 @@ static void every_value_arrives(void **state)
     free(second.times);
 }
 
-/* FLUSH sends what is there, and so does the end of collectd: nothing else would within an hour. */
+/* FLUSH sends what is there, and so does the end of collectd. Nothing else would send it within an
+ * hour. */
 static void flush_and_stop_send_what_is_there(void **state)
 {
     enum { FLUSHED = 25, VALUES = 60 };
@@ -217,7 +218,7 @@ static void flush_and_stop_send_what_is_there(void **state)
     struct collectd collectd = collectd_start(folder, "  FlushInterval 3600\n", 1);
     unsigned i;
     (void)state;
-    /* There is one write thread: when it takes the last value up, it has done with those before. */
+    /* There is one write thread: when it takes the last value, it has finished those before. */
     put_all(&collectd, 0, FLUSHED + 1);
     collectd_await_value(&collectd, "test.example/plugin-one/gauge-25");
     /* The interval's first call is made at the start, and may find some of them there. */
@@ -269,8 +270,8 @@ static size_t told(const char *words)
     return lost;
 }
 
-/* With all nodes away no more wait than may; each that had to go is told of, and the others arrive
- * when the nodes are back. */
+/* While all nodes are away, at most BufferLimit values wait. The log counts each value that was
+ * given up; the others arrive when the nodes are back. */
 static void the_buffer_has_a_limit(void **state)
 {
     enum { VALUES = 400, LIMIT = 50 };
@@ -304,7 +305,7 @@ static void the_buffer_has_a_limit(void **state)
     free(seen.times);
 }
 
-/* All nodes hang: collectd stops all the same, and says what is lost. */
+/* All nodes hang: collectd stops anyway, and says what is lost. */
 static void the_end_is_bounded(void **state)
 {
     enum { VALUES = 30 };
@@ -348,8 +349,8 @@ static size_t distinct_values(size_t values, int without)
     return distinct;
 }
 
-/* A node is stopped amid the flow and never goes on: what it was given goes to the two others, and
- * a FLUSH ends. */
+/* A node is stopped during the flow and never goes on. Its values go to the two others, and a FLUSH
+ * ends. */
 static void a_silent_node_holds_up_nobody(void **state)
 {
     enum { VALUES = 600 };
@@ -365,8 +366,8 @@ static void a_silent_node_holds_up_nobody(void **state)
          turns++) {
         usleep(10000);
     }
-    assert_true(distinct_values(VALUES, 1) >=
-                2 * VALUES / 3); /* all that came since, and its share of the others */
+    /* all that came since, and its share of the others */
+    assert_true(distinct_values(VALUES, 1) >= 2 * VALUES / 3);
     assert_int_equal(distinct_values(VALUES, -1), VALUES);
     collectd_command(&collectd, "FLUSH plugin=upstream");
     assert_int_equal(collectd_stop(&collectd), 0);
@@ -375,8 +376,8 @@ static void a_silent_node_holds_up_nobody(void **state)
 }
 
 /*
- * Every node is stopped, with values waiting for each, and there are three outputs: collectd stops
- * all the same, in the time of one delivery and a little for each.
+ * Every node is stopped, values wait for each, and there are three outputs. collectd stops anyway,
+ * in the time of one delivery and a little for each output.
  */
 static void silence_of_all_ends_too(void **state)
 {
@@ -408,7 +409,8 @@ static void silence_of_all_ends_too(void **state)
     }
 }
 
-/* At most once: no node acknowledges, and nothing comes twice, by no node and no later try. */
+/* At most once: no node acknowledges, and nothing comes twice, neither at another node nor by a
+ * later try. */
 static void with_resend_off_nothing_comes_twice(void **state)
 {
     enum { VALUES = 60 };

@@ -245,8 +245,8 @@ static void a_dead_idle_connection_is_not_handed_out(void **state)
 
 static void what_was_sent_arrives_after_the_end(void **state)
 {
-    /* The server has sent what nobody reads, and reads late: closed at once, the connection would
-     * be reset and the rest lost. */
+    /* The server has sent bytes that nobody reads, and reads late. If the connection were closed at
+     * once, it would be reset, and the rest would be lost. */
     enum { SIZE = 1000 * 1000 };
     static char block[SIZE];
     static const char *const ends[] = {"    net.keepalive off", ""};
@@ -406,7 +406,7 @@ static void names_resolve_or_say_why_not(void **state)
              "net.dns.prefer_ipv6 on\n",
              (unsigned)loopback_port(server));
     up = check_create(text, NULL);
-    conn = connect_to(up); /* localhost is ::1 too, where nobody listens */
+    conn = connect_to(up); /* localhost is also ::1, and nobody listens there */
     upstream_conn_release(conn);
     upstream_destroy(up);
     up = check_create("[UPSTREAM]\nname u\n[NODE]\nname n\nhost no-such-host.invalid\nport 9\n",

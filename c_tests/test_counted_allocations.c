@@ -13,8 +13,8 @@
 
 #include <time.h>
 
-/* Else every count would be none: what the program and what the library allocate is seen, block and
- * bytes. */
+/* Otherwise every count might be 0: allocations of the program and of the library are seen, blocks
+ * and bytes. */
 static void what_is_allocated_is_counted(void **state)
 {
     upstream_t *up;
@@ -76,7 +76,8 @@ static void operations_stay_within_their_bounds(void **state)
         made = allocations_made() - made;
         read = clock_readings() - read;
         operations_finish();
-        /* What is done once in a while (a look at the clock at each 256th pick) is none of each. */
+        /* What is done only now and then (a look at the clock at each 256th pick) counts as 0 for a
+         * single operation. */
         over = made > operation->allocations * times ||
                read > operation->clock_readings * times + times / 100;
         print_message("%-26s %5.2f allocations, bound %zu; %5.2f clock readings, bound %zu%s\n",

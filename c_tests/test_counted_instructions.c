@@ -128,7 +128,8 @@ static void operations_stay_within_their_instructions(void **state)
             continue;
         }
         counted = instructions_of(operation->name);
-        /* What is done once in a while (a look at the clock at each 256th pick) is none of each. */
+        /* What is done only now and then (a look at the clock at each 256th pick) counts as 0 for a
+         * single operation. */
         over = counted.instructions > operation->instructions * times ||
                counted.atomics > operation->atomics * times + times / 50;
         print_message("%-26s %9.1f instructions, bound %zu; %5.2f atomics, bound %zu%s\n",
@@ -153,8 +154,8 @@ static void loading_stays_in_proportion(void **state)
     assert_true(ten_thousand * 100 <= thousand * 10 * (100 + BOUND_GROWTH_PERCENT));
 }
 
-/* Of two operations that run equally often: 1 if the first costs more. Two instructions are no
- * growth, however short it is. */
+/* Compares two operations that run equally often: 1 if the first costs more. A difference of two
+ * instructions does not count. */
 static int costs_more(const char *large, const char *small)
 {
     size_t more = instructions_of(large).instructions, less = instructions_of(small).instructions;

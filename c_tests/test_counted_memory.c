@@ -48,7 +48,7 @@ static void a_node_is_small(void **state)
     one = bytes_of(1);
     thousand = bytes_of(1000);
     ten_thousand = bytes_of(10000);
-    /* nothing is left of them, so that what was counted was theirs */
+    /* nothing is left of them: what was counted belonged to them */
     assert_int_equal(allocations_live(), before);
     each = thousand / 1000;
     each_beyond = (ten_thousand - thousand) / 9000;
@@ -77,7 +77,7 @@ static size_t idle_in(upstream_t *up)
     return check_stats(up).idle;
 }
 
-/* Beside what the first connection of a set brings: its thread, its tables. */
+/* Without what comes with the first connection of a set: its thread, its tables. */
 static void an_idle_connection_is_small(void **state)
 {
     upstream_t *up = sets_create(1, sink.port, "net.keepalive_idle_timeout 1h\n");

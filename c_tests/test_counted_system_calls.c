@@ -104,8 +104,8 @@ static void operations_stay_within_their_calls(void **state)
     assert_int_equal(above, 0);
 }
 
-/* The one call is the look whether the peer is still there: without it a connection that died in
- * the pool would be handed out. */
+/* The one call looks whether the peer is still there: without it, a connection that died in the
+ * pool would be handed out. */
 static void a_pooled_connection_is_looked_at_once(void **state)
 {
     struct system_calls counted;

@@ -1,5 +1,5 @@
-/* Keys that a plugin declares as its own: their values and the slips for them are checked as the
- * library's are. */
+/* Keys that a plugin declares: their values and typing errors in them are checked like those of the
+ * library's keys. */
 #define _GNU_SOURCE
 #include "support/check.h"
 

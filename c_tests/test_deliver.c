@@ -1,4 +1,5 @@
-/* Deliver: one payload, as many nodes as it takes, none twice; the reports on the way. */
+/* upstream_deliver(): one payload goes to as many nodes as it takes, to none twice; and the reports
+ * on the way. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -278,8 +279,8 @@ static upstream_status_t write_and_wait_as_configured(upstream_conn_t *conn, voi
     return write_and_wait(conn, "x");
 }
 
-/* A node that accepts and is silent must not take all of the time from the others, though
- * net.io_timeout would let it. */
+/* A node that accepts and stays silent must leave time for the others, although net.io_timeout
+ * would let it take all. */
 static void a_silent_node_leaves_time_for_the_others(void **state)
 {
     struct loopback *servers[2] = {loopback_start(LOOPBACK_SILENT), loopback_start(LOOPBACK_ECHO)};
@@ -297,8 +298,8 @@ static void a_silent_node_leaves_time_for_the_others(void **state)
     loopback_stop(servers[1]);
 }
 
-/* The first of two silent nodes keeps the whole delivery: nobody else is to have what it may have
- * got, or the plugin asks for it. */
+/* The first of two silent nodes gets the whole time of the delivery: either no other node may get
+ * the payload, or the plugin asks for it. */
 static void whole_delivery_at_the_first(const char *settings, upstream_deliver_fn send)
 {
     struct loopback *servers[2] = {loopback_start(LOOPBACK_SILENT),

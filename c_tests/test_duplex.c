@@ -1,7 +1,7 @@
 /*
- * Both directions full at once, against a server that reads nothing more until its answers are
- * taken: no call may wait for what only it could bring about. Blocking and in an event loop,
- * plaintext and TLS, on the smallest socket buffers.
+ * Both directions are full at once, with a server that reads no more until its answers are taken:
+ * no call may wait for something that only the call itself can cause. Blocking and in an event
+ * loop, plaintext and TLS, with the smallest socket buffers.
  */
 #define _GNU_SOURCE
 #include "support/check.h"
@@ -31,7 +31,7 @@ static upstream_conn_t *connect_narrow(upstream_t *up)
     return conn;
 }
 
-/* Bytes in which a part that is missing, doubled or misplaced shows. */
+/* Bytes that show if a part is missing, doubled or misplaced. */
 static char *make_bytes(size_t size)
 {
     char *bytes = malloc(size);
@@ -81,8 +81,8 @@ static void event_loop(upstream_conn_t *conn, const char *out, char *in, size_t 
 
 typedef void (*exchange)(upstream_conn_t *conn, const char *out, char *in, size_t size);
 
-/* What was taken in while it only wrote is no part of the next one's answer, and all was read: so
- * it may be kept. */
+/* What was read during a pure write must not become part of the next answer. All of it was read, so
+ * the connection may be kept. */
 static void exchange_and_reuse(upstream_t *up, exchange exchange, size_t size)
 {
     upstream_conn_t *conn = connect_narrow(up);
@@ -171,8 +171,8 @@ static void event_loop_tls(void **state)
     event_loop_close(&loop);
 }
 
-/* Beyond what is taken in, a peer whose answers nobody reads does hold a write up, and the time
- * limit ends it. */
+/* The library reads only a limited amount during a write. Beyond that, a peer whose answers nobody
+ * reads blocks the write, and the time limit ends it. */
 static void what_is_taken_in_is_bounded(void **state)
 {
     struct loopback *server = loopback_start_narrow(LOOPBACK_ECHO);

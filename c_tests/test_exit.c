@@ -48,8 +48,7 @@ static upstream_status_t talk(upstream_conn_t *conn, void *ctx)
     return status != UPSTREAM_OK ? status : upstream_conn_read_exact(conn, back, 6);
 }
 
-/* What the workers do, each one kind of call over and over. Each says whether the call went as it
- * is meant to. */
+/* What the workers do: each repeats one kind of call, and says whether it went as expected. */
 
 static int deliver_plain(void)
 {
@@ -186,8 +185,8 @@ static void *work(void *number)
     return NULL;
 }
 
-/* Whether each worker is doing what it is there for: all those that return have, and the others
- * have not. */
+/* True if each worker does its work: those whose call returns have returned, the others have
+ * not. */
 static int at_work(void)
 {
     size_t i;
@@ -199,8 +198,8 @@ static int at_work(void)
     return 1;
 }
 
-/* The way "check": says on standard output, which the test expects to stay empty, who is not at
- * work or had it go wrong. */
+/* The way "check": prints which workers do not work or fail. The test expects standard output to
+ * stay empty. */
 static void check_work(void)
 {
     int turns;
@@ -374,8 +373,8 @@ static void one_host(const char *how, unsigned microseconds)
 {
     static char self[512], said[16384];
     char when[16], ports[4][8];
-    /* A host that ends in the middle leaves memory behind by its nature; what counts is what it
-     * touches then. */
+    /* A host that ends in the middle of its work always leaves memory behind. What counts is which
+     * memory it touches then. */
     const char *arguments[] = {"valgrind",
                                "--quiet",
                                "--error-exitcode=97",
@@ -448,7 +447,7 @@ static void hosts_end(const char *how, int rounds)
     }
 }
 
-/* The other tests would hold as well if every call of the workers failed at once. */
+/* The other tests would also pass if every call of the workers failed at once. */
 static void the_host_is_at_work(void **state)
 {
     (void)state;
@@ -503,7 +502,7 @@ int main(int count, char **arguments)
     if (count == 9 && strcmp(arguments[1], "host") == 0) {
         return host(arguments);
     }
-    /* what went wrong is told even if hosts that hang take too long */
+    /* so that the reason is printed even if hosts hang for too long */
     setvbuf(stdout, NULL, _IOLBF, 0);
     return cmocka_run_group_tests(tests, start_servers, stop_servers);
 }

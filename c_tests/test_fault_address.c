@@ -93,7 +93,8 @@ static void dead_address_first(void **state)
     testbed_close(&bed);
 }
 
-/* The same by a plugin that only writes: nothing goes to the dead one, so nothing can be lost. */
+/* The same for a plugin that only writes: nothing goes to the dead address, so nothing can be
+ * lost. */
 static void dead_address_first_without_answers(void **state)
 {
     static const struct testbed_node nodes[2] = {{.host = NAME, .address = ALIVE}, {.host = NULL}};

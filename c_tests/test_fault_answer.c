@@ -1,6 +1,6 @@
-/* The fault matrix: answers that come before the whole question, and what is on its way when a
- * connection is given up. Plain and over TLS, by the blocking calls and by those of an event loop.
- * Rows of docs/testing.md. */
+/* The fault matrix: answers that come before the whole question was sent, and bytes that are on
+ * their way when a connection ends. Plain and over TLS, by the blocking calls and by those of an
+ * event loop. Rows of docs/testing.md. */
 #define _GNU_SOURCE
 #include "support/acceptor.h"
 #include "support/check.h"
@@ -103,8 +103,8 @@ static upstream_status_t read_by_loop(upstream_conn_t *conn, void *buffer, size_
     return status;
 }
 
-/* The write fails, and what the server had to say can be read all the same; then the failure, not
- * an end in good order. */
+/* The write fails. What the server had sent can still be read; after that comes the failure, not a
+ * normal end of the stream. */
 static void is_answered_early(uint16_t port, const char *keys, int by_loop)
 {
     upstream_t *up = open_at(port, keys);
@@ -163,8 +163,8 @@ static void write_and_discard(uint16_t port, const char *keys)
     upstream_destroy(up);
 }
 
-/* The server has said something that nobody reads, and reads late: a reset would take what is on
- * its way from it. */
+/* The server has sent something that nobody reads, and reads late: a reset would destroy what is on
+ * its way to it. */
 static void discard_after_a_good_write(void **state)
 {
     struct loopback *late = loopback_start(LOOPBACK_LATE);
@@ -189,8 +189,8 @@ static void discard_after_a_good_write_over_tls(void **state)
     }
 }
 
-/* A part of a message was taken. What writes nothing does not make it whole: the connection is not
- * kept. */
+/* Part of a message was written. Calls that write nothing do not complete it, so the connection is
+ * not kept. */
 static void writing_nothing_makes_nothing_whole(void **state)
 {
     struct iovec nothing[2] = {{NULL, 0}, {NULL, 0}};

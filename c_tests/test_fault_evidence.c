@@ -1,5 +1,5 @@
-/* The fault matrix: servers that take a payload and store none, met by a plugin that only writes.
- * What is left of the evidence is the end of the connection. Rows of docs/testing.md. */
+/* The fault matrix: servers that take payloads and store none, met by a plugin that only writes.
+ * The only evidence is the end of the connection. Rows of docs/testing.md. */
 #define _GNU_SOURCE
 #include "support/acceptor.h"
 #include "support/loopback.h"
@@ -57,7 +57,7 @@ static upstream_status_t write_record(upstream_conn_t *conn, void *ctx)
     return upstream_conn_write(conn, ctx, RECORD);
 }
 
-/* Whether it was booked as delivered. */
+/* True if it was booked as delivered. */
 static size_t deliver(upstream_t *up)
 {
     char record[RECORD] = "record\r\n";
@@ -84,15 +84,14 @@ static void await_ejection(upstream_t *up, size_t node)
     assert_true(ejections_of(up, node) > 0);
 }
 
-/* Waits until each connection to the node, of those that were made for it, has come to the server
- * and ended there. */
+/* Waits until each connection that was made to the node has reached the server and ended there. */
 static void await_ends(upstream_t *up, struct loopback *bad)
 {
     upstream_stats_t stats = check_node_stats(upstream_node_at(up, 0));
     loopback_wait_ended(bad, (size_t)(stats.connects + stats.connects_failed));
 }
 
-/* Nothing arrives, and no more than health.max_fails payloads are booked: then each delivery
+/* Nothing arrives. At most health.max_fails payloads are booked as delivered; then each delivery
  * fails. */
 static void accept_and_close_alone(void **state)
 {
@@ -113,8 +112,8 @@ static void accept_and_close_alone(void **state)
     loopback_stop(closer);
 }
 
-/* Of two nodes the first takes connections only to end them, and is tried again and again; a trial
- * costs at most so many payloads. */
+/* The first of two nodes accepts connections only to end them, and is tried again and again. The
+ * payloads that a trial may cost are limited. */
 static void beside_a_good_node(enum loopback_behaviour behaviour, size_t each_trial)
 {
     struct loopback *bad = loopback_start(behaviour), *good = loopback_start(LOOPBACK_SINK);
@@ -148,16 +147,16 @@ static void accept_and_close_beside_a_good_node(void **state)
     beside_a_good_node(LOOPBACK_CLOSE, 0);
 }
 
-/* It resets each connection once the first bytes have come, so that a trial shows nothing until it
- * is used. */
+/* It resets each connection after the first bytes, so that a trial shows nothing until its
+ * connection is used. */
 static void accept_and_reset_beside_a_good_node(void **state)
 {
     (void)state;
     beside_a_good_node(LOOPBACK_RESET, 1);
 }
 
-/* One payload, and no other that would take the connection up again: the look a second later finds
- * its end. */
+/* A single payload, and no other one that would use the connection again: the look one second later
+ * finds the end. */
 static void accept_and_close_is_seen_without_a_caller(void **state)
 {
     struct loopback *closer = loopback_start(LOOPBACK_CLOSE);
@@ -173,7 +172,7 @@ static void accept_and_close_is_seen_without_a_caller(void **state)
     loopback_stop(closer);
 }
 
-/* The same where the set ends right after the payload: it is in the log. */
+/* The same if the set ends right after the payload: then it is in the log. */
 static void accept_and_close_is_told_at_the_end(void **state)
 {
     struct loopback *closer = loopback_start(LOOPBACK_CLOSE);
@@ -206,8 +205,9 @@ static enum ending close_at_once(const struct session *session, void *ctx)
     return ENDING_CLOSE;
 }
 
-/* With net.keepalive off each connection is closed after its payload: that the server closes it too
- * is no sign, and that it does so without having read it is one: the kernel resets it then. */
+/* With net.keepalive off each connection is closed after its payload. It means nothing that the
+ * server closes it too. But if the server closes it without having read the payload, the kernel
+ * resets the connection: that is a sign. */
 static void without_keepalive(void **state)
 {
     struct acceptor *good = acceptor_start("127.0.0.1", 0, close_after_reading, NULL);
@@ -233,8 +233,8 @@ static void without_keepalive(void **state)
     acceptor_stop(bad);
 }
 
-/* A server that closes what has lain idle for longer than a second is well, and so is one that
- * ended a connection by then on which it had answered. */
+/* A server is well if it closes connections that were idle for more than a second. It is also well
+ * if it ends a connection earlier, but had answered on it. */
 static void a_late_end_and_one_after_an_answer_blame_nobody(void **state)
 {
     struct loopback *good = loopback_start(LOOPBACK_SINK);
@@ -267,8 +267,9 @@ static void a_late_end_and_one_after_an_answer_blame_nobody(void **state)
     testbed_close(&bed);
 }
 
-/* The verdict of a TLS 1.3 server on the client certificate comes long after the wait for it. What
- * was sent until then is lost, and said to be; the node is out by the first look after. */
+/* A TLS 1.3 server refuses the client certificate long after the library has stopped waiting for
+ * that. What was sent until then is lost, and the log says so. The first look after that ejects the
+ * node. */
 static void client_certificate_refused_late(void **state)
 {
     static const struct script slow = {

@@ -1,6 +1,6 @@
 /* The fault matrix: Forward servers that go wrong at the login or at the ack, met by the example's
- * own client over three nodes. Rows of docs/testing.md; what such a client says to a single server
- * is in test_forward_traps. */
+ * own client over three nodes. Rows of docs/testing.md; the same faults with a single server are in
+ * test_forward_traps. */
 #define _GNU_SOURCE
 #include "support/forward_client.h"
 #include "support/testbed.h"
@@ -39,8 +39,7 @@ static unsigned deliver(upstream_t *up, unsigned number, unsigned *failures)
     if (upstream_deliver(up, forward_deliver_fn, &delivery, 0, NULL) != UPSTREAM_OK) {
         fail_msg("record %u: %s", number, delivery.reason);
     }
-    /* At most one node failed, and had ack_timeout for one answer: the limit here is one for
-     * hangs. */
+    /* At most one node failed, with ack_timeout for one answer. The limit here only finds hangs. */
     assert_in_range(check_now_ms() - begun, 0, 300 + testbed_patience_ms());
     assert_in_range(delivery.failures, 0, 1);
     *failures += delivery.failures;
@@ -52,8 +51,8 @@ static unsigned deliver(upstream_t *up, unsigned number, unsigned *failures)
 
 /*
  * Node 1 of three plays `fault` on each connection, the others are well-behaved. Each record is
- * acknowledged, by another node: there exactly once. Where node 1's fault came after the record, it
- * is there too.
+ * acknowledged, by another node: there exactly once. If node 1's fault came after the record, node
+ * 1 has it too.
  */
 static void one_node_plays(const forward_script *fault, const char *keys, upstream_status_t status,
                            enum arrives arrives)
@@ -89,7 +88,7 @@ static void one_node_plays(const forward_script *fault, const char *keys, upstre
     assert_true(forward_server_await(servers[0], arrives == NEVER ? 0 : failures));
     assert_int_equal(forward_server_records(servers[0]), arrives == NEVER ? 0 : failures);
     assert_true(forward_server_all_dropped(servers[0]));
-    /* nothing came where it had gone wrong */
+    /* nothing came on a connection that had gone wrong */
     assert_int_equal(forward_server_stray(servers[0]), 0);
     assert_int_equal(forward_server_accepted(servers[0]), failures);
     assert_int_equal(forward_server_accepted(servers[1]), 1);

@@ -1,6 +1,6 @@
-/* The fault matrix: a whole Forward session over TLS, login and ack included, cut at bytes all over
- * it. Both nodes are forward-receiver, the first behind the proxy; the client is the example's own.
- * A row of docs/testing.md. */
+/* The fault matrix: a whole Forward session over TLS, with login and ack, cut at many different
+ * bytes. Both nodes are forward-receiver, the first behind the proxy; the client is the example's
+ * own. A row of docs/testing.md. */
 #define _GNU_SOURCE
 #include "support/forward_client.h"
 #include "support/process.h"
@@ -126,8 +126,7 @@ static void tls_session_cut_short(void **state)
                     if (forward_client_send(up, record, &delivery) != UPSTREAM_OK) {
                         fail_msg("cut after %zu bytes: %s", script.after, delivery.reason);
                     }
-                    /* Only where it was the answer that was cut may the first node have the record
-                     * as well. */
+                    /* Only if the answer was cut may the first node have the record too. */
                     may_be[record++] = 1 + (script.direction == TO_CLIENT && delivery.failures > 0);
                     usleep(1500);
                 }

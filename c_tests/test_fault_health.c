@@ -50,8 +50,8 @@ static void node_flapping_each_second(void **state)
     size_t i;
     (void)state;
     open_by_virtual_clock(&bed, 3, "");
-    /* By the chance of the backoff's jitter all trials of two minutes may meet an outage, one time
-     * in some hundreds; not those of an hour. */
+    /* The backoff is random. Once in some hundred runs, all trials of two minutes meet an outage;
+     * within an hour that does not happen. */
     for (i = 0; i < OUTAGES || (testbed_stats(&bed, 0).deliveries == 0 && i < 30 * OUTAGES); i++) {
         proxy_close(bed.proxies[0]);
         deliver_for(&bed, SECOND, 50 * MILLISECOND);
@@ -109,8 +109,8 @@ static void clock_jumps(void **state)
     testbed_close(&bed);
 }
 
-/* A resend is paid for out of the retry budget, which goes by the same clock: no jump may empty it
- * for good. */
+/* Resends are paid from the retry budget, which uses the same clock: no jump may leave it empty for
+ * ever. */
 static void clock_jumps_amid_resends(void **state)
 {
     static const struct script reset = {.fault = FAULT_RESET, .direction = TO_RECEIVER, .after = 4};
@@ -122,7 +122,7 @@ static void clock_jumps_amid_resends(void **state)
     for (i = 0; i < sizeof(jumps) / sizeof(jumps[0]); i++) {
         testbed_shares_are_even(&bed, 6, 5); /* at one moment, within what may come at once */
         atomic_fetch_add(&virtual_now, (uint64_t)jumps[i]);
-        /* five resends a second, where ten are allowed */
+        /* five resends a second; ten are allowed */
         deliver_for(&bed, 5 * SECOND, 100 * MILLISECOND);
     }
     assert_int_equal(testbed_stats(&bed, 0).deliveries_failed, proxy_faults(bed.proxies[0]));
@@ -147,8 +147,8 @@ static void *deliver_on(void *ctx)
     return NULL;
 }
 
-/* Each node in turn is killed with all its connections, and comes back once it was missed, while
- * threads deliver without a pause. */
+/* Each node in turn is killed with all its connections, and comes back after a delivery has missed
+ * it. Threads deliver without a pause. */
 static void rolling_restart(void **state)
 {
     enum { NODES = 4, ROUNDS = 2 };

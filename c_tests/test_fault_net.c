@@ -1,5 +1,5 @@
-/* The fault matrix, network rows: nodes that the network swallows, before and in the middle of
- * connections. In a network of the test's own; each row is a ctest (see docs/testing.md). */
+/* The fault matrix, network rows: nodes whose packets are lost, before and during connections. In a
+ * private network; each row is a ctest (see docs/testing.md). */
 #define _GNU_SOURCE
 #include "support/acceptor.h"
 #include "support/check.h"
@@ -127,10 +127,10 @@ static upstream_status_t write_record(upstream_conn_t *conn, void *ctx)
 }
 
 /*
- * Nobody answers, so the kernel takes whatever is written to the lost node: what is not
- * acknowledged within net.io_timeout (1 s) ends the connection, and that the node. One of three
- * nodes, a delivery each 5 ms and more: within 1,000 it is out, and at most its share of those is
- * lost.
+ * The plugin reads no answers, so the kernel takes whatever is written to the lost node. If bytes
+ * are not acknowledged within net.io_timeout (1 s), the connection ends, and that counts against
+ * the node. With three nodes and at least 5 ms between deliveries, the node is out within 1,000
+ * deliveries, and at most its share of those is lost.
  */
 static void partition_without_answers(void **state)
 {
@@ -210,8 +210,8 @@ static void fails_to_connect(upstream_t *up, size_t node, int32_t state, const c
     assert_int_equal(upstream_node_state(upstream_node_at(up, node)), state);
 }
 
-/* Four ports are all there are, and net.source_address holds them: that is no fault of the node
- * they lead to, and to another node the same ports serve once more. */
+/* There are only four local ports, on net.source_address, and all are in use: that is not the
+ * node's fault. The same ports still serve for another node. */
 static void ports_exhausted(void **state)
 {
     enum { PORTS = 4 };
@@ -239,8 +239,8 @@ static void ports_exhausted(void **state)
     acceptor_stop(acceptor);
 }
 
-/* That this machine knows no route says nothing of the node; that a router on the way knows none
- * does. */
+/* If this machine has no route, that says nothing about the node. If a router on the way has none,
+ * it does. */
 static void no_route_here_and_none_there(void **state)
 {
     static const char *const hosts[] = {"192.0.2.1", "127.0.0.11"};

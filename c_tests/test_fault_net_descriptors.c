@@ -1,5 +1,5 @@
-/* The fault matrix: no descriptor left in this process. The error says so, no node is blamed, and
- * all is well again as soon as there are some. Each row is a ctest (see docs/testing.md). */
+/* The fault matrix: this process has no descriptors left. The error says so, no node is blamed, and
+ * everything works again as soon as there are some. Each row is a ctest (see docs/testing.md). */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/descriptors.h"
@@ -32,7 +32,7 @@ static void stop(void)
     assert_true(descriptors_fall_to(descriptors_before));
 }
 
-/* What every call that fails for want of a descriptor says. */
+/* What every call says that fails because there is no descriptor. */
 static void says_so(upstream_error_t *err)
 {
     assert_non_null(err);
@@ -145,7 +145,7 @@ static void descriptors_exhausted_trial(void **state)
     assert_int_equal(check_stats(senders.up).nodes_up, NODES - 1);
     usleep(300 * 1000);
     descriptors_forbid(0);
-    /* among them a trial that cannot be made; it told nothing, and the next is soon */
+    /* one of them is a trial that cannot be made: it proves nothing, and the next one is soon */
     senders_even(&senders, 1 | 4);
     descriptors_allow();
     counter_revive(senders.counters[1]);

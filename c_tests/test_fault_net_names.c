@@ -1,5 +1,5 @@
 /* The fault matrix, network rows: names that do not resolve, resolve slowly, or change their
- * address. In a network of the test's own with a name server that counts; each row is a ctest (see
+ * address. In a private network with a name server that counts; each row is a ctest (see
  * docs/testing.md). */
 #define _GNU_SOURCE
 #include "support/check.h"
@@ -296,7 +296,7 @@ static void stranger_at_the_address(void **state)
     assert_true(descriptors_fall_to(descriptors_before));
 }
 
-/* One address of the name refuses, and for the other there is no descriptor: it might have
+/* One address of the name refuses. There is no descriptor for the other one, which might have
  * answered. */
 static void one_address_without_a_descriptor(void **state)
 {

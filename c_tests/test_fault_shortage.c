@@ -1,6 +1,6 @@
 /* The fault matrix: this machine has no memory left for what a connection needs. The error says so,
- * no node is blamed, and all is well again as soon as there is some. Each row is a ctest (see
- * docs/testing.md). The calls below stand in front of the system's. */
+ * no node is blamed, and everything works again as soon as there is some. Each row is a ctest (see
+ * docs/testing.md). The functions below replace those of the C library. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -15,8 +15,8 @@
 
 enum { NODES = 3 };
 
-/* What the calls of this thread fail with; 0: they work. The servers' are on threads of their
- * own. */
+/* The errno with which the calls of this thread fail; 0: they work. The servers have their own
+ * threads. */
 static _Thread_local int send_fails, receive_fails;
 /* The same for those of the library's dialer. */
 static atomic_int socket_fails;
@@ -119,8 +119,8 @@ static void all_is_well(void)
     assert_int_equal(payload.calls, 2 * NODES);
 }
 
-/* Delivers in vain: each node is asked once, over a new connection or a kept one, and the error
- * says why. */
+/* A delivery that must fail: each node is asked once, over a new connection or a kept one, and the
+ * error says why. */
 static void deliver_in_vain(struct payload payload, upstream_status_t expected, int number,
                             int calls)
 {
@@ -185,7 +185,7 @@ static void shortage_on_connect(void **state)
     stop();
 }
 
-/* The calls beside a delivery report to the node as well. */
+/* Calls outside of a delivery report to the node too. */
 static void shortage_outside_a_delivery(void **state)
 {
     upstream_conn_t *conn = NULL;

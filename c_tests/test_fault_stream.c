@@ -11,9 +11,9 @@ enum { RECORD = 8, LARGE = 32768 };
 #define STAYS_IN "health.max_fails 1000\n"
 
 /*
- * Node 1 of three plays `fault` at each byte of the record, and of its answer. Of the two
- * deliveries of a round one begins there and ends at node 2, the other is node 3's. Where the
- * record had come whole, the answer is what was lost, and it comes twice.
+ * Node 1 of three plays `fault` at each byte of the record, and of its answer. A round has two
+ * deliveries: one begins at node 1 and ends at node 2, the other goes to node 3. If the whole
+ * record had come to node 1, only its answer was lost, and the record comes twice.
  */
 static void at_each_byte(enum fault fault, struct event_loop *loop)
 {
@@ -75,7 +75,7 @@ static void event_loop_at_each_byte(void **state)
     }
 }
 
-/* The server ends what lies in the pool: no delivery is harmed by it, and none of it is the node's
+/* The server ends the connections in the pool: that harms no delivery, and is not the node's
  * fault. */
 static void on_an_idle_connection(void (*end_all)(struct proxy *))
 {
@@ -158,8 +158,8 @@ static void window_full(void **state)
     /* it was the write that waited */
     assert_true(testbed_stats(&bed, 0).bytes_out < LARGE * RECORD);
     assert_int_equal(testbed_stats(&bed, 1).deliveries, 1);
-    /* A delivery that has less time than a silence of net.io_timeout, and meets it at the last
-     * node: at the first it would get half. */
+    /* A delivery that has less time than net.io_timeout, and meets the silent node last: at the
+     * first node it would get only half of its time. */
     proxy_close(bed.proxies[1]);
     assert_ptr_equal(upstream_next_node(bed.up), testbed_node(&bed, 0));
     assert_status(testbed_deliver(&bed, LARGE, 300), UPSTREAM_ERR_TIMEOUT);
@@ -205,8 +205,7 @@ static void byte_by_byte(void **state)
     testbed_close(&bed);
 }
 
-/* A stall at each byte of a record and its answer, shorter than anyone's patience: nothing
- * happens. */
+/* A stall at each byte of a record and its answer, shorter than every timeout: nothing happens. */
 static void stall_and_go_on(void **state)
 {
     struct script script = {.fault = FAULT_STALL, .stall_ms = 5};

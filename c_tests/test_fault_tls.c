@@ -21,8 +21,8 @@ static void open_with_tls(struct testbed *bed, const char *keys, uint16_t receiv
     testbed_open(bed, 3, "", nodes, NULL);
 }
 
-/* The delivery that meets node 1 goes on to another, nothing of it having left; after that node 1
- * is out, and the others share. */
+/* The delivery that meets node 1 goes on to another node before any byte of it was sent. After that
+ * node 1 is out, and the others take its share. */
 static void node_1_is_left_out(struct testbed *bed, upstream_status_t status, const char *words)
 {
     upstream_conn_t *conn = NULL;
@@ -78,9 +78,9 @@ static void certificate_self_signed(void **state)
 }
 
 /*
- * The server asks for a client certificate, and gets one that it does not take, or none: under TLS
- * 1.2 it says so in the handshake, under 1.3 after it, with tickets for those it takes or without.
- * Either way no byte of a record goes there.
+ * The server asks for a client certificate, and gets none, or one that it refuses. Under TLS 1.2 it
+ * says so in the handshake, under TLS 1.3 after it, with or without tickets for good clients. In
+ * each case no byte of a record is sent there.
  */
 static void client_certificate_is_refused(const char *keys, const char *words)
 {
@@ -153,8 +153,8 @@ static void plaintext_where_tls_is_set(void **state)
     testbed_close(&bed);
 }
 
-/* The server takes the record for a broken handshake and hangs up: there is no answer, three times,
- * and it is out. */
+/* The server takes the record for a broken handshake and hangs up: three times there is no answer,
+ * and the node is out. */
 static void tls_where_plaintext_is_set(void **state)
 {
     struct openssl_server *server = openssl_start(openssl_folder, VALID);
@@ -201,7 +201,7 @@ static void tls_stall(void **state)
     openssl_stop(server);
 }
 
-/* The connection ends in the handshake, at bytes all over both sides of it. */
+/* The connection ends in the handshake, at many different bytes of both sides. */
 static void tls_cut_short(void **state)
 {
     static const enum fault faults[] = {FAULT_RESET, FAULT_CLOSE};
@@ -242,8 +242,8 @@ static void tls_cut_short(void **state)
     openssl_stop(server);
 }
 
-/* A trial: the caller that began it has long gone to another node when the handshake ends well. The
- * connection is in the pool then, and the node is back. */
+/* A trial: the caller that began it has gone to another node long before the handshake ends well.
+ * Then the connection is in the pool, and the node is back. */
 static void handshake_outlives_its_caller(void **state)
 {
     static const struct script stall = {.fault = FAULT_STALL, .direction = TO_CLIENT, .after = 300};

@@ -1,6 +1,6 @@
 /*
  * The plugin for Fluent Bit (examples/fluent-bit) from start to end: what it refuses and how it
- * says so, whose log level holds, a reload amid flushes, and the end of a flush that nobody
+ * says so, which log level counts, a reload during flushes, and the end of a flush that nobody
  * answers.
  */
 #define _GNU_SOURCE
@@ -56,7 +56,7 @@ static void mistakes_are_told_with_the_mend(void **state)
             "n: ack_timeout is \"0\"", "set it to a time");
 }
 
-/* The agent's log_level holds for the library's lines too. */
+/* The agent's log_level counts for the library's lines too. */
 static void the_log_level_is_the_agents(void **state)
 {
     forward_script script = {.helo = HELO_NONE, .ack = ACK_NONE};
@@ -101,8 +101,8 @@ static void *flush_one(void *argument)
 
 /*
  * The agent reloads: the section starts once more while four flushes of the old one wait for a node
- * that has fallen silent. The new one delivers at once; the old one's exit ends what waits, long
- * before its time is up, and the agent gets its chunks back.
+ * that has fallen silent. The new section delivers at once. The exit of the old one ends the
+ * waiting flushes, long before their time is up, and the agent gets its chunks back.
  */
 static void reload_amid_flushes(void **state)
 {
@@ -144,8 +144,8 @@ static void reload_amid_flushes(void **state)
     forward_server_stop(good);
 }
 
-/* The agent gives five seconds for flushes under way when it stops: without a word from anyone a
- * flush ends before. */
+/* When the agent stops, it waits five seconds for flushes under way. A flush that nobody answers
+ * ends earlier. */
 static void a_flush_ends_within_the_grace_time(void **state)
 {
     forward_script script = {.helo = HELO_NONE, .ack = ACK_SILENT};
@@ -164,8 +164,9 @@ static void a_flush_ends_within_the_grace_time(void **state)
 }
 
 /*
- * With hot_reload on, a flush on a thread that is not the agent's own is a worker's, and the agent
- * will not outlive a reload: said once for each start. Without either, nothing is said.
+ * With hot_reload on, a flush on another thread than the agent's own is a worker's, and the agent
+ * will not survive a reload: the plugin warns once for each start. Without workers or without
+ * hot_reload there is no warning.
  */
 static void workers_amid_hot_reload_are_warned_of(void **state)
 {
@@ -204,8 +205,8 @@ static void workers_amid_hot_reload_are_warned_of(void **state)
 }
 
 /*
- * Once every node is out through silence, a chunk goes back to the agent untried: an agent that
- * stops would otherwise wait the whole time of a flush with each chunk that it still has.
+ * Once every node is out because it was silent, a chunk goes back to the agent untried. Otherwise
+ * an agent that stops would wait the whole time of a flush for each chunk that it still has.
  */
 static void silence_is_not_asked_again(void **state)
 {

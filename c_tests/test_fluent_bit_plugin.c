@@ -1,7 +1,7 @@
 /*
- * The plugin for Fluent Bit (examples/fluent-bit), loaded and driven as the agent does it: chunks
- * from eight threads on stacks of 24 KiB, two [OUTPUT] sections at a time, and what arrives is
- * compared record by record, or byte by byte.
+ * The plugin for Fluent Bit (examples/fluent-bit), loaded and called as the agent does it: chunks
+ * from eight threads on stacks of 24 KiB, two [OUTPUT] sections at a time. What arrives is compared
+ * record by record, or byte by byte.
  */
 #define _GNU_SOURCE
 #include "support/agent_bed.h"
@@ -155,8 +155,8 @@ static void arrives_as(const struct chunk *chunk, const char *key, const char *v
     forward_server_stop(server);
 }
 
-/* With metadata and without, each encoding of the time that is in use, a record that no decoder
- * would give back byte by byte. */
+/* With metadata and without; each encoding of the time that is in use; a record that no decoder and
+ * encoder would reproduce byte by byte. */
 static void bytes_are_kept(void **state)
 {
     struct chunk chunk = {.len = 0}, plain = {.len = 0}, whole = {.len = 0};
@@ -197,9 +197,9 @@ static void the_only_line(const char *line, void *expected)
 /* ---- what a fluentd takes ---- */
 
 /*
- * A receiver that takes what fluentd takes, and acknowledges what it drops: with default keys each
- * record of the agent's chunks, those of an OTLP group among them, is taken, in each of the ways to
- * send them, and no mark of a group is.
+ * A receiver that takes what fluentd takes, and also acknowledges what it drops. With default keys
+ * it takes each record of the agent's chunks, also those of an OTLP group, however they are sent;
+ * it gets no marks of groups.
  */
 static void a_fluentd_takes_every_record(void **state)
 {
@@ -221,7 +221,7 @@ static void a_fluentd_takes_every_record(void **state)
     chunk_add(&chunk, group_start, sizeof(group_start) - 1);
     CHUNK_ADD(&chunk, "\x92\x92" CHUNK_TIME "\x81\xa1k\xa1v");
     chunk_add_log(&chunk, 7);
-    /* A float, which fluentd drops as it stands. */
+    /* A float as time, which fluentd would drop. */
     CHUNK_ADD(&chunk, "\x92\xcb\x41\xd9\x54\xfc\x40\x00\x00\x00");
     chunk_add_log(&chunk, 8);
     chunk_add(&chunk, group_end, sizeof(group_end) - 1);
@@ -244,7 +244,7 @@ static void a_fluentd_takes_every_record(void **state)
 
 /* ---- the other signals ---- */
 
-/* Metrics and traces go out as the agent has them, and the server is told which they are. */
+/* Metrics and traces are sent as the agent has them, and the options say which they are. */
 static void metrics_and_traces_arrive(void **state)
 {
     static const char metrics[] = "\x82\xa4meta\x80\xa7metrics\x91\x82\xa4meta\x80\xa6values\x90";
@@ -300,7 +300,7 @@ static void metrics_and_traces_arrive(void **state)
     }
 }
 
-/* As a decoder of its own, in another language, understands it. */
+/* As an independent decoder, in another language, understands it. */
 static void metadata_and_time_arrive(void **state)
 {
     static const char *const none[] = {NULL};
@@ -417,8 +417,8 @@ static void every_node_is_tried_before_a_retry(void **state)
     agent_output_exit(output);
 }
 
-/* At most once: what may have arrived is given up rather than sent twice, by the plugin as by the
- * agent. */
+/* At most once: what may have arrived is given up and not sent twice, neither by the plugin nor by
+ * the agent. */
 static void no_retry_where_it_may_have_arrived(void **state)
 {
     forward_script script = {.helo = HELO_NONE, .ack = ACK_EOF};

@@ -1,6 +1,5 @@
-/* upstream/fluent_bit.h: a plugin of the agent's manner, unchanged, compiled with the flag and
- * without it, in a stand-in for the agent. Each of the two is loaded as a module, as the agent
- * loads them. */
+/* upstream/fluent_bit.h: an unchanged plugin for the agent, compiled with the flag and without it,
+ * in a stand-in for the agent. Both are loaded as modules, as the agent loads them. */
 #define _GNU_SOURCE
 #include "guest_agent/guest.h"
 #include "guest_agent/out_records.h"
@@ -45,7 +44,7 @@ static void start(const char *module, const uint16_t *ports, size_t count, const
     guest_start(&guest, module, "out_records_plugin", path, 0, NULL);
 }
 
-/* Ends the plugin, and with it no connection may be left in use. */
+/* Ends the plugin; no connection may then be left in use. */
 static void stop(void)
 {
     assert_int_equal(atomic_load(&records()->misplaced), 0);
@@ -129,7 +128,7 @@ static void the_order_is_the_librarys(void **state)
     assert_memory_equal(records()->order, "abcabcabc", 9);
     stop();
 
-    /* A draining node, which the agent knows nothing of, is never handed out. */
+    /* A draining node is never handed out, although the agent does not know about it. */
     start(WITH_FLAG, three.ports, 3, "    weight ${NONE:-1}\n");
     assert_int_equal(guest_warnings(), 0);
     stop();
@@ -189,7 +188,7 @@ static void what_breaks_under_the_plugin_counts(void **state)
         {LOOPBACK_RESET}, /* a network error */
         /* an answer, and then a kept connection that ends: no fault at all */
         {LOOPBACK_CLOSE_AFTER},
-        {LOOPBACK_DRIP}, /* the wrong answer: only FLB_RETRY tells */
+        {LOOPBACK_DRIP}, /* the wrong answer: only FLB_RETRY shows it */
     };
     (void)state;
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
@@ -232,7 +231,7 @@ static void coming_back_after_a_network_error_meets_other_nodes(void **state)
     assert_in_range(atomic_load(&records()->picked), 13, 33);
     stop();
 
-    /* Where every node breaks, the plugin's ten rounds end with the nodes. */
+    /* If every node breaks, the plugin's ten rounds end when no node is left. */
     start(WITH_FLAG, ports, 2, "    health.max_fails 1000\n");
     records()->manner = RECORDS_AGAIN;
     assert_int_equal(flush(0, 1, 1, FLB_RETRY), 1);
@@ -252,7 +251,7 @@ static void a_pick_without_a_connection_leaks_none(void **state)
     records()->manner = RECORDS_PICK_ONLY;
     assert_int_equal(flush(0, 30, 5, FLB_ERROR), 30);
     assert_int_equal(guest_connections_busy(), 0);
-    /* A fresh one that nobody has used must not look used to a plugin that logs in once per
+    /* A new connection that nobody has used must not look used to a plugin that logs in once per
      * connection. */
     assert_int_equal(guest_connections_kept(), 0);
 
@@ -311,8 +310,8 @@ static void work_that_is_no_flush(void **state)
     struct loopback *bad = loopback_start(LOOPBACK_RESET), *good = loopback_start(LOOPBACK_ECHO);
     uint16_t ports[2] = {loopback_port(bad), loopback_port(good)};
     (void)state;
-    /* In a coroutine nothing says when it is over, so its outcome counts a while later; outside of
-     * any at once. */
+    /* In a coroutine nothing says when the exchange is over, so its outcome counts a while later;
+     * outside of coroutines it counts at once. */
     start(WITH_FLAG, ports, 2, "    health.max_fails 1\n    health.backoff 60s\n");
     guest_timer(&guest, 1);
     assert_int_equal(flush(0, 1, 1, FLB_OK), 1);
@@ -379,7 +378,7 @@ static void a_node_that_accepts_and_is_silent_is_out_after_max_fails(void **stat
     assert_int_equal(loopback_connections(silent), 2); /* no connection that was silent is kept */
     stop();
 
-    /* Those that are on their way there at the time come back as well, and each but once. */
+    /* Those that are on their way to it at the time come back too, and each only once. */
     start(WITH_FLAG, ports, 2, lines);
     arrived_at_once = flush(0, 40, 8, FLB_OK);
     assert_int_equal(arrived_at_once, 40 - picks_of('a'));
@@ -429,7 +428,7 @@ static void silence_is_bounded_however_the_plugin_sets_its_nodes_up(void **state
         }
     }
     guest_set_io_timeout(0, GUEST_FOR_THE_SET);
-    /* A plugin with one server has what the agent gives it. */
+    /* A plugin with a single server gets what the agent gives it. */
     guest_start(&guest, WITH_FLAG, "out_records_plugin", NULL, three.ports[0], NULL);
     assert_int_equal(records()->u->base.net.io_timeout, 0);
     stop();
@@ -475,7 +474,7 @@ static void a_file_the_library_refuses_is_balanced_all_the_same(void **state)
     assert_int_equal(guest_connects_failed(), 1); /* so the health keys were taken over */
     stop();
 
-    /* Where not even the nodes will do, the agent's own order is left. */
+    /* If not even the nodes can be used, the agent's own order is left. */
     start(WITH_FLAG, three.ports, 3, "    health.max_fails none\n");
     assert_int_equal(guest_warnings(), 2);
     assert_int_equal(flush(0, 30, 1, FLB_OK), 20);
@@ -521,7 +520,7 @@ static void *work(void *ctx)
 {
     struct worker *worker = ctx;
     guest_flush(&guest, worker->number, worker->tasks, worker->count, 16);
-    /* What was on its way to a node that died is the agent's to bring again, as it is without the
+    /* What was on its way to a node that died must be sent again by the agent, as without the
      * header. */
     for (size_t i = 0; i < worker->count; i++) {
         worker->again += worker->tasks[i].word != FLB_OK;

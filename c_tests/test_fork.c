@@ -1,5 +1,5 @@
-/* fork() while every thread of the parent's is in the middle of something: the child never waits
- * for what is not there, and the parent goes on undisturbed. */
+/* fork() while every thread of the parent is in the middle of a call: the child never waits for a
+ * thread that it does not have, and the parent goes on undisturbed. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -133,8 +133,8 @@ static void children_of_a_busy_parent(void **state)
         if (child == 0) {
             alarm(CHILD_SECONDS); /* one that hangs ends by it */
             result = in_child(up, loopback_port(server));
-            /* Told by a pipe, and no exit: half of what the parent had on its heap is nobody's
-             * here. */
+            /* The result goes through a pipe. Do not exit: in the child, half of the parent's heap
+             * belongs to nobody. */
             (void)!write(told[1], &result, sizeof(result));
             kill(getpid(), SIGKILL);
         }

@@ -1,6 +1,6 @@
 /*
- * The program upstream-forward, run as its user runs it: what becomes of each kind of line, what it
- * says at the end, and its exit status. Servers are the scripted ones.
+ * The program upstream-forward, run as its user runs it: what happens to each kind of line, what it
+ * says at the end, and its exit status. The servers are scripted.
  */
 #define _GNU_SOURCE
 #include "support/acceptor.h"
@@ -139,7 +139,7 @@ static void a_batch_is_tried_again(void **state)
     forward_server_stop(server);
 }
 
-/* Without a word on it in the file, each message asks for an ack. */
+/* If the file does not say anything else, each message asks for an ack. */
 static void acks_are_asked_for(void **state)
 {
     (void)state;
@@ -158,7 +158,7 @@ static void acks_are_asked_for(void **state)
     cli_stop_servers(servers);
 }
 
-/* Without acks, by whatever way, nothing is called delivered. */
+/* Without acks nothing is called delivered, in whatever way acks were turned off. */
 static void without_acks_nothing_is_called_delivered(void **state)
 {
     (void)state;
@@ -181,8 +181,8 @@ static void without_acks_nothing_is_called_delivered(void **state)
     }
 }
 
-/* One node is asked for acks and two are not: each record under the word of the node that has
- * it. */
+/* One node is asked for acks and two are not: each record is counted by how its own node is
+ * asked. */
 static void each_record_has_its_own_word(void **state)
 {
     (void)state;
@@ -208,8 +208,7 @@ static void each_record_has_its_own_word(void **state)
     cli_stop_servers(servers);
 }
 
-/* A server that stores each message and closes without an ack has it, for all that anybody
- * knows. */
+/* A server stores each message and closes without an ack: nobody can know that it has it. */
 static void what_was_not_acknowledged_may_have_arrived(void **state)
 {
     (void)state;
@@ -226,8 +225,8 @@ static void what_was_not_acknowledged_may_have_arrived(void **state)
     cli_stop_servers(servers);
 }
 
-/* At most once: servers that store it and never answer, or hang up. No node and no retry gets it a
- * second time. */
+/* At most once: servers store the record and never answer, or hang up. It is not sent a second
+ * time, neither to another node nor by a retry. */
 static void with_resend_off_it_is_sent_once(void **state)
 {
     (void)state;
@@ -249,8 +248,8 @@ static void with_resend_off_it_is_sent_once(void **state)
     }
 }
 
-/* At most once is no reason to give up what cannot have arrived: the first servers refuse, and are
- * back later. */
+/* Also with at most once, what cannot have arrived is not given up: the servers refuse at first,
+ * and are back later. */
 static void with_resend_off_what_cannot_be_there_is_tried_again(void **state)
 {
     (void)state;
@@ -351,8 +350,8 @@ static enum ending take_one_message(const struct session *session, void *ctx)
 }
 
 /*
- * As fluentd with deny_keepalive. Each line arrives, and only then is called delivered: twice where
- * the server took it and reset the connection before its ack.
+ * Like fluentd with deny_keepalive. Each line arrives, and only then counts as delivered. It comes
+ * twice if the server took it and reset the connection before its ack.
  */
 static void servers_that_close_after_each_message_get_it_all(void **state)
 {
@@ -408,7 +407,7 @@ static void any_byte_may_stand_in_a_line(void **state)
     cli_stop_servers(servers);
 }
 
-/* A line over the limit is left out and counted; the one behind it arrives. */
+/* A line over the limit is left out and counted; the line after it arrives. */
 static void a_line_over_the_limit_is_counted(void **state)
 {
     (void)state;

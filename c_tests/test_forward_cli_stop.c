@@ -1,7 +1,7 @@
 /*
  * The program upstream-forward when it is stopped, or loses one of its standard descriptors: what
- * was taken from the input is sent or counted, and status 0 means that it was all of it. Servers
- * are the scripted ones, and count for themselves.
+ * was read from the input is sent or counted, and status 0 means that it was all of the input. The
+ * servers are scripted, and count too.
  */
 #define _GNU_SOURCE
 #include "support/check.h"
@@ -18,7 +18,7 @@ static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
 
 enum { SIGNALS = sizeof(signals) / sizeof(signals[0]) };
 
-/* Every line that was read stands under one word. */
+/* Every line that was read is counted under exactly one word. */
 static void adds_up(const char *last)
 {
     size_t sum = cli_number(last, " delivered") + cli_number(last, " sent, not") +
@@ -29,7 +29,7 @@ static void adds_up(const char *last)
     }
 }
 
-/* What was taken from a pipe goes out, at whatever pace it was to go; a line that had no end yet is
+/* What was read from a pipe is still sent, without regard to --rate; a line that has no end yet is
  * counted. */
 static void what_was_taken_from_a_pipe_is_sent(void **state)
 {
@@ -57,7 +57,7 @@ static void what_was_taken_from_a_pipe_is_sent(void **state)
     free(text);
 }
 
-/* The rest of a file is left unread, and that is never status 0. */
+/* The rest of a file is not read, so the status is not 0. */
 static void a_file_is_left_in_the_middle(void **state)
 {
     enum { LINES = 100000 };
@@ -105,8 +105,8 @@ static void a_signal_at_the_very_end_is_no_failure(void **state)
     cli_stop_servers(servers);
 }
 
-/* No server answers: the second signal, or the end of the grace, ends the sending, and each line
- * has its word. */
+/* No server answers: the second signal, or the end of --grace, ends the sending, and each line is
+ * counted. */
 static void the_sending_ends_too(void **state)
 {
     static const char *const grace[] = {"600", "0.3"};
@@ -130,7 +130,7 @@ static void the_sending_ends_too(void **state)
         cli_await(servers, 1);
         assert_int_equal(kill(p.id, SIGTERM), 0);
         if (i == 0) {
-            usleep(500 * 1000); /* what comes at once is the same stop, told twice */
+            usleep(500 * 1000); /* a second signal at once counts as the same stop */
             assert_int_equal(kill(p.id, SIGTERM), 0);
         }
         assert_int_equal(cli_finish(&p, last, sizeof(last)), 128 + SIGTERM);
@@ -154,8 +154,8 @@ static int full_pipe(char *path, size_t room)
     return fd;
 }
 
-/* Nobody reads the report, so it is given up a while after the signal; without one it waits for its
- * reader. */
+/* Nobody reads the report: after a signal the program gives it up in a while; without a signal it
+ * waits for the reader. */
 static void a_report_that_nobody_reads_ends_too(void **state)
 {
     forward_server *servers[CLI_NODES];
@@ -205,7 +205,7 @@ static void an_ignored_signal_stays_ignored(void **state)
     cli_stop_servers(servers);
 }
 
-/* Stopped and continued, again and again: every wait goes on where it was. */
+/* SIGSTOP and SIGCONT again and again: every wait goes on where it was. */
 static void it_is_suspended_and_goes_on(void **state)
 {
     enum { LINES = 2000 };
@@ -293,7 +293,7 @@ static void a_file_that_grows_is_read_to_its_end(void **state)
     free(text);
 }
 
-/* What was cut away may never have been seen: that is not "all of it". */
+/* Lines that were cut away may not have been read, so the status is not 0. */
 static void a_file_that_shrinks_is_told(void **state)
 {
     forward_server *servers[CLI_NODES];
@@ -318,8 +318,7 @@ static void a_file_that_shrinks_is_told(void **state)
 
 enum { LINES = 2000 };
 
-/* Two nodes are gone, so that there is something to complain of; the third gets every line,
- * once. */
+/* Two nodes are gone, so that there are warnings; the third gets every line, once. */
 static void run_with(const char *command, int status, const char *expected)
 {
     forward_server *servers[CLI_NODES];
@@ -359,13 +358,14 @@ static void the_messages_go_nowhere(void **state)
     snprintf(command, sizeof(command), "exec \"$@\" 2>%s", path);
     run_with(command, 0, "2000 read, 2000 delivered, 0 lost");
     close(full);
-    /* The shell opens it while there is a reader, itself, which then goes away. */
+    /* The shell opens it while it is a reader itself, and then closes its reading end. */
     snprintf(command, sizeof(command), "exec 3<>%s 4>%s 3<&-; exec \"$@\" 2>&4", path, path);
     run_with(command, 0, "2000 read, 2000 delivered, 0 lost");
     unlink(path);
 }
 
-/* The counts are then an error message, and the status is not 0: what was to be printed was not. */
+/* The counts are then an error message, and the status is not 0, because the report was not
+ * printed. */
 static void the_report_goes_nowhere(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
 /*
- * The Forward example's keys of a node: defaults, values, and the words about bad ones.
+ * The Forward example's keys of a node: defaults, values, and the messages about wrong ones.
  */
 #include "../examples/forward/forward.h"
 
@@ -82,7 +82,7 @@ static void settings_are_read(void **state)
     upstream_destroy(up);
 }
 
-/* A node that took a chunk and is silent must leave time for others. */
+/* A node that took a chunk and stays silent must leave time for other nodes. */
 static void an_answer_may_take_a_quarter_of_the_delivery(void **state)
 {
     (void)state;
@@ -142,7 +142,8 @@ static void bad_settings_are_told(void **state)
     }
 }
 
-/* With the keys declared a slip is an error when the set is made, with its place. */
+/* If the keys are declared, a typing error is found when the set is made, with its line and
+ * column. */
 static void slips_are_found_by_the_library(void **state)
 {
     (void)state;

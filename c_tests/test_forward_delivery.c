@@ -1,11 +1,11 @@
 /*
- * The Forward example over loopback beside the traps: logging in, acks and ids, connections that
- * are used once, and each node's own form of a batch.
+ * The Forward example over loopback: logins, acks and ids, connections that are used once, and each
+ * node's form of a batch. What servers do wrong is in test_forward_traps.
  */
 #include "support/check.h"
 #include "support/forward_client.h"
 
-/* A server that asks for a login, met by a client that was given no key. */
+/* A server asks for a login, and the client has no key. */
 static void helo_instead_of_an_ack(void **state)
 {
     (void)state;
@@ -41,8 +41,8 @@ static void the_previous_ack_is_not_this_one(void **state)
     forward_server_stop(server);
 }
 
-/* A well-behaved server, whatever the pieces and types of its answers: one connection, one
- * login. */
+/* A well-behaved server: one connection and one login, whatever the pieces and types of its
+ * answers. */
 static void good_servers_are_understood(void **state)
 {
     (void)state;
@@ -84,8 +84,8 @@ static void good_servers_are_understood(void **state)
     }
 }
 
-/* Fluent Bit's server sends a salt for passwords though it has no users: no reason not to log in
- * with the key alone. */
+/* Fluent Bit's server sends a salt for passwords although it has no users. The client can still log
+ * in with the key alone. */
 static void a_salt_asks_for_no_user(void **state)
 {
     (void)state;
@@ -152,7 +152,7 @@ static void the_empty_key_logs_in(void **state)
     }
 }
 
-/* Both end well for the message, and neither connection may carry another. */
+/* In both cases the message is delivered, and the connection may not carry another one. */
 static void some_connections_are_used_once(void **state)
 {
     (void)state;
@@ -240,7 +240,7 @@ static void each_node_gets_its_own_form(void **state)
     }
 }
 
-/* What is wrong with the batch itself is not blamed on a node, and no other node is tried. */
+/* If the batch itself is wrong, no node is blamed, and no other node is tried. */
 static void an_empty_batch_stops(void **state)
 {
     (void)state;
@@ -299,9 +299,8 @@ static void each_failure_is_told(void **state)
 }
 
 /*
- * An explicit ack_timeout, however long, leaves each other node its share of the delivery: two
- * servers that take what comes and are silent, at each place where an answer is due, and the third
- * gets the batch.
+ * Even a very long ack_timeout leaves the other nodes their share of the delivery. Two servers take
+ * what comes and stay silent wherever an answer is due; the third gets the batch.
  */
 static void silence_leaves_time_for_others(void **state)
 {
@@ -343,8 +342,8 @@ static void silence_leaves_time_for_others(void **state)
     }
 }
 
-/* What this protocol says of a server stands in the delivery's own error, behind the node's
- * address, which is there once. */
+/* What the protocol finds wrong stands in the delivery's error, after the node's address, which is
+ * there only once. */
 static void the_words_stand_in_the_error(void **state)
 {
     (void)state;
@@ -366,7 +365,7 @@ static void the_words_stand_in_the_error(void **state)
     assert_true(d.may_have_arrived);
     upstream_error_free(err);
 
-    forward_batch_clear(b); /* nothing to send: given up, in these words */
+    forward_batch_clear(b); /* nothing to send: given up, with this reason */
     d = (forward_delivery)FORWARD_DELIVERY_INIT(b);
     err = NULL;
     assert_int_equal(upstream_deliver(up, forward_deliver_fn, &d, 0, &err), UPSTREAM_STOP);

@@ -106,7 +106,7 @@ static void integer_time_is_exact(void **state)
     c.time_as_integer = true;
     append(b, "a");
     append(b, "bc");
-    for (int round = 0; round < 2; round++) { /* made at the first, kept for the second */
+    for (int round = 0; round < 2; round++) { /* made for the first node, kept for the second */
         assert_int_equal(forward_frame_build(&f, b, &c, &(size_t){0}), UPSTREAM_OK);
         char *bytes = joined(&f, &len);
         assert_int_equal(len, sizeof expected - 1);
@@ -114,7 +114,7 @@ static void integer_time_is_exact(void **state)
         free(bytes);
         forward_frame_destroy(&f);
     }
-    append(b, "later"); /* has to appear in the derived form as well */
+    append(b, "later"); /* must appear in the derived form too */
     assert_int_equal(forward_frame_build(&f, b, &c, &(size_t){0}), UPSTREAM_OK);
     assert_int_equal(f.bytes, sizeof expected - 1 + 6 + 6 + 5);
     forward_frame_destroy(&f);
@@ -204,7 +204,7 @@ static void chunk_id_stays_with_its_chunk(void **state)
     forward_batch_destroy(b);
 }
 
-/* The body of a packed message, inflated where it is compressed. */
+/* The body of a packed message, inflated if it is compressed. */
 static char *packed_body(const msgpack_object *message, bool gzip, size_t *len)
 {
     const msgpack_object *body = &message->via.array.ptr[1];
@@ -316,8 +316,8 @@ static void chunk_becomes(const char *chunk, size_t chunk_len, const forward_con
     forward_batch_destroy(b);
 }
 
-/* By default what every server reads, as the agent's own plugin has it with an upstream file:
- * [EventTime, record]. */
+/* The default is what every server reads, and what the agent's own plugin sends with an upstream
+ * file: [EventTime, record]. */
 static void a_chunk_is_times_and_records(void **state)
 {
     (void)state;
@@ -352,13 +352,13 @@ static void a_chunk_is_times_and_records(void **state)
     chunk_becomes(plain, sizeof plain - 1, &c, plain, sizeof plain - 1, 6);
     c.time_as_integer = true;
     chunk_becomes(chunk, sizeof chunk - 1, &c, whole, sizeof whole - 1, 6);
-    /* As it lies in the agent's memory; the marks of groups are entries, and no records. */
+    /* As it is in the agent's memory. The marks of groups are entries, but not records. */
     c.time_as_integer = false;
     c.retain_metadata = true;
     chunk_becomes(chunk, sizeof chunk - 1, &c, chunk, sizeof chunk - 1, 6);
 }
 
-/* In Forward the array's length counts entries, whatever they are. */
+/* In Forward the length of the array counts all entries, also marks. */
 static void marks_count_where_entries_do(void **state)
 {
     (void)state;
@@ -381,7 +381,7 @@ static void marks_count_where_entries_do(void **state)
     }
 }
 
-/* A chunk of marks alone holds nothing to send. */
+/* A chunk that holds only marks has nothing to send. */
 static void marks_alone_are_nothing(void **state)
 {
     (void)state;
@@ -424,8 +424,8 @@ static void map_becomes(const forward_frame *f, const forward_config *c, const c
 }
 
 /*
- * Metrics and traces: each map as it is and a message of its own, in whatever form logs would go;
- * the options tell which they are. Fluent Bit's server reads one map of a message.
+ * Metrics and traces: each map is sent as it is, in a separate message, whatever the form of logs
+ * would be. The options say which they are. Fluent Bit's server reads only one map of a message.
  */
 static void metrics_and_traces_are_told_apart(void **state)
 {
@@ -461,14 +461,14 @@ static void metrics_and_traces_are_told_apart(void **state)
                 map_becomes(&f, &c, maps[i].map, maps[i].len, maps[i].signal, ids[n]);
                 forward_frame_destroy(&f);
             }
-            assert_int_equal(forward_frame_build(&f, b, &c, &at),
-                             UPSTREAM_ERR_INVALID_ARG); /* that was all */
+            /* that was all */
+            assert_int_equal(forward_frame_build(&f, b, &c, &at), UPSTREAM_ERR_INVALID_ARG);
             if (keys == 1) {
                 assert_string_equal(ids[0], forward_batch_chunk_id(b));
                 assert_string_not_equal(ids[1], ids[0]);
                 assert_string_not_equal(ids[2], ids[1]);
                 memcpy(first, ids, sizeof ids);
-            } else if (keys & 1) { /* the same for whatever node it is framed */
+            } else if (keys & 1) { /* the same for every node */
                 assert_memory_equal(ids, first, sizeof ids);
             }
         }
@@ -548,8 +548,8 @@ static void what_is_no_record_is_refused(void **state)
     assert_int_equal(forward_batch_append(NULL, &WHEN, "\x80", 1), UPSTREAM_ERR_INVALID_ARG);
     assert_int_equal(forward_batch_count(b), 0);
     assert_int_equal(forward_batch_bytes(b), 0);
-    assert_int_equal(forward_frame_build(&f, b, &c, &(size_t){0}),
-                     UPSTREAM_ERR_INVALID_ARG); /* nothing to send */
+    /* nothing to send */
+    assert_int_equal(forward_frame_build(&f, b, &c, &(size_t){0}), UPSTREAM_ERR_INVALID_ARG);
     assert_int_equal(forward_batch_append(b, &WHEN, "\x80", 1), UPSTREAM_OK);
     forward_batch_destroy(b);
     forward_batch_destroy(NULL);

@@ -1,6 +1,6 @@
 /*
- * What the Forward example makes of a server's bytes before it believes them: the scan that bounds
- * what may be announced, and the digests.
+ * What the Forward example does with a server's bytes before it trusts them: the scan that limits
+ * what they may announce, and the digests.
  */
 #include "../examples/forward/internal.h"
 

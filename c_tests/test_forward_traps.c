@@ -1,7 +1,7 @@
 /*
- * What a Forward server may do wrong, played by a scripted one over loopback. In each case: the
- * client says what went wrong, never uses that connection again, and with a second node every
- * record arrives.
+ * What a Forward server may do wrong, played by a scripted server over loopback. In each case the
+ * client says what went wrong and never uses that connection again. With a second node every record
+ * arrives.
  */
 #include "support/forward_client.h"
 
@@ -21,7 +21,7 @@ typedef struct trap {
     bool record_may_arrive;   /* the trap comes after the records were written */
 } trap;
 
-/* One node: the delivery fails, says why, and the next one comes on a connection of its own. */
+/* One node: the delivery fails and says why, and the next one uses a new connection. */
 static void trap_on_one_node(const trap *t)
 {
     forward_script script = t->script;
@@ -166,7 +166,7 @@ static void bad_pong(void **state)
 
 #define KEYS_UNNAMED "    shared_key secret\n    ack_timeout 20s\n"
 
-/* Servers without the key, each of which answers with a proof that it made of what it read. */
+/* Servers without the key: each answers with a proof that it made from what it read. */
 static void attackers(void **state)
 {
     (void)state;
@@ -198,7 +198,8 @@ static void attackers(void **state)
     run_traps(traps, COUNT(traps));
 }
 
-/* Whoever recorded a whole login plays the server's part of it once more: the salt is a new one. */
+/* Somebody has recorded a whole login and plays the server's part again. It fails, because the salt
+ * is new. */
 static void a_recorded_login_is_worth_nothing(void **state)
 {
     (void)state;
@@ -221,8 +222,8 @@ static void a_recorded_login_is_worth_nothing(void **state)
     forward_server_stop(server);
 }
 
-/* To a client without a key and without acks. Not one byte of a record is written before it is
- * noticed. */
+/* What a server says to a client without a key and without acks. The client notices it before it
+ * writes one byte of a record. */
 static void what_comes_before_the_first_record(void **state)
 {
     (void)state;

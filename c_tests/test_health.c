@@ -1,12 +1,12 @@
-/* Health by a clock of the test's own: who falls out, who is picked then, who gets the trial, and
- * who is back when. */
+/* Health on a clock of the test: which node is ejected, which nodes are picked then, which one gets
+ * the trial, and when a node is back. */
 #define _GNU_SOURCE
 #include "support/check.h"
 
 #define SECOND 1000000000ull
 
 static const uint16_t ports[6] = {43000, 43001, 43002, 43003, 43004, 43005};
-static uint64_t now; /* nanoseconds; what the sets of this file go by */
+static uint64_t now; /* nanoseconds; the clock of the sets in this file */
 
 static uint64_t the_clock(void *ctx)
 {
@@ -118,8 +118,8 @@ static void one_caller_gets_the_trial_and_a_success_ends_it(void **state)
 
 static void a_trial_that_fails_makes_the_next_wait_longer(void **state)
 {
-    /* By the constants: 1 s, times 1.6 each time, up to the maximum, a fifth of chance either
-     * way. */
+    /* The backoff: 1 s, then times 1.6 each time, up to the maximum, and randomly 20 % more or
+     * less. */
     static const unsigned millis[] = {1000, 1600, 2560, 4000, 4000};
     upstream_t *up = nodes(2, "health.backoff_max 4s");
     upstream_node_t *first = upstream_node_at(up, 0);
@@ -146,7 +146,7 @@ static void a_trial_nobody_reports_of_is_handed_out_again(void **state)
     report(up, 1, UPSTREAM_ERR_CONNECT, 1);
     now += 2 * SECOND;
     picks_are(up, "1222");
-    now += 5 * SECOND; /* a connect may have failed just now, and its outcome is on its way */
+    now += 5 * SECOND; /* a connect may just have failed, and its outcome is on its way */
     picks_are(up, "222");
     now += SECOND;
     picks_are(up, "1222");
@@ -269,7 +269,7 @@ static void attempts_and_the_retry_budget_bound_it(void **state)
         assert_non_null(upstream_attempt_next(attempt));
         second += upstream_attempt_next(attempt) != NULL;
         assert_null(upstream_attempt_next(attempt));
-        /* whose fault it is is not the matter here */
+        /* this test does not ask whose fault it is */
         upstream_attempt_end(attempt, UPSTREAM_ERR_LIMIT);
     }
     assert_int_equal(second, 20); /* ten tokens, and the ten of this second */

@@ -123,7 +123,7 @@ static uint64_t picks_of(size_t place)
     return check_node_stats(upstream_node_at(load.up, place)).picks;
 }
 
-/* All nodes are up, the senders rest. Every node's share of what follows must be even to one
+/* All nodes are up, and the senders rest. The shares of the nodes must then differ by at most one
  * pick. */
 static void quiet_point(void)
 {

@@ -1,4 +1,4 @@
-/* Connections in an event loop: how they come about, what they ask for, how they end. */
+/* Connections in an event loop: how they begin, what they ask for, how they end. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/event_loop.h"
@@ -172,8 +172,8 @@ static void the_next_node_may_have_one_in_its_pool(void **state)
     close(refusing);
 }
 
-/* The next node may have failed by the time its descriptor is asked for: still no number is another
- * descriptor's. */
+/* The next node may have failed before its descriptor is asked for: even then the number is never
+ * that of another descriptor. */
 static void each_node_has_a_number_of_its_own(void **state)
 {
     enum { REFUSED = 7, ROUNDS = 40 };
@@ -214,7 +214,7 @@ static void all_refused_is_an_error_with_every_nodes_words(void **state)
     assert_int_equal(upstream_error_errno(why), ECONNREFUSED);
     check_contains(upstream_error_message(why), "node-2 (127.0.0.1:");
     check_contains(upstream_error_message(why), "before that: node-1 (127.0.0.1:");
-    /* What is left of it answers the same to everything, and asks for nothing. */
+    /* What is left of the connection gives the same answer to every call, and asks for nothing. */
     assert_int_equal(upstream_conn_fd(conn), -1);
     assert_int_equal(upstream_conn_poll_events(conn), 0);
     assert_int_equal(upstream_conn_timeout_ms(conn), -1);
@@ -279,8 +279,8 @@ static void names_resolve_or_say_why_not(void **state)
     end(up);
 }
 
-/* The first node accepts and never speaks TLS; it costs its net.connect_timeout, and the second is
- * asked. */
+/* The first node accepts and never speaks TLS: that takes net.connect_timeout, and then the second
+ * node is asked. */
 static void a_node_that_stays_silent_is_given_up(void **state)
 {
     struct loopback *silent = loopback_start(LOOPBACK_SILENT);

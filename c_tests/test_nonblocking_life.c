@@ -1,5 +1,5 @@
-/* Connections in an event loop beside everything else: the cap, cancel, fork, blocking calls, a
- * delivery, the set's end. */
+/* Connections in an event loop together with everything else: the cap, cancel, fork, blocking
+ * calls, a delivery, the end of the set. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/event_loop.h"
@@ -238,7 +238,7 @@ static void *cancel_soon(void *set)
     return NULL;
 }
 
-/* What blocks in each way is ended by a cancel from another thread; net.io_timeout would take a
+/* A cancel from another thread ends each kind of blocking call; net.io_timeout would take a
  * minute. */
 static void cancel_ends_what_is_in_flight(void **state)
 {
@@ -348,8 +348,8 @@ static void a_forked_child_leaves_them_alone(void **state)
     child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        /* Told by a pipe, and no exit: half of what the parent had on its heap is nobody's here,
-         * which valgrind would report. */
+        /* The result goes through a pipe. Do not exit: in the child, half of the parent's heap
+         * belongs to nobody, and valgrind would report that. */
         status = in_child(up, ready, under_way, queued);
         (void)!write(told[1], &status, sizeof(status));
         kill(getpid(), SIGKILL);

@@ -226,7 +226,7 @@ static void connection_calls(void **state)
     assert_null(upstream_conn_get_data(NULL));
     upstream_conn_release(NULL);
     upstream_conn_discard(NULL);
-    /* After all the refusals the connection still works, empty parts and all. */
+    /* After all the refusals the connection still works, also with empty parts. */
     good.iov_base = buffer;
     mixed[0] = empty;
     mixed[1] = good;
@@ -234,7 +234,7 @@ static void connection_calls(void **state)
     assert_true(loopback_wait_bytes(server, 1));
 }
 
-/* A length that went below zero on its way here, as of a failed read() that nobody looked at. */
+/* A length that became negative, for example the result of a failed read() that nobody checked. */
 static void lengths_beyond_all_memory(void **state)
 {
     char byte = 'x';

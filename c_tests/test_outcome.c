@@ -1,7 +1,7 @@
 /*
- * One outcome per exchange: the table of what each way to use a connection, each thing that may
- * happen on it and each way to end it says of the node. What was told is read off the breaker: it
- * had one failure before, and falls out at the third.
+ * One outcome per exchange: a table of each way to use a connection, each thing that may happen on
+ * it and each way to end it, and what that says about the node. The test reads the outcome from the
+ * breaker: the node had one failure before, and is ejected at the third.
  */
 #define _GNU_SOURCE
 #include "support/check.h"
@@ -11,7 +11,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
-/* What the breaker was told. */
+/* The outcome that the breaker got. */
 enum told { SUCCESS, NOTHING, FAILURE, TWICE };
 
 enum way { BLOCKING, EVENT_LOOP, ATTEMPT, ATTEMPT_LOOP, DELIVER, WAYS };
@@ -26,13 +26,13 @@ static const enum loopback_behaviour servers[] = {LOOPBACK_ECHO, LOOPBACK_CLOSE,
 
 enum ending { RELEASE, DISCARD };
 
-/* What the plugin says: nothing, by the connection or the node while it has it, by the node
- * afterwards. */
+/* How the plugin reports: not at all; through the connection or the node while it has the
+ * connection; through the node afterwards. */
 enum word { NO_WORD, BY_CONN, BY_NODE, AFTER };
 
 static upstream_node_t *node;
 
-/* The I/O of one exchange, and what a plugin would make of it. */
+/* The I/O of one exchange, and what a plugin would report. */
 static upstream_status_t converse(upstream_conn_t *conn, enum happening happening)
 {
     char back[8];
@@ -136,7 +136,7 @@ static enum told told_by(enum way way, struct exchange exchange)
     upstream_node_report(node, UPSTREAM_ERR_PROTOCOL);
     exchange_by(way, up, &exchange);
     while (upstream_node_state(node) == UPSTREAM_NODE_UP) {
-        /* a word of the node alone might be taken for one about the exchange */
+        /* a report on the node alone might be taken for one about the exchange */
         upstream_attempt_t *failing = NULL;
         assert_status(upstream_attempt_begin(up, &failing), UPSTREAM_OK);
         assert_non_null(upstream_attempt_next(failing));
@@ -183,7 +183,7 @@ static void the_table_holds(void **state)
     }
 }
 
-/* What the plugin says wins, and counts once, whatever happened and however it ends. */
+/* The plugin's report wins and counts once, whatever happened and however the exchange ends. */
 static void the_plugins_word_counts_once(void **state)
 {
     int way, happening, ending, word;
@@ -206,7 +206,7 @@ static void the_plugins_word_counts_once(void **state)
     }
 }
 
-/* Said at the end of an attempt, after its connection was given back. */
+/* Reported at the end of an attempt, after its connection was given back. */
 static void the_end_of_an_attempt_is_a_word(void **state)
 {
     int way, happening, ending;
@@ -221,7 +221,7 @@ static void the_end_of_an_attempt_is_a_word(void **state)
     }
 }
 
-/* After a discard that says nothing, what the plugin tells of the node is the one failure. */
+/* A discard says nothing, so the plugin's later report on the node is the only failure. */
 static void a_word_after_the_discard_is_the_one_failure(void **state)
 {
     struct exchange exchange = {ANSWER, DISCARD, AFTER};
@@ -230,8 +230,8 @@ static void a_word_after_the_discard_is_the_one_failure(void **state)
     assert_int_equal(told_by(EVENT_LOOP, exchange), FAILURE);
 }
 
-/* A plugin that is handed a node by an attempt and connects to it by the node: the attempt's word
-   is the one that counts, whether it comes before the connection is given back or after. */
+/* A plugin gets a node from an attempt and connects to the node itself: the report through the
+ * attempt counts, before or after the connection is given back. */
 static void an_attempt_speaks_for_the_connection_to_its_node(void **state)
 {
     int happening, order;
@@ -273,7 +273,8 @@ static void an_attempt_speaks_for_the_connection_to_its_node(void **state)
     }
 }
 
-/* A connection that outlives its attempt, or stands only once that has ended, speaks for itself. */
+/* A connection that outlives its attempt, or is made after the attempt has ended, counts on its
+ * own. */
 static void a_connection_that_outlives_its_attempt_is_told_of(void **state)
 {
     int late;
@@ -298,7 +299,8 @@ static void a_connection_that_outlives_its_attempt_is_told_of(void **state)
     }
 }
 
-/* What a connection told when it was given back, the node is not told of a second time. */
+/* An outcome that counted when the connection was given back does not count a second time through
+ * the node. */
 static void a_word_after_a_failure_that_was_told_counts_no_more(void **state)
 {
     int way, happening, ending;
@@ -317,7 +319,7 @@ static void a_word_after_a_failure_that_was_told_counts_no_more(void **state)
     }
 }
 
-/* Polling for an answer with a short limit is no failure, and the connection is kept. */
+/* To poll for an answer with a short limit is not a failure, and the connection is kept. */
 static void polling_blames_nobody(void **state)
 {
     struct loopback *server = loopback_start(LOOPBACK_ECHO);
@@ -346,8 +348,8 @@ static void polling_blames_nobody(void **state)
     loopback_stop(server);
 }
 
-/* A limit of the caller's own, shorter than a second and than net.io_timeout, says nothing of the
- * node; said or not. */
+/* A limit of the caller that is shorter than a second and than net.io_timeout says nothing about
+ * the node, whether the plugin reports it or not. */
 static void a_callers_own_short_limit_blames_nobody(void **state)
 {
     int said;
@@ -371,10 +373,10 @@ static void a_callers_own_short_limit_blames_nobody(void **state)
     }
 }
 
-/* How work that fails is at a node at once, with others of its kind. */
+/* How several failing exchanges run at one node at the same time. */
 enum at_once {
     OWN_IO,         /* an attempt whose I/O is the plugin's */
-    OWN_IO_BY_NODE, /* the same, told of by the node as well */
+    OWN_IO_BY_NODE, /* the same, and reported through the node too */
     CONNECTION,     /* of upstream_node_connect() */
     CONNECTION_BY_NODE,
     BESIDE_AN_ATTEMPT, /* the same, to the node of an attempt */
@@ -389,7 +391,7 @@ static const char *const kinds_at_once[] = {"attempts",
                                             "connections beside attempts",
                                             "connections of attempts"};
 
-/* So many fail at once: all begin before the first ends. What state that leaves the node in. */
+/* That many fail at once: all begin before the first ends. Returns the node's state after that. */
 static int32_t state_after(enum at_once kind, size_t count)
 {
     enum { MOST = 8 };
@@ -432,8 +434,7 @@ static int32_t state_after(enum at_once kind, size_t count)
     return state;
 }
 
-/* Of many that fail at a node at once each counts, and counts once: no one's word stands for
- * another's. */
+/* If many fail at a node at once, each one counts, and counts once. */
 static void failures_at_once_count_one_each(void **state)
 {
     int kind;
@@ -457,8 +458,8 @@ static void *connect_to_the_node(void *err)
     return NULL;
 }
 
-/* A black hole that is dialled in what the wait at the connection cap has left of the time has not
- * had its own. */
+/* If the wait at the connection cap has used most of the time, a black hole that is dialled in the
+ * rest has not had its full time, and is not blamed. */
 static void a_wait_at_the_cap_blames_nobody(void **state)
 {
     int hole[LOOPBACK_HOLE_DESCRIPTORS], i;

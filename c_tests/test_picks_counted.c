@@ -1,5 +1,5 @@
-/* `picks` is what was handed out, where it was handed out: the test counts each node that it is
- * given, by every way there is. */
+/* The counter `picks` is exactly how often a node was handed out: the test counts each node that it
+ * gets, in every way there is. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/event_loop.h"
@@ -71,7 +71,7 @@ static void pick(struct bed *bed, int times)
     }
 }
 
-/* Asks for all that an attempt gets, each of which fails. */
+/* Asks for every node that an attempt gets; each fails. */
 static void attempt(struct bed *bed, int times)
 {
     while (times-- > 0) {
@@ -87,7 +87,8 @@ static void attempt(struct bed *bed, int times)
     }
 }
 
-/* Deliveries that fail everywhere; a node that refuses is known by its count of connects. */
+/* Deliveries that fail everywhere. For a node that refuses, the test uses its count of failed
+ * connects. */
 static void deliver(struct bed *bed, int times)
 {
     while (times-- > 0) {
@@ -150,8 +151,8 @@ static void what_was_handed_out_is_what_is_counted(void **state)
         bed_open(&bed, weights[row]);
         everything(&bed, "all well");
         for (i = 0; i < NODES; i++) {
-            scripted_behave(bed.servers[i],
-                            SCRIPTED_BAD); /* each payload meets them all: retries, reserves */
+            /* each payload meets them all: retries, reserves */
+            scripted_behave(bed.servers[i], SCRIPTED_BAD);
         }
         everything(&bed, "all bad");
         virtual_report(bed.up, 0, UPSTREAM_ERR_CONNECT);
@@ -161,8 +162,8 @@ static void what_was_handed_out_is_what_is_counted(void **state)
         virtual_report(bed.up, 0, UPSTREAM_ERR_CONNECT);
         upstream_node_pause(upstream_node_at(bed.up, 1), 100 * 1000);
         everything(&bed, "one paused");
-        virtual_report(bed.up, 2,
-                       UPSTREAM_ERR_CONNECT); /* the reserves are in use, or a trial is due */
+        /* the reserves are in use, or a trial is due */
+        virtual_report(bed.up, 2, UPSTREAM_ERR_CONNECT);
         everything(&bed, "the reserves in use");
         scripted_refuse(bed.servers[0]);
         scripted_refuse(bed.servers[2]);

@@ -1,6 +1,6 @@
-/* The pool of connections to a node, as a plugin meets it: turns at the cap, and what is closed
- * when. Limits that hold at the moment of release are in test_conn.c, event loops at the cap in
- * test_nonblocking_life.c, a close at reuse in test_fault_stream.c. */
+/* The pool of connections to a node, as a plugin sees it: turns at the cap, and which connections
+ * are closed when. Limits that hold at the moment of release are in test_conn.c, event loops at the
+ * cap in test_nonblocking_life.c, a close at reuse in test_fault_stream.c. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/descriptors.h"
@@ -47,7 +47,7 @@ struct waiter {
     pthread_t thread;
 };
 
-/* Gives its place back in one way or another. */
+/* Gives its connection back in one of the ways. */
 static void *wait_for_place(void *argument)
 {
     struct waiter *waiter = argument;

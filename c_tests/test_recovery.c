@@ -1,5 +1,5 @@
-/* Trials: what one that comes late proves, what they cost a payload, who stands in meanwhile, and
- * how long a node is out at most. */
+/* Trials: what a late one proves, what they cost a payload, which node stands in meanwhile, and how
+ * long a node is out at most. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -44,7 +44,7 @@ static void a_trial_that_outlasts_its_lease_restores_the_node(void **state)
             }
             upstream_attempt_end(trial, UPSTREAM_OK);
             assert_int_equal(virtual_state(up, 0), UPSTREAM_NODE_UP);
-            /* What the other says of the time before is late, and changes nothing. */
+            /* The other one's outcome is late, and changes nothing. */
             upstream_attempt_end(other, UPSTREAM_ERR_CONNECT);
             assert_int_equal(virtual_state(up, 0), UPSTREAM_NODE_UP);
             assert_int_equal(check_stats(up).ejections, 1);
@@ -53,7 +53,7 @@ static void a_trial_that_outlasts_its_lease_restores_the_node(void **state)
     }
 }
 
-/* It is of the ejection before: the node has failed its trial since. */
+/* It belongs to the earlier ejection: the node has failed a trial since. */
 static void a_trial_of_an_earlier_ejection_restores_nobody(void **state)
 {
     upstream_t *up = virtual_nodes(nowhere, 2, "net.connect_timeout 2s");
@@ -75,7 +75,7 @@ static upstream_status_t answered_an_hour_later(upstream_conn_t *conn, void *ctx
     return scripted_exchange(conn, ctx);
 }
 
-/* The same of a delivery's trial, of a node that fell silent and has to answer. */
+/* The same for a delivery's trial of a node that was ejected for silence and must answer. */
 static void a_delivery_that_outlasts_its_lease_restores_the_node(void **state)
 {
     struct scripted *server = scripted_start(SCRIPTED_GOOD);
@@ -153,12 +153,12 @@ static void an_attempt_gets_a_healthy_node_after_one_trial_and_pays_nothing(void
     crowd_open(&crowd);
     for (i = 0; i < DEAD; i++) {
         upstream_attempt_t *attempt = check_attempt(crowd.up);
-        assert_true(is_dead(
-            crowd.up, upstream_attempt_next(attempt))); /* one trial each, while there is one */
+        /* one trial each, while there is one */
+        assert_true(is_dead(crowd.up, upstream_attempt_next(attempt)));
         assert_status(upstream_attempt_report(attempt, UPSTREAM_ERR_CONNECT), UPSTREAM_OK);
         assert_false(is_dead(crowd.up, upstream_attempt_next(attempt)));
-        upstream_attempt_end(attempt,
-                             UPSTREAM_STOP); /* well, and no success that would pay for retries */
+        /* The node is well, but this is no success that would pay for retries. */
+        upstream_attempt_end(attempt, UPSTREAM_STOP);
     }
     for (i = 0; i < DEAD; i++) {
         /* each had its own */
@@ -257,8 +257,8 @@ static upstream_status_t bad_and_two_seconds_later(upstream_conn_t *conn, void *
     return scripted_exchange(conn, ctx);
 }
 
-/* The primary tier's other node was tried, and the one that is left falls due and is silent: the
- * reserve does not wait for it. */
+/* One node of the primary tier was tried. The other falls due and is silent: the reserve does not
+ * wait for it. */
 static void a_reserve_stands_in_for_a_trial(void **state)
 {
     int hole[LOOPBACK_HOLE_DESCRIPTORS], i;
@@ -275,8 +275,8 @@ static void a_reserve_stands_in_for_a_trial(void **state)
     assert_int_equal(payload.calls, 2);
     assert_ptr_equal(payload.nodes[0], upstream_node_at(up, 0));
     assert_ptr_equal(payload.nodes[1], upstream_node_at(up, 2));
-    assert_int_equal(virtual_state(up, 1),
-                     UPSTREAM_NODE_PROBING); /* it is dialled on, for a minute */
+    /* it is dialled on, for a minute */
+    assert_int_equal(virtual_state(up, 1), UPSTREAM_NODE_PROBING);
     assert_int_equal(check_node_stats(upstream_node_at(up, 1)).connects_failed, 0);
     upstream_destroy(up);
     for (i = 0; i < LOOPBACK_HOLE_DESCRIPTORS; i++) {
@@ -413,8 +413,8 @@ static void no_ejection_is_longer_than_the_longest(void **state)
     }
 }
 
-/* A plugin that picks and reports failures only, on the system's clock: however close its picks
- * were before, the first ones after the node's time is up have the trial. */
+/* A plugin that only picks and reports failures, on the system's clock: however often it picked
+ * before, the first picks after the node's time is up get the trial. */
 static void no_trial_comes_late_to_a_plugin_that_only_picks(void **state)
 {
     upstream_t *up = check_nodes(nowhere, 2, "health.backoff 200ms\nhealth.backoff_max 200ms");
@@ -429,7 +429,7 @@ static void no_trial_comes_late_to_a_plugin_that_only_picks(void **state)
         while (upstream_node_retry_after_ms(first) > 0) {
             usleep(1000);
         }
-        usleep(500 * 1000); /* for the timer, however busy the machine is */
+        usleep(500 * 1000); /* enough for the timer, however busy the machine is */
         for (i = 0, had = 0; i < 2; i++) {
             had |= upstream_next_node(up) == first;
         }

@@ -1,8 +1,8 @@
 /*
  * Every function of the header on a stack of 24 KiB between guard pages, as agents give their
- * plugins: through refused files, a look-up, full TLS handshakes and each failure that words are
- * made for. Each call has a fresh, painted stack of its own, which then shows how deep it went. A
- * function that is in the header and not here fails the test.
+ * plugins: with refused files, a look-up, full TLS handshakes, and each failure that has a message.
+ * Each call gets a fresh stack filled with a pattern, which then shows how deep the call went. If a
+ * function of the header is missing here, the test fails.
  */
 #define _GNU_SOURCE
 #include "counted/bounds.h"
@@ -17,7 +17,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-/* 24 KiB is what an agent gives in all; what the library may take of it is in counted/bounds.h. */
+/* An agent gives 24 KiB in all; how much of it the library may take is in counted/bounds.h. */
 enum { STACK = 24 * 1024, PAGE = 4096, PAINT = 0x5a, AGAIN = 2 };
 
 /* What the calls work on. Nothing of it lies on the small stack. */
@@ -69,7 +69,7 @@ static void free_nothing(void *data)
     (void)data;
 }
 
-/* Lets go of the error that a call gave; 1 if there was one. */
+/* Frees the error that a call gave; 1 if there was one. */
 static int told(void)
 {
     int there = err != NULL;
@@ -78,8 +78,8 @@ static int told(void)
     return there;
 }
 
-/* Of a call that does not block: 1 once it is done, AGAIN where it is to be called again when its
- * descriptor is ready. */
+/* The result of a call that does not block: 1 once it is done; AGAIN if it must be called again
+ * when its descriptor is ready. */
 static int ends_with(upstream_status_t expected, upstream_status_t status)
 {
     return status == UPSTREAM_WANT_READ || status == UPSTREAM_WANT_WRITE ? AGAIN
@@ -110,8 +110,7 @@ static int ends_with(upstream_status_t expected, upstream_status_t status)
     CALL(error_line, upstream_error_line(err) == 0)                                                \
     CALL(error_may_have_arrived, upstream_error_may_have_arrived(err) == 0)                        \
     CALL(error_free, (upstream_error_free(err), err = NULL) == NULL)                               \
-    /* files: missing, refused, with an include; the system's certificates; private keys of both   \
-     * kinds */                                                                                    \
+    /* files: missing, refused, with an include; system certificates; both kinds of keys */        \
     CALL(create_missing,                                                                           \
          upstream_create(missing_path, options, &other, &err) == UPSTREAM_ERR_IO && told())        \
     CALL(create_refused,                                                                           \
@@ -159,8 +158,7 @@ static int ends_with(upstream_status_t expected, upstream_status_t status)
     CALL(write_much, upstream_conn_write(conn, much, sizeof(much)) == UPSTREAM_OK)                 \
     CALL(read_much, upstream_conn_read_exact(conn, much, sizeof(much) / 2) == UPSTREAM_OK)         \
     CALL(discard_older, (upstream_conn_discard(conn), conn = NULL) == NULL)                        \
-    /* a look-up and a handshake with a client certificate; again, on the connection that was kept \
-     */                                                                                            \
+    /* a look-up and a handshake with a client certificate; again, on the kept connection */       \
     CALL(node_connect, upstream_node_connect(node, &conn, &err) == UPSTREAM_OK)                    \
     CALL(write, upstream_conn_write(conn, "hello\n", 6) == UPSTREAM_OK)                            \
     CALL(read_exact, upstream_conn_read_exact(conn, back, 6) == UPSTREAM_OK &&                     \
@@ -186,8 +184,7 @@ static int ends_with(upstream_status_t expected, upstream_status_t status)
     CALL(read_too_late, upstream_conn_read_exact(conn, back, 60) == UPSTREAM_ERR_TIMEOUT)          \
     CALL(last_error, upstream_conn_last_error(conn) != NULL)                                       \
     CALL(discard, (upstream_conn_discard(conn), conn = NULL) == NULL)                              \
-    /* without blocking: the look-up and the handshake; a write, a read; again, on the connection  \
-     * that was kept */                                                                            \
+    /* without blocking: look-up and handshake; a write, a read; again, on the kept connection */  \
     CALL(connect_start, upstream_connect_start(up, &conn, &err) == UPSTREAM_WANT_READ)             \
     CALL(give_up, (upstream_conn_release(conn), conn = NULL) == NULL)                              \
     CALL(node_connect_start, upstream_node_connect_start(node, &conn, &err) == UPSTREAM_WANT_READ) \
@@ -212,8 +209,7 @@ static int ends_with(upstream_status_t expected, upstream_status_t status)
     CALL(deliver_third, upstream_deliver(up, talk, NULL, 0, &err) == UPSTREAM_OK)                  \
     CALL(deliver_fourth, upstream_deliver(up, talk, NULL, 0, &err) == UPSTREAM_OK)                 \
     CALL(deliver_with, upstream_deliver_with(up, NULL, talk, NULL, &err) == UPSTREAM_OK)           \
-    /* what fails: a name that is none, a port that refuses, a callback, all of them one after the \
-     * other */                                                                                    \
+    /* what fails: an unknown name, a port that refuses, a callback, all of them in turn */        \
     CALL(connect_no_name, upstream_node_connect(upstream_node_by_name(up, "nameless"), &conn,      \
                                                 &err) == UPSTREAM_ERR_RESOLVE &&                   \
                               told())                                                              \
@@ -279,9 +275,9 @@ static void enter(void)
     held = current->run();
 }
 
-/* Runs one call and gives how many bytes of its stack it used; 0 under valgrind, to which a stack
- * that was left is no memory any more. The stack is new for each: what one left behind is not the
- * next one's. */
+/* Runs one call and returns how many bytes of its stack it used; 0 under valgrind, for which a
+ * stack that was left is no longer valid memory. Each call gets a new stack, without the traces of
+ * the call before. */
 static size_t run(const struct call *call)
 {
     static char *memory, *stack; /* swapcontext returns, as setjmp does */
@@ -370,7 +366,7 @@ static void a_small_stack_is_enough(void **state)
 {
     char *folder = openssl_make_folder();
     const char *arguments = "-cert valid.crt -key valid.key -Verify 1 -CAfile ca.crt";
-    /* Two, as each speaks with one client at a time. */
+    /* Two servers, because each speaks with one client at a time. */
     struct openssl_server *server = openssl_start(folder, arguments),
                           *older = openssl_start(folder, arguments);
     size_t i, deepest = 0, used, again;
@@ -408,7 +404,7 @@ static void a_small_stack_is_enough(void **state)
     openssl_remove_folder(folder);
 }
 
-/* Whether one of the calls above calls `function`. */
+/* True if one of the calls above calls `function`. */
 static int is_called(const char *function)
 {
     size_t i, length = strlen(function);
@@ -426,7 +422,7 @@ static int is_called(const char *function)
     return 0;
 }
 
-/* Takes the comments out of C source, in place. */
+/* Removes the comments from C source, in place. */
 static void strip_comments(char *source)
 {
     char *start, *end;

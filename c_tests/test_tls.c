@@ -1,5 +1,5 @@
 /* TLS against the system's OpenSSL: each way a handshake can end, with its exact status and the
- * mend. */
+ * fix. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -49,7 +49,7 @@ static void works(const char *server_arguments, const char *host, const char *ke
     talk(conn);
     upstream_conn_release(conn);
     assert_status(upstream_connect(up, &conn, NULL), UPSTREAM_OK);
-    /* tickets that came meanwhile do not stand in the way */
+    /* tickets that came meanwhile do not matter */
     assert_int_equal(upstream_conn_reused(conn), 1);
     talk(conn);
     upstream_conn_release(conn);
@@ -213,7 +213,8 @@ static void client_certificate_missing(void **state)
                                            ASKS "-tls1_3 -num_tickets 0"};
     size_t i;
     (void)state;
-    /* With TLS 1.3 the client is done before the server has decided, and waits for its verdict. */
+    /* With TLS 1.3 the client is done before the server has decided, so it waits for the
+     * decision. */
     for (i = 0; i < 3; i++) {
         fails(versions[i], "localhost", "tls.ca_file %s/ca.crt", UPSTREAM_ERR_CERT,
               "asks for a client certificate", "set tls.crt_file and tls.key_file");

@@ -1,5 +1,5 @@
-/* How a node that fell out comes back: by the trial that a delivery makes on its way, or by the
- * active check; and what a node that does not answer costs. */
+/* How an ejected node comes back: by the trial that a delivery makes on its way, or by the active
+ * check; and what a node that does not answer costs. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -85,7 +85,7 @@ static void a_trial_without_an_answer_holds_no_delivery_up(void **state)
 {
     struct loopback *sink = loopback_start(LOOPBACK_SINK),
                     *silent = loopback_start(LOOPBACK_SILENT);
-    /* The handshake stalls, until net.connect_timeout says it is enough. */
+    /* The handshake stalls until net.connect_timeout ends it. */
     upstream_t *up = sink_and(sink, loopback_port(silent),
                               "tls on\ntls.verify off\n"
                               "net.connect_timeout 2s\nhealth.backoff 50ms");
@@ -106,7 +106,7 @@ static void a_trial_without_an_answer_holds_no_delivery_up(void **state)
     /* a trial is no failed delivery */
     assert_int_equal(check_node_stats(bad).deliveries_failed, 1);
     assert_int_equal(check_node_stats(bad).active, 1);
-    assert_true(wait_state(bad, UPSTREAM_NODE_EJECTED)); /* the dial told its end */
+    assert_true(wait_state(bad, UPSTREAM_NODE_EJECTED)); /* the dial has ended and counted */
     assert_int_equal(check_node_stats(bad).active, 0);
     assert_int_equal(check_node_stats(bad).connects_failed, 2);
     set = check_stats(up);

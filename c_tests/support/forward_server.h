@@ -57,8 +57,8 @@ typedef enum {
     PONG_REFLECT_BLANK, /* under no name */
     PONG_REFLECT_NONCE, /* under its name and the nonce, as if the digest were over these */
     PONG_REFLECT_OTHER, /* under the attacker's own name */
-    PONG_REPLAY, /* a good PONG on the first connection; that one once more on all others, with the
-                    same nonce */
+    /* A good PONG on the first connection, repeated with the same nonce on all others. */
+    PONG_REPLAY,
     PONG_BLANK_KEY /* with the empty key */
 } pong_part;
 

@@ -69,8 +69,8 @@ static upstream_status_t greeted(const unsigned char *data, size_t len, forward_
 static void wait_for_bytes(int fd, int64_t ms)
 {
     struct pollfd wait = {fd, POLLIN, 0};
-    poll(&wait, 1,
-         ms < SLICE_MS ? (int)ms : SLICE_MS); /* a signal may end it early: the caller loops */
+    /* a signal may end it early: the caller loops */
+    poll(&wait, 1, ms < SLICE_MS ? (int)ms : SLICE_MS);
 }
 
 /* Waits until `end`. UPSTREAM_OK: nothing came. */
