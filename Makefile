@@ -76,6 +76,10 @@ receivers:
 	@scripts/receivers
 
 lint:
+	@scripts/setup lint
+	scripts/check-width
+	git ls-files -z '*.c' '*.h' ':!include/upstream/upstream.h' | \
+		xargs -0 clang-format-19 --dry-run --Werror
 	cargo fmt --all --check
 	cargo fmt --check --manifest-path benches/peers/Cargo.toml
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings

@@ -1,5 +1,5 @@
-/* A delivery: the payload written and an answer of one byte read in the callback of upstream_deliver(), beside the same bytes and
- * answers over a bare connected socket. */
+/* What a delivery costs: the callback of upstream_deliver() writes a payload and reads an answer of
+ * one byte. Compared with the same bytes and answers over a bare connected socket. */
 #define _GNU_SOURCE
 #include "bench.h"
 #include "peer.h"
@@ -60,8 +60,10 @@ static upstream_t *set_over(const struct peer *peers, size_t nodes)
     char text[512] = "[UPSTREAM]\n    name bench\n    net.keepalive_max_recycle 0\n";
     size_t length = strlen(text), i;
     for (i = 0; i < nodes; i++) {
-        length += (size_t)snprintf(text + length, sizeof(text) - length, "[NODE]\n    name n%zu\n    host 127.0.0.1\n    port %u\n", i,
-                                   (unsigned)peers[i].port);
+        length += (size_t)snprintf(text + length, sizeof(text) - length,
+                                   "[NODE]\n    name n%zu\n    host 127.0.0.1\n"
+                                   "    port %u\n",
+                                   i, (unsigned)peers[i].port);
     }
     return bench_create(text, length);
 }
@@ -79,9 +81,15 @@ static void measure(size_t size, size_t nodes)
     room.up = set_over(peers, nodes);
     room.fd = peer_dial(peers[0].port, 0);
     pair = bench_compare(deliver, bare, &room, 1, MILLISECONDS);
-    snprintf(what, sizeof(what), "%zu KiB over %zu node%s", size >> 10, nodes, nodes > 1 ? "s" : "");
-    bench_print(&(struct bench_row){.suite = "deliver", .what = what, .who = "libupstream", .unit = "us/payload",
-                                    .value = pair.value / 1e3, .floor = pair.floor / 1e3, .ratio = pair.ratio});
+    snprintf(what, sizeof(what), "%zu KiB over %zu node%s", size >> 10, nodes,
+             nodes > 1 ? "s" : "");
+    bench_print(&(struct bench_row){.suite = "deliver",
+                                    .what = what,
+                                    .who = "libupstream",
+                                    .unit = "us/payload",
+                                    .value = pair.value / 1e3,
+                                    .floor = pair.floor / 1e3,
+                                    .ratio = pair.ratio});
     upstream_destroy(room.up);
     for (i = 0; i < nodes; i++) {
         peer_end(&peers[i]);

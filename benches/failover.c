@@ -1,4 +1,5 @@
-/* What a failed node costs: the payload that meets one which refuses, in time; one that swallows packets, in attempts. */
+/* What a failed node costs. A node that refuses costs the payload that meets it some time; a node
+ * that swallows packets costs attempts. */
 #define _GNU_SOURCE
 #include "bench.h"
 #include "peer.h"
@@ -31,12 +32,13 @@ static void deliver(upstream_t *up)
     bench_ok(status, err, "upstream_deliver");
 }
 
-/* Of three nodes the second is at `port`. */
+/* A set of three nodes, of which the second is at `port`. */
 static upstream_t *set_with(const struct peer *good, uint16_t port)
 {
     char text[512];
     int length = snprintf(text, sizeof(text),
-                          "[UPSTREAM]\n    name bench\n    net.connect_timeout 200ms\n    health.backoff 1h\n    health.backoff_max 1h\n"
+                          "[UPSTREAM]\n    name bench\n    net.connect_timeout 200ms\n"
+                          "    health.backoff 1h\n    health.backoff_max 1h\n"
                           "[NODE]\n    name a\n    host 127.0.0.1\n    port %u\n"
                           "[NODE]\n    name b\n    host 127.0.0.1\n    port %u\n"
                           "[NODE]\n    name c\n    host 127.0.0.1\n    port %u\n",
@@ -44,8 +46,8 @@ static upstream_t *set_with(const struct peer *good, uint16_t port)
     return bench_create(text, (size_t)length);
 }
 
-/* The second payload of a set meets the node that refuses and goes to the third; the first went to the first. Both open a
- * connection, so the difference is what the refusal cost. */
+/* The second payload of a set meets the node that refuses and goes to the third; the first went to
+ * the first. Both open a connection, so the difference is what the refusal cost. */
 static void refusal(const struct peer *good)
 {
     double extra[SETS];
@@ -65,22 +67,30 @@ static void refusal(const struct peer *good)
         extra[i] = (second - first) / 1e3;
         upstream_destroy(up);
     }
-    bench_print(&(struct bench_row){.suite = "failover", .what = "a payload that meets a node that refuses", .who = "libupstream",
-                                    .unit = "us more", .value = bench_median(extra, SETS), .most = MOST_MICROSECONDS,
-                                    .note = "median of 101 sets; beside the set's first payload, which the dialer's thread is started by"});
+    bench_print(&(struct bench_row){.suite = "failover",
+                                    .what = "a payload that meets a node that refuses",
+                                    .who = "libupstream",
+                                    .unit = "us more",
+                                    .value = bench_median(extra, SETS),
+                                    .most = MOST_MICROSECONDS,
+                                    .note = "median of 101 sets; beside the set's first payload, "
+                                            "which the dialer's thread is started by"});
     close(fd);
 }
 
-/* A listener whose queue is full: it answers no more than a filter that drops packets. */
+/* A listener whose queue is full: like a filter that drops packets, it answers nothing. */
 static int black_hole(uint16_t *port, int *filling, size_t count)
 {
     int fd = peer_bind(port);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(*port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(*port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     size_t i;
     bench_system(listen(fd, 0) == 0, "listen");
     for (i = 0; i < count; i++) {
         filling[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        bench_system(connect(filling[i], (struct sockaddr *)&address, sizeof(address)) == 0 || errno == EINPROGRESS, "connect");
+        bench_system(connect(filling[i], (struct sockaddr *)&address, sizeof(address)) == 0 ||
+                         errno == EINPROGRESS,
+                     "connect");
     }
     return fd;
 }
@@ -96,8 +106,11 @@ static void swallowed(const struct peer *good)
         deliver(up);
     }
     upstream_node_stats(upstream_node_at(up, 1), &stats);
-    bench_print(&(struct bench_row){.suite = "failover", .what = "300 payloads, one of three nodes swallows packets", .who = "libupstream",
-                                    .unit = "attempts on it", .value = (double)(stats.connects + stats.connects_failed),
+    bench_print(&(struct bench_row){.suite = "failover",
+                                    .what = "300 payloads, one of three nodes swallows packets",
+                                    .who = "libupstream",
+                                    .unit = "attempts on it",
+                                    .value = (double)(stats.connects + stats.connects_failed),
                                     .most = MOST_ATTEMPTS,
                                     .note = "every payload delivered"});
     upstream_destroy(up);

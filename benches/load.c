@@ -1,4 +1,5 @@
-/* Loading a file of many nodes: time and memory for each, and whether both grow no faster than the nodes. */
+/* Loading a file of many nodes: time and memory for each, and whether both grow no faster than the
+ * nodes. */
 #define _GNU_SOURCE
 #include "support/bench.h"
 
@@ -19,8 +20,10 @@ static char *text_of(size_t nodes, size_t *length)
     bench_system(out != NULL, "open_memstream");
     fprintf(out, "[UPSTREAM]\n    name bench\n");
     for (i = 0; i < nodes; i++) {
-        fprintf(out, "[NODE]\n    name       node-%zu\n    host       127.0.0.1\n    port       %zu\n    shared_key secret\n", i,
-                i % 65000 + 1);
+        fprintf(out,
+                "[NODE]\n    name       node-%zu\n    host       127.0.0.1\n"
+                "    port       %zu\n    shared_key secret\n",
+                i, i % 65000 + 1);
     }
     fclose(out);
     return text;
@@ -37,7 +40,7 @@ static size_t in_use(void)
     return info.uordblks + info.hblkhd;
 }
 
-/* The best of some: what else the machine does only ever adds. */
+/* The best of several: whatever else the machine does only adds time. */
 static struct load load(size_t nodes, int from_file)
 {
     size_t length = 0;
@@ -101,8 +104,12 @@ int main(void)
         row.note = "heap in use as glibc counts it";
         bench_print(&row);
         if (sizes[i] == 100000) {
-            struct bench_row growth = {.suite = "load", .what = "100000 nodes beside 1000", .who = "libupstream",
-                                       .unit = "times as long for each", .value = text.create / thousand, .most = 1.5};
+            struct bench_row growth = {.suite = "load",
+                                       .what = "100000 nodes beside 1000",
+                                       .who = "libupstream",
+                                       .unit = "times as long for each",
+                                       .value = text.create / thousand,
+                                       .most = 1.5};
             bench_print(&growth);
         }
     }

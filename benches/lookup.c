@@ -27,7 +27,8 @@ static void measure(upstream_t *up, int properties, const char *key, const char 
 {
     struct look_up one = {upstream_node_at(up, 1), key};
     char text[80];
-    struct bench_row row = {.suite = "lookup", .what = text, .who = "libupstream", .unit = "ns", .most = MOST};
+    struct bench_row row = {
+        .suite = "lookup", .what = text, .who = "libupstream", .unit = "ns", .most = MOST};
     snprintf(text, sizeof(text), "%s, of %d properties", what, properties);
     row.value = bench_time(look_up, &one, MILLISECONDS);
     bench_print(&row);
@@ -42,7 +43,8 @@ int main(void)
         int k;
         upstream_t *up;
         for (k = 1; k < own[i]; k++) {
-            snprintf(keys + strlen(keys), sizeof(keys) - strlen(keys), "    own_property_%d value\n", k);
+            snprintf(keys + strlen(keys), sizeof(keys) - strlen(keys),
+                     "    own_property_%d value\n", k);
         }
         up = bench_set(3, "", keys);
         measure(up, own[i] + 3, "shared_key", "the plugin's own key");

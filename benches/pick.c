@@ -1,5 +1,6 @@
-/* The pick, beside one raw increment of a shared word, which is the least that a strict order over all threads can cost. How evenly
- * the nodes were hit is counted in a run of its own, so that a fast wrong pick cannot win. */
+/* What a pick costs, compared with one raw increment of a shared word: a strict order over all
+ * threads cannot cost less. A separate run counts how evenly the nodes were picked, so that a fast
+ * but wrong pick cannot win. */
 #define _GNU_SOURCE
 #include "support/bench.h"
 
@@ -35,7 +36,8 @@ static uintptr_t increment(void *up, uint64_t count)
     return seen;
 }
 
-/* The plain way: the turn's remainder, taken of what the increment gives, and one table. */
+/* The plain way: take the increment's result modulo the number of turns, and look it up in one
+ * table. */
 static struct {
     uint64_t length, reciprocal;
     void *nodes[3];
@@ -62,8 +64,14 @@ static uintptr_t plain_order(void *unused, uint64_t count)
 static void measure_plain_order(int threads)
 {
     struct bench_pair pair = bench_compare(plain_order, increment, NULL, threads, MILLISECONDS);
-    bench_print(&(struct bench_row){.suite = "pick", .what = "3 nodes", .who = "model: increment, remainder, table", .unit = "ns/pick",
-                                    .threads = threads, .value = pair.value, .floor = pair.floor, .ratio = pair.ratio,
+    bench_print(&(struct bench_row){.suite = "pick",
+                                    .what = "3 nodes",
+                                    .who = "model: increment, remainder, table",
+                                    .unit = "ns/pick",
+                                    .threads = threads,
+                                    .value = pair.value,
+                                    .floor = pair.floor,
+                                    .ratio = pair.ratio,
                                     .note = "no change of the set, no check of any kind"});
 }
 
@@ -96,7 +104,8 @@ static void *tally_picks(void *argument)
     pthread_barrier_wait(tally->gate);
     for (i = 0; i < PICKS; i++) {
         struct member key = {(uintptr_t)upstream_next_node(tally->up), 0};
-        const struct member *found = bsearch(&key, tally->members, tally->nodes, sizeof(key), by_node);
+        const struct member *found =
+            bsearch(&key, tally->members, tally->nodes, sizeof(key), by_node);
         tally->of[found->place]++;
         run = key.node == last ? run + 1 : 1;
         last = key.node;
@@ -105,9 +114,11 @@ static void *tally_picks(void *argument)
     return NULL;
 }
 
-/* The largest difference between how often a node was handed out and its due, over all threads; and the longest run of one
- * node in the picks of one thread. `weight` tells the due: 0 for a node that is out. */
-static void count_shares(struct bench_row *row, upstream_t *up, size_t nodes, int threads, double (*weight)(size_t))
+/* The largest difference between how often a node was handed out and its due, over all threads; and
+ * the longest run of one node in the picks of one thread. `weight` gives the share that is due: 0
+ * for a node that is out. */
+static void count_shares(struct bench_row *row, upstream_t *up, size_t nodes, int threads,
+                         double (*weight)(size_t))
 {
     struct member *members = calloc(nodes, sizeof(*members));
     struct tally *tallies = calloc((size_t)threads, sizeof(*tallies));
@@ -125,11 +136,13 @@ static void count_shares(struct bench_row *row, upstream_t *up, size_t nodes, in
     pthread_barrier_init(&gate, NULL, (unsigned)threads);
     for (t = 0; t < threads; t++) {
         tallies[t] = (struct tally){up, members, nodes, &gate, calloc(nodes, sizeof(uint64_t)), 0};
-        bench_system(pthread_create(&pickers[t], NULL, tally_picks, &tallies[t]) == 0, "pthread_create");
+        bench_system(pthread_create(&pickers[t], NULL, tally_picks, &tallies[t]) == 0,
+                     "pthread_create");
     }
     for (t = 0; t < threads; t++) {
         pthread_join(pickers[t], NULL);
-        row->longest_run = tallies[t].longest > row->longest_run ? tallies[t].longest : row->longest_run;
+        row->longest_run =
+            tallies[t].longest > row->longest_run ? tallies[t].longest : row->longest_run;
     }
     for (i = 0; i < nodes; i++) {
         double had = 0, astray;
@@ -164,12 +177,20 @@ static double by_place(size_t place)
     return (double)(place % 5 + 1);
 }
 
-static void measure(upstream_t *up, size_t nodes, const char *what, int threads, double (*weight)(size_t))
+static void measure(upstream_t *up, size_t nodes, const char *what, int threads,
+                    double (*weight)(size_t))
 {
     char text[64];
     struct bench_pair pair = bench_compare(pick, increment, up, threads, MILLISECONDS);
-    struct bench_row row = {.suite = "pick", .what = text, .who = "libupstream", .unit = "ns/pick", .threads = threads,
-                            .value = pair.value, .floor = pair.floor, .ratio = pair.ratio, .most = threads <= 2 ? MOST : 0,
+    struct bench_row row = {.suite = "pick",
+                            .what = text,
+                            .who = "libupstream",
+                            .unit = "ns/pick",
+                            .threads = threads,
+                            .value = pair.value,
+                            .floor = pair.floor,
+                            .ratio = pair.ratio,
+                            .most = threads <= 2 ? MOST : 0,
                             .is_pick = weight != NULL};
     snprintf(text, sizeof(text), "%zu nodes%s%s", nodes, *what != '\0' ? ", " : "", what);
     if (weight != NULL) {
@@ -180,13 +201,14 @@ static void measure(upstream_t *up, size_t nodes, const char *what, int threads,
     bench_print(&row);
 }
 
-/* Of so many nodes those at even places are out, for longer than this program runs. */
+/* A set in which the nodes at even places are out, for longer than this program runs. */
 static upstream_t *half_out(size_t nodes)
 {
     upstream_t *up = bench_set(nodes, STAY_OUT, "");
     size_t i;
     for (i = 0; i < nodes; i += 2) {
-        bench_ok(upstream_node_report(upstream_node_at(up, i), UPSTREAM_ERR_CONNECT), NULL, "upstream_node_report");
+        bench_ok(upstream_node_report(upstream_node_at(up, i), UPSTREAM_ERR_CONNECT), NULL,
+                 "upstream_node_report");
     }
     return up;
 }
@@ -201,7 +223,8 @@ static upstream_t *weighted(size_t nodes)
     bench_system(out != NULL, "open_memstream");
     fprintf(out, "[UPSTREAM]\n    name bench\n");
     for (i = 0; i < nodes; i++) {
-        fprintf(out, "[NODE]\n    name n%zu\n    host 127.0.0.1\n    port 1\n    weight %d\n", i, (int)by_place(i));
+        fprintf(out, "[NODE]\n    name n%zu\n    host 127.0.0.1\n    port 1\n    weight %d\n", i,
+                (int)by_place(i));
     }
     fclose(out);
     up = bench_create(text, length);

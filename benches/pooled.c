@@ -1,5 +1,6 @@
-/* What a pooled connection costs: taking one and giving it back, against the one recv(MSG_PEEK) by which alone one can know that
- * it is still good; with few and with very many lying idle. And the heap that an idle one holds. */
+/* What a pooled connection costs: to take one and give it back, with few and with very many idle
+ * ones. Compared with one recv(MSG_PEEK), the only way to know that a connection is still good.
+ * Also: how much heap an idle one holds. */
 #define _GNU_SOURCE
 #include "bench.h"
 #include "peer.h"
@@ -76,12 +77,20 @@ static void measure(struct peer *peer, int fd, size_t idle)
     pair = bench_compare(take_and_release, peek, &room, 1, 20);
     upstream_stats(up, &stats);
     if (stats.connects != idle) {
-        fprintf(stderr, "bench: pooled: %llu connections were made where %zu should do\n", (unsigned long long)stats.connects, idle);
+        fprintf(stderr, "bench: pooled: %llu connections were made where %zu should do\n",
+                (unsigned long long)stats.connects, idle);
         exit(1);
     }
     snprintf(what, sizeof(what), "take and release, %zu idle", idle);
-    bench_print(&(struct bench_row){.suite = "pooled", .what = what, .who = "libupstream", .unit = "ns", .threads = 1,
-                                    .value = pair.value, .floor = pair.floor, .ratio = pair.ratio, .most = 1.5,
+    bench_print(&(struct bench_row){.suite = "pooled",
+                                    .what = what,
+                                    .who = "libupstream",
+                                    .unit = "ns",
+                                    .threads = 1,
+                                    .value = pair.value,
+                                    .floor = pair.floor,
+                                    .ratio = pair.ratio,
+                                    .most = 1.5,
                                     .note = "floor: recv(MSG_PEEK)"});
     upstream_destroy(up);
 }
@@ -94,7 +103,7 @@ static double heap(void)
 
 static void measure_memory(struct peer *peer, size_t idle)
 {
-    enum { FIRST = 16 }; /* what the set itself makes with its first connections is not theirs */
+    enum { FIRST = 16 }; /* the first connections also pay for what the set itself allocates once */
     upstream_t *up = bench_set_at(peer->port, 1, keys);
     upstream_node_t *node = upstream_node_at(up, 0);
     char what[64];
@@ -103,8 +112,12 @@ static void measure_memory(struct peer *peer, size_t idle)
     before = heap();
     fill(node, idle);
     snprintf(what, sizeof(what), "heap of an idle connection, of %zu", idle);
-    bench_print(&(struct bench_row){.suite = "pooled", .what = what, .who = "libupstream", .unit = "bytes",
-                                    .value = (heap() - before) / (double)(idle - FIRST), .most = 1536});
+    bench_print(&(struct bench_row){.suite = "pooled",
+                                    .what = what,
+                                    .who = "libupstream",
+                                    .unit = "bytes",
+                                    .value = (heap() - before) / (double)(idle - FIRST),
+                                    .most = 1536});
     upstream_destroy(up);
 }
 

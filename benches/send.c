@@ -1,6 +1,6 @@
-/* What sending through the library costs: its writes against bare sendmsg() calls of the same buffers to the same server. Both
- * send in bursts that the buffers of the connection hold, to a server that has read all that came before: so the sender's own work
- * is timed, not the server's. */
+/* What sending through the library costs, compared with bare sendmsg() calls of the same buffers to
+ * the same server. Both send bursts that fit in the connection's buffers, to a server that has read
+ * everything before. So only the sender's work is timed, not the server's. */
 #define _GNU_SOURCE
 #include "bench.h"
 #include "peer.h"
@@ -45,7 +45,8 @@ static void send_bare(struct room *room, size_t count)
                 break;
             }
             bench_system(sent >= 0 || errno == EAGAIN, "sendmsg");
-            /* The rest is of the body, as the header is far smaller than any room the system tells of. */
+            /* The rest belongs to the body: the header is far smaller than any room that the system
+             * reports. */
             iov[0] = (struct iovec){data + room->size - left, left};
             message.msg_iovlen = 1;
             poll(&writable, 1, -1);
@@ -73,7 +74,8 @@ struct spent {
     double cpu;
 };
 
-static struct spent timed(void (*work)(struct room *, size_t), struct room *room, int fd, size_t count)
+static struct spent timed(void (*work)(struct room *, size_t), struct room *room, int fd,
+                          size_t count)
 {
     struct spent spent;
     peer_drain(fd);
@@ -85,18 +87,25 @@ static struct spent timed(void (*work)(struct room *, size_t), struct room *room
     return spent;
 }
 
-/* `shares`: of each round, the time of the bare loop by the library's. */
-static void print(const struct room *room, const char *clock, double *values, double *floors, double *shares, double least)
+/* `shares`: for each round, the time of the bare loop divided by the library's. */
+static void print(const struct room *room, const char *clock, double *values, double *floors,
+                  double *shares, double least)
 {
     char what[64];
     if (room->vectored) {
-        snprintf(what, sizeof(what), "writev %d + %zu bytes, %s", HEADER, room->size - HEADER, clock);
+        snprintf(what, sizeof(what), "writev %d + %zu bytes, %s", HEADER, room->size - HEADER,
+                 clock);
     } else {
         snprintf(what, sizeof(what), "write %zu bytes, %s", room->size, clock);
     }
-    bench_print(&(struct bench_row){.suite = "send", .what = what, .who = "libupstream", .unit = "ns/write",
-                                    .value = bench_median(values, ROUNDS), .floor = bench_median(floors, ROUNDS),
-                                    .ratio = bench_median(shares, ROUNDS), .least = least,
+    bench_print(&(struct bench_row){.suite = "send",
+                                    .what = what,
+                                    .who = "libupstream",
+                                    .unit = "ns/write",
+                                    .value = bench_median(values, ROUNDS),
+                                    .floor = bench_median(floors, ROUNDS),
+                                    .ratio = bench_median(shares, ROUNDS),
+                                    .least = least,
                                     .note = "ratio: share of the bare loop's speed"});
 }
 

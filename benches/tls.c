@@ -1,5 +1,6 @@
-/* TLS beside the system's OpenSSL: the same client's work by both, to one server, with the same cipher suite and key exchange and with
- * the certificate checked. What counts is the client's processor time, library threads included: the server shares the machine. */
+/* TLS compared with the system's OpenSSL. Both do the same client's work with one server, with the
+ * same cipher suite and key exchange, and both check the certificate. Only the client's processor
+ * time counts, library threads included, because the server shares the machine. */
 #define _GNU_SOURCE
 #include "support/bench.h"
 #include "support/tls_peer.h"
@@ -20,7 +21,8 @@ static upstream_t *set_for(const struct tls_server *server, int keepalive)
     const char *version = kind->version == TLS1_3_VERSION ? "1.3" : "1.2";
     char keys[512];
     snprintf(keys, sizeof(keys),
-             "    tls on\n    tls.ca_file %s\n    tls.vhost localhost\n    tls.min_version %s\n    tls.max_version %s\n"
+             "    tls on\n    tls.ca_file %s\n    tls.vhost localhost\n    tls.min_version %s\n"
+             "    tls.max_version %s\n"
              "    tls.ciphers %s\n    net.keepalive %s\n",
              server->trusted, version, version, kind->cipher, keepalive ? "on" : "off");
     return bench_set_at(server->port, 1, keys);
@@ -35,12 +37,16 @@ static upstream_conn_t *open_connection(upstream_node_t *node)
     return conn;
 }
 
-static void print(const struct tls_kind *kind, const char *what, const char *unit, double *ours, double *theirs, double *ratios)
+static void print(const struct tls_kind *kind, const char *what, const char *unit, double *ours,
+                  double *theirs, double *ratios)
 {
     char text[120], note[80];
-    struct bench_row row = {.suite = "tls", .what = text, .who = "libupstream", .unit = unit, .least = 1, .note = note};
-    snprintf(text, sizeof(text), "%s, %s%s", what, kind->cipher, kind->rsa ? ", RSA certificate" : "");
-    snprintf(note, sizeof(note), "TLS %s, beside OpenSSL %s", kind->version == TLS1_3_VERSION ? "1.3" : "1.2",
+    struct bench_row row = {
+        .suite = "tls", .what = text, .who = "libupstream", .unit = unit, .least = 1, .note = note};
+    snprintf(text, sizeof(text), "%s, %s%s", what, kind->cipher,
+             kind->rsa ? ", RSA certificate" : "");
+    snprintf(note, sizeof(note), "TLS %s, beside OpenSSL %s",
+             kind->version == TLS1_3_VERSION ? "1.3" : "1.2",
              OpenSSL_version(OPENSSL_VERSION_STRING));
     row.value = bench_median(ours, BENCH_ROUNDS);
     row.floor = bench_median(theirs, BENCH_ROUNDS);
@@ -64,21 +70,27 @@ static void theirs_shake(struct tls_client *client)
     tls_client_close(connection);
 }
 
-/* The handshakes that were made since `before` must all be of the kind that is measured, but for a client's first. */
-static void check(const struct tls_server *server, const struct tls_count *before, const char *who, long full, long resumed)
+/* All handshakes since `before` must be of the kind that is measured, except the first one of a
+ * client. */
+static void check(const struct tls_server *server, const struct tls_count *before, const char *who,
+                  long full, long resumed)
 {
-    long seen_full = server->count->full - before->full, seen_resumed = server->count->resumed - before->resumed;
+    long seen_full = server->count->full - before->full,
+         seen_resumed = server->count->resumed - before->resumed;
     if (seen_full != full || seen_resumed != resumed || server->count->astray != 0) {
         fprintf(stderr,
-                "bench: %s: the server saw %ld full and %ld resumed handshakes where %ld and %ld were to be measured; %ld agreed on "
-                "another version, cipher suite or group than %s and X25519\n",
-                who, seen_full, seen_resumed, full, resumed, server->count->astray, server->kind.cipher);
+                "bench: %s: the server saw %ld full and %ld resumed handshakes where %ld and %ld "
+                "were to be measured; %ld agreed on another version, cipher suite or group than %s "
+                "and X25519\n",
+                who, seen_full, seen_resumed, full, resumed, server->count->astray,
+                server->kind.cipher);
         exit(1);
     }
 }
 
-/* CPU microseconds for each of a round's handshakes by one of the two. */
-static double shake_by(struct tls_server *server, struct tls_client *client, upstream_node_t *node, int resume, int first)
+/* CPU microseconds for a handshake in one round, by one of the two. */
+static double shake_by(struct tls_server *server, struct tls_client *client, upstream_node_t *node,
+                       int resume, int first)
 {
     const struct tls_count before = *server->count;
     long full = resume ? first : HANDSHAKES;
@@ -91,7 +103,8 @@ static double shake_by(struct tls_server *server, struct tls_client *client, ups
             ours_shake(node);
         }
     }
-    usleep(2000); /* what the library's thread has yet to close is its own */
+    /* the time in which the library's thread still closes connections is the library's */
+    usleep(2000);
     took = bench_process_cpu() - begun;
     check(server, &before, client != NULL ? "OpenSSL" : "libupstream", full, HANDSHAKES - full);
     return took / HANDSHAKES / 1e3;
@@ -117,16 +130,20 @@ static void handshakes(struct tls_kind kind, int resume)
         ratios[at] = theirs[at] / ours[at];
     }
     if (client->resumed != (resume ? (BENCH_ROUNDS + WARM_UP) * HANDSHAKES - 1 : 0)) {
-        fprintf(stderr, "bench: OpenSSL's client resumed %ld times, which is not what was to be measured\n", client->resumed);
+        fprintf(stderr,
+                "bench: OpenSSL's client resumed %ld times, which is not what was to be measured\n",
+                client->resumed);
         exit(1);
     }
-    print(&kind, resume ? "handshake, resumed" : "handshake", "CPU us/handshake", ours, theirs, ratios);
+    print(&kind, resume ? "handshake, resumed" : "handshake", "CPU us/handshake", ours, theirs,
+          ratios);
     upstream_destroy(up);
     tls_client_free(client);
     tls_server_stop(server);
 }
 
-/* Until all that was written has come out at the other side: neither pays for the other's bytes, and none was left unsent. */
+/* Waits until the server has read everything: so neither pays for the other's bytes, and none is
+ * left unsent. */
 static void arrive(const struct tls_server *server, uint64_t before)
 {
     const double patience = 10e9, begun = bench_now();
@@ -139,8 +156,10 @@ static void arrive(const struct tls_server *server, uint64_t before)
     }
 }
 
-/* CPU nanoseconds of one burst by one of the two; the connection's buffers hold it, so that nobody waits within it. */
-static double burst_by(const struct tls_server *server, SSL *connection, upstream_conn_t *conn, size_t length)
+/* CPU nanoseconds of one burst by one of the two. The burst fits in the connection's buffers, so
+ * nobody waits. */
+static double burst_by(const struct tls_server *server, SSL *connection, upstream_conn_t *conn,
+                       size_t length)
 {
     const uint64_t before = __atomic_load_n(&server->count->bytes, __ATOMIC_RELAXED);
     double took, begun = bench_process_cpu();
@@ -167,7 +186,8 @@ static void bulk(struct tls_kind kind, size_t length)
     upstream_conn_t *conn = open_connection(upstream_node_at(up, 0));
     SSL *connection = tls_client_connect(client);
     double ours[BENCH_ROUNDS], theirs[BENCH_ROUNDS], ratios[BENCH_ROUNDS];
-    const double per_mebibyte = 1e3 * BURSTS * BURST / (1 << 20); /* of a round's nanoseconds, in microseconds */
+    /* of a round's nanoseconds, in microseconds */
+    const double per_mebibyte = 1e3 * BURSTS * BURST / (1 << 20);
     char what[64];
     int round, half;
     for (round = -WARM_UP; round < BENCH_ROUNDS; round++) {

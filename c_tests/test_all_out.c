@@ -1,4 +1,4 @@
-/* With every node out: how many a payload asks, which ones, and what it waits for. */
+/* Every node is out: how many nodes a payload asks, which ones, and what it waits for. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -58,7 +58,8 @@ static upstream_status_t go_on(upstream_conn_t *conn, upstream_status_t status)
     return status;
 }
 
-/* One payload; the nodes that it asked. A plugin of its own I/O tells of each node by hand. */
+/* Sends one payload; `asked` says which nodes it asked. A plugin with its own I/O reports each node
+ * itself. */
 static size_t send_by(enum manner manner, struct hundred *all, uint64_t *asked)
 {
     upstream_t *up = all->up;
@@ -95,7 +96,7 @@ static size_t send_by(enum manner manner, struct hundred *all, uint64_t *asked)
             assert_status(upstream_attempt_report(attempt, UPSTREAM_ERR_CONNECT), UPSTREAM_OK);
         }
     }
-    /* An attempt says that none is left for it to ask; the others say how the last one failed. */
+    /* An attempt says that no node is left to ask; the others say how the last one failed. */
     if (status != (manner == CONNECT || manner == CONNECT_LOOP ? UPSTREAM_ERR_NO_NODE
                                                                : UPSTREAM_ERR_CONNECT)) {
         fail_msg("%s: %s", manners[manner], upstream_status_name(status));
@@ -103,7 +104,7 @@ static size_t send_by(enum manner manner, struct hundred *all, uint64_t *asked)
     upstream_conn_discard(conn);
     upstream_attempt_end(attempt, UPSTREAM_ERR_CONNECT);
     for (i = 0; i < HUNDRED; i++) {
-        uint64_t failed = virtual_node_stats(up, i).connects_failed;
+        uint64_t failed = check_node_stats(upstream_node_at(up, i)).connects_failed;
         asked[i] += failed - all->failed[i];
         all->failed[i] = failed;
         count += (size_t)asked[i];
@@ -142,8 +143,8 @@ static void a_payload_asks_three_and_the_next_ones_the_others_in_turn(void **sta
     }
 }
 
-/* Wherever it stands, the one that is back is found within as many deliveries as it takes to ask
- * all, though its time is an hour. */
+/* One node is well again, though it is out for an hour. Wherever it is in the file, it is found
+ * within as many deliveries as it takes to ask all nodes. */
 static void one_that_is_back_is_found_while_all_are_asked(void **state)
 {
     static const size_t places[] = {0, 49, 99};
@@ -190,7 +191,7 @@ static void a_plugin_is_told_when_to_come_again_while_the_budget_is_spent(void *
         assert_true((upstream_retry_after_ms(up) > 0) == (retries == 20));
     }
     assert_int_equal(retries, 20);
-    assert_int_equal(virtual_stats(up).nodes_up, 2);
+    assert_int_equal(check_stats(up).nodes_up, 2);
     wait = upstream_retry_after_ms(up);
     assert_in_range(wait, 1, 100);
     virtual_now += (uint64_t)wait * VIRTUAL_MS; /* and then there is one */
@@ -276,7 +277,7 @@ static void without_it_a_payload_comes_back_at_once(void **state)
     assert_int_equal(payload.calls, 0);
 }
 
-/* It ends by its deadline all the same, and by upstream_cancel(). */
+/* The wait still ends at the deadline, and by upstream_cancel(). */
 static void *cancel(void *up)
 {
     usleep(100 * 1000);

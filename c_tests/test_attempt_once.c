@@ -1,10 +1,11 @@
-/* What an attempt over the library's connections says of a payload that may have arrived, and that it goes nowhere else with
- * deliver.resend off. */
+/* An attempt over the library's connections says whether its payload may have arrived. With
+ * deliver.resend off such a payload goes to no other node. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
 
-/* An exchange that gets nothing in return, or half of it; how it ends is the library's to see, or the plugin's to say. */
+/* An exchange that gets no answer, or half of one. Either the library sees how it ends, or the
+ * plugin says so. */
 static void fail_at(upstream_attempt_t *attempt, int said, size_t wanted)
 {
     upstream_conn_t *conn = NULL;
@@ -18,7 +19,8 @@ static void fail_at(upstream_attempt_t *attempt, int said, size_t wanted)
     upstream_conn_discard(conn);
 }
 
-static void try_two(const char *settings, enum loopback_behaviour behaviour, size_t wanted, int said, int asked)
+static void try_two(const char *settings, enum loopback_behaviour behaviour, size_t wanted,
+                    int said, int asked)
 {
     struct loopback *servers[2] = {loopback_start(behaviour), loopback_start(behaviour)};
     char text[512];
@@ -29,7 +31,8 @@ static void try_two(const char *settings, enum loopback_behaviour behaviour, siz
     upstream_status_t status;
     int i;
     snprintf(text, sizeof(text),
-             "[UPSTREAM]\nname u\nnet.io_timeout 50ms\n%s\n[NODE]\nname a\nhost 127.0.0.1\nport %u\n[NODE]\nname b\nhost 127.0.0.1\nport %u\n",
+             "[UPSTREAM]\nname u\nnet.io_timeout 50ms\n%s\n[NODE]\nname a\nhost 127.0.0.1\n"
+             "port %u\n[NODE]\nname b\nhost 127.0.0.1\nport %u\n",
              settings, (unsigned)loopback_port(servers[0]), (unsigned)loopback_port(servers[1]));
     up = check_create(text, NULL);
     assert_status(upstream_attempt_begin(up, &attempt), UPSTREAM_OK);
@@ -41,7 +44,8 @@ static void try_two(const char *settings, enum loopback_behaviour behaviour, siz
     assert_non_null(err);
     assert_int_equal(upstream_error_may_have_arrived(err), 1);
     if (asked == 1) {
-        check_contains(upstream_error_message(err), "the payload may have arrived, and deliver.resend is off");
+        check_contains(upstream_error_message(err),
+                       "the payload may have arrived, and deliver.resend is off");
         assert_string_not_equal(upstream_status_name(status), "UPSTREAM_ERR_NO_NODE");
     } else {
         assert_status(status, UPSTREAM_ERR_NO_NODE);

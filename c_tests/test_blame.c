@@ -1,5 +1,5 @@
-/* Whose fault: a payload that fails alike wherever it comes blames no node, and what is told late
- * changes nothing. */
+/* Whose fault it is: a payload that fails in the same way at every node blames no node, and a late
+ * report changes nothing. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/scripted.h"
@@ -13,7 +13,7 @@ enum manner { DELIVER, CONNECT, CONNECT_LOOP, OWN_IO, MANNERS };
 static const char *const manners[] = {"deliver", "attempt_connect", "attempt_connect_start",
                                       "attempt_next and _report"};
 
-/* The three servers of a case, and what the plugin of a manner of its own I/O saw there. */
+/* The three servers of a case, and what a plugin with its own I/O saw there. */
 struct bed {
     struct scripted *servers[NODES];
     enum scripted_way ways[NODES];
@@ -44,7 +44,7 @@ static void bed_end(struct bed *bed)
     }
 }
 
-/* What a plugin with I/O of its own says of such a server. */
+/* What a plugin with its own I/O reports for such a server. */
 static upstream_status_t seen(enum scripted_way way)
 {
     static const upstream_status_t statuses[] = {
@@ -154,12 +154,12 @@ static void a_payload_that_fails_alike_everywhere_blames_nobody(void **state)
                                  manners[manner], payload, states_of(&bed));
                     }
                 }
-                if (manner !=
-                    OWN_IO) { /* each of the payloads met each node, or it would prove nothing */
+                /* Each payload met each node; otherwise the test would prove nothing. */
+                if (manner != OWN_IO) {
                     assert_int_equal(scripted_requests(bed.servers[0]), 4);
                     assert_int_equal(scripted_requests(bed.servers[2]), 4);
                 }
-                assert_int_equal(virtual_stats(bed.up).ejections, 0);
+                assert_int_equal(check_stats(bed.up).ejections, 0);
                 bed_end(&bed);
             }
         }
@@ -169,8 +169,8 @@ static void a_payload_that_fails_alike_everywhere_blames_nobody(void **state)
 #define ONE "health.max_fails 1"
 #define FEW_MS "health.max_fails 1\nnet.io_timeout 60ms"
 
-/* Whatever shows that it is not the payload, or leaves it open: then each failure counts where it
- * happened. */
+/* If something shows that the payload is not at fault, or leaves it open, each failure counts for
+ * its own node. */
 static void what_differs_somewhere_is_blamed(void **state)
 {
     static const struct {
@@ -188,7 +188,7 @@ static void what_differs_somewhere_is_blamed(void **state)
          FEW_MS,
          "EEE"}, /* silence is no verdict on a payload */
         {{SCRIPTED_BAD, SCRIPTED_END}, 2, ONE, "EE"},
-        {{SCRIPTED_BAD}, 1, ONE, "E"}, /* one node tells nothing of the payload */
+        {{SCRIPTED_BAD}, 1, ONE, "E"}, /* one node alone says nothing about the payload */
         {{SCRIPTED_END}, 1, ONE, "E"},
         {{SCRIPTED_RESET}, 1, ONE, "E"},
     };
@@ -208,7 +208,7 @@ static void what_differs_somewhere_is_blamed(void **state)
     }
 }
 
-/* A node that refuses was not reached: the one that was is alone, and to be blamed. */
+/* A node that refuses was not reached. Only one node was, so that node is blamed. */
 static void a_node_that_was_not_reached_says_nothing_of_the_payload(void **state)
 {
     static const enum scripted_way ways[NODES] = {SCRIPTED_BAD, SCRIPTED_BAD, SCRIPTED_BAD};
@@ -220,7 +220,7 @@ static void a_node_that_was_not_reached_says_nothing_of_the_payload(void **state
         scripted_refuse(bed.servers[2]);
         send_by((enum manner)manner, &bed);
         assert_string_equal(states_of(&bed), "EEE");
-        assert_int_equal(virtual_node_stats(bed.up, 0).ejections, 1);
+        assert_int_equal(check_node_stats(upstream_node_at(bed.up, 0)).ejections, 1);
         bed_end(&bed);
     }
 }
@@ -240,7 +240,7 @@ static upstream_attempt_t *attempt_at_the_first(upstream_t *up)
     return attempt;
 }
 
-/* Tells the node of an attempt at last, in either of the ways. */
+/* Reports the outcome of an attempt late, in one of the two ways. */
 static void tell(upstream_attempt_t *attempt, upstream_status_t outcome, int by_report)
 {
     if (by_report) {
@@ -264,7 +264,7 @@ static void a_late_success_restores_nobody(void **state)
             tell(early, words[word], by_report);
             assert_true(upstream_node_retry_after_ms(upstream_node_at(up, 0)) > 0);
             assert_int_not_equal(virtual_state(up, 0), UPSTREAM_NODE_UP);
-            assert_int_equal(virtual_stats(up).ejections, 1);
+            assert_int_equal(check_stats(up).ejections, 1);
             upstream_destroy(up);
         }
     }
@@ -287,7 +287,7 @@ static void a_late_failure_ejects_no_node_that_came_back_meanwhile(void **state)
             assert_int_equal(virtual_state(up, 0), UPSTREAM_NODE_UP);
             tell(early, words[word], by_report);
             assert_int_equal(virtual_state(up, 0), UPSTREAM_NODE_UP);
-            assert_int_equal(virtual_stats(up).ejections, 1);
+            assert_int_equal(check_stats(up).ejections, 1);
             upstream_destroy(up);
         }
     }
@@ -314,7 +314,7 @@ static void a_late_report_does_not_end_anothers_trial(void **state)
     }
 }
 
-/* The same of connections: one that was handed out before the ejection ends after it. */
+/* The same with connections: one that was handed out before the ejection ends after it. */
 static void what_a_connection_tells_late_changes_nothing(void **state)
 {
     static const enum scripted_way ways[] = {SCRIPTED_GOOD, SCRIPTED_BAD, SCRIPTED_END,
@@ -343,13 +343,12 @@ static void what_a_connection_tells_late_changes_nothing(void **state)
             scripted_exchange(conn, NULL);
             upstream_conn_release(conn);
             if (ways[way] == SCRIPTED_BUSY) {
-                virtual_now += 1; /* a pause is asked for whenever it is heard; the ejection stands
-                                     beneath it */
+                virtual_now += 1; /* a pause is always heard; the ejection goes on under it */
                 assert_int_equal(virtual_state(bed.up, 0), UPSTREAM_NODE_PAUSED);
             } else {
                 assert_int_equal(virtual_state(bed.up, 0), expected);
             }
-            assert_int_equal(virtual_stats(bed.up).ejections, 1);
+            assert_int_equal(check_stats(bed.up).ejections, 1);
             bed_end(&bed);
         }
     }

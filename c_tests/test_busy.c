@@ -1,5 +1,5 @@
-/* Busy is not broken: a node that answers so is paused, keeps its connection and its count, and
- * comes back by itself. */
+/* Busy is not broken: a node that answers "busy" is paused, keeps its connection and its count of
+ * failures, and comes back by itself. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -13,13 +13,6 @@ static const uint16_t nowhere[3] = {43000, 43001, 43002};
 static upstream_node_t *at(upstream_t *up, size_t place)
 {
     return upstream_node_at(up, place);
-}
-
-static upstream_attempt_t *attempt_of(upstream_t *up)
-{
-    upstream_attempt_t *attempt;
-    assert_status(upstream_attempt_begin(up, &attempt), UPSTREAM_OK);
-    return attempt;
 }
 
 /* ---- two nodes, one of which answers 429 to every second request ---- */
@@ -40,23 +33,23 @@ static void the_payload_goes_on_and_nothing_is_lost_by_it(void **state)
         assert_status(scripted_deliver(up, &payload, 0), UPSTREAM_OK);
         assert_ptr_equal(payload.nodes[payload.calls - 1], at(up, 1));
         assert_int_equal(virtual_state(up, 0), UPSTREAM_NODE_PAUSED);
-        assert_int_equal(virtual_stats(up).nodes_up, 1);
+        assert_int_equal(check_stats(up).nodes_up, 1);
         two_calls += payload.calls == 2;
         virtual_now += VIRTUAL_SECOND;
         assert_int_equal(virtual_state(up, 0), UPSTREAM_NODE_UP); /* by itself */
     }
     assert_true(two_calls >= 20);
     assert_int_equal(scripted_requests(busy), two_calls);
-    assert_int_equal(virtual_node_stats(up, 0).connects, 1); /* kept each time */
-    assert_int_equal(virtual_node_stats(up, 0).ejections, 0);
-    assert_int_equal(virtual_stats(up).connects, 2);
-    assert_int_equal(virtual_stats(up).deliveries_failed, 0);
+    assert_int_equal(check_node_stats(upstream_node_at(up, 0)).connects, 1); /* kept each time */
+    assert_int_equal(check_node_stats(upstream_node_at(up, 0)).ejections, 0);
+    assert_int_equal(check_stats(up).connects, 2);
+    assert_int_equal(check_stats(up).deliveries_failed, 0);
     upstream_destroy(up);
     scripted_stop(good);
     scripted_stop(busy);
 }
 
-/* The count that it had is still there: one more failure is the second. */
+/* Its count of failures is still there: one more failure is the second. */
 static void the_count_of_failures_stays(void **state)
 {
     struct scripted *busy = scripted_start(SCRIPTED_BUSY);
@@ -72,7 +65,7 @@ static void the_count_of_failures_stays(void **state)
         assert_int_equal(virtual_state(up, 0), UPSTREAM_NODE_UP);
     }
     assert_int_equal(scripted_requests(busy), 5);
-    assert_int_equal(virtual_stats(up).connects, 1);
+    assert_int_equal(check_stats(up).connects, 1);
     virtual_report(up, 0, UPSTREAM_ERR_PROTOCOL);
     assert_int_equal(virtual_state(up, 0), UPSTREAM_NODE_EJECTED);
     upstream_destroy(up);
@@ -84,8 +77,8 @@ static const char *const manners[] = {"deliver", "attempt_connect", "attempt_nex
 
 enum { BUSY_NODES = 30 };
 
-/* No manner of sending pays for what busy nodes did not take, as long as another one is up: thirty
- * of them in one moment are more than the retry budget has. */
+/* However a payload is sent, a busy node costs nothing from the retry budget as long as another
+ * node is up: thirty at one moment are more than the budget has. */
 static void no_retry_is_paid_for_a_busy_node(void **state)
 {
     int manner;
@@ -102,7 +95,7 @@ static void no_retry_is_paid_for_a_busy_node(void **state)
         scripted_start_all(servers, ports, BUSY_NODES + 1, SCRIPTED_BUSY);
         scripted_behave(servers[BUSY_NODES], SCRIPTED_GOOD);
         up = virtual_nodes(ports, BUSY_NODES + 1, "");
-        attempt = attempt_of(up);
+        attempt = check_attempt(up);
         switch (manner) {
         case DELIVER:
             status = scripted_deliver(up, NULL, 5000);
@@ -124,8 +117,8 @@ static void no_retry_is_paid_for_a_busy_node(void **state)
             fail_msg("%s: %s", manners[manner], upstream_status_name(status));
         }
         upstream_attempt_end(attempt, UPSTREAM_OK);
-        assert_int_equal(virtual_stats(up).picks, BUSY_NODES + 1);
-        assert_int_equal(virtual_stats(up).nodes_up, 1);
+        assert_int_equal(check_stats(up).picks, BUSY_NODES + 1);
+        assert_int_equal(check_stats(up).nodes_up, 1);
         assert_int_equal(upstream_retry_after_ms(up), 0);
         upstream_destroy(up);
         scripted_stop_all(servers, BUSY_NODES + 1);
@@ -151,7 +144,7 @@ static void retry_after_is_kept_to(void **state)
         assert_status(scripted_deliver(up, NULL, 0), UPSTREAM_OK);
     }
     assert_int_equal(scripted_requests(busy), 6); /* its half, over the same connection */
-    assert_int_equal(virtual_node_stats(up, 0).connects, 1);
+    assert_int_equal(check_node_stats(upstream_node_at(up, 0)).connects, 1);
     upstream_destroy(up);
     scripted_stop(good);
     scripted_stop(busy);
@@ -199,23 +192,23 @@ static void a_pause_has_its_length_and_its_end(void **state)
     virtual_report(up, 0, UPSTREAM_OK);
     assert_int_equal(virtual_state(up, 0), UPSTREAM_NODE_PAUSED);
     assert_int_equal(left(up, 0), 3000);
-    assert_int_equal(virtual_stats(up).nodes_up, 1);
-    assert_int_equal(virtual_stats(up).ejections, 0);
+    assert_int_equal(check_stats(up).nodes_up, 1);
+    assert_int_equal(check_stats(up).ejections, 0);
     for (i = 0; i < 10; i++) {
         assert_ptr_equal(upstream_next_node(up), at(up, 2));
     }
     virtual_now += 3000 * VIRTUAL_MS;
-    assert_int_equal(virtual_stats(up).nodes_up, 2);
+    assert_int_equal(check_stats(up).nodes_up, 2);
     for (i = 0; i < 10; i++) { /* strictly by turns with the third */
         assert_ptr_equal(upstream_next_node(up), at(up, i % 2 == 0 ? 0 : 2));
     }
     virtual_now += VIRTUAL_HOUR;
-    assert_int_equal(virtual_stats(up).nodes_up, 3);
+    assert_int_equal(check_stats(up).nodes_up, 3);
     upstream_destroy(up);
 }
 
-/* It ends when the clock shows its end, or at once if that would be more than the longest pause
- * away. */
+/* A pause ends when its time has come. If that were further away than the longest pause, it ends at
+ * once. */
 static void a_clock_that_goes_back_leaves_no_pause_longer_than_an_hour(void **state)
 {
     static const uint64_t back[] = {5 * VIRTUAL_SECOND, 1800 * VIRTUAL_SECOND, 2 * VIRTUAL_HOUR,
@@ -244,7 +237,7 @@ static void a_clock_that_goes_back_leaves_no_pause_longer_than_an_hour(void **st
 static void with_all_paused_nobody_is_handed_out(void **state)
 {
     upstream_t *up = virtual_nodes(nowhere, 3, "");
-    upstream_attempt_t *attempt = attempt_of(up);
+    upstream_attempt_t *attempt = check_attempt(up);
     upstream_conn_t *conn = NULL;
     upstream_error_t *err = NULL;
     (void)state;
@@ -253,7 +246,7 @@ static void with_all_paused_nobody_is_handed_out(void **state)
     pause_node(up, 2, 4000);
     assert_null(upstream_next_node(up));
     assert_int_equal(upstream_retry_after_ms(up), 2000);
-    assert_int_equal(virtual_stats(up).nodes_up, 0);
+    assert_int_equal(check_stats(up).nodes_up, 0);
     assert_status(upstream_deliver(up, scripted_exchange, NULL, 0, &err), UPSTREAM_ERR_BUSY);
     assert_int_equal(upstream_error_may_have_arrived(err), 0);
     check_contains(upstream_error_message(err), "2000 ms");
@@ -264,11 +257,11 @@ static void with_all_paused_nobody_is_handed_out(void **state)
     assert_status(upstream_attempt_connect_start(attempt, &conn, NULL), UPSTREAM_ERR_BUSY);
     assert_null(upstream_attempt_next(attempt));
     upstream_attempt_end(attempt, UPSTREAM_ERR_BUSY);
-    assert_int_equal(virtual_stats(up).picks, 0);
+    assert_int_equal(check_stats(up).picks, 0);
     virtual_now += 2000 * VIRTUAL_MS;
     assert_int_equal(upstream_retry_after_ms(up), 0);
     assert_ptr_equal(upstream_next_node(up), at(up, 1));
-    assert_int_equal(virtual_stats(up).picks, 1);
+    assert_int_equal(check_stats(up).picks, 1);
     upstream_destroy(up);
 }
 
@@ -296,7 +289,7 @@ of_paused_and_ejected_nodes_the_ejected_one_that_is_due_first_is_handed_out(void
     upstream_destroy(up);
 }
 
-/* Ejected and paused, a node is neither tried nor up before both are over. */
+/* A node that is ejected and paused is not tried and not up before both are over. */
 static void a_pause_and_an_ejection_are_both_waited_for(void **state)
 {
     static const uint32_t pauses[] = {100, 60000};

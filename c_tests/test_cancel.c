@@ -1,5 +1,5 @@
-/* upstream_cancel: every call in flight ends with UPSTREAM_ERR_CANCELLED, whatever it waits for, and so does every later one. The
- * deadlines of the calls are minutes away. */
+/* upstream_cancel: every call under way ends with UPSTREAM_ERR_CANCELLED, whatever it waits for,
+ * and so does every later call. The deadlines of the calls are minutes away. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -18,13 +18,6 @@ struct call {
     pthread_t thread;
 };
 
-static long milliseconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static void *run(void *argument)
 {
     struct call *call = argument;
@@ -33,13 +26,14 @@ static void *run(void *argument)
 }
 
 /* Four threads in the same wait, cancelled in the middle of it; then the same call once more. */
-static void cancelled_in_the_middle(enum loopback_behaviour behaviour, const char *more, upstream_status_t (*wait)(upstream_t *up))
+static void cancelled_in_the_middle(enum loopback_behaviour behaviour, const char *more,
+                                    upstream_status_t (*wait)(upstream_t *up))
 {
     enum { THREADS = 4 };
     struct loopback *server = loopback_start(behaviour);
     uint16_t port = loopback_port(server);
     upstream_t *up = check_nodes(&port, 1, more);
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    upstream_stats_t stats;
     struct call calls[THREADS];
     long begun;
     size_t i;
@@ -51,18 +45,20 @@ static void cancelled_in_the_middle(enum loopback_behaviour behaviour, const cha
     while (atomic_load(&waiting) < THREADS) {
         usleep(1000);
     }
-    usleep(100 * 1000); /* they wait by now; where not, they meet a set that is cancelled, which is no different */
-    begun = milliseconds();
+    /* by now they wait; if not, they meet a cancelled set, which has the same result */
+    usleep(100 * 1000);
+    begun = check_now_ms();
     upstream_cancel(up);
     for (i = 0; i < THREADS; i++) {
         assert_int_equal(pthread_join(calls[i].thread, NULL), 0);
         assert_status(calls[i].status, UPSTREAM_ERR_CANCELLED);
     }
-    print_message("all ended %ld ms after\n", milliseconds() - begun);
+    print_message("all ended %ld ms after\n", check_now_ms() - begun);
     upstream_cancel(up); /* again does no harm */
     assert_status(wait(up), UPSTREAM_ERR_CANCELLED);
-    assert_int_equal(upstream_node_state(upstream_node_at(up, 0)), UPSTREAM_NODE_UP); /* no fault of the node's */
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
+    /* no fault of the node's */
+    assert_int_equal(upstream_node_state(upstream_node_at(up, 0)), UPSTREAM_NODE_UP);
+    stats = check_stats(up);
     assert_int_equal(stats.active, 0);
     upstream_destroy(up);
     loopback_stop(server);
@@ -86,7 +82,8 @@ static upstream_status_t connect_and_say(upstream_t *up)
 static void a_handshake(void **state)
 {
     (void)state;
-    cancelled_in_the_middle(LOOPBACK_SILENT, "tls on\ntls.verify off\nnet.connect_timeout 10m", connect_and_say);
+    cancelled_in_the_middle(LOOPBACK_SILENT, "tls on\ntls.verify off\nnet.connect_timeout 10m",
+                            connect_and_say);
 }
 
 static upstream_conn_t *taken;
@@ -116,7 +113,8 @@ static void the_wait_at_the_cap(void **state)
 {
     (void)state;
     taken = NULL;
-    cancelled_in_the_middle(LOOPBACK_SINK, "net.max_connections 1\nnet.connect_timeout 10m", wait_at_the_cap);
+    cancelled_in_the_middle(LOOPBACK_SINK, "net.max_connections 1\nnet.connect_timeout 10m",
+                            wait_at_the_cap);
 }
 
 static upstream_status_t read_for_ever(upstream_t *up)
@@ -181,7 +179,8 @@ static upstream_status_t fail_after_a_byte(upstream_conn_t *conn, void *ctx)
 {
     upstream_status_t status = upstream_conn_write(conn, "x", 1);
     (void)ctx;
-    return status == UPSTREAM_OK ? UPSTREAM_ERR_LIMIT : status; /* to be resent, and no fault of the node's */
+    /* to be resent, and no fault of the node's */
+    return status == UPSTREAM_OK ? UPSTREAM_ERR_LIMIT : status;
 }
 
 /* Many resends at once: the retry budget is soon spent, and what is left waits for it. */

@@ -1,5 +1,6 @@
-/* A host that closes every descriptor after it has created a set, as a daemon does too late: the library's thread never goes round in
- * circles over it, calls that it was at work on end with the reason, and the next ones are served again. */
+/* A host closes every descriptor after it has created a set, like a daemon that does so too late.
+ * The library's thread must not spin. Calls under way end with the reason, and later calls are
+ * served again. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -46,7 +47,8 @@ static int dialers(void)
         snprintf(path, sizeof(path), "/proc/self/task/%s/comm", task->d_name);
         file = fopen(path, "r");
         if (file != NULL) {
-            count += fgets(name, sizeof(name), file) != NULL && strcmp(name, "upstream-dial\n") == 0;
+            count +=
+                fgets(name, sizeof(name), file) != NULL && strcmp(name, "upstream-dial\n") == 0;
             fclose(file);
         }
     }
@@ -59,9 +61,11 @@ static upstream_t *create(uint16_t first, uint16_t second, const char *keys)
     char text[512];
     upstream_t *up = NULL;
     snprintf(text, sizeof(text),
-             "[UPSTREAM]\nname u\n[NODE]\nname a\nhost 127.0.0.1\nport %u\n[NODE]\nname b\nhost 127.0.0.1\nport %u\n%s", (unsigned)first,
-             (unsigned)second, keys);
-    return upstream_create_from_text(text, strlen(text), "test.conf", NULL, &up, NULL) == UPSTREAM_OK ? up : NULL;
+             "[UPSTREAM]\nname u\n[NODE]\nname a\nhost 127.0.0.1\nport %u\n[NODE]\nname b\n"
+             "host 127.0.0.1\nport %u\n%s",
+             (unsigned)first, (unsigned)second, keys);
+    upstream_create_from_text(text, strlen(text), "test.conf", NULL, &up, NULL);
+    return up;
 }
 
 /* The thread sleeps, and nothing can wake it any more. 0 is right. */
@@ -92,7 +96,9 @@ static int while_it_dials(uint16_t first, uint16_t second)
     upstream_conn_t *patient = NULL, *hasty = NULL;
     upstream_status_t status = UPSTREAM_OK;
     int i, right;
-    if (up == NULL || upstream_node_connect_start(upstream_node_at(up, 0), &patient, NULL) != UPSTREAM_WANT_READ ||
+    if (up == NULL ||
+        upstream_node_connect_start(upstream_node_at(up, 0), &patient, NULL) !=
+            UPSTREAM_WANT_READ ||
         upstream_node_connect_start(upstream_node_at(up, 1), &hasty, NULL) != UPSTREAM_WANT_READ) {
         return 11;
     }
@@ -109,7 +115,8 @@ static int while_it_dials(uint16_t first, uint16_t second)
         return 12;
     }
     right = upstream_error_errno(upstream_conn_last_error(patient)) == EBADF &&
-            strstr(upstream_error_message(upstream_conn_last_error(patient)), "before it creates the upstream") != NULL;
+            strstr(upstream_error_message(upstream_conn_last_error(patient)),
+                   "before it creates the upstream") != NULL;
     if (!right) {
         fprintf(stderr, "%s\n", upstream_error_message(upstream_conn_last_error(patient)));
         return 13;
@@ -132,7 +139,8 @@ static int while_it_dials(uint16_t first, uint16_t second)
 /* The child is the host: the servers are its parent's, and stay. */
 static void check_in_child(int (*body)(uint16_t, uint16_t), uint16_t first, uint16_t second)
 {
-    int *result = mmap(NULL, sizeof(*result), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int *result =
+        mmap(NULL, sizeof(*result), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pid_t child;
     assert_ptr_not_equal(result, MAP_FAILED);
     *result = -1;
@@ -141,7 +149,7 @@ static void check_in_child(int (*body)(uint16_t, uint16_t), uint16_t first, uint
     if (child == 0) {
         alarm(CHILD_SECONDS); /* one that hangs ends by it */
         *result = body(first, second);
-        /* No exit: half of what the parent had on its heap is nobody's here. */
+        /* Do not exit: in the child, half of the parent's heap belongs to nobody. */
         kill(getpid(), SIGKILL);
     }
     assert_int_equal(waitpid(child, NULL, 0), child);

@@ -1,6 +1,7 @@
 /*
- * The plugin for collectd (examples/collectd) inside the real agent, between its command socket and three Forward servers: every
- * value that went in is looked for at the far end. Under valgrind it is collectd that valgrind watches.
+ * The plugin for collectd (examples/collectd) inside the real agent, between its command socket and
+ * three Forward servers: every value that went in is looked for at the servers. In the valgrind
+ * run, valgrind watches collectd.
  */
 #define _GNU_SOURCE
 #include "support/check.h"
@@ -15,7 +16,8 @@ enum { NODES = 3, KINDS = 5, SKIPPED = 77 };
 
 static char folder[] = "/tmp/upstream-collectd.XXXXXX";
 static struct receiver receivers[NODES];
-static const char *const plain[] = {NULL}, *const secured[] = {"--tls", "--shared-key", "secret", NULL};
+static const char *const plain[] = {NULL}, *const secured[] = {"--tls", "--shared-key", "secret",
+                                                               NULL};
 
 static void start_node(int node)
 {
@@ -41,9 +43,12 @@ static int start_nodes(void **state)
     file = fopen(path, "w");
     assert_non_null(file);
     fprintf(file,
-            "[UPSTREAM]\nname three\nrequire_ack_response on\nhealth.backoff 200ms\nhealth.backoff_max 200ms\n"
-            "[NODE]\nname node-1\nhost 127.0.0.1\nport %u\n[NODE]\nname node-2\nhost 127.0.0.1\nport %u\n"
-            "[NODE]\nname node-3\nhost 127.0.0.1\nport %u\ntls on\ntls.verify off\nshared_key secret\nself_hostname client\n",
+            "[UPSTREAM]\nname three\nrequire_ack_response on\nhealth.backoff 200ms\n"
+            "health.backoff_max 200ms\n"
+            "[NODE]\nname node-1\nhost 127.0.0.1\nport %u\n[NODE]\nname node-2\nhost 127.0.0.1\n"
+            "port %u\n"
+            "[NODE]\nname node-3\nhost 127.0.0.1\nport %u\ntls on\ntls.verify off\n"
+            "shared_key secret\nself_hostname client\n",
             receivers[0].port, receivers[1].port, receivers[2].port);
     return fclose(file);
 }
@@ -79,7 +84,7 @@ static void tell_all(const char *command)
     }
 }
 
-/* ---- values ------------------------------------------------------------------------------------------ */
+/* ---- values ---- */
 
 /* Each kind of value, and its record as it must arrive; NUMBER stands for the value's own. */
 static const struct kind {
@@ -88,11 +93,14 @@ static const struct kind {
     const char *record;
 } kinds[KINDS] = {
     {"gauge", "12.5", "\"values\":[12.5],\"dstypes\":[\"gauge\"],\"dsnames\":[\"value\"]"},
-    {"load", "0.25:U:-1e300", "\"values\":[0.25,null,-1e300],\"dstypes\":[\"gauge\",\"gauge\",\"gauge\"],"
-                              "\"dsnames\":[\"shortterm\",\"midterm\",\"longterm\"]"},
+    {"load", "0.25:U:-1e300",
+     "\"values\":[0.25,null,-1e300],\"dstypes\":[\"gauge\",\"gauge\",\"gauge\"],"
+     "\"dsnames\":[\"shortterm\",\"midterm\",\"longterm\"]"},
     {"if_octets", "-9223372036854775807:9223372036854775807",
-     "\"values\":[-9223372036854775807,9223372036854775807],\"dstypes\":[\"derive\",\"derive\"],\"dsnames\":[\"rx\",\"tx\"]"},
-    {"counter", "18446744073709551615", "\"values\":[18446744073709551615],\"dstypes\":[\"counter\"],\"dsnames\":[\"value\"]"},
+     "\"values\":[-9223372036854775807,9223372036854775807],"
+     "\"dstypes\":[\"derive\",\"derive\"],\"dsnames\":[\"rx\",\"tx\"]"},
+    {"counter", "18446744073709551615",
+     "\"values\":[18446744073709551615],\"dstypes\":[\"counter\"],\"dsnames\":[\"value\"]"},
     {"absolute", "7", "\"values\":[7],\"dstypes\":[\"absolute\"],\"dsnames\":[\"value\"]"},
 };
 
@@ -100,8 +108,8 @@ static const struct kind {
 static void put(struct collectd *collectd, unsigned number)
 {
     const struct kind *kind = &kinds[number % KINDS];
-    collectd_command(collectd, "PUTVAL test.example/plugin-one/%s-%u interval=2.5 %u.5:%s", kind->type, number,
-                     1700000000 + number, kind->values);
+    collectd_command(collectd, "PUTVAL test.example/plugin-one/%s-%u interval=2.5 %u.5:%s",
+                     kind->type, number, 1700000000 + number, kind->values);
 }
 
 static void put_all(struct collectd *collectd, unsigned from, unsigned to)
@@ -124,13 +132,15 @@ static void see(const char *line, void *context)
     const struct kind *kind;
     char expected[1024];
     unsigned number;
-    if (at == NULL || sscanf(at, "\"type_instance\":\"%u\"", &number) != 1 || number >= seen->values) {
+    if (at == NULL || sscanf(at, "\"type_instance\":\"%u\"", &number) != 1 ||
+        number >= seen->values) {
         fail_msg("not one of ours: %s", line);
     }
     kind = &kinds[number % KINDS];
     snprintf(expected, sizeof(expected),
-             "{\"tag\":\"collectd\",\"time\":\"%u.500000000\",\"record\":{%s,\"host\":\"test.example\",\"plugin\":\"plugin\","
-             "\"plugin_instance\":\"one\",\"type\":\"%s\",\"type_instance\":\"%u\",\"interval\":2.5}}",
+             "{\"tag\":\"collectd\",\"time\":\"%u.500000000\",\"record\":{%s,"
+             "\"host\":\"test.example\",\"plugin\":\"plugin\",\"plugin_instance\":\"one\","
+             "\"type\":\"%s\",\"type_instance\":\"%u\",\"interval\":2.5}}",
              1700000000 + number, kind->record, kind->type, number);
     assert_string_equal(line, expected);
     seen->times[number]++;
@@ -156,13 +166,14 @@ static void await(size_t records)
     assert_true(arrived() >= records);
 }
 
-/* ---- the tests --------------------------------------------------------------------------------------- */
+/* ---- the tests ---- */
 
 /* From five write threads; the second node dies with its connections on the way, and comes back. */
 static void every_value_arrives(void **state)
 {
     enum { VALUES = 3000 };
-    struct seen all = {calloc(VALUES, sizeof(unsigned)), VALUES}, second = {calloc(VALUES, sizeof(unsigned)), VALUES};
+    struct seen all = {calloc(VALUES, sizeof(unsigned)), VALUES},
+                second = {calloc(VALUES, sizeof(unsigned)), VALUES};
     struct collectd collectd = collectd_start(folder, "  BatchSize 10\n  FlushInterval 0.2\n", 5);
     size_t before, twice = 0;
     unsigned i;
@@ -183,20 +194,23 @@ static void every_value_arrives(void **state)
         receiver_each(&receivers[i], see, &all);
     }
     for (i = 0; i < VALUES; i++) {
-        /* What the second node had written down when it died may have lost its ack. */
+        /* For values that the second node stored before it died, the ack may be lost. */
         assert_in_range(all.times[i], 1, second.times[i] > 0 ? 2 : 1);
         twice += all.times[i] > 1;
     }
-    print_message("%u values: %zu, %zu, %zu at the nodes; %zu twice\n", (unsigned)VALUES, receiver_records(&receivers[0]),
-                  receiver_records(&receivers[1]), receiver_records(&receivers[2]), twice);
+    print_message("%u values: %zu, %zu, %zu at the nodes; %zu twice\n", (unsigned)VALUES,
+                  receiver_records(&receivers[0]), receiver_records(&receivers[1]),
+                  receiver_records(&receivers[2]), twice);
     assert_true(before > 0 && receiver_records(&receivers[1]) > before);
-    assert_true(receiver_records(&receivers[0]) > VALUES / 6 && receiver_records(&receivers[2]) > VALUES / 6);
+    assert_true(receiver_records(&receivers[0]) > VALUES / 6 &&
+                receiver_records(&receivers[2]) > VALUES / 6);
     collectd_log_contains(folder, "upstream plugin: ");
     free(all.times);
     free(second.times);
 }
 
-/* FLUSH sends what is there, and so does the end of collectd: nothing else would within an hour. */
+/* FLUSH sends what is there, and so does the end of collectd. Nothing else would send it within an
+ * hour. */
 static void flush_and_stop_send_what_is_there(void **state)
 {
     enum { FLUSHED = 25, VALUES = 60 };
@@ -204,7 +218,7 @@ static void flush_and_stop_send_what_is_there(void **state)
     struct collectd collectd = collectd_start(folder, "  FlushInterval 3600\n", 1);
     unsigned i;
     (void)state;
-    /* There is one write thread: when it takes the last value up, it has done with those before. */
+    /* There is one write thread: when it takes the last value, it has finished those before. */
     put_all(&collectd, 0, FLUSHED + 1);
     collectd_await_value(&collectd, "test.example/plugin-one/gauge-25");
     /* The interval's first call is made at the start, and may find some of them there. */
@@ -212,11 +226,13 @@ static void flush_and_stop_send_what_is_there(void **state)
     collectd_command(&collectd, "FLUSH plugin=upstream");
     assert_in_range(arrived(), FLUSHED, FLUSHED + 1);
     put_all(&collectd, FLUSHED + 1, VALUES);
-    collectd_command(&collectd, "PUTVAL test.example/end/gauge-%u interval=2.5 1700000000:0", (unsigned)VALUES);
+    collectd_command(&collectd, "PUTVAL test.example/end/gauge-%u interval=2.5 1700000000:0",
+                     (unsigned)VALUES);
     collectd_await_value(&collectd, "test.example/end/gauge-60");
     assert_true(arrived() <= FLUSHED + 1);
     assert_int_equal(collectd_stop(&collectd), 0);
-    assert_in_range(arrived(), VALUES, VALUES + 1); /* the last one is collectd's to drop or to hand over */
+    /* the last one is collectd's to drop or to hand over */
+    assert_in_range(arrived(), VALUES, VALUES + 1);
     seen.values = VALUES;
     for (i = 0; i < NODES; i++) {
         FILE *file = fopen(receivers[i].out, "re");
@@ -254,7 +270,8 @@ static size_t told(const char *words)
     return lost;
 }
 
-/* With all nodes away no more wait than may; each that had to go is told of, and the others arrive when the nodes are back. */
+/* While all nodes are away, at most BufferLimit values wait. The log counts each value that was
+ * given up; the others arrive when the nodes are back. */
 static void the_buffer_has_a_limit(void **state)
 {
     enum { VALUES = 400, LIMIT = 50 };
@@ -266,9 +283,9 @@ static void the_buffer_has_a_limit(void **state)
     tell_all("refuse");
     collectd = collectd_start(folder, "  BatchSize 10\n  BufferLimit 50\n  FlushInterval 0.2\n", 5);
     put_all(&collectd, 0, VALUES);
-    collectd_log_contains(folder, "values are lost: more would wait than BufferLimit allows");
+    collectd_log_contains(folder, "values are lost: more values wait than BufferLimit allows");
     collectd_log_contains(folder, "node-2 (127.0.0.1:");
-    for (i = 0; i < 3000 && told("are lost: more would wait") + LIMIT < VALUES; i++) {
+    for (i = 0; i < 3000 && told("are lost: more values wait") + LIMIT < VALUES; i++) {
         usleep(10000);
     }
     tell_all("listen");
@@ -288,7 +305,7 @@ static void the_buffer_has_a_limit(void **state)
     free(seen.times);
 }
 
-/* All nodes hang: collectd stops all the same, and says what is lost. */
+/* All nodes hang: collectd stops anyway, and says what is lost. */
 static void the_end_is_bounded(void **state)
 {
     enum { VALUES = 30 };
@@ -332,8 +349,8 @@ static size_t distinct_values(size_t values, int without)
     return distinct;
 }
 
-/* A node is stopped amid the flow and never goes on: what it was given goes to the two others, and
- * a FLUSH ends. */
+/* A node is stopped during the flow and never goes on. Its values go to the two others, and a FLUSH
+ * ends. */
 static void a_silent_node_holds_up_nobody(void **state)
 {
     enum { VALUES = 600 };
@@ -349,8 +366,8 @@ static void a_silent_node_holds_up_nobody(void **state)
          turns++) {
         usleep(10000);
     }
-    assert_true(distinct_values(VALUES, 1) >=
-                2 * VALUES / 3); /* all that came since, and its share of the others */
+    /* all that came since, and its share of the others */
+    assert_true(distinct_values(VALUES, 1) >= 2 * VALUES / 3);
     assert_int_equal(distinct_values(VALUES, -1), VALUES);
     collectd_command(&collectd, "FLUSH plugin=upstream");
     assert_int_equal(collectd_stop(&collectd), 0);
@@ -359,8 +376,8 @@ static void a_silent_node_holds_up_nobody(void **state)
 }
 
 /*
- * Every node is stopped, with values waiting for each, and there are three outputs: collectd stops
- * all the same, in the time of one delivery and a little for each.
+ * Every node is stopped, values wait for each, and there are three outputs. collectd stops anyway,
+ * in the time of one delivery and a little for each output.
  */
 static void silence_of_all_ends_too(void **state)
 {
@@ -381,7 +398,7 @@ static void silence_of_all_ends_too(void **state)
         signal_node(i, SIGSTOP);
     }
     put_all(&collectd, VALUES / 3, VALUES);
-    collectd_log_contains(folder, "values, which wait for another try");
+    collectd_log_contains(folder, "values; they wait for another try");
     begun = time(NULL);
     assert_int_equal(collectd_stop(&collectd), 0);
     took = time(NULL) - begun;
@@ -392,7 +409,8 @@ static void silence_of_all_ends_too(void **state)
     }
 }
 
-/* At most once: no node acknowledges, and nothing comes twice, by no node and no later try. */
+/* At most once: no node acknowledges, and nothing comes twice, neither at another node nor by a
+ * later try. */
 static void with_resend_off_nothing_comes_twice(void **state)
 {
     enum { VALUES = 60 };
@@ -425,13 +443,13 @@ static void with_resend_off_nothing_comes_twice(void **state)
 static void mistakes_are_told_with_the_mend(void **state)
 {
     static const char *const mistakes[][2] = {
-        {"  BatchSice 10\n", "BatchSice: is no option of this plugin; there are"},
+        {"  BatchSice 10\n", "BatchSice: is not an option of this plugin; the options are"},
         {"  BatchSize 0\n", "BatchSize: takes a number above 0"},
         {"  FlushInterval -1\n", "FlushInterval: takes seconds above 0"},
         {"  Option \"deliver.timeot\" \"1s\"\n", "did you mean \"deliver.timeout\"?"},
         {"  Option \"deliver.timeout\"\n", "takes a key and a value"},
         {"  UpstreamFile \"/no/such/file.conf\"\n", "no such file"},
-        {"  UpstreamFile \"upstream.conf\"\n", "set it to a path from the root"},
+        {"  UpstreamFile \"upstream.conf\"\n", "set it to an absolute path"},
         {"  Option \"compress\" \"zip\"\n", "compress is \"zip\"; set it to text or gzip"},
     };
     size_t i;
@@ -455,5 +473,6 @@ int main(void)
                                         stop_nodes),
         cmocka_unit_test_setup_teardown(mistakes_are_told_with_the_mend, start_nodes, stop_nodes),
     };
-    return collectd_is_there() ? cmocka_run_group_tests(tests, make_folder, remove_folder) : SKIPPED;
+    return collectd_is_there() ? cmocka_run_group_tests(tests, make_folder, remove_folder)
+                               : SKIPPED;
 }

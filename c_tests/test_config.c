@@ -1,4 +1,5 @@
-/* The upstream file's grammar, row by row: what is accepted and what it means, what is refused and how. */
+/* The upstream file's grammar, row by row: what is accepted and what it means, what is refused and
+ * how. */
 #define _GNU_SOURCE
 #include "support/check.h"
 
@@ -24,7 +25,8 @@ static void keep_warning(int32_t level, const char *message, void *ctx)
 }
 
 /* Creates from text of `len` bytes, keeping the warnings. */
-static upstream_status_t create(const char *text, size_t len, upstream_t **up, upstream_error_t **err)
+static upstream_status_t create(const char *text, size_t len, upstream_t **up,
+                                upstream_error_t **err)
 {
     upstream_options_t *options;
     upstream_status_t status;
@@ -32,7 +34,8 @@ static upstream_status_t create(const char *text, size_t len, upstream_t **up, u
     *err = NULL;
     memset(&warnings, 0, sizeof(warnings));
     assert_status(upstream_options_create(&options), UPSTREAM_OK);
-    assert_status(upstream_options_set_logger(options, UPSTREAM_LOG_WARN, keep_warning, NULL), UPSTREAM_OK);
+    assert_status(upstream_options_set_logger(options, UPSTREAM_LOG_WARN, keep_warning, NULL),
+                  UPSTREAM_OK);
     status = upstream_create_from_text(text, len, "test.conf", options, up, err);
     upstream_options_destroy(options);
     return status;
@@ -71,10 +74,10 @@ static void refused_bytes(const char *text, size_t len, const char *const *parts
     upstream_error_free(err);
 }
 
-#define refused(text, ...)                                    \
-    do {                                                      \
+#define refused(text, ...)                                      \
+    do {                                                        \
         static const char *const parts[] = {__VA_ARGS__, NULL}; \
-        refused_bytes(text, strlen(text), parts);             \
+        refused_bytes(text, strlen(text), parts);               \
     } while (0)
 
 static void no_warning(const char *text)
@@ -95,13 +98,15 @@ static void line_ends_and_letter_case(void **state)
 {
     (void)state;
     no_warning("[upstream]\r\nNAME u\r\n\r\n[Node]\r\nName n\r\nHOST h\r\nPort 1");
-    prop_is("[UPSTREAM]\r\nname u\r\n[NODE]\r\nname n\r\nhost h\r\nport 1\r\nkey value\r\n", "KEY", "value");
+    prop_is("[UPSTREAM]\r\nname u\r\n[NODE]\r\nname n\r\nhost h\r\nport 1\r\nkey value\r\n", "KEY",
+            "value");
 }
 
 static void blanks_and_comments(void **state)
 {
     (void)state;
-    no_warning("\xef\xbb\xbf[UPSTREAM]\nname\tu\n[NODE]\n\t name \t n\nhost\th\n    port 1\n   \n\t\n  # a comment\n#another\n");
+    no_warning("\xef\xbb\xbf[UPSTREAM]\nname\tu\n[NODE]\n\t name \t n\nhost\th\n    port 1\n   \n"
+               "\t\n  # a comment\n#another\n");
     prop_is(HEAD NODE "key\t \tvalue with  blanks \t\n", "key", "value with  blanks");
 }
 
@@ -148,7 +153,8 @@ static void duplicates(void **state)
     (void)state;
     refused(HEAD NODE "key 1\nKEY 2\n", "test.conf:8:", "line 7");
     refused(HEAD NODE "host g\n", "test.conf:7:", "line 5");
-    refused(HEAD NODE "net.max_connections 1\nnet.max_worker_connections 2\n", "test.conf:8:", "line 7");
+    refused(HEAD NODE "net.max_connections 1\nnet.max_worker_connections 2\n",
+            "test.conf:8:", "line 7");
     refused(HEAD NODE NODE, "test.conf:8:", "\"n\"", "line 4");
 }
 
@@ -238,7 +244,8 @@ static void lengths(void **state)
     text[prefix + 1025 + 1024 * 1024] = '\0';
     up = accepted(text);
     text[prefix + 1024] = '\0';
-    assert_int_equal(strlen(upstream_node_get_prop(upstream_node_at(up, 0), text + prefix)), 1024 * 1024);
+    assert_int_equal(strlen(upstream_node_get_prop(upstream_node_at(up, 0), text + prefix)),
+                     1024 * 1024);
     upstream_destroy(up);
     text[prefix + 1024] = ' ';
     /* One more of each. */
@@ -269,8 +276,10 @@ static void near_misses(void **state)
     refused(HEAD NODE "tls.nothing_like_it 5\n", "test.conf:7:", "tls.nothing_like_it");
     refused(HEAD NODE "tls_verify off\n", "test.conf:7:", "tls.verify");
     warned(HEAD NODE "wieght 2\n", "test.conf:7:", "weight");
-    no_warning(HEAD NODE "shared_key s\nusername u\npassword p\nself_hostname h\ntime_as_integer on\nsend_options on\n"
-                         "require_ack_response on\ntag t\ncompress gzip\nack_timeout 5s\nempty_shared_key off\n");
+    no_warning(HEAD NODE "shared_key s\nusername u\npassword p\nself_hostname h\n"
+                         "time_as_integer on\nsend_options on\n"
+                         "require_ack_response on\ntag t\ncompress gzip\nack_timeout 5s\n"
+                         "empty_shared_key off\n");
 }
 
 static void variables(void **state)
@@ -284,7 +293,8 @@ static void variables(void **state)
     prop_is(HEAD NODE "key ${UPSTREAM_TEST_UNSET:-other}\n", "key", "other");
     prop_is(HEAD NODE "key a${UPSTREAM_TEST_UNSET:-}\n", "key", "a");
     prop_is(HEAD NODE "key costs 5$\n", "key", "costs 5$");
-    prop_is("[UPSTREAM]\nname u\n[NODE]\nname ${UPSTREAM_TEST_A}\nhost h\nport 1\n", "name", "alpha");
+    prop_is("[UPSTREAM]\nname u\n[NODE]\nname ${UPSTREAM_TEST_A}\nhost h\nport 1\n", "name",
+            "alpha");
     refused(HEAD NODE "key ${UPSTREAM_TEST_UNSET}\n", "test.conf:7:", "UPSTREAM_TEST_UNSET");
     prop_is("@SET A=set\n" HEAD NODE "key ${A}\n", "key", "set");
     prop_is(HEAD NODE "@SET A=one\nkey ${A}\n@SET A=two\nother ${A}\n", "other", "two");
@@ -299,7 +309,8 @@ static void wrong_places_and_modes(void **state)
     refused(HEAD "balance least-connections\n" NODE, "test.conf:3:", "least-connections");
     refused(HEAD "balance none-such\n" NODE, "test.conf:3:", "round-robin");
     refused(HEAD NODE "deliver.timeout 5s\n", "test.conf:7:", "[UPSTREAM]");
-    no_warning(HEAD "balance round-robin\nstart random\ndeliver.timeout 5s\nnet.io_timeout 5s\n" NODE);
+    no_warning(HEAD
+               "balance round-robin\nstart random\ndeliver.timeout 5s\nnet.io_timeout 5s\n" NODE);
 }
 
 static void accepted_without_effect(void **state)
@@ -408,10 +419,12 @@ static void options_are_checked_too(void **state)
     upstream_t *up;
     (void)state;
     assert_status(upstream_options_create(&options), UPSTREAM_OK);
-    assert_status(upstream_options_set(options, "net.conect_timeout", "5s", &err), UPSTREAM_ERR_CONFIG);
+    assert_status(upstream_options_set(options, "net.conect_timeout", "5s", &err),
+                  UPSTREAM_ERR_CONFIG);
     check_contains(upstream_error_message(err), "net.connect_timeout");
     upstream_error_free(err);
-    assert_status(upstream_options_set(options, "net.connect_timeout", "5x", NULL), UPSTREAM_ERR_CONFIG);
+    assert_status(upstream_options_set(options, "net.connect_timeout", "5x", NULL),
+                  UPSTREAM_ERR_CONFIG);
     assert_status(upstream_options_set(options, "TLS", "on", NULL), UPSTREAM_OK);
     assert_status(upstream_options_set(options, "tls.verify", "off", NULL), UPSTREAM_OK);
     up = check_create(HEAD NODE "[NODE]\nname plain\nhost h\nport 1\ntls off\n", options);

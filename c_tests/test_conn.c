@@ -26,13 +26,6 @@ static upstream_t *one_node(struct loopback *server, const char *more)
     return check_nodes(&port, 1, more);
 }
 
-static upstream_stats_t stats_of(upstream_t *up)
-{
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
-    return stats;
-}
-
 static void what_is_written_comes_back(void **state)
 {
     enum { PARTS = 2000 };
@@ -54,8 +47,8 @@ static void what_is_written_comes_back(void **state)
     assert_status(upstream_conn_read_exact(conn, in + got, PARTS * 7 - got), UPSTREAM_OK);
     assert_memory_equal(in, out, PARTS * 7);
     assert_null(upstream_conn_last_error(conn));
-    assert_int_equal(stats_of(up).bytes_out, PARTS * 7);
-    assert_int_equal(stats_of(up).bytes_in, PARTS * 7);
+    assert_int_equal(check_stats(up).bytes_out, PARTS * 7);
+    assert_int_equal(check_stats(up).bytes_in, PARTS * 7);
     assert_ptr_equal(upstream_conn_node(conn), upstream_node_at(up, 0));
     upstream_conn_release(conn);
     upstream_destroy(up);
@@ -98,12 +91,13 @@ static void a_silent_server_times_out(void **state)
     check_contains(upstream_error_message(upstream_conn_last_error(conn)), "node-1 (127.0.0.1:");
     check_contains(upstream_error_message(upstream_conn_last_error(conn)), "read: ");
     upstream_conn_release(conn); /* closed, not kept */
-    assert_int_equal(stats_of(up).idle, 0);
+    assert_int_equal(check_stats(up).idle, 0);
     conn = connect_to(up);
     assert_int_equal(upstream_conn_reused(conn), 0);
     assert_status(upstream_conn_write(conn, out, room), UPSTREAM_ERR_TIMEOUT);
     check_contains(upstream_error_message(upstream_conn_last_error(conn)), "write: ");
-    assert_status(upstream_conn_write(conn, out, 1), UPSTREAM_ERR_CLOSED); /* never into the middle of a message */
+    /* never into the middle of a message */
+    assert_status(upstream_conn_write(conn, out, 1), UPSTREAM_ERR_CLOSED);
     check_contains(upstream_error_message(upstream_conn_last_error(conn)), "discard it");
     upstream_conn_discard(conn);
     upstream_destroy(up);
@@ -144,7 +138,7 @@ static void the_end_of_the_stream(void **state)
     assert_status(upstream_conn_read(conn, buffer, 3, &got), UPSTREAM_EOF);
     assert_int_equal(got, 0);
     upstream_conn_release(conn);
-    assert_int_equal(stats_of(up).idle, 0);
+    assert_int_equal(check_stats(up).idle, 0);
     conn = connect_to(up);
     assert_status(upstream_conn_write(conn, "abc", 3), UPSTREAM_OK);
     assert_status(upstream_conn_read_exact(conn, buffer, 8), UPSTREAM_ERR_CLOSED);
@@ -163,7 +157,8 @@ static void sigpipe_never_fires(void **state)
     upstream_status_t status = UPSTREAM_OK;
     int i;
     (void)state;
-    assert_true(signal(SIGPIPE, SIG_DFL) != SIG_ERR); /* a write that raised it would end this program */
+    /* a write that raised it would end this program */
+    assert_true(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
     assert_status(upstream_conn_write(conn, "x", 1), UPSTREAM_OK);
     assert_true(loopback_wait_ended(server, 1));
     for (i = 0; i < 50 && status == UPSTREAM_OK; i++) {
@@ -194,16 +189,16 @@ static void the_newest_is_reused_with_its_data(void **state)
     (void)state;
     freed = 0;
     assert_int_equal(upstream_conn_reused(newer), 0);
-    assert_int_equal(stats_of(up).active, 2);
+    assert_int_equal(check_stats(up).active, 2);
     assert_status(upstream_conn_set_data(newer, &logged_in, count_free), UPSTREAM_OK);
     upstream_conn_release(older);
     upstream_conn_release(newer);
-    assert_int_equal(stats_of(up).idle, 2);
-    assert_int_equal(stats_of(up).active, 0);
+    assert_int_equal(check_stats(up).idle, 2);
+    assert_int_equal(check_stats(up).active, 0);
     again = connect_to(up);
     assert_int_equal(upstream_conn_reused(again), 1);
     assert_ptr_equal(upstream_conn_get_data(again), &logged_in);
-    assert_int_equal(stats_of(up).reused, 1);
+    assert_int_equal(check_stats(up).reused, 1);
     upstream_conn_discard(again);
     assert_int_equal(freed, 1);
     again = connect_to(up);
@@ -250,7 +245,8 @@ static void a_dead_idle_connection_is_not_handed_out(void **state)
 
 static void what_was_sent_arrives_after_the_end(void **state)
 {
-    /* The server has sent what nobody reads, and reads late: closed at once, the connection would be reset and the rest lost. */
+    /* The server has sent bytes that nobody reads, and reads late. If the connection were closed at
+     * once, it would be reset, and the rest would be lost. */
     enum { SIZE = 1000 * 1000 };
     static char block[SIZE];
     static const char *const ends[] = {"    net.keepalive off", ""};
@@ -261,7 +257,8 @@ static void what_was_sent_arrives_after_the_end(void **state)
         upstream_t *up = one_node(server, ends[i]);
         upstream_conn_t *conn = connect_to(up);
         assert_status(upstream_conn_write(conn, block, SIZE), UPSTREAM_OK);
-        upstream_conn_release(conn); /* closed here the first time, by the end of the set the second */
+        /* closed here the first time, by the end of the set the second */
+        upstream_conn_release(conn);
         upstream_destroy(up);
         assert_true(loopback_wait_ended(server, 1));
         assert_int_equal(loopback_bytes(server), SIZE);
@@ -311,15 +308,15 @@ static void limits_of_reuse(void **state)
         upstream_conn_t *conn = connect_to(up);
         usleep(50000); /* ages are counted in ticks of some milliseconds */
         upstream_conn_release(conn);
-        assert_int_equal(stats_of(up).idle, 0);
+        assert_int_equal(check_stats(up).idle, 0);
         upstream_destroy(up);
     }
     {
         upstream_t *up = one_node(server, "    net.keepalive_max_recycle 2");
         upstream_conn_release(connect_to(up));
-        assert_int_equal(stats_of(up).idle, 1);
+        assert_int_equal(check_stats(up).idle, 1);
         upstream_conn_release(connect_to(up));
-        assert_int_equal(stats_of(up).idle, 0);
+        assert_int_equal(check_stats(up).idle, 0);
         upstream_destroy(up);
     }
     {
@@ -379,13 +376,15 @@ static void the_source_address_is_kept(void **state)
     upstream_destroy(up);
     up = one_node(server, "    net.source_address 203.0.113.9");
     assert_status(upstream_connect(up, &conn, &err), UPSTREAM_ERR_CONNECT);
-    check_contains(upstream_error_message(err), "net.source_address 203.0.113.9 must be an address of this machine");
+    check_contains(upstream_error_message(err),
+                   "net.source_address 203.0.113.9 must be an address of this machine");
     upstream_error_free(err);
     err = NULL;
     upstream_destroy(up);
     up = one_node(server, "    net.source_address ::1");
     assert_status(upstream_connect(up, &conn, &err), UPSTREAM_ERR_CONNECT);
-    check_contains(upstream_error_message(err), "has no address of the family of net.source_address");
+    check_contains(upstream_error_message(err),
+                   "has no address of the family of net.source_address");
     upstream_error_free(err);
     upstream_destroy(up);
     loopback_stop(server);
@@ -399,19 +398,24 @@ static void names_resolve_or_say_why_not(void **state)
     upstream_conn_t *conn = NULL;
     upstream_error_t *err = NULL;
     (void)state;
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost localhost\nport %u\nnet.tcp_keepalive on\n"
-                                 "net.tcp_keepalive_time 60s\nnet.tcp_keepalive_interval 5s\nnet.tcp_keepalive_probes 3\n"
-                                 "net.dns.prefer_ipv6 on\n",
+    snprintf(text, sizeof(text),
+             "[UPSTREAM]\nname u\n[NODE]\nname n\nhost localhost\nport %u\n"
+             "net.tcp_keepalive on\n"
+             "net.tcp_keepalive_time 60s\nnet.tcp_keepalive_interval 5s\n"
+             "net.tcp_keepalive_probes 3\n"
+             "net.dns.prefer_ipv6 on\n",
              (unsigned)loopback_port(server));
     up = check_create(text, NULL);
-    conn = connect_to(up); /* localhost is ::1 too, where nobody listens */
+    conn = connect_to(up); /* localhost is also ::1, and nobody listens there */
     upstream_conn_release(conn);
     upstream_destroy(up);
-    up = check_create("[UPSTREAM]\nname u\n[NODE]\nname n\nhost no-such-host.invalid\nport 9\n", NULL);
+    up = check_create("[UPSTREAM]\nname u\n[NODE]\nname n\nhost no-such-host.invalid\nport 9\n",
+                      NULL);
     conn = NULL;
     assert_status(upstream_connect(up, &conn, &err), UPSTREAM_ERR_RESOLVE);
     assert_null(conn);
-    check_contains(upstream_error_message(err), "n (no-such-host.invalid:9): resolve: \"no-such-host.invalid\": ");
+    check_contains(upstream_error_message(err),
+                   "n (no-such-host.invalid:9): resolve: \"no-such-host.invalid\": ");
     assert_string_equal(upstream_error_node(err), "n");
     upstream_error_free(err);
     upstream_destroy(up);

@@ -1,7 +1,7 @@
 /*
- * Allocations, and readings of the clock: none in a pick, a look-up and a plaintext write, a bounded number in the other
- * operations; and those of loading grow with the nodes. Counted in the functions themselves (counted/allocations.h,
- * counted/clock.h), bounds in counted/bounds.h.
+ * Allocations, and readings of the clock: none in a pick, a look-up and a plaintext write, a
+ * bounded number in the other operations; and those of loading grow with the nodes. Counted in the
+ * functions themselves (counted/allocations.h, counted/clock.h), bounds in counted/bounds.h.
  */
 #define _GNU_SOURCE
 #include "counted/allocations.h"
@@ -13,7 +13,8 @@
 
 #include <time.h>
 
-/* Else every count would be none: what the program and what the library allocate is seen, block and bytes. */
+/* Otherwise every count might be 0: allocations of the program and of the library are seen, blocks
+ * and bytes. */
 static void what_is_allocated_is_counted(void **state)
 {
     upstream_t *up;
@@ -52,7 +53,8 @@ static void clock_readings_are_counted(void **state)
     assert_int_equal((later.tv_nsec - now.tv_nsec + 1000000000) % 1000000000, 5);
     clock_step(0);
     assert_status(upstream_node_report(upstream_node_at(up, 0), UPSTREAM_ERR_CONNECT), UPSTREAM_OK);
-    assert_true(clock_readings() > before + 2); /* by the library, for the time when the node is due */
+    /* by the library, for the time when the node is due */
+    assert_true(clock_readings() > before + 2);
     upstream_destroy(up);
 }
 
@@ -74,11 +76,14 @@ static void operations_stay_within_their_bounds(void **state)
         made = allocations_made() - made;
         read = clock_readings() - read;
         operations_finish();
-        /* What is done once in a while (a look at the clock at each 256th pick) is none of each. */
-        over = made > operation->allocations * times || read > operation->clock_readings * times + times / 100;
-        print_message("%-26s %5.2f allocations, bound %zu; %5.2f clock readings, bound %zu%s\n", operation->name,
-                      (double)made / (double)times, operation->allocations, (double)read / (double)times,
-                      operation->clock_readings, over ? "  ABOVE" : "");
+        /* What is done only now and then (a look at the clock at each 256th pick) counts as 0 for a
+         * single operation. */
+        over = made > operation->allocations * times ||
+               read > operation->clock_readings * times + times / 100;
+        print_message("%-26s %5.2f allocations, bound %zu; %5.2f clock readings, bound %zu%s\n",
+                      operation->name, (double)made / (double)times, operation->allocations,
+                      (double)read / (double)times, operation->clock_readings,
+                      over ? "  ABOVE" : "");
         above += (size_t)over;
     }
     assert_int_equal(above, 0);
@@ -100,8 +105,9 @@ static void loading_allocates_in_proportion(void **state)
 {
     size_t thousand = made_by_loading(1000), ten_thousand = made_by_loading(10000);
     (void)state;
-    print_message("loading, for each node: %.2f allocations of 1,000 nodes, %.2f of 10,000, bound %d\n", (double)thousand / 1000,
-                  (double)ten_thousand / 10000, BOUND_ALLOCATIONS_PER_NODE);
+    print_message(
+        "loading, for each node: %.2f allocations of 1,000 nodes, %.2f of 10,000, bound %d\n",
+        (double)thousand / 1000, (double)ten_thousand / 10000, BOUND_ALLOCATIONS_PER_NODE);
     assert_true(ten_thousand <= 10000 * (size_t)BOUND_ALLOCATIONS_PER_NODE);
     assert_true(ten_thousand * 100 <= thousand * 10 * (100 + BOUND_GROWTH_PERCENT));
 }

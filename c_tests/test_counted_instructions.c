@@ -1,6 +1,7 @@
 /*
- * Instructions and locks: of each operation, and of loading; and that they do not grow with the number of nodes, of nodes that are
- * out, of idle connections. The program runs itself under callgrind (counted/instructions.h), bounds in counted/bounds.h.
+ * Instructions and locks: of each operation, and of loading; and that they do not grow with the
+ * number of nodes, of nodes that are out, of idle connections. The program runs itself under
+ * callgrind (counted/instructions.h), bounds in counted/bounds.h.
  */
 #define _GNU_SOURCE
 #include "counted/bounds.h"
@@ -17,10 +18,11 @@ enum { KNOWN = 1000 };
 #ifdef __x86_64__
 enum { BOUNDS_HOLD = 1 };
 #else
-enum { BOUNDS_HOLD = 0 }; /* another processor has other instructions: there, only what may not grow is tested */
+/* another processor has other instructions: there, only what may not grow is tested */
+enum { BOUNDS_HOLD = 0 };
 #endif
 
-/* ---- under callgrind --------------------------------------------------------------------------------- */
+/* ---- under callgrind ---- */
 
 static void measure_known(void)
 {
@@ -79,7 +81,7 @@ static int measure_both_loads(void)
     return 0;
 }
 
-/* ---- what came of it --------------------------------------------------------------------------------- */
+/* ---- what came of it ---- */
 
 static struct sink sink;
 
@@ -126,12 +128,14 @@ static void operations_stay_within_their_instructions(void **state)
             continue;
         }
         counted = instructions_of(operation->name);
-        /* What is done once in a while (a look at the clock at each 256th pick) is none of each. */
+        /* What is done only now and then (a look at the clock at each 256th pick) counts as 0 for a
+         * single operation. */
         over = counted.instructions > operation->instructions * times ||
                counted.atomics > operation->atomics * times + times / 50;
-        print_message("%-26s %9.1f instructions, bound %zu; %5.2f atomics, bound %zu%s\n", operation->name,
-                      (double)counted.instructions / (double)times, operation->instructions,
-                      (double)counted.atomics / (double)times, operation->atomics, over ? "  ABOVE" : "");
+        print_message("%-26s %9.1f instructions, bound %zu; %5.2f atomics, bound %zu%s\n",
+                      operation->name, (double)counted.instructions / (double)times,
+                      operation->instructions, (double)counted.atomics / (double)times,
+                      operation->atomics, over ? "  ABOVE" : "");
         above += (size_t)over;
     }
     assert_int_equal(BOUNDS_HOLD ? above : 0, 0);
@@ -142,20 +146,23 @@ static void loading_stays_in_proportion(void **state)
     size_t thousand = instructions_of("load_1000").instructions;
     size_t ten_thousand = instructions_of("load_10000").instructions;
     (void)state;
-    print_message("loading, for each node: %zu instructions of 1,000 nodes, %zu of 10,000, bound %d\n", thousand / 1000,
-                  ten_thousand / 10000, BOUND_LOAD_INSTRUCTIONS_PER_NODE);
+    print_message(
+        "loading, for each node: %zu instructions of 1,000 nodes, %zu of 10,000, bound %d\n",
+        thousand / 1000, ten_thousand / 10000, BOUND_LOAD_INSTRUCTIONS_PER_NODE);
     assert_true(!BOUNDS_HOLD || ten_thousand <= 10000 * (size_t)BOUND_LOAD_INSTRUCTIONS_PER_NODE);
     assert_true(!BOUNDS_HOLD || thousand <= 1000 * (size_t)BOUND_LOAD_INSTRUCTIONS_PER_NODE);
     assert_true(ten_thousand * 100 <= thousand * 10 * (100 + BOUND_GROWTH_PERCENT));
 }
 
-/* Of two operations that run equally often: 1 where the first costs more. Two instructions are no growth, however short it is. */
+/* Compares two operations that run equally often: 1 if the first costs more. A difference of two
+ * instructions does not count. */
 static int costs_more(const char *large, const char *small)
 {
     size_t more = instructions_of(large).instructions, less = instructions_of(small).instructions;
-    size_t allowed = less + less * BOUND_GROWTH_PERCENT / 100 + 2 * operations_times(operations_named(small));
-    print_message("%s: %.1f%% of %s, bound %.1f%%%s\n", large, 100.0 * (double)more / (double)less, small,
-                  100.0 * (double)allowed / (double)less, more > allowed ? "  ABOVE" : "");
+    size_t allowed =
+        less + less * BOUND_GROWTH_PERCENT / 100 + 2 * operations_times(operations_named(small));
+    print_message("%s: %.1f%% of %s, bound %.1f%%%s\n", large, 100.0 * (double)more / (double)less,
+                  small, 100.0 * (double)allowed / (double)less, more > allowed ? "  ABOVE" : "");
     return more > allowed;
 }
 

@@ -1,6 +1,6 @@
 /*
- * Memory: bytes of a node and of an idle plaintext connection, both in proportion to their number. Counted in the allocator itself
- * (counted/allocations.h), bounds in counted/bounds.h.
+ * Memory: bytes of a node and of an idle plaintext connection, both in proportion to their number.
+ * Counted in the allocator itself (counted/allocations.h), bounds in counted/bounds.h.
  */
 #define _GNU_SOURCE
 #include "counted/allocations.h"
@@ -48,11 +48,13 @@ static void a_node_is_small(void **state)
     one = bytes_of(1);
     thousand = bytes_of(1000);
     ten_thousand = bytes_of(10000);
-    assert_int_equal(allocations_live(), before); /* nothing is left of them, so that what was counted was theirs */
+    /* nothing is left of them: what was counted belonged to them */
+    assert_int_equal(allocations_live(), before);
     each = thousand / 1000;
     each_beyond = (ten_thousand - thousand) / 9000;
-    print_message("a set of one node %zu bytes; for each node %zu of 1,000, %zu of 10,000, bound %d\n", one, each,
-                  ten_thousand / 10000, BOUND_BYTES_PER_NODE);
+    print_message(
+        "a set of one node %zu bytes; for each node %zu of 1,000, %zu of 10,000, bound %d\n", one,
+        each, ten_thousand / 10000, BOUND_BYTES_PER_NODE);
     assert_in_range(each, 1, BOUND_BYTES_PER_NODE);
     assert_in_range(ten_thousand / 10000, 1, BOUND_BYTES_PER_NODE);
     assert_true(each_beyond * 100 <= each * (100 + BOUND_GROWTH_PERCENT));
@@ -72,12 +74,10 @@ static void connect_and_keep(upstream_t *up, size_t connections)
 
 static size_t idle_in(upstream_t *up)
 {
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
-    return stats.idle;
+    return check_stats(up).idle;
 }
 
-/* Beside what the first connection of a set brings: its thread, its tables. */
+/* Without what comes with the first connection of a set: its thread, its tables. */
 static void an_idle_connection_is_small(void **state)
 {
     upstream_t *up = sets_create(1, sink.port, "net.keepalive_idle_timeout 1h\n");
@@ -88,7 +88,8 @@ static void an_idle_connection_is_small(void **state)
     connect_and_keep(up, CONNECTIONS);
     assert_int_equal(idle_in(up), CONNECTIONS);
     each = (allocations_live() - before) / (CONNECTIONS - 1);
-    print_message("for each idle connection %zu bytes, of %d, bound %d\n", each, CONNECTIONS, BOUND_BYTES_PER_IDLE_CONNECTION);
+    print_message("for each idle connection %zu bytes, of %d, bound %d\n", each, CONNECTIONS,
+                  BOUND_BYTES_PER_IDLE_CONNECTION);
     upstream_destroy(up);
     assert_in_range(each, 1, BOUND_BYTES_PER_IDLE_CONNECTION);
 }

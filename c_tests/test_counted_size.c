@@ -1,4 +1,5 @@
-/* The shared object as a package holds it, stripped: no larger than its bound in counted/bounds.h. */
+/* The shared object as a package holds it, stripped: no larger than its bound in
+ * counted/bounds.h. */
 #define _GNU_SOURCE
 #include "counted/bounds.h"
 #include "support/check.h"
@@ -27,7 +28,8 @@ static void the_library_is_small(void **state)
     assert_int_equal(process_run(arguments, NULL), 0);
     assert_int_equal(stat(copy, &stripped), 0);
     unlink(copy);
-    print_message("%s: %lld bytes stripped, bound %d\n", library.dli_fname, (long long)stripped.st_size, BOUND_LIBRARY_BYTES);
+    print_message("%s: %lld bytes stripped, bound %d\n", library.dli_fname,
+                  (long long)stripped.st_size, BOUND_LIBRARY_BYTES);
     assert_in_range(stripped.st_size, 1, BOUND_LIBRARY_BYTES);
 }
 

@@ -1,6 +1,7 @@
 /*
- * System calls: none in a pick and a look-up, one in a plaintext write, one in taking a connection from the pool and giving it
- * back. Counted by tracing a child (counted/system_calls.h), bounds in counted/bounds.h.
+ * System calls: none in a pick and a look-up, one in a plaintext write, one in taking a connection
+ * from the pool and giving it back. Counted by tracing a child (counted/system_calls.h), bounds in
+ * counted/bounds.h.
  */
 #define _GNU_SOURCE
 #include "counted/bounds.h"
@@ -57,7 +58,8 @@ static void what_is_called_is_counted(void **state)
     assert_int_equal(system_calls_count(prepare_nothing, read_clock, 100, &counted), 1);
     clock_is_free = counted.all == 0;
     if (!clock_is_free) {
-        print_message("here a reading of the clock is a system call: those are left out of what follows\n");
+        print_message(
+            "here a reading of the clock is a system call: those are left out of what follows\n");
     }
 }
 
@@ -91,8 +93,9 @@ static void operations_stay_within_their_calls(void **state)
         current = operation;
         calls = count_current(times, &counted);
         over = calls > operation->system_calls * times;
-        print_message("%-26s %8.2f system calls, bound %zu%s\n", operation->name, (double)calls / (double)times,
-                      operation->system_calls, over ? "  ABOVE:" : "");
+        print_message("%-26s %8.2f system calls, bound %zu%s\n", operation->name,
+                      (double)calls / (double)times, operation->system_calls,
+                      over ? "  ABOVE:" : "");
         if (over) {
             print_calls(&counted);
         }
@@ -101,7 +104,8 @@ static void operations_stay_within_their_calls(void **state)
     assert_int_equal(above, 0);
 }
 
-/* The one call is the look whether the peer is still there: without it a connection that died in the pool would be handed out. */
+/* The one call looks whether the peer is still there: without it, a connection that died in the
+ * pool would be handed out. */
 static void a_pooled_connection_is_looked_at_once(void **state)
 {
     struct system_calls counted;

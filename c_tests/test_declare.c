@@ -1,4 +1,5 @@
-/* Keys that a plugin declares as its own: their values and the slips for them are checked as the library's are. */
+/* Keys that a plugin declares: their values and typing errors in them are checked like those of the
+ * library's keys. */
 #define _GNU_SOURCE
 #include "support/check.h"
 
@@ -66,7 +67,8 @@ static void good_values_are_what_the_getters_read(void **state)
     declare_forward();
     assert_status(upstream_options_set(options, "window", "-3", NULL), UPSTREAM_OK);
     up = check_create(HEAD "buffer 64k\n" NODE
-                      "Require_Ack_Response YES\nACK_TIMEOUT ${NOT_SET_HERE:-250ms}\nshared_key hunter2\ntag a b\n",
+                           "Require_Ack_Response YES\nACK_TIMEOUT ${NOT_SET_HERE:-250ms}\n"
+                           "shared_key hunter2\ntag a b\n",
                       options);
     node = upstream_node_at(up, 0);
     assert_int_equal(upstream_node_get_prop_bool(node, "require_ack_response", -1), 1);
@@ -96,8 +98,10 @@ static void slips_are_refused_with_the_key_that_was_meant(void **state)
 {
     (void)state;
     declare_forward();
-    refused(HEAD NODE "require_ack_respons on\n", "test.conf:7:1: ", "did you mean \"require_ack_response\"?");
-    refused(HEAD "Require-Ack-Response on\n" NODE, "test.conf:3:1: ", "did you mean \"require_ack_response\"?");
+    refused(HEAD NODE "require_ack_respons on\n",
+            "test.conf:7:1: ", "did you mean \"require_ack_response\"?");
+    refused(HEAD "Require-Ack-Response on\n" NODE,
+            "test.conf:3:1: ", "did you mean \"require_ack_response\"?");
     refused(HEAD NODE "shared_kye hunter2\n", "test.conf:7:1: ", "did you mean \"shared_key\"?");
     refused(HEAD NODE "shared_key=hunter2 x\n", "test.conf:7:1: ", "\"shared_key\"");
     refused(HEAD NODE "tga x\n", "test.conf:7:1: ", "did you mean \"tag\"?");

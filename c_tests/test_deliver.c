@@ -1,4 +1,5 @@
-/* Deliver: one payload, as many nodes as it takes, none twice; the reports on the way. */
+/* upstream_deliver(): one payload goes to as many nodes as it takes, to none twice; and the reports
+ * on the way. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -29,20 +30,13 @@ static upstream_status_t send_payload(upstream_conn_t *conn, void *ctx)
     return status != UPSTREAM_OK ? status : payload->answer;
 }
 
-static upstream_stats_t stats_of(upstream_t *up)
-{
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
-    return stats;
-}
-
 static void a_refusing_node_costs_nothing(void **state)
 {
     struct loopback *first = loopback_start(LOOPBACK_SINK), *third = loopback_start(LOOPBACK_SINK);
     int refusing;
     uint16_t ports[3];
     upstream_t *up;
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    upstream_stats_t stats;
     size_t i;
     (void)state;
     ports[0] = loopback_port(first);
@@ -59,13 +53,13 @@ static void a_refusing_node_costs_nothing(void **state)
     assert_true(loopback_wait_bytes(first, 15 * 7)); /* the dead node's share is spread evenly */
     assert_true(loopback_wait_bytes(third, 15 * 7));
     assert_int_equal(loopback_bytes(first) + loopback_bytes(third), 30 * 7);
-    stats = stats_of(up);
+    stats = check_stats(up);
     assert_int_equal(stats.deliveries, 30);
     assert_int_equal(stats.deliveries_failed, 0);
     assert_int_equal(stats.bytes_out, 30 * 7);
     assert_true(stats.redeliveries > 0);
     assert_int_equal(stats.redeliveries, stats.connects_failed);
-    assert_status(upstream_node_stats(upstream_node_at(up, 1), &stats), UPSTREAM_OK);
+    stats = check_node_stats(upstream_node_at(up, 1));
     assert_int_equal(stats.deliveries, 0);
     assert_int_equal(stats.deliveries_failed, stats.connects_failed);
     upstream_destroy(up);
@@ -104,7 +98,7 @@ static void all_down_names_every_attempt(void **state)
     assert_null(conn);
     upstream_error_free(err);
     assert_status(upstream_deliver(up, send_payload, &payload, 0, NULL), UPSTREAM_ERR_CONNECT);
-    assert_int_equal(stats_of(up).deliveries_failed, 2);
+    assert_int_equal(check_stats(up).deliveries_failed, 2);
     upstream_destroy(up);
     for (i = 0; i < 3; i++) {
         close(refusing[i]);
@@ -130,18 +124,20 @@ static void a_failing_callback_meets_each_node_once(void **state)
     assert_ptr_not_equal(payload.nodes[0], payload.nodes[1]);
     assert_ptr_not_equal(payload.nodes[1], payload.nodes[2]);
     assert_ptr_not_equal(payload.nodes[0], payload.nodes[2]);
-    check_contains(upstream_error_message(err), "plugin: the deliver callback returned UPSTREAM_ERR_PROTOCOL");
+    check_contains(upstream_error_message(err),
+                   "plugin: the deliver callback returned UPSTREAM_ERR_PROTOCOL");
     upstream_error_free(err);
-    assert_int_equal(stats_of(up).idle, 0);
+    assert_int_equal(check_stats(up).idle, 0);
     upstream_destroy(up);
     for (i = 0; i < 3; i++) {
         loopback_stop(servers[i]);
     }
 }
 
-/* Runs one delivery over two sinks with `more` lines and gives the status; the payload tells the calls. */
-static upstream_status_t deliver_once(const char *more, struct payload *payload, uint32_t timeout_ms, char *message,
-                                      size_t *idle)
+/* Runs one delivery over two sinks with `more` lines and gives the status; the payload tells the
+ * calls. */
+static upstream_status_t deliver_once(const char *more, struct payload *payload,
+                                      uint32_t timeout_ms, char *message, size_t *idle)
 {
     struct loopback *servers[2] = {loopback_start(LOOPBACK_SINK), loopback_start(LOOPBACK_SINK)};
     uint16_t ports[2] = {loopback_port(servers[0]), loopback_port(servers[1])};
@@ -158,7 +154,7 @@ static upstream_status_t deliver_once(const char *more, struct payload *payload,
         snprintf(message, 1024, "%s", upstream_error_message(err));
         upstream_error_free(err);
     }
-    *idle = stats_of(up).idle;
+    *idle = check_stats(up).idle;
     upstream_destroy(up);
     loopback_stop(servers[0]);
     loopback_stop(servers[1]);
@@ -176,7 +172,8 @@ static void stop_ends_it_and_keeps_the_connection(void **state)
     assert_status(deliver_once("", &payload, 0, message, &idle), UPSTREAM_STOP);
     assert_int_equal(payload.calls, 1);
     assert_int_equal(idle, 1);
-    check_contains(message, "the deliver callback returned UPSTREAM_STOP"); /* a payload is never dropped without a word */
+    /* a payload is never dropped without a word */
+    check_contains(message, "the deliver callback returned UPSTREAM_STOP");
 }
 
 static void discard_in_the_callback_closes(void **state)
@@ -195,7 +192,8 @@ static void attempts_are_counted(void **state)
     char message[1024];
     size_t idle;
     (void)state;
-    assert_status(deliver_once("deliver.attempts 1\n", &payload, 0, message, &idle), UPSTREAM_ERR_PROTOCOL);
+    assert_status(deliver_once("deliver.attempts 1\n", &payload, 0, message, &idle),
+                  UPSTREAM_ERR_PROTOCOL);
     assert_int_equal(payload.calls, 1);
 }
 
@@ -205,7 +203,8 @@ static void resend_off_is_at_most_once(void **state)
     char message[1024];
     size_t idle;
     (void)state;
-    assert_status(deliver_once("deliver.resend off\n", &payload, 0, message, &idle), UPSTREAM_ERR_TIMEOUT);
+    assert_status(deliver_once("deliver.resend off\n", &payload, 0, message, &idle),
+                  UPSTREAM_ERR_TIMEOUT);
     assert_int_equal(payload.calls, 1);
     check_contains(message, "the payload may have arrived");
 }
@@ -237,18 +236,23 @@ static upstream_status_t wait_for_answer(upstream_conn_t *conn, void *ctx)
 
 static void the_deadline_holds_in_the_callback(void **state)
 {
-    struct loopback *servers[2] = {loopback_start(LOOPBACK_SILENT), loopback_start(LOOPBACK_SILENT)};
+    struct loopback *servers[2] = {loopback_start(LOOPBACK_SILENT),
+                                   loopback_start(LOOPBACK_SILENT)};
     uint16_t ports[2] = {loopback_port(servers[0]), loopback_port(servers[1])};
     upstream_t *up = check_nodes(ports, 2, "");
     upstream_error_t *err = NULL;
     int calls = 0;
     (void)state;
-    /* net.io_timeout is a minute; the delivery has 2 s: one for the first, then as much for the second. */
+    /* net.io_timeout is a minute; the delivery has 2 s: one for the first, then as much for the
+     * second. */
     assert_status(upstream_deliver(up, wait_for_answer, &calls, 2000, &err), UPSTREAM_ERR_TIMEOUT);
     assert_int_equal(calls, 2);
-    check_contains(upstream_error_message(err), "sent nothing before the time of the delivery was up; raise deliver.timeout");
+    check_contains(upstream_error_message(err),
+                   "sent nothing before the time of the delivery was up; raise deliver.timeout");
     check_contains(upstream_error_message(err), "sent nothing within ");
-    check_contains(upstream_error_message(err), " ms, half of what the delivery had left while others could take the payload; raise deliver.timeout");
+    check_contains(upstream_error_message(err),
+                   " ms, half of what the delivery had left while others could take the payload; "
+                   "raise deliver.timeout");
     upstream_error_free(err);
     upstream_destroy(up);
     loopback_stop(servers[0]);
@@ -275,35 +279,39 @@ static upstream_status_t write_and_wait_as_configured(upstream_conn_t *conn, voi
     return write_and_wait(conn, "x");
 }
 
-/* A node that accepts and is silent must not take all of the time from the others, though net.io_timeout would let it. */
+/* A node that accepts and stays silent must leave time for the others, although net.io_timeout
+ * would let it take all. */
 static void a_silent_node_leaves_time_for_the_others(void **state)
 {
     struct loopback *servers[2] = {loopback_start(LOOPBACK_SILENT), loopback_start(LOOPBACK_ECHO)};
     uint16_t ports[2] = {loopback_port(servers[0]), loopback_port(servers[1])};
     upstream_t *up = check_nodes(ports, 2, "");
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    upstream_stats_t stats;
     (void)state;
     assert_status(upstream_deliver(up, write_and_wait, "x", 4000, NULL), UPSTREAM_OK);
     assert_int_equal(loopback_connections(servers[0]), 1);
     assert_int_equal(loopback_bytes(servers[1]), 1);
-    assert_status(upstream_node_stats(upstream_node_at(up, 0), &stats), UPSTREAM_OK);
+    stats = check_node_stats(upstream_node_at(up, 0));
     assert_int_equal(stats.deliveries_failed, 1);
     upstream_destroy(up);
     loopback_stop(servers[0]);
     loopback_stop(servers[1]);
 }
 
-/* The first of two silent nodes keeps the whole delivery: nobody else is to have what it may have got, or the plugin asks for it. */
+/* The first of two silent nodes gets the whole time of the delivery: either no other node may get
+ * the payload, or the plugin asks for it. */
 static void whole_delivery_at_the_first(const char *settings, upstream_deliver_fn send)
 {
-    struct loopback *servers[2] = {loopback_start(LOOPBACK_SILENT), loopback_start(LOOPBACK_SILENT)};
+    struct loopback *servers[2] = {loopback_start(LOOPBACK_SILENT),
+                                   loopback_start(LOOPBACK_SILENT)};
     char text[512];
     upstream_t *up;
     upstream_error_t *err = NULL;
     int calls = 0;
     snprintf(text, sizeof(text),
-             "[UPSTREAM]\nname s\n%s[NODE]\nname a\nhost 127.0.0.1\nport %u\n[NODE]\nname b\nhost 127.0.0.1\nport %u\n", settings,
-             (unsigned)loopback_port(servers[0]), (unsigned)loopback_port(servers[1]));
+             "[UPSTREAM]\nname s\n%s[NODE]\nname a\nhost 127.0.0.1\nport %u\n[NODE]\nname b\n"
+             "host 127.0.0.1\nport %u\n",
+             settings, (unsigned)loopback_port(servers[0]), (unsigned)loopback_port(servers[1]));
     up = check_create(text, NULL);
     assert_status(upstream_deliver(up, send, &calls, 500, &err), UPSTREAM_ERR_TIMEOUT);
     assert_int_equal(calls, 1);
@@ -323,13 +331,15 @@ static void no_share_where_no_other_is_to_have_the_payload(void **state)
 
 static void an_explicit_limit_never_lengthens_the_share(void **state)
 {
-    struct loopback *servers[2] = {loopback_start(LOOPBACK_SILENT), loopback_start(LOOPBACK_SILENT)};
+    struct loopback *servers[2] = {loopback_start(LOOPBACK_SILENT),
+                                   loopback_start(LOOPBACK_SILENT)};
     uint16_t ports[2] = {loopback_port(servers[0]), loopback_port(servers[1])};
     upstream_t *up = check_nodes(ports, 2, "");
     upstream_error_t *err = NULL;
     int calls = 0;
     (void)state;
-    assert_status(upstream_deliver(up, write_and_wait_long, &calls, 500, &err), UPSTREAM_ERR_TIMEOUT);
+    assert_status(upstream_deliver(up, write_and_wait_long, &calls, 500, &err),
+                  UPSTREAM_ERR_TIMEOUT);
     assert_int_equal(calls, 2);
     check_contains(upstream_error_message(err), " ms, half of what the delivery had left");
     upstream_error_free(err);
@@ -338,10 +348,12 @@ static void an_explicit_limit_never_lengthens_the_share(void **state)
     loopback_stop(servers[1]);
 }
 
-/* C's habitual -1, -errno and other numbers of a plugin's own are failures like any other: the next node gets the payload. */
+/* C's habitual -1, -errno and other numbers of a plugin's own are failures like any other: the next
+ * node gets the payload. */
 static void any_negative_word_of_a_plugins_own_goes_on(void **state)
 {
-    static const upstream_status_t words[] = {-1, -5, -111, -12345, INT32_MIN, UPSTREAM_ERR_NO_MEMORY, UPSTREAM_ERR_LIMIT};
+    static const upstream_status_t words[] = {
+        -1, -5, -111, -12345, INT32_MIN, UPSTREAM_ERR_NO_MEMORY, UPSTREAM_ERR_LIMIT};
     size_t i;
     (void)state;
     for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
@@ -356,7 +368,8 @@ static void any_negative_word_of_a_plugins_own_goes_on(void **state)
 
 static void a_stale_connection_is_no_failure_of_the_node(void **state)
 {
-    /* The server answers one byte on each connection and closes: what is kept is dead or dies at reuse. */
+    /* The server answers one byte on each connection and closes: what is kept is dead or dies at
+     * reuse. */
     struct loopback *server = loopback_start(LOOPBACK_CLOSE_AFTER);
     uint16_t port = loopback_port(server);
     upstream_t *up = check_nodes(&port, 1, "");
@@ -366,8 +379,8 @@ static void a_stale_connection_is_no_failure_of_the_node(void **state)
         assert_status(upstream_deliver(up, write_and_wait, "x", 0, NULL), UPSTREAM_OK);
     }
     assert_int_equal(loopback_bytes(server), 50);
-    assert_int_equal(stats_of(up).deliveries, 50);
-    assert_int_equal(stats_of(up).deliveries_failed, 0);
+    assert_int_equal(check_stats(up).deliveries, 50);
+    assert_int_equal(check_stats(up).deliveries_failed, 0);
     upstream_destroy(up);
     loopback_stop(server);
 }
@@ -399,7 +412,8 @@ static void the_log_tells(void **state)
     (void)state;
     memset(&lines, 0, sizeof(lines));
     assert_status(upstream_options_create(&options), UPSTREAM_OK);
-    assert_status(upstream_options_set_logger(options, UPSTREAM_LOG_WARN, keep_line, &lines), UPSTREAM_OK);
+    assert_status(upstream_options_set_logger(options, UPSTREAM_LOG_WARN, keep_line, &lines),
+                  UPSTREAM_OK);
     up = check_create(text, options);
     upstream_options_destroy(options);
     assert_status(upstream_deliver(up, send_payload, &payload, 0, NULL), UPSTREAM_ERR_CONNECT);

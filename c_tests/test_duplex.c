@@ -1,6 +1,7 @@
 /*
- * Both directions full at once, against a server that reads nothing more until its answers are taken: no call may wait for
- * what only it could bring about. Blocking and in an event loop, plaintext and TLS, on the smallest socket buffers.
+ * Both directions are full at once, with a server that reads no more until its answers are taken:
+ * no call may wait for something that only the call itself can cause. Blocking and in an event
+ * loop, plaintext and TLS, with the smallest socket buffers.
  */
 #define _GNU_SOURCE
 #include "support/check.h"
@@ -14,22 +15,6 @@
 enum { AGAIN = 100 * 1000, MIB = 1024 * 1024 };
 
 static struct event_loop loop;
-static char *folder;
-
-static int make_folder(void **state)
-{
-    (void)state;
-    folder = openssl_make_folder();
-    return 0;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    openssl_remove_folder(folder);
-    return 0;
-}
-
 static upstream_conn_t *connect_narrow(upstream_t *up)
 {
     upstream_conn_t *conn = NULL;
@@ -39,12 +24,14 @@ static upstream_conn_t *connect_narrow(upstream_t *up)
         print_error("%s\n", upstream_error_message(err));
         fail();
     }
-    assert_int_equal(setsockopt(upstream_conn_fd(conn), SOL_SOCKET, SO_SNDBUF, &smallest, sizeof(smallest)), 0);
-    assert_int_equal(setsockopt(upstream_conn_fd(conn), SOL_SOCKET, SO_RCVBUF, &smallest, sizeof(smallest)), 0);
+    assert_int_equal(
+        setsockopt(upstream_conn_fd(conn), SOL_SOCKET, SO_SNDBUF, &smallest, sizeof(smallest)), 0);
+    assert_int_equal(
+        setsockopt(upstream_conn_fd(conn), SOL_SOCKET, SO_RCVBUF, &smallest, sizeof(smallest)), 0);
     return conn;
 }
 
-/* Bytes in which a part that is missing, doubled or misplaced shows. */
+/* Bytes that show if a part is missing, doubled or misplaced. */
 static char *make_bytes(size_t size)
 {
     char *bytes = malloc(size);
@@ -94,12 +81,13 @@ static void event_loop(upstream_conn_t *conn, const char *out, char *in, size_t 
 
 typedef void (*exchange)(upstream_conn_t *conn, const char *out, char *in, size_t size);
 
-/* What was taken in while it only wrote is no part of the next one's answer, and all was read: so it may be kept. */
+/* What was read during a pure write must not become part of the next answer. All of it was read, so
+ * the connection may be kept. */
 static void exchange_and_reuse(upstream_t *up, exchange exchange, size_t size)
 {
     upstream_conn_t *conn = connect_narrow(up);
     char *out = make_bytes(size), *in = calloc(1, size);
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    upstream_stats_t stats;
     exchange(conn, out, in, size);
     assert_memory_equal(in, out, size);
     upstream_conn_release(conn);
@@ -109,7 +97,7 @@ static void exchange_and_reuse(upstream_t *up, exchange exchange, size_t size)
     exchange(conn, out, in, AGAIN);
     assert_memory_equal(in, out, AGAIN);
     upstream_conn_release(conn);
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
+    stats = check_stats(up);
     assert_int_equal(stats.bytes_out, size + AGAIN);
     assert_int_equal(stats.bytes_in, size + AGAIN);
     free(out);
@@ -130,13 +118,16 @@ static void plaintext(exchange exchange, size_t size)
 
 static void tls(exchange exchange, size_t size, const char *version)
 {
-    const char *arguments[] = {"python3", UPSTREAM_SOURCE_DIR "/c_tests/support/tls_echo.py", folder, version, NULL};
+    const char *arguments[] = {"python3", UPSTREAM_SOURCE_DIR "/c_tests/support/tls_echo.py",
+                               openssl_folder, version, NULL};
     struct process server = process_start(arguments, NULL);
     char text[512], line[32];
     upstream_t *up;
     assert_true(process_read_line(&server, line, sizeof(line)));
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport %s\ntls on\ntls.ca_file %s/ca.crt\n",
-             line, folder);
+    snprintf(text, sizeof(text),
+             "[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport %s\n"
+             "tls on\ntls.ca_file %s/ca.crt\n",
+             line, openssl_folder);
     up = check_create(text, NULL);
     exchange_and_reuse(up, exchange, size);
     upstream_destroy(up);
@@ -180,12 +171,14 @@ static void event_loop_tls(void **state)
     event_loop_close(&loop);
 }
 
-/* Beyond what is taken in, a peer whose answers nobody reads does hold a write up, and the time limit ends it. */
+/* The library reads only a limited amount during a write. Beyond that, a peer whose answers nobody
+ * reads blocks the write, and the time limit ends it. */
 static void what_is_taken_in_is_bounded(void **state)
 {
     struct loopback *server = loopback_start_narrow(LOOPBACK_ECHO);
     uint16_t port = loopback_port(server);
-    upstream_t *up = check_nodes(&port, 1, check_slow() ? "    net.io_timeout 20s" : "    net.io_timeout 2s");
+    upstream_t *up =
+        check_nodes(&port, 1, check_slow() ? "    net.io_timeout 20s" : "    net.io_timeout 2s");
     upstream_conn_t *conn = connect_narrow(up);
     size_t size = 8 * MIB, got, received = 0;
     char *out = make_bytes(size), *in = malloc(size);
@@ -193,7 +186,8 @@ static void what_is_taken_in_is_bounded(void **state)
     (void)state;
     assert_status(upstream_conn_write(conn, out, size), UPSTREAM_ERR_TIMEOUT);
     /* What was taken in is still read, in order. */
-    while (received < MIB && (status = upstream_conn_read(conn, in + received, size - received, &got)) == UPSTREAM_OK) {
+    while (received < MIB && (status = upstream_conn_read(conn, in + received, size - received,
+                                                          &got)) == UPSTREAM_OK) {
         received += got;
     }
     assert_status(status, UPSTREAM_OK);
@@ -211,12 +205,12 @@ static void unread_answers_end_the_reuse(void **state)
     uint16_t port = loopback_port(server);
     upstream_t *up = check_nodes(&port, 1, "");
     upstream_conn_t *conn = connect_narrow(up);
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    upstream_stats_t stats;
     char *out = make_bytes(MIB);
     (void)state;
     assert_status(upstream_conn_write(conn, out, MIB), UPSTREAM_OK);
     upstream_conn_release(conn);
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
+    stats = check_stats(up);
     assert_int_equal(stats.idle, 0);
     upstream_destroy(up);
     loopback_stop(server);
@@ -233,5 +227,5 @@ int main(void)
         cmocka_unit_test(what_is_taken_in_is_bounded),
         cmocka_unit_test(unread_answers_end_the_reuse),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, openssl_folder_setup, openssl_folder_teardown);
 }

@@ -1,4 +1,5 @@
-/* The example upstream-epoll, run as its user runs it: 1,000 connections on one thread, against receivers that count. */
+/* The example upstream-epoll, run as its user runs it: 1,000 connections on one thread, against
+ * receivers that count. */
 #define _GNU_SOURCE
 #include "support/acceptor.h"
 #include "support/check.h"
@@ -91,7 +92,7 @@ static void a_thousand_clients_one_record_each(void **state)
     ports[1] = loopback_refusing_port(&refusing);
     ports[2] = counter_port(counters[1]);
     process = start(ports, "1");
-    /* How many find the second node refusing, and then a kept connection, is a matter of time. */
+    /* It depends on timing how many find the second node refusing, and then a kept connection. */
     assert_true(process_read_line(&process, line, sizeof(line)));
     check_contains(line, " connections made, ");
     assert_in_range(strtoul(line, NULL, 10), CONNECTIONS / 2, CONNECTIONS);
@@ -106,7 +107,8 @@ static void a_thousand_clients_one_record_each(void **state)
     close(refusing);
 }
 
-/* A node dies with a third of the connections on it: their records go over others, and none is missing. */
+/* A node dies with a third of the connections: their records go to other nodes, and none is
+ * missing. */
 static void a_node_dies_under_way(void **state)
 {
     enum { EACH = 20, RECORDS = EACH * CONNECTIONS };
@@ -131,7 +133,7 @@ static void a_node_dies_under_way(void **state)
     says(&process, "20000 records acknowledged, 0 failed");
     assert_int_equal(process_finish(&process), 0);
     for (i = 0; i < RECORDS; i++) {
-        assert_in_range(ledger_times(ledger, i), 1, 2); /* twice where the ack was lost */
+        assert_in_range(ledger_times(ledger, i), 1, 2); /* twice if the ack was lost */
     }
     for (i = 0; i < NODES; i++) {
         counter_stop(counters[i]);

@@ -1,6 +1,7 @@
 /*
- * A host that ends while the library is at work: by exit() from another thread, by return from main, by exit() inside a
- * callback, by quick_exit() and _exit(). It must end at once, with its own exit status, and nothing be printed.
+ * A host that ends while the library is at work: by exit() from another thread, by return from
+ * main, by exit() inside a callback, by quick_exit() and _exit(). It must end at once, with its own
+ * exit status, and nothing be printed.
  *
  * The host is this program, run once more with arguments; the servers stay in the test.
  */
@@ -20,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- the host ---------------------------------------------------------------------------------------- */
+/* ---- the host ---- */
 
 enum { STATUS = 42, STATUS_SETUP = 3, LATEST_US = 60000 };
 
@@ -47,7 +48,7 @@ static upstream_status_t talk(upstream_conn_t *conn, void *ctx)
     return status != UPSTREAM_OK ? status : upstream_conn_read_exact(conn, back, 6);
 }
 
-/* What the workers do, each one kind of call over and over. Each says whether the call went as it is meant to. */
+/* What the workers do: each repeats one kind of call, and says whether it went as expected. */
 
 static int deliver_plain(void)
 {
@@ -106,7 +107,7 @@ static int fail_to_connect(void)
     return upstream_connect(failing, &conn, NULL) < 0;
 }
 
-/* Goes on with a connection of an event loop once it is ready; 0 where it failed. */
+/* Goes on with a connection of an event loop once it is ready; 0 if it failed. */
 static int wait_for(upstream_conn_t *conn, upstream_status_t status)
 {
     struct pollfd ready;
@@ -153,9 +154,15 @@ static const struct kind {
     int (*once)(void);
     int returns;
 } kinds[] = {
-    {"deliver", deliver_plain, 1},          {"deliver beside it", deliver_plain, 1}, {"deliver over TLS", deliver_secured, 1},
-    {"connect", connect_plain, 1},          {"read silence", read_silence, 0},       {"wait at the cap", wait_at_the_cap, 0},
-    {"create and destroy", own_set, 1},     {"fail", fail_to_connect, 1},            {"event loop", event_loop, 1},
+    {"deliver", deliver_plain, 1},
+    {"deliver beside it", deliver_plain, 1},
+    {"deliver over TLS", deliver_secured, 1},
+    {"connect", connect_plain, 1},
+    {"read silence", read_silence, 0},
+    {"wait at the cap", wait_at_the_cap, 0},
+    {"create and destroy", own_set, 1},
+    {"fail", fail_to_connect, 1},
+    {"event loop", event_loop, 1},
 };
 
 enum { WORKERS = sizeof(kinds) / sizeof(kinds[0]) };
@@ -178,7 +185,8 @@ static void *work(void *number)
     return NULL;
 }
 
-/* Whether each worker is doing what it is there for: all those that return have, and the others have not. */
+/* True if each worker does its work: those whose call returns have returned, the others have
+ * not. */
 static int at_work(void)
 {
     size_t i;
@@ -190,7 +198,8 @@ static int at_work(void)
     return 1;
 }
 
-/* The way "check": says on standard output, which the test expects to stay empty, who is not at work or had it go wrong. */
+/* The way "check": prints which workers do not work or fail. The test expects standard output to
+ * stay empty. */
 static void check_work(void)
 {
     int turns;
@@ -200,7 +209,8 @@ static void check_work(void)
     }
     for (i = 0; i < WORKERS; i++) {
         if (wrong[i] != 0 || (kinds[i].returns ? well[i] == 0 : begun[i] != 1)) {
-            dprintf(1, "%s: begun %d times, as meant %d times, otherwise %d times\n", kinds[i].name, begun[i], well[i], wrong[i]);
+            dprintf(1, "%s: begun %d times, as meant %d times, otherwise %d times\n", kinds[i].name,
+                    begun[i], well[i], wrong[i]);
         }
     }
 }
@@ -243,24 +253,33 @@ static int host(char **arguments)
     size_t i;
     way = arguments[2];
     moment = (useconds_t)atoi(arguments[3]);
-    if (asprintf(&plain_text, "[UPSTREAM]\nname p\n[NODE]\nname n\nhost localhost\nport %s\n", arguments[4]) < 0) {
+    if (asprintf(&plain_text, "[UPSTREAM]\nname p\n[NODE]\nname n\nhost localhost\nport %s\n",
+                 arguments[4]) < 0) {
         return STATUS_SETUP;
     }
     plain = set(plain_text);
     snprintf(text, sizeof(text),
-             "[UPSTREAM]\nname t\n[NODE]\nname n\nhost localhost\nport %s\ntls on\ntls.ca_file %s/ca.crt\nnet.keepalive off\n",
+             "[UPSTREAM]\nname t\n[NODE]\nname n\nhost localhost\nport %s\ntls on\n"
+             "tls.ca_file %s/ca.crt\nnet.keepalive off\n",
              arguments[5], arguments[8]);
     secured = set(text);
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname s\nnet.io_timeout 10m\n[NODE]\nname n\nhost 127.0.0.1\nport %s\n", arguments[6]);
+    snprintf(text, sizeof(text),
+             "[UPSTREAM]\nname s\nnet.io_timeout 10m\n[NODE]\nname n\n"
+             "host 127.0.0.1\nport %s\n",
+             arguments[6]);
     silent = set(text);
     snprintf(text, sizeof(text),
-             "[UPSTREAM]\nname c\nnet.max_connections 1\nnet.connect_timeout 10m\n[NODE]\nname n\nhost 127.0.0.1\nport %s\n", arguments[6]);
+             "[UPSTREAM]\nname c\nnet.max_connections 1\nnet.connect_timeout 10m\n[NODE]\n"
+             "name n\nhost 127.0.0.1\nport %s\n",
+             arguments[6]);
     capped = set(text);
     snprintf(text, sizeof(text),
-             "[UPSTREAM]\nname f\n[NODE]\nname a\nhost 127.0.0.1\nport %s\n[NODE]\nname b\nhost no-such-host.invalid\nport 1\n",
+             "[UPSTREAM]\nname f\n[NODE]\nname a\nhost 127.0.0.1\nport %s\n[NODE]\nname b\n"
+             "host no-such-host.invalid\nport 1\n",
              arguments[7]);
     failing = set(text);
-    if (upstream_connect(capped, &held, NULL) != UPSTREAM_OK || upstream_deliver(plain, talk, NULL, 0, NULL) != UPSTREAM_OK ||
+    if (upstream_connect(capped, &held, NULL) != UPSTREAM_OK ||
+        upstream_deliver(plain, talk, NULL, 0, NULL) != UPSTREAM_OK ||
         upstream_deliver(secured, talk, NULL, 0, NULL) != UPSTREAM_OK) {
         return STATUS_SETUP; /* the workers would work on nothing */
     }
@@ -283,7 +302,7 @@ static int host(char **arguments)
     }
 }
 
-/* ---- the test ---------------------------------------------------------------------------------------- */
+/* ---- the test ---- */
 
 static struct loopback *echo, *mute;
 static struct openssl_server *server;
@@ -321,7 +340,7 @@ static int stop_servers(void **state)
     return 0;
 }
 
-/* Reads what comes until the end of the stream; 0 where that does not come within the time. */
+/* Reads what comes until the end of the stream; 0 if that does not come within the time. */
 static int read_all(int fd, char *text, size_t room, int seconds)
 {
     size_t used = 0;
@@ -354,9 +373,22 @@ static void one_host(const char *how, unsigned microseconds)
 {
     static char self[512], said[16384];
     char when[16], ports[4][8];
-    /* A host that ends in the middle leaves memory behind by its nature; what counts is what it touches then. */
-    const char *arguments[] = {"valgrind", "--quiet", "--error-exitcode=97", "--leak-check=no", self, "host", how,
-                               when, ports[0], ports[1], ports[2], ports[3], folder, NULL};
+    /* A host that ends in the middle of its work always leaves memory behind. What counts is which
+     * memory it touches then. */
+    const char *arguments[] = {"valgrind",
+                               "--quiet",
+                               "--error-exitcode=97",
+                               "--leak-check=no",
+                               self,
+                               "host",
+                               how,
+                               when,
+                               ports[0],
+                               ports[1],
+                               ports[2],
+                               ports[3],
+                               folder,
+                               NULL};
     const char *const *command = under_valgrind() ? arguments : arguments + 4;
     int output[2], status, in_time;
     pid_t child;
@@ -415,7 +447,7 @@ static void hosts_end(const char *how, int rounds)
     }
 }
 
-/* The other tests would hold as well if every call of the workers failed at once. */
+/* The other tests would also pass if every call of the workers failed at once. */
 static void the_host_is_at_work(void **state)
 {
     (void)state;
@@ -460,6 +492,7 @@ int main(int count, char **arguments)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_host_is_at_work),
+        /* the ways to end */
         cmocka_unit_test(by_exit_from_another_thread),
         cmocka_unit_test(by_return_from_main),
         cmocka_unit_test(by_exit_inside_a_callback),
@@ -469,6 +502,7 @@ int main(int count, char **arguments)
     if (count == 9 && strcmp(arguments[1], "host") == 0) {
         return host(arguments);
     }
-    setvbuf(stdout, NULL, _IOLBF, 0); /* what went wrong is told even if hosts that hang take too long */
+    /* so that the reason is printed even if hosts hang for too long */
+    setvbuf(stdout, NULL, _IOLBF, 0);
     return cmocka_run_group_tests(tests, start_servers, stop_servers);
 }

@@ -1,5 +1,5 @@
-/* The fault matrix: a name of several addresses of which the first is dead. The resolver is this program's own: the library's
- * calls of getaddrinfo() come here. Rows of docs/testing.md. */
+/* The fault matrix: a name of several addresses of which the first is dead. The resolver is this
+ * program's own: the library's calls of getaddrinfo() come here. Rows of docs/testing.md. */
 #define _GNU_SOURCE
 #include "support/unanswered.h"
 
@@ -34,7 +34,8 @@ static struct addrinfo *one(const char *address, struct addrinfo *next)
     return &block->info;
 }
 
-int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **result)
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+                struct addrinfo **result)
 {
     (void)service;
     (void)hints;
@@ -92,7 +93,8 @@ static void dead_address_first(void **state)
     testbed_close(&bed);
 }
 
-/* The same by a plugin that only writes: nothing goes to the dead one, so nothing can be lost. */
+/* The same for a plugin that only writes: nothing goes to the dead address, so nothing can be
+ * lost. */
 static void dead_address_first_without_answers(void **state)
 {
     static const struct testbed_node nodes[2] = {{.host = NAME, .address = ALIVE}, {.host = NULL}};
@@ -117,7 +119,8 @@ static void silent_address_first(void **state)
     dead = socket_at_dead(proxy_port(bed.proxies[0]), 0);
     assert_int_equal(listen(dead, 0), 0);
     for (i = 0; i < SYNS; i++) {
-        syns[i] = socket_at_dead(proxy_port(bed.proxies[0]), 1); /* the queue is full, and the kernel drops what comes */
+        /* the queue is full, and the kernel drops what comes */
+        syns[i] = socket_at_dead(proxy_port(bed.proxies[0]), 1);
     }
     testbed_shares_are_even(&bed, 3, 3);
     nothing_was_amiss(&bed, 3);

@@ -1,5 +1,6 @@
-/* The fault matrix: answers that come before the whole question, and what is on its way when a connection is given up. Plain and over
- * TLS, by the blocking calls and by those of an event loop. Rows of docs/testing.md. */
+/* The fault matrix: answers that come before the whole question was sent, and bytes that are on
+ * their way when a connection ends. Plain and over TLS, by the blocking calls and by those of an
+ * event loop. Rows of docs/testing.md. */
 #define _GNU_SOURCE
 #include "support/acceptor.h"
 #include "support/check.h"
@@ -40,7 +41,8 @@ static enum ending answer_early(const struct session *session, void *ctx)
 {
     char some[100];
     (void)ctx;
-    if (session_wait(session, session->socket, POLLIN, -1) && recv(session->socket, some, sizeof(some), 0) > 0) {
+    if (session_wait(session, session->socket, POLLIN, -1) &&
+        recv(session->socket, some, sizeof(some), 0) > 0) {
         session_send(session, session->socket, ANSWER, sizeof(ANSWER) - 1);
         usleep(100 * 1000); /* the client has more on its way */
     }
@@ -50,14 +52,18 @@ static enum ending answer_early(const struct session *session, void *ctx)
 static upstream_t *open_at(uint16_t port, const char *keys)
 {
     char text[1024];
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\nnet.io_timeout 30s\n[NODE]\nname n\nhost 127.0.0.1\nport %u\n%s\n",
+    snprintf(text, sizeof(text),
+             "[UPSTREAM]\nname u\nnet.io_timeout 30s\n[NODE]\nname n\n"
+             "host 127.0.0.1\nport %u\n%s\n",
              (unsigned)port, keys);
     return check_create(text, NULL);
 }
 
-static struct process start_tls(const char *version, const char *how, uint16_t *port, char *keys, size_t room)
+static struct process start_tls(const char *version, const char *how, uint16_t *port, char *keys,
+                                size_t room)
 {
-    const char *arguments[] = {"python3", UPSTREAM_SOURCE_DIR "/c_tests/support/tls_early.py", folder, version, how, NULL};
+    const char *arguments[] = {
+        "python3", UPSTREAM_SOURCE_DIR "/c_tests/support/tls_early.py", folder, version, how, NULL};
     struct process server = process_start(arguments, NULL);
     char line[64];
     assert_true(process_read_line(&server, line, sizeof(line)));
@@ -71,7 +77,8 @@ static int await(upstream_conn_t *conn)
 {
     uint32_t wants = upstream_conn_poll_events(conn);
     struct pollfd polled = {.fd = upstream_conn_fd(conn)};
-    polled.events = (short)((wants & UPSTREAM_POLL_IN ? POLLIN : 0) | (wants & UPSTREAM_POLL_OUT ? POLLOUT : 0));
+    polled.events = (short)((wants & UPSTREAM_POLL_IN ? POLLIN : 0) |
+                            (wants & UPSTREAM_POLL_OUT ? POLLOUT : 0));
     return poll(&polled, 1, 60000) == 1;
 }
 
@@ -79,7 +86,8 @@ static upstream_status_t write_by_loop(upstream_conn_t *conn)
 {
     upstream_status_t status = UPSTREAM_OK;
     size_t sent = 0, taken;
-    while (sent < LARGE && (status == UPSTREAM_OK || (status == UPSTREAM_WANT_WRITE && await(conn)))) {
+    while (sent < LARGE &&
+           (status == UPSTREAM_OK || (status == UPSTREAM_WANT_WRITE && await(conn)))) {
         status = upstream_conn_try_write(conn, large + sent, LARGE - sent, &taken);
         sent += taken;
     }
@@ -95,7 +103,8 @@ static upstream_status_t read_by_loop(upstream_conn_t *conn, void *buffer, size_
     return status;
 }
 
-/* The write fails, and what the server had to say can be read all the same; then the failure, not an end in good order. */
+/* The write fails. What the server had sent can still be read; after that comes the failure, not a
+ * normal end of the stream. */
 static void is_answered_early(uint16_t port, const char *keys, int by_loop)
 {
     upstream_t *up = open_at(port, keys);
@@ -107,13 +116,15 @@ static void is_answered_early(uint16_t port, const char *keys, int by_loop)
     status = by_loop ? write_by_loop(conn) : upstream_conn_write(conn, large, LARGE);
     assert_true(status == UPSTREAM_ERR_NETWORK || status == UPSTREAM_ERR_CLOSED);
     while (length < sizeof(ANSWER) - 1) {
-        status = (by_loop ? read_by_loop : upstream_conn_read)(conn, text + length, sizeof(text) - 1 - length, &got);
+        status = (by_loop ? read_by_loop : upstream_conn_read)(conn, text + length,
+                                                               sizeof(text) - 1 - length, &got);
         assert_status(status, UPSTREAM_OK);
         length += got;
     }
     assert_string_equal(text, ANSWER);
     status = (by_loop ? read_by_loop : upstream_conn_read)(conn, text, sizeof(text), &got);
-    assert_true(status == UPSTREAM_EOF || status == UPSTREAM_ERR_NETWORK || status == UPSTREAM_ERR_CLOSED);
+    assert_true(status == UPSTREAM_EOF || status == UPSTREAM_ERR_NETWORK ||
+                status == UPSTREAM_ERR_CLOSED);
     upstream_conn_release(conn);
     upstream_destroy(up);
 }
@@ -152,7 +163,8 @@ static void write_and_discard(uint16_t port, const char *keys)
     upstream_destroy(up);
 }
 
-/* The server has said something that nobody reads, and reads late: a reset would take what is on its way from it. */
+/* The server has sent something that nobody reads, and reads late: a reset would destroy what is on
+ * its way to it. */
 static void discard_after_a_good_write(void **state)
 {
     struct loopback *late = loopback_start(LOOPBACK_LATE);
@@ -177,7 +189,8 @@ static void discard_after_a_good_write_over_tls(void **state)
     }
 }
 
-/* A part of a message was taken. What writes nothing does not make it whole: the connection is not kept. */
+/* Part of a message was written. Calls that write nothing do not complete it, so the connection is
+ * not kept. */
 static void writing_nothing_makes_nothing_whole(void **state)
 {
     struct iovec nothing[2] = {{NULL, 0}, {NULL, 0}};
@@ -186,21 +199,32 @@ static void writing_nothing_makes_nothing_whole(void **state)
     for (way = 0; way < 5; way++) {
         struct loopback *silent = loopback_start_narrow(LOOPBACK_SILENT);
         upstream_t *up = open_at(loopback_port(silent), "");
-        upstream_stats_t stats = UPSTREAM_STATS_INIT;
+        upstream_stats_t stats;
         upstream_conn_t *conn = NULL;
         assert_status(upstream_connect(up, &conn, NULL), UPSTREAM_OK);
         assert_status(upstream_conn_try_write(conn, large, LARGE, &taken), UPSTREAM_OK);
         assert_in_range(taken, 1, LARGE - 1);
         switch (way) {
-        case 0: assert_status(upstream_conn_write(conn, "", 0), UPSTREAM_OK); break;
-        case 1: assert_status(upstream_conn_writev(conn, nothing, 2), UPSTREAM_OK); break;
-        case 2: assert_status(upstream_conn_writev(conn, nothing, 0), UPSTREAM_OK); break;
-        case 3: assert_status(upstream_conn_try_write(conn, "", 0, &taken), UPSTREAM_OK); break;
-        default: assert_status(upstream_conn_flush(conn), UPSTREAM_OK); break;
+        case 0:
+            assert_status(upstream_conn_write(conn, "", 0), UPSTREAM_OK);
+            break;
+        case 1:
+            assert_status(upstream_conn_writev(conn, nothing, 2), UPSTREAM_OK);
+            break;
+        case 2:
+            assert_status(upstream_conn_writev(conn, nothing, 0), UPSTREAM_OK);
+            break;
+        case 3:
+            assert_status(upstream_conn_try_write(conn, "", 0, &taken), UPSTREAM_OK);
+            break;
+        default:
+            assert_status(upstream_conn_flush(conn), UPSTREAM_OK);
+            break;
         }
-        assert_true(upstream_conn_poll_events(conn) & UPSTREAM_POLL_OUT); /* the rest is still to come */
+        /* the rest is still to come */
+        assert_true(upstream_conn_poll_events(conn) & UPSTREAM_POLL_OUT);
         upstream_conn_release(conn);
-        assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
+        stats = check_stats(up);
         assert_int_equal(stats.idle, 0);
         upstream_destroy(up);
         loopback_stop(silent);

@@ -1,4 +1,5 @@
-/* The fault matrix: nodes that cannot be connected to, that never answer, that are down and come back. Rows of docs/testing.md. */
+/* The fault matrix: nodes that cannot be connected to, that never answer, that are down and come
+ * back. Rows of docs/testing.md. */
 #define _GNU_SOURCE
 #include "support/testbed.h"
 
@@ -111,7 +112,7 @@ static void all_down_then_one_back(void **state)
         assert_status(testbed_deliver(&bed, 1, 5000), UPSTREAM_ERR_CONNECT);
         assert_status(testbed_deliver(&bed, 1, 5000), UPSTREAM_ERR_CONNECT);
         proxy_open(bed.proxies[back]);
-        /* Though its hour is not over: with all of them out each is asked. */
+        /* Its hour is not over, but with all nodes out each is asked. */
         testbed_shares_are_even(&bed, 1u << back, 20);
         assert_int_equal(upstream_node_state(testbed_node(&bed, back)), UPSTREAM_NODE_UP);
         assert_int_equal(upstream_retry_after_ms(bed.up), 0);

@@ -1,5 +1,5 @@
-/* The fault matrix: servers that take a payload and store none, met by a plugin that only writes. What is left
- * of the evidence is the end of the connection. Rows of docs/testing.md. */
+/* The fault matrix: servers that take payloads and store none, met by a plugin that only writes.
+ * The only evidence is the end of the connection. Rows of docs/testing.md. */
 #define _GNU_SOURCE
 #include "support/acceptor.h"
 #include "support/loopback.h"
@@ -36,13 +36,15 @@ static upstream_t *create(const char *text, struct lines *lines)
     upstream_options_t *options = NULL;
     upstream_t *up;
     assert_status(upstream_options_create(&options), UPSTREAM_OK);
-    assert_status(upstream_options_set_logger(options, UPSTREAM_LOG_WARN, take_line, lines), UPSTREAM_OK);
+    assert_status(upstream_options_set_logger(options, UPSTREAM_LOG_WARN, take_line, lines),
+                  UPSTREAM_OK);
     up = check_create(text, options);
     upstream_options_destroy(options);
     return up;
 }
 
-static upstream_t *open_nodes(const uint16_t *ports, size_t nodes, const char *keys, struct lines *lines)
+static upstream_t *open_nodes(const uint16_t *ports, size_t nodes, const char *keys,
+                              struct lines *lines)
 {
     char *text = check_nodes_text(ports, nodes, keys);
     upstream_t *up = create(text, lines);
@@ -55,7 +57,7 @@ static upstream_status_t write_record(upstream_conn_t *conn, void *ctx)
     return upstream_conn_write(conn, ctx, RECORD);
 }
 
-/* Whether it was booked as delivered. */
+/* True if it was booked as delivered. */
 static size_t deliver(upstream_t *up)
 {
     char record[RECORD] = "record\r\n";
@@ -69,30 +71,28 @@ static int32_t state_of(upstream_t *up, size_t node)
 
 static uint64_t ejections_of(upstream_t *up, size_t node)
 {
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_node_stats(upstream_node_at(up, node), &stats), UPSTREAM_OK);
-    return stats.ejections;
+    return check_node_stats(upstream_node_at(up, node)).ejections;
 }
 
 /* Waits, at most 30 seconds, until it is out of the rotation. */
 static void await_ejection(upstream_t *up, size_t node)
 {
-    long until = testbed_now_ms() + 30000 + testbed_patience_ms();
-    while (ejections_of(up, node) == 0 && testbed_now_ms() < until) {
+    long until = check_now_ms() + 30000 + testbed_patience_ms();
+    while (ejections_of(up, node) == 0 && check_now_ms() < until) {
         usleep(10000);
     }
     assert_true(ejections_of(up, node) > 0);
 }
 
-/* Waits until each connection to the node, of those that were made for it, has come to the server and ended there. */
+/* Waits until each connection that was made to the node has reached the server and ended there. */
 static void await_ends(upstream_t *up, struct loopback *bad)
 {
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_node_stats(upstream_node_at(up, 0), &stats), UPSTREAM_OK);
+    upstream_stats_t stats = check_node_stats(upstream_node_at(up, 0));
     loopback_wait_ended(bad, (size_t)(stats.connects + stats.connects_failed));
 }
 
-/* Nothing arrives, and no more than health.max_fails payloads are booked: then each delivery fails. */
+/* Nothing arrives. At most health.max_fails payloads are booked as delivered; then each delivery
+ * fails. */
 static void accept_and_close_alone(void **state)
 {
     struct loopback *closer = loopback_start(LOOPBACK_CLOSE);
@@ -112,7 +112,8 @@ static void accept_and_close_alone(void **state)
     loopback_stop(closer);
 }
 
-/* Of two nodes the first takes connections only to end them, and is tried again and again; a trial costs at most so many payloads. */
+/* The first of two nodes accepts connections only to end them, and is tried again and again. The
+ * payloads that a trial may cost are limited. */
 static void beside_a_good_node(enum loopback_behaviour behaviour, size_t each_trial)
 {
     struct loopback *bad = loopback_start(behaviour), *good = loopback_start(LOOPBACK_SINK);
@@ -120,8 +121,8 @@ static void beside_a_good_node(enum loopback_behaviour behaviour, size_t each_tr
     struct lines lines = {0};
     upstream_t *up = open_nodes(ports, 2, OUT_FOR_SHORT, &lines);
     size_t booked = 0, failed = 0, lost;
-    long until = testbed_now_ms() + testbed_patience_ms();
-    while (ejections_of(up, 0) < 6 && testbed_now_ms() < until) {
+    long until = check_now_ms() + testbed_patience_ms();
+    while (ejections_of(up, 0) < 6 && check_now_ms() < until) {
         size_t done = deliver(up);
         booked += done;
         failed += !done;
@@ -142,17 +143,20 @@ static void beside_a_good_node(enum loopback_behaviour behaviour, size_t each_tr
 static void accept_and_close_beside_a_good_node(void **state)
 {
     (void)state;
-    beside_a_good_node(LOOPBACK_CLOSE, 0); /* a trial is not used before it has stood for a moment */
+    /* a trial is not used before it has stood for a moment */
+    beside_a_good_node(LOOPBACK_CLOSE, 0);
 }
 
-/* It resets each connection once the first bytes have come, so that a trial shows nothing until it is used. */
+/* It resets each connection after the first bytes, so that a trial shows nothing until its
+ * connection is used. */
 static void accept_and_reset_beside_a_good_node(void **state)
 {
     (void)state;
     beside_a_good_node(LOOPBACK_RESET, 1);
 }
 
-/* One payload, and no other that would take the connection up again: the look a second later finds its end. */
+/* A single payload, and no other one that would use the connection again: the look one second later
+ * finds the end. */
 static void accept_and_close_is_seen_without_a_caller(void **state)
 {
     struct loopback *closer = loopback_start(LOOPBACK_CLOSE);
@@ -168,7 +172,7 @@ static void accept_and_close_is_seen_without_a_caller(void **state)
     loopback_stop(closer);
 }
 
-/* The same where the set ends right after the payload: it is in the log. */
+/* The same if the set ends right after the payload: then it is in the log. */
 static void accept_and_close_is_told_at_the_end(void **state)
 {
     struct loopback *closer = loopback_start(LOOPBACK_CLOSE);
@@ -201,8 +205,9 @@ static enum ending close_at_once(const struct session *session, void *ctx)
     return ENDING_CLOSE;
 }
 
-/* With net.keepalive off each connection is closed after its payload: that the server closes it too is no sign, and that it does so
- * without having read it is one: the kernel resets it then. */
+/* With net.keepalive off each connection is closed after its payload. It means nothing that the
+ * server closes it too. But if the server closes it without having read the payload, the kernel
+ * resets the connection: that is a sign. */
 static void without_keepalive(void **state)
 {
     struct acceptor *good = acceptor_start("127.0.0.1", 0, close_after_reading, NULL);
@@ -210,10 +215,10 @@ static void without_keepalive(void **state)
     uint16_t ports[2] = {acceptor_port(bad), acceptor_port(good)};
     struct lines lines = {0};
     upstream_t *up = open_nodes(ports, 2, "net.keepalive off\n" OUT_FOR_GOOD, &lines);
-    long until = testbed_now_ms() + testbed_patience_ms();
+    long until = check_now_ms() + testbed_patience_ms();
     size_t i;
     (void)state;
-    while (ejections_of(up, 0) == 0 && testbed_now_ms() < until) {
+    while (ejections_of(up, 0) == 0 && check_now_ms() < until) {
         assert_int_equal(deliver(up), 1);
         usleep(20000);
     }
@@ -228,8 +233,8 @@ static void without_keepalive(void **state)
     acceptor_stop(bad);
 }
 
-/* A server that closes what has lain idle for longer than a second is well, and so is one that ended a
- * connection by then on which it had answered. */
+/* A server is well if it closes connections that were idle for more than a second. It is also well
+ * if it ends a connection earlier, but had answered on it. */
 static void a_late_end_and_one_after_an_answer_blame_nobody(void **state)
 {
     struct loopback *good = loopback_start(LOOPBACK_SINK);
@@ -242,7 +247,8 @@ static void a_late_end_and_one_after_an_answer_blame_nobody(void **state)
     (void)state;
     for (i = 0; i < 2; i++) {
         assert_int_equal(deliver(up), 1);
-        usleep(check_slow() ? 20000000 : 2000000); /* past the second, and the look that comes then */
+        /* past the second, and the look that comes then */
+        usleep(check_slow() ? 20000000 : 2000000);
         proxy_fin_all(proxy);
     }
     assert_int_equal(deliver(up), 1);
@@ -261,14 +267,17 @@ static void a_late_end_and_one_after_an_answer_blame_nobody(void **state)
     testbed_close(&bed);
 }
 
-/* The verdict of a TLS 1.3 server on the client certificate comes long after the wait for it. What was sent
- * until then is lost, and said to be; the node is out by the first look after. */
+/* A TLS 1.3 server refuses the client certificate long after the library has stopped waiting for
+ * that. What was sent until then is lost, and the log says so. The first look after that ejects the
+ * node. */
 static void client_certificate_refused_late(void **state)
 {
-    static const struct script slow = {.fault = FAULT_STALL, .direction = TO_RECEIVER, .after = 400};
+    static const struct script slow = {
+        .fault = FAULT_STALL, .direction = TO_RECEIVER, .after = 400};
     char *folder = openssl_make_folder();
-    struct openssl_server *server =
-        openssl_start(folder, "-cert valid.crt -key valid.key -tls1_3 -Verify 1 -verify_return_error -CAfile ca.crt");
+    struct openssl_server *server = openssl_start(
+        folder,
+        "-cert valid.crt -key valid.key -tls1_3 -Verify 1 -verify_return_error -CAfile ca.crt");
     struct proxy *proxy = proxy_start("127.0.0.1", openssl_port(server), 0);
     struct lines lines = {0};
     char text[1024];

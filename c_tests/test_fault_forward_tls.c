@@ -1,5 +1,6 @@
-/* The fault matrix: a whole Forward session over TLS, login and ack included, cut at bytes all over it. Both nodes are
- * forward-receiver, the first behind the proxy; the client is the example's own. A row of docs/testing.md. */
+/* The fault matrix: a whole Forward session over TLS, with login and ack, cut at many different
+ * bytes. Both nodes are forward-receiver, the first behind the proxy; the client is the example's
+ * own. A row of docs/testing.md. */
 #define _GNU_SOURCE
 #include "support/forward_client.h"
 #include "support/process.h"
@@ -34,11 +35,13 @@ static int clean(void **state)
 static void receiver_start(struct receiver *receiver, int number)
 {
     const char *program = getenv("FORWARD_RECEIVER");
-    const char *arguments[] = {program, "--tls", "--shared-key", "secret", "--write-cert", receiver->certificate,
-                               "--out", receiver->out, NULL};
+    const char *arguments[] = {program,  "--tls",        "--shared-key",
+                               "secret", "--write-cert", receiver->certificate,
+                               "--out",  receiver->out,  NULL};
     char line[256];
     assert_non_null(program); /* run this by ctest */
-    snprintf(receiver->certificate, sizeof(receiver->certificate), "%s/node-%d.crt", folder, number);
+    snprintf(receiver->certificate, sizeof(receiver->certificate), "%s/node-%d.crt", folder,
+             number);
     snprintf(receiver->out, sizeof(receiver->out), "%s/node-%d.out", folder, number);
     receiver->process = process_start(arguments, NULL);
     assert_true(process_read_line(&receiver->process, line, sizeof(line)));
@@ -70,14 +73,18 @@ static void receiver_stop(struct receiver *receiver, unsigned *seen)
 static upstream_t *set_over(const uint16_t *ports, const struct receiver *receivers)
 {
     char text[1024], words[FORWARD_REASON_MAX] = "";
-    size_t used = (size_t)snprintf(text, sizeof(text), "[UPSTREAM]\nname session\nhealth.backoff 1ms\nhealth.backoff_max 1ms\n"
-                                   "tls on\nshared_key secret\nrequire_ack_response on\nack_timeout 20s\n");
+    size_t used = (size_t)snprintf(text, sizeof(text),
+                                   "[UPSTREAM]\nname session\nhealth.backoff 1ms\n"
+                                   "health.backoff_max 1ms\n"
+                                   "tls on\nshared_key secret\nrequire_ack_response on\n"
+                                   "ack_timeout 20s\n");
     upstream_t *up;
     size_t i;
     for (i = 0; i < NODES; i++) {
         used += (size_t)snprintf(text + used, sizeof(text) - used,
-                                 "[NODE]\nname node-%zu\nhost 127.0.0.1\nport %u\ntls.ca_file %s\n", i + 1, (unsigned)ports[i],
-                                 receivers[i].certificate);
+                                 "[NODE]\nname node-%zu\nhost 127.0.0.1\nport %u\n"
+                                 "tls.ca_file %s\n",
+                                 i + 1, (unsigned)ports[i], receivers[i].certificate);
     }
     up = check_create(text, NULL);
     if (forward_prepare(up, NULL, words, sizeof(words)) != UPSTREAM_OK) {
@@ -90,7 +97,8 @@ static void tls_session_cut_short(void **state)
 {
     static const enum fault faults[] = {FAULT_RESET, FAULT_CLOSE};
     size_t before = descriptors_open(), first = 0, i;
-    unsigned *seen = calloc(MOST_RECORDS, sizeof(*seen)), *may_be = calloc(MOST_RECORDS, sizeof(*may_be)), record = 0, cuts = 0;
+    unsigned *seen = calloc(MOST_RECORDS, sizeof(*seen)),
+             *may_be = calloc(MOST_RECORDS, sizeof(*may_be)), record = 0, cuts = 0;
     struct receiver receivers[NODES];
     struct proxy *proxy;
     uint16_t ports[NODES];
@@ -108,7 +116,8 @@ static void tls_session_cut_short(void **state)
         for (script.direction = TO_RECEIVER; script.direction <= TO_CLIENT; script.direction++) {
             size_t struck = proxy_faults(proxy);
             /* Up to the end of the session: from there on a record gets through. */
-            for (script.after = 0, cuts = 0; proxy_faults(proxy) == struck + cuts; script.after += STEP, cuts++) {
+            for (script.after = 0, cuts = 0; proxy_faults(proxy) == struck + cuts;
+                 script.after += STEP, cuts++) {
                 size_t accepted = proxy_accepted(proxy);
                 proxy_play(proxy, &script);
                 while (proxy_accepted(proxy) == accepted) {
@@ -117,7 +126,7 @@ static void tls_session_cut_short(void **state)
                     if (forward_client_send(up, record, &delivery) != UPSTREAM_OK) {
                         fail_msg("cut after %zu bytes: %s", script.after, delivery.reason);
                     }
-                    /* Only where it was the answer that was cut may the first node have the record as well. */
+                    /* Only if the answer was cut may the first node have the record too. */
                     may_be[record++] = 1 + (script.direction == TO_CLIENT && delivery.failures > 0);
                     usleep(1500);
                 }

@@ -1,4 +1,5 @@
-/* The fault matrix: nodes that flap, restarts under load, and clocks that jump. Rows of docs/testing.md. */
+/* The fault matrix: nodes that flap, restarts under load, and clocks that jump. Rows of
+ * docs/testing.md. */
 #define _GNU_SOURCE
 #include "support/testbed.h"
 
@@ -12,7 +13,8 @@
 
 enum { THREADS = 8 };
 
-static _Atomic uint64_t virtual_now; /* nanoseconds; what health goes by in the tests that ask for it */
+/* nanoseconds; what health goes by in the tests that ask for it */
+static _Atomic uint64_t virtual_now;
 
 static uint64_t the_clock(void *ctx)
 {
@@ -48,7 +50,8 @@ static void node_flapping_each_second(void **state)
     size_t i;
     (void)state;
     open_by_virtual_clock(&bed, 3, "");
-    /* By the chance of the backoff's jitter all trials of two minutes may meet an outage, one time in some hundreds; not those of an hour. */
+    /* The backoff is random. Once in some hundred runs, all trials of two minutes meet an outage;
+     * within an hour that does not happen. */
     for (i = 0; i < OUTAGES || (testbed_stats(&bed, 0).deliveries == 0 && i < 30 * OUTAGES); i++) {
         proxy_close(bed.proxies[0]);
         deliver_for(&bed, SECOND, 50 * MILLISECOND);
@@ -61,8 +64,10 @@ static void node_flapping_each_second(void **state)
     assert_in_range(ejections, 2, i / 3); /* damped: it is left alone for longer and longer */
     assert_in_range(testbed_stats(&bed, 0).deliveries_failed, 1, ejections);
     assert_true(testbed_stats(&bed, 0).deliveries > 0);
-    assert_in_range(second > third ? second - third : third - second, 0, ejections); /* one for each change of the rotation */
-    assert_int_equal(testbed_stats(&bed, 1).deliveries_failed + testbed_stats(&bed, 2).deliveries_failed, 0);
+    /* one for each change of the rotation */
+    assert_in_range(second > third ? second - third : third - second, 0, ejections);
+    assert_int_equal(
+        testbed_stats(&bed, 1).deliveries_failed + testbed_stats(&bed, 2).deliveries_failed, 0);
     assert_int_equal(testbed_twice(&bed), 0);
     /* Once it stays, it is back within the longest backoff and a fifth, and has its full share. */
     deliver_for(&bed, 73 * SECOND, 500 * MILLISECOND);
@@ -71,7 +76,8 @@ static void node_flapping_each_second(void **state)
     testbed_close(&bed);
 }
 
-static const int64_t jumps[] = {(int64_t)DAY, -(int64_t)DAY, -(int64_t)(50 * DAY), (int64_t)(400 * DAY)};
+static const int64_t jumps[] = {(int64_t)DAY, -(int64_t)DAY, -(int64_t)(50 * DAY),
+                                (int64_t)(400 * DAY)};
 
 static void clock_jumps(void **state)
 {
@@ -80,7 +86,8 @@ static void clock_jumps(void **state)
     (void)state;
     open_by_virtual_clock(&bed, 3, "");
     for (i = 0; i < sizeof(jumps) / sizeof(jumps[0]); i++) {
-        for (dead = 0; dead < 2; dead++) { /* a jump while all are up, and one while a node is out */
+        /* a jump while all are up, and one while a node is out */
+        for (dead = 0; dead < 2; dead++) {
             if (dead) {
                 proxy_close(bed.proxies[0]);
                 deliver_for(&bed, SECOND / 2, 50 * MILLISECOND);
@@ -91,7 +98,8 @@ static void clock_jumps(void **state)
             if (dead) {
                 testbed_shares_are_even(&bed, 6, 10);
                 proxy_open(bed.proxies[0]);
-                deliver_for(&bed, 73 * SECOND, 500 * MILLISECOND); /* health.backoff_max and its fifth */
+                /* health.backoff_max and its fifth */
+                deliver_for(&bed, 73 * SECOND, 500 * MILLISECOND);
             }
             assert_int_equal(upstream_node_state(testbed_node(&bed, 0)), UPSTREAM_NODE_UP);
             testbed_shares_are_even(&bed, 7, 10);
@@ -101,7 +109,8 @@ static void clock_jumps(void **state)
     testbed_close(&bed);
 }
 
-/* A resend is paid for out of the retry budget, which goes by the same clock: no jump may empty it for good. */
+/* Resends are paid from the retry budget, which uses the same clock: no jump may leave it empty for
+ * ever. */
 static void clock_jumps_amid_resends(void **state)
 {
     static const struct script reset = {.fault = FAULT_RESET, .direction = TO_RECEIVER, .after = 4};
@@ -113,7 +122,8 @@ static void clock_jumps_amid_resends(void **state)
     for (i = 0; i < sizeof(jumps) / sizeof(jumps[0]); i++) {
         testbed_shares_are_even(&bed, 6, 5); /* at one moment, within what may come at once */
         atomic_fetch_add(&virtual_now, (uint64_t)jumps[i]);
-        deliver_for(&bed, 5 * SECOND, 100 * MILLISECOND); /* five resends a second, where ten are allowed */
+        /* five resends a second; ten are allowed */
+        deliver_for(&bed, 5 * SECOND, 100 * MILLISECOND);
     }
     assert_int_equal(testbed_stats(&bed, 0).deliveries_failed, proxy_faults(bed.proxies[0]));
     assert_int_equal(testbed_twice(&bed), 0);
@@ -137,7 +147,8 @@ static void *deliver_on(void *ctx)
     return NULL;
 }
 
-/* Each node in turn is killed with all its connections, and comes back once it was missed, while threads deliver without a pause. */
+/* Each node in turn is killed with all its connections, and comes back after a delivery has missed
+ * it. Threads deliver without a pause. */
 static void rolling_restart(void **state)
 {
     enum { NODES = 4, ROUNDS = 2 };
@@ -169,7 +180,8 @@ static void rolling_restart(void **state)
         assert_int_equal(pthread_join(threads[i], NULL), 0);
     }
     if (atomic_load(&load.failed) > 0) {
-        fail_msg("%zu deliveries failed, the last: %s", atomic_load(&load.failed), testbed_last_error(&load.bed));
+        fail_msg("%zu deliveries failed, the last: %s", atomic_load(&load.failed),
+                 testbed_last_error(&load.bed));
     }
     for (i = 0; i < NODES; i++) {
         testbed_wait_state(&load.bed, i, UPSTREAM_NODE_UP);

@@ -1,5 +1,5 @@
-/* The fault matrix, network rows: nodes that the network swallows, before and in the middle of connections. In a network of
- * the test's own; each row is a ctest (see docs/testing.md). */
+/* The fault matrix, network rows: nodes whose packets are lost, before and during connections. In a
+ * private network; each row is a ctest (see docs/testing.md). */
 #define _GNU_SOURCE
 #include "support/acceptor.h"
 #include "support/check.h"
@@ -17,7 +17,8 @@ enum { TIMEOUT = 30000, SLACK = 5000 };
 static const char *const addresses[] = {"127.0.0.11", "127.0.0.12", "127.0.0.13"};
 enum { NODES = 3, LOST = 1 }; /* the node that is lost: node-2 */
 
-static const char settings[] = "net.connect_timeout 2s\nnet.io_timeout 2s\nhealth.backoff 300ms\nhealth.backoff_max 1s";
+static const char settings[] = "net.connect_timeout 2s\nnet.io_timeout 2s\nhealth.backoff 300ms\n"
+                               "health.backoff_max 1s";
 
 static struct senders senders;
 
@@ -35,21 +36,14 @@ static size_t threads(void)
     return check_slow() ? 4 : 8;
 }
 
-static upstream_stats_t stats_of_lost(void)
-{
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_node_stats(upstream_node_at(senders.up, LOST), &stats), UPSTREAM_OK);
-    return stats;
-}
-
 /* Under load until the node is out of the rotation; at most 30 seconds. */
 static void await_ejection(uint64_t before)
 {
     int turns;
-    for (turns = 0; turns < 3000 && stats_of_lost().ejections == before; turns++) {
+    for (turns = 0; turns < 3000 && senders_stats(&senders, LOST).ejections == before; turns++) {
         usleep(10000);
     }
-    assert_true(stats_of_lost().ejections > before);
+    assert_true(senders_stats(&senders, LOST).ejections > before);
 }
 
 static void syn_black_hole(void **state)
@@ -73,7 +67,8 @@ static void syn_black_hole(void **state)
     assert_true(descriptors_fall_to(before));
 }
 
-/* Drops what `drop` says in the middle of connections that work, until the node is out; then heals. */
+/* Drops what `drop` says in the middle of connections that work, until the node is out; then
+ * heals. */
 static size_t partition(void (*drop)(const char *address))
 {
     size_t before = descriptors_open(), dropped, again;
@@ -132,13 +127,15 @@ static upstream_status_t write_record(upstream_conn_t *conn, void *ctx)
 }
 
 /*
- * Nobody answers, so the kernel takes whatever is written to the lost node: what is not acknowledged within net.io_timeout (1 s)
- * ends the connection, and that the node. One of three nodes, a delivery each 5 ms and more: within 1,000 it is out, and at most its
- * share of those is lost.
+ * The plugin reads no answers, so the kernel takes whatever is written to the lost node. If bytes
+ * are not acknowledged within net.io_timeout (1 s), the connection ends, and that counts against
+ * the node. With three nodes and at least 5 ms between deliveries, the node is out within 1,000
+ * deliveries, and at most its share of those is lost.
  */
 static void partition_without_answers(void **state)
 {
-    static const char keys[] = "net.connect_timeout 1s\nnet.io_timeout 1s\nhealth.backoff 1h\nhealth.backoff_max 1h";
+    static const char keys[] = "net.connect_timeout 1s\nnet.io_timeout 1s\nhealth.backoff 1h\n"
+                               "health.backoff_max 1h";
     size_t before = descriptors_open(), sent = 0, came, booked, i;
     atomic_size_t bytes[NODES] = {0};
     struct acceptor *acceptors[NODES];
@@ -148,8 +145,9 @@ static void partition_without_answers(void **state)
     (void)state;
     for (i = 0; i < NODES; i++) {
         acceptors[i] = acceptor_start(addresses[i], 0, count_bytes, &bytes[i]);
-        length += snprintf(text + length, sizeof(text) - (size_t)length, "[NODE]\nname n%zu\nhost %s\nport %u\n", i,
-                           addresses[i], (unsigned)acceptor_port(acceptors[i]));
+        length += snprintf(text + length, sizeof(text) - (size_t)length,
+                           "[NODE]\nname n%zu\nhost %s\nport %u\n", i, addresses[i],
+                           (unsigned)acceptor_port(acceptors[i]));
     }
     senders.up = up = check_create(text, NULL);
     for (i = 0; i < 30 * NODES; i++, sent++) {
@@ -159,18 +157,20 @@ static void partition_without_answers(void **state)
         usleep(1000);
     }
     netns_drop(addresses[LOST]);
-    for (i = 0; i < UNTIL_OUT && stats_of_lost().ejections == 0; i++, sent++) {
+    for (i = 0; i < UNTIL_OUT && senders_stats(&senders, LOST).ejections == 0; i++, sent++) {
         assert_status(upstream_deliver(up, write_record, record, TIMEOUT, NULL), UPSTREAM_OK);
         usleep(5000);
     }
-    assert_int_equal(stats_of_lost().ejections, 1);
-    booked = stats_of_lost().deliveries - 30;
-    print_message("%zu records were written into the hole, in %zu deliveries until the node was out\n", booked, i);
+    assert_int_equal(senders_stats(&senders, LOST).ejections, 1);
+    booked = senders_stats(&senders, LOST).deliveries - 30;
+    print_message(
+        "%zu records were written into the hole, in %zu deliveries until the node was out\n",
+        booked, i);
     assert_in_range(booked, 1, UNTIL_OUT / NODES + 1);
     for (i = 0; i < 100; i++, sent++) {
         assert_status(upstream_deliver(up, write_record, record, TIMEOUT, NULL), UPSTREAM_OK);
     }
-    assert_int_equal(stats_of_lost().deliveries - 30, booked);
+    assert_int_equal(senders_stats(&senders, LOST).deliveries - 30, booked);
     for (i = 0; i < 10000 && bytes[0] + bytes[2] + (30 + booked) * RECORD < sent * RECORD; i++) {
         usleep(1000);
     }
@@ -193,8 +193,8 @@ static upstream_t *open_at(const char *keys, const char *const *hosts, size_t co
     size_t i;
     int length = snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n%s\n", keys);
     for (i = 0; i < count; i++) {
-        length += snprintf(text + length, sizeof(text) - (size_t)length, "[NODE]\nname n%zu\nhost %s\nport %u\n", i, hosts[i],
-                           (unsigned)port);
+        length += snprintf(text + length, sizeof(text) - (size_t)length,
+                           "[NODE]\nname n%zu\nhost %s\nport %u\n", i, hosts[i], (unsigned)port);
     }
     return check_create(text, NULL);
 }
@@ -203,29 +203,33 @@ static void fails_to_connect(upstream_t *up, size_t node, int32_t state, const c
 {
     upstream_conn_t *conn = NULL;
     upstream_error_t *err = NULL;
-    assert_status(upstream_node_connect(upstream_node_at(up, node), &conn, &err), UPSTREAM_ERR_CONNECT);
+    assert_status(upstream_node_connect(upstream_node_at(up, node), &conn, &err),
+                  UPSTREAM_ERR_CONNECT);
     check_contains(upstream_error_message(err), words);
     upstream_error_free(err);
     assert_int_equal(upstream_node_state(upstream_node_at(up, node)), state);
 }
 
-/* Four ports are all there are, and net.source_address holds them: that is no fault of the node they lead to, and to another node
- * the same ports serve once more. */
+/* There are only four local ports, on net.source_address, and all are in use: that is not the
+ * node's fault. The same ports still serve for another node. */
 static void ports_exhausted(void **state)
 {
     enum { PORTS = 4 };
     atomic_size_t bytes = 0;
     struct acceptor *acceptor = acceptor_start("0.0.0.0", 0, count_bytes, &bytes);
     upstream_conn_t *conns[2 * PORTS] = {NULL};
-    upstream_t *up = open_at(OUT_AFTER_ONE "net.source_address 127.0.0.1", addresses, 2, acceptor_port(acceptor));
+    upstream_t *up = open_at(OUT_AFTER_ONE "net.source_address 127.0.0.1", addresses, 2,
+                             acceptor_port(acceptor));
     size_t i;
     (void)state;
     netns_ports(40000, 40000 + PORTS - 1);
     for (i = 0; i < 2 * PORTS; i++) {
-        assert_status(upstream_node_connect(upstream_node_at(up, i / PORTS), &conns[i], NULL), UPSTREAM_OK);
+        assert_status(upstream_node_connect(upstream_node_at(up, i / PORTS), &conns[i], NULL),
+                      UPSTREAM_OK);
     }
     for (i = 0; i < 2; i++) {
-        fails_to_connect(up, i, UPSTREAM_NODE_UP, "every port of net.source_address 127.0.0.1 is in use towards it; widen");
+        fails_to_connect(up, i, UPSTREAM_NODE_UP,
+                         "every port of net.source_address 127.0.0.1 is in use towards it; widen");
     }
     for (i = 0; i < 2 * PORTS; i++) {
         upstream_conn_discard(conns[i]);
@@ -235,7 +239,8 @@ static void ports_exhausted(void **state)
     acceptor_stop(acceptor);
 }
 
-/* That this machine knows no route says nothing of the node; that a router on the way knows none does. */
+/* If this machine has no route, that says nothing about the node. If a router on the way has none,
+ * it does. */
 static void no_route_here_and_none_there(void **state)
 {
     static const char *const hosts[] = {"192.0.2.1", "127.0.0.11"};
@@ -255,6 +260,7 @@ int main(void)
         cmocka_unit_test(partition_under_load),
         cmocka_unit_test(partition_of_answers),
         cmocka_unit_test(partition_without_answers),
+        /* what the host itself lacks */
         cmocka_unit_test(ports_exhausted),
         cmocka_unit_test(no_route_here_and_none_there),
     };

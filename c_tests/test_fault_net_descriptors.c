@@ -1,5 +1,5 @@
-/* The fault matrix: no descriptor left in this process. The error says so, no node is blamed, and all is well again as soon as there
- * are some. Each row is a ctest (see docs/testing.md). */
+/* The fault matrix: this process has no descriptors left. The error says so, no node is blamed, and
+ * everything works again as soon as there are some. Each row is a ctest (see docs/testing.md). */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/descriptors.h"
@@ -32,14 +32,7 @@ static void stop(void)
     assert_true(descriptors_fall_to(descriptors_before));
 }
 
-static upstream_stats_t stats(void)
-{
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_stats(senders.up, &stats), UPSTREAM_OK);
-    return stats;
-}
-
-/* What every call that fails for want of a descriptor says. */
+/* What every call says that fails because there is no descriptor. */
 static void says_so(upstream_error_t *err)
 {
     assert_non_null(err);
@@ -74,7 +67,8 @@ static void descriptors_exhausted(void **state)
     start("");
     text = senders_text(&senders, addresses, "");
     descriptors_forbid(0);
-    assert_status(upstream_deliver(senders.up, never_called, &called, 0, &err), UPSTREAM_ERR_CONNECT);
+    assert_status(upstream_deliver(senders.up, never_called, &called, 0, &err),
+                  UPSTREAM_ERR_CONNECT);
     check_contains(upstream_error_message(err), "node-1 (127.0.0.1:");
     check_contains(upstream_error_message(err), "node-3 (127.0.0.1:");
     says_so(err);
@@ -82,13 +76,15 @@ static void descriptors_exhausted(void **state)
     assert_status(upstream_connect(senders.up, &conn, &err), UPSTREAM_ERR_CONNECT);
     says_so(err);
     err = NULL;
-    assert_status(upstream_node_connect(upstream_node_at(senders.up, 0), &conn, &err), UPSTREAM_ERR_CONNECT);
+    assert_status(upstream_node_connect(upstream_node_at(senders.up, 0), &conn, &err),
+                  UPSTREAM_ERR_CONNECT);
     says_so(err);
     err = NULL;
     assert_status(upstream_connect_start(senders.up, &conn, &err), UPSTREAM_ERR_CONNECT);
     says_so(err);
     err = NULL;
-    assert_true(upstream_create_from_text(text, strlen(text), "test.conf", NULL, &another, &err) < 0);
+    assert_true(upstream_create_from_text(text, strlen(text), "test.conf", NULL, &another, &err) <
+                0);
     assert_int_equal(upstream_error_errno(err), EMFILE);
     upstream_error_free(err);
     assert_null(another);
@@ -100,9 +96,9 @@ static void descriptors_exhausted(void **state)
     descriptors_allow();
     free(text);
 
-    assert_int_equal(stats().nodes_up, NODES);
-    assert_int_equal(stats().ejections, 0);
-    assert_int_equal(stats().active, 0);
+    assert_int_equal(check_stats(senders.up).nodes_up, NODES);
+    assert_int_equal(check_stats(senders.up).ejections, 0);
+    assert_int_equal(check_stats(senders.up).active, 0);
     senders_even(&senders, 7);
     assert_int_equal(senders_balance(&senders, SLACK), 0);
     stop();
@@ -116,7 +112,7 @@ static void descriptors_exhausted_pooled(void **state)
     for (i = 0; i < NODES; i++) {
         senders_deliver(&senders);
     }
-    assert_int_equal(stats().idle, NODES);
+    assert_int_equal(check_stats(senders.up).idle, NODES);
     descriptors_forbid(0);
     senders_even(&senders, 7); /* what is open serves on */
     assert_int_equal(senders.failed, 0);
@@ -128,8 +124,8 @@ static void descriptors_exhausted_pooled(void **state)
     if (senders.failed > 0) {
         check_contains(senders.word, "raise its limit");
     }
-    assert_int_equal(stats().nodes_up, NODES);
-    assert_int_equal(stats().ejections, 0);
+    assert_int_equal(check_stats(senders.up).nodes_up, NODES);
+    assert_int_equal(check_stats(senders.up).ejections, 0);
     senders.may_fail = 0;
     senders.failed = 0;
     senders_go(&senders, 8);
@@ -146,10 +142,11 @@ static void descriptors_exhausted_trial(void **state)
     start("net.connect_timeout 10m\nhealth.backoff 100ms\nhealth.backoff_max 100ms");
     counter_kill(senders.counters[1]);
     senders_even(&senders, 1 | 4);
-    assert_int_equal(stats().nodes_up, NODES - 1);
+    assert_int_equal(check_stats(senders.up).nodes_up, NODES - 1);
     usleep(300 * 1000);
     descriptors_forbid(0);
-    senders_even(&senders, 1 | 4); /* among them a trial that cannot be made; it told nothing, and the next is soon */
+    /* one of them is a trial that cannot be made: it proves nothing, and the next one is soon */
+    senders_even(&senders, 1 | 4);
     descriptors_allow();
     counter_revive(senders.counters[1]);
     senders_heal(&senders);

@@ -1,5 +1,6 @@
-/* The fault matrix, network rows: names that do not resolve, resolve slowly, or change their address. In a network of the test's
- * own with a name server that counts; each row is a ctest (see docs/testing.md). */
+/* The fault matrix, network rows: names that do not resolve, resolve slowly, or change their
+ * address. In a private network with a name server that counts; each row is a ctest (see
+ * docs/testing.md). */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/descriptors.h"
@@ -30,7 +31,8 @@ static double seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-/* Two counters: node-1 goes by name, node-2 by address. The name server does not know the name yet. */
+/* Two counters: node-1 goes by name, node-2 by address. The name server does not know the name
+ * yet. */
 static void start(const char *settings, unsigned timeout_ms)
 {
     char more[512], *text;
@@ -46,16 +48,10 @@ static void start(const char *settings, unsigned timeout_ms)
 static void stop(void)
 {
     senders_stop(&senders);
-    assert_true(descriptors_fall_to(descriptors_before + 3)); /* a look-up under way may still hold its socket; the server has three */
+    /* a look-up under way may still hold its socket; the server has three */
+    assert_true(descriptors_fall_to(descriptors_before + 3));
     dns_server_stop(dns);
     assert_true(descriptors_fall_to(descriptors_before));
-}
-
-static upstream_stats_t stats_of(size_t place)
-{
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_node_stats(upstream_node_at(senders.up, place), &stats), UPSTREAM_OK);
-    return stats;
 }
 
 static void deliver_many(size_t count)
@@ -77,9 +73,10 @@ static void black_holed_address_first(void **state)
     netns_drop(elsewhere);
     deliver_many(RECORDS * NODES);
     netns_heal();
-    assert_in_range(netns_dropped() - dropped, 1, RECORDS - 1); /* the first connection tried it first; those after it knew better */
+    /* the first connection tried it first; those after it knew better */
+    assert_in_range(netns_dropped() - dropped, 1, RECORDS - 1);
     assert_int_equal(senders_came(&senders, 0), RECORDS);
-    assert_int_equal(stats_of(0).connects_failed, 0);
+    assert_int_equal(senders_stats(&senders, 0).connects_failed, 0);
     assert_int_equal(senders_balance(&senders, SLACK), 0);
     stop();
 }
@@ -94,7 +91,8 @@ static void name_does_not_exist(void **state)
     deliver_many(20);
     assert_int_equal(senders_came(&senders, 1), 20);
     assert_int_equal(upstream_node_state(upstream_node_at(senders.up, 0)) == UPSTREAM_NODE_UP, 0);
-    assert_status(upstream_node_connect(upstream_node_at(senders.up, 0), &conn, &err), UPSTREAM_ERR_RESOLVE);
+    assert_status(upstream_node_connect(upstream_node_at(senders.up, 0), &conn, &err),
+                  UPSTREAM_ERR_RESOLVE);
     check_contains(upstream_error_message(err), "node-1 (node-1.test:");
     check_contains(upstream_error_message(err), "resolve: \"node-1.test\": ");
     upstream_error_free(err);
@@ -118,19 +116,21 @@ static void name_resolves_slowly(void **state)
     netns_resolver_options("timeout:4 attempts:2");
     start("net.connect_timeout 60s", SHORT);
     dns_server_set(dns, name, DNS_SILENCE, "", 0);
-    deliver_many(6); /* none waits for the name beyond its own deadline, though the connect timeout would allow it */
+    /* none waits for the name beyond its own deadline, though the connect timeout would allow it */
+    deliver_many(6);
     assert_int_equal(senders_came(&senders, 1), 6);
-    assert_in_range(stats_of(0).connects_failed, 1, 6);
+    assert_in_range(senders_stats(&senders, 0).connects_failed, 1, 6);
 
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname alone\n[NODE]\nname node-1\nhost %s\nport %u\n", name,
-             (unsigned)senders_port(&senders, 0));
+    snprintf(text, sizeof(text), "[UPSTREAM]\nname alone\n[NODE]\nname node-1\nhost %s\nport %u\n",
+             name, (unsigned)senders_port(&senders, 0));
     assert_status(upstream_options_create(&options), UPSTREAM_OK);
     assert_status(upstream_options_set(options, "net.connect_timeout", "500ms", NULL), UPSTREAM_OK);
     alone = check_create(text, options);
     upstream_options_destroy(options);
     begun = seconds();
     assert_status(upstream_connect(alone, &conn, &err), UPSTREAM_ERR_TIMEOUT);
-    check_contains(upstream_error_message(err), "\"node-1.test\" did not resolve within net.connect_timeout");
+    check_contains(upstream_error_message(err),
+                   "\"node-1.test\" did not resolve within net.connect_timeout");
     upstream_error_free(err);
     assert_true(seconds() - begun < 0.5 + SLACK / 1e3);
     upstream_destroy(alone); /* with the look-up still under way */
@@ -171,7 +171,7 @@ static void name_changes_address(void **state)
         usleep(10000);
     }
     senders_rest(&senders);
-    assert_true(stats_of(0).ejections > 0);
+    assert_true(senders_stats(&senders, 0).ejections > 0);
     senders_heal(&senders);
     senders_even(&senders, 3);
     assert_in_range(dns_server_asked(dns, name), 2, 1000);
@@ -203,7 +203,7 @@ static void answer_ages(void **state)
         usleep(50000);
     }
     assert_in_range(turns, 1, 299);
-    assert_int_equal(stats_of(0).connects_failed, 0);
+    assert_int_equal(senders_stats(&senders, 0).connects_failed, 0);
     senders_stop(&senders);
     counter_stop(successor);
     ledger_free(ledger);
@@ -216,7 +216,8 @@ static void one_question_a_second(void **state)
     static const enum dns_way ways[] = {DNS_ANSWER, DNS_NO_SUCH_NAME, DNS_FAILURE};
     size_t i;
     (void)state;
-    netns_resolver_options("timeout:5 attempts:1"); /* the system resolver itself is not to ask again */
+    /* the system resolver itself is not to ask again */
+    netns_resolver_options("timeout:5 attempts:1");
     for (i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
         double begun;
         size_t asked;
@@ -253,7 +254,7 @@ static void last_answer_is_kept(void **state)
     dns_server_set(dns, name, DNS_SILENCE, "", 0);
     usleep(1100 * 1000);
     senders_even(&senders, 3);
-    assert_int_equal(stats_of(0).connects_failed, 0);
+    assert_int_equal(senders_stats(&senders, 0).connects_failed, 0);
     assert_int_equal(senders_balance(&senders, SLACK), 0);
     netns_resolver_options("timeout:5 attempts:2");
     stop();
@@ -271,8 +272,10 @@ static void stranger_at_the_address(void **state)
     dns = dns_server_start();
     stranger = loopback_start(LOOPBACK_CLOSE); /* it takes connections, and knows nothing of TLS */
     dns_server_set(dns, name, DNS_ANSWER, "127.0.0.1", 0);
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost %s\nport %u\ntls on\ntls.verify off\ndns.ttl 1h\n", name,
-             (unsigned)loopback_port(stranger));
+    snprintf(text, sizeof(text),
+             "[UPSTREAM]\nname u\n[NODE]\nname n\nhost %s\nport %u\ntls on\n"
+             "tls.verify off\ndns.ttl 1h\n",
+             name, (unsigned)loopback_port(stranger));
     up = check_create(text, NULL);
     node = upstream_node_at(up, 0);
     for (i = 1; i <= 2; i++) {
@@ -280,7 +283,9 @@ static void stranger_at_the_address(void **state)
         int turns;
         assert_true(upstream_node_connect(node, &conn, NULL) < 0);
         for (turns = 0; turns < 3000 && dns_server_asked(dns, name) < i; turns++) {
-            usleep(10000); /* the old answer serves meanwhile, and TLS may fail there before the question has come */
+            /* the old answer serves meanwhile, and TLS may fail there before the question has
+             * come */
+            usleep(10000);
         }
         assert_int_equal(dns_server_asked(dns, name), i);
         usleep(1100 * 1000); /* no two look-ups within a second */
@@ -291,7 +296,8 @@ static void stranger_at_the_address(void **state)
     assert_true(descriptors_fall_to(descriptors_before));
 }
 
-/* One address of the name refuses, and for the other there is no descriptor: it might have answered. */
+/* One address of the name refuses. There is no descriptor for the other one, which might have
+ * answered. */
 static void one_address_without_a_descriptor(void **state)
 {
     upstream_conn_t *conn = NULL;
@@ -308,7 +314,8 @@ static void one_address_without_a_descriptor(void **state)
     senders_even(&senders, 3); /* the addresses are known */
     assert_true(descriptors_fall_to(at_rest));
     counter_kill(senders.counters[0]);
-    descriptors_forbid(1); /* the first address's, which is not closed yet when the second's is wanted */
+    /* the first address's, which is not closed yet when the second's is wanted */
+    descriptors_forbid(1);
     assert_status(upstream_node_connect(node, &conn, &err), UPSTREAM_ERR_CONNECT);
     descriptors_allow();
     counter_revive(senders.counters[0]);
@@ -316,7 +323,7 @@ static void one_address_without_a_descriptor(void **state)
     check_contains(upstream_error_message(err), "raise its limit");
     assert_int_equal(upstream_error_errno(err), EMFILE);
     upstream_error_free(err);
-    assert_int_equal(stats_of(0).ejections, 0);
+    assert_int_equal(senders_stats(&senders, 0).ejections, 0);
     senders_even(&senders, 3);
     assert_int_equal(senders_balance(&senders, SLACK), 0);
     stop();
@@ -339,7 +346,7 @@ static void names_without_descriptors(void **state)
         upstream_error_free(err);
         err = NULL;
         assert_int_equal(upstream_node_state(upstream_node_at(senders.up, 0)), UPSTREAM_NODE_UP);
-        assert_int_equal(stats_of(0).ejections, 0);
+        assert_int_equal(senders_stats(&senders, 0).ejections, 0);
     }
     usleep(1100 * 1000); /* the failed look-up is forgotten */
     senders_even(&senders, 3);

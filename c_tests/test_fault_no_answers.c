@@ -1,9 +1,8 @@
-/* The fault matrix, met by a plugin that only writes: what the kernel took is booked, and each row
- * has its bound on how much of that may be lost. Servers that take all and store none are in
- * test_fault_evidence, the partition in test_fault_net. Rows of docs/testing.md. */
+/* The fault matrix for a plugin that only writes: what the kernel took is booked as delivered, and
+ * each row limits how much of that may be lost. Servers that take all and store none are in
+ * test_fault_evidence, TLS in test_fault_no_answers_tls, the partition in test_fault_net. Rows of
+ * docs/testing.md. */
 #define _GNU_SOURCE
-#include "support/openssl.h"
-#include "support/process.h"
 #include "support/unanswered.h"
 
 #include <pthread.h>
@@ -33,9 +32,9 @@ static uint64_t ejections_of(const struct unanswered *un, size_t node)
 /* Waits until the proxy has broken that many connections, each of which is over then. */
 static void await_faults(struct unanswered *un, size_t node, size_t faults)
 {
-    long until = testbed_now_ms() + 6 * testbed_patience_ms();
+    long until = check_now_ms() + 6 * testbed_patience_ms();
     while (proxy_faults(un->bed.proxies[node]) < faults) {
-        if (testbed_now_ms() > until) {
+        if (check_now_ms() > until) {
             fail_msg("%zu connections broke, and should be %zu",
                      proxy_faults(un->bed.proxies[node]), faults);
         }
@@ -44,7 +43,7 @@ static void await_faults(struct unanswered *un, size_t node, size_t faults)
     proxy_reset_all(un->bed.proxies[node]);
 }
 
-/* A connection is old enough that its end blames nobody: see src/conn/evidence.rs. */
+/* Waits until the connection is so old that its end blames nobody (evidence.rs in the library). */
 static void let_it_stand(void)
 {
     usleep(300 * 1000);
@@ -64,8 +63,8 @@ static void refused_without_answers(void **state)
     unanswered_close(&un, 0, 0);
 }
 
-/* Node 1 of three breaks each connection after so many bytes of the first record or the second: one
- * payload a connection, the one under way. The ones before it have come. */
+/* Node 1 of three breaks each connection after that many bytes of the first record or the second.
+ * Each connection loses one payload, the one under way; those before it have arrived. */
 static void at_each_byte(enum fault fault)
 {
     struct script script = {.fault = fault, .direction = TO_RECEIVER};
@@ -108,8 +107,8 @@ static void half_close_at_each_byte_without_answers(void **state)
     at_each_byte(FAULT_HALF_CLOSE);
 }
 
-/* A large payload is cut in the middle: the write fails, and it goes to another node as a whole.
- * What the first had read by then comes twice. */
+/* A large payload is cut in the middle: the write fails, and the whole payload goes to another
+ * node. What the first node had read by then comes twice. */
 static void a_large_payload_is_cut_without_answers(void **state)
 {
     enum { LARGE = 32768, READ = 1000 };
@@ -157,8 +156,8 @@ static void reset_on_an_idle_connection_without_answers(void **state)
     on_an_idle_connection(proxy_reset_all);
 }
 
-/* Each connection takes one record, and dies at the first byte of the next: that one is lost. Ends
- * so soon count, and after health.max_fails of them the node is out. */
+/* Each connection takes one record, and dies at the first byte of the next, which is lost. An end
+ * so early counts as a failure; after health.max_fails of them the node is out. */
 static void close_at_reuse_without_answers(void **state)
 {
     size_t i, lost;
@@ -179,8 +178,8 @@ static void close_at_reuse_without_answers(void **state)
     }
 }
 
-/* A server that takes five on each connection and ends it at the sixth is well, and loses one of
- * six: net.keepalive_max_recycle 5 leaves it nothing to lose. */
+/* A server that takes five records on each connection and ends it at the sixth is well, and loses
+ * one of six. With net.keepalive_max_recycle 5 nothing is lost. */
 static void close_at_a_limit_of_uses_without_answers(void **state)
 {
     enum { USES = 5, ROUNDS = 3 };
@@ -207,7 +206,8 @@ static void close_at_a_limit_of_uses_without_answers(void **state)
     unanswered_close(&un, 0, 0);
 }
 
-/* A receiver that is stopped: its kernel takes what comes. If it goes on, all of that arrives. */
+/* A receiver is stopped: its kernel still takes what comes. If the receiver goes on, all of it
+ * arrives. */
 static void stopped_and_gone_on_without_answers(void **state)
 {
     static const struct script stopped = {.fault = FAULT_STALL, .direction = TO_RECEIVER};
@@ -223,7 +223,7 @@ static void stopped_and_gone_on_without_answers(void **state)
     unanswered_close(&un, 0, 0);
 }
 
-/* If it dies instead, what lay in its kernel is lost: what was written to it since it stopped. */
+/* If it dies instead, everything that was written to it since it stopped is lost. */
 static void stopped_and_killed_without_answers(void **state)
 {
     static const struct script stopped = {
@@ -240,8 +240,8 @@ static void stopped_and_killed_without_answers(void **state)
     unanswered_close(&un, 30, 30);
 }
 
-/* It stays stopped until the window is full: the write ends by net.io_timeout, and the payload goes
- * to the other node. Lost is what the buffers of health.max_fails connections took, in whole
+/* It stays stopped until the window is full: net.io_timeout ends the write, and the payload goes to
+ * the other node. What the buffers of health.max_fails connections took is lost, in whole
  * payloads. */
 static void window_full_without_answers(void **state)
 {
@@ -288,8 +288,8 @@ static void slow_reader_without_answers(void **state)
     unanswered_close(&un, 0, 0);
 }
 
-/* One dies with a connection in the pool, after all has come: nothing is lost, and the others
- * share. */
+/* A node dies with a connection in the pool after everything has arrived: nothing is lost, and the
+ * others take its share. */
 static void one_of_n_down_without_answers(void **state)
 {
     struct unanswered un;
@@ -308,8 +308,8 @@ static void one_of_n_down_without_answers(void **state)
     unanswered_close(&un, 0, 0);
 }
 
-/* With all of them down nothing is booked and nothing written; each in turn is the one that comes
- * back. */
+/* With all nodes down nothing is booked and nothing is written. Each node in turn is the one that
+ * comes back. */
 static void all_down_then_one_back_without_answers(void **state)
 {
     struct unanswered un;
@@ -332,8 +332,8 @@ static void all_down_then_one_back_without_answers(void **state)
     unanswered_close(&un, 0, 0);
 }
 
-/* Down and up again and again, each time once all has come: what lies in the pool is seen to be
- * dead. */
+/* A node goes down and comes back again and again, each time after everything has arrived. The
+ * library sees that its pooled connections are dead. */
 static void flapping_without_answers(void **state)
 {
     enum { FLAPS = 8 };
@@ -380,8 +380,8 @@ static void *write_on(void *ctx)
     return NULL;
 }
 
-/* Each node in turn is killed with all its connections, is missed, and comes back. What is lost is
- * what was under way: one payload at most for each thread and kill. */
+/* Each node in turn is killed with all its connections, is missed, and comes back. Only what was
+ * under way is lost: at most one payload for each thread and kill. */
 static void nodes_die_under_load(size_t nodes, size_t rounds, size_t count)
 {
     pthread_t threads[64];
@@ -425,81 +425,6 @@ static void threads_64_without_answers(void **state)
     nodes_die_under_load(5, 1, 64);
 }
 
-/* Node 1 is over TLS. Each connection to it is cut somewhere, from the first byte of the handshake
- * to what comes after the record. In the handshake nothing is lost: another node gets the record,
- * or node 1 by a new connection. After it one payload a connection is. */
-static void tls_cut_short_without_answers(void **state)
-{
-    static const char *const versions[] = {"TLSv1_2", "TLSv1_3"};
-    char *folder = openssl_make_folder(), keys[512];
-    size_t i, version;
-    (void)state;
-    snprintf(keys, sizeof(keys), "tls on\ntls.vhost localhost\ntls.ca_file %s/ca.crt\n", folder);
-    for (version = 0; version < 2; version++) {
-        const char *arguments[] = {"python3", UPSTREAM_SOURCE_DIR "/c_tests/support/tls_sink.py",
-                                   folder, versions[version], NULL};
-        struct process sink = process_start(arguments, NULL);
-        struct testbed_node nodes[2] = {{.keys = keys}};
-        struct unanswered un;
-        size_t broken, failed;
-        long until;
-        char line[64];
-        assert_true(process_read_line(&sink, line, sizeof(line)));
-        nodes[0].receiver = (uint16_t)strtoul(line, NULL, 10);
-        unanswered_open(&un, 2, OUT_FOR_A_MOMENT, nodes);
-        dprintf(sink.input, "%u\n", (unsigned)counter_port(un.bed.counters[1]));
-        for (i = 0; i < 2; i++) {
-            struct script script = {.fault = endings[i]};
-            for (script.direction = TO_RECEIVER; script.direction <= TO_CLIENT;
-                 script.direction++) {
-                for (script.after = 0; script.after < 2400; script.after += 40) {
-                    proxy_play(un.bed.proxies[0], &script);
-                    unanswered_each(&un, 2);
-                    usleep(2000); /* the node's time out is over */
-                }
-            }
-        }
-        until = testbed_now_ms() + 6 * testbed_patience_ms();
-        do { /* until what is under way has come or is cut */
-            usleep(1000);
-            broken = proxy_faults(un.bed.proxies[0]);
-            failed = (size_t)testbed_stats(&un.bed, 0).connects_failed;
-        } while (unanswered_lost(&un) > broken - failed && testbed_now_ms() < until);
-        print_message("%zu connections broke, %zu of them in the handshake\n", broken, failed);
-        assert_in_range(failed, 10, broken);
-        unanswered_close(&un, 0, broken - failed);
-        process_kill(&sink);
-    }
-    openssl_remove_folder(folder);
-}
-
-/* No byte of a record goes where either side refuses the other's certificate, under TLS 1.3 too. */
-static void certificate_refused_without_answers(void **state)
-{
-    static const char *const servers[] = {
-        "-cert expired.crt -key expired.key",
-        "-cert wrong-name.crt -key wrong-name.key",
-        "-cert valid.crt -key valid.key -tls1_2 -Verify 1 -verify_return_error -CAfile ca.crt",
-        "-cert valid.crt -key valid.key -tls1_3 -Verify 1 -verify_return_error -CAfile ca.crt",
-    };
-    char *folder = openssl_make_folder(), keys[512];
-    size_t i;
-    (void)state;
-    snprintf(keys, sizeof(keys), "tls on\ntls.vhost localhost\ntls.ca_file %s/ca.crt\n", folder);
-    for (i = 0; i < sizeof(servers) / sizeof(servers[0]); i++) {
-        struct openssl_server *server = openssl_start(folder, servers[i]);
-        struct testbed_node nodes[3] = {{.keys = keys, .receiver = openssl_port(server)}};
-        struct unanswered un;
-        unanswered_open(&un, 3, OUT_FOR_GOOD, nodes);
-        unanswered_arrive(&un, 31, 0);
-        assert_int_equal(state_of(&un, 0), UPSTREAM_NODE_EJECTED);
-        assert_int_equal(testbed_stats(&un.bed, 0).bytes_out, 0);
-        unanswered_close(&un, 0, 0);
-        openssl_stop(server);
-    }
-    openssl_remove_folder(folder);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -521,8 +446,6 @@ int main(void)
         cmocka_unit_test(flapping_without_answers),
         cmocka_unit_test(rolling_restart_without_answers),
         cmocka_unit_test(threads_64_without_answers),
-        cmocka_unit_test(tls_cut_short_without_answers),
-        cmocka_unit_test(certificate_refused_without_answers),
     };
     return check_run_tests(tests, NULL, NULL);
 }

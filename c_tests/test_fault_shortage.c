@@ -1,5 +1,6 @@
-/* The fault matrix: this machine has no memory left for what a connection needs. The error says so, no node is blamed, and all is well
- * again as soon as there is some. Each row is a ctest (see docs/testing.md). The calls below stand in front of the system's. */
+/* The fault matrix: this machine has no memory left for what a connection needs. The error says so,
+ * no node is blamed, and everything works again as soon as there is some. Each row is a ctest (see
+ * docs/testing.md). The functions below replace those of the C library. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -14,7 +15,8 @@
 
 enum { NODES = 3 };
 
-/* What the calls of this thread fail with; 0: they work. The servers' are on threads of their own. */
+/* The errno with which the calls of this thread fail; 0: they work. The servers have their own
+ * threads. */
 static _Thread_local int send_fails, receive_fails;
 /* The same for those of the library's dialer. */
 static atomic_int socket_fails;
@@ -44,7 +46,8 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 
 ssize_t recv(int fd, void *buf, size_t cap, int flags)
 {
-    return receive_fails ? refuse(receive_fails) : syscall(SYS_recvfrom, fd, buf, cap, flags, NULL, NULL);
+    return receive_fails ? refuse(receive_fails)
+                         : syscall(SYS_recvfrom, fd, buf, cap, flags, NULL, NULL);
 }
 
 int socket(int domain, int type, int protocol)
@@ -100,8 +103,7 @@ static upstream_status_t exchange(upstream_conn_t *conn, void *ctx)
 
 static void nobody_is_blamed(void)
 {
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
+    upstream_stats_t stats = check_stats(up);
     assert_int_equal(stats.nodes_up, NODES);
     assert_int_equal(stats.ejections, 0);
     assert_int_equal(stats.active, 0);
@@ -117,8 +119,10 @@ static void all_is_well(void)
     assert_int_equal(payload.calls, 2 * NODES);
 }
 
-/* Delivers in vain: each node is asked once, over a new connection or a kept one, and the error says why. */
-static void deliver_in_vain(struct payload payload, upstream_status_t expected, int number, int calls)
+/* A delivery that must fail: each node is asked once, over a new connection or a kept one, and the
+ * error says why. */
+static void deliver_in_vain(struct payload payload, upstream_status_t expected, int number,
+                            int calls)
 {
     upstream_error_t *err = NULL;
     assert_status(upstream_deliver(up, exchange, &payload, 0, &err), expected);
@@ -142,7 +146,8 @@ static void shortage_on_send(void **state)
         struct payload payload = {numbers[i], 0, 0, 0};
         deliver_in_vain(payload, UPSTREAM_ERR_NETWORK, numbers[i], NODES);
         all_is_well();
-        deliver_in_vain(payload, UPSTREAM_ERR_NETWORK, numbers[i], NODES); /* of those that were kept */
+        /* of those that were kept */
+        deliver_in_vain(payload, UPSTREAM_ERR_NETWORK, numbers[i], NODES);
         payload.word = UPSTREAM_ERR_PROTOCOL;
         deliver_in_vain(payload, UPSTREAM_ERR_PROTOCOL, numbers[i], NODES);
     }
@@ -180,7 +185,7 @@ static void shortage_on_connect(void **state)
     stop();
 }
 
-/* The calls beside a delivery report to the node as well. */
+/* Calls outside of a delivery report to the node too. */
 static void shortage_outside_a_delivery(void **state)
 {
     upstream_conn_t *conn = NULL;

@@ -1,5 +1,5 @@
-/* The fault matrix: connections that break, end or stall at each byte of a message, and receivers that are slow. Rows of
- * docs/testing.md. */
+/* The fault matrix: connections that break, end or stall at each byte of a message, and receivers
+ * that are slow. Rows of docs/testing.md. */
 #define _GNU_SOURCE
 #include "support/testbed.h"
 
@@ -11,8 +11,9 @@ enum { RECORD = 8, LARGE = 32768 };
 #define STAYS_IN "health.max_fails 1000\n"
 
 /*
- * Node 1 of three plays `fault` at each byte of the record, and of its answer. Of the two deliveries of a round one begins there
- * and ends at node 2, the other is node 3's. Where the record had come whole, the answer is what was lost, and it comes twice.
+ * Node 1 of three plays `fault` at each byte of the record, and of its answer. A round has two
+ * deliveries: one begins at node 1 and ends at node 2, the other goes to node 3. If the whole
+ * record had come to node 1, only its answer was lost, and the record comes twice.
  */
 static void at_each_byte(enum fault fault, struct event_loop *loop)
 {
@@ -61,7 +62,8 @@ static void half_close_at_each_byte(void **state)
 
 static void event_loop_at_each_byte(void **state)
 {
-    static const enum event_loop_kind kinds[] = {EVENT_LOOP_POLL, EVENT_LOOP_EPOLL, EVENT_LOOP_STOP};
+    static const enum event_loop_kind kinds[] = {EVENT_LOOP_POLL, EVENT_LOOP_EPOLL,
+                                                 EVENT_LOOP_STOP};
     size_t i;
     (void)state;
     for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
@@ -73,7 +75,8 @@ static void event_loop_at_each_byte(void **state)
     }
 }
 
-/* The server ends what lies in the pool: no delivery is harmed by it, and none of it is the node's fault. */
+/* The server ends the connections in the pool: that harms no delivery, and is not the node's
+ * fault. */
 static void on_an_idle_connection(void (*end_all)(struct proxy *))
 {
     struct testbed bed;
@@ -103,8 +106,8 @@ static void reset_on_an_idle_connection(void **state)
     on_an_idle_connection(proxy_reset_all);
 }
 
-/* Each connection takes one record, and dies at the first byte of the next: that says nothing about the node, which gets the record
- * once more on a new connection. */
+/* Each connection takes one record, and dies at the first byte of the next: that says nothing about
+ * the node, which gets the record once more on a new connection. */
 static void at_reuse(struct event_loop *loop)
 {
     static const enum fault faults[] = {FAULT_RESET, FAULT_CLOSE, FAULT_HALF_CLOSE};
@@ -143,7 +146,8 @@ static void event_loop_close_at_reuse(void **state)
 static void window_full(void **state)
 {
     static const struct testbed_node nodes[2] = {{.narrow = 1, .keys = "net.io_timeout 500ms"}};
-    static const struct script stall = {.fault = FAULT_STALL, .direction = TO_RECEIVER, .after = 1000 * RECORD};
+    static const struct script stall = {
+        .fault = FAULT_STALL, .direction = TO_RECEIVER, .after = 1000 * RECORD};
     struct testbed bed;
     size_t i;
     (void)state;
@@ -151,14 +155,17 @@ static void window_full(void **state)
     proxy_play(bed.proxies[0], &stall);
     assert_status(testbed_deliver(&bed, LARGE, 0), UPSTREAM_OK);
     assert_int_equal(testbed_stats(&bed, 0).deliveries_failed, 1);
-    assert_true(testbed_stats(&bed, 0).bytes_out < LARGE * RECORD); /* it was the write that waited */
+    /* it was the write that waited */
+    assert_true(testbed_stats(&bed, 0).bytes_out < LARGE * RECORD);
     assert_int_equal(testbed_stats(&bed, 1).deliveries, 1);
-    /* A delivery that has less time than a silence of net.io_timeout, and meets it at the last node: at the first it would get half. */
+    /* A delivery that has less time than net.io_timeout, and meets the silent node last: at the
+     * first node it would get only half of its time. */
     proxy_close(bed.proxies[1]);
     assert_ptr_equal(upstream_next_node(bed.up), testbed_node(&bed, 0));
     assert_status(testbed_deliver(&bed, LARGE, 300), UPSTREAM_ERR_TIMEOUT);
     for (i = 1000; i < LARGE; i++) {
-        assert_int_equal(ledger_times(bed.ledger, i), 1); /* those before it were sent again: they had no answer */
+        /* those before it were sent again: they had no answer */
+        assert_int_equal(ledger_times(bed.ledger, i), 1);
     }
     testbed_close(&bed);
 }
@@ -198,7 +205,7 @@ static void byte_by_byte(void **state)
     testbed_close(&bed);
 }
 
-/* A stall at each byte of a record and its answer, shorter than anyone's patience: nothing happens. */
+/* A stall at each byte of a record and its answer, shorter than every timeout: nothing happens. */
 static void stall_and_go_on(void **state)
 {
     struct script script = {.fault = FAULT_STALL, .stall_ms = 5};

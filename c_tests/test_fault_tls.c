@@ -1,4 +1,5 @@
-/* The fault matrix: handshakes that stall, break or are refused, and servers that speak something else. Rows of docs/testing.md. */
+/* The fault matrix: handshakes that stall, break or are refused, and servers that speak something
+ * else. Rows of docs/testing.md. */
 #define _GNU_SOURCE
 #include "support/openssl.h"
 #include "support/testbed.h"
@@ -8,33 +9,20 @@
 #define OUT_FOR_GOOD "health.backoff 1h\nhealth.backoff_max 1h\n"
 #define VALID "-cert valid.crt -key valid.key"
 
-static char *folder;
-
-static int make_folder(void **state)
-{
-    (void)state;
-    folder = openssl_make_folder();
-    return 0;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    openssl_remove_folder(folder);
-    return 0;
-}
-
-/* Three nodes, the first over TLS to `receiver` (0: a counting one, for what never gets there), trusting `roots` of the folder, with
- * more `keys`. */
-static void open_with_tls(struct testbed *bed, const char *keys, uint16_t receiver, const char *roots)
+/* Three nodes, the first over TLS to `receiver` (0: a counting one, for what never gets there),
+ * trusting `roots` of openssl_folder, with more `keys`. */
+static void open_with_tls(struct testbed *bed, const char *keys, uint16_t receiver,
+                          const char *roots)
 {
     char lines[1024];
     struct testbed_node nodes[3] = {{.keys = lines, .receiver = receiver}};
-    snprintf(lines, sizeof(lines), "tls on\ntls.vhost localhost\ntls.ca_file %s/%s\n%s", folder, roots, keys);
+    snprintf(lines, sizeof(lines), "tls on\ntls.vhost localhost\ntls.ca_file %s/%s\n%s",
+             openssl_folder, roots, keys);
     testbed_open(bed, 3, "", nodes, NULL);
 }
 
-/* The delivery that meets node 1 goes on to another, nothing of it having left; after that node 1 is out, and the others share. */
+/* The delivery that meets node 1 goes on to another node before any byte of it was sent. After that
+ * node 1 is out, and the others take its share. */
 static void node_1_is_left_out(struct testbed *bed, upstream_status_t status, const char *words)
 {
     upstream_conn_t *conn = NULL;
@@ -53,9 +41,10 @@ static void node_1_is_left_out(struct testbed *bed, upstream_status_t status, co
     assert_int_equal(testbed_twice(bed), 0);
 }
 
-static void refused_by_certificate(const char *server_arguments, const char *roots, const char *words)
+static void refused_by_certificate(const char *server_arguments, const char *roots,
+                                   const char *words)
 {
-    struct openssl_server *server = openssl_start(folder, server_arguments);
+    struct openssl_server *server = openssl_start(openssl_folder, server_arguments);
     struct testbed bed;
     open_with_tls(&bed, OUT_FOR_GOOD, openssl_port(server), roots);
     node_1_is_left_out(&bed, UPSTREAM_ERR_CERT, words);
@@ -72,7 +61,8 @@ static void certificate_expired(void **state)
 static void certificate_of_another_name(void **state)
 {
     (void)state;
-    refused_by_certificate("-cert wrong-name.crt -key wrong-name.key", "ca.crt", "not for \"localhost\"");
+    refused_by_certificate("-cert wrong-name.crt -key wrong-name.key", "ca.crt",
+                           "not for \"localhost\"");
 }
 
 static void certificate_of_an_unknown_ca(void **state)
@@ -88,9 +78,9 @@ static void certificate_self_signed(void **state)
 }
 
 /*
- * The server asks for a client certificate, and gets one that it does not take, or none: under TLS 1.2 it
- * says so in the handshake, under 1.3 after it, with tickets for those it takes or without. Either way no
- * byte of a record goes there.
+ * The server asks for a client certificate, and gets none, or one that it refuses. Under TLS 1.2 it
+ * says so in the handshake, under TLS 1.3 after it, with or without tickets for good clients. In
+ * each case no byte of a record is sent there.
  */
 static void client_certificate_is_refused(const char *keys, const char *words)
 {
@@ -102,9 +92,9 @@ static void client_certificate_is_refused(const char *keys, const char *words)
         struct testbed bed;
         snprintf(arguments, sizeof(arguments),
                  VALID " -Verify 1 -verify_return_error -CAfile ca.crt %s", versions[i]);
-        snprintf(lines, sizeof(lines), keys, folder, folder);
+        snprintf(lines, sizeof(lines), keys, openssl_folder, openssl_folder);
         strcat(lines, OUT_FOR_GOOD);
-        server = openssl_start(folder, arguments);
+        server = openssl_start(openssl_folder, arguments);
         open_with_tls(&bed, lines, openssl_port(server), "ca.crt");
         node_1_is_left_out(&bed, UPSTREAM_ERR_CERT, words);
         testbed_close(&bed);
@@ -121,20 +111,25 @@ static void client_certificate_missing(void **state)
 static void client_certificate_expired(void **state)
 {
     (void)state;
-    client_certificate_is_refused("tls.crt_file %s/expired.crt\ntls.key_file %s/expired.key\n", "it has expired");
+    client_certificate_is_refused("tls.crt_file %s/expired.crt\ntls.key_file %s/expired.key\n",
+                                  "it has expired");
 }
 
 static void client_certificate_foreign(void **state)
 {
     (void)state;
-    client_certificate_is_refused("tls.crt_file %s/self.crt\ntls.key_file %s/self.key\n", "client certificate of tls.crt_file");
+    client_certificate_is_refused("tls.crt_file %s/self.crt\ntls.key_file %s/self.key\n",
+                                  "client certificate of tls.crt_file");
 }
 
 static void tls_alert(void **state)
 {
     /* TLS 1.2 record of 2 bytes: fatal (2), handshake_failure (40). RFC 8446 section 6. */
     static const char record[] = "\x15\x03\x03\x00\x02\x02\x28";
-    static const struct script alert = {.fault = FAULT_CLOSE, .direction = TO_RECEIVER, .says = record, .says_len = sizeof(record) - 1};
+    static const struct script alert = {.fault = FAULT_CLOSE,
+                                        .direction = TO_RECEIVER,
+                                        .says = record,
+                                        .says_len = sizeof(record) - 1};
     struct testbed bed;
     (void)state;
     open_with_tls(&bed, OUT_FOR_GOOD, 0, "ca.crt");
@@ -146,7 +141,10 @@ static void tls_alert(void **state)
 static void plaintext_where_tls_is_set(void **state)
 {
     static const char answer[] = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";
-    static const struct script http = {.fault = FAULT_CLOSE, .direction = TO_RECEIVER, .says = answer, .says_len = sizeof(answer) - 1};
+    static const struct script http = {.fault = FAULT_CLOSE,
+                                       .direction = TO_RECEIVER,
+                                       .says = answer,
+                                       .says_len = sizeof(answer) - 1};
     struct testbed bed;
     (void)state;
     open_with_tls(&bed, OUT_FOR_GOOD, 0, "ca.crt");
@@ -155,10 +153,11 @@ static void plaintext_where_tls_is_set(void **state)
     testbed_close(&bed);
 }
 
-/* The server takes the record for a broken handshake and hangs up: there is no answer, three times, and it is out. */
+/* The server takes the record for a broken handshake and hangs up: three times there is no answer,
+ * and the node is out. */
 static void tls_where_plaintext_is_set(void **state)
 {
-    struct openssl_server *server = openssl_start(folder, VALID);
+    struct openssl_server *server = openssl_start(openssl_folder, VALID);
     struct testbed_node nodes[3] = {{.receiver = openssl_port(server)}};
     struct testbed bed;
     size_t i;
@@ -184,30 +183,34 @@ static void tls_stall(void **state)
         {.fault = FAULT_STALL, .direction = TO_CLIENT, .after = 0},
         {.fault = FAULT_STALL, .direction = TO_CLIENT, .after = 300},
     };
-    struct openssl_server *server = openssl_start(folder, VALID);
+    struct openssl_server *server = openssl_start(openssl_folder, VALID);
     size_t i;
     (void)state;
     for (i = 0; i < sizeof(stalls) / sizeof(stalls[0]); i++) {
         struct testbed bed;
-        long begun = testbed_now_ms();
-        open_with_tls(&bed, OUT_FOR_GOOD "net.connect_timeout 400ms\n", openssl_port(server), "ca.crt");
+        long begun = check_now_ms();
+        open_with_tls(&bed, OUT_FOR_GOOD "net.connect_timeout 400ms\n", openssl_port(server),
+                      "ca.crt");
         proxy_play(bed.proxies[0], &stalls[i]);
-        node_1_is_left_out(&bed, UPSTREAM_ERR_TIMEOUT, "did not finish the TLS handshake within net.connect_timeout");
-        assert_in_range(testbed_now_ms() - begun, 0, 800 + testbed_patience_ms()); /* two waited, of 23 */
+        node_1_is_left_out(&bed, UPSTREAM_ERR_TIMEOUT,
+                           "did not finish the TLS handshake within net.connect_timeout");
+        /* two waited, of 23 */
+        assert_in_range(check_now_ms() - begun, 0, 800 + testbed_patience_ms());
         testbed_close(&bed);
     }
     openssl_stop(server);
 }
 
-/* The connection ends in the handshake, at bytes all over both sides of it. */
+/* The connection ends in the handshake, at many different bytes of both sides. */
 static void tls_cut_short(void **state)
 {
     static const enum fault faults[] = {FAULT_RESET, FAULT_CLOSE};
-    struct openssl_server *server = openssl_start(folder, VALID);
+    struct openssl_server *server = openssl_start(openssl_folder, VALID);
     struct testbed bed;
     size_t i, round = 0, first = 0;
     (void)state;
-    open_with_tls(&bed, "health.max_fails 1000\nhealth.backoff 1ms\nhealth.backoff_max 1ms\n", openssl_port(server), "ca.crt");
+    open_with_tls(&bed, "health.max_fails 1000\nhealth.backoff 1ms\nhealth.backoff_max 1ms\n",
+                  openssl_port(server), "ca.crt");
     for (i = 0; i < 2; i++) {
         struct script script = {.fault = faults[i]};
         for (script.direction = TO_RECEIVER; script.direction <= TO_CLIENT; script.direction++) {
@@ -220,7 +223,8 @@ static void tls_cut_short(void **state)
                 }
                 proxy_play(bed.proxies[0], &script);
                 status = upstream_node_connect(testbed_node(&bed, 0), &conn, &err);
-                if (status != UPSTREAM_ERR_TLS && status != UPSTREAM_ERR_NETWORK && status != UPSTREAM_ERR_CLOSED) {
+                if (status != UPSTREAM_ERR_TLS && status != UPSTREAM_ERR_NETWORK &&
+                    status != UPSTREAM_ERR_CLOSED) {
                     fail_msg("after %zu bytes: %s", script.after, upstream_status_name(status));
                 }
                 assert_null(conn);
@@ -238,18 +242,19 @@ static void tls_cut_short(void **state)
     openssl_stop(server);
 }
 
-/* A trial: the caller that began it has long gone to another node when the handshake ends well. The connection is in the pool then,
- * and the node is back. */
+/* A trial: the caller that began it has gone to another node long before the handshake ends well.
+ * Then the connection is in the pool, and the node is back. */
 static void handshake_outlives_its_caller(void **state)
 {
     static const struct script stall = {.fault = FAULT_STALL, .direction = TO_CLIENT, .after = 300};
-    struct openssl_server *server = openssl_start(folder, VALID);
+    struct openssl_server *server = openssl_start(openssl_folder, VALID);
     upstream_conn_t *conn = NULL;
     struct testbed bed;
     char back[6];
     size_t i;
     (void)state;
-    open_with_tls(&bed, "health.backoff 20ms\nhealth.backoff_max 20ms\nnet.connect_timeout 60s\n", openssl_port(server), "ca.crt");
+    open_with_tls(&bed, "health.backoff 20ms\nhealth.backoff_max 20ms\nnet.connect_timeout 60s\n",
+                  openssl_port(server), "ca.crt");
     proxy_play(bed.proxies[0], &stall);
     assert_status(upstream_node_report(testbed_node(&bed, 0), UPSTREAM_ERR_CONNECT), UPSTREAM_OK);
     for (i = 0; proxy_accepted(bed.proxies[0]) == 0 && i < 10000; i++) {
@@ -295,5 +300,5 @@ int main(void)
         cmocka_unit_test(tls_cut_short),
         cmocka_unit_test(handshake_outlives_its_caller),
     };
-    return check_run_tests(tests, make_folder, remove_folder);
+    return check_run_tests(tests, openssl_folder_setup, openssl_folder_teardown);
 }

@@ -1,6 +1,7 @@
 /*
- * The plugin for Fluent Bit (examples/fluent-bit) from start to end: what it refuses and how it says so, whose log level holds, a
- * reload amid flushes, and the end of a flush that nobody answers.
+ * The plugin for Fluent Bit (examples/fluent-bit) from start to end: what it refuses and how it
+ * says so, which log level counts, a reload during flushes, and the end of a flush that nobody
+ * answers.
  */
 #define _GNU_SOURCE
 #include "support/agent_bed.h"
@@ -12,9 +13,10 @@
 
 enum { RECORDS = 5 };
 
-/* ---- refused sections -------------------------------------------------------------------------------- */
+/* ---- refused sections ---- */
 
-static void refused(const char *text, const char *const *section, const char *part, const char *mend)
+static void refused(const char *text, const char *const *section, const char *part,
+                    const char *mend)
 {
     agent_bed_write(text);
     agent_log_clear();
@@ -34,10 +36,12 @@ static void mistakes_are_told_with_the_mend(void **state)
     const char *compress[] = {"upstream", bed.conf, "compress", "zip", NULL};
     const char *tag[] = {"upstream", bed.conf, "tag", "app.$TAG", NULL};
     (void)state;
-    refused(good, none, "no upstream file is named", "add a line \"upstream FILE\"");
+    refused(good, none, "no upstream file is set", "add a line \"upstream FILE\"");
     refused(good, missing, "/no/such/file.conf", "no such file");
-    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 70000\n", plain, "upstream.conf:6", "port");
-    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\ntls.verfiy off\n", plain, "upstream.conf:7", "\"tls.verify\"");
+    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 70000\n", plain,
+            "upstream.conf:6", "port");
+    refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\ntls.verfiy off\n", plain,
+            "upstream.conf:7", "\"tls.verify\"");
     refused("[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\nrequire_ack_respons on\n",
             plain, "upstream.conf:7", "\"require_ack_response\"");
     refused(good, option, "deliver.timeout", "soon");
@@ -52,12 +56,13 @@ static void mistakes_are_told_with_the_mend(void **state)
             "n: ack_timeout is \"0\"", "set it to a time");
 }
 
-/* The agent's log_level holds for the library's lines too. */
+/* The agent's log_level counts for the library's lines too. */
 static void the_log_level_is_the_agents(void **state)
 {
     forward_script script = {.helo = HELO_NONE, .ack = ACK_NONE};
     forward_server *server = forward_server_start(&script);
-    const char *quiet[] = {"upstream", bed.conf, "log_level", "0", NULL}, *loud[] = {"upstream", bed.conf, "log_level", "5", NULL};
+    const char *quiet[] = {"upstream", bed.conf, "log_level", "0", NULL},
+               *loud[] = {"upstream", bed.conf, "log_level", "5", NULL};
     struct agent_output *output;
     char *log;
     (void)state;
@@ -73,12 +78,13 @@ static void the_log_level_is_the_agents(void **state)
     assert_int_equal(agent_bed_flush(output, 1, 1), AGENT_OK);
     agent_output_exit(output);
     log = agent_log();
-    assert_true(strstr(log, "4 [output:upstream] ") != NULL || strstr(log, "5 [output:upstream] ") != NULL);
+    assert_true(strstr(log, "4 [output:upstream] ") != NULL ||
+                strstr(log, "5 [output:upstream] ") != NULL);
     free(log);
     forward_server_stop(server);
 }
 
-/* ---- reload and exit --------------------------------------------------------------------------------- */
+/* ---- reload and exit ---- */
 
 struct late {
     pthread_t thread;
@@ -94,14 +100,17 @@ static void *flush_one(void *argument)
 }
 
 /*
- * The agent reloads: the section starts once more while four flushes of the old one wait for a node that has fallen silent. The
- * new one delivers at once; the old one's exit ends what waits, long before its time is up, and the agent gets its chunks back.
+ * The agent reloads: the section starts once more while four flushes of the old one wait for a node
+ * that has fallen silent. The new section delivers at once. The exit of the old one ends the
+ * waiting flushes, long before their time is up, and the agent gets its chunks back.
  */
 static void reload_amid_flushes(void **state)
 {
     enum { WAITING = 4 };
-    forward_script silent_script = {.helo = HELO_NONE, .ack = ACK_SILENT}, good_script = {.helo = HELO_NONE, .ack = ACK_GOOD};
-    forward_server *silent = forward_server_start(&silent_script), *good = forward_server_start(&good_script);
+    forward_script silent_script = {.helo = HELO_NONE, .ack = ACK_SILENT},
+                   good_script = {.helo = HELO_NONE, .ack = ACK_GOOD};
+    forward_server *silent = forward_server_start(&silent_script),
+                   *good = forward_server_start(&good_script);
     static const char keys[] = "require_ack_response on\nack_timeout 10m\ndeliver.timeout 10m\n";
     const char *section[] = {"upstream", bed.conf, NULL};
     struct agent_output *old, *new;
@@ -135,25 +144,29 @@ static void reload_amid_flushes(void **state)
     forward_server_stop(good);
 }
 
-/* The agent gives five seconds for flushes under way when it stops: without a word from anyone a flush ends before. */
+/* When the agent stops, it waits five seconds for flushes under way. A flush that nobody answers
+ * ends earlier. */
 static void a_flush_ends_within_the_grace_time(void **state)
 {
     forward_script script = {.helo = HELO_NONE, .ack = ACK_SILENT};
     forward_server *server = forward_server_start(&script);
-    const char *section[] = {"upstream", bed.conf, "require_ack_response", "on", "ack_timeout", "10m", NULL};
+    const char *section[] = {"upstream", bed.conf, "require_ack_response", "on", "ack_timeout",
+                             "10m",      NULL};
     struct agent_output *output;
     (void)state;
     agent_bed_write_one(forward_server_port(server), "");
     output = agent_bed_start(section);
-    assert_int_equal(agent_bed_flush(output, 0, 1), AGENT_RETRY); /* ten minutes would be the test's own timeout */
+    /* ten minutes would be the test's own timeout */
+    assert_int_equal(agent_bed_flush(output, 0, 1), AGENT_RETRY);
     assert_int_equal(forward_server_records(server), 1);
     agent_output_exit(output);
     forward_server_stop(server);
 }
 
 /*
- * With hot_reload on, a flush on a thread that is not the agent's own is a worker's, and the agent
- * will not outlive a reload: said once for each start. Without either, nothing is said.
+ * With hot_reload on, a flush on another thread than the agent's own is a worker's, and the agent
+ * will not survive a reload: the plugin warns once for each start. Without workers or without
+ * hot_reload there is no warning.
  */
 static void workers_amid_hot_reload_are_warned_of(void **state)
 {
@@ -181,9 +194,9 @@ static void workers_amid_hot_reload_are_warned_of(void **state)
             assert_int_equal(atomic_load(&late.result), AGENT_OK);
         }
         log = agent_log();
-        found = strstr(log, "leave workers out");
+        found = strstr(log, "remove `workers`");
         assert_int_equal(found != NULL, rows[i].warned);
-        assert_true(found == NULL || strstr(found + 1, "leave workers out") == NULL);
+        assert_true(found == NULL || strstr(found + 1, "remove `workers`") == NULL);
         free(log);
         agent_log_clear();
         agent_output_exit(output);
@@ -192,8 +205,8 @@ static void workers_amid_hot_reload_are_warned_of(void **state)
 }
 
 /*
- * Once every node is out through silence, a chunk goes back to the agent untried: an agent that
- * stops would otherwise wait the whole time of a flush with each chunk that it still has.
+ * Once every node is out because it was silent, a chunk goes back to the agent untried. Otherwise
+ * an agent that stops would wait the whole time of a flush for each chunk that it still has.
  */
 static void silence_is_not_asked_again(void **state)
 {

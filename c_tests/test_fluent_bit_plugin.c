@@ -1,6 +1,7 @@
 /*
- * The plugin for Fluent Bit (examples/fluent-bit), loaded and driven as the agent does it: chunks from eight threads on stacks of
- * 24 KiB, two [OUTPUT] sections at a time, and what arrives is compared record by record, or byte by byte.
+ * The plugin for Fluent Bit (examples/fluent-bit), loaded and called as the agent does it: chunks
+ * from eight threads on stacks of 24 KiB, two [OUTPUT] sections at a time. What arrives is compared
+ * record by record, or byte by byte.
  */
 #define _GNU_SOURCE
 #include "support/agent_bed.h"
@@ -14,9 +15,15 @@
 #include <pthread.h>
 #include <unistd.h>
 
-enum { THREADS = 8, FLUSHES = 12, RECORDS = 5, ALL = THREADS * FLUSHES * RECORDS, DEEPEST_ALLOWED = 16 * 1024 };
+enum {
+    THREADS = 8,
+    FLUSHES = 12,
+    RECORDS = 5,
+    ALL = THREADS * FLUSHES * RECORDS,
+    DEEPEST_ALLOWED = 16 * 1024
+};
 
-/* ---- delivering -------------------------------------------------------------------------------------- */
+/* ---- delivering ---- */
 
 static void see(const char *line, void *seen)
 {
@@ -45,13 +52,16 @@ static void *send_chunks(void *argument)
     return NULL;
 }
 
-/* Four nodes: one open, one with a shared key, one with TLS and a shared key, one that refuses. Two sections over them. */
+/* Four nodes: one open, one with a shared key, one with TLS and a shared key, one that refuses. Two
+ * sections over them. */
 static void eight_threads_and_two_sections(void **state)
 {
     static const char *const secured[] = {"--tls", "--shared-key", "secret", NULL};
     forward_script open_script = {.helo = HELO_NONE, .ack = ACK_GOOD};
-    forward_script key_script = {.helo = HELO_GOOD, .pong = PONG_GOOD, .ack = ACK_GOOD, .shared_key = "secret"};
-    forward_server *open_server = forward_server_start(&open_script), *key_server = forward_server_start(&key_script);
+    forward_script key_script = {
+        .helo = HELO_GOOD, .pong = PONG_GOOD, .ack = ACK_GOOD, .shared_key = "secret"};
+    forward_server *open_server = forward_server_start(&open_script),
+                   *key_server = forward_server_start(&key_script);
     struct receiver receiver = {.port = 0};
     struct sender senders[THREADS];
     struct agent_output *outputs[2];
@@ -65,12 +75,15 @@ static void eight_threads_and_two_sections(void **state)
              "[NODE]\nname refusing\nhost 127.0.0.1\nport %u\n"
              "[NODE]\nname open\nhost 127.0.0.1\nport %u\n"
              "[NODE]\nname key\nhost 127.0.0.1\nport %u\nshared_key secret\nself_hostname client\n"
-             "[NODE]\nname tls\nhost 127.0.0.1\nport %u\ntls on\ntls.ca_file %s\nshared_key secret\nself_hostname client\n",
-             (unsigned)loopback_refusing_port(&refusing), (unsigned)forward_server_port(open_server),
-             (unsigned)forward_server_port(key_server), receiver.port, receiver.certificate);
+             "[NODE]\nname tls\nhost 127.0.0.1\nport %u\ntls on\ntls.ca_file %s\n"
+             "shared_key secret\nself_hostname client\n",
+             (unsigned)loopback_refusing_port(&refusing),
+             (unsigned)forward_server_port(open_server), (unsigned)forward_server_port(key_server),
+             receiver.port, receiver.certificate);
     agent_bed_write(text);
     const char *plain[] = {"upstream", bed.conf, "match", "*", "deliver.timeout", "60s", NULL};
-    const char *gzip[] = {"Upstream", bed.conf, "Compress", "gzip", "Tag", "other", "deliver.timeout", "60s", NULL};
+    const char *gzip[] = {"Upstream", bed.conf,          "Compress", "gzip", "Tag",
+                          "other",    "deliver.timeout", "60s",      NULL};
     outputs[0] = agent_bed_start(plain);
     outputs[1] = agent_bed_start(gzip);
     for (i = 0; i < THREADS; i++) {
@@ -84,7 +97,8 @@ static void eight_threads_and_two_sections(void **state)
     for (i = 0; i < THREADS; i++) {
         for (j = 0; j < FLUSHES; j++) {
             if (senders[i].results[j] != AGENT_OK) {
-                fail_msg("flush %d of thread %d gave %d:\n%s", j, i, senders[i].results[j], agent_log());
+                fail_msg("flush %d of thread %d gave %d:\n%s", j, i, senders[i].results[j],
+                         agent_log());
             }
         }
     }
@@ -119,7 +133,8 @@ static void eight_threads_and_two_sections(void **state)
 }
 
 /* One node, one chunk; `expected` are the bytes of the message's entries. */
-static void arrives_as(const struct chunk *chunk, const char *key, const char *value, const struct chunk *expected)
+static void arrives_as(const struct chunk *chunk, const char *key, const char *value,
+                       const struct chunk *expected)
 {
     forward_script script = {.helo = HELO_NONE, .ack = ACK_GOOD};
     forward_server *server = forward_server_start(&script);
@@ -140,23 +155,32 @@ static void arrives_as(const struct chunk *chunk, const char *key, const char *v
     forward_server_stop(server);
 }
 
-/* With metadata and without, each encoding of the time that is in use, a record that no decoder would give back byte by byte. */
+/* With metadata and without; each encoding of the time that is in use; a record that no decoder and
+ * encoder would reproduce byte by byte. */
 static void bytes_are_kept(void **state)
 {
     struct chunk chunk = {.len = 0}, plain = {.len = 0}, whole = {.len = 0};
     (void)state;
-    CHUNK_ADD(&chunk, "\x92\x92" CHUNK_TIME "\x81\xa6source\x82\xa1" "a\xcd\x00\x01\xa1" "b\xc4\x02\x00\xff" "\x81\xa3log\xd9\x03one");
+    CHUNK_ADD(&chunk, "\x92\x92" CHUNK_TIME "\x81\xa6source\x82\xa1"
+                      "a\xcd\x00\x01\xa1"
+                      "b\xc4\x02\x00\xff"
+                      "\x81\xa3log\xd9\x03one");
     CHUNK_ADD(&chunk, "\x92" CHUNK_TIME "\x81\xa3log\xda\x00\x03two");
-    CHUNK_ADD(&chunk, "\x92\x92\xc7\x08\x00\x65\x53\xf1\x01\x00\x00\x00\x05\x80\xde\x00\x01\xa3log\xa5three");
-    CHUNK_ADD(&chunk, "\x92\xce\x65\x53\xf1\x02\x81\xa3log\xc4\x04" "four");
+    CHUNK_ADD(
+        &chunk,
+        "\x92\x92\xc7\x08\x00\x65\x53\xf1\x01\x00\x00\x00\x05\x80\xde\x00\x01\xa3log\xa5three");
+    CHUNK_ADD(&chunk, "\x92\xce\x65\x53\xf1\x02\x81\xa3log\xc4\x04"
+                      "four");
     CHUNK_ADD(&plain, "\x92" CHUNK_TIME "\x81\xa3log\xd9\x03one");
     CHUNK_ADD(&plain, "\x92" CHUNK_TIME "\x81\xa3log\xda\x00\x03two");
     CHUNK_ADD(&plain, "\x92\xd7\x00\x65\x53\xf1\x01\x00\x00\x00\x05\xde\x00\x01\xa3log\xa5three");
-    CHUNK_ADD(&plain, "\x92\xd7\x00\x65\x53\xf1\x02\x00\x00\x00\x00\x81\xa3log\xc4\x04" "four");
+    CHUNK_ADD(&plain, "\x92\xd7\x00\x65\x53\xf1\x02\x00\x00\x00\x00\x81\xa3log\xc4\x04"
+                      "four");
     CHUNK_ADD(&whole, "\x92\xce\x65\x53\xf1\x00\x81\xa3log\xd9\x03one");
     CHUNK_ADD(&whole, "\x92\xce\x65\x53\xf1\x00\x81\xa3log\xda\x00\x03two");
     CHUNK_ADD(&whole, "\x92\xce\x65\x53\xf1\x01\xde\x00\x01\xa3log\xa5three");
-    CHUNK_ADD(&whole, "\x92\xce\x65\x53\xf1\x02\x81\xa3log\xc4\x04" "four");
+    CHUNK_ADD(&whole, "\x92\xce\x65\x53\xf1\x02\x81\xa3log\xc4\x04"
+                      "four");
     arrives_as(&chunk, "require_ack_response", "off", &plain);
     arrives_as(&chunk, "require_ack_response", "on", &plain);
     arrives_as(&chunk, "compress", "gzip", &plain);
@@ -170,12 +194,12 @@ static void the_only_line(const char *line, void *expected)
     assert_string_equal(line, (const char *)expected);
 }
 
-/* ---- what a fluentd takes ------------------------------------------------------------------- */
+/* ---- what a fluentd takes ---- */
 
 /*
- * A receiver that takes what fluentd takes, and acknowledges what it drops: with default keys each
- * record of the agent's chunks, those of an OTLP group among them, is taken, in each of the ways to
- * send them, and no mark of a group is.
+ * A receiver that takes what fluentd takes, and also acknowledges what it drops. With default keys
+ * it takes each record of the agent's chunks, also those of an OTLP group, however they are sent;
+ * it gets no marks of groups.
  */
 static void a_fluentd_takes_every_record(void **state)
 {
@@ -197,7 +221,7 @@ static void a_fluentd_takes_every_record(void **state)
     chunk_add(&chunk, group_start, sizeof(group_start) - 1);
     CHUNK_ADD(&chunk, "\x92\x92" CHUNK_TIME "\x81\xa1k\xa1v");
     chunk_add_log(&chunk, 7);
-    /* A float, which fluentd drops as it stands. */
+    /* A float as time, which fluentd would drop. */
     CHUNK_ADD(&chunk, "\x92\xcb\x41\xd9\x54\xfc\x40\x00\x00\x00");
     chunk_add_log(&chunk, 8);
     chunk_add(&chunk, group_end, sizeof(group_end) - 1);
@@ -218,9 +242,9 @@ static void a_fluentd_takes_every_record(void **state)
     receiver_stop(&receiver);
 }
 
-/* ---- the other signals ---------------------------------------------------------------------- */
+/* ---- the other signals ---- */
 
-/* Metrics and traces go out as the agent has them, and the server is told which they are. */
+/* Metrics and traces are sent as the agent has them, and the options say which they are. */
 static void metrics_and_traces_arrive(void **state)
 {
     static const char metrics[] = "\x82\xa4meta\x80\xa7metrics\x91\x82\xa4meta\x80\xa6values\x90";
@@ -276,15 +300,21 @@ static void metrics_and_traces_arrive(void **state)
     }
 }
 
-/* As a decoder of its own, in another language, understands it. */
+/* As an independent decoder, in another language, understands it. */
 static void metadata_and_time_arrive(void **state)
 {
     static const char *const none[] = {NULL};
-    static char expected[] = "{\"tag\":\"app.log\",\"time\":\"1700000000.123456789\",\"metadata\":{\"k\":\"v\"},"
-                             "\"record\":{\"log\":\"record 0007\"}}";
-    const char *section[] = {"upstream", bed.conf, "deliver.timeout", "60s",
-                             "require_ack_response", "on",
-                             "retain_metadata_in_forward_mode", "on", NULL};
+    static char expected[] = "{\"tag\":\"app.log\",\"time\":\"1700000000.123456789\",\"metadata\":{"
+                             "\"k\":\"v\"},\"record\":{\"log\":\"record 0007\"}}";
+    const char *section[] = {"upstream",
+                             bed.conf,
+                             "deliver.timeout",
+                             "60s",
+                             "require_ack_response",
+                             "on",
+                             "retain_metadata_in_forward_mode",
+                             "on",
+                             NULL};
     struct receiver receiver = {.port = 0};
     struct chunk chunk = {.len = 0};
     struct agent_output *output;
@@ -305,8 +335,8 @@ static void metadata_and_time_arrive(void **state)
 static void a_server_of_other_authors(void **state)
 {
     const char *peers = getenv("FORWARD_PEERS");
-    const char *section[] = {"upstream", bed.conf, "deliver.timeout", "60s",
-                             "require_ack_response", "on", NULL};
+    const char *section[] = {"upstream", bed.conf, "deliver.timeout", "60s", "require_ack_response",
+                             "on",       NULL};
     char script[512], line[1024], text[1024], expected[128];
     struct agent_output *output;
     struct process peer;
@@ -314,12 +344,14 @@ static void a_server_of_other_authors(void **state)
     (void)state;
     assert_non_null(peers);
     snprintf(script, sizeof(script), "%s/forward_server.js", peers);
-    const char *arguments[] = {"node", script, "--tls", "valid.crt", "valid.key", "--shared-key", "secret", NULL};
+    const char *arguments[] = {"node",      script,         "--tls",  "valid.crt",
+                               "valid.key", "--shared-key", "secret", NULL};
     peer = process_start(arguments, bed.folder);
     assert_true(process_read_line(&peer, line, sizeof(line)));
     assert_int_equal(sscanf(line, "ready %u", &port), 1);
     snprintf(text, sizeof(text),
-             "[UPSTREAM]\nname peer\n[NODE]\nname n\nhost 127.0.0.1\nport %u\ntls on\ntls.ca_file %s/ca.crt\nshared_key secret\n",
+             "[UPSTREAM]\nname peer\n[NODE]\nname n\nhost 127.0.0.1\nport %u\ntls on\n"
+             "tls.ca_file %s/ca.crt\nshared_key secret\n",
              port, bed.folder);
     agent_bed_write(text);
     output = agent_bed_start(section);
@@ -328,7 +360,8 @@ static void a_server_of_other_authors(void **state)
     close(peer.input);
     peer.input = open("/dev/null", O_WRONLY | O_CLOEXEC);
     for (i = 0; i < RECORDS; i++) {
-        snprintf(expected, sizeof(expected), "app.log\t1700000000\t123456789\t{\"log\":\"record %04u\"}", i);
+        snprintf(expected, sizeof(expected),
+                 "app.log\t1700000000\t123456789\t{\"log\":\"record %04u\"}", i);
         assert_true(process_read_line(&peer, line, sizeof(line)));
         assert_string_equal(line, expected);
     }
@@ -336,7 +369,7 @@ static void a_server_of_other_authors(void **state)
     process_finish(&peer);
 }
 
-/* ---- what cannot be delivered ------------------------------------------------------------------------ */
+/* ---- what cannot be delivered ---- */
 
 static void every_node_is_tried_before_a_retry(void **state)
 {
@@ -344,7 +377,8 @@ static void every_node_is_tried_before_a_retry(void **state)
     struct loopback *servers[NODES];
     uint16_t ports[NODES];
     int refusing[NODES];
-    const char *section[] = {"upstream", bed.conf, "deliver.timeout", "60s", "shared_key", "secret", NULL};
+    const char *section[] = {"upstream", bed.conf, "deliver.timeout", "60s", "shared_key",
+                             "secret",   NULL};
     struct agent_output *output;
     char *text, name[16];
     int i;
@@ -383,12 +417,14 @@ static void every_node_is_tried_before_a_retry(void **state)
     agent_output_exit(output);
 }
 
-/* At most once: what may have arrived is given up rather than sent twice, by the plugin as by the agent. */
+/* At most once: what may have arrived is given up and not sent twice, neither by the plugin nor by
+ * the agent. */
 static void no_retry_where_it_may_have_arrived(void **state)
 {
     forward_script script = {.helo = HELO_NONE, .ack = ACK_EOF};
     forward_server *server = forward_server_start(&script);
-    const char *section[] = {"upstream", bed.conf, "deliver.timeout", "60s", "deliver.resend", "off", NULL};
+    const char *section[] = {"upstream", bed.conf, "deliver.timeout", "60s", "deliver.resend",
+                             "off",      NULL};
     struct agent_output *output;
     (void)state;
     agent_bed_write_one(forward_server_port(server), "require_ack_response on\n");
@@ -429,11 +465,13 @@ static void garbage_is_given_up(void **state)
     output = agent_bed_start(section);
     for (i = 0; i < sizeof(garbage) / sizeof(garbage[0]); i++) {
         agent_log_clear();
-        assert_int_equal(agent_output_flush(output, garbage[i].bytes, garbage[i].len, "t"), AGENT_ERROR);
+        assert_int_equal(agent_output_flush(output, garbage[i].bytes, garbage[i].len, "t"),
+                         AGENT_ERROR);
         agent_log_contains("1 [output:upstream] ", "neither log events nor metrics nor traces");
     }
     for (i = 1; i < good.len; i++) { /* cut off at each byte; a cut between two events leaves one */
-        assert_int_equal(agent_output_flush(output, good.data, i, "t"), i == good.len / 2 ? AGENT_OK : AGENT_ERROR);
+        assert_int_equal(agent_output_flush(output, good.data, i, "t"),
+                         i == good.len / 2 ? AGENT_OK : AGENT_ERROR);
     }
     srandom(1);
     for (noise.len = 1; noise.len < 512; noise.len++) {

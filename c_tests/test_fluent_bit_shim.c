@@ -1,7 +1,7 @@
-/* upstream/fluent_bit.h: a plugin of the agent's manner, unchanged, compiled with the flag and without it, in a stand-in for
- * the agent. Each of the two is loaded as a module, as the agent loads them. */
+/* upstream/fluent_bit.h: an unchanged plugin for the agent, compiled with the flag and without it,
+ * in a stand-in for the agent. Both are loaded as modules, as the agent loads them. */
 #define _GNU_SOURCE
-#include "guest_agent/guest_agent.h"
+#include "guest_agent/guest.h"
 #include "guest_agent/out_records.h"
 #include "support/check.h"
 #include "support/counter.h"
@@ -30,8 +30,10 @@ static void write_nodes(const uint16_t *ports, size_t count, const char *more)
     assert_non_null(out);
     fprintf(out, "[UPSTREAM]\n    name u\n");
     for (size_t i = 0; i < count; i++) {
-        fprintf(out, "[NODE]\n    name node-%zu\n    host 127.0.0.1\n    port %u\n    label %c\n%s", i + 1, ports[i],
-                (char)('a' + (char)i), more);
+        fprintf(out,
+                "[NODE]\n    name node-%zu\n    host 127.0.0.1\n    port %u\n    label %c\n"
+                "%s",
+                i + 1, ports[i], (char)('a' + (char)i), more);
     }
     assert_int_equal(fclose(out), 0);
 }
@@ -42,7 +44,7 @@ static void start(const char *module, const uint16_t *ports, size_t count, const
     guest_start(&guest, module, "out_records_plugin", path, 0, NULL);
 }
 
-/* Ends the plugin, and with it no connection may be left in use. */
+/* Ends the plugin; no connection may then be left in use. */
 static void stop(void)
 {
     assert_int_equal(atomic_load(&records()->misplaced), 0);
@@ -126,14 +128,17 @@ static void the_order_is_the_librarys(void **state)
     assert_memory_equal(records()->order, "abcabcabc", 9);
     stop();
 
-    /* A draining node, which the agent knows nothing of, is never handed out. */
+    /* A draining node is never handed out, although the agent does not know about it. */
     start(WITH_FLAG, three.ports, 3, "    weight ${NONE:-1}\n");
     assert_int_equal(guest_warnings(), 0);
     stop();
     write_nodes(three.ports, 2, "");
     FILE *out = fopen(path, "a");
     assert_non_null(out);
-    fprintf(out, "[NODE]\n    name drained\n    host 127.0.0.1\n    port %u\n    label c\n    weight 0\n", three.ports[2]);
+    fprintf(out,
+            "[NODE]\n    name drained\n    host 127.0.0.1\n    port %u\n    label c\n"
+            "    weight 0\n",
+            three.ports[2]);
     fclose(out);
     guest_start(&guest, WITH_FLAG, "out_records_plugin", path, 0, NULL);
     assert_int_equal(flush(0, 6, 1, FLB_OK), 6);
@@ -155,7 +160,8 @@ static void one_of_three_refuses_and_no_flush_fails(void **state)
     assert_int_equal(flush(0, 300, 8, FLB_OK), 300);
     arrived(300);
     assert_int_equal(picks_of('b'), 0);
-    assert_in_range(guest_connects_failed(), 1, 8); /* once, and by those that were on their way there at the time */
+    /* once, and by those that were on their way there at the time */
+    assert_in_range(guest_connects_failed(), 1, 8);
     stop();
     three_stop(&three);
 }
@@ -179,13 +185,15 @@ static void what_breaks_under_the_plugin_counts(void **state)
     static const struct {
         enum loopback_behaviour behaviour;
     } kinds[] = {
-        {LOOPBACK_RESET},       /* a network error */
-        {LOOPBACK_CLOSE_AFTER}, /* an answer, and then a kept connection that ends: no fault at all */
-        {LOOPBACK_DRIP},        /* the wrong answer: only FLB_RETRY tells */
+        {LOOPBACK_RESET}, /* a network error */
+        /* an answer, and then a kept connection that ends: no fault at all */
+        {LOOPBACK_CLOSE_AFTER},
+        {LOOPBACK_DRIP}, /* the wrong answer: only FLB_RETRY shows it */
     };
     (void)state;
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-        struct loopback *bad = loopback_start(kinds[i].behaviour), *good = loopback_start(LOOPBACK_ECHO);
+        struct loopback *bad = loopback_start(kinds[i].behaviour),
+                        *good = loopback_start(LOOPBACK_ECHO);
         uint16_t ports[2] = {loopback_port(bad), loopback_port(good)};
         start(WITH_FLAG, ports, 2, "    health.max_fails 3\n    health.backoff 60s\n");
         flush(0, 20, 1, FLB_OK);
@@ -223,7 +231,7 @@ static void coming_back_after_a_network_error_meets_other_nodes(void **state)
     assert_in_range(atomic_load(&records()->picked), 13, 33);
     stop();
 
-    /* Where every node breaks, the plugin's ten rounds end with the nodes. */
+    /* If every node breaks, the plugin's ten rounds end when no node is left. */
     start(WITH_FLAG, ports, 2, "    health.max_fails 1000\n");
     records()->manner = RECORDS_AGAIN;
     assert_int_equal(flush(0, 1, 1, FLB_RETRY), 1);
@@ -243,7 +251,8 @@ static void a_pick_without_a_connection_leaks_none(void **state)
     records()->manner = RECORDS_PICK_ONLY;
     assert_int_equal(flush(0, 30, 5, FLB_ERROR), 30);
     assert_int_equal(guest_connections_busy(), 0);
-    /* A fresh one that nobody has used must not look used to a plugin that logs in once per connection. */
+    /* A new connection that nobody has used must not look used to a plugin that logs in once per
+     * connection. */
     assert_int_equal(guest_connections_kept(), 0);
 
     records()->manner = RECORDS_SEND;
@@ -301,7 +310,8 @@ static void work_that_is_no_flush(void **state)
     struct loopback *bad = loopback_start(LOOPBACK_RESET), *good = loopback_start(LOOPBACK_ECHO);
     uint16_t ports[2] = {loopback_port(bad), loopback_port(good)};
     (void)state;
-    /* In a coroutine nothing says when it is over, so its outcome counts a while later; outside of any at once. */
+    /* In a coroutine nothing says when the exchange is over, so its outcome counts a while later;
+     * outside of coroutines it counts at once. */
     start(WITH_FLAG, ports, 2, "    health.max_fails 1\n    health.backoff 60s\n");
     guest_timer(&guest, 1);
     assert_int_equal(flush(0, 1, 1, FLB_OK), 1);
@@ -368,7 +378,7 @@ static void a_node_that_accepts_and_is_silent_is_out_after_max_fails(void **stat
     assert_int_equal(loopback_connections(silent), 2); /* no connection that was silent is kept */
     stop();
 
-    /* Those that are on their way there at the time come back as well, and each but once. */
+    /* Those that are on their way to it at the time come back too, and each only once. */
     start(WITH_FLAG, ports, 2, lines);
     arrived_at_once = flush(0, 40, 8, FLB_OK);
     assert_int_equal(arrived_at_once, 40 - picks_of('a'));
@@ -391,7 +401,8 @@ static void silence_is_bounded_however_the_plugin_sets_its_nodes_up(void **state
         {"    NET.io_timeout 5s\n", 7, 5},
         {"    net.io_timeout 2500ms\n", 7, 3},
         {"    net.io_timeout 2m\n", 0, 120},
-        {"    net.io_timeout 0s\n", 0, 60}, /* the library refuses the file; its nodes are balanced */
+        /* the library refuses the file; its nodes are balanced */
+        {"    net.io_timeout 0s\n", 0, 60},
         {"    tls.no_such_key on\n    net.io_timeout 4s\n", 0, 4},
     };
     static const enum guest_net_setup_for ways[] = {GUEST_FOR_THE_SET, GUEST_FOR_EACH_NODE,
@@ -407,7 +418,7 @@ static void silence_is_bounded_however_the_plugin_sets_its_nodes_up(void **state
             }
             guest_set_io_timeout(of_output, ways[way]);
             start(WITH_FLAG, three.ports, 3, rows[row].in_file);
-            mk_list_foreach(at, &records()->ha->nodes) {
+            mk_list_foreach (at, &records()->ha->nodes) {
                 const struct flb_upstream_node *node =
                     mk_list_entry(at, struct flb_upstream_node, _head);
                 assert_int_equal(node->u->base.net.io_timeout, expected);
@@ -417,7 +428,7 @@ static void silence_is_bounded_however_the_plugin_sets_its_nodes_up(void **state
         }
     }
     guest_set_io_timeout(0, GUEST_FOR_THE_SET);
-    /* A plugin with one server has what the agent gives it. */
+    /* A plugin with a single server gets what the agent gives it. */
     guest_start(&guest, WITH_FLAG, "out_records_plugin", NULL, three.ports[0], NULL);
     assert_int_equal(records()->u->base.net.io_timeout, 0);
     stop();
@@ -463,7 +474,7 @@ static void a_file_the_library_refuses_is_balanced_all_the_same(void **state)
     assert_int_equal(guest_connects_failed(), 1); /* so the health keys were taken over */
     stop();
 
-    /* Where not even the nodes will do, the agent's own order is left. */
+    /* If not even the nodes can be used, the agent's own order is left. */
     start(WITH_FLAG, three.ports, 3, "    health.max_fails none\n");
     assert_int_equal(guest_warnings(), 2);
     assert_int_equal(flush(0, 30, 1, FLB_OK), 20);
@@ -492,7 +503,8 @@ static void ending_with_flushes_under_way(void **state)
     for (uint64_t i = 0; i < 5; i++) {
         guest_flush_given_up(&guest, i);
     }
-    assert_int_equal(guest_connections_busy(), 0); /* each was given up while it was still connecting */
+    /* each was given up while it was still connecting */
+    assert_int_equal(guest_connections_busy(), 0);
     stop();
     three_stop(&three);
 }
@@ -508,7 +520,8 @@ static void *work(void *ctx)
 {
     struct worker *worker = ctx;
     guest_flush(&guest, worker->number, worker->tasks, worker->count, 16);
-    /* What was on its way to a node that died is the agent's to bring again, as it is without the header. */
+    /* What was on its way to a node that died must be sent again by the agent, as without the
+     * header. */
     for (size_t i = 0; i < worker->count; i++) {
         worker->again += worker->tasks[i].word != FLB_OK;
         for (int tries = 0; tries < 1000 && worker->tasks[i].word != FLB_OK; tries++) {
@@ -531,7 +544,8 @@ static void workers_and_coroutines_at_once(void **state)
     }
     counter_kill(three.counters[0]);
     for (int i = 0; i < GUEST_WORKERS; i++) {
-        workers[i] = (struct worker){.number = i, .tasks = tasks + (size_t)i * share, .count = share};
+        workers[i] =
+            (struct worker){.number = i, .tasks = tasks + (size_t)i * share, .count = share};
         assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
     }
     usleep(20000);

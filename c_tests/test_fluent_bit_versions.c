@@ -1,7 +1,7 @@
 /*
  * The plugin for Fluent Bit at its registration: agents before 4.2.3 have no event_type, and their
- * memory ends where it would be. This program shows the functions that an agent shows, as an old
- * one at first.
+ * memory ends before it. This program exports the functions of an agent, at first those of an old
+ * one.
  */
 #define _GNU_SOURCE
 #include "support/check.h"
@@ -18,8 +18,8 @@ struct definition {
     int event_type; /* in an old agent: of somebody else */
 };
 
-/* By these the plugin tells an agent, and an agent of 5.0 or later. Exported, as an agent's
- * functions are. */
+/* By these functions the plugin recognises an agent, and an agent of 5.0 or later. They are
+ * exported, like an agent's. */
 const char *flb_output_get_property(const char *key, void *output);
 
 const char *flb_output_get_property(const char *key, void *output)

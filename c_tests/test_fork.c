@@ -1,5 +1,5 @@
-/* fork() while every thread of the parent's is in the middle of something: the child never waits for what is not there, and the
- * parent goes on undisturbed. */
+/* fork() while every thread of the parent is in the middle of a call: the child never waits for a
+ * thread that it does not have, and the parent goes on undisturbed. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -28,12 +28,14 @@ static upstream_status_t exchange(upstream_conn_t *conn, void *ctx)
 static void *deliver_on(void *up)
 {
     while (atomic_load(&going)) {
-        atomic_fetch_add(upstream_deliver(up, exchange, NULL, 0, NULL) == UPSTREAM_OK ? &delivered : &refused, 1);
+        int well = upstream_deliver(up, exchange, NULL, 0, NULL) == UPSTREAM_OK;
+        atomic_fetch_add(well ? &delivered : &refused, 1);
     }
     return NULL;
 }
 
-/* Locks of every kind: picks, reports that eject and restore, attempts, connections by the loop's calls, statistics. */
+/* Locks of every kind: picks, reports that eject and restore, attempts, connections by the loop's
+ * calls, statistics. */
 static void *do_all_else(void *argument)
 {
     upstream_t *up = argument;
@@ -77,12 +79,14 @@ static int in_child(upstream_t *up, uint16_t port)
     if (upstream_stats(up, &stats) != UPSTREAM_OK || stats.deliveries == 0) {
         return 2;
     }
-    if (upstream_attempt_begin(up, &attempt) != UPSTREAM_OK || upstream_attempt_next(attempt) == NULL) {
+    if (upstream_attempt_begin(up, &attempt) != UPSTREAM_OK ||
+        upstream_attempt_next(attempt) == NULL) {
         return 3;
     }
     upstream_attempt_end(attempt, UPSTREAM_ERR_CONNECT);
     (void)upstream_retry_after_ms(up);
-    if (upstream_connect(up, &conn, NULL) != UPSTREAM_ERR_FORKED || upstream_connect_start(up, &conn, NULL) != UPSTREAM_ERR_FORKED ||
+    if (upstream_connect(up, &conn, NULL) != UPSTREAM_ERR_FORKED ||
+        upstream_connect_start(up, &conn, NULL) != UPSTREAM_ERR_FORKED ||
         upstream_deliver(up, exchange, NULL, 0, NULL) != UPSTREAM_ERR_FORKED) {
         return 4;
     }
@@ -109,10 +113,13 @@ static void children_of_a_busy_parent(void **state)
     server = loopback_start(LOOPBACK_ECHO);
     ports[0] = ports[1] = loopback_port(server);
     ports[2] = loopback_refusing_port(&refusing);
-    up = check_nodes(ports, 3, "health.backoff 5ms\nhealth.backoff_max 20ms\nnet.max_connections 4");
+    up = check_nodes(ports, 3,
+                     "health.backoff 5ms\nhealth.backoff_max 20ms\n"
+                     "net.max_connections 4");
     atomic_store(&going, 1);
     for (i = 0; i < THREADS; i++) {
-        assert_int_equal(pthread_create(&threads[i], NULL, i < THREADS - 2 ? deliver_on : do_all_else, up), 0);
+        assert_int_equal(
+            pthread_create(&threads[i], NULL, i < THREADS - 2 ? deliver_on : do_all_else, up), 0);
     }
     while (atomic_load(&delivered) < 10) {
         usleep(1000);
@@ -126,7 +133,8 @@ static void children_of_a_busy_parent(void **state)
         if (child == 0) {
             alarm(CHILD_SECONDS); /* one that hangs ends by it */
             result = in_child(up, loopback_port(server));
-            /* Told by a pipe, and no exit: half of what the parent had on its heap is nobody's here. */
+            /* The result goes through a pipe. Do not exit: in the child, half of the parent's heap
+             * belongs to nobody. */
             (void)!write(told[1], &result, sizeof(result));
             kill(getpid(), SIGKILL);
         }
@@ -172,7 +180,8 @@ static void a_callback_that_comes_back_in_a_child_too(void **state)
     status = upstream_deliver(up, fork_and_exchange, &child, 0, &err);
     if (child == 0) {
         /* Its delivery is over: no other node is asked. */
-        right = status == UPSTREAM_ERR_FORKED && strstr(upstream_error_message(err), "before that") == NULL;
+        right = status == UPSTREAM_ERR_FORKED &&
+                strstr(upstream_error_message(err), "before that") == NULL;
         upstream_error_free(err);
         upstream_destroy(up);
         (void)!write(told[1], &right, sizeof(right));

@@ -1,7 +1,7 @@
 /*
  * The program upstream-forward when it is stopped, or loses one of its standard descriptors: what
- * was taken from the input is sent or counted, and status 0 means that it was all of it. Servers
- * are the scripted ones, and count for themselves.
+ * was read from the input is sent or counted, and status 0 means that it was all of the input. The
+ * servers are scripted, and count too.
  */
 #define _GNU_SOURCE
 #include "support/check.h"
@@ -18,7 +18,7 @@ static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
 
 enum { SIGNALS = sizeof(signals) / sizeof(signals[0]) };
 
-/* Every line that was read stands under one word. */
+/* Every line that was read is counted under exactly one word. */
 static void adds_up(const char *last)
 {
     size_t sum = cli_number(last, " delivered") + cli_number(last, " sent, not") +
@@ -29,7 +29,7 @@ static void adds_up(const char *last)
     }
 }
 
-/* What was taken from a pipe goes out, at whatever pace it was to go; a line that had no end yet is
+/* What was read from a pipe is still sent, without regard to --rate; a line that has no end yet is
  * counted. */
 static void what_was_taken_from_a_pipe_is_sent(void **state)
 {
@@ -44,7 +44,7 @@ static void what_was_taken_from_a_pipe_is_sent(void **state)
         char last[256];
         cli_start_servers(servers, &good, "");
         const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t", "cli.test",
-                                   "-b", "10", "-r", "100", NULL};
+                                   "-b",        "10", "-r", "100",    NULL};
         struct process p = process_start(arguments, NULL);
         assert_int_equal(write(p.input, text, len), len); /* less than a pipe holds */
         cli_await(servers, 1);
@@ -57,7 +57,7 @@ static void what_was_taken_from_a_pipe_is_sent(void **state)
     free(text);
 }
 
-/* The rest of a file is left unread, and that is never status 0. */
+/* The rest of a file is not read, so the status is not 0. */
 static void a_file_is_left_in_the_middle(void **state)
 {
     enum { LINES = 100000 };
@@ -70,8 +70,8 @@ static void a_file_is_left_in_the_middle(void **state)
         forward_server *servers[CLI_NODES];
         char last[256];
         cli_start_servers(servers, &good, "");
-        const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t", "cli.test",
-                                   "-r", "2000", cli_log, cli_log, NULL};
+        const char *arguments[] = {cli_program, "-q",   "-u",    cli_conf, "-t", "cli.test",
+                                   "-r",        "2000", cli_log, cli_log,  NULL};
         struct process p = process_start(arguments, NULL);
         cli_await(servers, 1);
         assert_int_equal(kill(p.id, signals[i]), 0);
@@ -95,8 +95,8 @@ static void a_signal_at_the_very_end_is_no_failure(void **state)
     cli_write(cli_log, text, len);
     free(text);
     cli_start_servers(servers, &good, "");
-    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t", "cli.test",
-                               "-b", "10", "-r", "100", cli_log, NULL};
+    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t",    "cli.test",
+                               "-b",        "10", "-r", "100",    cli_log, NULL};
     struct process p = process_start(arguments, NULL);
     cli_await(servers, 1);
     assert_int_equal(kill(p.id, SIGTERM), 0);
@@ -105,8 +105,8 @@ static void a_signal_at_the_very_end_is_no_failure(void **state)
     cli_stop_servers(servers);
 }
 
-/* No server answers: the second signal, or the end of the grace, ends the sending, and each line
- * has its word. */
+/* No server answers: the second signal, or the end of --grace, ends the sending, and each line is
+ * counted. */
 static void the_sending_ends_too(void **state)
 {
     static const char *const grace[] = {"600", "0.3"};
@@ -118,19 +118,19 @@ static void the_sending_ends_too(void **state)
         char last[256];
         cli_start_servers(servers, &silent, "");
         const char *arguments[] = {cli_program, "-q",
-                                   "-u", cli_conf,
-                                   "-t", "cli.test",
-                                   "-b", "10",
-                                   "--grace", grace[i],
-                                   "-o", "deliver.timeout=600s",
-                                   "-o", "ack_timeout=600s",
+                                   "-u",        cli_conf,
+                                   "-t",        "cli.test",
+                                   "-b",        "10",
+                                   "--grace",   grace[i],
+                                   "-o",        "deliver.timeout=600s",
+                                   "-o",        "ack_timeout=600s",
                                    NULL};
         struct process p = process_start(arguments, NULL);
         assert_int_equal(write(p.input, text, len), len);
         cli_await(servers, 1);
         assert_int_equal(kill(p.id, SIGTERM), 0);
         if (i == 0) {
-            usleep(500 * 1000); /* what comes at once is the same stop, told twice */
+            usleep(500 * 1000); /* a second signal at once counts as the same stop */
             assert_int_equal(kill(p.id, SIGTERM), 0);
         }
         assert_int_equal(cli_finish(&p, last, sizeof(last)), 128 + SIGTERM);
@@ -154,8 +154,8 @@ static int full_pipe(char *path, size_t room)
     return fd;
 }
 
-/* Nobody reads the report, so it is given up a while after the signal; without one it waits for its
- * reader. */
+/* Nobody reads the report: after a signal the program gives it up in a while; without a signal it
+ * waits for the reader. */
 static void a_report_that_nobody_reads_ends_too(void **state)
 {
     forward_server *servers[CLI_NODES];
@@ -163,10 +163,10 @@ static void a_report_that_nobody_reads_ends_too(void **state)
     int full = full_pipe(path, sizeof(path));
     (void)state;
     cli_start_servers(servers, &good, "");
-    const char *arguments[] = {"sh", "-c", "p=$1; shift; exec \"$@\" 3>&1 >\"$p\"",
-                               "sh", path, cli_program,
-                               "-u", cli_conf, "-t",
-                               "cli.test", "-b", "1",
+    const char *arguments[] = {"sh",       "-c",     "p=$1; shift; exec \"$@\" 3>&1 >\"$p\"",
+                               "sh",       path,     cli_program,
+                               "-u",       cli_conf, "-t",
+                               "cli.test", "-b",     "1",
                                NULL};
     struct process p = process_start(arguments, NULL);
     assert_int_equal(write(p.input, "a\n", 2), 2);
@@ -185,10 +185,10 @@ static void an_ignored_signal_stays_ignored(void **state)
     char last[256];
     (void)state;
     cli_start_servers(servers, &good, "");
-    const char *arguments[] = {"sh", "-c", "trap '' HUP INT; exec \"$@\"",
-                               "sh", cli_program, "-q",
-                               "-u", cli_conf, "-t",
-                               "cli.test", "-b", "1",
+    const char *arguments[] = {"sh",       "-c",        "trap '' HUP INT; exec \"$@\"",
+                               "sh",       cli_program, "-q",
+                               "-u",       cli_conf,    "-t",
+                               "cli.test", "-b",        "1",
                                NULL};
     struct process p = process_start(arguments, NULL);
     assert_int_equal(write(p.input, "a\n", 2), 2);
@@ -205,7 +205,7 @@ static void an_ignored_signal_stays_ignored(void **state)
     cli_stop_servers(servers);
 }
 
-/* Stopped and continued, again and again: every wait goes on where it was. */
+/* SIGSTOP and SIGCONT again and again: every wait goes on where it was. */
 static void it_is_suspended_and_goes_on(void **state)
 {
     enum { LINES = 2000 };
@@ -217,7 +217,7 @@ static void it_is_suspended_and_goes_on(void **state)
     (void)state;
     cli_start_servers(servers, &good, "");
     const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t", "cli.test",
-                               "-b", "10", "-r", "4000", NULL};
+                               "-b",        "10", "-r", "4000",   NULL};
     struct process p = process_start(arguments, NULL);
     assert_int_equal(write(p.input, text, len / 2), len / 2);
     for (i = 0; i < 20; i++) {
@@ -246,8 +246,8 @@ static void a_pipe_without_a_writer(void **state)
     assert_int_equal(mkfifo(fifo, 0600), 0);
     cli_start_servers(servers, &good, "");
     cli_write(cli_log, "a\n", 2);
-    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t", "cli.test",
-                               "--flush", "0.05", cli_log, fifo, NULL};
+    const char *arguments[] = {cli_program, "-q",   "-u",    cli_conf, "-t", "cli.test",
+                               "--flush",   "0.05", cli_log, fifo,     NULL};
     struct process p = process_start(arguments, NULL);
     cli_await(servers, 1);
     assert_int_equal(kill(p.id, SIGTERM), 0);
@@ -267,8 +267,7 @@ static void a_pipe_without_a_writer(void **state)
     cli_stop_servers(servers);
 }
 
-/* ---- files that change
- * ------------------------------------------------------------------------------- */
+/* ---- files that change ---- */
 
 static void a_file_that_grows_is_read_to_its_end(void **state)
 {
@@ -279,8 +278,8 @@ static void a_file_that_grows_is_read_to_its_end(void **state)
     (void)state;
     cli_write(cli_log, text, len);
     cli_start_servers(servers, &good, "");
-    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t", "cli.test",
-                               "-b", "1", "-r", "5", cli_log, NULL};
+    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t",    "cli.test",
+                               "-b",        "1",  "-r", "5",      cli_log, NULL};
     struct process p = process_start(arguments, NULL);
     cli_await(servers, 1);
     FILE *file = fopen(cli_log, "a");
@@ -294,7 +293,7 @@ static void a_file_that_grows_is_read_to_its_end(void **state)
     free(text);
 }
 
-/* What was cut away may never have been seen: that is not "all of it". */
+/* Lines that were cut away may not have been read, so the status is not 0. */
 static void a_file_that_shrinks_is_told(void **state)
 {
     forward_server *servers[CLI_NODES];
@@ -304,8 +303,8 @@ static void a_file_that_shrinks_is_told(void **state)
     (void)state;
     cli_write(cli_log, text, len);
     cli_start_servers(servers, &good, "");
-    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t", "cli.test",
-                               "-b", "1", "-r", "8", cli_log, NULL};
+    const char *arguments[] = {cli_program, "-q", "-u", cli_conf, "-t",    "cli.test",
+                               "-b",        "1",  "-r", "8",      cli_log, NULL};
     struct process p = process_start(arguments, NULL);
     cli_await(servers, 1);
     assert_int_equal(truncate(cli_log, 0), 0);
@@ -315,13 +314,11 @@ static void a_file_that_shrinks_is_told(void **state)
     free(text);
 }
 
-/* ---- standard descriptors
- * ---------------------------------------------------------------------------- */
+/* ---- standard descriptors ---- */
 
 enum { LINES = 2000 };
 
-/* Two nodes are gone, so that there is something to complain of; the third gets every line, once.
- */
+/* Two nodes are gone, so that there are warnings; the third gets every line, once. */
 static void run_with(const char *command, int status, const char *expected)
 {
     forward_server *servers[CLI_NODES];
@@ -338,8 +335,8 @@ static void run_with(const char *command, int status, const char *expected)
     forward_server_stop(servers[0]);
     forward_server_stop(servers[2]);
     cli_write_conf(ports, CLI_NODES, "    health.backoff 10ms\n    health.backoff_max 10ms\n");
-    const char *arguments[] = {cli_program, "-v", "-v", "-u", cli_conf, "-t",
-                               "cli.test", "-b", "5", cli_log, NULL};
+    const char *arguments[] = {cli_program, "-v", "-v", "-u",    cli_conf, "-t",
+                               "cli.test",  "-b", "5",  cli_log, NULL};
     assert_int_equal(cli_run_by_shell(command, arguments, last, sizeof(last)), status);
     assert_string_equal(last, expected);
     assert_int_equal(forward_server_records(servers[1]), LINES);
@@ -361,13 +358,14 @@ static void the_messages_go_nowhere(void **state)
     snprintf(command, sizeof(command), "exec \"$@\" 2>%s", path);
     run_with(command, 0, "2000 read, 2000 delivered, 0 lost");
     close(full);
-    /* The shell opens it while there is a reader, itself, which then goes away. */
+    /* The shell opens it while it is a reader itself, and then closes its reading end. */
     snprintf(command, sizeof(command), "exec 3<>%s 4>%s 3<&-; exec \"$@\" 2>&4", path, path);
     run_with(command, 0, "2000 read, 2000 delivered, 0 lost");
     unlink(path);
 }
 
-/* The counts are then an error message, and the status is not 0: what was to be printed was not. */
+/* The counts are then an error message, and the status is not 0, because the report was not
+ * printed. */
 static void the_report_goes_nowhere(void **state)
 {
     (void)state;
@@ -397,8 +395,7 @@ static void there_is_no_input(void **state)
     cli_stop_servers(servers);
 }
 
-/* ---- --help and --version
- * ---------------------------------------------------------------------------- */
+/* ---- --help and --version ---- */
 
 static void help_is_written_in_full(void **state)
 {

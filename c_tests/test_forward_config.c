@@ -1,5 +1,5 @@
 /*
- * The Forward example's keys of a node: defaults, values, and the words about bad ones.
+ * The Forward example's keys of a node: defaults, values, and the messages about wrong ones.
  */
 #include "../examples/forward/forward.h"
 
@@ -10,26 +10,32 @@
 
 #include <cmocka.h>
 
-static upstream_t *set_with(const char *keys) {
+static upstream_t *set_with(const char *keys)
+{
     char text[1024];
     upstream_t *up = NULL;
     upstream_error_t *err = NULL;
     int len = snprintf(text, sizeof text,
-                       "[UPSTREAM]\n    name u\n[NODE]\n    name n1\n    host 127.0.0.1\n    port 1\n%s", keys);
+                       "[UPSTREAM]\n    name u\n[NODE]\n    name n1\n    host 127.0.0.1\n"
+                       "    port 1\n%s",
+                       keys);
     if (upstream_create_from_text(text, (size_t)len, "test", NULL, &up, &err) != UPSTREAM_OK) {
         fail_msg("%s", upstream_error_message(err));
     }
     return up;
 }
 
-static void settings_have_their_defaults(void **state) {
+static void settings_have_their_defaults(void **state)
+{
     (void)state;
     upstream_t *up = set_with("");
     forward_config c;
     char message[FORWARD_REASON_MAX];
 
-    assert_int_equal(forward_config_from_node(upstream_node_at(up, 0), &c, message, sizeof message), UPSTREAM_OK);
-    assert_false(c.secured || c.time_as_integer || c.send_options || c.require_ack_response || c.gzip || c.packed);
+    assert_int_equal(forward_config_from_node(upstream_node_at(up, 0), &c, message, sizeof message),
+                     UPSTREAM_OK);
+    assert_false(c.secured || c.time_as_integer || c.send_options || c.require_ack_response ||
+                 c.gzip || c.packed);
     assert_false(c.retain_metadata);
     assert_null(c.shared_key);
     assert_null(c.username);
@@ -37,21 +43,26 @@ static void settings_have_their_defaults(void **state) {
     assert_null(c.tag);
     assert_null(c.self_hostname);
     assert_int_equal(c.ack_timeout_ms, 10000);
-    assert_int_equal(forward_config_from_node(NULL, &c, message, sizeof message), UPSTREAM_ERR_INVALID_ARG);
+    assert_int_equal(forward_config_from_node(NULL, &c, message, sizeof message),
+                     UPSTREAM_ERR_INVALID_ARG);
     upstream_destroy(up);
 }
 
-static void settings_are_read(void **state) {
+static void settings_are_read(void **state)
+{
     (void)state;
     upstream_t *up = set_with("    shared_key a key # with more\n    Username me\n    PASSWORD pw\n"
                               "    self_hostname here\n"
-                              "    time_as_integer on\n    send_options YES\n    require_ack_response True\n"
+                              "    time_as_integer on\n    send_options YES\n"
+                              "    require_ack_response True\n"
                               "    tag my.tag\n    compress GZIP\n    ack_timeout 250ms\n");
     forward_config c;
     char message[FORWARD_REASON_MAX];
 
-    assert_int_equal(forward_config_from_node(upstream_node_at(up, 0), &c, message, sizeof message), UPSTREAM_OK);
-    assert_true(c.secured && c.time_as_integer && c.send_options && c.require_ack_response && c.gzip);
+    assert_int_equal(forward_config_from_node(upstream_node_at(up, 0), &c, message, sizeof message),
+                     UPSTREAM_OK);
+    assert_true(c.secured && c.time_as_integer && c.send_options && c.require_ack_response &&
+                c.gzip);
     assert_string_equal(c.shared_key, "a key # with more");
     assert_string_equal(c.username, "me");
     assert_string_equal(c.password, "pw");
@@ -63,15 +74,17 @@ static void settings_are_read(void **state) {
 
     up = set_with(
         "    empty_shared_key on\n    compress text\n    retain_metadata_in_forward_mode on\n");
-    assert_int_equal(forward_config_from_node(upstream_node_at(up, 0), &c, message, sizeof message), UPSTREAM_OK);
+    assert_int_equal(forward_config_from_node(upstream_node_at(up, 0), &c, message, sizeof message),
+                     UPSTREAM_OK);
     assert_true(c.secured && c.retain_metadata);
     assert_false(c.gzip);
     assert_string_equal(c.shared_key, "");
     upstream_destroy(up);
 }
 
-/* A node that took a chunk and is silent must leave time for others. */
-static void an_answer_may_take_a_quarter_of_the_delivery(void **state) {
+/* A node that took a chunk and stays silent must leave time for other nodes. */
+static void an_answer_may_take_a_quarter_of_the_delivery(void **state)
+{
     (void)state;
     static const struct {
         const char *keys;
@@ -99,7 +112,8 @@ static void an_answer_may_take_a_quarter_of_the_delivery(void **state) {
     }
 }
 
-static void bad_settings_are_told(void **state) {
+static void bad_settings_are_told(void **state)
+{
     (void)state;
     static const struct {
         const char *keys, *named, *fix;
@@ -128,8 +142,10 @@ static void bad_settings_are_told(void **state) {
     }
 }
 
-/* With the keys declared a slip is an error when the set is made, with its place. */
-static void slips_are_found_by_the_library(void **state) {
+/* If the keys are declared, a typing error is found when the set is made, with its line and
+ * column. */
+static void slips_are_found_by_the_library(void **state)
+{
     (void)state;
     static const struct {
         const char *line, *fix;
@@ -173,21 +189,25 @@ static void slips_are_found_by_the_library(void **state) {
     assert_int_equal(forward_declare_keys(NULL), UPSTREAM_ERR_INVALID_ARG);
 }
 
-static void a_later_node_is_checked_at_the_start(void **state) {
+static void a_later_node_is_checked_at_the_start(void **state)
+{
     (void)state;
-    upstream_t *up = set_with("[NODE]\n    name n2\n    host 127.0.0.1\n    port 2\n    compress lz4\n");
+    upstream_t *up = set_with("[NODE]\n    name n2\n    host 127.0.0.1\n    port 2\n"
+                              "    compress lz4\n");
     char message[FORWARD_REASON_MAX] = "";
 
     assert_int_equal(forward_prepare(up, NULL, message, sizeof message), UPSTREAM_ERR_CONFIG);
     assert_non_null(strstr(message, "n2"));
-    assert_int_equal(forward_prepare(NULL, NULL, message, sizeof message), UPSTREAM_ERR_INVALID_ARG);
+    assert_int_equal(forward_prepare(NULL, NULL, message, sizeof message),
+                     UPSTREAM_ERR_INVALID_ARG);
     char tiny[4] = "";
     assert_int_equal(forward_prepare(up, NULL, tiny, sizeof tiny), UPSTREAM_ERR_CONFIG);
     assert_int_equal(forward_prepare(up, NULL, NULL, 0), UPSTREAM_ERR_CONFIG);
     upstream_destroy(up);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(settings_have_their_defaults),
         cmocka_unit_test(settings_are_read),

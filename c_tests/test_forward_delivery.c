@@ -1,18 +1,13 @@
 /*
- * The Forward example over loopback beside the traps: logging in, acks and ids, connections that are used
- * once, and each node's own form of a batch.
+ * The Forward example over loopback: logins, acks and ids, connections that are used once, and each
+ * node's form of a batch. What servers do wrong is in test_forward_traps.
  */
+#include "support/check.h"
 #include "support/forward_client.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-/* A server that asks for a login, met by a client that was given no key. */
-static void helo_instead_of_an_ack(void **state) {
+/* A server asks for a login, and the client has no key. */
+static void helo_instead_of_an_ack(void **state)
+{
     (void)state;
     forward_script script = {.helo = HELO_GOOD, .ack = ACK_GOOD, .shared_key = "secret"};
     forward_server *server = forward_server_start(&script);
@@ -27,7 +22,8 @@ static void helo_instead_of_an_ack(void **state) {
 }
 
 /* The second message is answered with the id of the first, which was acknowledged already. */
-static void the_previous_ack_is_not_this_one(void **state) {
+static void the_previous_ack_is_not_this_one(void **state)
+{
     (void)state;
     forward_script script = {.helo = HELO_NONE, .ack = ACK_PREVIOUS, .connections = 1};
     forward_server *server = forward_server_start(&script);
@@ -45,8 +41,10 @@ static void the_previous_ack_is_not_this_one(void **state) {
     forward_server_stop(server);
 }
 
-/* A well-behaved server, whatever the pieces and types of its answers: one connection, one login. */
-static void good_servers_are_understood(void **state) {
+/* A well-behaved server: one connection and one login, whatever the pieces and types of its
+ * answers. */
+static void good_servers_are_understood(void **state)
+{
     (void)state;
     static const forward_script scripts[] = {
         {.helo = HELO_GOOD, .pong = PONG_GOOD, .ack = ACK_GOOD, .shared_key = "secret"},
@@ -61,8 +59,10 @@ static void good_servers_are_understood(void **state) {
     };
     for (size_t i = 0; i < COUNT(scripts); i++) {
         forward_server *server = forward_server_start(&scripts[i]);
-        upstream_t *up = forward_client_over(
-            &server, 1, KEYS_PATIENT "    require_ack_response on\n    username me\n    password pw\n");
+        upstream_t *up =
+            forward_client_over(&server, 1,
+                                KEYS_PATIENT "    require_ack_response on\n    username me\n"
+                                             "    password pw\n");
         for (unsigned n = 0; n < 5; n++) {
             forward_delivery d;
             if (forward_client_send(up, n, &d) != UPSTREAM_OK) {
@@ -76,17 +76,21 @@ static void good_servers_are_understood(void **state) {
         assert_int_equal(forward_server_accepted(server), 1);
         assert_int_equal(forward_server_logins(server), 1);
         for (unsigned n = 1; n < 5; n++) {
-            assert_string_not_equal(forward_server_chunk(server, n), forward_server_chunk(server, n - 1));
+            assert_string_not_equal(forward_server_chunk(server, n),
+                                    forward_server_chunk(server, n - 1));
         }
         upstream_destroy(up);
         forward_server_stop(server);
     }
 }
 
-/* Fluent Bit's server sends a salt for passwords though it has no users: no reason not to log in with the key alone. */
-static void a_salt_asks_for_no_user(void **state) {
+/* Fluent Bit's server sends a salt for passwords although it has no users. The client can still log
+ * in with the key alone. */
+static void a_salt_asks_for_no_user(void **state)
+{
     (void)state;
-    static const forward_script script = {.helo = HELO_AUTH, .ack = ACK_GOOD, .shared_key = "secret"};
+    static const forward_script script = {
+        .helo = HELO_AUTH, .ack = ACK_GOOD, .shared_key = "secret"};
     forward_server *server = forward_server_start(&script);
     upstream_t *up = forward_client_over(&server, 1, KEYS_PATIENT "    require_ack_response on\n");
     forward_delivery d;
@@ -99,7 +103,8 @@ static void a_salt_asks_for_no_user(void **state) {
     forward_server_stop(server);
 }
 
-static void wrong_credentials_are_refused(void **state) {
+static void wrong_credentials_are_refused(void **state)
+{
     (void)state;
     static const struct {
         forward_script script;
@@ -126,12 +131,15 @@ static void wrong_credentials_are_refused(void **state) {
     }
 }
 
-static void the_empty_key_logs_in(void **state) {
+static void the_empty_key_logs_in(void **state)
+{
     (void)state;
     forward_script script = {.helo = HELO_GOOD, .shared_key = ""};
-    forward_script with_user = {.helo = HELO_AUTH, .shared_key = "", .username = "me", .password = "pw"};
+    forward_script with_user = {
+        .helo = HELO_AUTH, .shared_key = "", .username = "me", .password = "pw"};
     forward_server *servers[2] = {forward_server_start(&script), forward_server_start(&with_user)};
-    static const char *const keys[2] = {"    empty_shared_key on\n", "    username me\n    password pw\n"};
+    static const char *const keys[2] = {"    empty_shared_key on\n",
+                                        "    username me\n    password pw\n"};
     for (int i = 0; i < 2; i++) {
         upstream_t *up = forward_client_over(&servers[i], 1, keys[i]);
         forward_delivery d;
@@ -144,8 +152,9 @@ static void the_empty_key_logs_in(void **state) {
     }
 }
 
-/* Both end well for the message, and neither connection may carry another. */
-static void some_connections_are_used_once(void **state) {
+/* In both cases the message is delivered, and the connection may not carry another one. */
+static void some_connections_are_used_once(void **state)
+{
     (void)state;
     static const struct {
         forward_script script;
@@ -173,7 +182,8 @@ static void some_connections_are_used_once(void **state) {
 }
 
 /* A node that lost its ack got the chunk; the next one gets it under the same id. */
-static void a_chunk_keeps_its_id_on_the_next_node(void **state) {
+static void a_chunk_keeps_its_id_on_the_next_node(void **state)
+{
     (void)state;
     forward_script silent = ACKING(ACK_SILENT), good = ACKING(ACK_GOOD);
     forward_server *servers[2] = {forward_server_start(&silent), forward_server_start(&good)};
@@ -191,15 +201,18 @@ static void a_chunk_keeps_its_id_on_the_next_node(void **state) {
 }
 
 /* One batch, sent to nodes that want it in four forms. */
-static void each_node_gets_its_own_form(void **state) {
+static void each_node_gets_its_own_form(void **state)
+{
     (void)state;
     forward_script none = ACKING(ACK_NONE), good = ACKING(ACK_GOOD);
     forward_server *servers[4];
     for (int i = 0; i < 4; i++) {
         servers[i] = forward_server_start(i == 3 ? &good : &none);
     }
-    static const char *const keys[4] = {"", "    tag other\n    time_as_integer on\n", "    compress gzip\n",
-                                        "    compress gzip\n    time_as_integer on\n    require_ack_response on\n"};
+    static const char *const keys[4] = {"", "    tag other\n    time_as_integer on\n",
+                                        "    compress gzip\n",
+                                        "    compress gzip\n    time_as_integer on\n"
+                                        "    require_ack_response on\n"};
     upstream_t *up = forward_client_over_each(servers, 4, keys);
     forward_batch *b = forward_batch_create("tag");
     for (unsigned n = 0; n < 100; n++) {
@@ -218,7 +231,8 @@ static void each_node_gets_its_own_form(void **state) {
         assert_int_equal(forward_client_arrived(servers[i], 99), 1);
         assert_string_equal(forward_server_tag(servers[i], 0), i == 1 ? "other" : "tag");
         assert_int_equal(forward_server_integer_times(servers[i], 0), i & 1);
-        assert_int_equal(strlen(forward_server_chunk(servers[i], 0)), i == 3 ? FORWARD_CHUNK_ID_LEN : 0);
+        assert_int_equal(strlen(forward_server_chunk(servers[i], 0)),
+                         i == 3 ? FORWARD_CHUNK_ID_LEN : 0);
     }
     upstream_destroy(up);
     for (int i = 0; i < 4; i++) {
@@ -226,8 +240,9 @@ static void each_node_gets_its_own_form(void **state) {
     }
 }
 
-/* What is wrong with the batch itself is not blamed on a node, and no other node is tried. */
-static void an_empty_batch_stops(void **state) {
+/* If the batch itself is wrong, no node is blamed, and no other node is tried. */
+static void an_empty_batch_stops(void **state)
+{
     (void)state;
     forward_script good = ACKING(ACK_GOOD);
     forward_server *servers[2] = {forward_server_start(&good), forward_server_start(&good)};
@@ -239,8 +254,7 @@ static void an_empty_batch_stops(void **state) {
     assert_int_equal(d.status, UPSTREAM_ERR_INVALID_ARG);
     assert_string_not_equal(d.reason, "");
     assert_int_equal(d.failures, 0);
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_int_equal(upstream_node_stats(upstream_node_at(up, 1), &stats), UPSTREAM_OK);
+    upstream_stats_t stats = check_node_stats(upstream_node_at(up, 1));
     assert_int_equal(stats.connects, 0);
     forward_batch_destroy(b);
     upstream_destroy(up);
@@ -250,7 +264,9 @@ static void an_empty_batch_stops(void **state) {
 
 static unsigned told;
 
-static void tell(const forward_delivery *d, const upstream_node_t *node, upstream_status_t status, const char *reason) {
+static void tell(const forward_delivery *d, const upstream_node_t *node, upstream_status_t status,
+                 const char *reason)
+{
     assert_string_equal(upstream_node_name(node), "node-1");
     assert_int_equal(status, UPSTREAM_ERR_PROTOCOL);
     assert_non_null(strstr(reason, "another chunk"));
@@ -258,7 +274,8 @@ static void tell(const forward_delivery *d, const upstream_node_t *node, upstrea
     told++;
 }
 
-static void each_failure_is_told(void **state) {
+static void each_failure_is_told(void **state)
+{
     (void)state;
     forward_script wrong = ACKING(ACK_WRONG), good = ACKING(ACK_GOOD);
     forward_server *servers[2] = {forward_server_start(&wrong), forward_server_start(&good)};
@@ -282,11 +299,11 @@ static void each_failure_is_told(void **state) {
 }
 
 /*
- * An explicit ack_timeout, however long, leaves each other node its share of the delivery: two
- * servers that take what comes and are silent, at each place where an answer is due, and the third
- * gets the batch.
+ * Even a very long ack_timeout leaves the other nodes their share of the delivery. Two servers take
+ * what comes and stay silent wherever an answer is due; the third gets the batch.
  */
-static void silence_leaves_time_for_others(void **state) {
+static void silence_leaves_time_for_others(void **state)
+{
     (void)state;
     static const struct {
         forward_script silent;
@@ -325,9 +342,10 @@ static void silence_leaves_time_for_others(void **state) {
     }
 }
 
-/* What this protocol says of a server stands in the delivery's own error, behind the node's
- * address, which is there once. */
-static void the_words_stand_in_the_error(void **state) {
+/* What the protocol finds wrong stands in the delivery's error, after the node's address, which is
+ * there only once. */
+static void the_words_stand_in_the_error(void **state)
+{
     (void)state;
     forward_script wrong = ACKING(ACK_WRONG);
     forward_server *server = forward_server_start(&wrong);
@@ -347,7 +365,7 @@ static void the_words_stand_in_the_error(void **state) {
     assert_true(d.may_have_arrived);
     upstream_error_free(err);
 
-    forward_batch_clear(b); /* nothing to send: given up, in these words */
+    forward_batch_clear(b); /* nothing to send: given up, with this reason */
     d = (forward_delivery)FORWARD_DELIVERY_INIT(b);
     err = NULL;
     assert_int_equal(upstream_deliver(up, forward_deliver_fn, &d, 0, &err), UPSTREAM_STOP);
@@ -359,7 +377,8 @@ static void the_words_stand_in_the_error(void **state) {
     forward_server_stop(server);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(helo_instead_of_an_ack),
         cmocka_unit_test(the_previous_ack_is_not_this_one),

@@ -1,6 +1,6 @@
 /*
- * upstream-forward against a Forward server by other authors (npm @fluent-org/logger): plain, TLS with shared key and
- * user, compressed, a wrong key. Every record is checked at the far end.
+ * upstream-forward against a Forward server by other authors (npm @fluent-org/logger): plain, TLS
+ * with shared key and user, compressed, a wrong key. Every record is checked at the far end.
  */
 #define _GNU_SOURCE
 #include "support/check.h"
@@ -76,7 +76,8 @@ static const char *upstream_file(const struct peer *peers, size_t count, const c
     assert_non_null(file);
     fputs("[UPSTREAM]\n    name peers\n", file);
     for (i = 0; i < count; i++) {
-        fprintf(file, "[NODE]\n    name node-%zu\n    host 127.0.0.1\n    port %u\n%s", i + 1, peers[i].port, keys);
+        fprintf(file, "[NODE]\n    name node-%zu\n    host 127.0.0.1\n    port %u\n%s", i + 1,
+                peers[i].port, keys);
     }
     assert_int_equal(fclose(file), 0);
     return path;
@@ -84,7 +85,8 @@ static const char *upstream_file(const struct peer *peers, size_t count, const c
 
 static int send_lines(const char *file)
 {
-    const char *arguments[] = {sender, "-q", "-u", file, "-t", "peer.test", "-b", "100", "--retry-for", "0", log_file, NULL};
+    const char *arguments[] = {sender, "-q",  "-u",          file, "-t",     "peer.test",
+                               "-b",   "100", "--retry-for", "0",  log_file, NULL};
     return process_run(arguments, NULL);
 }
 
@@ -98,7 +100,8 @@ static size_t peer_records(struct peer *peer, int *seen)
     close(peer->process.input);
     peer->process.input = open("/dev/null", O_WRONLY);
     while (process_read_line(&peer->process, line, sizeof(line))) {
-        matched = sscanf(line, "%63s %lld %lld {\"log\":\"line %d\"}", tag, &seconds, &nanoseconds, &number);
+        matched = sscanf(line, "%63s %lld %lld {\"log\":\"line %d\"}", tag, &seconds, &nanoseconds,
+                         &number);
         if (matched != 4) {
             fail_msg("the peer saw: %s", line);
         }
@@ -113,7 +116,8 @@ static size_t peer_records(struct peer *peer, int *seen)
     return records;
 }
 
-/* Sends over three peers started with `arguments`; each record must be there once, spread evenly. */
+/* Sends over three peers started with `arguments`; each record must be there once, spread
+ * evenly. */
 static void all_arrive(const char *const *arguments, const char *keys)
 {
     struct peer peers[NODES];
@@ -151,16 +155,21 @@ static void tls_and_shared_key(void **state)
     const char *arguments[] = {"--tls", "valid.crt", "valid.key", "--shared-key", "secret", NULL};
     char keys[1024];
     (void)state;
-    snprintf(keys, sizeof(keys), "    tls on\n    tls.ca_file %s/ca.crt\n    shared_key secret\n    require_ack_response on\n",
+    snprintf(keys, sizeof(keys),
+             "    tls on\n    tls.ca_file %s/ca.crt\n    shared_key secret\n"
+             "    require_ack_response on\n",
              folder);
     all_arrive(arguments, keys);
 }
 
 static void tls_shared_key_and_user(void **state)
 {
-    const char *arguments[] = {"--tls", "valid.crt", "valid.key", "--shared-key", "secret", "--user", "ann", "pass word", NULL};
+    const char *arguments[] = {"--tls",        "valid.crt", "valid.key",
+                               "--shared-key", "secret",    "--user",
+                               "ann",          "pass word", NULL};
     (void)state;
-    all_arrive(arguments, "    tls on\n    tls.verify off\n    shared_key secret\n    username ann\n    password pass word\n"
+    all_arrive(arguments, "    tls on\n    tls.verify off\n    shared_key secret\n"
+                          "    username ann\n    password pass word\n"
                           "    require_ack_response on\n");
 }
 
@@ -180,7 +189,8 @@ static void wrong_key(void **state)
     const char *user[] = {"--shared-key", "secret", "--user", "ann", "right", NULL};
     (void)state;
     none_arrives(arguments, "    shared_key guess\n    require_ack_response on\n");
-    none_arrives(user, "    shared_key secret\n    username ann\n    password wrong\n    require_ack_response on\n");
+    none_arrives(user, "    shared_key secret\n    username ann\n    password wrong\n"
+                       "    require_ack_response on\n");
 }
 
 int main(void)

@@ -1,11 +1,12 @@
-/* Health by a clock of the test's own: who falls out, who is picked then, who gets the trial, and who is back when. */
+/* Health on a clock of the test: which node is ejected, which nodes are picked then, which one gets
+ * the trial, and when a node is back. */
 #define _GNU_SOURCE
 #include "support/check.h"
 
 #define SECOND 1000000000ull
 
 static const uint16_t ports[6] = {43000, 43001, 43002, 43003, 43004, 43005};
-static uint64_t now; /* nanoseconds; what the sets of this file go by */
+static uint64_t now; /* nanoseconds; the clock of the sets in this file */
 
 static uint64_t the_clock(void *ctx)
 {
@@ -57,7 +58,7 @@ static void state_is(upstream_t *up, size_t place, int32_t state)
 static void three_failures_in_a_row_take_a_node_out(void **state)
 {
     upstream_t *up = nodes(3, "");
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    upstream_stats_t stats;
     (void)state;
     picks_are(up, "12");
     report(up, 2, UPSTREAM_ERR_TIMEOUT, 2);
@@ -72,7 +73,7 @@ static void three_failures_in_a_row_take_a_node_out(void **state)
     assert_in_range(upstream_node_retry_after_ms(upstream_node_at(up, 1)), 800, 1200);
     assert_int_equal(upstream_node_retry_after_ms(upstream_node_at(up, 0)), 0);
     assert_int_equal(upstream_retry_after_ms(up), 0);
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
+    stats = check_stats(up);
     assert_int_equal(stats.nodes_up, 2);
     assert_int_equal(stats.ejections, 1);
     upstream_destroy(up);
@@ -80,8 +81,10 @@ static void three_failures_in_a_row_take_a_node_out(void **state)
 
 static void hard_faults_take_it_out_at_once_and_the_callers_own_do_not(void **state)
 {
-    static const upstream_status_t hard[] = {UPSTREAM_ERR_CONNECT, UPSTREAM_ERR_TLS, UPSTREAM_ERR_CERT};
-    static const upstream_status_t none[] = {UPSTREAM_ERR_INVALID_ARG, UPSTREAM_ERR_CANCELLED, UPSTREAM_ERR_LIMIT, UPSTREAM_STOP};
+    static const upstream_status_t hard[] = {UPSTREAM_ERR_CONNECT, UPSTREAM_ERR_TLS,
+                                             UPSTREAM_ERR_CERT};
+    static const upstream_status_t none[] = {UPSTREAM_ERR_INVALID_ARG, UPSTREAM_ERR_CANCELLED,
+                                             UPSTREAM_ERR_LIMIT, UPSTREAM_STOP};
     upstream_t *up = nodes(5, "");
     size_t i;
     (void)state;
@@ -115,7 +118,8 @@ static void one_caller_gets_the_trial_and_a_success_ends_it(void **state)
 
 static void a_trial_that_fails_makes_the_next_wait_longer(void **state)
 {
-    /* By the constants: 1 s, times 1.6 each time, up to the maximum, a fifth of chance either way. */
+    /* The backoff: 1 s, then times 1.6 each time, up to the maximum, and randomly 20 % more or
+     * less. */
     static const unsigned millis[] = {1000, 1600, 2560, 4000, 4000};
     upstream_t *up = nodes(2, "health.backoff_max 4s");
     upstream_node_t *first = upstream_node_at(up, 0);
@@ -142,7 +146,7 @@ static void a_trial_nobody_reports_of_is_handed_out_again(void **state)
     report(up, 1, UPSTREAM_ERR_CONNECT, 1);
     now += 2 * SECOND;
     picks_are(up, "1222");
-    now += 5 * SECOND; /* a connect may have failed just now, and its outcome is on its way */
+    now += 5 * SECOND; /* a connect may just have failed, and its outcome is on its way */
     picks_are(up, "222");
     now += SECOND;
     picks_are(up, "1222");
@@ -200,7 +204,8 @@ static void weights_are_exact_in_each_cycle_and_spread_within_it(void **state)
         for (i = 0; i < 4; i++) {
             double due = (double)turn * weights[i] / 7;
             picks[i] += node == upstream_node_at(up, i);
-            assert_true((double)picks[i] - due < 1 && due - (double)picks[i] < 1); /* Tijdeman's bound */
+            /* Tijdeman's bound */
+            assert_true((double)picks[i] - due < 1 && due - (double)picks[i] < 1);
             if (turn % 7 == 0) {
                 assert_int_equal(picks[i], (size_t)weights[i] * turn / 7);
             }
@@ -213,7 +218,8 @@ static void a_lower_tier_serves_only_while_none_above_can(void **state)
 {
     upstream_t *up = set_of("[UPSTREAM]\nname u\n"
                             "[NODE]\nname a\nhost h\nport 1\n[NODE]\nname b\nhost h\nport 2\n"
-                            "[NODE]\nname c\nhost h\nport 3\npriority 1\n[NODE]\nname d\nhost h\nport 4\npriority 1\n");
+                            "[NODE]\nname c\nhost h\nport 3\npriority 1\n[NODE]\nname d\nhost h\n"
+                            "port 4\npriority 1\n");
     (void)state;
     picks_are(up, "1212");
     report(up, 1, UPSTREAM_ERR_CONNECT, 1);
@@ -252,7 +258,8 @@ static void an_attempt_meets_each_node_once(void **state)
 
 static void attempts_and_the_retry_budget_bound_it(void **state)
 {
-    upstream_t *up = set_of("[UPSTREAM]\nname u\ndeliver.attempts 2\n[NODE]\nname a\nhost h\nport 1\n"
+    upstream_t *up = set_of("[UPSTREAM]\nname u\ndeliver.attempts 2\n[NODE]\nname a\nhost h\n"
+                            "port 1\n"
                             "[NODE]\nname b\nhost h\nport 2\n[NODE]\nname c\nhost h\nport 3\n");
     upstream_attempt_t *attempt;
     size_t second = 0, i;
@@ -262,7 +269,8 @@ static void attempts_and_the_retry_budget_bound_it(void **state)
         assert_non_null(upstream_attempt_next(attempt));
         second += upstream_attempt_next(attempt) != NULL;
         assert_null(upstream_attempt_next(attempt));
-        upstream_attempt_end(attempt, UPSTREAM_ERR_LIMIT); /* whose fault it is is not the matter here */
+        /* this test does not ask whose fault it is */
+        upstream_attempt_end(attempt, UPSTREAM_ERR_LIMIT);
     }
     assert_int_equal(second, 20); /* ten tokens, and the ten of this second */
     now += SECOND;

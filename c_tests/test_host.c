@@ -49,7 +49,7 @@ static void descriptors_are_close_on_exec(void **state)
         for (i = 0; i < count; i++) {
             known |= before[i] == fd;
         }
-        /* valgrind keeps its own open, and says of them that they are not. */
+        /* valgrind has open descriptors that it hides. */
         if (entry->d_name[0] != '.' && !known && fcntl(fd, F_GETFD) >= 0) {
             assert_int_equal(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
             seen++;
@@ -86,7 +86,8 @@ static int library_threads(void)
         if (ours && threads_of_process > 0) { /* 0: joined already, and about to vanish */
             int number;
             threads++;
-            /* valgrind blocks and unblocks for itself: what the kernel says is no word of ours. */
+            /* valgrind blocks and unblocks signals itself, so the kernel's answer says nothing
+             * about us. */
             for (number = 1; number <= 31 && !check_slow(); number++) {
                 if (number != SIGKILL && number != SIGSTOP) {
                     assert_true(blocked >> (number - 1) & 1);
@@ -98,7 +99,7 @@ static int library_threads(void)
     return threads;
 }
 
-/* Waits, at most ten seconds, for what the kernel has yet to take away. */
+/* Waits, at most ten seconds, until the kernel has taken everything away. */
 static void library_threads_are(int expected)
 {
     int turns;
@@ -157,7 +158,7 @@ static void nothing_is_printed(void **state)
     close(refusing);
 }
 
-/* ---- fork -------------------------------------------------------------------------------------------- */
+/* ---- fork ---- */
 
 /* What the child of a fork finds, as an exit status; 0 is right. */
 static int in_child(upstream_t *up, upstream_conn_t *held, uint16_t port)
@@ -169,10 +170,12 @@ static int in_child(upstream_t *up, upstream_conn_t *held, uint16_t port)
     if (upstream_next_node(up) == NULL || strcmp(upstream_name(up), "test") != 0) {
         return 1;
     }
-    if (upstream_stats(up, &stats) != UPSTREAM_OK || stats.connects != 2 || upstream_node_get_data(upstream_node_at(up, 0)) != NULL) {
+    if (upstream_stats(up, &stats) != UPSTREAM_OK || stats.connects != 2 ||
+        upstream_node_get_data(upstream_node_at(up, 0)) != NULL) {
         return 6;
     }
-    if (upstream_connect(up, &conn, &err) != UPSTREAM_ERR_FORKED || upstream_error_status(err) != UPSTREAM_ERR_FORKED) {
+    if (upstream_connect(up, &conn, &err) != UPSTREAM_ERR_FORKED ||
+        upstream_error_status(err) != UPSTREAM_ERR_FORKED) {
         return 2;
     }
     upstream_error_free(err);
@@ -208,7 +211,8 @@ static void a_forked_child_leaves_connections_alone(void **state)
     child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        /* Told by a pipe, and no exit: half of what the parent had on its heap is nobody's here, which valgrind would report. */
+        /* The result goes through a pipe. Do not exit: in the child, half of the parent's heap
+         * belongs to nobody, and valgrind would report that. */
         status = in_child(up, held, loopback_port(server));
         (void)!write(told[1], &status, sizeof(status));
         kill(getpid(), SIGKILL);
@@ -218,7 +222,8 @@ static void a_forked_child_leaves_connections_alone(void **state)
     assert_int_equal(waitpid(child, &status, 0), child);
     close(told[0]);
     close(told[1]);
-    /* The parent's connections are as they were: one byte of the child's own set came, none of these. */
+    /* The parent's connections are as before: one byte came from the child's own set, and none from
+     * these connections. */
     assert_true(loopback_wait_bytes(server, 1));
     assert_status(upstream_conn_write(held, "p", 1), UPSTREAM_OK);
     assert_status(upstream_conn_read_exact(held, &byte, 1), UPSTREAM_OK);

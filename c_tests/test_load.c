@@ -1,5 +1,6 @@
-/* Load: 64 threads deliver over 5 nodes while nodes are killed and started again at random. Nothing is lost, the healthy share
- * evenly at each quiet point, descriptors and memory stay flat. Under valgrind or a sanitizer fewer threads, for a shorter time. */
+/* Load: 64 threads deliver over 5 nodes while nodes are killed and started again at random. Nothing
+ * is lost, the healthy share evenly at each quiet point, descriptors and memory stay flat. Under
+ * valgrind or a sanitizer fewer threads, for a shorter time. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/counter.h"
@@ -23,7 +24,7 @@ static struct {
     atomic_size_t unseen; /* acknowledged by a node that has not marked them */
     atomic_long slowest;  /* microseconds */
     pthread_mutex_t words;
-    char word[2048];      /* of the first failure */
+    char word[2048]; /* of the first failure */
 } load = {.words = PTHREAD_MUTEX_INITIALIZER};
 
 static long microseconds(void)
@@ -119,20 +120,19 @@ static size_t resident_kib(void)
 
 static uint64_t picks_of(size_t place)
 {
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_node_stats(upstream_node_at(load.up, place), &stats), UPSTREAM_OK);
-    return stats.picks;
+    return check_node_stats(upstream_node_at(load.up, place)).picks;
 }
 
-/* All nodes are up, the senders rest. Every node's share of what follows must be even to one pick. */
+/* All nodes are up, and the senders rest. The shares of the nodes must then differ by at most one
+ * pick. */
 static void quiet_point(void)
 {
     pthread_t threads[MOST_THREADS];
     uint64_t picks[NODES], least = UINT64_MAX, most = 0;
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    upstream_stats_t stats;
     size_t i, turns;
     for (turns = 0; turns < 60000; turns++) {
-        assert_status(upstream_stats(load.up, &stats), UPSTREAM_OK);
+        stats = check_stats(load.up);
         if (stats.nodes_up == NODES) {
             break;
         }
@@ -154,7 +154,8 @@ static void quiet_point(void)
     assert_int_equal(picks[0] + picks[1] + picks[2] + picks[3] + picks[4], load.threads * WINDOW);
 }
 
-/* Kills and revives at random for `seconds`, with at most MOST_DOWN nodes down at once. All are up at the end. */
+/* Kills and revives at random for `seconds`, with at most MOST_DOWN nodes down at once. All are up
+ * at the end. */
 static void havoc(unsigned *seed, long seconds)
 {
     int up[NODES] = {1, 1, 1, 1, 1}, down = 0;
@@ -187,7 +188,7 @@ static void nothing_is_lost_while_nodes_come_and_go(void **state)
     unsigned seed = 20240;
     uint16_t ports[NODES];
     pthread_t threads[MOST_THREADS];
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    upstream_stats_t stats;
     size_t before = descriptors_open(), flat = 0, first_kib = 0, kib = 0, i, twice = 0, sent;
     (void)state;
     load.threads = slow ? 8 : MOST_THREADS;
@@ -208,25 +209,28 @@ static void nothing_is_lost_while_nodes_come_and_go(void **state)
         quiet_point();
         kib = resident_kib();
         first_kib = round == 0 ? kib : first_kib;
-        /* Two for each connection, one at either end; a node's pool holds no more than there are threads. */
+        /* Two for each connection, one at either end; a node's pool holds no more than there are
+         * threads. */
         assert_in_range(descriptors_open(), before, flat + 2 * NODES * load.threads);
     }
     sent = atomic_load(&load.next);
     assert_in_range(sent, 1, RECORDS);
     if (atomic_load(&load.failed) > 0) {
-        fail_msg("%zu of %zu deliveries failed; the first: %s", atomic_load(&load.failed), sent, load.word);
+        fail_msg("%zu of %zu deliveries failed; the first: %s", atomic_load(&load.failed), sent,
+                 load.word);
     }
     assert_int_equal(atomic_load(&load.unseen), 0);
     for (i = 0; i < sent; i++) {
         assert_true(ledger_times(load.ledger, i) > 0);
         twice += ledger_times(load.ledger, i) > 1;
     }
-    assert_status(upstream_stats(load.up, &stats), UPSTREAM_OK);
+    stats = check_stats(load.up);
     assert_true(stats.ejections > 0);
-    print_message("%zu records, none lost, %zu came more than once; %llu redeliveries, %llu ejections; slowest delivery %ld ms; "
-                  "resident %zu KiB, then %zu KiB\n",
-                  sent, twice, (unsigned long long)stats.redeliveries, (unsigned long long)stats.ejections,
-                  atomic_load(&load.slowest) / 1000, first_kib, kib);
+    print_message("%zu records, none lost, %zu came more than once; %llu redeliveries, %llu "
+                  "ejections; slowest delivery %ld ms; resident %zu KiB, then %zu KiB\n",
+                  sent, twice, (unsigned long long)stats.redeliveries,
+                  (unsigned long long)stats.ejections, atomic_load(&load.slowest) / 1000, first_kib,
+                  kib);
     if (!check_sanitized("thread")) { /* which keeps what it knows of each address */
         assert_in_range(kib, 0, first_kib + 8192);
     }

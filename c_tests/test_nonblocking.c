@@ -1,4 +1,4 @@
-/* Connections in an event loop: how they come about, what they ask for, how they end. */
+/* Connections in an event loop: how they begin, what they ask for, how they end. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/event_loop.h"
@@ -42,7 +42,8 @@ static int close_loop(void **state)
 }
 
 /* Nodes: `refused` that refuse, then one on the server. */
-static upstream_t *nodes(enum loopback_behaviour behaviour, size_t refused, int *refusing, const char *more)
+static upstream_t *nodes(enum loopback_behaviour behaviour, size_t refused, int *refusing,
+                         const char *more)
 {
     uint16_t ports[8];
     size_t i;
@@ -63,13 +64,6 @@ static void end(upstream_t *up)
 {
     upstream_destroy(up);
     loopback_stop(server);
-}
-
-static upstream_stats_t stats_of(upstream_t *up)
-{
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
-    return stats;
 }
 
 static upstream_conn_t *start(upstream_t *up)
@@ -125,9 +119,9 @@ static void what_is_written_comes_back_and_the_pool_serves_at_once(void **state)
     assert_int_equal(upstream_conn_reused(conn), 1);
     assert_int_equal(upstream_conn_fd(conn), socket);
     upstream_conn_release(conn);
-    assert_int_equal(stats_of(up).bytes_out, 6);
-    assert_int_equal(stats_of(up).bytes_in, 6);
-    assert_int_equal(stats_of(up).connects, 1);
+    assert_int_equal(check_stats(up).bytes_out, 6);
+    assert_int_equal(check_stats(up).bytes_in, 6);
+    assert_int_equal(check_stats(up).connects, 1);
     assert_int_equal(errno, EDOM);
     assert_int_equal(loopback_connections(server), 1);
     end(up);
@@ -143,7 +137,7 @@ static void a_refused_node_is_passed_over(void **state)
     assert_string_equal(upstream_node_name(upstream_conn_node(conn)), "node-1");
     assert_status(event_loop_connect(&loop, conn, UPSTREAM_WANT_READ), UPSTREAM_OK);
     assert_string_equal(upstream_node_name(upstream_conn_node(conn)), "node-3");
-    assert_int_equal(stats_of(up).connects_failed, 2);
+    assert_int_equal(check_stats(up).connects_failed, 2);
     assert_null(upstream_conn_last_error(conn));
     assert_status(event_loop_write(&loop, conn, "x", 1), UPSTREAM_OK);
     assert_status(event_loop_read(&loop, conn, &back, 1), UPSTREAM_OK);
@@ -157,7 +151,7 @@ static void the_next_node_may_have_one_in_its_pool(void **state)
 {
     int refusing;
     upstream_t *up = nodes(LOOPBACK_ECHO, 1, &refusing, "");
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    upstream_stats_t stats;
     upstream_conn_t *conn;
     (void)state;
     assert_status(upstream_node_connect(upstream_node_at(up, 1), &conn, NULL), UPSTREAM_OK);
@@ -168,17 +162,18 @@ static void the_next_node_may_have_one_in_its_pool(void **state)
     assert_string_equal(upstream_node_name(upstream_conn_node(conn)), "node-2");
     assert_int_equal(upstream_conn_reused(conn), 1);
     upstream_conn_release(conn);
-    assert_status(upstream_node_stats(upstream_node_at(up, 0), &stats), UPSTREAM_OK);
+    stats = check_node_stats(upstream_node_at(up, 0));
     assert_int_equal(stats.idle, 0);
     assert_int_equal(stats.active, 0);
-    assert_status(upstream_node_stats(upstream_node_at(up, 1), &stats), UPSTREAM_OK);
+    stats = check_node_stats(upstream_node_at(up, 1));
     assert_int_equal(stats.idle, 1);
     assert_int_equal(stats.active, 0);
     end(up);
     close(refusing);
 }
 
-/* The next node may have failed by the time its descriptor is asked for: still no number is another descriptor's. */
+/* The next node may have failed before its descriptor is asked for: even then the number is never
+ * that of another descriptor. */
 static void each_node_has_a_number_of_its_own(void **state)
 {
     enum { REFUSED = 7, ROUNDS = 40 };
@@ -219,7 +214,7 @@ static void all_refused_is_an_error_with_every_nodes_words(void **state)
     assert_int_equal(upstream_error_errno(why), ECONNREFUSED);
     check_contains(upstream_error_message(why), "node-2 (127.0.0.1:");
     check_contains(upstream_error_message(why), "before that: node-1 (127.0.0.1:");
-    /* What is left of it answers the same to everything, and asks for nothing. */
+    /* What is left of the connection gives the same answer to every call, and asks for nothing. */
     assert_int_equal(upstream_conn_fd(conn), -1);
     assert_int_equal(upstream_conn_poll_events(conn), 0);
     assert_int_equal(upstream_conn_timeout_ms(conn), -1);
@@ -231,7 +226,7 @@ static void all_refused_is_an_error_with_every_nodes_words(void **state)
     assert_status(upstream_conn_read_exact(conn, &byte, 1), UPSTREAM_ERR_CONNECT);
     check_contains(upstream_error_message(upstream_conn_last_error(conn)), "before that: node-1");
     upstream_conn_release(conn);
-    assert_int_equal(stats_of(up).active, 0);
+    assert_int_equal(check_stats(up).active, 0);
     upstream_destroy(up);
     close(refusing[0]);
     close(refusing[1]);
@@ -243,10 +238,12 @@ static void one_node_alone_is_not_left_for_another(void **state)
     upstream_t *up = nodes(LOOPBACK_SINK, 1, &refusing, "");
     upstream_conn_t *conn = NULL;
     (void)state;
-    assert_status(upstream_node_connect_start(upstream_node_at(up, 0), &conn, NULL), UPSTREAM_WANT_READ);
+    assert_status(upstream_node_connect_start(upstream_node_at(up, 0), &conn, NULL),
+                  UPSTREAM_WANT_READ);
     assert_status(event_loop_connect(&loop, conn, UPSTREAM_WANT_READ), UPSTREAM_ERR_CONNECT);
     upstream_conn_discard(conn);
-    assert_status(upstream_node_connect_start(upstream_node_at(up, 1), &conn, NULL), UPSTREAM_WANT_READ);
+    assert_status(upstream_node_connect_start(upstream_node_at(up, 1), &conn, NULL),
+                  UPSTREAM_WANT_READ);
     assert_status(event_loop_connect(&loop, conn, UPSTREAM_WANT_READ), UPSTREAM_OK);
     assert_status(event_loop_write(&loop, conn, "x", 1), UPSTREAM_OK);
     assert_true(loopback_wait_bytes(server, 1));
@@ -263,21 +260,27 @@ static void names_resolve_or_say_why_not(void **state)
     upstream_conn_t *conn;
     (void)state;
     server = loopback_start(LOOPBACK_SINK);
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname gone\nhost no-such-host.invalid\nport 9\n"
-                                 "[NODE]\nname here\nhost localhost\nport %u\n", (unsigned)loopback_port(server));
+    snprintf(text, sizeof(text),
+             "[UPSTREAM]\nname u\n[NODE]\nname gone\n"
+             "host no-such-host.invalid\nport 9\n"
+             "[NODE]\nname here\nhost localhost\nport %u\n",
+             (unsigned)loopback_port(server));
     up = check_create(text, NULL);
     conn = start(up);
     assert_status(event_loop_connect(&loop, conn, UPSTREAM_WANT_READ), UPSTREAM_OK);
     assert_string_equal(upstream_node_name(upstream_conn_node(conn)), "here");
     upstream_conn_discard(conn);
-    assert_status(upstream_node_connect_start(upstream_node_at(up, 0), &conn, NULL), UPSTREAM_WANT_READ);
+    assert_status(upstream_node_connect_start(upstream_node_at(up, 0), &conn, NULL),
+                  UPSTREAM_WANT_READ);
     assert_status(event_loop_connect(&loop, conn, UPSTREAM_WANT_READ), UPSTREAM_ERR_RESOLVE);
-    check_contains(upstream_error_message(upstream_conn_last_error(conn)), "gone (no-such-host.invalid:9): resolve: ");
+    check_contains(upstream_error_message(upstream_conn_last_error(conn)),
+                   "gone (no-such-host.invalid:9): resolve: ");
     upstream_conn_discard(conn);
     end(up);
 }
 
-/* The first node accepts and never speaks TLS; it costs its net.connect_timeout, and the second is asked. */
+/* The first node accepts and never speaks TLS: that takes net.connect_timeout, and then the second
+ * node is asked. */
 static void a_node_that_stays_silent_is_given_up(void **state)
 {
     struct loopback *silent = loopback_start(LOOPBACK_SILENT);
@@ -287,8 +290,11 @@ static void a_node_that_stays_silent_is_given_up(void **state)
     upstream_conn_t *conn;
     (void)state;
     server = loopback_start(LOOPBACK_SINK);
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname silent\nhost 127.0.0.1\nport %u\ntls on\n"
-                                 "tls.verify off\nnet.connect_timeout %dms\n[NODE]\nname good\nhost 127.0.0.1\nport %u\n",
+    snprintf(text, sizeof(text),
+             "[UPSTREAM]\nname u\n[NODE]\nname silent\nhost 127.0.0.1\n"
+             "port %u\ntls on\n"
+             "tls.verify off\nnet.connect_timeout %dms\n[NODE]\nname good\n"
+             "host 127.0.0.1\nport %u\n",
              (unsigned)loopback_port(silent), time, (unsigned)loopback_port(server));
     up = check_create(text, NULL);
     conn = start(up);
@@ -296,7 +302,8 @@ static void a_node_that_stays_silent_is_given_up(void **state)
     assert_status(event_loop_connect(&loop, conn, UPSTREAM_WANT_READ), UPSTREAM_OK);
     assert_string_equal(upstream_node_name(upstream_conn_node(conn)), "good");
     upstream_conn_discard(conn);
-    assert_status(upstream_node_connect_start(upstream_node_at(up, 0), &conn, NULL), UPSTREAM_WANT_READ);
+    assert_status(upstream_node_connect_start(upstream_node_at(up, 0), &conn, NULL),
+                  UPSTREAM_WANT_READ);
     assert_status(event_loop_connect(&loop, conn, UPSTREAM_WANT_READ), UPSTREAM_ERR_TIMEOUT);
     check_contains(upstream_error_message(upstream_conn_last_error(conn)), "TLS: ");
     upstream_conn_discard(conn);
@@ -312,13 +319,16 @@ static void silence_ends_by_the_time_that_was_told(void **state)
     char *out = calloc(1, room), byte;
     (void)state;
     assert_status(event_loop_read(&loop, conn, &byte, 1), UPSTREAM_ERR_TIMEOUT);
-    check_contains(upstream_error_message(upstream_conn_last_error(conn)), "read: the server sent nothing");
+    check_contains(upstream_error_message(upstream_conn_last_error(conn)),
+                   "read: the server sent nothing");
     upstream_conn_release(conn);
-    assert_int_equal(stats_of(up).idle, 0);
+    assert_int_equal(check_stats(up).idle, 0);
     conn = connect_by_loop(up);
     assert_status(event_loop_write(&loop, conn, out, room), UPSTREAM_ERR_TIMEOUT);
-    check_contains(upstream_error_message(upstream_conn_last_error(conn)), "write: the server took no more");
-    assert_status(upstream_conn_write(conn, out, 1), UPSTREAM_ERR_CLOSED); /* never into the middle of a message */
+    check_contains(upstream_error_message(upstream_conn_last_error(conn)),
+                   "write: the server took no more");
+    /* never into the middle of a message */
+    assert_status(upstream_conn_write(conn, out, 1), UPSTREAM_ERR_CLOSED);
     upstream_conn_discard(conn);
     end(up);
     up = one_node(LOOPBACK_SILENT, "");
@@ -337,7 +347,8 @@ static void each_byte_renews_the_time(void **state)
     char bytes[20];
     (void)state;
     assert_status(upstream_conn_set_timeout_ms(conn, 300), UPSTREAM_OK);
-    assert_status(event_loop_read(&loop, conn, bytes, sizeof(bytes)), UPSTREAM_OK); /* 20 ms each, 400 ms in all */
+    /* 20 ms each, 400 ms in all */
+    assert_status(event_loop_read(&loop, conn, bytes, sizeof(bytes)), UPSTREAM_OK);
     upstream_conn_discard(conn);
     end(up);
 }
@@ -352,7 +363,7 @@ static void the_end_of_the_stream(void **state)
     assert_status(event_loop_read(&loop, conn, back, 4), UPSTREAM_EOF);
     assert_memory_equal(back, "abc", 3);
     upstream_conn_release(conn);
-    assert_int_equal(stats_of(up).idle, 0);
+    assert_int_equal(check_stats(up).idle, 0);
     end(up);
 }
 
@@ -367,14 +378,14 @@ static void a_message_cut_short_ends_the_connection(void **state)
     assert_in_range(written, 1, room - 1);
     assert_int_equal(upstream_conn_poll_events(conn), UPSTREAM_POLL_OUT);
     upstream_conn_release(conn);
-    assert_int_equal(stats_of(up).idle, 0);
+    assert_int_equal(check_stats(up).idle, 0);
     end(up);
     free(out);
 }
 
 #define in_each_loop(test)                                      \
     {#test " (poll)", test, open_poll, close_loop, NULL},       \
-    {#test " (epoll)", test, open_epoll, close_loop, NULL},     \
+        {#test " (epoll)", test, open_epoll, close_loop, NULL}, \
     {                                                           \
         #test " (libuv)", test, open_stop, close_loop, NULL     \
     }

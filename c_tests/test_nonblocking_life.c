@@ -1,4 +1,5 @@
-/* Connections in an event loop beside everything else: the cap, cancel, fork, blocking calls, a delivery, the set's end. */
+/* Connections in an event loop together with everything else: the cap, cancel, fork, blocking
+ * calls, a delivery, the end of the set. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/event_loop.h"
@@ -29,13 +30,6 @@ static void end(upstream_t *up)
     event_loop_close(&loop);
 }
 
-static upstream_stats_t stats_of(upstream_t *up)
-{
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
-    return stats;
-}
-
 static upstream_conn_t *start(upstream_t *up)
 {
     upstream_conn_t *conn = NULL;
@@ -60,15 +54,17 @@ static int is_readable(upstream_conn_t *conn, int ms)
 static void turns_at_the_cap_come_in_order(void **state)
 {
     upstream_t *up = one_node(LOOPBACK_SINK, "    net.max_connections 1");
-    upstream_conn_t *held = connect_by_loop(up), *first = start(up), *second = start(up), *third = start(up);
+    upstream_conn_t *held = connect_by_loop(up), *first = start(up), *second = start(up),
+                    *third = start(up);
     (void)state;
     assert_status(upstream_conn_connect_continue(first), UPSTREAM_WANT_READ);
     assert_int_equal(is_readable(first, 0), 0);
-    assert_int_equal(stats_of(up).active, 1);
+    assert_int_equal(check_stats(up).active, 1);
     upstream_conn_release(held);
     assert_int_equal(is_readable(first, 10000), 1);
     assert_int_equal(is_readable(second, 0), 0);
-    assert_status(upstream_conn_connect_continue(second), UPSTREAM_WANT_READ); /* not before the first */
+    /* not before the first */
+    assert_status(upstream_conn_connect_continue(second), UPSTREAM_WANT_READ);
     assert_status(upstream_conn_connect_continue(first), UPSTREAM_OK);
     assert_int_equal(upstream_conn_reused(first), 1);
     upstream_conn_discard(second); /* gives its turn up */
@@ -79,20 +75,22 @@ static void turns_at_the_cap_come_in_order(void **state)
     assert_status(event_loop_write(&loop, third, "x", 1), UPSTREAM_OK);
     assert_true(loopback_wait_bytes(server, 1));
     upstream_conn_release(third);
-    assert_int_equal(stats_of(up).active, 0);
-    assert_int_equal(stats_of(up).idle, 1);
+    assert_int_equal(check_stats(up).active, 0);
+    assert_int_equal(check_stats(up).idle, 1);
     assert_int_equal(loopback_connections(server), 2);
     end(up);
 }
 
 static void the_cap_refuses_after_the_bounded_wait(void **state)
 {
-    upstream_t *up = one_node(LOOPBACK_SINK, "    net.max_connections 1\n    net.connect_timeout 150ms");
+    upstream_t *up = one_node(LOOPBACK_SINK, "    net.max_connections 1\n"
+                                             "    net.connect_timeout 150ms");
     upstream_conn_t *held = connect_by_loop(up), *waiting = start(up);
     (void)state;
     assert_in_range(upstream_conn_timeout_ms(waiting), 0, 150);
     assert_status(event_loop_connect(&loop, waiting, UPSTREAM_WANT_READ), UPSTREAM_ERR_LIMIT);
-    check_contains(upstream_error_message(upstream_conn_last_error(waiting)), "raise net.max_connections");
+    check_contains(upstream_error_message(upstream_conn_last_error(waiting)),
+                   "raise net.max_connections");
     upstream_conn_discard(waiting);
     upstream_conn_release(held);
     held = NULL;
@@ -151,13 +149,14 @@ static void a_connection_under_way_can_be_given_up(void **state)
     upstream_conn_t *released = start(up), *discarded = start(up), *left = start(up);
     int data;
     (void)state;
-    assert_status(upstream_conn_set_data(released, &data, free), UPSTREAM_ERR_INVALID_ARG); /* and frees nothing */
+    /* and frees nothing */
+    assert_status(upstream_conn_set_data(released, &data, free), UPSTREAM_ERR_INVALID_ARG);
     assert_null(upstream_conn_get_data(released));
-    assert_int_equal(stats_of(up).active, 3);
+    assert_int_equal(check_stats(up).active, 3);
     upstream_conn_release(released);
     upstream_conn_discard(discarded);
-    assert_int_equal(stats_of(up).active, 1);
-    assert_int_equal(stats_of(up).connects, 0);
+    assert_int_equal(check_stats(up).active, 1);
+    assert_int_equal(check_stats(up).connects, 0);
     upstream_destroy(up); /* before the last of them is given up */
     assert_int_equal(is_readable(left, 10000), 1);
     assert_status(upstream_conn_connect_continue(left), UPSTREAM_ERR_CANCELLED);
@@ -180,11 +179,12 @@ static void blocking_calls_finish_connecting_first(void **state)
     assert_memory_equal(back, "blocking", 8);
     assert_status(upstream_conn_try_read(conn, back, 1, &got), UPSTREAM_WANT_READ);
     assert_status(upstream_conn_write(conn, "x", 1), UPSTREAM_OK);
-    assert_int_equal(upstream_conn_poll_events(conn), UPSTREAM_POLL_IN); /* what was wanted still is */
+    /* what was wanted still is */
+    assert_int_equal(upstream_conn_poll_events(conn), UPSTREAM_POLL_IN);
     assert_status(upstream_conn_read_exact(conn, back, 1), UPSTREAM_OK);
     assert_int_equal(upstream_conn_poll_events(conn), 0);
     upstream_conn_release(conn);
-    assert_int_equal(stats_of(up).idle, 1);
+    assert_int_equal(check_stats(up).idle, 1);
     end(up);
 }
 
@@ -195,10 +195,11 @@ static void a_blocking_call_bounds_the_connecting_too(void **state)
     (void)state;
     assert_status(upstream_conn_set_timeout_ms(conn, 60), UPSTREAM_OK);
     assert_status(upstream_conn_write(conn, "x", 1), UPSTREAM_ERR_TIMEOUT);
-    check_contains(upstream_error_message(upstream_conn_last_error(conn)), "upstream_conn_set_timeout_ms()");
+    check_contains(upstream_error_message(upstream_conn_last_error(conn)),
+                   "upstream_conn_set_timeout_ms()");
     assert_int_equal(upstream_conn_fd(conn), -1);
     upstream_conn_discard(conn);
-    assert_int_equal(stats_of(up).active, 0);
+    assert_int_equal(check_stats(up).active, 0);
     end(up);
 }
 
@@ -223,9 +224,10 @@ static void a_delivery_may_use_them(void **state)
     upstream_t *up = one_node(LOOPBACK_ECHO, "");
     (void)state;
     assert_status(upstream_deliver(up, exchange_in_a_loop, "payload", 0, NULL), UPSTREAM_OK);
-    assert_int_equal(stats_of(up).idle, 1);
+    assert_int_equal(check_stats(up).idle, 1);
     /* The delivery's own time bounds them. */
-    assert_status(upstream_deliver(up, await_what_never_comes, NULL, 100, NULL), UPSTREAM_ERR_TIMEOUT);
+    assert_status(upstream_deliver(up, await_what_never_comes, NULL, 100, NULL),
+                  UPSTREAM_ERR_TIMEOUT);
     end(up);
 }
 
@@ -236,7 +238,8 @@ static void *cancel_soon(void *set)
     return NULL;
 }
 
-/* What blocks in each way is ended by a cancel from another thread; net.io_timeout would take a minute. */
+/* A cancel from another thread ends each kind of blocking call; net.io_timeout would take a
+ * minute. */
 static void cancel_ends_what_is_in_flight(void **state)
 {
     size_t room = 64 * 1024 * 1024, got;
@@ -273,7 +276,7 @@ static void cancel_ends_what_is_in_flight(void **state)
             pthread_join(thread, NULL);
         }
         upstream_conn_release(conn);
-        assert_int_equal(stats_of(up).idle, 0);
+        assert_int_equal(check_stats(up).idle, 0);
         end(up);
     }
     free(out);
@@ -281,7 +284,8 @@ static void cancel_ends_what_is_in_flight(void **state)
 
 static void cancel_ends_what_is_under_way(void **state)
 {
-    upstream_t *up = one_node(LOOPBACK_SILENT, "    net.max_connections 1\n    tls on\n    tls.verify off");
+    upstream_t *up = one_node(LOOPBACK_SILENT, "    net.max_connections 1\n    tls on\n"
+                                               "    tls.verify off");
     upstream_conn_t *dialling = start(up), *queued = start(up), *late = NULL;
     (void)state;
     upstream_cancel(up);
@@ -297,7 +301,8 @@ static void cancel_ends_what_is_under_way(void **state)
 }
 
 /* What the child of a fork finds, as an exit status; 0 is right. */
-static int in_child(upstream_t *up, upstream_conn_t *ready, upstream_conn_t *under_way, upstream_conn_t *queued)
+static int in_child(upstream_t *up, upstream_conn_t *ready, upstream_conn_t *under_way,
+                    upstream_conn_t *queued)
 {
     upstream_conn_t *made = NULL;
     upstream_error_t *err = NULL;
@@ -320,7 +325,8 @@ static int in_child(upstream_t *up, upstream_conn_t *ready, upstream_conn_t *und
         upstream_conn_flush(ready) != UPSTREAM_ERR_FORKED) {
         return 4;
     }
-    if (upstream_conn_fd(ready) != -1 || upstream_conn_poll_events(ready) != 0 || upstream_conn_timeout_ms(ready) != -1) {
+    if (upstream_conn_fd(ready) != -1 || upstream_conn_poll_events(ready) != 0 ||
+        upstream_conn_timeout_ms(ready) != -1) {
         return 5;
     }
     upstream_conn_release(ready);
@@ -342,7 +348,8 @@ static void a_forked_child_leaves_them_alone(void **state)
     child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        /* Told by a pipe, and no exit: half of what the parent had on its heap is nobody's here, which valgrind would report. */
+        /* The result goes through a pipe. Do not exit: in the child, half of the parent's heap
+         * belongs to nobody, and valgrind would report that. */
         status = in_child(up, ready, under_way, queued);
         (void)!write(told[1], &status, sizeof(status));
         kill(getpid(), SIGKILL);
@@ -362,7 +369,7 @@ static void a_forked_child_leaves_them_alone(void **state)
     assert_int_equal(loopback_bytes(server), 2);
     upstream_conn_release(under_way);
     upstream_conn_release(queued);
-    assert_int_equal(stats_of(up).idle, 2);
+    assert_int_equal(check_stats(up).idle, 2);
     end(up);
 }
 

@@ -77,7 +77,8 @@ static void set_calls(void **state)
     upstream_t *made = NULL;
     upstream_error_t *err = NULL;
     upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    upstream_delivery_t small = {sizeof(size_t), 0, NULL, NULL, 0}, keyed = UPSTREAM_DELIVERY_INIT, misnamed = UPSTREAM_DELIVERY_INIT;
+    upstream_delivery_t small = {sizeof(size_t), 0, NULL, NULL, 0}, keyed = UPSTREAM_DELIVERY_INIT,
+                        misnamed = UPSTREAM_DELIVERY_INIT;
     upstream_attempt_t *attempt = NULL;
     keyed.key = "k";
     keyed.key_len = 1;
@@ -91,7 +92,8 @@ static void set_calls(void **state)
     refused(upstream_create_from_text(NULL, 3, "t", NULL, &made, NULL));
     refused(upstream_create_from_text(text, strlen(text), "t", NULL, NULL, NULL));
     assert_null(made);
-    assert_status(upstream_create_from_text(text, strlen(text), NULL, NULL, &made, NULL), UPSTREAM_OK);
+    assert_status(upstream_create_from_text(text, strlen(text), NULL, NULL, &made, NULL),
+                  UPSTREAM_OK);
     upstream_destroy(made);
     upstream_destroy(NULL);
     assert_null(upstream_name(NULL));
@@ -224,7 +226,7 @@ static void connection_calls(void **state)
     assert_null(upstream_conn_get_data(NULL));
     upstream_conn_release(NULL);
     upstream_conn_discard(NULL);
-    /* After all the refusals the connection still works, empty parts and all. */
+    /* After all the refusals the connection still works, also with empty parts. */
     good.iov_base = buffer;
     mixed[0] = empty;
     mixed[1] = good;
@@ -232,7 +234,7 @@ static void connection_calls(void **state)
     assert_true(loopback_wait_bytes(server, 1));
 }
 
-/* A length that went below zero on its way here, as of a failed read() that nobody looked at. */
+/* A length that became negative, for example the result of a failed read() that nobody checked. */
 static void lengths_beyond_all_memory(void **state)
 {
     char byte = 'x';

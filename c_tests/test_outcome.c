@@ -1,6 +1,7 @@
 /*
- * One outcome per exchange: the table of what each way to use a connection, each thing that may happen on it and each way to end
- * it says of the node. What was told is read off the breaker: it had one failure before, and falls out at the third.
+ * One outcome per exchange: a table of each way to use a connection, each thing that may happen on
+ * it and each way to end it, and what that says about the node. The test reads the outcome from the
+ * breaker: the node had one failure before, and is ejected at the third.
  */
 #define _GNU_SOURCE
 #include "support/check.h"
@@ -10,24 +11,28 @@
 #include <pthread.h>
 #include <unistd.h>
 
-/* What the breaker was told. */
+/* The outcome that the breaker got. */
 enum told { SUCCESS, NOTHING, FAILURE, TWICE };
 
 enum way { BLOCKING, EVENT_LOOP, ATTEMPT, ATTEMPT_LOOP, DELIVER, WAYS };
-static const char *const ways[] = {"blocking", "event loop", "attempt", "attempt in a loop", "deliver"};
+static const char *const ways[] = {"blocking", "event loop", "attempt", "attempt in a loop",
+                                   "deliver"};
 
 enum happening { ANSWER, END, RESET, SILENCE, SENT, HAPPENINGS };
-static const char *const happenings[] = {"an answer", "EOF in place of one", "a reset", "a timeout", "bytes only sent"};
-static const enum loopback_behaviour servers[] = {LOOPBACK_ECHO, LOOPBACK_CLOSE, LOOPBACK_RESET, LOOPBACK_SILENT, LOOPBACK_SINK};
+static const char *const happenings[] = {"an answer", "EOF in place of one", "a reset", "a timeout",
+                                         "bytes only sent"};
+static const enum loopback_behaviour servers[] = {LOOPBACK_ECHO, LOOPBACK_CLOSE, LOOPBACK_RESET,
+                                                  LOOPBACK_SILENT, LOOPBACK_SINK};
 
 enum ending { RELEASE, DISCARD };
 
-/* What the plugin says: nothing, by the connection or the node while it has it, by the node afterwards. */
+/* How the plugin reports: not at all; through the connection or the node while it has the
+ * connection; through the node afterwards. */
 enum word { NO_WORD, BY_CONN, BY_NODE, AFTER };
 
 static upstream_node_t *node;
 
-/* The I/O of one exchange, and what a plugin would make of it. */
+/* The I/O of one exchange, and what a plugin would report. */
 static upstream_status_t converse(upstream_conn_t *conn, enum happening happening)
 {
     char back[8];
@@ -45,7 +50,8 @@ static upstream_status_t converse(upstream_conn_t *conn, enum happening happenin
 static void speak(upstream_conn_t *conn, enum word word)
 {
     if (word == BY_CONN) {
-        assert_status(upstream_conn_report(conn, UPSTREAM_ERR_PROTOCOL, "HTTP 502"), UPSTREAM_ERR_PROTOCOL);
+        assert_status(upstream_conn_report(conn, UPSTREAM_ERR_PROTOCOL, "HTTP 502"),
+                      UPSTREAM_ERR_PROTOCOL);
     } else if (word == BY_NODE) {
         assert_status(upstream_node_report(node, UPSTREAM_ERR_PROTOCOL), UPSTREAM_OK);
     }
@@ -111,7 +117,8 @@ static void exchange_by(enum way way, upstream_t *up, struct exchange *exchange)
     }
     if (attempt != NULL) {
         /* A number that is no outcome says nothing. */
-        upstream_attempt_end(attempt, exchange->word == AFTER ? UPSTREAM_ERR_PROTOCOL : UPSTREAM_WANT_READ);
+        upstream_attempt_end(attempt,
+                             exchange->word == AFTER ? UPSTREAM_ERR_PROTOCOL : UPSTREAM_WANT_READ);
     } else if (exchange->word == AFTER) {
         upstream_node_report(node, UPSTREAM_ERR_PROTOCOL);
     }
@@ -121,13 +128,16 @@ static enum told told_by(enum way way, struct exchange exchange)
 {
     struct loopback *server = loopback_start(servers[exchange.happening]);
     uint16_t port = loopback_port(server);
-    upstream_t *up = check_nodes(&port, 1, "health.max_fails 3\nhealth.backoff 1h\nhealth.backoff_max 1h\nnet.io_timeout 60ms");
+    upstream_t *up = check_nodes(&port, 1,
+                                 "health.max_fails 3\nhealth.backoff 1h\n"
+                                 "health.backoff_max 1h\nnet.io_timeout 60ms");
     int more = 0;
     node = upstream_node_at(up, 0);
     upstream_node_report(node, UPSTREAM_ERR_PROTOCOL);
     exchange_by(way, up, &exchange);
     while (upstream_node_state(node) == UPSTREAM_NODE_UP) {
-        upstream_attempt_t *failing = NULL; /* a word of the node alone might be taken for one about the exchange */
+        /* a report on the node alone might be taken for one about the exchange */
+        upstream_attempt_t *failing = NULL;
         assert_status(upstream_attempt_begin(up, &failing), UPSTREAM_OK);
         assert_non_null(upstream_attempt_next(failing));
         upstream_attempt_end(failing, UPSTREAM_ERR_PROTOCOL);
@@ -164,14 +174,16 @@ static void the_table_holds(void **state)
             enum told told = told_by((enum way)way, rows[row].exchange);
             enum told expected = way == DELIVER ? rows[row].by_deliver : rows[row].told;
             if (told != expected) {
-                fail_msg("%s, %s, %s: told %d, expected %d", ways[way], happenings[rows[row].exchange.happening],
-                         rows[row].exchange.ending == RELEASE ? "release" : "discard", told, expected);
+                fail_msg("%s, %s, %s: told %d, expected %d", ways[way],
+                         happenings[rows[row].exchange.happening],
+                         rows[row].exchange.ending == RELEASE ? "release" : "discard", told,
+                         expected);
             }
         }
     }
 }
 
-/* What the plugin says wins, and counts once, whatever happened and however it ends. */
+/* The plugin's report wins and counts once, whatever happened and however the exchange ends. */
 static void the_plugins_word_counts_once(void **state)
 {
     int way, happening, ending, word;
@@ -180,11 +192,13 @@ static void the_plugins_word_counts_once(void **state)
         for (happening = 0; happening < HAPPENINGS; happening++) {
             for (ending = RELEASE; ending <= DISCARD; ending++) {
                 for (word = BY_CONN; word <= BY_NODE; word++) {
-                    struct exchange exchange = {(enum happening)happening, (enum ending)ending, (enum word)word};
+                    struct exchange exchange = {(enum happening)happening, (enum ending)ending,
+                                                (enum word)word};
                     enum told told = told_by((enum way)way, exchange);
                     if (told != FAILURE) {
-                        fail_msg("%s, %s, %s, said by the %s: told %d", ways[way], happenings[happening],
-                                 ending == RELEASE ? "release" : "discard", word == BY_CONN ? "connection" : "node", told);
+                        fail_msg("%s, %s, %s, said by the %s: told %d", ways[way],
+                                 happenings[happening], ending == RELEASE ? "release" : "discard",
+                                 word == BY_CONN ? "connection" : "node", told);
                     }
                 }
             }
@@ -192,7 +206,7 @@ static void the_plugins_word_counts_once(void **state)
     }
 }
 
-/* Said at the end of an attempt, after its connection was given back. */
+/* Reported at the end of an attempt, after its connection was given back. */
 static void the_end_of_an_attempt_is_a_word(void **state)
 {
     int way, happening, ending;
@@ -207,7 +221,7 @@ static void the_end_of_an_attempt_is_a_word(void **state)
     }
 }
 
-/* After a discard that says nothing, what the plugin tells of the node is the one failure. */
+/* A discard says nothing, so the plugin's later report on the node is the only failure. */
 static void a_word_after_the_discard_is_the_one_failure(void **state)
 {
     struct exchange exchange = {ANSWER, DISCARD, AFTER};
@@ -216,8 +230,8 @@ static void a_word_after_the_discard_is_the_one_failure(void **state)
     assert_int_equal(told_by(EVENT_LOOP, exchange), FAILURE);
 }
 
-/* A plugin that is handed a node by an attempt and connects to it by the node: the attempt's word is the one that counts, whether
-   it comes before the connection is given back or after. */
+/* A plugin gets a node from an attempt and connects to the node itself: the report through the
+ * attempt counts, before or after the connection is given back. */
 static void an_attempt_speaks_for_the_connection_to_its_node(void **state)
 {
     int happening, order;
@@ -226,14 +240,17 @@ static void an_attempt_speaks_for_the_connection_to_its_node(void **state)
         for (order = 0; order < 3; order++) {
             struct loopback *server = loopback_start(servers[happening]);
             uint16_t port = loopback_port(server);
-            upstream_t *up = check_nodes(&port, 1, "health.backoff 1h\nhealth.backoff_max 1h\nnet.io_timeout 60ms");
+            upstream_t *up = check_nodes(&port, 1,
+                                         "health.backoff 1h\nhealth.backoff_max 1h\n"
+                                         "net.io_timeout 60ms");
             int i;
             for (i = 0; i < 3; i++) {
                 upstream_attempt_t *attempt = NULL;
                 upstream_conn_t *conn = NULL;
                 assert_int_equal(upstream_node_state(upstream_node_at(up, 0)), UPSTREAM_NODE_UP);
                 assert_status(upstream_attempt_begin(up, &attempt), UPSTREAM_OK);
-                assert_status(upstream_node_connect(upstream_attempt_next(attempt), &conn, NULL), UPSTREAM_OK);
+                assert_status(upstream_node_connect(upstream_attempt_next(attempt), &conn, NULL),
+                              UPSTREAM_OK);
                 converse(conn, (enum happening)happening);
                 if (order == 0) {
                     upstream_conn_release(conn);
@@ -256,7 +273,8 @@ static void an_attempt_speaks_for_the_connection_to_its_node(void **state)
     }
 }
 
-/* A connection that outlives its attempt, or stands only once that has ended, speaks for itself. */
+/* A connection that outlives its attempt, or is made after the attempt has ended, counts on its
+ * own. */
 static void a_connection_that_outlives_its_attempt_is_told_of(void **state)
 {
     int late;
@@ -281,7 +299,8 @@ static void a_connection_that_outlives_its_attempt_is_told_of(void **state)
     }
 }
 
-/* What a connection told when it was given back, the node is not told of a second time. */
+/* An outcome that counted when the connection was given back does not count a second time through
+ * the node. */
 static void a_word_after_a_failure_that_was_told_counts_no_more(void **state)
 {
     int way, happening, ending;
@@ -292,14 +311,15 @@ static void a_word_after_a_failure_that_was_told_counts_no_more(void **state)
                 struct exchange exchange = {(enum happening)happening, (enum ending)ending, AFTER};
                 enum told told = told_by((enum way)way, exchange);
                 if (told != FAILURE) {
-                    fail_msg("%s, %s, %s: told %d", ways[way], happenings[happening], ending == RELEASE ? "release" : "discard", told);
+                    fail_msg("%s, %s, %s: told %d", ways[way], happenings[happening],
+                             ending == RELEASE ? "release" : "discard", told);
                 }
             }
         }
     }
 }
 
-/* Polling for an answer with a short limit is no failure, and the connection is kept. */
+/* To poll for an answer with a short limit is not a failure, and the connection is kept. */
 static void polling_blames_nobody(void **state)
 {
     struct loopback *server = loopback_start(LOOPBACK_ECHO);
@@ -328,7 +348,8 @@ static void polling_blames_nobody(void **state)
     loopback_stop(server);
 }
 
-/* A limit of the caller's own, shorter than a second and than net.io_timeout, says nothing of the node; said or not. */
+/* A limit of the caller that is shorter than a second and than net.io_timeout says nothing about
+ * the node, whether the plugin reports it or not. */
 static void a_callers_own_short_limit_blames_nobody(void **state)
 {
     int said;
@@ -352,22 +373,25 @@ static void a_callers_own_short_limit_blames_nobody(void **state)
     }
 }
 
-/* How work that fails is at a node at once, with others of its kind. */
+/* How several failing exchanges run at one node at the same time. */
 enum at_once {
-    OWN_IO,          /* an attempt whose I/O is the plugin's */
-    OWN_IO_BY_NODE,  /* the same, told of by the node as well */
-    CONNECTION,      /* of upstream_node_connect() */
+    OWN_IO,         /* an attempt whose I/O is the plugin's */
+    OWN_IO_BY_NODE, /* the same, and reported through the node too */
+    CONNECTION,     /* of upstream_node_connect() */
     CONNECTION_BY_NODE,
     BESIDE_AN_ATTEMPT, /* the same, to the node of an attempt */
     OF_AN_ATTEMPT,     /* of upstream_attempt_connect() */
     AT_ONCE
 };
 
-static const char *const kinds_at_once[] = {"attempts", "attempts, and by the node", "connections",
-                                            "connections, and by the node", "connections beside attempts",
+static const char *const kinds_at_once[] = {"attempts",
+                                            "attempts, and by the node",
+                                            "connections",
+                                            "connections, and by the node",
+                                            "connections beside attempts",
                                             "connections of attempts"};
 
-/* So many fail at once: all begin before the first ends. What state that leaves the node in. */
+/* That many fail at once: all begin before the first ends. Returns the node's state after that. */
 static int32_t state_after(enum at_once kind, size_t count)
 {
     enum { MOST = 8 };
@@ -410,7 +434,7 @@ static int32_t state_after(enum at_once kind, size_t count)
     return state;
 }
 
-/* Of many that fail at a node at once each counts, and counts once: no one's word stands for another's. */
+/* If many fail at a node at once, each one counts, and counts once. */
 static void failures_at_once_count_one_each(void **state)
 {
     int kind;
@@ -434,12 +458,15 @@ static void *connect_to_the_node(void *err)
     return NULL;
 }
 
-/* A black hole that is dialled in what the wait at the connection cap has left of the time has not had its own. */
+/* If the wait at the connection cap has used most of the time, a black hole that is dialled in the
+ * rest has not had its full time, and is not blamed. */
 static void a_wait_at_the_cap_blames_nobody(void **state)
 {
     int hole[LOOPBACK_HOLE_DESCRIPTORS], i;
     uint16_t port = loopback_black_hole(hole);
-    upstream_t *up = check_nodes(&port, 1, "health.max_fails 1\nnet.max_connections 1\nnet.connect_timeout 600ms");
+    upstream_t *up = check_nodes(&port, 1,
+                                 "health.max_fails 1\nnet.max_connections 1\n"
+                                 "net.connect_timeout 600ms");
     upstream_conn_t *holder = NULL;
     upstream_error_t *err = NULL;
     pthread_t thread;

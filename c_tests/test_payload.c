@@ -1,5 +1,5 @@
-/* What is told of a payload: its name, its time, whether it may have arrived; and an attempt's
- * rules for its connections. */
+/* What the library says about a payload: its id, its time, whether it may have arrived. And an
+ * attempt's rules for its connections. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/event_loop.h"
@@ -8,13 +8,6 @@
 
 #include <ctype.h>
 #include <time.h>
-
-static upstream_attempt_t *attempt_of(upstream_t *up)
-{
-    upstream_attempt_t *attempt;
-    assert_status(upstream_attempt_begin(up, &attempt), UPSTREAM_OK);
-    return attempt;
-}
 
 /* A set of `count` servers that all behave in this way. */
 struct bed {
@@ -100,7 +93,7 @@ static void a_payload_has_one_name_at_every_node(void **state)
     bed_end(&bed);
 }
 
-/* Over the fresh connection after a stale one too. */
+/* Also over the new connection after a stale one. */
 static void a_payload_keeps_its_name_when_its_connection_was_stale(void **state)
 {
     struct bed bed = bed_of(1, SCRIPTED_GOOD, "");
@@ -189,7 +182,7 @@ static upstream_status_t look_at_the_time(upstream_conn_t *conn, void *ctx)
 {
     int64_t *left = ctx;
     left[0] = upstream_conn_time_left_ms(conn);
-    upstream_conn_set_timeout_ms(conn, 1); /* a limit of the plugin's own changes nothing of it */
+    upstream_conn_set_timeout_ms(conn, 1); /* a limit of the plugin does not change it */
     left[1] = upstream_conn_time_left_ms(conn);
     upstream_conn_set_timeout_ms(conn, 0);
     return scripted_exchange(conn, NULL);
@@ -199,7 +192,7 @@ static void a_connection_tells_the_time_that_its_payload_has_left(void **state)
 {
     struct bed bed = bed_of(2, SCRIPTED_GOOD, "deliver.timeout 1h");
     upstream_delivery_t how = UPSTREAM_DELIVERY_INIT;
-    upstream_attempt_t *attempt = attempt_of(bed.up);
+    upstream_attempt_t *attempt = check_attempt(bed.up);
     upstream_conn_t *conn = NULL;
     int64_t left[2];
     (void)state;
@@ -224,7 +217,7 @@ static void a_connection_tells_the_time_that_its_payload_has_left(void **state)
 static void an_attempt_has_one_connection_at_a_time(void **state)
 {
     struct bed bed = bed_of(2, SCRIPTED_GOOD, "");
-    upstream_attempt_t *attempt = attempt_of(bed.up);
+    upstream_attempt_t *attempt = check_attempt(bed.up);
     upstream_conn_t *conn = NULL, *other = NULL;
     upstream_error_t *err = NULL;
     (void)state;
@@ -237,15 +230,15 @@ static void an_attempt_has_one_connection_at_a_time(void **state)
     upstream_conn_discard(conn);
     assert_int_not_equal(upstream_attempt_connect_start(attempt, &conn, NULL),
                          UPSTREAM_ERR_INVALID_ARG);
-    assert_status(upstream_attempt_connect(attempt, &other, NULL),
-                  UPSTREAM_ERR_INVALID_ARG); /* under way */
+    /* under way */
+    assert_status(upstream_attempt_connect(attempt, &other, NULL), UPSTREAM_ERR_INVALID_ARG);
     upstream_conn_discard(conn);
     upstream_attempt_end(attempt, UPSTREAM_ERR_CANCELLED);
     bed_end(&bed);
 }
 
-/* On the system's clock: it waits for the retry budget, and says that no node is left only where
- * none is. */
+/* On the system's clock: it waits for the retry budget, and says that no node is left only if none
+ * is. */
 static void an_attempt_waits_for_the_retry_budget(void **state)
 {
     int in_loop, i;
@@ -253,7 +246,7 @@ static void an_attempt_waits_for_the_retry_budget(void **state)
     for (in_loop = 0; in_loop < 2; in_loop++) {
         struct bed bed = bed_of(2, SCRIPTED_BAD, "");
         for (i = 0; i < 25; i++) { /* the budget has 20 */
-            upstream_attempt_t *attempt = attempt_of(bed.up);
+            upstream_attempt_t *attempt = check_attempt(bed.up);
             upstream_conn_t *conn = NULL;
             int had;
             for (had = 0; had < 2; had++) {
@@ -279,7 +272,7 @@ static void an_attempt_waits_for_the_retry_budget(void **state)
     }
 }
 
-/* While the clock stands the budget never fills: then the attempt's own time ends it. */
+/* While the clock stands still, the budget never fills: the time of the attempt ends it. */
 static void an_attempt_ends_by_its_deadline(void **state)
 {
     int in_loop;
@@ -332,7 +325,7 @@ static upstream_status_t do_deed(upstream_conn_t *conn, void *ctx)
     switch (*(enum deed *)ctx) {
     case NOTHING_SENT:
         return UPSTREAM_ERR_PROTOCOL;
-    case READ_THEN_FAIL: /* it has answered, whatever the plugin makes of it */
+    case READ_THEN_FAIL: /* it has answered, whatever the plugin reports */
         scripted_exchange(conn, NULL);
         return UPSTREAM_ERR_IO;
     case HALF_READ: /* with silence in place of the rest */
@@ -399,8 +392,8 @@ static void what_may_have_arrived_is_told(void **state)
     assert_int_equal(upstream_error_may_have_arrived(NULL), 0);
 }
 
-/* A kept connection that the server ended: what went over it may have arrived, though the fresh one
- * was not even made. */
+/* The server ended a kept connection: what was sent on it may have arrived, although the new
+ * connection was not even made. */
 static void what_went_over_a_stale_connection_may_have_arrived(void **state)
 {
     int resend;
@@ -414,8 +407,8 @@ static void what_went_over_a_stale_connection_may_have_arrived(void **state)
         assert_int_not_equal(upstream_deliver(bed.up, scripted_exchange, NULL, 20000, &err),
                              UPSTREAM_OK);
         assert_int_equal(upstream_error_may_have_arrived(err), 1);
-        assert_int_equal(scripted_requests(bed.servers[0]),
-                         resend ? 3 : 2); /* off: not even over a fresh one */
+        /* off: not even over a fresh one */
+        assert_int_equal(scripted_requests(bed.servers[0]), resend ? 3 : 2);
         upstream_error_free(err);
         bed_end(&bed);
     }

@@ -1,5 +1,5 @@
-/* `picks` is what was handed out, where it was handed out: the test counts each node that it is
- * given, by every way there is. */
+/* The counter `picks` is exactly how often a node was handed out: the test counts each node that it
+ * gets, in every way there is. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/event_loop.h"
@@ -51,14 +51,14 @@ static void agrees(struct bed *bed, const char *when)
     uint64_t all = 0;
     size_t i;
     for (i = 0; i < NODES; i++) {
-        uint64_t picks = virtual_node_stats(bed->up, i).picks;
+        uint64_t picks = check_node_stats(upstream_node_at(bed->up, i)).picks;
         if (picks != bed->handed[i]) {
             fail_msg("%s: node %zu: %llu picks, handed out %llu times", when, i,
                      (unsigned long long)picks, (unsigned long long)bed->handed[i]);
         }
         all += picks;
     }
-    assert_int_equal(virtual_stats(bed->up).picks, all);
+    assert_int_equal(check_stats(bed->up).picks, all);
 }
 
 static void pick(struct bed *bed, int times)
@@ -71,7 +71,7 @@ static void pick(struct bed *bed, int times)
     }
 }
 
-/* Asks for all that an attempt gets, each of which fails. */
+/* Asks for every node that an attempt gets; each fails. */
 static void attempt(struct bed *bed, int times)
 {
     while (times-- > 0) {
@@ -87,7 +87,8 @@ static void attempt(struct bed *bed, int times)
     }
 }
 
-/* Deliveries that fail everywhere; a node that refuses is known by its count of connects. */
+/* Deliveries that fail everywhere. For a node that refuses, the test uses its count of failed
+ * connects. */
 static void deliver(struct bed *bed, int times)
 {
     while (times-- > 0) {
@@ -96,14 +97,15 @@ static void deliver(struct bed *bed, int times)
         size_t i;
         int call;
         for (i = 0; i < NODES; i++) {
-            refused[i] = virtual_node_stats(bed->up, i).connects_failed;
+            refused[i] = check_node_stats(upstream_node_at(bed->up, i)).connects_failed;
         }
         scripted_deliver(bed->up, &payload, 20000);
         for (call = 0; call < payload.calls; call++) {
             had(bed, payload.nodes[call]);
         }
         for (i = 0; i < NODES; i++) {
-            bed->handed[i] += virtual_node_stats(bed->up, i).connects_failed - refused[i];
+            bed->handed[i] +=
+                check_node_stats(upstream_node_at(bed->up, i)).connects_failed - refused[i];
         }
         virtual_now += VIRTUAL_SECOND;
     }
@@ -149,8 +151,8 @@ static void what_was_handed_out_is_what_is_counted(void **state)
         bed_open(&bed, weights[row]);
         everything(&bed, "all well");
         for (i = 0; i < NODES; i++) {
-            scripted_behave(bed.servers[i],
-                            SCRIPTED_BAD); /* each payload meets them all: retries, reserves */
+            /* each payload meets them all: retries, reserves */
+            scripted_behave(bed.servers[i], SCRIPTED_BAD);
         }
         everything(&bed, "all bad");
         virtual_report(bed.up, 0, UPSTREAM_ERR_CONNECT);
@@ -160,8 +162,8 @@ static void what_was_handed_out_is_what_is_counted(void **state)
         virtual_report(bed.up, 0, UPSTREAM_ERR_CONNECT);
         upstream_node_pause(upstream_node_at(bed.up, 1), 100 * 1000);
         everything(&bed, "one paused");
-        virtual_report(bed.up, 2,
-                       UPSTREAM_ERR_CONNECT); /* the reserves are in use, or a trial is due */
+        /* the reserves are in use, or a trial is due */
+        virtual_report(bed.up, 2, UPSTREAM_ERR_CONNECT);
         everything(&bed, "the reserves in use");
         scripted_refuse(bed.servers[0]);
         scripted_refuse(bed.servers[2]);

@@ -1,5 +1,6 @@
-/* The pool of connections to a node, as a plugin meets it: turns at the cap, and what is closed when. Limits that hold at the moment of
- * release are in test_conn.c, event loops at the cap in test_nonblocking_life.c, a close at reuse in test_fault_stream.c. */
+/* The pool of connections to a node, as a plugin sees it: turns at the cap, and which connections
+ * are closed when. Limits that hold at the moment of release are in test_conn.c, event loops at the
+ * cap in test_nonblocking_life.c, a close at reuse in test_fault_stream.c. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/descriptors.h"
@@ -25,13 +26,6 @@ static upstream_conn_t *connect_to(upstream_t *up)
     return conn;
 }
 
-static upstream_stats_t stats_of(upstream_t *up)
-{
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
-    return stats;
-}
-
 static upstream_status_t echo_byte(upstream_conn_t *conn, void *ctx)
 {
     char byte;
@@ -53,7 +47,7 @@ struct waiter {
     pthread_t thread;
 };
 
-/* Gives its place back in one way or another. */
+/* Gives its connection back in one of the ways. */
 static void *wait_for_place(void *argument)
 {
     struct waiter *waiter = argument;
@@ -63,7 +57,8 @@ static void *wait_for_place(void *argument)
         atomic_fetch_add(&queue.failed, 1);
         return NULL;
     }
-    queue.order[atomic_fetch_add(&queue.served, 1)] = waiter->number; /* nobody else has the place */
+    /* nobody else has the place */
+    queue.order[atomic_fetch_add(&queue.served, 1)] = waiter->number;
     if (waiter->number % 2 == 0) {
         upstream_conn_release(conn);
     } else {
@@ -131,7 +126,7 @@ static void threads_get_places_in_the_order_they_came(void **state)
     for (i = 0; i < WAITERS; i++) {
         assert_int_equal(queue.order[i], i);
     }
-    assert_int_equal(stats_of(queue.up).active, 0);
+    assert_int_equal(check_stats(queue.up).active, 0);
     upstream_destroy(queue.up);
     loopback_stop(server);
     assert_true(descriptors_fall_to(before));
@@ -167,7 +162,7 @@ static void the_server_sees_no_more_than_the_cap(void **state)
     }
     assert_in_range(loopback_connections(server), 1, CAP); /* none was closed meanwhile */
     assert_int_equal(loopback_bytes(server), THREADS * 25);
-    assert_int_equal(stats_of(up).idle, loopback_connections(server));
+    assert_int_equal(check_stats(up).idle, loopback_connections(server));
     upstream_destroy(up);
     loopback_stop(server);
     assert_true(descriptors_fall_to(before));
@@ -187,7 +182,9 @@ static void a_full_node_is_passed_over_without_blame(void **state)
     other = loopback_start(LOOPBACK_ECHO);
     ports[0] = loopback_port(full);
     ports[1] = loopback_port(other);
-    up = check_nodes(ports, 2, "    net.max_connections 1\n    net.connect_timeout 500ms\n    health.max_fails 1");
+    up = check_nodes(ports, 2,
+                     "    net.max_connections 1\n    net.connect_timeout 500ms\n"
+                     "    health.max_fails 1");
     node = upstream_node_at(up, 0);
     assert_status(upstream_node_connect(node, &held, NULL), UPSTREAM_OK);
     assert_status(upstream_node_connect(node, &none, &err), UPSTREAM_ERR_LIMIT);
@@ -197,8 +194,8 @@ static void a_full_node_is_passed_over_without_blame(void **state)
         assert_status(upstream_deliver(up, echo_byte, "x", 0, NULL), UPSTREAM_OK);
     }
     assert_int_equal(loopback_bytes(other), 6);
-    assert_int_equal(stats_of(up).ejections, 0);
-    assert_int_equal(stats_of(up).nodes_up, 2);
+    assert_int_equal(check_stats(up).ejections, 0);
+    assert_int_equal(check_stats(up).nodes_up, 2);
     upstream_conn_release(held);
     for (i = 0; i < 2; i++) {
         assert_status(upstream_deliver(up, echo_byte, "x", 0, NULL), UPSTREAM_OK);
@@ -233,7 +230,7 @@ static void idle_ones_are_closed_without_a_caller(void **state)
             upstream_conn_release(conns[i]);
         }
         assert_true(loopback_wait_ended(server, CONNECTIONS)); /* the server sees them end */
-        assert_int_equal(stats_of(up).idle, 0);
+        assert_int_equal(check_stats(up).idle, 0);
         conns[0] = connect_to(up); /* the pool works on, and so does its purge */
         assert_int_equal(upstream_conn_reused(conns[0]), 0);
         upstream_conn_release(conns[0]);
@@ -247,7 +244,8 @@ static void idle_ones_are_closed_without_a_caller(void **state)
 static void one_in_use_is_left_alone(void **state)
 {
     struct loopback *server = loopback_start(LOOPBACK_ECHO);
-    upstream_t *up = one_node(server, "    net.keepalive_idle_timeout 100ms\n    net.keepalive_max_lifetime 100ms");
+    upstream_t *up = one_node(server, "    net.keepalive_idle_timeout 100ms\n"
+                                      "    net.keepalive_max_lifetime 100ms");
     upstream_conn_t *used = connect_to(up), *idle = connect_to(up);
     char byte = 0;
     (void)state;
@@ -259,7 +257,7 @@ static void one_in_use_is_left_alone(void **state)
     assert_int_equal(byte, 'x');
     upstream_conn_release(used);
     assert_true(loopback_wait_ended(server, 2)); /* too old to be kept */
-    assert_int_equal(stats_of(up).idle, 0);
+    assert_int_equal(check_stats(up).idle, 0);
     upstream_destroy(up);
     loopback_stop(server);
 }
@@ -267,11 +265,12 @@ static void one_in_use_is_left_alone(void **state)
 static void one_too_old_is_not_handed_out(void **state)
 {
     struct loopback *server = loopback_start(LOOPBACK_SINK);
-    upstream_t *up = one_node(server, "    net.keepalive_max_lifetime 1500ms\n    net.keepalive_idle_timeout 1h");
+    upstream_t *up = one_node(server, "    net.keepalive_max_lifetime 1500ms\n"
+                                      "    net.keepalive_idle_timeout 1h");
     upstream_conn_t *conn = connect_to(up);
     (void)state;
     upstream_conn_release(conn);
-    assert_int_equal(stats_of(up).idle, 1);
+    assert_int_equal(check_stats(up).idle, 1);
     usleep(1600 * 1000);
     conn = connect_to(up);
     assert_int_equal(upstream_conn_reused(conn), 0);
@@ -293,7 +292,7 @@ static void a_connection_is_used_so_often_and_no_more(void **state)
         assert_int_equal(loopback_connections(server), i / USES + 1);
     }
     assert_true(loopback_wait_ended(server, RECORDS / USES));
-    assert_int_equal(stats_of(up).reused, RECORDS - (RECORDS / USES + 1));
+    assert_int_equal(check_stats(up).reused, RECORDS - (RECORDS / USES + 1));
     upstream_destroy(up);
     loopback_stop(server);
 }

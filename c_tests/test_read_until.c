@@ -1,5 +1,5 @@
-/* upstream_conn_read_until(): a line's end wherever it comes, what stays behind it, and what stays
- * when there is none. */
+/* upstream_conn_read_until(): the end of a line wherever it comes, which bytes stay after it, and
+ * which stay if there is none. */
 #define _GNU_SOURCE
 #include "support/acceptor.h"
 #include "support/check.h"
@@ -119,7 +119,8 @@ static void what_is_behind_the_end_is_the_next_reads(void **state)
     assert_memory_equal(buf, "body!", 5);
     reads(line.conn, "\n", "tail\n");
     assert_status(upstream_conn_read_exact(line.conn, buf, 3), UPSTREAM_OK);
-    assert_status(upstream_conn_read(line.conn, buf, sizeof(buf), &got), UPSTREAM_OK); /* it may be on its way yet */
+    /* it may be on its way yet */
+    assert_status(upstream_conn_read(line.conn, buf, sizeof(buf), &got), UPSTREAM_OK);
     assert_int_equal(got, 1);
     assert_int_equal(buf[0], 't');
     line_end(&line);
@@ -131,7 +132,7 @@ static void a_line_fills_the_room_or_is_kept(void **state)
     char buf[64];
     size_t got = 99;
     (void)state;
-    /* Too long by one: told, and all of it stays. */
+    /* Too long by one byte: the call says so, and all of it stays. */
     assert_status(upstream_conn_read_until(line.conn, buf, 8, "\n", 1, &got),
                   UPSTREAM_ERR_PROTOCOL);
     assert_int_equal(got, 0);
@@ -197,8 +198,8 @@ static void after_a_timeout_it_goes_on_where_it_was(void **state)
     line_end(&line);
 }
 
-/* A part of an answer came over a kept connection: it was alive, and its end is the node's failure
- * as by any other read. */
+/* Part of an answer came over a kept connection, so the connection was alive. Its end is a failure
+ * of the node, as with any other read. */
 static void a_kept_connection_that_ends_in_an_answer_was_not_stale(void **state)
 {
     static const char script[] = "ok\n";

@@ -1,5 +1,5 @@
-/* Trials: what one that comes late proves, what they cost a payload, who stands in meanwhile, and
- * how long a node is out at most. */
+/* Trials: what a late one proves, what they cost a payload, which node stands in meanwhile, and how
+ * long a node is out at most. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -12,17 +12,10 @@ enum { DEAD = 30 };
 
 static const uint16_t nowhere[2] = {43000, 43001};
 
-static upstream_attempt_t *attempt_of(upstream_t *up)
-{
-    upstream_attempt_t *attempt;
-    assert_status(upstream_attempt_begin(up, &attempt), UPSTREAM_OK);
-    return attempt;
-}
-
 /* An attempt whose first node is the first of the set: its trial, if it is due. */
 static upstream_attempt_t *attempt_at_the_first(upstream_t *up)
 {
-    upstream_attempt_t *attempt = attempt_of(up);
+    upstream_attempt_t *attempt = check_attempt(up);
     assert_ptr_equal(upstream_attempt_next(attempt), upstream_node_at(up, 0));
     return attempt;
 }
@@ -51,16 +44,16 @@ static void a_trial_that_outlasts_its_lease_restores_the_node(void **state)
             }
             upstream_attempt_end(trial, UPSTREAM_OK);
             assert_int_equal(virtual_state(up, 0), UPSTREAM_NODE_UP);
-            /* What the other says of the time before is late, and changes nothing. */
+            /* The other one's outcome is late, and changes nothing. */
             upstream_attempt_end(other, UPSTREAM_ERR_CONNECT);
             assert_int_equal(virtual_state(up, 0), UPSTREAM_NODE_UP);
-            assert_int_equal(virtual_stats(up).ejections, 1);
+            assert_int_equal(check_stats(up).ejections, 1);
             upstream_destroy(up);
         }
     }
 }
 
-/* It is of the ejection before: the node has failed its trial since. */
+/* It belongs to the earlier ejection: the node has failed a trial since. */
 static void a_trial_of_an_earlier_ejection_restores_nobody(void **state)
 {
     upstream_t *up = virtual_nodes(nowhere, 2, "net.connect_timeout 2s");
@@ -82,7 +75,7 @@ static upstream_status_t answered_an_hour_later(upstream_conn_t *conn, void *ctx
     return scripted_exchange(conn, ctx);
 }
 
-/* The same of a delivery's trial, of a node that fell silent and has to answer. */
+/* The same for a delivery's trial of a node that was ejected for silence and must answer. */
 static void a_delivery_that_outlasts_its_lease_restores_the_node(void **state)
 {
     struct scripted *server = scripted_start(SCRIPTED_GOOD);
@@ -142,7 +135,7 @@ static void nothing_was_paid(upstream_t *up)
     size_t retries = 0;
     upstream_node_t *second;
     do {
-        upstream_attempt_t *attempt = attempt_of(up);
+        upstream_attempt_t *attempt = check_attempt(up);
         assert_non_null(upstream_attempt_next(attempt));
         upstream_attempt_report(attempt, UPSTREAM_STOP); /* the node is well */
         second = upstream_attempt_next(attempt);
@@ -159,16 +152,17 @@ static void an_attempt_gets_a_healthy_node_after_one_trial_and_pays_nothing(void
     (void)state;
     crowd_open(&crowd);
     for (i = 0; i < DEAD; i++) {
-        upstream_attempt_t *attempt = attempt_of(crowd.up);
-        assert_true(is_dead(
-            crowd.up, upstream_attempt_next(attempt))); /* one trial each, while there is one */
+        upstream_attempt_t *attempt = check_attempt(crowd.up);
+        /* one trial each, while there is one */
+        assert_true(is_dead(crowd.up, upstream_attempt_next(attempt)));
         assert_status(upstream_attempt_report(attempt, UPSTREAM_ERR_CONNECT), UPSTREAM_OK);
         assert_false(is_dead(crowd.up, upstream_attempt_next(attempt)));
-        upstream_attempt_end(attempt,
-                             UPSTREAM_STOP); /* well, and no success that would pay for retries */
+        /* The node is well, but this is no success that would pay for retries. */
+        upstream_attempt_end(attempt, UPSTREAM_STOP);
     }
     for (i = 0; i < DEAD; i++) {
-        assert_int_equal(virtual_node_stats(crowd.up, i).ejections, 2); /* each had its own */
+        /* each had its own */
+        assert_int_equal(check_node_stats(upstream_node_at(crowd.up, i)).ejections, 2);
     }
     nothing_was_paid(crowd.up);
     crowd_close(&crowd);
@@ -188,7 +182,7 @@ static upstream_status_t loop(upstream_status_t status, upstream_conn_t *conn)
 /* One payload by each of the library's own ways to connect. */
 static void send_by(enum manner manner, upstream_t *up)
 {
-    upstream_attempt_t *attempt = attempt_of(up);
+    upstream_attempt_t *attempt = check_attempt(up);
     upstream_conn_t *conn = NULL;
     upstream_status_t status = UPSTREAM_OK;
     switch (manner) {
@@ -224,15 +218,15 @@ static void one_payload_tries_all_that_are_due_and_pays_nothing(void **state)
         size_t i;
         crowd_open(&crowd);
         send_by((enum manner)manner, crowd.up);
-        for (i = 0; i < 3000 && virtual_stats(crowd.up).connects_failed < DEAD; i++) {
+        for (i = 0; i < 3000 && check_stats(crowd.up).connects_failed < DEAD; i++) {
             usleep(10000);
         }
-        assert_int_equal(virtual_stats(crowd.up).connects_failed, DEAD);
+        assert_int_equal(check_stats(crowd.up).connects_failed, DEAD);
         for (i = 0; i < DEAD; i++) {
-            assert_int_equal(virtual_node_stats(crowd.up, i).connects_failed, 1);
+            assert_int_equal(check_node_stats(upstream_node_at(crowd.up, i)).connects_failed, 1);
         }
         send_by((enum manner)manner, crowd.up); /* the next one has none to try */
-        assert_int_equal(virtual_stats(crowd.up).connects_failed, DEAD);
+        assert_int_equal(check_stats(crowd.up).connects_failed, DEAD);
         assert_int_equal(scripted_requests(crowd.well[0]) + scripted_requests(crowd.well[1]), 2);
         nothing_was_paid(crowd.up);
         crowd_close(&crowd);
@@ -263,8 +257,8 @@ static upstream_status_t bad_and_two_seconds_later(upstream_conn_t *conn, void *
     return scripted_exchange(conn, ctx);
 }
 
-/* The primary tier's other node was tried, and the one that is left falls due and is silent: the
- * reserve does not wait for it. */
+/* One node of the primary tier was tried. The other falls due and is silent: the reserve does not
+ * wait for it. */
 static void a_reserve_stands_in_for_a_trial(void **state)
 {
     int hole[LOOPBACK_HOLE_DESCRIPTORS], i;
@@ -281,9 +275,9 @@ static void a_reserve_stands_in_for_a_trial(void **state)
     assert_int_equal(payload.calls, 2);
     assert_ptr_equal(payload.nodes[0], upstream_node_at(up, 0));
     assert_ptr_equal(payload.nodes[1], upstream_node_at(up, 2));
-    assert_int_equal(virtual_state(up, 1),
-                     UPSTREAM_NODE_PROBING); /* it is dialled on, for a minute */
-    assert_int_equal(virtual_node_stats(up, 1).connects_failed, 0);
+    /* it is dialled on, for a minute */
+    assert_int_equal(virtual_state(up, 1), UPSTREAM_NODE_PROBING);
+    assert_int_equal(check_node_stats(upstream_node_at(up, 1)).connects_failed, 0);
     upstream_destroy(up);
     for (i = 0; i < LOOPBACK_HOLE_DESCRIPTORS; i++) {
         close(hole[i]);
@@ -311,7 +305,7 @@ static void reserves_take_turns_at_retries(void **state)
                     scripted_refuse(primary);
                 }
                 for (i = 0; i < 18; i++) {
-                    upstream_attempt_t *attempt = attempt_of(up);
+                    upstream_attempt_t *attempt = check_attempt(up);
                     upstream_node_t *node;
                     size_t place;
                     virtual_now += VIRTUAL_SECOND; /* the primary is well again, for a moment */
@@ -405,7 +399,7 @@ static void no_ejection_is_longer_than_the_longest(void **state)
         for (i = 0; i < 200; i++) {
             int64_t wait;
             virtual_report(up, 0, UPSTREAM_ERR_CONNECT);
-            assert_int_equal(virtual_stats(up).ejections, i + 1);
+            assert_int_equal(check_stats(up).ejections, i + 1);
             wait = upstream_node_retry_after_ms(first);
             assert_in_range(wait, 1, longest[row]);
             most = wait > most ? wait : most;
@@ -419,8 +413,8 @@ static void no_ejection_is_longer_than_the_longest(void **state)
     }
 }
 
-/* A plugin that picks and reports failures only, on the system's clock: however close its picks
- * were before, the first ones after the node's time is up have the trial. */
+/* A plugin that only picks and reports failures, on the system's clock: however often it picked
+ * before, the first picks after the node's time is up get the trial. */
 static void no_trial_comes_late_to_a_plugin_that_only_picks(void **state)
 {
     upstream_t *up = check_nodes(nowhere, 2, "health.backoff 200ms\nhealth.backoff_max 200ms");
@@ -435,7 +429,7 @@ static void no_trial_comes_late_to_a_plugin_that_only_picks(void **state)
         while (upstream_node_retry_after_ms(first) > 0) {
             usleep(1000);
         }
-        usleep(500 * 1000); /* for the timer, however busy the machine is */
+        usleep(500 * 1000); /* enough for the timer, however busy the machine is */
         for (i = 0, had = 0; i < 2; i++) {
             had |= upstream_next_node(up) == first;
         }

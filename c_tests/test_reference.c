@@ -24,7 +24,7 @@ static int destroy(void **state)
 static void the_set(void **state)
 {
     upstream_t *up = *state;
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    upstream_stats_t stats;
     assert_string_equal(upstream_name(up), "forward-balancing");
     assert_int_equal(upstream_node_count(up), 3);
     assert_null(upstream_node_at(up, 3));
@@ -32,7 +32,7 @@ static void the_set(void **state)
     assert_ptr_equal(upstream_node_by_name(up, "node-2"), upstream_node_at(up, 1));
     assert_null(upstream_node_by_name(up, "node-4"));
     assert_null(upstream_node_by_name(up, ""));
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
+    stats = check_stats(up);
     assert_int_equal(stats.nodes, 3);
     assert_int_equal(stats.nodes_up, 3);
     assert_int_equal(stats.struct_size, sizeof(stats));
@@ -60,8 +60,9 @@ static void the_nodes(void **state)
 
 static void the_properties(void **state)
 {
-    static const char *const written[][2] = {{"name", "node-3"}, {"host", "127.0.0.1"},  {"port", "45000"},
-                                             {"tls", "on"},      {"tls.verify", "off"}, {"shared_key", "secret"}};
+    static const char *const written[][2] = {{"name", "node-3"},    {"host", "127.0.0.1"},
+                                             {"port", "45000"},     {"tls", "on"},
+                                             {"tls.verify", "off"}, {"shared_key", "secret"}};
     upstream_node_t *node = upstream_node_by_name(*state, "node-3");
     const char *key, *value;
     size_t i;
@@ -89,7 +90,8 @@ static void the_properties(void **state)
 
 static void typed_values(void **state)
 {
-    upstream_t *up = check_create("[UPSTREAM]\n name u\n[NODE]\n name n\n host h\n port 1\n a 250ms\n b 2m\n c 4k\n d 1M\n"
+    upstream_t *up = check_create("[UPSTREAM]\n name u\n[NODE]\n name n\n host h\n port 1\n"
+                                  " a 250ms\n b 2m\n c 4k\n d 1M\n"
                                   " e -17\n f 1d\n g 10x\n h YES\n i 3G\n",
                                   NULL);
     upstream_node_t *node = upstream_node_at(up, 0);
@@ -121,7 +123,9 @@ static void properties_fall_back(void **state)
     assert_status(upstream_options_set(options, "Y", "options", NULL), UPSTREAM_OK);
     assert_status(upstream_options_set(options, "z", "first", NULL), UPSTREAM_OK);
     assert_status(upstream_options_set(options, "Z", "options", NULL), UPSTREAM_OK);
-    up = check_create("[UPSTREAM]\n name u\n X set\n y set\n[NODE]\n name n\n host h\n port 1\n x node\n", options);
+    up = check_create("[UPSTREAM]\n name u\n X set\n y set\n[NODE]\n name n\n host h\n port 1\n"
+                      " x node\n",
+                      options);
     upstream_options_destroy(options);
     node = upstream_node_at(up, 0);
     assert_string_equal(upstream_node_get_prop(node, "x"), "node");

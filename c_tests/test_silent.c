@@ -7,7 +7,7 @@
 
 #include <unistd.h>
 
-/* Silent until it is out: by its own answers' absence, not by a word of the test's. */
+/* Silent until it is out: because no answers come, not because the test reports it. */
 static void fall_silent(upstream_t *up, size_t place)
 {
     int i;
@@ -105,8 +105,8 @@ static void a_connection_alone_does_not_bring_it_back_and_an_answer_does(void **
     }
 }
 
-/* A node that fell out by a refusal has shown by a connection that it is well: the rule is for the
- * silent alone. */
+/* A node that was ejected because it refused is well as soon as it accepts a connection: the rule
+ * holds only for silent nodes. */
 static void one_that_refused_is_back_by_a_connection(void **state)
 {
     struct scripted *server = scripted_start(SCRIPTED_SILENT);
@@ -121,7 +121,8 @@ static void one_that_refused_is_back_by_a_connection(void **state)
     scripted_stop(server);
 }
 
-/* While it is still silent each trial fails by one payload's silence, and its backoff grows. */
+/* While it is still silent, each trial costs one payload some time and fails, and the backoff
+ * grows. */
 static void one_that_stays_silent_stays_out(void **state)
 {
     struct scripted *servers[2];
@@ -140,8 +141,8 @@ static void one_that_stays_silent_stays_out(void **state)
         size_t asked = scripted_requests(servers[0]);
         int i;
         virtual_now += (uint64_t)wait * VIRTUAL_MS;
-        for (i = 0; i < 5; i++) { /* each arrives; one of them has tried the silent node, and paid
-                                     with its time */
+        /* each arrives; one of them has tried the silent node, which took its time */
+        for (i = 0; i < 5; i++) {
             assert_status(scripted_deliver(up, NULL, 20000), UPSTREAM_OK);
         }
         assert_int_equal(scripted_requests(servers[0]), asked + 1);
@@ -156,7 +157,7 @@ static void one_that_stays_silent_stays_out(void **state)
     scripted_stop_all(servers, 2);
 }
 
-/* With every node out through silence nobody is asked, and nothing is waited for. */
+/* If every node is out because it was silent, no node is asked, and no call waits. */
 static void with_all_silent_a_delivery_returns_at_once(void **state)
 {
     struct scripted *servers[3];

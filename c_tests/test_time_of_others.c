@@ -1,5 +1,4 @@
-/* Time that is another node's: what one node does with a payload's time, while another would take
- * the payload at once. */
+/* One node must not waste a payload's time while another node would take the payload at once. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/event_loop.h"
@@ -95,7 +94,7 @@ static void a_black_hole_behind_a_stale_connection_leaves_time_for_the_others(vo
     scripted_stop(good);
 }
 
-/* The fresh connection has what is left of the same share, not one of its own. */
+/* The new connection gets the rest of the same share of time, not another share. */
 static upstream_status_t end_then_silence(upstream_conn_t *conn, void *ctx)
 {
     struct scripted *first = ctx;
@@ -223,7 +222,8 @@ static void a_trickling_answer_does_not_take_the_time_of_the_others(void **state
     }
 }
 
-/* It had its time: it counts as what it is, and after health.max_fails the node is out. */
+/* It had its full time, so the timeout counts, and after health.max_fails of them the node is
+ * out. */
 static void a_node_that_trickles_falls_out(void **state)
 {
     int reading;
@@ -300,21 +300,21 @@ static void one_payload_dials_all_black_holes_that_are_due_and_waits_for_none_ag
         virtual_now += 2 * VIRTUAL_SECOND;
         send_by((enum manner)manner, up);
         for (i = 0; i < HOLES; i++) { /* all of them on trial by this one */
-            if (virtual_node_stats(up, i).picks != 1) {
+            if (check_node_stats(upstream_node_at(up, i)).picks != 1) {
                 fail_msg("%s: hole %zu was handed out %d times", manners[manner], i,
-                         (int)virtual_node_stats(up, i).picks);
+                         (int)check_node_stats(upstream_node_at(up, i)).picks);
             }
         }
         for (i = 0; i < 5; i++) {
             send_by((enum manner)manner, up); /* within the leases: nobody else is asked */
         }
-        assert_int_equal(virtual_stats(up).picks, HOLES + 6);
+        assert_int_equal(check_stats(up).picks, HOLES + 6);
         assert_int_equal(scripted_requests(good), 6);
-        for (i = 0; i < 3000 && virtual_stats(up).connects_failed < HOLES; i++) {
+        for (i = 0; i < 3000 && check_stats(up).connects_failed < HOLES; i++) {
             usleep(10000);
         }
         for (i = 0; i < HOLES; i++) {
-            assert_int_equal(virtual_node_stats(up, i).connects_failed, 1);
+            assert_int_equal(check_node_stats(upstream_node_at(up, i)).connects_failed, 1);
             assert_int_equal(virtual_state(up, i), UPSTREAM_NODE_EJECTED);
         }
         upstream_destroy(up);

@@ -1,4 +1,5 @@
-/* TLS against the system's OpenSSL: each way a handshake can end, with its exact status and the mend. */
+/* TLS against the system's OpenSSL: each way a handshake can end, with its exact status and the
+ * fix. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -6,29 +7,16 @@
 
 #include <signal.h>
 
-static char *folder;
-
-static int make_folder(void **state)
-{
-    (void)state;
-    folder = openssl_make_folder();
-    return 0;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    openssl_remove_folder(folder);
-    return 0;
-}
-
-/* A set of one TLS node on `port`; "%s" of `keys` stands for the folder, up to four times. */
+/* A set of one TLS node on `port`; "%s" of `keys` stands for openssl_folder, up to four times. */
 static upstream_t *tls_node(uint16_t port, const char *host, const char *keys)
 {
     char filled[1024], text[2048];
-    snprintf(filled, sizeof(filled), keys, folder, folder, folder, folder);
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost %s\nport %u\ntls on\n%s", host, (unsigned)port,
-             filled);
+    snprintf(filled, sizeof(filled), keys, openssl_folder, openssl_folder, openssl_folder,
+             openssl_folder);
+    snprintf(text, sizeof(text),
+             "[UPSTREAM]\nname u\n[NODE]\nname n\nhost %s\nport %u\ntls on\n"
+             "%s",
+             host, (unsigned)port, filled);
     return check_create(text, NULL);
 }
 
@@ -44,13 +32,14 @@ static void talk(upstream_conn_t *conn)
     assert_memory_equal(back, "olleh\n", 6);
 }
 
-static void works(const char *server_arguments, const char *host, const char *keys, const char *version)
+static void works(const char *server_arguments, const char *host, const char *keys,
+                  const char *version)
 {
-    struct openssl_server *server = openssl_start(folder, server_arguments);
+    struct openssl_server *server = openssl_start(openssl_folder, server_arguments);
     upstream_t *up = tls_node(openssl_port(server), host, keys);
     upstream_conn_t *conn = NULL;
     upstream_error_t *err = NULL;
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    upstream_stats_t stats;
     if (upstream_connect(up, &conn, &err) != UPSTREAM_OK) {
         print_error("%s\n", upstream_error_message(err));
         fail();
@@ -60,16 +49,18 @@ static void works(const char *server_arguments, const char *host, const char *ke
     talk(conn);
     upstream_conn_release(conn);
     assert_status(upstream_connect(up, &conn, NULL), UPSTREAM_OK);
-    assert_int_equal(upstream_conn_reused(conn), 1); /* tickets that came meanwhile do not stand in the way */
+    /* tickets that came meanwhile do not matter */
+    assert_int_equal(upstream_conn_reused(conn), 1);
     talk(conn);
     upstream_conn_release(conn);
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
+    stats = check_stats(up);
     assert_int_equal(stats.handshakes, 1);
     upstream_destroy(up);
     openssl_stop(server);
 }
 
-static void fails_at(uint16_t port, const char *host, const char *keys, upstream_status_t status, const char *const *parts)
+static void fails_at(uint16_t port, const char *host, const char *keys, upstream_status_t status,
+                     const char *const *parts)
 {
     upstream_t *up = tls_node(port, host, keys);
     upstream_conn_t *conn = NULL;
@@ -85,12 +76,12 @@ static void fails_at(uint16_t port, const char *host, const char *keys, upstream
     upstream_destroy(up);
 }
 
-#define fails(server_arguments, host, keys, status, ...)                                       \
-    do {                                                                                       \
-        static const char *const parts[] = {__VA_ARGS__, NULL};                                \
-        struct openssl_server *server = openssl_start(folder, server_arguments);               \
-        fails_at(openssl_port(server), host, keys, status, parts);                             \
-        openssl_stop(server);                                                                  \
+#define fails(server_arguments, host, keys, status, ...)                                 \
+    do {                                                                                 \
+        static const char *const parts[] = {__VA_ARGS__, NULL};                          \
+        struct openssl_server *server = openssl_start(openssl_folder, server_arguments); \
+        fails_at(openssl_port(server), host, keys, status, parts);                       \
+        openssl_stop(server);                                                            \
     } while (0)
 
 static void valid(void **state)
@@ -99,7 +90,10 @@ static void valid(void **state)
     works("-cert valid.crt -key valid.key", "localhost", "tls.ca_file %s/ca.crt", "TLSv1.3");
     works("-cert valid.crt -key valid.key", "127.0.0.1", "tls.ca_file %s/ca.crt", "TLSv1.3");
     works("-cert valid.crt -key valid.key", "127.0.0.1", "tls.ca_path %s/roots", "TLSv1.3");
-    works("-cert valid.crt -key valid.key", "127.0.0.1", "tls.ca_file %s/other-ca.crt\ntls.ca_path %s/roots", "TLSv1.3");
+    works("-cert valid.crt -key valid.key", "127.0.0.1",
+          "tls.ca_file %s/other-ca.crt\n"
+          "tls.ca_path %s/roots",
+          "TLSv1.3");
 }
 
 static void self_signed(void **state)
@@ -107,69 +101,89 @@ static void self_signed(void **state)
     (void)state;
     works("-cert self.crt -key self.key", "127.0.0.1", "tls.verify off", "TLSv1.3");
     works("-cert self.crt -key self.key", "127.0.0.1", "tls.ca_file %s/self.crt", "TLSv1.3");
-    fails("-cert self.crt -key self.key", "127.0.0.1", "tls.ca_file %s/ca.crt", UPSTREAM_ERR_CERT, "tls.ca_file");
+    fails("-cert self.crt -key self.key", "127.0.0.1", "tls.ca_file %s/ca.crt", UPSTREAM_ERR_CERT,
+          "tls.ca_file");
 }
 
 static void wrong_name(void **state)
 {
     (void)state;
-    fails("-cert wrong-name.crt -key wrong-name.key", "localhost", "tls.ca_file %s/ca.crt", UPSTREAM_ERR_CERT,
-          "is for a.example, *.b.example, not for \"localhost\"", "tls.vhost", "tls.verify_hostname off");
-    fails("-cert wrong-name.crt -key wrong-name.key", "127.0.0.1", "tls.ca_file %s/ca.crt", UPSTREAM_ERR_CERT,
-          "not for \"127.0.0.1\"");
-    works("-cert wrong-name.crt -key wrong-name.key", "127.0.0.1", "tls.ca_file %s/ca.crt\ntls.verify_hostname off", "TLSv1.3");
-    works("-cert wrong-name.crt -key wrong-name.key", "127.0.0.1", "tls.ca_file %s/ca.crt\ntls.vhost a.example", "TLSv1.3");
-    works("-cert wrong-name.crt -key wrong-name.key", "127.0.0.1", "tls.ca_file %s/ca.crt\ntls.vhost x.b.example", "TLSv1.3");
+    fails("-cert wrong-name.crt -key wrong-name.key", "localhost", "tls.ca_file %s/ca.crt",
+          UPSTREAM_ERR_CERT, "is for a.example, *.b.example, not for \"localhost\"", "tls.vhost",
+          "tls.verify_hostname off");
+    fails("-cert wrong-name.crt -key wrong-name.key", "127.0.0.1", "tls.ca_file %s/ca.crt",
+          UPSTREAM_ERR_CERT, "not for \"127.0.0.1\"");
+    works("-cert wrong-name.crt -key wrong-name.key", "127.0.0.1",
+          "tls.ca_file %s/ca.crt\ntls.verify_hostname off", "TLSv1.3");
+    works("-cert wrong-name.crt -key wrong-name.key", "127.0.0.1",
+          "tls.ca_file %s/ca.crt\ntls.vhost a.example", "TLSv1.3");
+    works("-cert wrong-name.crt -key wrong-name.key", "127.0.0.1",
+          "tls.ca_file %s/ca.crt\ntls.vhost x.b.example", "TLSv1.3");
 }
 
-/* The server picks its certificate by the name it is asked for, and refuses a name it does not know. */
+/* The server picks its certificate by the name it is asked for, and refuses a name it does not
+ * know. */
 static void server_name_indication(void **state)
 {
-    static const char arguments[] = "-cert wrong-name.crt -key wrong-name.key -servername localhost -cert2 valid.crt -key2 valid.key -servername_fatal";
+    static const char arguments[] = "-cert wrong-name.crt -key wrong-name.key -servername "
+                                    "localhost -cert2 valid.crt -key2 valid.key -servername_fatal";
     (void)state;
     works(arguments, "localhost", "tls.ca_file %s/ca.crt", "TLSv1.3");
     works(arguments, "127.0.0.1", "tls.ca_file %s/ca.crt\ntls.vhost localhost", "TLSv1.3");
     /* No SNI is sent for an address, so the server gives its first certificate. */
     fails(arguments, "127.0.0.1", "tls.ca_file %s/ca.crt", UPSTREAM_ERR_CERT, "a.example");
-    fails(arguments, "127.0.0.1", "tls.ca_file %s/ca.crt\ntls.vhost other.example", UPSTREAM_ERR_TLS, "other.example", "tls.vhost");
+    fails(arguments, "127.0.0.1", "tls.ca_file %s/ca.crt\ntls.vhost other.example",
+          UPSTREAM_ERR_TLS, "other.example", "tls.vhost");
 }
 
 static void expired(void **state)
 {
     (void)state;
-    fails("-cert expired.crt -key expired.key", "localhost", "tls.ca_file %s/ca.crt", UPSTREAM_ERR_CERT, "expired",
-          "renew it", "clock");
+    fails("-cert expired.crt -key expired.key", "localhost", "tls.ca_file %s/ca.crt",
+          UPSTREAM_ERR_CERT, "expired", "renew it", "clock");
     works("-cert expired.crt -key expired.key", "localhost", "tls.verify off", "TLSv1.3");
 }
 
 static void unknown_ca(void **state)
 {
     (void)state;
-    fails("-cert valid.crt -key valid.key", "localhost", "tls.ca_file %s/other-ca.crt", UPSTREAM_ERR_CERT,
-          "issuer is not trusted", "set tls.ca_file");
-    fails("-cert valid.crt -key valid.key", "localhost", "", UPSTREAM_ERR_CERT, "system's certificate store",
-          "set tls.ca_file");
+    fails("-cert valid.crt -key valid.key", "localhost", "tls.ca_file %s/other-ca.crt",
+          UPSTREAM_ERR_CERT, "issuer is not trusted", "set tls.ca_file");
+    fails("-cert valid.crt -key valid.key", "localhost", "", UPSTREAM_ERR_CERT,
+          "system's certificate store", "set tls.ca_file");
 }
 
 static void versions(void **state)
 {
     (void)state;
-    works("-cert valid.crt -key valid.key -tls1_2", "localhost", "tls.ca_file %s/ca.crt", "TLSv1.2");
-    works("-cert valid.crt -key valid.key -tls1_3", "localhost", "tls.ca_file %s/ca.crt", "TLSv1.3");
-    works("-cert valid.crt -key valid.key", "localhost", "tls.ca_file %s/ca.crt\ntls.max_version TLSv1.2", "TLSv1.2");
-    fails("-cert valid.crt -key valid.key -tls1_2", "localhost", "tls.ca_file %s/ca.crt\ntls.min_version TLSv1.3",
-          UPSTREAM_ERR_TLS, "no TLS version between tls.min_version and tls.max_version");
-    fails("-cert valid.crt -key valid.key -tls1_3", "localhost", "tls.ca_file %s/ca.crt\ntls.max_version TLSv1.2",
-          UPSTREAM_ERR_TLS, "no TLS version between tls.min_version and tls.max_version");
+    works("-cert valid.crt -key valid.key -tls1_2", "localhost", "tls.ca_file %s/ca.crt",
+          "TLSv1.2");
+    works("-cert valid.crt -key valid.key -tls1_3", "localhost", "tls.ca_file %s/ca.crt",
+          "TLSv1.3");
+    works("-cert valid.crt -key valid.key", "localhost",
+          "tls.ca_file %s/ca.crt\ntls.max_version TLSv1.2", "TLSv1.2");
+    fails("-cert valid.crt -key valid.key -tls1_2", "localhost",
+          "tls.ca_file %s/ca.crt\ntls.min_version TLSv1.3", UPSTREAM_ERR_TLS,
+          "no TLS version between tls.min_version and tls.max_version");
+    fails("-cert valid.crt -key valid.key -tls1_3", "localhost",
+          "tls.ca_file %s/ca.crt\ntls.max_version TLSv1.2", UPSTREAM_ERR_TLS,
+          "no TLS version between tls.min_version and tls.max_version");
 }
 
 static void ciphers(void **state)
 {
     (void)state;
-    works("-cert valid.crt -key valid.key", "localhost", "tls.ca_file %s/ca.crt\ntls.ciphers ECDHE-ECDSA-AES128-GCM-SHA256", "TLSv1.2");
-    works("-cert valid.crt -key valid.key", "localhost", "tls.ca_file %s/ca.crt\ntls.ciphers TLS_CHACHA20_POLY1305_SHA256", "TLSv1.3");
-    fails("-cert valid.crt -key valid.key -tls1_2 -cipher ECDHE-ECDSA-AES256-GCM-SHA384", "localhost",
-          "tls.ca_file %s/ca.crt\ntls.ciphers ECDHE-ECDSA-AES128-GCM-SHA256", UPSTREAM_ERR_TLS, "tls.ciphers");
+    works("-cert valid.crt -key valid.key", "localhost",
+          "tls.ca_file %s/ca.crt\n"
+          "tls.ciphers ECDHE-ECDSA-AES128-GCM-SHA256",
+          "TLSv1.2");
+    works("-cert valid.crt -key valid.key", "localhost",
+          "tls.ca_file %s/ca.crt\n"
+          "tls.ciphers TLS_CHACHA20_POLY1305_SHA256",
+          "TLSv1.3");
+    fails("-cert valid.crt -key valid.key -tls1_2 -cipher ECDHE-ECDSA-AES256-GCM-SHA384",
+          "localhost", "tls.ca_file %s/ca.crt\ntls.ciphers ECDHE-ECDSA-AES128-GCM-SHA256",
+          UPSTREAM_ERR_TLS, "tls.ciphers");
 }
 
 #define ASKS "-cert valid.crt -key valid.key -Verify 1 -verify_return_error -CAfile ca.crt "
@@ -182,22 +196,28 @@ static void client_certificate(void **state)
     size_t i;
     (void)state;
     for (i = 0; i < 3; i++) {
-        snprintf(lines, sizeof(lines), "tls.ca_file %%s/ca.crt\ntls.crt_file %%s/client.crt\n%s", keys[i]);
+        snprintf(lines, sizeof(lines), "tls.ca_file %%s/ca.crt\ntls.crt_file %%s/client.crt\n%s",
+                 keys[i]);
         works(ASKS, "localhost", lines, "TLSv1.3");
         works(ASKS "-tls1_2", "localhost", lines, "TLSv1.2");
     }
-    works(ASKS, "localhost", "tls.ca_file %s/ca.crt\ntls.crt_file %s/client-rsa.crt\ntls.key_file %s/client-rsa.p1", "TLSv1.3");
+    works(ASKS, "localhost",
+          "tls.ca_file %s/ca.crt\ntls.crt_file %s/client-rsa.crt\n"
+          "tls.key_file %s/client-rsa.p1",
+          "TLSv1.3");
 }
 
 static void client_certificate_missing(void **state)
 {
-    static const char *const versions[] = {ASKS "-tls1_2", ASKS "-tls1_3", ASKS "-tls1_3 -num_tickets 0"};
+    static const char *const versions[] = {ASKS "-tls1_2", ASKS "-tls1_3",
+                                           ASKS "-tls1_3 -num_tickets 0"};
     size_t i;
     (void)state;
-    /* With TLS 1.3 the client is done before the server has decided, and waits for its verdict. */
+    /* With TLS 1.3 the client is done before the server has decided, so it waits for the
+     * decision. */
     for (i = 0; i < 3; i++) {
-        fails(versions[i], "localhost", "tls.ca_file %s/ca.crt", UPSTREAM_ERR_CERT, "asks for a client certificate",
-              "set tls.crt_file and tls.key_file");
+        fails(versions[i], "localhost", "tls.ca_file %s/ca.crt", UPSTREAM_ERR_CERT,
+              "asks for a client certificate", "set tls.crt_file and tls.key_file");
     }
 }
 
@@ -208,13 +228,21 @@ static void client_certificate_refused(void **state)
     size_t i;
     (void)state;
     for (i = 0; i < 3; i++) {
-        snprintf(arguments, sizeof(arguments),
-                 "-cert valid.crt -key valid.key -Verify 1 -verify_return_error -CAfile other-ca.crt %s", versions[i]);
-        fails(arguments, "localhost", "tls.ca_file %s/ca.crt\ntls.crt_file %s/client.crt\ntls.key_file %s/client.key",
-              UPSTREAM_ERR_CERT, "refuses the client certificate of tls.crt_file", "does not trust the CA that signed it");
+        snprintf(
+            arguments, sizeof(arguments),
+            "-cert valid.crt -key valid.key -Verify 1 -verify_return_error -CAfile other-ca.crt %s",
+            versions[i]);
+        fails(arguments, "localhost",
+              "tls.ca_file %s/ca.crt\ntls.crt_file %s/client.crt\n"
+              "tls.key_file %s/client.key",
+              UPSTREAM_ERR_CERT, "refuses the client certificate of tls.crt_file",
+              "does not trust the CA that signed it");
         snprintf(arguments, sizeof(arguments), ASKS "%s", versions[i]);
-        fails(arguments, "localhost", "tls.ca_file %s/ca.crt\ntls.crt_file %s/expired.crt\ntls.key_file %s/expired.key",
-              UPSTREAM_ERR_CERT, "refuses the client certificate of tls.crt_file", "it has expired");
+        fails(arguments, "localhost",
+              "tls.ca_file %s/ca.crt\ntls.crt_file %s/expired.crt\n"
+              "tls.key_file %s/expired.key",
+              UPSTREAM_ERR_CERT, "refuses the client certificate of tls.crt_file",
+              "it has expired");
     }
 }
 
@@ -222,8 +250,12 @@ static void refused_at_create(const char *keys, const char *place, const char *m
 {
     char filled[1024], text[2048];
     upstream_error_t *err;
-    snprintf(filled, sizeof(filled), keys, folder, folder, folder, folder);
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost localhost\nport 1\ntls on\n%s\n", filled);
+    snprintf(filled, sizeof(filled), keys, openssl_folder, openssl_folder, openssl_folder,
+             openssl_folder);
+    snprintf(text, sizeof(text),
+             "[UPSTREAM]\nname u\n[NODE]\nname n\nhost localhost\nport 1\n"
+             "tls on\n%s\n",
+             filled);
     err = check_refused(text, NULL);
     check_contains(upstream_error_message(err), place);
     check_contains(upstream_error_message(err), mend);
@@ -240,17 +272,25 @@ static void bad_files_are_found_at_create(void **state)
     refused_at_create("tls.ca_path %s/none", "test.conf:8:", "none");
     refused_at_create("tls.crt_file %s/client.crt", "test.conf:8:", "tls.key_file");
     refused_at_create("tls.key_file %s/client.key", "test.conf:8:", "tls.crt_file");
-    refused_at_create("tls.crt_file %s/client.crt\ntls.key_file %s/valid.key", "test.conf:9:", "does not fit the certificate of tls.crt_file");
-    refused_at_create("tls.crt_file %s/client-rsa.crt\ntls.key_file %s/valid.key", "test.conf:9:", "does not fit the certificate of tls.crt_file");
-    refused_at_create("tls.crt_file %s/client.crt\ntls.key_file %s/ca.crt", "test.conf:9:", "holds no private key");
-    refused_at_create("tls.crt_file %s/client.crt\ntls.key_file %s/client.enc", "test.conf:9:", "set tls.key_passwd");
-    refused_at_create("tls.crt_file %s/client.crt\ntls.key_file %s/client.enc\ntls.key_passwd wrong", "test.conf:9:",
-                      "is tls.key_passwd its passphrase?");
-    refused_at_create("tls.crt_file %s/client-rsa.crt\ntls.key_file %s/client-rsa.old\ntls.key_passwd secret", "test.conf:9:",
-                      "openssl pkcs8 -topk8");
+    refused_at_create("tls.crt_file %s/client.crt\ntls.key_file %s/valid.key",
+                      "test.conf:9:", "does not fit the certificate of tls.crt_file");
+    refused_at_create("tls.crt_file %s/client-rsa.crt\ntls.key_file %s/valid.key",
+                      "test.conf:9:", "does not fit the certificate of tls.crt_file");
+    refused_at_create("tls.crt_file %s/client.crt\ntls.key_file %s/ca.crt",
+                      "test.conf:9:", "holds no private key");
+    refused_at_create("tls.crt_file %s/client.crt\ntls.key_file %s/client.enc",
+                      "test.conf:9:", "set tls.key_passwd");
+    refused_at_create("tls.crt_file %s/client.crt\ntls.key_file %s/client.enc\n"
+                      "tls.key_passwd wrong",
+                      "test.conf:9:", "is tls.key_passwd its passphrase?");
+    refused_at_create("tls.crt_file %s/client-rsa.crt\ntls.key_file %s/client-rsa.old\n"
+                      "tls.key_passwd secret",
+                      "test.conf:9:", "openssl pkcs8 -topk8");
     refused_at_create("tls.ciphers RC4-MD5", "test.conf:8:", "the known are");
-    refused_at_create("tls.ciphers TLS_AES_128_GCM_SHA256\ntls.max_version TLSv1.2", "test.conf:8:", "tls.max_version");
-    refused_at_create("tls.min_version TLSv1.3\ntls.max_version TLSv1.2", "test.conf:", "tls.min_version");
+    refused_at_create("tls.ciphers TLS_AES_128_GCM_SHA256\ntls.max_version TLSv1.2",
+                      "test.conf:8:", "tls.max_version");
+    refused_at_create("tls.min_version TLSv1.3\ntls.max_version TLSv1.2",
+                      "test.conf:", "tls.min_version");
     refused_at_create("tls.min_version TLSv1.1", "test.conf:8:", "TLSv1.2");
 }
 
@@ -258,7 +298,8 @@ static void a_plaintext_server(void **state)
 {
     static const char *const parts[] = {"does not answer in TLS", "Set tls off", NULL};
     static const char *const closed[] = {"does it speak TLS on this port?", NULL};
-    struct loopback *greeter = loopback_start(LOOPBACK_GREETER), *closer = loopback_start(LOOPBACK_CLOSE);
+    struct loopback *greeter = loopback_start(LOOPBACK_GREETER),
+                    *closer = loopback_start(LOOPBACK_CLOSE);
     (void)state;
     fails_at(loopback_port(greeter), "127.0.0.1", "tls.verify off", UPSTREAM_ERR_TLS, parts);
     fails_at(loopback_port(closer), "127.0.0.1", "tls.verify off", UPSTREAM_ERR_TLS, closed);
@@ -268,17 +309,19 @@ static void a_plaintext_server(void **state)
 
 static void a_silent_server(void **state)
 {
-    static const char *const parts[] = {"did not finish the TLS handshake within net.connect_timeout", NULL};
+    static const char *const parts[] = {
+        "did not finish the TLS handshake within net.connect_timeout", NULL};
     struct loopback *server = loopback_start(LOOPBACK_SILENT);
     (void)state;
-    fails_at(loopback_port(server), "127.0.0.1", "tls.verify off\nnet.connect_timeout 700ms", UPSTREAM_ERR_TIMEOUT, parts);
+    fails_at(loopback_port(server), "127.0.0.1", "tls.verify off\nnet.connect_timeout 700ms",
+             UPSTREAM_ERR_TIMEOUT, parts);
     loopback_stop(server);
 }
 
 static void much_data(void **state)
 {
     enum { SIZE = 4 * 1024 * 1024 };
-    struct openssl_server *server = openssl_start(folder, "-cert valid.crt -key valid.key");
+    struct openssl_server *server = openssl_start(openssl_folder, "-cert valid.crt -key valid.key");
     upstream_t *up = tls_node(openssl_port(server), "localhost", "tls.ca_file %s/ca.crt");
     upstream_conn_t *conn = NULL;
     char *out = malloc(SIZE), *in = malloc(SIZE);
@@ -304,14 +347,15 @@ static void much_data(void **state)
 
 static void a_server_that_goes_away(void **state)
 {
-    struct openssl_server *server = openssl_start(folder, "-cert valid.crt -key valid.key");
+    struct openssl_server *server = openssl_start(openssl_folder, "-cert valid.crt -key valid.key");
     upstream_t *up = tls_node(openssl_port(server), "localhost", "tls.ca_file %s/ca.crt");
     upstream_conn_t *conn = NULL;
     upstream_status_t status = UPSTREAM_OK;
     char byte;
     int i;
     (void)state;
-    assert_true(signal(SIGPIPE, SIG_DFL) != SIG_ERR); /* a write that raised it would end this program */
+    /* a write that raised it would end this program */
+    assert_true(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
     assert_status(upstream_connect(up, &conn, NULL), UPSTREAM_OK);
     talk(conn);
     openssl_stop(server);
@@ -319,7 +363,7 @@ static void a_server_that_goes_away(void **state)
     status = upstream_conn_read_exact(conn, &byte, 1);
     assert_true(status == UPSTREAM_ERR_CLOSED || status == UPSTREAM_ERR_NETWORK);
     for (i = 0; i < 50 && (status == UPSTREAM_OK || i < 3); i++) {
-        status = upstream_conn_write(conn, folder, strlen(folder));
+        status = upstream_conn_write(conn, openssl_folder, strlen(openssl_folder));
     }
     assert_true(status == UPSTREAM_ERR_CLOSED || status == UPSTREAM_ERR_NETWORK);
     upstream_conn_discard(conn);
@@ -346,5 +390,5 @@ int main(void)
         cmocka_unit_test(much_data),
         cmocka_unit_test(a_server_that_goes_away),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, openssl_folder_setup, openssl_folder_teardown);
 }

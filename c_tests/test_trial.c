@@ -1,5 +1,5 @@
-/* How a node that fell out comes back: by the trial that a delivery makes on its way, or by the active check; and what a
- * node that does not answer costs. */
+/* How an ejected node comes back: by the trial that a delivery makes on its way, or by the active
+ * check; and what a node that does not answer costs. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -28,7 +28,7 @@ static void pause_ms(unsigned ms)
     usleep(ms * 1000);
 }
 
-/* Waits, at most 30 seconds, for a node's state; 1 where it came. */
+/* Waits, at most 30 seconds, for a node's state; 1 if it came. */
 static int wait_state(upstream_node_t *node, int32_t state)
 {
     int i;
@@ -36,13 +36,6 @@ static int wait_state(upstream_node_t *node, int32_t state)
         pause_ms(10);
     }
     return upstream_node_state(node) == state;
-}
-
-static upstream_stats_t stats_of(upstream_node_t *node)
-{
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_node_stats(node, &stats), UPSTREAM_OK);
-    return stats;
 }
 
 /* A set of two nodes: a sink, and one on `port` with `more` lines. */
@@ -68,20 +61,20 @@ static void a_healed_node_is_found_by_a_delivery(void **state)
     deliver(up, 0);
     deliver(up, 0);
     assert_int_equal(upstream_node_state(bad), UPSTREAM_NODE_EJECTED);
-    assert_int_equal(stats_of(bad).connects_failed, 1);
+    assert_int_equal(check_node_stats(bad).connects_failed, 1);
     for (i = 0; i < 200; i++) {
         deliver(up, 0);
     }
-    assert_int_equal(stats_of(bad).deliveries, 0);
-    assert_true(stats_of(bad).connects_failed <= 1 + stats_of(bad).ejections);
+    assert_int_equal(check_node_stats(bad).deliveries, 0);
+    assert_true(check_node_stats(bad).connects_failed <= 1 + check_node_stats(bad).ejections);
     assert_int_equal(listen(healing, 64), 0);
-    for (i = 0; i < 3000 && stats_of(bad).deliveries == 0; i++) {
+    for (i = 0; i < 3000 && check_node_stats(bad).deliveries == 0; i++) {
         deliver(up, 0);
         pause_ms(1);
     }
     assert_int_equal(upstream_node_state(bad), UPSTREAM_NODE_UP);
-    assert_int_equal(stats_of(bad).connects, 1); /* the trial's own connection served */
-    assert_int_equal(stats_of(upstream_node_at(up, 0)).deliveries_failed, 0);
+    assert_int_equal(check_node_stats(bad).connects, 1); /* the trial's own connection served */
+    assert_int_equal(check_node_stats(upstream_node_at(up, 0)).deliveries_failed, 0);
     assert_int_equal(upstream_retry_after_ms(up), 0);
     upstream_destroy(up);
     close(healing);
@@ -90,11 +83,14 @@ static void a_healed_node_is_found_by_a_delivery(void **state)
 
 static void a_trial_without_an_answer_holds_no_delivery_up(void **state)
 {
-    struct loopback *sink = loopback_start(LOOPBACK_SINK), *silent = loopback_start(LOOPBACK_SILENT);
-    /* The handshake stalls, until net.connect_timeout says it is enough. */
-    upstream_t *up = sink_and(sink, loopback_port(silent), "tls on\ntls.verify off\nnet.connect_timeout 2s\nhealth.backoff 50ms");
+    struct loopback *sink = loopback_start(LOOPBACK_SINK),
+                    *silent = loopback_start(LOOPBACK_SILENT);
+    /* The handshake stalls until net.connect_timeout ends it. */
+    upstream_t *up = sink_and(sink, loopback_port(silent),
+                              "tls on\ntls.verify off\n"
+                              "net.connect_timeout 2s\nhealth.backoff 50ms");
     upstream_node_t *bad = upstream_node_at(up, 1);
-    upstream_stats_t set = UPSTREAM_STATS_INIT;
+    upstream_stats_t set;
     (void)state;
     deliver(up, 0);
     deliver(up, 0); /* waits for the handshake, once */
@@ -104,14 +100,16 @@ static void a_trial_without_an_answer_holds_no_delivery_up(void **state)
     assert_int_equal(upstream_node_state(bad), UPSTREAM_NODE_PROBING);
     deliver(up, 0);
     deliver(up, 0); /* and nobody else tries meanwhile */
-    assert_true(loopback_wait_connections(silent, 2)); /* the dial may begin after the delivery went on */
+    /* the dial may begin after the delivery went on */
+    assert_true(loopback_wait_connections(silent, 2));
     assert_int_equal(loopback_connections(silent), 2);
-    assert_int_equal(stats_of(bad).deliveries_failed, 1); /* a trial is no failed delivery */
-    assert_int_equal(stats_of(bad).active, 1);
-    assert_true(wait_state(bad, UPSTREAM_NODE_EJECTED)); /* the dial told its end */
-    assert_int_equal(stats_of(bad).active, 0);
-    assert_int_equal(stats_of(bad).connects_failed, 2);
-    assert_status(upstream_stats(up, &set), UPSTREAM_OK);
+    /* a trial is no failed delivery */
+    assert_int_equal(check_node_stats(bad).deliveries_failed, 1);
+    assert_int_equal(check_node_stats(bad).active, 1);
+    assert_true(wait_state(bad, UPSTREAM_NODE_EJECTED)); /* the dial has ended and counted */
+    assert_int_equal(check_node_stats(bad).active, 0);
+    assert_int_equal(check_node_stats(bad).connects_failed, 2);
+    set = check_stats(up);
     assert_int_equal(set.deliveries, 5);
     assert_int_equal(set.deliveries_failed, 0);
     assert_int_equal(set.redeliveries, 1);
@@ -125,7 +123,9 @@ static void a_black_hole_costs_one_delivery_its_wait_and_no_more(void **state)
     struct loopback *sink = loopback_start(LOOPBACK_SINK);
     int hole[LOOPBACK_HOLE_DESCRIPTORS], i;
     uint16_t port = loopback_black_hole(hole);
-    upstream_t *up = sink_and(sink, port, "net.connect_timeout 500ms\nhealth.backoff 1h\nhealth.backoff_max 1h");
+    upstream_t *up = sink_and(sink, port,
+                              "net.connect_timeout 500ms\nhealth.backoff 1h\n"
+                              "health.backoff_max 1h");
     upstream_node_t *bad = upstream_node_at(up, 1);
     (void)state;
     for (i = 0; i < 100; i++) {
@@ -134,9 +134,9 @@ static void a_black_hole_costs_one_delivery_its_wait_and_no_more(void **state)
     assert_true(loopback_wait_bytes(sink, 100 * 5));
     assert_int_equal(loopback_bytes(sink), 100 * 5);
     assert_int_equal(upstream_node_state(bad), UPSTREAM_NODE_EJECTED);
-    assert_int_equal(stats_of(bad).connects_failed, 1);
-    assert_int_equal(stats_of(bad).deliveries_failed, 1);
-    assert_int_equal(stats_of(bad).active, 0);
+    assert_int_equal(check_node_stats(bad).connects_failed, 1);
+    assert_int_equal(check_node_stats(bad).deliveries_failed, 1);
+    assert_int_equal(check_node_stats(bad).active, 0);
     upstream_destroy(up);
     for (i = 0; i < LOOPBACK_HOLE_DESCRIPTORS; i++) {
         close(hole[i]);
@@ -146,8 +146,11 @@ static void a_black_hole_costs_one_delivery_its_wait_and_no_more(void **state)
 
 static void destroying_ends_a_trial_under_way(void **state)
 {
-    struct loopback *sink = loopback_start(LOOPBACK_SINK), *silent = loopback_start(LOOPBACK_SILENT);
-    upstream_t *up = sink_and(sink, loopback_port(silent), "tls on\ntls.verify off\nnet.connect_timeout 60s");
+    struct loopback *sink = loopback_start(LOOPBACK_SINK),
+                    *silent = loopback_start(LOOPBACK_SILENT);
+    upstream_t *up = sink_and(sink, loopback_port(silent),
+                              "tls on\ntls.verify off\n"
+                              "net.connect_timeout 60s");
     upstream_node_t *bad = upstream_node_at(up, 1);
     (void)state;
     assert_status(upstream_node_report(bad, UPSTREAM_ERR_CONNECT), UPSTREAM_OK);
@@ -163,12 +166,13 @@ static void destroying_ends_a_trial_under_way(void **state)
 
 static void one_silent_node_leaves_time_for_the_others(void **state)
 {
-    struct loopback *sink = loopback_start(LOOPBACK_SINK), *silent = loopback_start(LOOPBACK_SILENT);
+    struct loopback *sink = loopback_start(LOOPBACK_SINK),
+                    *silent = loopback_start(LOOPBACK_SILENT);
     upstream_t *up = sink_and(sink, loopback_port(silent), "tls on\ntls.verify off");
     (void)state;
     deliver(up, 0);
     deliver(up, 3000); /* half of it for the silent one, whose net.connect_timeout is 10 s */
-    assert_int_equal(stats_of(upstream_node_at(up, 0)).deliveries, 2);
+    assert_int_equal(check_node_stats(upstream_node_at(up, 0)).deliveries, 2);
     upstream_destroy(up);
     loopback_stop(silent);
     loopback_stop(sink);
@@ -207,10 +211,10 @@ static void the_active_check_brings_a_node_back_without_a_caller(void **state)
     assert_int_equal(upstream_node_state(bad), UPSTREAM_NODE_EJECTED);
     assert_int_equal(listen(healing, 64), 0);
     assert_true(wait_state(bad, UPSTREAM_NODE_UP));
-    assert_int_equal(stats_of(bad).connects, 0); /* no connection of a caller's was made */
+    assert_int_equal(check_node_stats(bad).connects, 0); /* no connection of a caller's was made */
     deliver(up, 0);
     deliver(up, 0);
-    assert_int_equal(stats_of(bad).deliveries, 1);
+    assert_int_equal(check_node_stats(bad).deliveries, 1);
     upstream_destroy(up);
     close(healing);
     loopback_stop(sink);
@@ -223,7 +227,8 @@ static void a_check_by_tls_wants_the_handshake_and_one_by_tcp_does_not(void **st
     int i;
     (void)state;
     for (i = 0; i < 2; i++) {
-        struct loopback *sink = loopback_start(LOOPBACK_SINK), *closing = loopback_start(LOOPBACK_CLOSE);
+        struct loopback *sink = loopback_start(LOOPBACK_SINK),
+                        *closing = loopback_start(LOOPBACK_CLOSE);
         upstream_t *up = sink_and(sink, loopback_port(closing), checks[i]);
         upstream_node_t *bad = upstream_node_at(up, 1);
         /* No dial has been made yet: the check starts the thread it needs. */

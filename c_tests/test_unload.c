@@ -1,6 +1,7 @@
 /*
- * A host that does not link the library loads and unloads a plugin that does, again and again. The plugin's own code goes
- * each time; the library's stays (it is linked -z nodelete), because its threads and the ends of the host's threads need it.
+ * A host that does not link the library loads and unloads a plugin that does, again and again. Each
+ * time the plugin's code is unmapped; the library's code stays (it is linked -z nodelete), because
+ * its own threads, and threads of the host that end, need it.
  */
 #define _GNU_SOURCE
 #include "module/guest_module.h"
@@ -15,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* The library is nowhere in this program but through a module. */
+/* This program gets the library only through a module. */
 struct module {
     void *handle;
     guest_begin_fn begin;
@@ -64,7 +65,7 @@ static int entries(const char *path)
     return count;
 }
 
-/* Whether a thread of the library is there, by the name it gives itself. */
+/* True if a thread of the library runs; it is known by its name. */
 static int library_has_a_thread(void)
 {
     DIR *folder = opendir("/proc/self/task");
@@ -132,7 +133,8 @@ static void *end_at_once(void *none)
     return none;
 }
 
-/* How many threads there are before the library makes any. The thread sanitizer starts one of its own with the first of all. */
+/* How many threads there are before the library makes any. The thread sanitizer starts its own
+ * together with the first one. */
 static int threads_before(void)
 {
     pthread_t first;
@@ -162,7 +164,8 @@ static void loaded_and_unloaded_a_thousand_times(void **state)
         if (i % 10 == 2) {
             round_of(openssl_port(tls), ca_file);
         } else if (i % 2 == 0) { /* a thread that ends after what it had used is gone */
-            assert_int_equal(pthread_create(&thread, NULL, round_in_thread, (void *)(uintptr_t)port), 0);
+            assert_int_equal(
+                pthread_create(&thread, NULL, round_in_thread, (void *)(uintptr_t)port), 0);
             assert_int_equal(pthread_join(thread, NULL), 0);
         } else {
             round_of(port, NULL);
@@ -173,14 +176,16 @@ static void loaded_and_unloaded_a_thousand_times(void **state)
         }
     }
     late = size_now(threads);
-    print_message("round 30: %d threads, %d descriptors, %d mappings, %ld KiB; round %d: %d, %d, %d, %ld\n", early.threads,
-                  early.descriptors, early.mappings, early.resident, rounds, late.threads, late.descriptors, late.mappings,
-                  late.resident);
+    print_message(
+        "round 30: %d threads, %d descriptors, %d mappings, %ld KiB; round %d: %d, %d, %d, %ld\n",
+        early.threads, early.descriptors, early.mappings, early.resident, rounds, late.threads,
+        late.descriptors, late.mappings, late.resident);
     assert_int_equal(early.threads, threads);
     assert_int_equal(late.threads, threads);
     assert_int_equal(late.descriptors, early.descriptors);
     if (rounds == 1000) {
-        /* The C library's heaps for threads come late and stay: what grows with the rounds grows by more than this. */
+        /* The C library makes its heaps for threads late and keeps them. Memory that grew with each
+         * round would grow by more than this. */
         assert_in_range(late.mappings, 1, early.mappings + 40);
         assert_in_range(late.resident, 1, early.resident + 4096);
     }
@@ -188,12 +193,14 @@ static void loaded_and_unloaded_a_thousand_times(void **state)
     openssl_remove_folder(folder);
 }
 
-/* What stays is the library itself, though nobody ever called it. The first test, before anything else could hold it. */
+/* The library itself stays, although nobody ever called it. This is the first test, so that nothing
+ * else can hold it. */
 static void the_library_stays(void **state)
 {
     (void)state;
     if (getenv("UPSTREAM_SANITIZE") != NULL) {
-        skip(); /* a sanitized library is linked into the program, for it needs the sanitizer there */
+        /* a sanitized library is linked into the program, because it needs the sanitizer there */
+        skip();
     }
     assert_int_equal(mappings("/libupstream.so"), 0);
     assert_int_equal(dlclose(load().handle), 0);
@@ -224,7 +231,8 @@ static void unloaded_while_a_set_exists(void **state)
     int status;
     pid_t child;
     (void)state;
-    /* In a thread that is gone then: one that used the library holds it by itself while it lives. */
+    /* In a thread that has ended by then: a thread that used the library holds it as long as it
+     * lives. */
     assert_int_equal(pthread_create(&thread, NULL, begin, &begun), 0);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_non_null(begun.set);
@@ -235,11 +243,12 @@ static void unloaded_while_a_set_exists(void **state)
     child = fork(); /* runs the handler that the library asked for */
     assert_true(child >= 0);
     if (child == 0) {
-        kill(getpid(), SIGKILL); /* no exit: what the parent had on its heap is nobody's here, which valgrind would report */
+        /* no exit: what the parent had on its heap is nobody's here, which valgrind would report */
+        kill(getpid(), SIGKILL);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-    /* The connection ends at the server, which the library is told of while no plugin is there. */
+    /* The connection ends at the server, and the library notices while no plugin is loaded. */
     loopback_stop(echo);
     usleep(100000);
     module = load();

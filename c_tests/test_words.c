@@ -1,5 +1,5 @@
-/* The plugin's own words: where they stand in errors and in the log, what a number that is none
- * does, and how much is logged. */
+/* The plugin's own words: their place in errors and in the log, what an unknown status does, and
+ * how much is logged. */
 #define _GNU_SOURCE
 #include "support/check.h"
 #include "support/loopback.h"
@@ -170,8 +170,8 @@ static void an_odd_number_is_told_once_and_the_payload_goes_on(void **state)
         scripted_start_all(servers, ports, 2, SCRIPTED_GOOD);
         up = logging_nodes(ports, 2, "health.max_fails 1000");
         for (i = 0; i < 100; i++) {
-            upstream_status_t say =
-                i % 10 == 0 ? numbers[row] : UPSTREAM_OK; /* within the retry budget */
+            /* within the retry budget */
+            upstream_status_t say = i % 10 == 0 ? numbers[row] : UPSTREAM_OK;
             assert_status(upstream_deliver(up, answer_with, &say, 0, NULL), UPSTREAM_OK);
         }
         snprintf(number, sizeof(number), "returned %ld, which is no status", (long)numbers[row]);
@@ -214,8 +214,8 @@ static upstream_status_t only_write(upstream_conn_t *conn, void *ctx)
     return upstream_conn_write(conn, "line\n", 5);
 }
 
-/* One line for each node that falls out or comes back, and what repeats is summed up once a second.
- */
+/* One line for each node that falls out or comes back, and what repeats is summed up once a
+ * second. */
 static void what_repeats_is_counted(void **state)
 {
     int all_refuse;

@@ -59,7 +59,8 @@ void bench_print(const struct bench_row *row)
     print_number("most", row->most);
     print_number("least", row->least);
     if (row->is_pick) {
-        printf(",\"deviation\":%.6g,\"longest_run\":%llu", row->deviation, (unsigned long long)row->longest_run);
+        printf(",\"deviation\":%.6g,\"longest_run\":%llu", row->deviation,
+               (unsigned long long)row->longest_run);
     }
     if (row->note != NULL) {
         print_text("note", row->note);
@@ -102,7 +103,7 @@ static void *member(void *argument)
     }
 }
 
-/* Nanoseconds for `count` of it on each of the threads. */
+/* Nanoseconds for doing it `count` times on each of the threads. */
 static double go(struct crew *crew, int threads, bench_work *work, uint64_t count)
 {
     double begun = threads == 0 ? bench_thread_cpu() : bench_now();
@@ -117,7 +118,8 @@ static double go(struct crew *crew, int threads, bench_work *work, uint64_t coun
     return (threads == 0 ? bench_thread_cpu() : bench_now()) - begun;
 }
 
-/* How many of it fill the time. What looks slow is tried again: a thread that was pushed aside for a moment is no measure. */
+/* How many repetitions fill the time. A slow result is measured again: the thread may have lost its
+ * processor for a moment. */
 static uint64_t fill(struct crew *crew, int threads, bench_work *work, double milliseconds)
 {
     uint64_t count = 1;
@@ -137,7 +139,8 @@ static uint64_t fill(struct crew *crew, int threads, bench_work *work, double mi
     }
 }
 
-struct bench_pair bench_compare(bench_work *work, bench_work *floor, void *context, int threads, double milliseconds)
+struct bench_pair bench_compare(bench_work *work, bench_work *floor, void *context, int threads,
+                                double milliseconds)
 {
     struct crew crew = {.context = context};
     double values[BENCH_ROUNDS], floors[BENCH_ROUNDS], ratios[BENCH_ROUNDS];
@@ -147,7 +150,8 @@ struct bench_pair bench_compare(bench_work *work, bench_work *floor, void *conte
     int i;
     bench_system(threads <= BENCH_THREADS, "so many threads");
     if (threads > 1) {
-        bench_system(pthread_barrier_init(&crew.gate, NULL, (unsigned)threads + 1) == 0, "pthread_barrier_init");
+        bench_system(pthread_barrier_init(&crew.gate, NULL, (unsigned)threads + 1) == 0,
+                     "pthread_barrier_init");
         for (i = 0; i < threads; i++) {
             bench_system(pthread_create(&others[i], NULL, member, &crew) == 0, "pthread_create");
         }
@@ -167,7 +171,8 @@ struct bench_pair bench_compare(bench_work *work, bench_work *floor, void *conte
         }
         pthread_barrier_destroy(&crew.gate);
     }
-    return (struct bench_pair){bench_median(values, BENCH_ROUNDS), bench_median(floors, BENCH_ROUNDS),
+    return (struct bench_pair){bench_median(values, BENCH_ROUNDS),
+                               bench_median(floors, BENCH_ROUNDS),
                                bench_median(ratios, BENCH_ROUNDS)};
 }
 
@@ -203,7 +208,8 @@ static upstream_t *set(uint16_t port, size_t nodes, const char *keys, const char
     bench_system(out != NULL, "open_memstream");
     fprintf(out, "[UPSTREAM]\n    name bench\n%s", keys);
     for (i = 0; i < nodes; i++) {
-        fprintf(out, "[NODE]\n    name node-%zu\n    host 127.0.0.1\n    port %d\n", i, port != 0 ? port : (int)(i % 65000) + 1);
+        fprintf(out, "[NODE]\n    name node-%zu\n    host 127.0.0.1\n    port %d\n", i,
+                port != 0 ? port : (int)(i % 65000) + 1);
         fprintf(out, node_keys, (int)(i % 100) + 1);
     }
     fclose(out);
@@ -225,7 +231,8 @@ upstream_t *bench_set_at(uint16_t port, size_t nodes, const char *keys)
 void bench_ok(upstream_status_t status, upstream_error_t *err, const char *what)
 {
     if (status != UPSTREAM_OK) {
-        fprintf(stderr, "bench: %s: %s\n", what, err != NULL ? upstream_error_message(err) : upstream_status_name(status));
+        fprintf(stderr, "bench: %s: %s\n", what,
+                err != NULL ? upstream_error_message(err) : upstream_status_name(status));
         exit(1);
     }
     upstream_error_free(err);

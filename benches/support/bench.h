@@ -1,4 +1,5 @@
-/* What every benchmark does alike: rounds that time two things by turns in one process, and one line of JSON for each figure. */
+/* What all benchmarks share: rounds that time two things in turn in one process, and one line of
+ * JSON for each figure. */
 #ifndef BENCH_H
 #define BENCH_H
 
@@ -8,19 +9,20 @@
 
 enum { BENCH_ROUNDS = 15, BENCH_THREADS = 8 };
 
-/* One figure. What is 0 or NULL is left out of the line, but for `value`. */
+/* One figure. A field that is 0 or NULL is left out of the line, except `value`. */
 struct bench_row {
     const char *suite; /* the table it belongs to */
-    const char *what; /* its line there */
+    const char *what;  /* its line there */
     const char *who;
     const char *unit; /* of `value` and `floor` */
     int threads;
     double value;
     double floor; /* what it is compared with, measured in the same rounds */
     double ratio; /* median over the rounds of value / floor */
-    double most; /* the target of the ratio, or of the value where there is no floor: not above it */
+    /* the most that the ratio may be, or the value if there is no floor */
+    double most;
     double least; /* the same: not below it */
-    int is_pick; /* deviation and longest_run belong to it */
+    int is_pick;  /* deviation and longest_run belong to it */
     double deviation;
     uint64_t longest_run;
     const char *note;
@@ -34,38 +36,43 @@ double bench_now(void);
 double bench_thread_cpu(void);
 double bench_process_cpu(void);
 
-/* Does a piece of work `count` times. Returns what keeps the compiler from leaving it out. */
+/* Does a piece of work `count` times. The result only keeps the compiler from leaving the work
+ * out. */
 typedef uintptr_t bench_work(void *context, uint64_t count);
 
 struct bench_pair {
     double value; /* nanoseconds each, median over the rounds */
     double floor;
-    double ratio; /* median of the rounds' own ratios: what disturbs a round disturbs both of its halves */
+    /* median of the ratios of the rounds: a disturbance hits both halves of a round */
+    double ratio;
 };
 
-/* Times `work` and `floor` by turns, each for about `milliseconds` a round, on so many threads at once. Nanoseconds are wall
- * time by all that was done on all threads. With `threads` 0 it is processor time of the calling thread. */
-struct bench_pair bench_compare(bench_work *work, bench_work *floor, void *context, int threads, double milliseconds);
+/* Times `work` and `floor` in turn, each for about `milliseconds` a round, on that many threads at
+ * once. Nanoseconds are wall time divided by the work of all threads. With `threads` 0 they are
+ * processor time of the calling thread. */
+struct bench_pair bench_compare(bench_work *work, bench_work *floor, void *context, int threads,
+                                double milliseconds);
 
-/* How long `work` takes each, without a comparison: processor time of the calling thread in nanoseconds, of the best round. */
+/* How long one `work` takes, without a comparison: processor time of the calling thread in
+ * nanoseconds, in the best round. */
 double bench_time(bench_work *work, void *context, double milliseconds);
 
 double bench_median(double *values, size_t count);
 
-/* A set of so many nodes on 127.0.0.1; `keys` goes into [UPSTREAM], `node_keys`, a format with one %d, into each node. Ends the
- * program where it cannot be made. */
+/* A set of that many nodes on 127.0.0.1. `keys` goes into [UPSTREAM]; `node_keys`, a format with
+ * one %d, goes into each node. Ends the program if it cannot be made. */
 upstream_t *bench_set(size_t nodes, const char *keys, const char *node_keys);
 
 /* The same with one port for all nodes. */
 upstream_t *bench_set_at(uint16_t port, size_t nodes, const char *keys);
 
-/* The set that a text describes. Ends the program where it cannot be made. */
+/* The set that a text describes. Ends the program if it cannot be made. */
 upstream_t *bench_create(const char *text, size_t length);
 
-/* Ends the program with what went wrong where `status` is not UPSTREAM_OK; takes the error. */
+/* If `status` is not UPSTREAM_OK, prints what went wrong and ends the program. Frees the error. */
 void bench_ok(upstream_status_t status, upstream_error_t *err, const char *what);
 
-/* Ends the program with errno's text where `good` is 0. */
+/* Ends the program with errno's text if `good` is 0. */
 void bench_system(int good, const char *what);
 
 #endif

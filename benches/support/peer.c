@@ -36,10 +36,11 @@ int peer_bind(uint16_t *port)
     return fd;
 }
 
-/* Takes in what is there. Returns 0 where the connection is over. */
+/* Reads what is there. Returns 0 if the connection is over. */
 static int take_in(int fd, size_t answer_each, size_t *unanswered)
 {
-    /* With MSG_TRUNC and without a buffer TCP discards: the cheapest reader there is, see tcp(7). */
+    /* With MSG_TRUNC and without a buffer, TCP throws the bytes away: the cheapest way to read, see
+     * tcp(7). */
     ssize_t got = recv(fd, NULL, 4 << 20, MSG_TRUNC | MSG_DONTWAIT);
     if (got <= 0) {
         return got < 0 && errno == EAGAIN;
@@ -111,7 +112,8 @@ int peer_dial(uint16_t port, int flags)
 {
     struct sockaddr_in address = loopback(port);
     int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bench_system(fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0, "connect");
+    bench_system(fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0,
+                 "connect");
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     if ((flags & SOCK_NONBLOCK) != 0) {
         bench_system(ioctl(fd, FIONBIO, &one) == 0, "ioctl");

@@ -1,5 +1,6 @@
-/* Both of OpenSSL's parts in the TLS benchmark. Each checks what it says it does, so that no figure can stand for another cipher
- * suite, another group or a handshake of the other kind; neither does more than a careful client or server would. */
+/* OpenSSL's server and client in the TLS benchmark. Each checks what it measures, so that no figure
+ * can belong to another cipher suite, another group or the other kind of handshake. Neither does
+ * more than a careful client or server does. */
 #define _GNU_SOURCE
 #include "tls_peer.h"
 
@@ -37,7 +38,8 @@ static void extend(X509 *certificate, int kind, const char *value)
     X509_EXTENSION_free(extension);
 }
 
-/* An authority's own certificate where there is no `issuer`, otherwise one for "localhost" that the issuer signs. */
+/* Without an `issuer` the certificate of an authority, else one for "localhost", signed by the
+ * issuer. */
 static X509 *certificate_for(EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key)
 {
     X509 *certificate = X509_new();
@@ -47,11 +49,14 @@ static X509 *certificate_for(EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key)
     X509_set_version(certificate, 2);
     X509_gmtime_adj(X509_getm_notBefore(certificate), -3600);
     X509_gmtime_adj(X509_getm_notAfter(certificate), 24 * 3600);
-    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)common_name, -1, -1, 0);
+    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)common_name, -1, -1,
+                               0);
     X509_set_issuer_name(certificate, issuer == NULL ? name : X509_get_subject_name(issuer));
     X509_set_pubkey(certificate, key);
-    extend(certificate, NID_basic_constraints, issuer == NULL ? "critical,CA:TRUE" : "critical,CA:FALSE");
-    extend(certificate, NID_key_usage, issuer == NULL ? "critical,keyCertSign" : "critical,digitalSignature");
+    extend(certificate, NID_basic_constraints,
+           issuer == NULL ? "critical,CA:TRUE" : "critical,CA:FALSE");
+    extend(certificate, NID_key_usage,
+           issuer == NULL ? "critical,keyCertSign" : "critical,digitalSignature");
     if (issuer != NULL) {
         extend(certificate, NID_subject_alt_name, "DNS:localhost");
     }
@@ -66,7 +71,7 @@ static EVP_PKEY *key_of(const struct tls_kind *kind)
     return key;
 }
 
-/* The file of the server that is up, removed also where the program ends with an error. */
+/* The file of the running server: it is removed even if the program ends with an error. */
 static char to_remove[64];
 
 static void remove_trusted(void)
@@ -91,13 +96,16 @@ static void write_trusted(struct tls_server *server, X509 *authority)
     bench_system(file >= 0, server->trusted);
     strcpy(to_remove, server->trusted);
     out = fdopen(file, "w");
-    openssl_ok(out != NULL && PEM_write_X509(out, authority), "writing the authority's certificate");
+    openssl_ok(out != NULL && PEM_write_X509(out, authority),
+               "writing the authority's certificate");
     bench_system(fclose(out) == 0, server->trusted);
 }
 
 static void limit(SSL_CTX *context, const struct tls_kind *kind)
 {
-    openssl_ok(SSL_CTX_set_min_proto_version(context, kind->version) && SSL_CTX_set_max_proto_version(context, kind->version), "version");
+    openssl_ok(SSL_CTX_set_min_proto_version(context, kind->version) &&
+                   SSL_CTX_set_max_proto_version(context, kind->version),
+               "version");
     openssl_ok(kind->version == TLS1_3_VERSION ? SSL_CTX_set_ciphersuites(context, kind->cipher)
                                                : SSL_CTX_set_cipher_list(context, kind->cipher),
                kind->cipher);
@@ -108,7 +116,8 @@ static void limit(SSL_CTX *context, const struct tls_kind *kind)
 static int as_asked(SSL *connection, const struct tls_kind *kind)
 {
     int keys_exchanged = kind->version == TLS1_3_VERSION || !SSL_session_reused(connection);
-    return SSL_version(connection) == kind->version && strcmp(SSL_get_cipher_name(connection), kind->cipher) == 0 &&
+    return SSL_version(connection) == kind->version &&
+           strcmp(SSL_get_cipher_name(connection), kind->cipher) == 0 &&
            (!keys_exchanged || SSL_get_negotiated_group(connection) == NID_X25519);
 }
 
@@ -121,7 +130,8 @@ static void throw_away(int socket, struct tls_count *count)
     }
 }
 
-static void serve(int listener, SSL_CTX *context, const struct tls_kind *kind, enum tls_work work, struct tls_count *count)
+static void serve(int listener, SSL_CTX *context, const struct tls_kind *kind, enum tls_work work,
+                  struct tls_count *count)
 {
     char ignored[64];
     int one = 1;
@@ -138,7 +148,7 @@ static void serve(int listener, SSL_CTX *context, const struct tls_kind *kind, e
                 while (SSL_read(connection, ignored, sizeof(ignored)) > 0) {
                 }
                 SSL_shutdown(connection);
-            } else if (fork() == 0) { /* the next is served beside it */
+            } else if (fork() == 0) { /* the next client is served at the same time */
                 throw_away(socket, count);
                 _exit(0);
             }
@@ -162,13 +172,18 @@ struct tls_server *tls_server_start(struct tls_kind kind, enum tls_work work, in
     openssl_ok(server != NULL && context != NULL, "making the server");
     write_trusted(server, authority);
     server->kind = kind;
-    server->count = mmap(NULL, sizeof(*server->count), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    server->count = mmap(NULL, sizeof(*server->count), PROT_READ | PROT_WRITE,
+                         MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     bench_system(server->count != MAP_FAILED, "mmap");
-    bench_system(bind(listener, (struct sockaddr *)&address, length) == 0 && listen(listener, 1024) == 0, "listen");
+    bench_system(bind(listener, (struct sockaddr *)&address, length) == 0 &&
+                     listen(listener, 1024) == 0,
+                 "listen");
     getsockname(listener, (struct sockaddr *)&address, &length);
     server->port = ntohs(address.sin_port);
     limit(context, &kind);
-    openssl_ok(SSL_CTX_use_certificate(context, certificate) == 1 && SSL_CTX_use_PrivateKey(context, key) == 1, "certificate");
+    openssl_ok(SSL_CTX_use_certificate(context, certificate) == 1 &&
+                   SSL_CTX_use_PrivateKey(context, key) == 1,
+               "certificate");
     if (resume) {
         SSL_CTX_set_session_id_context(context, (const unsigned char *)"bench", 5);
     } else {
@@ -221,7 +236,8 @@ struct tls_client *tls_client_new(const struct tls_server *server, int resume)
     limit(client->context, &server->kind);
     if (resume) {
         SSL_CTX_set_app_data(client->context, client);
-        SSL_CTX_set_session_cache_mode(client->context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+        SSL_CTX_set_session_cache_mode(client->context,
+                                       SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
         SSL_CTX_sess_set_new_cb(client->context, keep);
     }
     return client;

@@ -1,5 +1,5 @@
-/* The other two of the TLS benchmark: a server on the system's OpenSSL, in a process of its own, and a client on it that does what
- * the library does. */
+/* OpenSSL's part in the TLS benchmark: a server on the system's OpenSSL, as a separate process, and
+ * an OpenSSL client that does what the library does. */
 #ifndef TLS_PEER_H
 #define TLS_PEER_H
 
@@ -22,7 +22,9 @@ struct tls_kind {
 struct tls_server {
     pid_t process;
     uint16_t port;
-    char trusted[64]; /* a temporary file: the authority, in PEM, that signed the server's certificate for "localhost" */
+    /* a temporary file: the authority, in PEM, that signed the server's certificate for
+     * "localhost" */
+    char trusted[64];
     struct tls_kind kind;
     struct tls_count *count;
 };
@@ -30,16 +32,17 @@ struct tls_server {
 /* What the server has seen so far; its other process writes it. */
 struct tls_count {
     long full, resumed; /* handshakes */
-    long astray;        /* of both, those that agreed on another version, cipher suite or group than asked for */
-    uint64_t bytes;     /* what TLS_SINK has thrown away, as it stood on the wire */
+    /* handshakes of both kinds with another version, cipher suite or group than asked for */
+    long astray;
+    uint64_t bytes; /* bytes that TLS_SINK has thrown away, as they were on the wire */
 };
 
-/* Starts it; ends the program where that fails. With `resume` it gives tickets. */
+/* Starts it; ends the program if that fails. With `resume` it gives tickets. */
 struct tls_server *tls_server_start(struct tls_kind kind, enum tls_work work, int resume);
 void tls_server_stop(struct tls_server *server);
 
-/* A client that trusts the server's certificate and checks its name, with the server's version and cipher and X25519. With
- * `resume` each connection resumes the session that the last one left. */
+/* A client that trusts the server's certificate and checks its name, with the server's version and
+ * cipher and X25519. With `resume` each connection resumes the session that the last one left. */
 struct tls_client {
     SSL_CTX *context;
     SSL_SESSION *session;
@@ -50,7 +53,7 @@ struct tls_client {
 struct tls_client *tls_client_new(const struct tls_server *server, int resume);
 void tls_client_free(struct tls_client *client);
 
-/* A connection, its handshake done; ends the program where it fails. */
+/* A connection, its handshake done; ends the program if it fails. */
 SSL *tls_client_connect(struct tls_client *client);
 void tls_client_close(SSL *connection);
 

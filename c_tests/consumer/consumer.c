@@ -1,5 +1,6 @@
 /*
- * Takes turns over two nodes: the least a program can do that proves the installed header, library and linkage.
+ * Takes turns over two nodes: the least a program can do that proves the installed header, library
+ * and linkage.
  */
 #include <upstream/upstream.h>
 
@@ -17,7 +18,8 @@ static const char text[] = "[UPSTREAM]\n"
                            "    host 127.0.0.1\n"
                            "    port 44000\n";
 
-int main(void) {
+int main(void)
+{
     upstream_t *up = NULL;
     upstream_error_t *err = NULL;
 

@@ -1,4 +1,5 @@
-/* See allocations.h. The blocks are glibc's own, by the names that it keeps for those who define malloc() anew. */
+/* See allocations.h. The blocks are glibc's own, by the names that it keeps for those who define
+ * malloc() anew. */
 #define _GNU_SOURCE
 #include "allocations.h"
 
@@ -15,7 +16,8 @@ extern void __libc_free(void *block);
 
 enum { SIZE_FIELD = 8 };
 
-static __thread size_t made; /* of a program, not of a library: reading it allocates nothing */
+/* a variable of the program, not of a library: to read it allocates nothing */
+static __thread size_t made;
 static size_t made_by_all, live;
 
 static void *added(void *block)

@@ -1,4 +1,5 @@
-/* See clock.h. The real time is glibc's own to tell, so that it costs no system call where it otherwise costs none. */
+/* See clock.h. The real time comes from glibc's own function, so that it costs a system call only
+ * if it always does. */
 #define _GNU_SOURCE
 #include "clock.h"
 

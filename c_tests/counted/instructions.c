@@ -1,6 +1,6 @@
 /*
- * See instructions.h. callgrind writes a file for each thread and dump; an atomic read-modify-write is its event Ge ("global
- * bus", --collect-bus).
+ * See instructions.h. callgrind writes a file for each thread and dump; an atomic read-modify-write
+ * is its event Ge ("global bus", --collect-bus).
  */
 #define _GNU_SOURCE
 #include "instructions.h"
@@ -34,7 +34,8 @@ void instructions_run(enum instructions_by by, const char *const *arguments)
                             "--tool=callgrind",
                             "--quiet",
                             "--instr-atstart=no",
-                            by == BY_FIRST_THREAD ? "--separate-threads=yes" : "--separate-threads=no",
+                            by == BY_FIRST_THREAD ? "--separate-threads=yes"
+                                                  : "--separate-threads=no",
                             "--collect-bus=yes",
                             files,
                             program};
@@ -89,7 +90,8 @@ struct instructions instructions_of(const char *name)
     size_t dumps = 0;
     assert_non_null(files);
     while ((entry = readdir(files)) != NULL) {
-        const char *thread = strrchr(entry->d_name, '-'); /* out.DUMP-THREAD, or of all threads out.DUMP */
+        /* out.DUMP-THREAD, or of all threads out.DUMP */
+        const char *thread = strrchr(entry->d_name, '-');
         char path[512];
         snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
         if (entry->d_name[0] != '.' && (thread == NULL || strcmp(thread, "-01") == 0)) {

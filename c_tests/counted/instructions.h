@@ -1,6 +1,7 @@
 /*
- * Instructions and atomic read-modify-writes, counted by valgrind's callgrind. The program that counts starts
- * itself again under it: there it marks what is counted, and here it reads what came of it.
+ * Instructions and atomic read-modify-writes, counted by valgrind's callgrind. The program that
+ * counts starts itself again under callgrind. There it marks what is to be counted; here it reads
+ * the result.
  */
 #ifndef COUNTED_INSTRUCTIONS_H
 #define COUNTED_INSTRUCTIONS_H
@@ -15,13 +16,15 @@ struct instructions {
     size_t instructions, atomics;
 };
 
-/* What is written down: what the program's first thread did, or all threads together, those that have ended too. */
+/* What is counted: the program's first thread, or all threads together, also those that have
+ * ended. */
 enum instructions_by { BY_FIRST_THREAD, BY_ALL_THREADS };
 
-/* Runs this program with these arguments (the last is NULL) under callgrind, which must end well. */
+/* Runs this program with these arguments (the last is NULL) under callgrind, which must end
+ * well. */
 void instructions_run(enum instructions_by by, const char *const *arguments);
 
-/* What was written down under a name in these runs. Fails where there is nothing. */
+/* What was written down under a name in these runs. Fails if there is nothing. */
 struct instructions instructions_of(const char *name);
 
 /* Takes the files of the runs away. */

@@ -37,17 +37,19 @@ void operations_finish(void)
     clock_step(0);
 }
 
-/* ---- picking ----------------------------------------------------------------------------------------- */
+/* ---- picking ---- */
 
 enum { BRISK_NS = 100, LEISURELY_NS = 1000 * 1000 };
 
-/* Every second node is out, and none due before the test is over; the caller picks as fast as it can, or at leisure. */
+/* Every second node is out, and none is due before the test ends. The caller picks as fast as it
+ * can, or with pauses. */
 static void prepare_half_ejected(size_t nodes, long step)
 {
     size_t i;
     up = sets_create(nodes, 1, "health.backoff 1h\nhealth.backoff_max 1h\n");
     for (i = 0; i < nodes; i += 2) {
-        assert_status(upstream_node_report(upstream_node_at(up, i), UPSTREAM_ERR_CONNECT), UPSTREAM_OK);
+        assert_status(upstream_node_report(upstream_node_at(up, i), UPSTREAM_ERR_CONNECT),
+                      UPSTREAM_OK);
         assert_int_equal(upstream_node_state(upstream_node_at(up, i)), UPSTREAM_NODE_EJECTED);
     }
     clock_step(step);
@@ -104,18 +106,21 @@ static void prepare_attempt(void)
 static void run_attempt(void)
 {
     upstream_attempt_t *attempt;
-    if (upstream_attempt_begin(up, &attempt) != UPSTREAM_OK || upstream_attempt_next(attempt) == NULL) {
+    if (upstream_attempt_begin(up, &attempt) != UPSTREAM_OK ||
+        upstream_attempt_next(attempt) == NULL) {
         fail();
     }
     upstream_attempt_end(attempt, UPSTREAM_OK);
 }
 
-/* ---- properties -------------------------------------------------------------------------------------- */
+/* ---- properties ---- */
 
 /* Of those that a set of a Forward plugin has. */
 static void prepare_property(void)
 {
-    up = sets_create(FEW, 1, "self_hostname agent\nrequire_ack_response on\ntime_as_integer off\ncompress gzip\n");
+    up = sets_create(FEW, 1,
+                     "self_hostname agent\nrequire_ack_response on\ntime_as_integer off\n"
+                     "compress gzip\n");
     node = upstream_node_at(up, 1);
 }
 
@@ -151,7 +156,7 @@ static void run_property_number(void)
 #define prepare_property_unset prepare_property
 #define prepare_property_number prepare_property
 
-/* ---- connections ------------------------------------------------------------------------------------- */
+/* ---- connections ---- */
 
 /* Kept for ever, so that what is counted is the rule and not the exception. */
 #define KEPT "net.keepalive_idle_timeout 1h\nnet.keepalive_max_recycle 0\n"
@@ -184,7 +189,8 @@ static void prepare_connect_release_2000_idle(void)
 static void run_connect_release_10_idle(void)
 {
     upstream_conn_t *pooled;
-    if (upstream_node_connect(node, &pooled, NULL) != UPSTREAM_OK || upstream_conn_reused(pooled) != 1) {
+    if (upstream_node_connect(node, &pooled, NULL) != UPSTREAM_OK ||
+        upstream_conn_reused(pooled) != 1) {
         fail();
     }
     upstream_conn_release(pooled);
@@ -251,7 +257,8 @@ static void prepare_write_tls_64(void)
 {
     char text[512];
     snprintf(text, sizeof(text),
-             "[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\ntls.vhost localhost\nport %u\ntls on\ntls.ca_file %s\n",
+             "[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\ntls.vhost localhost\nport %u\n"
+             "tls on\ntls.ca_file %s\n",
              (unsigned)servers.tls_port, servers.ca_file);
     up = check_create(text, NULL);
     assert_status(upstream_connect(up, &conn, NULL), UPSTREAM_OK);
@@ -260,9 +267,9 @@ static void prepare_write_tls_64(void)
 #define prepare_write_4096 prepare_write_64
 #define run_write_tls_64 run_write_64
 
-/* ---- the table --------------------------------------------------------------------------------------- */
+/* ---- the table ---- */
 
-#define ROW(name, allocations, readings, calls, atomics, instructions)                                                \
+#define ROW(name, allocations, readings, calls, atomics, instructions) \
     {#name, prepare_##name, run_##name, allocations, readings, calls, atomics, instructions},
 
 const struct operation operations[] = {COUNTED_OPERATIONS(ROW)};

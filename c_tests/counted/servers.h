@@ -1,4 +1,5 @@
-/* The servers that the operations speak to, as setup and teardown of a group of cmocka. Never used outside the tests. */
+/* The servers that the operations speak to, as setup and teardown of a group of cmocka. Never used
+ * outside the tests. */
 #ifndef COUNTED_SERVERS_H
 #define COUNTED_SERVERS_H
 

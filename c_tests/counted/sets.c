@@ -11,8 +11,9 @@ static char *text_of(size_t nodes, uint16_t port, const char *keys, int weighted
     used = (size_t)snprintf(text, room, "[UPSTREAM]\nname counted\n%s", keys);
     for (i = 0; i < nodes; i++) {
         used += (size_t)snprintf(text + used, room - used,
-                                 "[NODE]\nname node-%zu\nhost 127.0.0.1\nport %u\nshared_key secret\nchunk_limit 2M\n", i + 1,
-                                 (unsigned)port);
+                                 "[NODE]\nname node-%zu\nhost 127.0.0.1\nport %u\n"
+                                 "shared_key secret\nchunk_limit 2M\n",
+                                 i + 1, (unsigned)port);
         if (weighted) {
             used += (size_t)snprintf(text + used, room - used, "weight %zu\n", i % 7 + 1);
         }

@@ -86,8 +86,10 @@ void sink_raise_descriptors(void)
     struct rlimit limit;
     need(getrlimit(RLIMIT_NOFILE, &limit) == 0, "getrlimit");
     if (limit.rlim_max < MOST) {
-        fprintf(stderr, "sink: the counted tests open more connections than the %zu descriptors that the hard limit allows; raise "
-                        "it (ulimit -Hn %d)\n", (size_t)limit.rlim_max, MOST);
+        fprintf(stderr,
+                "sink: the counted tests open more connections than the %zu descriptors that the "
+                "hard limit allows; raise it (ulimit -Hn %d)\n",
+                (size_t)limit.rlim_max, MOST);
         abort();
     }
     limit.rlim_cur = limit.rlim_max;

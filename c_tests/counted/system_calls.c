@@ -1,4 +1,5 @@
-/* See system_calls.h. The child marks begin and end of what is counted by a call that the system refuses. */
+/* See system_calls.h. The child marks begin and end of what is counted by a call that the system
+ * refuses. */
 #define _GNU_SOURCE
 #include "system_calls.h"
 
@@ -24,7 +25,8 @@ static void run_child(void (*prepare)(void), void (*operation)(void), size_t tim
 {
     size_t i;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    setenv("CMOCKA_TEST_ABORT", "1", 1); /* an assertion that fails must not go on with the parent's tests */
+    /* an assertion that fails must not go on with the parent's tests */
+    setenv("CMOCKA_TEST_ABORT", "1", 1);
     if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0) {
         _exit(NOT_ALLOWED);
     }
@@ -45,12 +47,13 @@ static void add(struct system_calls *counted, const struct __ptrace_syscall_info
     if (number < SYSTEM_CALL_NUMBERS) {
         counted->of[number]++;
     }
-    if ((number == SYS_recvfrom && call->entry.args[3] & MSG_PEEK) || (number == SYS_recvmsg && call->entry.args[2] & MSG_PEEK)) {
+    if ((number == SYS_recvfrom && call->entry.args[3] & MSG_PEEK) ||
+        (number == SYS_recvmsg && call->entry.args[2] & MSG_PEEK)) {
         counted->peeks++;
     }
 }
 
-/* Follows a stopped child to its end; 0 where the kernel does not tell its calls. */
+/* Follows a stopped child to its end; 0 if the kernel does not tell its calls. */
 static int follow(pid_t child, struct system_calls *counted)
 {
     struct __ptrace_syscall_info call;
@@ -83,7 +86,8 @@ static int follow(pid_t child, struct system_calls *counted)
     }
 }
 
-int system_calls_count(void (*prepare)(void), void (*operation)(void), size_t times, struct system_calls *counted)
+int system_calls_count(void (*prepare)(void), void (*operation)(void), size_t times,
+                       struct system_calls *counted)
 {
     int status, done;
     pid_t child;
@@ -97,16 +101,21 @@ int system_calls_count(void (*prepare)(void), void (*operation)(void), size_t ti
     assert_int_equal(waitpid(child, &status, 0), child);
     if (WIFEXITED(status)) {
         assert_int_equal(WEXITSTATUS(status), NOT_ALLOWED);
-        fprintf(stderr, "SKIPPED, and nothing of it was tested: the kernel does not let a process trace its child (ptrace: %s)\n",
+        fprintf(stderr,
+                "SKIPPED, and nothing of it was tested: the kernel does not let a process trace "
+                "its child (ptrace: %s)\n",
                 "see /proc/sys/kernel/yama/ptrace_scope and the container's seccomp profile");
         return 0;
     }
     assert_true(WIFSTOPPED(status));
-    done = ptrace(PTRACE_SETOPTIONS, child, NULL, (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL)) == 0 &&
+    done = ptrace(PTRACE_SETOPTIONS, child, NULL,
+                  (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL)) == 0 &&
            follow(child, counted);
     if (!done) {
-        fprintf(stderr, "SKIPPED, and nothing of it was tested: the kernel does not tell the calls of a traced child (%s); it "
-                        "takes Linux 5.3\n", strerror(errno));
+        fprintf(stderr,
+                "SKIPPED, and nothing of it was tested: the kernel does not tell the calls of a "
+                "traced child (%s); it takes Linux 5.3\n",
+                strerror(errno));
         kill(child, SIGKILL);
         waitpid(child, &status, 0);
     }

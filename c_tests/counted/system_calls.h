@@ -1,6 +1,7 @@
 /*
- * What one thread asks the system for, counted by tracing it (ptrace), which a process may do with a child of its own without
- * any privilege. Calls that the C library answers by itself (clock_gettime through the vDSO) are none.
+ * Counts the system calls of one thread by tracing it (ptrace). A process may trace its own child
+ * without any privilege. Calls that the C library answers by itself (clock_gettime through the
+ * vDSO) do not count.
  */
 #ifndef COUNTED_SYSTEM_CALLS_H
 #define COUNTED_SYSTEM_CALLS_H
@@ -16,9 +17,11 @@ struct system_calls {
 };
 
 /*
- * In a forked child: runs `prepare`, then `operation` so many times, and counts what these ask for. Gives 1; 0 where the kernel does
- * not allow it, of which it says why. An assertion that fails in the child fails the test.
+ * In a forked child: runs `prepare`, then `operation` that many times, and counts the system calls
+ * of the operations. Returns 1; or 0 if the kernel does not allow it, after saying why. An
+ * assertion that fails in the child fails the test.
  */
-int system_calls_count(void (*prepare)(void), void (*operation)(void), size_t times, struct system_calls *counted);
+int system_calls_count(void (*prepare)(void), void (*operation)(void), size_t times,
+                       struct system_calls *counted);
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * A small agent for the test of upstream/fluent_bit.h: the names and shapes that such a plugin and that header use, over
- * blocking loopback sockets and coroutines that yield. Written for the test; no part of any real agent.
+ * A small agent for the test of upstream/fluent_bit.h: the names and shapes that such a plugin and
+ * that header use, over blocking loopback sockets and coroutines that yield. Written for the test;
+ * no part of any real agent. What the test says to it is in guest.h.
  */
 #ifndef GUEST_AGENT_H
 #define GUEST_AGENT_H
@@ -19,7 +20,7 @@
 #define FLB_LOG_ERROR 1
 #define FLB_LOG_WARN 2
 
-/* ---- lists --------------------------------------------------------------------------------------------- */
+/* ---- lists ---- */
 
 struct mk_list {
     struct mk_list *prev, *next;
@@ -33,20 +34,21 @@ void mk_list_add(struct mk_list *entry, struct mk_list *list);
 void mk_list_del(struct mk_list *entry);
 int mk_list_size(struct mk_list *list);
 
-/* ---- log ------------------------------------------------------------------------------------------------ */
+/* ---- log ---- */
 
 int flb_log_check(int level);
-__attribute__((format(printf, 4, 5))) void flb_log_print(int level, const char *file, int line, const char *format, ...);
+__attribute__((format(printf, 4, 5))) void flb_log_print(int level, const char *file, int line,
+                                                         const char *format, ...);
 #define flb_error(...) flb_log_print(FLB_LOG_ERROR, NULL, 0, __VA_ARGS__)
 #define flb_warn(...) flb_log_print(FLB_LOG_WARN, NULL, 0, __VA_ARGS__)
 
-/* ---- coroutines ----------------------------------------------------------------------------------------- */
+/* ---- coroutines ---- */
 
 struct flb_coro;
 struct flb_coro *flb_coro_get(void);
 void flb_coro_yield(struct flb_coro *coro, int ended);
 
-/* ---- upstreams ------------------------------------------------------------------------------------------ */
+/* ---- upstreams ---- */
 
 enum { GUEST_WORKERS = 4 };
 
@@ -78,7 +80,7 @@ struct flb_connection {
     int fd;
     int net_error; /* -1 is none */
     int recycle;
-    int ka_count; /* how often it was given back to be kept */
+    int ka_count;         /* how often it was given back to be kept */
     time_t ts_io_timeout; /* when the silence on it has lasted too long; 0 is never */
     struct flb_upstream *upstream;
     pthread_t thread;
@@ -100,7 +102,8 @@ struct flb_upstream_ha {
     struct mk_list nodes;
 };
 
-struct flb_upstream *flb_upstream_create(struct flb_config *config, const char *host, int port, int flags, void *tls);
+struct flb_upstream *flb_upstream_create(struct flb_config *config, const char *host, int port,
+                                         int flags, void *tls);
 int flb_upstream_destroy(struct flb_upstream *u);
 struct flb_upstream_queue *flb_upstream_queue_get(struct flb_upstream *u);
 struct flb_connection *flb_upstream_conn_get(struct flb_upstream *u);
@@ -124,7 +127,7 @@ static inline void *flb_upstream_node_get_data(struct flb_upstream_node *node)
     return node->data;
 }
 
-/* ---- output plugins ------------------------------------------------------------------------------------- */
+/* ---- output plugins ---- */
 
 struct flb_event_chunk {
     const void *data;
@@ -151,8 +154,8 @@ int flb_output_upstream_ha_set(void *ha, struct flb_output_instance *ins);
 struct flb_output_plugin {
     const char *name;
     int (*cb_init)(struct flb_output_instance *ins, struct flb_config *config, void *data);
-    void (*cb_flush)(struct flb_event_chunk *chunk, struct flb_output_flush *flush, struct flb_input_instance *input,
-                     void *context, struct flb_config *config);
+    void (*cb_flush)(struct flb_event_chunk *chunk, struct flb_output_flush *flush,
+                     struct flb_input_instance *input, void *context, struct flb_config *config);
     int (*cb_exit)(void *context, struct flb_config *config);
     int (*cb_timer)(void *context); /* work of the plugin's own that is no flush */
 };
@@ -166,49 +169,8 @@ static inline void flb_output_return_do(int word)
     flb_coro_yield(coro, FLB_TRUE);
 }
 
-#define FLB_OUTPUT_RETURN(word)                                                                        \
-    flb_output_return_do(word);                                                                        \
+#define FLB_OUTPUT_RETURN(word) \
+    flb_output_return_do(word); \
     return
-
-/* ---- what the test says to its agent -------------------------------------------------------------------- */
-
-struct guest {
-    void *module;
-    struct flb_output_plugin *plugin;
-    struct flb_output_instance instance;
-    struct flb_config config;
-    struct flb_coro *timer; /* the last one that is over */
-};
-
-/* Loads a plugin as the agent does and initialises it. Ends the test where that fails. */
-void guest_start(struct guest *guest, const char *module, const char *symbol, const char *upstream_file, int port,
-                 const char *conf_path);
-void guest_stop(struct guest *guest);
-
-struct guest_task {
-    uint64_t record;
-    int word; /* what the flush returned */
-};
-
-/* Flushes each task once, `at_once` coroutines side by side on this thread, as worker number `worker`. */
-void guest_flush(struct guest *guest, int worker, struct guest_task *tasks, size_t count, size_t at_once);
-
-/* Begins with a flush and drops its coroutine at the first yield, as the agent does at its end. */
-void guest_flush_given_up(struct guest *guest, uint64_t record);
-
-/* Runs the plugin's timer in a coroutine of its own, or in none. At most once for each guest_start(). */
-void guest_timer(struct guest *guest, int in_coroutine);
-
-/* From now on time() says that so many seconds more have passed, here and in the plugin. */
-void guest_time_passes(int seconds);
-
-int guest_connections_busy(void);   /* handed out and not given back */
-int guest_connections_kept(void);   /* idle */
-int guest_connects_failed(void);    /* since the last guest_start() */
-int guest_warnings(void);           /* log lines of level WARN and worse since then */
-void guest_set_connect_limit(int connections); /* per node and worker, for the upstreams made from now on; 0 is none */
-/* net.io_timeout of the output, and to what its plugin hands it, from the next guest_start() on. */
-void guest_set_io_timeout(int seconds, enum guest_net_setup_for whom);
-void guest_set_connect_hangs(int port);        /* connects to this port fail after their time-out, which passes at once; 0: none */
 
 #endif

@@ -1,116 +1,65 @@
-/* The agent's engine of guest_agent.h: plugins loaded, and their flushes run as coroutines. Never used outside the tests. */
+/* The agent's engine: plugins are loaded, and their flushes run as coroutines. Never used outside
+ * the tests. */
 #define _GNU_SOURCE
-#include "guest_agent.h"
-#include "guest_internal.h"
+#include "guest.h"
+#include "guest_coro.h"
 
 #include <dlfcn.h>
-#include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <time.h>
-#include <ucontext.h>
-#include <valgrind/valgrind.h>
 
-enum { STACK = 24 * 1024, PAGE = 4096, MOST_AT_ONCE = 64 }; /* STACK: the smallest of the agents in the field */
+enum { MOST_AT_ONCE = 64 };
 
-struct flb_coro {
-    ucontext_t caller, callee;
+/* What one coroutine is for: a flush, or the timer. */
+struct guest_run {
     struct guest *guest;
-    struct guest_task *task;
+    struct guest_task *task; /* NULL: the timer */
     struct flb_event_chunk chunk;
-    char *stack; /* below a page that may not be touched */
-    unsigned registered;
+    struct flb_coro *coro;
     int over;
 };
 
-__thread int guest_worker;
-static __thread struct flb_coro *current;
-
-static atomic_int seconds_passed;
-
-/* Stands in for the C library's, in the whole program: plugins and their headers go by it. */
-time_t time(time_t *out)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    now.tv_sec += atomic_load(&seconds_passed);
-    if (out != NULL) {
-        *out = now.tv_sec;
-    }
-    return now.tv_sec;
-}
-
-void guest_time_passes(int seconds)
-{
-    atomic_fetch_add(&seconds_passed, seconds);
-}
-
-struct flb_coro *flb_coro_get(void)
-{
-    return current;
-}
-
-void flb_coro_yield(struct flb_coro *coro, int ended)
-{
-    (void)ended;
-    swapcontext(&coro->callee, &coro->caller);
-}
-
 void guest_flush_over(struct flb_coro *coro, int word)
 {
-    coro->task->word = word;
-    coro->over = 1;
+    struct guest_run *run = guest_coro_context(coro);
+    run->task->word = word;
+    run->over = 1;
 }
 
-static void enter(void)
+static void enter(void *ctx)
 {
-    struct flb_coro *coro = current;
-    struct guest *guest = coro->guest;
-    if (coro->task == NULL) {
+    struct guest_run *run = ctx;
+    struct guest *guest = run->guest;
+    if (run->task == NULL) {
         guest->plugin->cb_timer(guest->instance.context);
-        coro->over = 1;
-        flb_coro_yield(coro, FLB_TRUE);
+        run->over = 1;
+        flb_coro_yield(run->coro, FLB_TRUE);
     }
-    guest->plugin->cb_flush(&coro->chunk, NULL, NULL, guest->instance.context, &guest->config);
-    guest_need(0, "a flush returned by itself");
+    guest->plugin->cb_flush(&run->chunk, NULL, NULL, guest->instance.context, &guest->config);
 }
 
-static void resume(struct flb_coro *coro)
+static struct guest_run *begin(struct guest *guest, struct guest_task *task)
 {
-    current = coro;
-    swapcontext(&coro->caller, &coro->callee);
-    current = NULL;
-}
-
-static struct flb_coro *begin(struct guest *guest, struct guest_task *task)
-{
-    struct flb_coro *coro = calloc(1, sizeof(*coro));
-    guest_need(coro != NULL, "calloc");
-    coro->guest = guest;
-    coro->task = task;
+    struct guest_run *run = calloc(1, sizeof(*run));
+    guest_need(run != NULL, "calloc");
+    run->guest = guest;
+    run->task = task;
     if (task != NULL) {
-        coro->chunk = (struct flb_event_chunk){&task->record, sizeof(task->record)};
+        run->chunk = (struct flb_event_chunk){&task->record, sizeof(task->record)};
     }
-    coro->stack = mmap(NULL, STACK + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    guest_need(coro->stack != MAP_FAILED && mprotect(coro->stack, PAGE, PROT_NONE) == 0, "mmap");
-    coro->registered = VALGRIND_STACK_REGISTER(coro->stack + PAGE, coro->stack + PAGE + STACK - 1);
-    getcontext(&coro->callee);
-    coro->callee.uc_stack.ss_sp = coro->stack + PAGE;
-    coro->callee.uc_stack.ss_size = STACK;
-    makecontext(&coro->callee, enter, 0);
-    return coro;
+    run->coro = guest_coro_begin(enter, run);
+    return run;
 }
 
-static void end(struct flb_coro *coro)
+static void end(struct guest_run *run)
 {
-    VALGRIND_STACK_DEREGISTER(coro->registered);
-    munmap(coro->stack, STACK + PAGE);
-    free(coro);
+    guest_coro_end(run->coro);
+    free(run);
 }
 
-void guest_flush(struct guest *guest, int worker, struct guest_task *tasks, size_t count, size_t at_once)
+void guest_flush(struct guest *guest, int worker, struct guest_task *tasks, size_t count,
+                 size_t at_once)
 {
-    struct flb_coro *running[MOST_AT_ONCE] = {NULL};
+    struct guest_run *running[MOST_AT_ONCE] = {NULL};
     size_t begun = 0, over = 0;
     guest_need(at_once <= MOST_AT_ONCE && worker < GUEST_WORKERS, "guest_flush");
     guest_worker = worker;
@@ -122,7 +71,7 @@ void guest_flush(struct guest *guest, int worker, struct guest_task *tasks, size
             if (running[i] == NULL) {
                 continue;
             }
-            resume(running[i]);
+            guest_coro_resume(running[i]->coro);
             if (running[i]->over) {
                 end(running[i]);
                 running[i] = NULL;
@@ -135,11 +84,11 @@ void guest_flush(struct guest *guest, int worker, struct guest_task *tasks, size
 void guest_flush_given_up(struct guest *guest, uint64_t record)
 {
     struct guest_task task = {record, -1};
-    struct flb_coro *coro = begin(guest, &task);
+    struct guest_run *run = begin(guest, &task);
     guest_worker = 0;
-    resume(coro);
-    guest_need(!coro->over, "the flush ended at once");
-    end(coro);
+    guest_coro_resume(run->coro);
+    guest_need(!run->over, "the flush ended at once");
+    end(run);
 }
 
 void guest_timer(struct guest *guest, int in_coroutine)
@@ -150,16 +99,18 @@ void guest_timer(struct guest *guest, int in_coroutine)
         return;
     }
     guest_need(guest->timer == NULL, "guest_timer");
-    guest->timer = begin(guest, NULL); /* kept, so that no other coroutine comes to lie at its address */
+    /* kept, so that no other coroutine comes to lie at its address */
+    guest->timer = begin(guest, NULL);
     while (!guest->timer->over) {
-        resume(guest->timer);
+        guest_coro_resume(guest->timer->coro);
     }
 }
 
-void guest_start(struct guest *guest, const char *module, const char *symbol, const char *upstream_file, int port,
-                 const char *conf_path)
+void guest_start(struct guest *guest, const char *module, const char *symbol,
+                 const char *upstream_file, int port, const char *conf_path)
 {
-    guest_forget_counts();
+    guest_forget_connects();
+    guest_forget_warnings();
     guest->module = dlopen(module, RTLD_NOW | RTLD_LOCAL);
     guest_need(guest->module != NULL, dlerror());
     guest->plugin = dlsym(guest->module, symbol);

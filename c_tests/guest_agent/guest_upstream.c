@@ -1,12 +1,13 @@
-/* The agent's part of guest_agent.h that plugins call: lists, log, upstreams and their file. Never used outside the tests. */
+/* The agent's upstreams and their file. Never used outside the tests. */
 #define _GNU_SOURCE
-#include "guest_agent.h"
-#include "guest_internal.h"
+#include "guest_upstream.h"
+
+#include "guest_base.h"
+#include "guest_coro.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static atomic_int busy, kept, failed, warnings;
+static atomic_int busy, kept, failed;
 static int connect_limit, hanging_port, io_timeout;
 static enum guest_net_setup_for set_up_for;
 
@@ -32,11 +33,6 @@ int guest_connections_kept(void)
 int guest_connects_failed(void)
 {
     return atomic_load(&failed);
-}
-
-int guest_warnings(void)
-{
-    return atomic_load(&warnings);
 }
 
 void guest_set_connect_limit(int connections)
@@ -66,7 +62,7 @@ int flb_output_upstream_set(struct flb_upstream *u, struct flb_output_instance *
 int flb_output_upstream_ha_set(void *ha, struct flb_output_instance *ins)
 {
     struct mk_list *at;
-    mk_list_foreach(at, &((struct flb_upstream_ha *)ha)->nodes) {
+    mk_list_foreach (at, &((struct flb_upstream_ha *)ha)->nodes) {
         flb_output_upstream_set(mk_list_entry(at, struct flb_upstream_node, _head)->u, ins);
     }
     return 0;
@@ -77,71 +73,15 @@ void guest_set_connect_hangs(int port)
     hanging_port = port;
 }
 
-void guest_forget_counts(void)
+void guest_forget_connects(void)
 {
     atomic_store(&failed, 0);
-    atomic_store(&warnings, 0);
 }
 
-void guest_need(int holds, const char *what)
-{
-    if (!holds) {
-        perror(what);
-        abort();
-    }
-}
+/* ---- connections ---- */
 
-void mk_list_init(struct mk_list *list)
-{
-    list->prev = list->next = list;
-}
-
-void mk_list_add(struct mk_list *entry, struct mk_list *list)
-{
-    entry->prev = list->prev;
-    entry->next = list;
-    list->prev->next = entry;
-    list->prev = entry;
-}
-
-void mk_list_del(struct mk_list *entry)
-{
-    entry->prev->next = entry->next;
-    entry->next->prev = entry->prev;
-}
-
-int mk_list_size(struct mk_list *list)
-{
-    struct mk_list *at;
-    int size = 0;
-    mk_list_foreach(at, list) {
-        size++;
-    }
-    return size;
-}
-
-int flb_log_check(int level)
-{
-    return level <= FLB_LOG_WARN;
-}
-
-void flb_log_print(int level, const char *file, int line, const char *format, ...)
-{
-    va_list words;
-    (void)file;
-    (void)line;
-    if (level <= FLB_LOG_WARN) {
-        atomic_fetch_add(&warnings, 1);
-    }
-    va_start(words, format);
-    vfprintf(stderr, format, words);
-    va_end(words);
-    fputc('\n', stderr);
-}
-
-/* ---- connections ---------------------------------------------------------------------------------------- */
-
-struct flb_upstream *flb_upstream_create(struct flb_config *config, const char *host, int port, int flags, void *tls)
+struct flb_upstream *flb_upstream_create(struct flb_config *config, const char *host, int port,
+                                         int flags, void *tls)
 {
     struct flb_upstream *u = calloc(1, sizeof(*u));
     guest_need(u != NULL && strcmp(host, "127.0.0.1") == 0, "upstream");
@@ -214,7 +154,8 @@ static int connect_to(const struct flb_upstream *u)
     fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     guest_need(fd >= 0, "socket");
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (u->port == hanging_port || connect(fd, (const struct sockaddr *)&address, sizeof(address)) != 0) {
+    if (u->port == hanging_port ||
+        connect(fd, (const struct sockaddr *)&address, sizeof(address)) != 0) {
         close(fd);
         return -1;
     }
@@ -230,7 +171,8 @@ struct flb_connection *flb_upstream_conn_get(struct flb_upstream *u)
     while (queue->av_queue.next != &queue->av_queue) {
         conn = mk_list_entry(queue->av_queue.next, struct flb_connection, _head);
         atomic_fetch_sub(&kept, 1);
-        if (recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) {
+        if (recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
+            (errno != EAGAIN && errno != EWOULDBLOCK)) {
             close_connection(conn); /* its end came while it lay idle */
             continue;
         }
@@ -242,7 +184,8 @@ struct flb_connection *flb_upstream_conn_get(struct flb_upstream *u)
         atomic_fetch_add(&busy, 1);
         return conn;
     }
-    if (u->base.net.max_worker_connections > 0 && mk_list_size(&queue->busy_queue) >= u->base.net.max_worker_connections) {
+    if (u->base.net.max_worker_connections > 0 &&
+        mk_list_size(&queue->busy_queue) >= u->base.net.max_worker_connections) {
         return NULL;
     }
     fd = connect_to(u);
@@ -273,7 +216,8 @@ int flb_upstream_conn_recycle(struct flb_connection *conn, int value)
 int flb_upstream_conn_release(struct flb_connection *conn)
 {
     struct flb_upstream_queue *queue = flb_upstream_queue_get(conn->upstream);
-    guest_need(pthread_equal(conn->thread, pthread_self()), "a connection was released by another thread than its own");
+    guest_need(pthread_equal(conn->thread, pthread_self()),
+               "a connection was released by another thread than its own");
     atomic_fetch_sub(&busy, 1);
     if (!conn->recycle || conn->net_error != -1) {
         close_connection(conn);
@@ -289,7 +233,8 @@ int flb_upstream_conn_release(struct flb_connection *conn)
 int flb_io_net_write(struct flb_connection *conn, const void *data, size_t len, size_t *out_len)
 {
     ssize_t sent;
-    guest_need(conn->coroutine == flb_coro_get(), "a connection was used by another coroutine than its own");
+    guest_need(conn->coroutine == flb_coro_get(),
+               "a connection was used by another coroutine than its own");
     yield();
     sent = send(conn->fd, data, len, MSG_NOSIGNAL);
     *out_len = sent > 0 ? (size_t)sent : 0;
@@ -323,7 +268,7 @@ ssize_t flb_io_net_read(struct flb_connection *conn, void *buf, size_t len)
     return got > 0 ? got : -1; /* an end of the stream is no net_error to the agent */
 }
 
-/* ---- the upstream file ---------------------------------------------------------------------------------- */
+/* ---- the upstream file ---- */
 
 static struct flb_upstream_node *add_node(struct flb_upstream_ha *ha)
 {
@@ -377,7 +322,7 @@ struct flb_upstream_ha *flb_upstream_ha_from_file(const char *file, struct flb_c
         }
     }
     fclose(in);
-    mk_list_foreach(at, &ha->nodes) {
+    mk_list_foreach (at, &ha->nodes) {
         node = mk_list_entry(at, struct flb_upstream_node, _head);
         node->u = flb_upstream_create(config, node->host, atoi(node->port), 0, NULL);
     }
@@ -386,7 +331,8 @@ struct flb_upstream_ha *flb_upstream_ha_from_file(const char *file, struct flb_c
 
 struct flb_upstream_node *flb_upstream_ha_node_get(struct flb_upstream_ha *ha)
 {
-    struct mk_list *next = ha->last_used_node != NULL ? ((struct flb_upstream_node *)ha->last_used_node)->_head.next : ha->nodes.next;
+    struct flb_upstream_node *last = ha->last_used_node;
+    struct mk_list *next = last != NULL ? last->_head.next : ha->nodes.next;
     next = next == &ha->nodes ? next->next : next;
     ha->last_used_node = mk_list_entry(next, struct flb_upstream_node, _head);
     return ha->last_used_node;
@@ -399,7 +345,8 @@ const char *flb_upstream_node_get_property(const char *key, struct flb_upstream_
     size_t len = strlen(key);
     while (*line != '\0') {
         if (strncasecmp(line, key, len) == 0 && line[len] == ' ') {
-            snprintf(value, sizeof(value), "%.*s", (int)strcspn(line + len + 1, "\n"), line + len + 1);
+            snprintf(value, sizeof(value), "%.*s", (int)strcspn(line + len + 1, "\n"),
+                     line + len + 1);
             return value;
         }
         line += strcspn(line, "\n") + 1;
@@ -410,7 +357,8 @@ const char *flb_upstream_node_get_property(const char *key, struct flb_upstream_
 void flb_upstream_ha_destroy(struct flb_upstream_ha *ha)
 {
     while (ha->nodes.next != &ha->nodes) {
-        struct flb_upstream_node *node = mk_list_entry(ha->nodes.next, struct flb_upstream_node, _head);
+        struct flb_upstream_node *node =
+            mk_list_entry(ha->nodes.next, struct flb_upstream_node, _head);
         mk_list_del(&node->_head);
         flb_upstream_destroy(node->u);
         free(node->name);

@@ -26,7 +26,8 @@ static int exchange(struct flb_connection *conn, const struct flb_event_chunk *c
 {
     char back[8];
     size_t done = 0;
-    if (chunk->size != sizeof(back) || flb_io_net_write(conn, chunk->data, chunk->size, &done) == -1) {
+    if (chunk->size != sizeof(back) ||
+        flb_io_net_write(conn, chunk->data, chunk->size, &done) == -1) {
         return -1;
     }
     for (done = 0; done < sizeof(back);) {
@@ -39,7 +40,8 @@ static int exchange(struct flb_connection *conn, const struct flb_event_chunk *c
     return memcmp(back, chunk->data, sizeof(back)) == 0 ? 0 : -1;
 }
 
-static int send_to(struct records *ctx, struct flb_upstream *u, const struct flb_event_chunk *chunk, int *net_error)
+static int send_to(struct records *ctx, struct flb_upstream *u, const struct flb_event_chunk *chunk,
+                   int *net_error)
 {
     struct flb_connection *conn = flb_upstream_conn_get(u);
     int ret;
@@ -76,8 +78,9 @@ static int send_to_two(struct records *ctx, const struct flb_event_chunk *chunk)
     return ret;
 }
 
-static void cb_records_flush(struct flb_event_chunk *chunk, struct flb_output_flush *flush, struct flb_input_instance *input,
-                             void *context, struct flb_config *config)
+static void cb_records_flush(struct flb_event_chunk *chunk, struct flb_output_flush *flush,
+                             struct flb_input_instance *input, void *context,
+                             struct flb_config *config)
 {
     struct records *ctx = context;
     struct flb_upstream *u;
@@ -100,7 +103,8 @@ static void cb_records_flush(struct flb_event_chunk *chunk, struct flb_output_fl
         if (ctx->manner == RECORDS_PICK_TWICE && (u = target(ctx)) == NULL) {
             FLB_OUTPUT_RETURN(FLB_RETRY);
         }
-        if (ctx->manner == RECORDS_LOOK_UP && send_to(ctx, ctx->u, chunk, &look_up_error) != FLB_OK) {
+        if (ctx->manner == RECORDS_LOOK_UP &&
+            send_to(ctx, ctx->u, chunk, &look_up_error) != FLB_OK) {
             FLB_OUTPUT_RETURN(FLB_RETRY);
         }
         ret = send_to(ctx, u, chunk, &net_error);

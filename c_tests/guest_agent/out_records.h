@@ -1,4 +1,5 @@
-/* An output plugin in the manner of those written for the agent's flb_upstream_ha_* calls; it knows nothing of this library. */
+/* An output plugin in the manner of those written for the agent's flb_upstream_ha_* calls; it knows
+ * nothing of this library. */
 #ifndef OUT_RECORDS_H
 #define OUT_RECORDS_H
 
@@ -7,14 +8,16 @@
 #include <stdatomic.h>
 
 enum records_manner {
-    RECORDS_SEND,        /* one node, one connection, one record */
-    RECORDS_PICK_ONLY,   /* picks a node and gives up on the chunk without asking for a connection */
-    RECORDS_PICK_TWICE,  /* picks again before it asks for a connection */
-    RECORDS_AGAIN,       /* comes back for another node where the network failed, ten times at most */
-    RECORDS_TWO,         /* sends to two nodes, with both connections in hand */
-    RECORDS_SEVERAL,     /* sends the record six times, each time by a pick of its own */
-    RECORDS_LOOK_UP,     /* speaks to another server, at `u`, between the pick and its connection */
-    RECORDS_UNSENDABLE   /* sends, and then says that the chunk is beyond help */
+    RECORDS_SEND, /* one node, one connection, one record */
+    /* picks a node and gives up on the chunk without asking for a connection */
+    RECORDS_PICK_ONLY,
+    RECORDS_PICK_TWICE, /* picks again before it asks for a connection */
+    /* asks for another node if the network failed, at most ten times */
+    RECORDS_AGAIN,
+    RECORDS_TWO,       /* sends to two nodes, with both connections in hand */
+    RECORDS_SEVERAL,   /* sends the record six times, each time by a pick of its own */
+    RECORDS_LOOK_UP,   /* speaks to another server, at `u`, between the pick and its connection */
+    RECORDS_UNSENDABLE /* sends, and then returns FLB_ERROR */
 };
 
 enum { RECORDS_MOST = 4096 };
@@ -26,7 +29,7 @@ struct records {
     enum records_manner manner;
     atomic_size_t picked;
     char order[RECORDS_MOST]; /* the labels of the nodes picked */
-    atomic_size_t misplaced; /* connections that were not to the node they were asked for */
+    atomic_size_t misplaced;  /* connections that were not to the node they were asked for */
 };
 
 /* What a node carries as its data. */
@@ -34,7 +37,8 @@ struct records_node {
     char label;
 };
 
-int records_conf_create(struct records *ctx, struct flb_output_instance *ins, struct flb_config *config);
+int records_conf_create(struct records *ctx, struct flb_output_instance *ins,
+                        struct flb_config *config);
 void records_conf_destroy(struct records *ctx);
 
 #endif

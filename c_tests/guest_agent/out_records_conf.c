@@ -3,7 +3,8 @@
 
 #include <stdlib.h>
 
-int records_conf_create(struct records *ctx, struct flb_output_instance *ins, struct flb_config *config)
+int records_conf_create(struct records *ctx, struct flb_output_instance *ins,
+                        struct flb_config *config)
 {
     struct mk_list *head;
     if (ins->upstream_file == NULL) {
@@ -19,7 +20,7 @@ int records_conf_create(struct records *ctx, struct flb_output_instance *ins, st
     if (ctx->ha == NULL) {
         return -1;
     }
-    mk_list_foreach(head, &ctx->ha->nodes) {
+    mk_list_foreach (head, &ctx->ha->nodes) {
         struct flb_upstream_node *node = mk_list_entry(head, struct flb_upstream_node, _head);
         struct records_node *own = calloc(1, sizeof(*own));
         const char *label = flb_upstream_node_get_property("label", node);
@@ -32,7 +33,7 @@ int records_conf_create(struct records *ctx, struct flb_output_instance *ins, st
     if (ins->net_setup_for == GUEST_FOR_THE_SET) {
         flb_output_upstream_ha_set(ctx->ha, ins);
     } else if (ins->net_setup_for == GUEST_FOR_EACH_NODE) {
-        mk_list_foreach(head, &ctx->ha->nodes) {
+        mk_list_foreach (head, &ctx->ha->nodes) {
             flb_output_upstream_set(mk_list_entry(head, struct flb_upstream_node, _head)->u, ins);
         }
     }
@@ -43,7 +44,7 @@ void records_conf_destroy(struct records *ctx)
 {
     struct mk_list *head;
     if (ctx->ha_mode == FLB_TRUE) {
-        mk_list_foreach(head, &ctx->ha->nodes) {
+        mk_list_foreach (head, &ctx->ha->nodes) {
             free(flb_upstream_node_get_data(mk_list_entry(head, struct flb_upstream_node, _head)));
         }
         flb_upstream_ha_destroy(ctx->ha);

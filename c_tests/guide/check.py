@@ -90,22 +90,29 @@ def check(block, number, folder, compiler):
     source, program = f"{folder}/{number}.c", f"{folder}/{name}"
     with open(source, "w", encoding="utf-8") as file:
         file.write(block)
-    subprocess.run([word for part in compiler for word in ([source, "-o", program] if part == "{}" else [part])], check=True)
+    command = []
+    for part in compiler:
+        command += [source, "-o", program] if part == "{}" else [part]
+    subprocess.run(command, check=True)
 
     counts = collections.Counter()
     servers = [Server(counts), Server(counts)]
     kept, refusing = refusing_port()
     up = upstream_file(folder, "up", [servers[0].port, refusing, servers[1].port])
     down = upstream_file(folder, "down", [refusing])
-    status = subprocess.run([program, up, str(LINES)], stderr=subprocess.DEVNULL, timeout=60).returncode
+    command = [program, up, str(LINES)]
+    status = subprocess.run(command, stderr=subprocess.DEVNULL, timeout=60).returncode
     assert status == 0, f"{name} ended with {status}"
     lines = collections.Counter(line for line, _ in counts.elements())
     expected = LINES * (4 if name == "threads" else 1)
     assert lines == collections.Counter(f"line {i}" for i in range(expected)), f"{name}: {lines}"
-    shares = [sum(n for (_, port), n in counts.items() if port == server.port) for server in servers]
+    shares = [
+        sum(n for (_, port), n in counts.items() if port == server.port) for server in servers
+    ]
     assert min(shares) > 0, f"{name}: {shares}"
     for arguments, wanted in (([down, "1"], 1), ([f"{folder}/none.conf", "1"], 2)):
-        status = subprocess.run([program, *arguments], stderr=subprocess.DEVNULL, timeout=60).returncode
+        command = [program, *arguments]
+        status = subprocess.run(command, stderr=subprocess.DEVNULL, timeout=60).returncode
         assert status == wanted, f"{name} ended with {status}, not {wanted}"
     check_sick_nodes(name, program, folder)
     check_at_most_once(name, program, folder)

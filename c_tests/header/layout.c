@@ -1,6 +1,6 @@
 /*
- * What docs/abi.md promises of numbers and layouts, so that a change of one does not compile. Only what is new is added
- * here; a line that has to be changed is a break of the binary interface.
+ * What docs/abi.md promises of numbers and layouts, so that a change of one does not compile. Only
+ * what is new is added here; a line that has to be changed is a break of the binary interface.
  */
 #include <stddef.h>
 #include <upstream/upstream.h>
@@ -57,7 +57,8 @@ IS(UPSTREAM_POLL_OUT, 2);
 IS(sizeof(upstream_status_t), 4);
 _Static_assert((upstream_status_t)-1 < 0, "a status is signed");
 
-/* struct_size, then numbers of 64 bits, each at a multiple of eight: the same layout wherever the library builds. */
+/* struct_size, then numbers of 64 bits, each at a multiple of eight: the same layout wherever the
+ * library builds. */
 #define FIELD(name, place) IS(offsetof(upstream_stats_t, name), 8 * (place))
 IS(offsetof(upstream_stats_t, struct_size), 0);
 FIELD(picks, 1);
@@ -77,12 +78,22 @@ FIELD(nodes_up, 14);
 FIELD(nodes, 15);
 
 /* The types of the callbacks, by what must be assignable to them. */
-static upstream_status_t deliver(upstream_conn_t *conn, void *ctx) { return conn == ctx ? UPSTREAM_OK : UPSTREAM_STOP; }
-static void log_line(int32_t level, const char *message, void *ctx) { (void)level, (void)message, (void)ctx; }
-static uint64_t clock_ns(void *ctx) { return ctx == NULL; }
+static upstream_status_t deliver(upstream_conn_t *conn, void *ctx)
+{
+    return conn == ctx ? UPSTREAM_OK : UPSTREAM_STOP;
+}
+static void log_line(int32_t level, const char *message, void *ctx)
+{
+    (void)level, (void)message, (void)ctx;
+}
+static uint64_t clock_ns(void *ctx)
+{
+    return ctx == NULL;
+}
 
 void callbacks(upstream_deliver_fn *d, upstream_log_fn *l, upstream_clock_fn *c);
-void callbacks(upstream_deliver_fn *d, upstream_log_fn *l, upstream_clock_fn *c) {
+void callbacks(upstream_deliver_fn *d, upstream_log_fn *l, upstream_clock_fn *c)
+{
     *d = deliver;
     *l = log_line;
     *c = clock_ns;

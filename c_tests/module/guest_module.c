@@ -29,8 +29,10 @@ void *guest_begin(unsigned port, const char *ca_file)
 {
     char text[512];
     upstream_t *up = NULL;
-    snprintf(text, sizeof(text), "[UPSTREAM]\nname u\n[NODE]\nname n\nhost localhost\nport %u\n%s%s\n", port,
-             ca_file != NULL ? "tls on\ntls.ca_file " : "", ca_file != NULL ? ca_file : "");
+    snprintf(text, sizeof(text),
+             "[UPSTREAM]\nname u\n[NODE]\nname n\nhost localhost\nport %u\n"
+             "%s%s\n",
+             port, ca_file != NULL ? "tls on\ntls.ca_file " : "", ca_file != NULL ? ca_file : "");
     if (upstream_create_from_text(text, strlen(text), "module", NULL, &up, NULL) != UPSTREAM_OK) {
         return NULL;
     }

@@ -1,13 +1,15 @@
 #!/bin/sh
-# install.sh FOLDER: put the Forward servers of other authors, at the versions of package-lock.json, into FOLDER together
-# with the programs of this folder that start them. Does nothing where they are there already.
+# install.sh FOLDER: put the Forward servers of other authors, at the versions of package-lock.json,
+# into FOLDER together with the programs of this folder that start them. Does nothing where they are
+# there already.
 set -eu
 source=$(cd "$(dirname "$0")" && pwd)
 folder=$1
 mkdir -p "$folder"
 
 find "$source" -maxdepth 1 -name '*.js' -exec cp {} "$folder" \;
-if [ -d "$folder/node_modules" ] && cmp -s "$source/package-lock.json" "$folder/package-lock.json"; then
+if [ -d "$folder/node_modules" ] &&
+    cmp -s "$source/package-lock.json" "$folder/package-lock.json"; then
     echo "already installed"
     exit 0
 fi

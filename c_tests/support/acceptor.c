@@ -1,4 +1,5 @@
-/* See acceptor.h. A socket that is bound but never listens holds the port; the one that listens comes and goes. */
+/* See acceptor.h. A socket that is bound but never listens holds the port; the one that listens
+ * comes and goes. */
 #define _GNU_SOURCE
 #include "acceptor.h"
 
@@ -95,7 +96,8 @@ static void reap(struct acceptor *acceptor)
         struct served *served = *link;
         if (served->finished) {
             *link = served->next;
-            pthread_join(served->thread, NULL); /* it gives the lock back and returns, nothing else */
+            /* it only gives the lock back and returns */
+            pthread_join(served->thread, NULL);
             close(served->session.wake);
             free(served);
         } else {
@@ -146,10 +148,15 @@ void acceptor_open(struct acceptor *acceptor)
     acceptor->wake = eventfd(0, EFD_CLOEXEC);
     need(acceptor->wake >= 0, "eventfd");
     if (acceptor->narrow) {
-        int smallest = 1;  /* the kernel rounds it up; what is accepted takes it over */
-        int segment = 536; /* so that one fits the window: else each waits for the timer of a closed window */
-        need(setsockopt(acceptor->listener, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof(segment)) == 0, "TCP_MAXSEG");
-        need(setsockopt(acceptor->listener, SOL_SOCKET, SO_RCVBUF, &smallest, sizeof(smallest)) == 0, "SO_RCVBUF");
+        int smallest = 1; /* the kernel rounds it up; what is accepted takes it over */
+        /* so that one fits the window: else each waits for the timer of a closed window */
+        int segment = 536;
+        need(setsockopt(acceptor->listener, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof(segment)) ==
+                 0,
+             "TCP_MAXSEG");
+        need(setsockopt(acceptor->listener, SOL_SOCKET, SO_RCVBUF, &smallest, sizeof(smallest)) ==
+                 0,
+             "SO_RCVBUF");
     }
     need(listen(acceptor->listener, 512) == 0, "listen");
     need(pthread_create(&acceptor->thread, NULL, accept_all, acceptor) == 0, "pthread_create");
@@ -166,7 +173,8 @@ struct acceptor *acceptor_start(const char *address, int narrow, session_serve s
     acceptor->address.sin_family = AF_INET;
     need(inet_pton(AF_INET, address, &acceptor->address.sin_addr) == 1, "inet_pton");
     acceptor->holder = bound_socket(&acceptor->address);
-    need(getsockname(acceptor->holder, (struct sockaddr *)&acceptor->address, &size) == 0, "getsockname");
+    need(getsockname(acceptor->holder, (struct sockaddr *)&acceptor->address, &size) == 0,
+         "getsockname");
     pthread_mutex_init(&acceptor->lock, NULL);
     pthread_cond_init(&acceptor->changed, NULL);
     acceptor_open(acceptor);

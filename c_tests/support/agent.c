@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 #include <strings.h>
 
-/* ---- what the agent and its plugins have agreed upon ---------------------------------------------------- */
+/* ---- what the agent and its plugins have agreed upon ---- */
 
 struct definition {
     int type;
@@ -50,7 +50,7 @@ struct shared {
 struct agent {
     void *library;
     struct definition definition;
-    struct shared shared; /* one for all instances, written anew before each init */
+    struct shared shared; /* one for all instances, filled again before each init */
     int (*start)(struct shared *shared);
     int (*flush)(void *context, const void *events, size_t len, const char *tag);
     int (*stop)(void *context);
@@ -62,7 +62,7 @@ struct agent_output {
     struct output_context context;
 };
 
-/* log_print is told nothing of whose line it is. */
+/* log_print does not know which instance a line comes from. */
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 static char *log_text;
 static size_t log_len;
@@ -70,7 +70,8 @@ static atomic_size_t deepest;
 
 static int kept_by_the_agent(const char *key)
 {
-    static const char *const keys[] = {"host", "port", "match", "workers", "retry_limit", "alias", "log_level", "tls"};
+    static const char *const keys[] = {"host",        "port",  "match",     "workers",
+                                       "retry_limit", "alias", "log_level", "tls"};
     size_t i;
     for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
         if (strcasecmp(key, keys[i]) == 0) {
@@ -93,7 +94,8 @@ static const char *get_property(const char *key, void *opaque)
 }
 
 /* With as much on the stack as the agent's own. */
-__attribute__((format(printf, 4, 5))) static void log_print(int level, const char *file, int line, const char *format, ...)
+__attribute__((format(printf, 4, 5))) static void log_print(int level, const char *file, int line,
+                                                            const char *format, ...)
 {
     char text[4096];
     va_list arguments;
@@ -205,7 +207,8 @@ struct flush {
 static void flush_here(void *argument)
 {
     struct flush *flush = argument;
-    flush->result = flush->output->agent->flush(flush->output->context.remote_context, flush->events, flush->len, flush->tag);
+    flush->result = flush->output->agent->flush(flush->output->context.remote_context,
+                                                flush->events, flush->len, flush->tag);
 }
 
 int agent_output_flush(struct agent_output *output, const void *events, size_t len, const char *tag)

@@ -81,7 +81,10 @@ void chunk_add(struct chunk *chunk, const void *bytes, size_t len)
 void chunk_add_log(struct chunk *chunk, unsigned number)
 {
     char record[32];
-    int len = snprintf(record, sizeof(record), "\x81\xa3log\xab" "record %04u", number);
+    int len = snprintf(record, sizeof(record),
+                       "\x81\xa3log\xab"
+                       "record %04u",
+                       number);
     chunk_add(chunk, record, (size_t)len);
 }
 
@@ -105,7 +108,10 @@ int agent_bed_flush(struct agent_output *output, unsigned first, unsigned record
 void agent_bed_write_one(unsigned port, const char *keys)
 {
     char text[1024];
-    int len = snprintf(text, sizeof(text), "[UPSTREAM]\nname one\n%s[NODE]\nname n\nhost 127.0.0.1\nport %u\n", keys, port);
+    int len = snprintf(text, sizeof(text),
+                       "[UPSTREAM]\nname one\n%s[NODE]\nname n\n"
+                       "host 127.0.0.1\nport %u\n",
+                       keys, port);
     assert_in_range(len, 1, sizeof(text) - 1);
     agent_bed_write(text);
 }

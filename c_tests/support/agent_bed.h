@@ -1,4 +1,5 @@
-/* What the tests of the plugin for Fluent Bit share: the agent before and after, files, chunks. Never used outside the tests. */
+/* What the tests of the plugin for Fluent Bit share: the agent before and after, files, chunks.
+ * Never used outside the tests. */
 #ifndef SUPPORT_AGENT_BED_H
 #define SUPPORT_AGENT_BED_H
 
@@ -8,14 +9,15 @@
 
 struct agent_bed {
     struct agent *agent;
-    char *folder;    /* with the certificates of openssl.h */
-    char conf[256];  /* the upstream file */
+    char *folder;   /* with the certificates of openssl.h */
+    char conf[256]; /* the upstream file */
     size_t descriptors, threads;
 };
 
 extern struct agent_bed bed;
 
-/* For a group of tests, and for each: loads the plugin; unloads it and fails unless its descriptors and threads are gone with it. */
+/* For a group of tests, and for each: loads the plugin; unloads it and fails unless its descriptors
+ * and threads are gone with it. */
 int agent_bed_open(void **state);
 int agent_bed_close(void **state);
 int agent_bed_load(void **state);

@@ -22,7 +22,8 @@ upstream_t *check_create(const char *text, const upstream_options_t *options)
 {
     upstream_t *up = NULL;
     upstream_error_t *err = NULL;
-    if (upstream_create_from_text(text, strlen(text), "test.conf", options, &up, &err) != UPSTREAM_OK) {
+    if (upstream_create_from_text(text, strlen(text), "test.conf", options, &up, &err) !=
+        UPSTREAM_OK) {
         print_error("%s\n", upstream_error_message(err));
         upstream_error_free(err);
         fail_msg("the text was refused");
@@ -36,7 +37,8 @@ upstream_error_t *check_refused(const char *text, const upstream_options_t *opti
 {
     upstream_t *up = NULL;
     upstream_error_t *err = NULL;
-    upstream_status_t status = upstream_create_from_text(text, strlen(text), "test.conf", options, &up, &err);
+    upstream_status_t status =
+        upstream_create_from_text(text, strlen(text), "test.conf", options, &up, &err);
     if (status == UPSTREAM_OK) {
         upstream_destroy(up);
         fail_msg("the text was accepted:\n%s", text);
@@ -46,6 +48,27 @@ upstream_error_t *check_refused(const char *text, const upstream_options_t *opti
     assert_non_null(err);
     assert_status(upstream_error_status(err), UPSTREAM_ERR_CONFIG);
     return err;
+}
+
+upstream_attempt_t *check_attempt(upstream_t *up)
+{
+    upstream_attempt_t *attempt;
+    assert_status(upstream_attempt_begin(up, &attempt), UPSTREAM_OK);
+    return attempt;
+}
+
+upstream_stats_t check_stats(upstream_t *up)
+{
+    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
+    return stats;
+}
+
+upstream_stats_t check_node_stats(upstream_node_t *node)
+{
+    upstream_stats_t stats = UPSTREAM_STATS_INIT;
+    assert_status(upstream_node_stats(node, &stats), UPSTREAM_OK);
+    return stats;
 }
 
 void check_contains(const char *text, const char *part)
@@ -64,8 +87,9 @@ char *check_nodes_text(const uint16_t *ports, size_t nodes, const char *more)
     used = (size_t)snprintf(text, room, "[UPSTREAM]\n    name test\n");
     for (i = 0; i < nodes; i++) {
         used += (size_t)snprintf(text + used, room - used,
-                                 "[NODE]\n    name node-%zu\n    host 127.0.0.1\n    port %u\n%s\n", i + 1,
-                                 (unsigned)ports[i], more);
+                                 "[NODE]\n    name node-%zu\n    host 127.0.0.1\n    port %u\n"
+                                 "%s\n",
+                                 i + 1, (unsigned)ports[i], more);
     }
     assert_true(used < room);
     return text;

@@ -1,4 +1,5 @@
-/* What every test of the library starts with: cmocka and its includes in their order, and short forms. */
+/* What every test of the library includes first: cmocka with the headers it needs, and short
+ * forms. */
 #ifndef SUPPORT_CHECK_H
 #define SUPPORT_CHECK_H
 
@@ -15,31 +16,46 @@
 #include <upstream/upstream.h>
 
 /* Statuses by name, so that a failure is read without the header. */
-#define assert_status(call, status)                                                                    \
+#define assert_status(call, status) \
     assert_string_equal(upstream_status_name(call), upstream_status_name(status))
 
-/* cmocka_run_group_tests(), or of these tests the one that UPSTREAM_TEST_FILTER names: a name that none has is a failure. */
-#define check_run_tests(tests, setup, teardown)                                                        \
-    (check_filter(tests, sizeof(tests) / sizeof((tests)[0])) ? cmocka_run_group_tests(tests, setup, teardown) : 1)
+/* cmocka_run_group_tests(). If UPSTREAM_TEST_FILTER is set, only the test of that name; if there is
+ * none, that is a failure. */
+#define check_run_tests(tests, setup, teardown)              \
+    (check_filter(tests, sizeof(tests) / sizeof((tests)[0])) \
+         ? cmocka_run_group_tests(tests, setup, teardown)    \
+         : 1)
 int check_filter(const struct CMUnitTest *tests, size_t count);
 
-/* A set from text; `options` may be NULL. Fails the test, with the library's words, where there is none. */
+/* A set from text; `options` may be NULL. If the text is refused, fails the test with the library's
+ * message. */
 upstream_t *check_create(const char *text, const upstream_options_t *options);
 
 /* The error of a text that is refused as configuration; the caller frees it. */
 upstream_error_t *check_refused(const char *text, const upstream_options_t *options);
 
-/* Whether valgrind or a sanitizer runs this: then everything takes ten times as long, and more stack. */
+/* True under valgrind or a sanitizer: everything then takes ten times as long, and more stack. */
 int check_slow(void);
 
-/* Whether the sanitizer of that name, "address" or "thread", runs this. */
+/* True under this sanitizer: "address" or "thread". */
 int check_sanitized(const char *by);
+
+/* Milliseconds of the monotonic clock. */
+long check_now_ms(void);
 
 /* Fails unless `text` holds `part`, showing both. */
 void check_contains(const char *text, const char *part);
 
-/* The text of an upstream of `nodes` nodes "node-1".. on 127.0.0.1, each on its port, with `more` lines in each. */
+/* The text of an upstream of `nodes` nodes "node-1".. on 127.0.0.1, each on its port, with `more`
+ * lines in each. */
 char *check_nodes_text(const uint16_t *ports, size_t nodes, const char *more);
+
+/* The attempt of one payload; the caller ends it. */
+upstream_attempt_t *check_attempt(upstream_t *up);
+
+/* The counters of a set, and of one node, at this moment. */
+upstream_stats_t check_stats(upstream_t *up);
+upstream_stats_t check_node_stats(upstream_node_t *node);
 
 /* check_create() of check_nodes_text(). */
 upstream_t *check_nodes(const uint16_t *ports, size_t nodes, const char *more);

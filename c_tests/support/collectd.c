@@ -15,11 +15,13 @@ int collectd_is_there(void)
 {
     const char *program = getenv("COLLECTD"), *plugin = getenv("COLLECTD_PLUGIN");
     if (program == NULL || access(program, X_OK) != 0) {
-        print_message("SKIPPED: collectd is not installed; its plugin was not tested (the Debian package collectd-core)\n");
+        print_message("SKIPPED: collectd is not installed; its plugin was not tested (the Debian "
+                      "package collectd-core)\n");
         return 0;
     }
     if (plugin == NULL) {
-        print_message("SKIPPED: the plugin for collectd was not built; nothing was tested (the Debian package collectd-dev)\n");
+        print_message("SKIPPED: the plugin for collectd was not built; nothing was tested (the "
+                      "Debian package collectd-dev)\n");
         return 0;
     }
     return 1;
@@ -34,11 +36,14 @@ static void write_config(const char *folder, const char *block, unsigned threads
     file = fopen(path, "w");
     assert_non_null(file);
     fprintf(file,
-            "Hostname \"test.example\"\nFQDNLookup false\nBaseDir \"%s\"\nPIDFile \"%s/pid\"\nInterval 10\nWriteThreads %u\n"
-            "LoadPlugin logfile\n<Plugin logfile>\n  LogLevel info\n  File \"%s/log\"\n  Timestamp true\n  PrintSeverity true\n"
+            "Hostname \"test.example\"\nFQDNLookup false\nBaseDir \"%s\"\nPIDFile \"%s/pid\"\n"
+            "Interval 10\nWriteThreads %u\n"
+            "LoadPlugin logfile\n<Plugin logfile>\n  LogLevel info\n  File \"%s/log\"\n"
+            "  Timestamp true\n  PrintSeverity true\n"
             "</Plugin>\n"
             "LoadPlugin unixsock\n<Plugin unixsock>\n  SocketFile \"%s/socket\"\n</Plugin>\n"
-            "PluginDir \"%s\"\nLoadPlugin upstream\n<Plugin upstream>\n  UpstreamFile \"%s/upstream.conf\"\n%s</Plugin>\n",
+            "PluginDir \"%s\"\nLoadPlugin upstream\n<Plugin upstream>\n"
+            "  UpstreamFile \"%s/upstream.conf\"\n%s</Plugin>\n",
             folder, folder, threads, folder, folder, dirname(plugin), folder, block);
     assert_int_equal(fclose(file), 0);
     free(plugin);
@@ -48,7 +53,9 @@ static struct process run(const char *folder)
 {
     char config[512];
     const char *plain[] = {getenv("COLLECTD"), "-f", "-C", config, NULL};
-    const char *under_valgrind[] = {"valgrind", "--quiet", "--error-exitcode=99", "--leak-check=no", plain[0], "-f", "-C", config, NULL};
+    const char *under_valgrind[] = {
+        "valgrind", "--quiet", "--error-exitcode=99", "--leak-check=no", plain[0], "-f", "-C",
+        config,     NULL};
     snprintf(config, sizeof(config), "%s/collectd.conf", folder);
     return process_start(getenv("UPSTREAM_VALGRIND") == NULL ? plain : under_valgrind, NULL);
 }
@@ -59,9 +66,11 @@ static void connect_to(struct collectd *collectd)
     int turns;
     collectd->socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(collectd->socket >= 0);
-    assert_in_range(snprintf(address.sun_path, sizeof(address.sun_path), "%s/socket", collectd->folder), 1,
-                    sizeof(address.sun_path) - 1);
-    for (turns = 0; connect(collectd->socket, (struct sockaddr *)&address, sizeof(address)) != 0; turns++) {
+    assert_in_range(
+        snprintf(address.sun_path, sizeof(address.sun_path), "%s/socket", collectd->folder), 1,
+        sizeof(address.sun_path) - 1);
+    for (turns = 0; connect(collectd->socket, (struct sockaddr *)&address, sizeof(address)) != 0;
+         turns++) {
         if (turns == 3000) {
             fail_msg("collectd takes no commands:\n%s", collectd_log(collectd->folder));
         }
@@ -92,7 +101,8 @@ int collectd_refuses(const char *folder, const char *block)
     return process_finish(&process);
 }
 
-/* An answer is "STATUS text": a negative status is an error, another one the number of lines that follow. */
+/* An answer is "STATUS text": a negative status is an error, another one the number of lines that
+ * follow. */
 static void read_line(struct collectd *collectd, char *line, size_t room)
 {
     size_t used = 0;

@@ -1,6 +1,6 @@
 /*
- * The real collectd with the plugin in it: a folder with its configuration, its log, and a line to it through its command socket.
- * Never used outside the tests.
+ * The real collectd with the plugin in it: a folder with its configuration, its log, and a line to
+ * it through its command socket. Never used outside the tests.
  */
 #ifndef SUPPORT_COLLECTD_H
 #define SUPPORT_COLLECTD_H
@@ -12,21 +12,22 @@
 struct collectd {
     struct process process;
     const char *folder;
-    int socket; /* -1 where it has none */
+    int socket; /* -1 if it has none */
 };
 
-/* Whether it is installed, and the plugin was built. Says so in one line where not. */
+/* True if collectd is installed and the plugin was built. If not, says so in one line. */
 int collectd_is_there(void);
 
-/* Starts it. `block`: lines of `<Plugin upstream>`; the upstream file is `folder`/upstream.conf, and named already. With `threads`
- * write threads. Waits until it takes commands. */
+/* Starts it. `block`: lines of `<Plugin upstream>`; the upstream file is `folder`/upstream.conf,
+ * and named already. With `threads` write threads. Waits until it takes commands. */
 struct collectd collectd_start(const char *folder, const char *block, unsigned threads);
 
-/* The same where it must refuse to start; gives its exit status. */
+/* The same, but collectd must refuse to start; returns its exit status. */
 int collectd_refuses(const char *folder, const char *block);
 
-/* A command, as "FLUSH"; fails the test where collectd answers with an error. */
-void collectd_command(struct collectd *collectd, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A command, as "FLUSH"; fails the test if collectd answers with an error. */
+void collectd_command(struct collectd *collectd, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* Waits until a value of this identifier came through its cache, at most 30 seconds. */
 void collectd_await_value(struct collectd *collectd, const char *identifier);

@@ -1,4 +1,5 @@
-/* See counter.h. One thread per receiver, over poll; a pipe takes the commands, another tells that they were obeyed. */
+/* See counter.h. One thread per receiver, over poll; a pipe takes the commands, another tells that
+ * they were obeyed. */
 #define _GNU_SOURCE
 #include "counter.h"
 
@@ -89,7 +90,8 @@ static void listen_again(struct counter *counter)
     address.sin_addr = counter->address;
     counter->listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     need(counter->listener >= 0, "socket");
-    need(setsockopt(counter->listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) == 0, "SO_REUSEADDR");
+    need(setsockopt(counter->listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) == 0,
+         "SO_REUSEADDR");
     need(bind(counter->listener, (struct sockaddr *)&address, sizeof(address)) == 0, "bind");
     need(listen(counter->listener, 512) == 0, "listen");
     need(getsockname(counter->listener, (struct sockaddr *)&address, &length) == 0, "getsockname");
@@ -129,7 +131,8 @@ static void accept_all(struct counter *counter)
 /* Whether the connection goes on. */
 static int serve(struct counter *counter, struct connection *connection)
 {
-    ssize_t got = recv(connection->fd, connection->record + connection->have, RECORD - connection->have, 0);
+    ssize_t got =
+        recv(connection->fd, connection->record + connection->have, RECORD - connection->have, 0);
     uint64_t record;
     if (got <= 0) {
         return 0;
@@ -141,7 +144,8 @@ static int serve(struct counter *counter, struct connection *connection)
     connection->have = 0;
     memcpy(&record, connection->record, RECORD);
     mark(counter->ledger, record);
-    return counter->mute || send(connection->fd, connection->record, RECORD, MSG_NOSIGNAL) == RECORD;
+    return counter->mute ||
+           send(connection->fd, connection->record, RECORD, MSG_NOSIGNAL) == RECORD;
 }
 
 static void *run(void *argument)

@@ -1,6 +1,7 @@
 /*
- * A receiver that can be killed and started again on its port, for load tests: it takes records of eight bytes, marks each in a
- * ledger that several receivers share, and only then answers with the same eight bytes. Never used outside the tests.
+ * A receiver that can be killed and started again on its port, for load tests: it takes records of
+ * eight bytes, marks each in a ledger that several receivers share, and only then answers with the
+ * same eight bytes. Never used outside the tests.
  */
 #ifndef SUPPORT_COUNTER_H
 #define SUPPORT_COUNTER_H
@@ -12,7 +13,8 @@ struct ledger;
 
 /* For records 0 to `most` - 1. Its memory is touched at once, so that it grows no more. */
 struct ledger *ledger_create(size_t most);
-size_t ledger_times(const struct ledger *ledger, uint64_t record); /* how often it came: 0, 1, or 2 for more than once */
+/* how often it came: 0, 1, or 2 for more than once */
+size_t ledger_times(const struct ledger *ledger, uint64_t record);
 void ledger_free(struct ledger *ledger);
 
 struct counter;
@@ -21,11 +23,12 @@ struct counter;
 struct counter *counter_start(struct ledger *ledger);
 /* The same on an IPv4 address of the loopback and a port of choice; 0 is a free one. */
 struct counter *counter_start_at(struct ledger *ledger, const char *address, uint16_t port);
-/* One that marks what comes and never says a word. */
+/* The same, but it marks the records and never answers. */
 struct counter *counter_start_mute(struct ledger *ledger);
 uint16_t counter_port(const struct counter *counter);
 
-/* Resets every connection and refuses new ones, until counter_revive(). Both return once it is so. */
+/* Resets every connection and refuses new ones, until counter_revive(). Both return once it is
+ * so. */
 void counter_kill(struct counter *counter);
 void counter_revive(struct counter *counter);
 

@@ -68,7 +68,7 @@ void descriptors_forbid(size_t spare)
     limit = before;
     limit.rlim_cur = (rlim_t)lowest + spare; /* no number from there on can be had */
     need(setrlimit(RLIMIT_NOFILE, &limit) == 0, "setrlimit");
-    /* Of those below, numbers that were free behind a gap are filled, but for the spare ones. */
+    /* Fills the free numbers below the limit, except the spare ones. */
     while (filled < MOST_FILLERS && (fd = another()) >= 0) {
         fillers[filled++] = fd;
     }

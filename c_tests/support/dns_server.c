@@ -1,6 +1,9 @@
-/* See dns_server.h. One thread, over poll; late answers wait in a queue. Of RFC 1035 only what the system resolver needs. */
+/* See dns_server.h. One thread, over poll; late answers wait in a queue. Of RFC 1035 only what the
+ * system resolver needs. */
 #define _GNU_SOURCE
 #include "dns_server.h"
+
+#include "check.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -16,7 +19,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HEADER = 12, MOST_BYTES = 512, MOST_NAMES = 16, MOST_ADDRESSES = 8, MOST_LATE = 256, TYPE_A = 1 };
+enum {
+    HEADER = 12,
+    MOST_BYTES = 512,
+    MOST_NAMES = 16,
+    MOST_ADDRESSES = 8,
+    MOST_LATE = 256,
+    TYPE_A = 1
+};
 
 struct entry {
     char name[64];
@@ -52,13 +62,6 @@ static void need(int holds, const char *what)
     }
 }
 
-static long milliseconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static struct entry *find(struct dns_server *server, const char *name)
 {
     size_t i;
@@ -70,8 +73,9 @@ static struct entry *find(struct dns_server *server, const char *name)
     return NULL;
 }
 
-/* The name and the type of a query's only question; its length, or 0 where it is none. */
-static size_t read_question(const unsigned char *bytes, size_t length, char *name, size_t room, unsigned *type)
+/* The name and the type of a query's only question; its length, or 0 if it is none. */
+static size_t read_question(const unsigned char *bytes, size_t length, char *name, size_t room,
+                            unsigned *type)
 {
     size_t at = HEADER, used = 0;
     while (at < length && bytes[at] != 0) {
@@ -95,10 +99,16 @@ static size_t read_question(const unsigned char *bytes, size_t length, char *nam
 }
 
 /* Makes the answer in the place of the query, and gives its length. */
-static size_t write_answer(unsigned char *bytes, size_t question, const struct entry *entry, unsigned type)
+static size_t write_answer(unsigned char *bytes, size_t question, const struct entry *entry,
+                           unsigned type)
 {
     size_t at = HEADER + question, i, answers = 0;
-    unsigned code = entry == NULL || entry->way == DNS_NO_SUCH_NAME ? 3 : entry->way == DNS_FAILURE ? 2 : 0;
+    unsigned code = 0;
+    if (entry == NULL || entry->way == DNS_NO_SUCH_NAME) {
+        code = 3;
+    } else if (entry->way == DNS_FAILURE) {
+        code = 2;
+    }
     if (code == 0 && type == TYPE_A) {
         answers = entry->count;
     }
@@ -108,7 +118,8 @@ static size_t write_answer(unsigned char *bytes, size_t question, const struct e
     bytes[5] = 1; /* question */
     bytes[7] = (unsigned char)answers;
     for (i = 0; i < answers; i++) {
-        static const unsigned char fixed[] = {0xc0, HEADER, 0, TYPE_A, 0, 1, 0, 0, 0, 0, 0, 4}; /* the name of the question; no time to live */
+        /* the name of the question; no time to live */
+        static const unsigned char fixed[] = {0xc0, HEADER, 0, TYPE_A, 0, 1, 0, 0, 0, 0, 0, 4};
         memcpy(bytes + at, fixed, sizeof(fixed));
         memcpy(bytes + at + sizeof(fixed), &entry->addresses[i], 4);
         at += sizeof(fixed) + 4;
@@ -120,10 +131,12 @@ static void take_query(struct dns_server *server)
 {
     struct late *late = &server->late[server->waiting];
     socklen_t size = sizeof(late->to);
-    ssize_t got = recvfrom(server->socket, late->bytes, MOST_BYTES / 2, 0, (struct sockaddr *)&late->to, &size);
+    ssize_t got = recvfrom(server->socket, late->bytes, MOST_BYTES / 2, 0,
+                           (struct sockaddr *)&late->to, &size);
     char name[256];
     unsigned type;
-    size_t question = got > HEADER ? read_question(late->bytes, (size_t)got, name, sizeof(name), &type) : 0;
+    size_t question =
+        got > HEADER ? read_question(late->bytes, (size_t)got, name, sizeof(name), &type) : 0;
     struct entry *entry;
     if (question == 0) {
         return;
@@ -136,7 +149,7 @@ static void take_query(struct dns_server *server)
         return;
     }
     late->length = write_answer(late->bytes, question, entry, type);
-    late->due = milliseconds() + (entry != NULL ? (long)entry->delay_ms : 0);
+    late->due = check_now_ms() + (entry != NULL ? (long)entry->delay_ms : 0);
     server->waiting++;
     need(server->waiting < MOST_LATE, "too many late answers");
 }
@@ -144,12 +157,13 @@ static void take_query(struct dns_server *server)
 /* Sends what is due; the time until the next is, or -1. */
 static int send_due(struct dns_server *server)
 {
-    long now = milliseconds(), next = -1;
+    long now = check_now_ms(), next = -1;
     size_t i;
     for (i = server->waiting; i-- > 0;) {
         struct late *late = &server->late[i];
         if (late->due <= now) {
-            (void)sendto(server->socket, late->bytes, late->length, 0, (struct sockaddr *)&late->to, sizeof(late->to));
+            (void)sendto(server->socket, late->bytes, late->length, 0, (struct sockaddr *)&late->to,
+                         sizeof(late->to));
             *late = server->late[--server->waiting];
         } else if (next < 0 || late->due - now < next) {
             next = late->due - now;
@@ -188,14 +202,16 @@ struct dns_server *dns_server_start(void)
     address.sin_addr.s_addr = inet_addr("127.0.0.53");
     server->socket = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     need(server->socket >= 0, "socket");
-    need(bind(server->socket, (struct sockaddr *)&address, sizeof(address)) == 0, "bind 127.0.0.53:53");
+    need(bind(server->socket, (struct sockaddr *)&address, sizeof(address)) == 0,
+         "bind 127.0.0.53:53");
     need(pipe2(server->stop, O_CLOEXEC) == 0, "pipe");
     need(pthread_mutex_init(&server->lock, NULL) == 0, "mutex");
     need(pthread_create(&server->thread, NULL, run, server) == 0, "pthread_create");
     return server;
 }
 
-void dns_server_set(struct dns_server *server, const char *name, enum dns_way way, const char *addresses, unsigned delay_ms)
+void dns_server_set(struct dns_server *server, const char *name, enum dns_way way,
+                    const char *addresses, unsigned delay_ms)
 {
     struct entry *entry;
     char list[256], *rest = NULL, *address;
@@ -210,8 +226,10 @@ void dns_server_set(struct dns_server *server, const char *name, enum dns_way wa
     entry->delay_ms = delay_ms;
     entry->count = 0;
     snprintf(list, sizeof(list), "%s", addresses);
-    for (address = strtok_r(list, " ", &rest); address != NULL; address = strtok_r(NULL, " ", &rest)) {
-        need(entry->count < MOST_ADDRESSES && inet_aton(address, &entry->addresses[entry->count++]), "address");
+    for (address = strtok_r(list, " ", &rest); address != NULL;
+         address = strtok_r(NULL, " ", &rest)) {
+        need(entry->count < MOST_ADDRESSES && inet_aton(address, &entry->addresses[entry->count++]),
+             "address");
     }
     pthread_mutex_unlock(&server->lock);
 }

@@ -1,6 +1,7 @@
 /*
- * A name server for the tests, at 127.0.0.53 of a network of the test's own: it answers for the names it was told of, in the way
- * it was told, and counts what it is asked. Never used outside the tests.
+ * A name server for the tests, at 127.0.0.53 of a network of the test's own: it answers for the
+ * names that the test sets, as the test says, and counts the questions. Never used outside the
+ * tests.
  */
 #ifndef SUPPORT_DNS_SERVER_H
 #define SUPPORT_DNS_SERVER_H
@@ -16,11 +17,13 @@ enum dns_way {
 
 struct dns_server;
 
-/* Never NULL: a test that cannot start one ends. Names it was not told of do not exist. */
+/* Never NULL: a test that cannot start one ends. Names that were not set do not exist. */
 struct dns_server *dns_server_start(void);
 
-/* From now on `name` is answered for in this way, `delay_ms` late; `addresses` are IPv4, apart by blanks, in this order. */
-void dns_server_set(struct dns_server *server, const char *name, enum dns_way way, const char *addresses, unsigned delay_ms);
+/* From now on `name` is answered for in this way, `delay_ms` late; `addresses` are IPv4, apart by
+ * blanks, in this order. */
+void dns_server_set(struct dns_server *server, const char *name, enum dns_way way,
+                    const char *addresses, unsigned delay_ms);
 
 /* How often the IPv4 addresses of `name` were asked for. */
 size_t dns_server_asked(struct dns_server *server, const char *name);

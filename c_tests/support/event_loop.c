@@ -24,7 +24,8 @@ void event_loop_leave(struct event_loop *loop)
 {
     int kept = errno;
     if (loop->watched >= 0) {
-        (void)epoll_ctl(loop->epoll, EPOLL_CTL_DEL, loop->watched, NULL); /* fails where it was closed, and is gone anyway */
+        /* fails if the descriptor was closed, and then there is nothing to remove */
+        (void)epoll_ctl(loop->epoll, EPOLL_CTL_DEL, loop->watched, NULL);
         loop->watched = -1;
     }
     errno = kept;
@@ -68,8 +69,10 @@ static int wait_by_epoll(struct event_loop *loop, int fd, uint32_t events, int t
     if (fd == loop->watched) {
         assert_int_equal(epoll_ctl(loop->epoll, EPOLL_CTL_MOD, fd, &event), 0);
     } else {
-        /* By the header's word the old one is gone from the epoll: its number is no one's, or another's. */
-        assert_true(loop->watched < 0 || epoll_ctl(loop->epoll, EPOLL_CTL_DEL, loop->watched, NULL) < 0);
+        /* The header says that the old descriptor is out of the epoll by now: its number is free,
+         * or another's. */
+        assert_true(loop->watched < 0 ||
+                    epoll_ctl(loop->epoll, EPOLL_CTL_DEL, loop->watched, NULL) < 0);
         assert_int_equal(epoll_ctl(loop->epoll, EPOLL_CTL_ADD, fd, &event), 0);
         loop->watched = fd;
     }
@@ -94,7 +97,8 @@ int event_loop_wait(struct event_loop *loop, upstream_conn_t *conn)
     assert_true(fd >= 0);
     assert_true(events != 0);
     assert_true(left >= 0); /* every want ends */
-    ready = loop->kind == EVENT_LOOP_POLL ? wait_by_poll(fd, events, timeout) : wait_by_epoll(loop, fd, events, timeout);
+    ready = loop->kind == EVENT_LOOP_POLL ? wait_by_poll(fd, events, timeout)
+                                          : wait_by_epoll(loop, fd, events, timeout);
     assert_true(ready >= 0);
     errno = kept;
     if (ready == 0 && timeout == PATIENCE) {
@@ -103,7 +107,8 @@ int event_loop_wait(struct event_loop *loop, upstream_conn_t *conn)
     return ready;
 }
 
-upstream_status_t event_loop_connect(struct event_loop *loop, upstream_conn_t *conn, upstream_status_t started)
+upstream_status_t event_loop_connect(struct event_loop *loop, upstream_conn_t *conn,
+                                     upstream_status_t started)
 {
     event_loop_leave(loop);
     while (started == UPSTREAM_WANT_READ) {
@@ -118,7 +123,8 @@ static int wants(upstream_status_t status)
     return status == UPSTREAM_WANT_READ || status == UPSTREAM_WANT_WRITE;
 }
 
-upstream_status_t event_loop_write(struct event_loop *loop, upstream_conn_t *conn, const void *data, size_t len)
+upstream_status_t event_loop_write(struct event_loop *loop, upstream_conn_t *conn, const void *data,
+                                   size_t len)
 {
     upstream_status_t status = UPSTREAM_OK;
     size_t done = 0, written;
@@ -135,7 +141,8 @@ upstream_status_t event_loop_write(struct event_loop *loop, upstream_conn_t *con
     return status;
 }
 
-upstream_status_t event_loop_read(struct event_loop *loop, upstream_conn_t *conn, void *buf, size_t len)
+upstream_status_t event_loop_read(struct event_loop *loop, upstream_conn_t *conn, void *buf,
+                                  size_t len)
 {
     upstream_status_t status = UPSTREAM_OK;
     size_t done = 0, got;

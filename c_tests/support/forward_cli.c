@@ -20,8 +20,9 @@ static void ignore(int number)
 int cli_prepare(void **state)
 {
     (void)state;
-    signal(SIGPIPE, ignore); /* one that refuses its arguments reads no input; a handler is not
-                                inherited, SIG_IGN is */
+    /* a program that refuses its arguments reads no input; unlike SIG_IGN, a handler is not
+     * inherited */
+    signal(SIGPIPE, ignore);
     cli_program = getenv("UPSTREAM_FORWARD");
     if (cli_program == NULL) {
         print_error("UPSTREAM_FORWARD must name the program: run this by ctest\n");

@@ -24,8 +24,8 @@ void cli_write_conf(const uint16_t *ports, size_t count, const char *keys);
 /* "line 0" to "line COUNT-1", for free(). */
 char *cli_lines(unsigned count, size_t *len);
 
-/* CLI_NODES servers of one script, and the upstream file that names them, with `keys` in each node.
- */
+/* CLI_NODES servers of one script, and the upstream file that names them, with `keys` in each
+ * node. */
 void cli_start_servers(forward_server **servers, const forward_script *script, const char *keys);
 void cli_stop_servers(forward_server **servers);
 size_t cli_records(forward_server **servers);
@@ -34,15 +34,15 @@ unsigned cli_count(forward_server **servers, const char *line);
  * servers have read. */
 void cli_await(forward_server **servers, size_t records);
 
-/* Reads to the end, keeps the last line, and gives the exit status; 128 and the signal's number
- * where one ended it. */
+/* Reads to the end, keeps the last line, and returns the exit status; 128 + the signal's number if
+ * a signal ended it. */
 int cli_finish(struct process *p, char *last, size_t room);
 /* Runs it over `input` on standard input. */
 int cli_run(const char *const *arguments, const void *input, size_t len, char *last, size_t room);
-/* What the shell makes of `command`, in which "$@" is the program and its arguments. */
+/* Runs `command` by the shell; "$@" in it stands for the program and its arguments. */
 int cli_run_by_shell(const char *command, const char *const *arguments, char *last, size_t room);
 
-/* The number before `word` in the program's last line; 0 where the word is not there. */
+/* The number before `word` in the program's last line; 0 if the word is not there. */
 size_t cli_number(const char *last, const char *word);
 
 #endif

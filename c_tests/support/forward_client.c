@@ -1,5 +1,5 @@
 /*
- * A set over scripted Forward servers, for tests: ends the test program where it cannot be made.
+ * A set over scripted Forward servers, for tests: ends the test program if it cannot be made.
  */
 #include "forward_client.h"
 #include "forward_server_internal.h"
@@ -9,23 +9,28 @@
 
 #define KEYS_MAX 4096
 
-static void check(bool good, const char *words) {
+static void check(bool good, const char *words)
+{
     if (!good) {
         fprintf(stderr, "forward_client: %s\n", words);
         abort();
     }
 }
 
-upstream_t *forward_client_over_each(forward_server **servers, size_t count, const char *const *keys) {
+upstream_t *forward_client_over_each(forward_server **servers, size_t count,
+                                     const char *const *keys)
+{
     char text[KEYS_MAX], words[FORWARD_REASON_MAX] = "no memory";
     upstream_t *up = NULL;
     upstream_error_t *err = NULL;
-    size_t at = (size_t)snprintf(text, sizeof text, "[UPSTREAM]\n    name traps\n    health.max_fails 1000\n");
+    size_t at = (size_t)snprintf(text, sizeof text,
+                                 "[UPSTREAM]\n    name traps\n"
+                                 "    health.max_fails 1000\n");
 
     for (size_t i = 0; i < count; i++) {
         at += (size_t)snprintf(text + at, sizeof text - at,
-                               "[NODE]\n    name node-%zu\n    host 127.0.0.1\n    port %u\n%s", i + 1,
-                               (unsigned)forward_server_port(servers[i]), keys[i]);
+                               "[NODE]\n    name node-%zu\n    host 127.0.0.1\n    port %u\n%s",
+                               i + 1, (unsigned)forward_server_port(servers[i]), keys[i]);
         check(at < sizeof text, "too many keys");
     }
     upstream_status_t status = upstream_create_from_text(text, at, "traps", NULL, &up, &err);
@@ -34,7 +39,8 @@ upstream_t *forward_client_over_each(forward_server **servers, size_t count, con
     return up;
 }
 
-upstream_t *forward_client_over(forward_server **servers, size_t count, const char *keys) {
+upstream_t *forward_client_over(forward_server **servers, size_t count, const char *keys)
+{
     const char **each = forward_alloc(NULL, count * sizeof *each);
     for (size_t i = 0; i < count; i++) {
         each[i] = keys;
@@ -44,14 +50,19 @@ upstream_t *forward_client_over(forward_server **servers, size_t count, const ch
     return up;
 }
 
-void forward_client_fill(forward_batch *b, unsigned number) {
+void forward_client_fill(forward_batch *b, unsigned number)
+{
     char record[64];
     struct timespec now = {1700000000, 5};
-    int len = snprintf(record, sizeof record, "\x81\xa3log\xab" "record %04u", number);
+    int len = snprintf(record, sizeof record,
+                       "\x81\xa3log\xab"
+                       "record %04u",
+                       number);
     check(len == 17 && forward_batch_append(b, &now, record, (size_t)len) == UPSTREAM_OK, "record");
 }
 
-upstream_status_t forward_client_send(upstream_t *up, unsigned number, forward_delivery *d) {
+upstream_status_t forward_client_send(upstream_t *up, unsigned number, forward_delivery *d)
+{
     forward_batch *b = forward_batch_create("tag");
     forward_client_fill(b, number);
     *d = (forward_delivery)FORWARD_DELIVERY_INIT(b);
@@ -61,7 +72,8 @@ upstream_status_t forward_client_send(upstream_t *up, unsigned number, forward_d
     return status;
 }
 
-unsigned forward_client_arrived(forward_server *s, unsigned number) {
+unsigned forward_client_arrived(forward_server *s, unsigned number)
+{
     char text[16];
     snprintf(text, sizeof text, "record %04u", number);
     return forward_server_count(s, text);

@@ -1,7 +1,8 @@
 /*
- * What the scripted Forward server answers: each part of the protocol, and the ways to get it wrong.
+ * What the scripted Forward server answers: each part of the protocol, and the ways to get it
+ * wrong.
  */
-#include "forward_server_internal.h"
+#include "forward_script.h"
 
 #include <ctype.h>
 #include <nettle/sha2.h>
@@ -19,15 +20,18 @@ typedef struct text {
     size_t len;
 } text;
 
-static text of(const char *s) {
+static text of(const char *s)
+{
     return (text){s, strlen(s)};
 }
 
-static text of_object(const msgpack_object *o) {
+static text of_object(const msgpack_object *o)
+{
     return (text){o->via.str.ptr, o->via.str.size};
 }
 
-static void hexdigest(char out[129], const text *parts, size_t count) {
+static void hexdigest(char out[129], const text *parts, size_t count)
+{
     struct sha512_ctx sha;
     uint8_t raw[SHA512_DIGEST_SIZE];
 
@@ -41,14 +45,16 @@ static void hexdigest(char out[129], const text *parts, size_t count) {
     }
 }
 
-static bool stopping(const peer *p) {
+static bool stopping(const peer *p)
+{
     pthread_mutex_lock(&p->server->lock);
     bool stop = p->server->stopping;
     pthread_mutex_unlock(&p->server->lock);
     return stop;
 }
 
-static bool send_all(const peer *p, const char *data, size_t len) {
+static bool send_all(const peer *p, const char *data, size_t len)
+{
     while (len > 0) {
         ssize_t sent = send(p->fd, data, len, MSG_NOSIGNAL);
         if (sent <= 0) {
@@ -60,8 +66,9 @@ static bool send_all(const peer *p, const char *data, size_t len) {
     return true;
 }
 
-/* Each byte in a segment of its own: a pause lets the reader take it before the next comes. */
-static bool send_bytewise(const peer *p, const char *data, size_t len) {
+/* Each byte in its own segment: a pause lets the reader take it before the next one comes. */
+static bool send_bytewise(const peer *p, const char *data, size_t len)
+{
     for (size_t i = 0; i < len; i++) {
         if (!send_all(p, data + i, 1)) {
             return false;
@@ -72,7 +79,8 @@ static bool send_bytewise(const peer *p, const char *data, size_t len) {
 }
 
 /* The same byte until the client has enough. */
-static void send_endless(const peer *p, const char *data, size_t len, unsigned pause_us) {
+static void send_endless(const peer *p, const char *data, size_t len, unsigned pause_us)
+{
     while (!stopping(p) && send_all(p, data, len)) {
         if (pause_us > 0) {
             usleep(pause_us);
@@ -81,13 +89,15 @@ static void send_endless(const peer *p, const char *data, size_t len, unsigned p
 }
 
 /* Reads one message. False at the end of the connection. */
-static bool receive(peer *p, msgpack_unpacked *out) {
+static bool receive(peer *p, msgpack_unpacked *out)
+{
     for (;;) {
         msgpack_unpack_return got = msgpack_unpacker_next(&p->unpacker, out);
         if (got == MSGPACK_UNPACK_SUCCESS) {
             return true;
         }
-        if (got != MSGPACK_UNPACK_CONTINUE || !msgpack_unpacker_reserve_buffer(&p->unpacker, 4096)) {
+        if (got != MSGPACK_UNPACK_CONTINUE ||
+            !msgpack_unpacker_reserve_buffer(&p->unpacker, 4096)) {
             forward_die("the client sent something that is no msgpack");
         }
         ssize_t n = recv(p->fd, msgpack_unpacker_buffer(&p->unpacker), 4096, 0);
@@ -98,7 +108,8 @@ static bool receive(peer *p, msgpack_unpacked *out) {
     }
 }
 
-static void put(msgpack_packer *pk, bool bin, text t) {
+static void put(msgpack_packer *pk, bool bin, text t)
+{
     if (bin) {
         msgpack_pack_bin(pk, t.len);
         msgpack_pack_bin_body(pk, t.data, t.len);
@@ -108,11 +119,13 @@ static void put(msgpack_packer *pk, bool bin, text t) {
     }
 }
 
-static void put_str(msgpack_packer *pk, const char *s) {
+static void put_str(msgpack_packer *pk, const char *s)
+{
     put(pk, false, of(s));
 }
 
-static void put_helo_options(msgpack_packer *pk, helo_part part) {
+static void put_helo_options(msgpack_packer *pk, helo_part part)
+{
     bool bin = part == HELO_BIN;
     msgpack_pack_map(pk, part == HELO_NO_AUTH ? 2 : 3);
     put_str(pk, "nonce");
@@ -138,7 +151,8 @@ static void put_helo_options(msgpack_packer *pk, helo_part part) {
     }
 }
 
-static void put_helo(msgpack_packer *pk, helo_part part) {
+static void put_helo(msgpack_packer *pk, helo_part part)
+{
     if (part == HELO_STRING) {
         put_str(pk, "HELO");
         return;
@@ -154,8 +168,9 @@ static void put_helo(msgpack_packer *pk, helo_part part) {
     }
 }
 
-/* True where the client may go on to PING. */
-static bool say_helo(peer *p, helo_part part) {
+/* True if the client may go on to PING. */
+static bool say_helo(peer *p, helo_part part)
+{
     msgpack_sbuffer out;
     msgpack_packer pk;
     bool sent;
@@ -188,17 +203,21 @@ static bool say_helo(peer *p, helo_part part) {
     if (part == HELO_EXTRA) {
         msgpack_sbuffer_write(&out, "\xc0", 1);
     }
-    sent = part == HELO_BYTEWISE ? send_bytewise(p, out.data, out.size) : send_all(p, out.data, out.size);
+    sent = part == HELO_BYTEWISE ? send_bytewise(p, out.data, out.size)
+                                 : send_all(p, out.data, out.size);
     msgpack_sbuffer_destroy(&out);
     return sent && (part <= HELO_NO_AUTH);
 }
 
-static bool is_ping(const msgpack_object *o) {
-    return o->type == MSGPACK_OBJECT_ARRAY && o->via.array.size == 6 && forward_object_is(&o->via.array.ptr[0], "PING");
+static bool is_ping(const msgpack_object *o)
+{
+    return o->type == MSGPACK_OBJECT_ARRAY && o->via.array.size == 6 &&
+           forward_object_is(&o->via.array.ptr[0], "PING");
 }
 
 /* ["PING", hostname, salt, digest, user, password digest], with the right digests? */
-static bool check_ping(const peer *p, const msgpack_object *ping, helo_part helo) {
+static bool check_ping(const peer *p, const msgpack_object *ping, helo_part helo)
+{
     const forward_script *script = &p->server->script;
     char expected[129];
 
@@ -216,8 +235,9 @@ static bool check_ping(const peer *p, const msgpack_object *ping, helo_part helo
     return forward_object_is(&o[4], script->username) && forward_object_is(&o[5], expected);
 }
 
-/* The name an attacker goes by, made of the client's. */
-static text reflected_name(char out[256], text client, pong_part part) {
+/* The name that an attacker uses, made from the client's. */
+static text reflected_name(char out[256], text client, pong_part part)
+{
     size_t len = client.len < 128 ? client.len : 128;
     memcpy(out, client.data, len);
     for (size_t i = 0; part == PONG_REFLECT_CASE && i < len; i++) {
@@ -245,9 +265,10 @@ static text reflected_name(char out[256], text client, pong_part part) {
     return (text){out, len};
 }
 
-/* What stands in a PONG behind the reason. */
+/* What comes after the reason in a PONG. */
 static void put_proof(msgpack_packer *pk, peer *p, const msgpack_object *ping, pong_part part,
-                      bool bin) {
+                      bool bin)
+{
     char digest[129], room[256];
     const msgpack_object *o = ping->via.array.ptr;
     bool attack = part >= PONG_REFLECT && part <= PONG_REFLECT_OTHER;
@@ -281,7 +302,8 @@ static void put_proof(msgpack_packer *pk, peer *p, const msgpack_object *ping, p
 }
 
 static void put_pong(msgpack_packer *pk, peer *p, const msgpack_object *ping, pong_part part,
-                     bool bin) {
+                     bool bin)
+{
     msgpack_pack_array(pk, part == PONG_THREE ? 3 : 5);
     put_str(pk, part == PONG_OTHER ? "PING" : "PONG");
     if (part == PONG_TEXT_OK) {
@@ -297,13 +319,16 @@ static void put_pong(msgpack_packer *pk, peer *p, const msgpack_object *ping, po
     }
 }
 
-/* Whether the server behaves with this PONG: of PONG_REPLAY the first connection does. */
-static bool is_well_behaved(const peer *p, pong_part part) {
+/* True if a server with this PONG is well-behaved. With PONG_REPLAY only the first connection
+ * is. */
+static bool is_well_behaved(const peer *p, pong_part part)
+{
     return part <= PONG_BYTEWISE || (part == PONG_REPLAY && p == &p->server->peers[0]);
 }
 
-/* True where records may follow; false as well where the client leaves before PING. */
-static bool say_pong(peer *p, helo_part helo, pong_part part) {
+/* True if records may follow. False also if the client leaves before PING. */
+static bool say_pong(peer *p, helo_part helo, pong_part part)
+{
     msgpack_unpacked ping;
     msgpack_sbuffer out;
     msgpack_packer pk;
@@ -344,7 +369,8 @@ static bool say_pong(peer *p, helo_part helo, pong_part part) {
     return is_well_behaved(p, part);
 }
 
-static void put_ack(msgpack_packer *pk, ack_part part, const char *id) {
+static void put_ack(msgpack_packer *pk, ack_part part, const char *id)
+{
     if (part == ACK_ARRAY) {
         msgpack_pack_array(pk, 1);
         put_str(pk, id);
@@ -359,8 +385,10 @@ static void put_ack(msgpack_packer *pk, ack_part part, const char *id) {
     }
 }
 
-/* Answers one message; true where that was well-behaved. `first` is the id of the connection's first message. */
-static bool say_ack(const peer *p, ack_part part, const char *id, const char *first) {
+/* Answers one message; true if that was well-behaved. `first` is the id of the connection's first
+ * message. */
+static bool say_ack(const peer *p, ack_part part, const char *id, const char *first)
+{
     msgpack_sbuffer out;
     msgpack_packer pk;
 
@@ -393,7 +421,8 @@ static bool say_ack(const peer *p, ack_part part, const char *id, const char *fi
     return part <= ACK_BIN || (part == ACK_PREVIOUS && id == first);
 }
 
-static bool serve_messages(peer *p, ack_part part) {
+static bool serve_messages(peer *p, ack_part part)
+{
     msgpack_unpacked m;
     const char *first = NULL;
     bool good = true;
@@ -408,7 +437,8 @@ static bool serve_messages(peer *p, ack_part part) {
     return good;
 }
 
-bool forward_play(peer *p) {
+bool forward_play(peer *p)
+{
     const forward_script *script = &p->server->script;
     helo_part helo = script->helo;
     pong_part pong = script->pong;

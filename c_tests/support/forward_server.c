@@ -1,148 +1,23 @@
 /*
- * The accepting, reading and book-keeping half of the scripted Forward server; what it answers stands
- * in forward_script.c.
+ * The scripted Forward server: its connections, and what a test asks about them. What it answers is
+ * in forward_script.c, what it keeps of messages in forward_notes.c.
  */
+#include "forward_script.h"
 #include "forward_server_internal.h"
 
 #include "backlog.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-void forward_die(const char *what) {
-    fprintf(stderr, "forward_server: %s: %s\n", what, strerror(errno));
-    abort();
-}
-
-void *forward_alloc(void *old, size_t size) {
-    void *p = realloc(old, size);
-    if (p == NULL) {
-        forward_die("memory");
-    }
-    return p;
-}
-
-static char *copy_text(const msgpack_object *o) {
-    uint32_t len = o->type == MSGPACK_OBJECT_STR || o->type == MSGPACK_OBJECT_BIN ? o->via.str.size : 0;
-    char *text = forward_alloc(NULL, (size_t)len + 1);
-    if (len > 0) {
-        memcpy(text, o->via.str.ptr, len);
-    }
-    text[len] = '\0';
-    return text;
-}
-
-/* Inflates one gzip member. */
-static char *gunzip(const char *data, size_t len, size_t *out_len) {
-    size_t cap = 1 << 20;
-    char *out = forward_alloc(NULL, cap);
-    z_stream z;
-
-    memset(&z, 0, sizeof z);
-    if (inflateInit2(&z, 15 + 16) != Z_OK) {
-        forward_die("inflateInit2");
-    }
-    z.next_in = (Bytef *)(uintptr_t)data;
-    z.avail_in = (uInt)len;
-    z.next_out = (Bytef *)out;
-    z.avail_out = (uInt)cap;
-    if (inflate(&z, Z_FINISH) != Z_STREAM_END) {
-        forward_die("gzip");
-    }
-    *out_len = z.total_out;
-    inflateEnd(&z);
-    return out;
-}
-
-static void note_entry(forward_server *s, message *m, const msgpack_object *entry) {
-    if (entry->type != MSGPACK_OBJECT_ARRAY || entry->via.array.size != 2 ||
-        entry->via.array.ptr[1].type != MSGPACK_OBJECT_MAP || entry->via.array.ptr[1].via.map.size < 1) {
-        forward_die("an entry is not [time, record]");
-    }
-    m->integer_times = entry->via.array.ptr[0].type == MSGPACK_OBJECT_POSITIVE_INTEGER;
-    s->records = forward_alloc(s->records, (s->record_count + 1) * sizeof *s->records);
-    s->records[s->record_count++] = copy_text(&entry->via.array.ptr[1].via.map.ptr[0].val);
-}
-
-static void note_packed(forward_server *s, message *m, const msgpack_object *bin) {
-    size_t len = bin->via.bin.size, at = 0;
-    char *inflated = NULL;
-    const char *data = bin->via.bin.ptr;
-    msgpack_unpacked entry;
-
-    if (len > 2 && memcmp(data, "\x1f\x8b", 2) == 0) {
-        data = inflated = gunzip(data, len, &len);
-    }
-    msgpack_unpacked_init(&entry);
-    while (msgpack_unpack_next(&entry, data, len, &at) == MSGPACK_UNPACK_SUCCESS) {
-        if (m->signal < 1) { /* metrics and traces are maps */
-            note_entry(s, m, &entry.data);
-        }
-    }
-    if (at != len) {
-        forward_die("a packed body is cut off");
-    }
-    msgpack_unpacked_destroy(&entry);
-    m->packed = forward_alloc(NULL, len + 1);
-    memcpy(m->packed, data, len);
-    m->packed_len = len;
-    free(inflated);
-}
-
-static void note_options(message *m, const msgpack_object *options) {
-    m->chunk = forward_alloc(NULL, 1);
-    m->chunk[0] = '\0';
-    m->size = m->signal = -1;
-    for (uint32_t i = 0; options != NULL && i < options->via.map.size; i++) {
-        const msgpack_object_kv *option = &options->via.map.ptr[i];
-        if (forward_object_is(&option->key, "chunk")) {
-            free(m->chunk);
-            m->chunk = copy_text(&option->val);
-        } else if (forward_object_is(&option->key, "size")) {
-            m->size = (long)option->val.via.u64;
-        } else if (forward_object_is(&option->key, "fluent_signal")) {
-            m->signal = (long)option->val.via.u64;
-        }
-    }
-}
-
-const char *forward_note_message(forward_server *s, const msgpack_object *o) {
-    message m;
-    const msgpack_object *parts = o->type == MSGPACK_OBJECT_ARRAY ? o->via.array.ptr : NULL;
-
-    if (parts == NULL || o->via.array.size < 2) {
-        forward_die("a message is not [tag, entries, options]");
-    }
-    memset(&m, 0, sizeof m);
-    pthread_mutex_lock(&s->lock);
-    m.tag = copy_text(&parts[0]);
-    note_options(&m, o->via.array.size == 3 ? &parts[2] : NULL);
-    if (parts[1].type == MSGPACK_OBJECT_ARRAY) {
-        for (uint32_t i = 0; i < parts[1].via.array.size; i++) {
-            note_entry(s, &m, &parts[1].via.array.ptr[i]);
-        }
-    } else {
-        note_packed(s, &m, &parts[1]);
-    }
-    s->messages = forward_alloc(s->messages, (s->message_count + 1) * sizeof *s->messages);
-    s->messages[s->message_count++] = m;
-    pthread_mutex_unlock(&s->lock);
-    return m.chunk;
-}
-
-bool forward_object_is(const msgpack_object *o, const char *text) {
-    return (o->type == MSGPACK_OBJECT_STR || o->type == MSGPACK_OBJECT_BIN) && o->via.str.size == strlen(text) &&
-           memcmp(o->via.str.ptr, text, strlen(text)) == 0;
-}
-
-/* The connection went wrong: whatever still comes is stray, and the client has to close. */
-static void drain(peer *p) {
+/* The connection went wrong: whatever still comes is counted as stray, and the client must
+ * close. */
+static void drain(peer *p)
+{
     char rest[4096];
     ssize_t got;
     while ((got = recv(p->fd, rest, sizeof rest, 0)) > 0) {
@@ -155,7 +30,8 @@ static void drain(peer *p) {
     pthread_mutex_unlock(&p->server->lock);
 }
 
-static void *serve_one(void *arg) {
+static void *serve_one(void *arg)
+{
     peer *p = arg;
     if (!forward_play(p)) {
         pthread_mutex_lock(&p->server->lock);
@@ -168,7 +44,8 @@ static void *serve_one(void *arg) {
     return NULL;
 }
 
-static void *accept_all(void *arg) {
+static void *accept_all(void *arg)
+{
     forward_server *s = arg;
     int fd;
     struct pollfd queue = {s->listener, POLLIN, 0};
@@ -197,7 +74,8 @@ static void *accept_all(void *arg) {
     }
 }
 
-forward_server *forward_server_start(const forward_script *script) {
+forward_server *forward_server_start(const forward_script *script)
+{
     forward_server *s = calloc(1, sizeof *s);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     socklen_t len = sizeof address;
@@ -216,7 +94,8 @@ forward_server *forward_server_start(const forward_script *script) {
     return s;
 }
 
-void forward_server_stop(forward_server *s) {
+void forward_server_stop(forward_server *s)
+{
     shutdown(s->listener, SHUT_RDWR);
     pthread_join(s->acceptor, NULL);
     close(s->listener);
@@ -242,60 +121,72 @@ void forward_server_stop(forward_server *s) {
     free(s);
 }
 
-uint16_t forward_server_port(const forward_server *s) {
+uint16_t forward_server_port(const forward_server *s)
+{
     return s->port;
 }
 
-#define LOCKED(type, expression)         \
-    do {                                 \
-        pthread_mutex_lock(&s->lock);    \
-        type value_ = (expression);      \
-        pthread_mutex_unlock(&s->lock);  \
-        return value_;                   \
+#define LOCKED(type, expression)        \
+    do {                                \
+        pthread_mutex_lock(&s->lock);   \
+        type value_ = (expression);     \
+        pthread_mutex_unlock(&s->lock); \
+        return value_;                  \
     } while (0)
 
-unsigned forward_server_accepted(forward_server *s) {
+unsigned forward_server_accepted(forward_server *s)
+{
     backlog_drained(s->listener);
     LOCKED(unsigned, s->peer_count);
 }
 
-unsigned forward_server_logins(forward_server *s) {
+unsigned forward_server_logins(forward_server *s)
+{
     LOCKED(unsigned, s->logins);
 }
 
-unsigned forward_server_messages(forward_server *s) {
+unsigned forward_server_messages(forward_server *s)
+{
     LOCKED(unsigned, s->message_count);
 }
 
-size_t forward_server_records(forward_server *s) {
+size_t forward_server_records(forward_server *s)
+{
     LOCKED(size_t, s->record_count);
 }
 
-size_t forward_server_stray(forward_server *s) {
+size_t forward_server_stray(forward_server *s)
+{
     LOCKED(size_t, s->stray);
 }
 
-const char *forward_server_chunk(forward_server *s, unsigned i) {
+const char *forward_server_chunk(forward_server *s, unsigned i)
+{
     LOCKED(const char *, i < s->message_count ? s->messages[i].chunk : NULL);
 }
 
-const char *forward_server_tag(forward_server *s, unsigned i) {
+const char *forward_server_tag(forward_server *s, unsigned i)
+{
     LOCKED(const char *, i < s->message_count ? s->messages[i].tag : NULL);
 }
 
-bool forward_server_integer_times(forward_server *s, unsigned i) {
+bool forward_server_integer_times(forward_server *s, unsigned i)
+{
     LOCKED(bool, i < s->message_count && s->messages[i].integer_times);
 }
 
-long forward_server_size(forward_server *s, unsigned i) {
+long forward_server_size(forward_server *s, unsigned i)
+{
     LOCKED(long, i < s->message_count ? s->messages[i].size : -1);
 }
 
-long forward_server_signal(forward_server *s, unsigned i) {
+long forward_server_signal(forward_server *s, unsigned i)
+{
     LOCKED(long, i < s->message_count ? s->messages[i].signal : -1);
 }
 
-const char *forward_server_packed(forward_server *s, unsigned i, size_t *len) {
+const char *forward_server_packed(forward_server *s, unsigned i, size_t *len)
+{
     const char *bytes = NULL;
     pthread_mutex_lock(&s->lock);
     if (i < s->message_count) {
@@ -306,7 +197,8 @@ const char *forward_server_packed(forward_server *s, unsigned i, size_t *len) {
     return bytes;
 }
 
-unsigned forward_server_count(forward_server *s, const char *text) {
+unsigned forward_server_count(forward_server *s, const char *text)
+{
     unsigned n = 0;
     pthread_mutex_lock(&s->lock);
     for (size_t i = 0; i < s->record_count; i++) {
@@ -316,7 +208,8 @@ unsigned forward_server_count(forward_server *s, const char *text) {
     return n;
 }
 
-bool forward_server_await(forward_server *s, unsigned messages) {
+bool forward_server_await(forward_server *s, unsigned messages)
+{
     for (int i = 0; i < 1000; i++) {
         if (forward_server_messages(s) >= messages) {
             return true;
@@ -326,11 +219,13 @@ bool forward_server_await(forward_server *s, unsigned messages) {
     return false;
 }
 
-static bool none_left(forward_server *s) {
+static bool none_left(forward_server *s)
+{
     LOCKED(bool, s->wrong > 0 && s->dropped == s->wrong);
 }
 
-bool forward_server_all_dropped(forward_server *s) {
+bool forward_server_all_dropped(forward_server *s)
+{
     for (int i = 0; i < 1000; i++) {
         if (none_left(s)) {
             return true;

@@ -1,7 +1,7 @@
 /*
- * A Forward server on loopback that plays a script: well-behaved, or one of the ways in which a real
- * one goes wrong. It keeps every record it was sent, and counts what a client sent on a connection that
- * it should have given up.
+ * A Forward server on loopback that plays a script: well-behaved, or one of the ways in which a
+ * real one goes wrong. It keeps every record it was sent, and counts what a client sent on a
+ * connection that it should have given up.
  */
 #ifndef FORWARD_SERVER_H
 #define FORWARD_SERVER_H
@@ -13,19 +13,19 @@
 typedef enum {
     HELO_NONE, /* no login: records at once */
     HELO_GOOD,
-    HELO_BYTEWISE,     /* each byte a segment of its own */
-    HELO_BIN,          /* nonce and digests as bin */
-    HELO_NO_KEEPALIVE, /* keepalive false */
-    HELO_AUTH,         /* sends a salt for passwords; takes any user where the script names none */
-    HELO_NO_AUTH,      /* the option auth is left out */
-    HELO_SILENT,       /* accepts, then says nothing */
-    HELO_EOF,          /* accepts, then closes, as a balancer without a server behind it */
-    HELO_EMPTY,        /* ["HELO", {}] */
-    HELO_NIL_NONCE,    /* nonce is nil */
-    HELO_BLANK_NONCE,  /* nonce is "" */
-    HELO_NO_MAP,       /* ["HELO", nil] */
-    HELO_OTHER,        /* ["HOLA", {...}] */
-    HELO_STRING,       /* "HELO" alone */
+    HELO_BYTEWISE,       /* each byte a segment of its own */
+    HELO_BIN,            /* nonce and digests as bin */
+    HELO_NO_KEEPALIVE,   /* keepalive false */
+    HELO_AUTH,           /* sends a salt for passwords; takes any user if the script names none */
+    HELO_NO_AUTH,        /* the option auth is left out */
+    HELO_SILENT,         /* accepts, then says nothing */
+    HELO_EOF,            /* accepts, then closes, as a balancer without a server behind it */
+    HELO_EMPTY,          /* ["HELO", {}] */
+    HELO_NIL_NONCE,      /* nonce is nil */
+    HELO_BLANK_NONCE,    /* nonce is "" */
+    HELO_NO_MAP,         /* ["HELO", nil] */
+    HELO_OTHER,          /* ["HOLA", {...}] */
+    HELO_STRING,         /* "HELO" alone */
     HELO_KEEPALIVE_TEXT, /* keepalive is a string */
     HELO_AUTH_NUMBER,    /* auth is a number */
     HELO_EXTRA,          /* a byte behind it */
@@ -49,7 +49,7 @@ typedef enum {
     PONG_OTHER, /* ["PING", ...] */
     PONG_EXTRA, /* a byte behind it */
     PONG_EOF,   /* closes after PING */
-    /* Attackers: they have no key, and make their proof of what they read. */
+    /* Attackers: they do not have the key, and make their proof from what they read. */
     PONG_REFLECT,       /* the client's own name and proof */
     PONG_REFLECT_CASE,  /* its proof, under its name in other letters */
     PONG_REFLECT_DOT,   /* under its name with a dot behind */
@@ -57,8 +57,8 @@ typedef enum {
     PONG_REFLECT_BLANK, /* under no name */
     PONG_REFLECT_NONCE, /* under its name and the nonce, as if the digest were over these */
     PONG_REFLECT_OTHER, /* under the attacker's own name */
-    PONG_REPLAY, /* a good PONG on the first connection; that one once more on all others, with the
-                    same nonce */
+    /* A good PONG on the first connection, repeated with the same nonce on all others. */
+    PONG_REPLAY,
     PONG_BLANK_KEY /* with the empty key */
 } pong_part;
 
@@ -77,21 +77,21 @@ typedef enum {
     ACK_TRAILING, /* a second ack behind the first */
     ACK_HALF,     /* half an ack, then EOF */
     ACK_EOF,
-    ACK_TRICKLE   /* a valid but very long map, one byte at a time, without end */
+    ACK_TRICKLE /* a valid but very long map, one byte at a time, without end */
 } ack_part;
 
 typedef struct forward_script {
     helo_part helo;
     pong_part pong;
     ack_part ack;
-    const char *shared_key;         /* of the server; "" for the empty one */
+    const char *shared_key;          /* of the server; "" for the empty one */
     const char *username, *password; /* with HELO_AUTH */
-    unsigned connections;           /* how many play this; later ones are well-behaved; 0 is all */
+    unsigned connections;            /* how many play this; later ones are well-behaved; 0 is all */
 } forward_script;
 
 typedef struct forward_server forward_server;
 
-/* Starts a server on a free port of 127.0.0.1. Ends the test program where the system gives none. */
+/* Starts a server on a free port of 127.0.0.1. Ends the test program if the system gives none. */
 forward_server *forward_server_start(const forward_script *script);
 void forward_server_stop(forward_server *s);
 
@@ -108,14 +108,15 @@ bool forward_server_await(forward_server *s, unsigned messages);
 size_t forward_server_stray(forward_server *s);
 /* Waits until the client has closed every connection on which the server went wrong. */
 bool forward_server_all_dropped(forward_server *s);
-/* The id of message `i` ("" where it had none), the tag, and whether its times were plain integers. */
+/* The id of message `i` ("": it had none), its tag, and whether its times were plain integers. */
 const char *forward_server_chunk(forward_server *s, unsigned i);
 const char *forward_server_tag(forward_server *s, unsigned i);
 bool forward_server_integer_times(forward_server *s, unsigned i);
-/* The options size and fluent_signal of message `i`; -1 where it has none. */
+/* The options size and fluent_signal of message `i`; -1 if it has none. */
 long forward_server_size(forward_server *s, unsigned i);
 long forward_server_signal(forward_server *s, unsigned i);
-/* The bytes of message `i`'s entries as they came in a PackedForward, inflated; NULL for any other. Until forward_server_stop(). */
+/* The bytes of message `i`'s entries as they came in a PackedForward, inflated; NULL for any other.
+ * Until forward_server_stop(). */
 const char *forward_server_packed(forward_server *s, unsigned i, size_t *len);
 
 #endif

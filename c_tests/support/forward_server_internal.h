@@ -1,5 +1,6 @@
 /*
- * What forward_server.c and forward_script.c share.
+ * The scripted Forward server from inside: its state, and what it keeps of messages
+ * (forward_notes.c).
  */
 #ifndef FORWARD_SERVER_INTERNAL_H
 #define FORWARD_SERVER_INTERNAL_H
@@ -12,7 +13,6 @@
 
 #include <msgpack.h>
 #include <pthread.h>
-#include <zlib.h>
 
 #define PEERS_MAX 256
 
@@ -57,7 +57,5 @@ void *forward_alloc(void *old, size_t size);
 bool forward_object_is(const msgpack_object *o, const char *text);
 /* Keeps a message and its records; gives its chunk id, "" without one. */
 const char *forward_note_message(forward_server *s, const msgpack_object *o);
-/* Plays the script on a connection. True where all went well until the client closed it; false once it went wrong. */
-bool forward_play(peer *p);
 
 #endif

@@ -129,7 +129,8 @@ static void behave(struct session *session)
         break;
     case LOOPBACK_ECHO:
         while ((got = take(session, buffer, sizeof(buffer))) > 0) {
-            (void)send(session->socket, buffer, got, MSG_NOSIGNAL); /* blocks until all of it has gone */
+            /* blocks until all of it has gone */
+            (void)send(session->socket, buffer, got, MSG_NOSIGNAL);
         }
         break;
     case LOOPBACK_SILENT: {
@@ -185,7 +186,8 @@ static void *accept_all(void *argument)
             continue;
         }
         need(server->connections < MOST_CONNECTIONS, "too many connections");
-        need(pthread_create(&server->serving[server->connections], NULL, serve, session) == 0, "pthread_create");
+        need(pthread_create(&server->serving[server->connections], NULL, serve, session) == 0,
+             "pthread_create");
         server->connections++;
         pthread_cond_broadcast(&server->changed);
         pthread_mutex_unlock(&server->lock);
@@ -202,10 +204,14 @@ static struct loopback *start(enum loopback_behaviour behaviour, int narrow)
     server->listener = listen_on_free_port(&server->port, 512);
     if (narrow) {
         int smallest = 1; /* the kernel rounds it up; what is accepted takes it over */
-        int segment = 536; /* so that one fits the window: else each waits for the timer of a closed window */
-        need(setsockopt(server->listener, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof(segment)) == 0, "TCP_MAXSEG");
-        need(setsockopt(server->listener, SOL_SOCKET, SO_SNDBUF, &smallest, sizeof(smallest)) == 0, "SO_SNDBUF");
-        need(setsockopt(server->listener, SOL_SOCKET, SO_RCVBUF, &smallest, sizeof(smallest)) == 0, "SO_RCVBUF");
+        /* so that one fits the window: else each waits for the timer of a closed window */
+        int segment = 536;
+        need(setsockopt(server->listener, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof(segment)) == 0,
+             "TCP_MAXSEG");
+        need(setsockopt(server->listener, SOL_SOCKET, SO_SNDBUF, &smallest, sizeof(smallest)) == 0,
+             "SO_SNDBUF");
+        need(setsockopt(server->listener, SOL_SOCKET, SO_RCVBUF, &smallest, sizeof(smallest)) == 0,
+             "SO_RCVBUF");
     }
     pthread_mutex_init(&server->lock, NULL);
     pthread_cond_init(&server->changed, NULL);
@@ -313,7 +319,9 @@ uint16_t loopback_black_hole(int descriptors[LOOPBACK_HOLE_DESCRIPTORS])
     for (i = 1; i < LOOPBACK_HOLE_DESCRIPTORS; i++) {
         descriptors[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         need(descriptors[i] >= 0, "socket");
-        need(connect(descriptors[i], (struct sockaddr *)&address, sizeof(address)) == 0 || errno == EINPROGRESS, "connect");
+        need(connect(descriptors[i], (struct sockaddr *)&address, sizeof(address)) == 0 ||
+                 errno == EINPROGRESS,
+             "connect");
     }
     return port;
 }

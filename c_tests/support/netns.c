@@ -1,4 +1,5 @@
-/* See netns.h. Packets are dropped by nft where they come in: dropped on their way out, some would be errors of the sender's. */
+/* See netns.h. nft drops packets when they come in. If it dropped them on their way out, the sender
+ * would see some as errors. */
 #define _GNU_SOURCE
 #include "netns.h"
 
@@ -31,12 +32,15 @@ static void need(int holds, const char *what)
 
 static int forbidden(const char *what)
 {
-    fprintf(stderr, "SKIPPED: %s: %s; the network rows of the fault matrix need namespaces of their own and nftables\n", what,
-            strerror(errno));
+    fprintf(stderr,
+            "SKIPPED: %s: %s; the network rows of the fault matrix need namespaces of their own "
+            "and nftables\n",
+            what, strerror(errno));
     return 0;
 }
 
-static int write_file(const char *path, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static int write_file(const char *path, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 static int write_file(const char *path, const char *format, ...)
 {
@@ -60,8 +64,10 @@ static int move(void)
     if (unshare(CLONE_NEWNET | CLONE_NEWNS) == 0) {
         return 1; /* root may */
     }
-    return unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWNS) == 0 && write_file("/proc/self/setgroups", "deny") &&
-           write_file("/proc/self/uid_map", "0 %u 1", user) && write_file("/proc/self/gid_map", "0 %u 1", group);
+    return unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWNS) == 0 &&
+           write_file("/proc/self/setgroups", "deny") &&
+           write_file("/proc/self/uid_map", "0 %u 1", user) &&
+           write_file("/proc/self/gid_map", "0 %u 1", group);
 }
 
 static int loopback_up(void)
@@ -81,7 +87,8 @@ static int loopback_up(void)
 /* Administrators' tools are not in everyone's PATH. */
 static int find_nft(void)
 {
-    static const char *const places[] = {"/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft", "/usr/local/sbin/nft"};
+    static const char *const places[] = {"/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft",
+                                         "/usr/local/sbin/nft"};
     size_t i;
     for (i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
         if (access(places[i], X_OK) == 0) {
@@ -107,7 +114,8 @@ static int replace_file(const char *file, const char *place)
 
 static int choose_resolver(void)
 {
-    static char folder[] = "/tmp/upstream-resolver.XXXXXX"; /* in a file system of its own: gone with the namespace */
+    /* in a file system of its own: gone with the namespace */
+    static char folder[] = "/tmp/upstream-resolver.XXXXXX";
     char switch_file[64];
     int done;
     if (mkdtemp(folder) == NULL || mount("none", folder, "tmpfs", 0, "") != 0) {
@@ -117,7 +125,8 @@ static int choose_resolver(void)
     snprintf(resolver_file, sizeof(resolver_file), "%s/resolv.conf", folder);
     snprintf(switch_file, sizeof(switch_file), "%s/nsswitch.conf", folder);
     netns_resolver_options("timeout:5 attempts:2");
-    done = write_file(switch_file, "hosts: files dns\n") && replace_file(resolver_file, "/etc/resolv.conf") &&
+    done = write_file(switch_file, "hosts: files dns\n") &&
+           replace_file(resolver_file, "/etc/resolv.conf") &&
            replace_file(switch_file, "/etc/nsswitch.conf");
     /* A caching daemon of the machine's would answer in the name server's place. */
     if (access("/run/nscd", F_OK) == 0) {
@@ -155,8 +164,8 @@ int netns_enter(void)
                  "add set ip fault unreachable { type ipv4_addr; }; "
                  "add chain ip fault arriving { type filter hook input priority 0; }; "
                  "add rule ip fault arriving ip saddr @from counter name dropped drop; "
-                 "add rule ip fault arriving ip daddr @to counter name dropped drop; "
-                 "add rule ip fault arriving ip daddr @unreachable reject with icmp type host-unreachable")) {
+                 "add rule ip fault arriving ip daddr @to counter name dropped drop; add rule ip "
+                 "fault arriving ip daddr @unreachable reject with icmp type host-unreachable")) {
         errno = EPERM;
         return forbidden("nft");
     }
@@ -170,7 +179,8 @@ int netns_enter(void)
 void netns_drop(const char *address)
 {
     char command[128];
-    snprintf(command, sizeof(command), "add element ip fault from { %s }; add element ip fault to { %s }", address, address);
+    snprintf(command, sizeof(command),
+             "add element ip fault from { %s }; add element ip fault to { %s }", address, address);
     need(run_nft(command), "nft");
 }
 
@@ -190,12 +200,14 @@ void netns_reject(const char *address)
 
 void netns_ports(unsigned low, unsigned high)
 {
-    need(write_file("/proc/sys/net/ipv4/ip_local_port_range", "%u %u\n", low, high), "ip_local_port_range");
+    need(write_file("/proc/sys/net/ipv4/ip_local_port_range", "%u %u\n", low, high),
+         "ip_local_port_range");
 }
 
 void netns_heal(void)
 {
-    need(run_nft("flush set ip fault from; flush set ip fault to; flush set ip fault unreachable"), "nft");
+    need(run_nft("flush set ip fault from; flush set ip fault to; flush set ip fault unreachable"),
+         "nft");
 }
 
 size_t netns_dropped(void)
@@ -216,5 +228,6 @@ size_t netns_dropped(void)
 
 void netns_resolver_options(const char *options)
 {
-    need(write_file(resolver_file, "nameserver 127.0.0.53\nsearch invalid\noptions %s\n", options), "resolv.conf");
+    need(write_file(resolver_file, "nameserver 127.0.0.53\nsearch invalid\noptions %s\n", options),
+         "resolv.conf");
 }

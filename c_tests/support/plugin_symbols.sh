@@ -1,7 +1,8 @@
 #!/bin/sh
-# plugin_symbols.sh PLUGIN ENTRY LIBRARIES [HOST_SYMBOLS]: a plugin must show its entry points (ENTRY: names separated by blanks)
-# and nothing else, need no library but LIBRARIES (prefixes) and those of the C runtime, take from elsewhere only what those
-# have or what matches HOST_SYMBOLS, and carry msgpack bound inside. Reads the file; runs nothing of it.
+# plugin_symbols.sh PLUGIN ENTRY LIBRARIES [HOST_SYMBOLS]: a plugin must show its entry points
+# (ENTRY: names separated by blanks) and nothing else, need no library but LIBRARIES (prefixes) and
+# those of the C runtime, take from elsewhere only what those have or what matches HOST_SYMBOLS, and
+# carry msgpack bound inside. Reads the file; runs nothing of it.
 set -eu
 plugin=$1 entry=$2 libraries=$3 host=${4:-'^$'}
 failed=0
@@ -29,16 +30,21 @@ echo "$dynamic" | grep -q SYMBOLIC || complain "not linked with -Bsymbolic"
 
 # What it leaves open must be in a library that it names itself, or be the host's.
 ldd "$plugin" | awk '$3 ~ /^\// { print $3 } $1 ~ /^\// { print $1 }' >"$work/libraries"
-xargs nm -D --defined-only <"$work/libraries" 2>/dev/null | awk 'NF >= 3 { sub(/@.*/, "", $NF); print $NF }' |
+xargs nm -D --defined-only <"$work/libraries" 2>/dev/null |
+    awk 'NF >= 3 { sub(/@.*/, "", $NF); print $NF }' |
     LC_ALL=C sort -u >"$work/offered"
-nm -D --undefined-only "$plugin" | awk '$1 == "U" { sub(/@.*/, "", $NF); print $NF }' | LC_ALL=C sort -u >"$work/wanted"
+nm -D --undefined-only "$plugin" | awk '$1 == "U" { sub(/@.*/, "", $NF); print $NF }' |
+    LC_ALL=C sort -u >"$work/wanted"
 open=$(LC_ALL=C comm -23 "$work/wanted" "$work/offered" | grep -vE "$host" || true)
 [ -z "$open" ] || complain "nobody offers:" $open
-grep -q '^upstream_deliver$' "$work/wanted" || complain "does not take upstream_deliver from libupstream"
+grep -q '^upstream_deliver$' "$work/wanted" ||
+    complain "does not take upstream_deliver from libupstream"
 
 # msgpack is in it, and no other library's can take its place.
 nm -D "$plugin" | grep -q msgpack && complain "msgpack is seen from outside"
 nm "$plugin" | grep -qE ' [tT] msgpack_unpack' || complain "msgpack is not inside"
 
-[ "$failed" -ne 0 ] || echo "$(wc -l <"$work/exported") entry points, $(wc -l <"$work/wanted") names from outside, msgpack inside"
+[ "$failed" -ne 0 ] ||
+    echo "$(wc -l <"$work/exported") entry points, $(wc -l <"$work/wanted") names from outside," \
+        "msgpack inside"
 exit "$failed"

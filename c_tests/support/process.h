@@ -1,4 +1,4 @@
-/* Other programs as part of a test: started with pipes, ended for certain. */
+/* Runs other programs in a test: with pipes, and so that they always end. */
 #ifndef SUPPORT_PROCESS_H
 #define SUPPORT_PROCESS_H
 
@@ -11,14 +11,15 @@ struct process {
     int output; /* its standard output, to read from */
 };
 
-/* Starts `arguments[0]` in `folder` (NULL: here); standard error is dropped unless UPSTREAM_TEST_STDERR is set. It is killed
- * when the thread that started it ends. */
+/* Starts `arguments[0]` in `folder` (NULL: here); standard error is dropped unless
+ * UPSTREAM_TEST_STDERR is set. It is killed when the thread that started it ends. */
 struct process process_start(const char *const *arguments, const char *folder);
 
-/* Reads the next line of its output, without the newline; 0 at the end. A line that is too long is cut. */
+/* Reads the next line of its output, without the newline; 0 at the end. A line that is too long is
+ * cut. */
 int process_read_line(struct process *process, char *line, size_t room);
 
-/* Closes its pipes and waits; the exit status, or -1 where a signal ended it. */
+/* Closes its pipes and waits; the exit status, or -1 if a signal ended it. */
 int process_finish(struct process *process);
 
 /* Kills it and waits. */

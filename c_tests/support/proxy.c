@@ -43,7 +43,7 @@ static void need(int good, const char *what)
     }
 }
 
-/* -1 where the receiver refuses. */
+/* -1 if the receiver refuses. */
 static int connect_to(uint16_t port)
 {
     struct sockaddr_in address = {.sin_family = AF_INET};
@@ -87,14 +87,17 @@ static int is_due(const struct script *script, const struct way *way, const stru
 }
 
 /* Forwards what has come, up to the fault. */
-static enum outcome forward(const struct session *session, const struct script *script, struct way *way)
+static enum outcome forward(const struct session *session, const struct script *script,
+                            struct way *way)
 {
     char buffer[16384];
     int due = is_due(script, way, session);
-    size_t room = script->piece > 0 && script->piece < sizeof(buffer) ? script->piece : sizeof(buffer), good;
+    size_t room =
+               script->piece > 0 && script->piece < sizeof(buffer) ? script->piece : sizeof(buffer),
+           good;
     ssize_t got;
     if (due && script->fault == FAULT_STALL) {
-        /* What comes after it stays unread, for the time when it goes on. */
+        /* What comes after the fault stays unread until the connection goes on. */
         size_t left = script->after - way->forwarded;
         if (left == 0) {
             return STALLED;
@@ -124,16 +127,19 @@ static enum outcome forward(const struct session *session, const struct script *
     return good < (size_t)got ? BROKEN : WENT_ON;
 }
 
-/* Takes in what the client still sends, until it or the session ends: with bytes unread a close would be a reset. */
+/* Reads what the client still sends, until the client or the session ends: a close with unread
+ * bytes would be a reset. */
 static void drain(const struct session *session)
 {
     char buffer[16384];
-    while (session_wait(session, session->socket, POLLIN, -1) && recv(session->socket, buffer, sizeof(buffer), 0) > 0) {
+    while (session_wait(session, session->socket, POLLIN, -1) &&
+           recv(session->socket, buffer, sizeof(buffer), 0) > 0) {
     }
 }
 
-/* The fault; 1 where the connection goes on. */
-static int strike(struct proxy *proxy, const struct session *session, struct script *script, int receiver, enum ending *how)
+/* The fault; 1 if the connection goes on. */
+static int strike(struct proxy *proxy, const struct session *session, struct script *script,
+                  int receiver, enum ending *how)
 {
     int goes_on = 0;
     came_true(proxy);
@@ -152,7 +158,9 @@ static int strike(struct proxy *proxy, const struct session *session, struct scr
         shutdown(session->socket, SHUT_WR);
         drain(session);
     } else {
-        goes_on = session_wait(session, proxy->released, POLLIN, script->stall_ms > 0 ? script->stall_ms : -1) || script->stall_ms > 0;
+        goes_on = session_wait(session, proxy->released, POLLIN,
+                               script->stall_ms > 0 ? script->stall_ms : -1) ||
+                  script->stall_ms > 0;
     }
     script->fault = FAULT_NONE;
     return goes_on;
@@ -169,7 +177,8 @@ static enum ending relay(const struct session *session, void *ctx)
         return ENDING_RESET;
     }
     while (on) {
-        struct pollfd fds[3] = {{session->wake, POLLIN, 0}, {ways[0].over ? -1 : ways[0].from, POLLIN, 0},
+        struct pollfd fds[3] = {{session->wake, POLLIN, 0},
+                                {ways[0].over ? -1 : ways[0].from, POLLIN, 0},
                                 {ways[1].over ? -1 : ways[1].from, POLLIN, 0}};
         int i;
         if (poll(fds, 3, -1) < 0) {
@@ -177,7 +186,8 @@ static enum ending relay(const struct session *session, void *ctx)
         }
         on = fds[0].revents == 0;
         for (i = 0; i < 2 && on; i++) {
-            enum outcome outcome = fds[1 + i].revents != 0 ? forward(session, &script, &ways[i]) : WENT_ON;
+            enum outcome outcome =
+                fds[1 + i].revents != 0 ? forward(session, &script, &ways[i]) : WENT_ON;
             if (outcome == STALLED || outcome == BROKEN) {
                 on = strike(proxy, session, &script, receiver, &how);
             } else if (outcome == ENDED) {

@@ -1,6 +1,7 @@
 /*
- * A proxy on loopback that breaks what it forwards by a script: the faults of the fault matrix, in front of a real receiver.
- * It knows nothing of what it forwards, and never invents a byte but those the script gives it.
+ * A proxy on loopback that breaks what it forwards by a script: the faults of the fault matrix, in
+ * front of a real receiver. It does not know the protocol, and adds no bytes except those of the
+ * script.
  */
 #ifndef SUPPORT_PROXY_H
 #define SUPPORT_PROXY_H
@@ -13,7 +14,9 @@ enum fault {
     FAULT_RESET,
     FAULT_CLOSE,      /* FIN */
     FAULT_HALF_CLOSE, /* FIN; what the client sends is still read, and dropped */
-    FAULT_STALL       /* forwards and reads nothing more in either direction, for `stall_ms` or until proxy_release() */
+    /* forwards and reads nothing more in either direction, for `stall_ms` or until
+     * proxy_release() */
+    FAULT_STALL
 };
 
 enum direction { TO_RECEIVER, TO_CLIENT };
@@ -22,18 +25,20 @@ enum direction { TO_RECEIVER, TO_CLIENT };
 struct script {
     enum fault fault;
     enum direction direction;
-    size_t after;       /* bytes forwarded in `direction`; the fault comes when the next one does */
-    const char *says;   /* sent to the client right before the fault; may be NULL */
+    size_t after;     /* bytes forwarded in `direction`; the fault comes when the next one does */
+    const char *says; /* sent to the client right before the fault; may be NULL */
     size_t says_len;
-    size_t connections; /* how many play this, from now on; later ones are forwarded faithfully; 0: all */
-    int stall_ms;       /* 0: until proxy_release() */
-    size_t piece;       /* at most so many bytes at a time; 0: as they come */
-    unsigned pause_us;  /* after each piece */
+    /* how many play this, from now on; later ones are forwarded faithfully; 0: all */
+    size_t connections;
+    int stall_ms;      /* 0: until proxy_release() */
+    size_t piece;      /* at most so many bytes at a time; 0: as they come */
+    unsigned pause_us; /* after each piece */
 };
 
 struct proxy;
 
-/* On a free port of `address`, in front of 127.0.0.1:`receiver`. `narrow`: with the smallest receive buffer there is. */
+/* On a free port of `address`, in front of 127.0.0.1:`receiver`. `narrow`: with the smallest
+ * receive buffer there is. */
 struct proxy *proxy_start(const char *address, uint16_t receiver, int narrow);
 uint16_t proxy_port(const struct proxy *proxy);
 void proxy_stop(struct proxy *proxy);

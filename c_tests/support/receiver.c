@@ -7,7 +7,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-void receiver_start(struct receiver *receiver, const char *folder, const char *name, const char *const *more)
+void receiver_start(struct receiver *receiver, const char *folder, const char *name,
+                    const char *const *more)
 {
     const char *program = getenv("FORWARD_RECEIVER"), *arguments[24];
     char line[256], port[16];
@@ -62,7 +63,8 @@ void receiver_stop(struct receiver *receiver)
     assert_int_equal(process_finish(&receiver->process), 0);
 }
 
-void receiver_each(const struct receiver *receiver, void (*look)(const char *line, void *context), void *context)
+void receiver_each(const struct receiver *receiver, void (*look)(const char *line, void *context),
+                   void *context)
 {
     FILE *file = fopen(receiver->out, "re");
     char *line = NULL;

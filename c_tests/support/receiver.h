@@ -1,4 +1,5 @@
-/* tools/forward-receiver as the far end of a test: started, told what to do, asked what came. Never used outside the tests. */
+/* tools/forward-receiver as the server of a test: start it, give it commands, ask what came. Never
+ * used outside the tests. */
 #ifndef SUPPORT_RECEIVER_H
 #define SUPPORT_RECEIVER_H
 
@@ -13,9 +14,10 @@ struct receiver {
     char certificate[256]; /* of a receiver with "--tls" */
 };
 
-/* `receiver` is all zeroes at first, or one that was killed: it comes back on its port. `more`: arguments, NULL at the end. Its
- * files are in `folder`, under `name`. */
-void receiver_start(struct receiver *receiver, const char *folder, const char *name, const char *const *more);
+/* `receiver` is all zeroes at first, or one that was killed: it comes back on its port. `more`:
+ * arguments, NULL at the end. Its files are in `folder`, under `name`. */
+void receiver_start(struct receiver *receiver, const char *folder, const char *name,
+                    const char *const *more);
 
 /* Gives it a command and waits until it has taken effect. */
 void receiver_tell(struct receiver *receiver, const char *command);
@@ -33,6 +35,7 @@ size_t receiver_records(const struct receiver *receiver);
 /* Waits, at most 30 seconds, until there are so many; 1 if so. */
 int receiver_await(const struct receiver *receiver, size_t records);
 /* Calls `look` with each line of what it wrote. */
-void receiver_each(const struct receiver *receiver, void (*look)(const char *line, void *context), void *context);
+void receiver_each(const struct receiver *receiver, void (*look)(const char *line, void *context),
+                   void *context);
 
 #endif

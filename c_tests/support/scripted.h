@@ -1,7 +1,7 @@
 /*
- * A server of a small protocol of lines, for the tests of what an exchange says of its node: it
- * answers each request of five bytes as it is told to, and counts them; and the client's side of
- * it. Never used outside the tests.
+ * A server and a client of a small protocol of lines, for the tests of what an exchange says about
+ * its node. The server answers each request of five bytes as the test says, and counts the
+ * requests. Never used outside the tests.
  */
 #ifndef SUPPORT_SCRIPTED_H
 #define SUPPORT_SCRIPTED_H

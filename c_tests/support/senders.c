@@ -12,14 +12,8 @@ struct record {
     uint64_t number;
 };
 
-static long milliseconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-void senders_start(struct senders *senders, const char *const *addresses, size_t nodes, unsigned timeout_ms)
+void senders_start(struct senders *senders, const char *const *addresses, size_t nodes,
+                   unsigned timeout_ms)
 {
     size_t i;
     memset(senders, 0, sizeof(*senders));
@@ -48,8 +42,10 @@ char *senders_text(const struct senders *senders, const char *const *hosts, cons
     assert_non_null(text);
     used = (size_t)snprintf(text, room, "[UPSTREAM]\n    name test\n");
     for (i = 0; i < senders->nodes; i++) {
-        used += (size_t)snprintf(text + used, room - used, "[NODE]\n    name node-%zu\n    host %s\n    port %u\n%s\n", i + 1,
-                                 hosts[i], (unsigned)senders_port(senders, i), more);
+        used += (size_t)snprintf(text + used, room - used,
+                                 "[NODE]\n    name node-%zu\n    host %s\n"
+                                 "    port %u\n%s\n",
+                                 i + 1, hosts[i], (unsigned)senders_port(senders, i), more);
     }
     assert_true(used < room);
     return text;
@@ -85,14 +81,14 @@ upstream_status_t senders_deliver(struct senders *senders)
 {
     struct record record = {senders, atomic_fetch_add(&senders->next, 1)};
     upstream_error_t *err = NULL;
-    long begun = milliseconds(), took, slowest = atomic_load(&senders->slowest);
+    long begun = check_now_ms(), took, slowest = atomic_load(&senders->slowest);
     upstream_status_t status;
     if (record.number >= SENDERS_RECORDS) {
         fprintf(stderr, "more records than the ledgers hold\n");
         abort();
     }
     status = upstream_deliver(senders->up, send_record, &record, senders->timeout_ms, &err);
-    took = milliseconds() - begun;
+    took = check_now_ms() - begun;
     while (took > slowest && !atomic_compare_exchange_weak(&senders->slowest, &slowest, took)) {
     }
     if (status != UPSTREAM_OK) {
@@ -149,17 +145,23 @@ size_t senders_came(const struct senders *senders, size_t node)
     return sum;
 }
 
+upstream_stats_t senders_stats(const struct senders *senders, size_t node)
+{
+    return check_node_stats(upstream_node_at(senders->up, node));
+}
+
 void senders_heal(struct senders *senders)
 {
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    long begun = milliseconds();
+    upstream_stats_t stats;
+    long begun = check_now_ms();
     for (;;) {
-        assert_status(upstream_stats(senders->up, &stats), UPSTREAM_OK);
+        stats = check_stats(senders->up);
         if (stats.nodes_up == senders->nodes) {
             return;
         }
-        if (milliseconds() - begun > (check_slow() ? 300000 : 30000)) {
-            fail_msg("%zu nodes of %zu are up, and no more come back", (size_t)stats.nodes_up, senders->nodes);
+        if (check_now_ms() - begun > (check_slow() ? 300000 : 30000)) {
+            fail_msg("%zu nodes of %zu are up, and no more come back", (size_t)stats.nodes_up,
+                     senders->nodes);
         }
         senders_deliver(senders);
         usleep(5000);
@@ -191,7 +193,8 @@ size_t senders_balance(struct senders *senders, long slack_ms)
 {
     size_t number, sent = atomic_load(&senders->next), again = 0;
     if (atomic_load(&senders->failed) > 0 && !senders->may_fail) {
-        fail_msg("%zu of %zu deliveries failed; the first: %s", atomic_load(&senders->failed), sent, senders->word);
+        fail_msg("%zu of %zu deliveries failed; the first: %s", atomic_load(&senders->failed), sent,
+                 senders->word);
     }
     assert_int_equal(atomic_load(&senders->unseen), 0);
     for (number = 0; number < sent; number++) {

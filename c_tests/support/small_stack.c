@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
-/* It lies amid much that no one can touch: valgrind takes a short jump of the stack pointer for a long call. */
+/* Large guards lie around it: valgrind takes a short jump of the stack pointer for a deep call. */
 enum { APART = 8 * 1024 * 1024, RESERVED = 2 * APART + SMALL_STACK, PAINT = 0x5a };
 
 struct run {
@@ -23,7 +23,7 @@ static void enter(void)
     current->body(current->argument);
 }
 
-/* To valgrind a stack that was left is no memory any more. */
+/* For valgrind, a stack that was left is no longer valid memory. */
 static size_t used_of(const char *stack)
 {
     size_t untouched = 0;
@@ -36,10 +36,12 @@ static size_t used_of(const char *stack)
 size_t small_stack_run(void (*body)(void *), void *argument)
 {
     struct run *run = calloc(1, sizeof(*run));
-    char *reserved = mmap(NULL, RESERVED, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *reserved =
+        mmap(NULL, RESERVED, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     char *stack = reserved + APART;
     size_t used;
-    if (run == NULL || reserved == MAP_FAILED || mprotect(stack, SMALL_STACK, PROT_READ | PROT_WRITE) != 0) {
+    if (run == NULL || reserved == MAP_FAILED ||
+        mprotect(stack, SMALL_STACK, PROT_READ | PROT_WRITE) != 0) {
         perror("a small stack");
         abort();
     }

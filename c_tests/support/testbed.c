@@ -19,7 +19,7 @@ struct entry {
 struct books {
     atomic_size_t next; /* record */
     pthread_mutex_t lock;
-    char violation[2048];  /* the first */
+    char violation[2048]; /* the first */
     char last_error[2048];
     struct entry entries[TESTBED_RECORDS];
 };
@@ -30,13 +30,6 @@ struct payload {
     uint64_t *numbers, *answers;
 };
 
-long testbed_now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 long testbed_patience_ms(void)
 {
     return check_slow() ? 50000 : 5000;
@@ -44,18 +37,19 @@ long testbed_patience_ms(void)
 
 void testbed_wait_descriptors(size_t most)
 {
-    long until = testbed_now_ms() + testbed_patience_ms();
+    long until = check_now_ms() + testbed_patience_ms();
     size_t open;
     while ((open = descriptors_open()) > most) {
-        if (testbed_now_ms() > until) {
+        if (check_now_ms() > until) {
             fail_msg("%zu descriptors are open, and should be %zu at most", open, most);
         }
         usleep(1000);
     }
 }
 
-/* Notes what did not hold; the first of it is what testbed_close() tells. */
-__attribute__((format(printf, 2, 3))) static void violated(struct testbed *bed, const char *format, ...)
+/* Notes what did not hold; testbed_close() reports the first of these. */
+__attribute__((format(printf, 2, 3))) static void violated(struct testbed *bed, const char *format,
+                                                           ...)
 {
     struct books *books = bed->books;
     va_list arguments;
@@ -76,22 +70,24 @@ static char *text_of(const struct testbed *bed, const char *keys, const struct t
     assert_non_null(file);
     fprintf(file, "[UPSTREAM]\nname test\n%s\n", keys);
     for (i = 0; i < bed->nodes; i++) {
-        fprintf(file, "[NODE]\nname node-%zu\nhost %s\nport %u\n%s\n", i + 1, nodes[i].host != NULL ? nodes[i].host : LOCAL,
+        fprintf(file, "[NODE]\nname node-%zu\nhost %s\nport %u\n%s\n", i + 1,
+                nodes[i].host != NULL ? nodes[i].host : LOCAL,
                 (unsigned)proxy_port(bed->proxies[i]), nodes[i].keys != NULL ? nodes[i].keys : "");
     }
     fclose(file);
     return text;
 }
 
-void testbed_open(struct testbed *bed, size_t count, const char *keys, const struct testbed_node *nodes,
-                  const upstream_options_t *options)
+void testbed_open(struct testbed *bed, size_t count, const char *keys,
+                  const struct testbed_node *nodes, const upstream_options_t *options)
 {
     static const struct testbed_node plain[TESTBED_NODES];
     char *text;
     size_t i;
     assert_in_range(count, 1, TESTBED_NODES);
     nodes = nodes != NULL ? nodes : plain;
-    assert_true(signal(SIGPIPE, SIG_DFL) != SIG_ERR); /* a write that raised it would end this program */
+    /* a write that raised it would end this program */
+    assert_true(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
     memset(bed, 0, sizeof(*bed));
     bed->descriptors = descriptors_open();
     bed->nodes = count;
@@ -102,24 +98,30 @@ void testbed_open(struct testbed *bed, size_t count, const char *keys, const str
     for (i = 0; i < count; i++) {
         uint16_t receiver = nodes[i].receiver;
         if (receiver == 0) {
-            bed->counters[i] = nodes[i].mute ? counter_start_mute(bed->ledger) : counter_start(bed->ledger);
+            bed->counters[i] =
+                nodes[i].mute ? counter_start_mute(bed->ledger) : counter_start(bed->ledger);
             receiver = counter_port(bed->counters[i]);
         }
-        bed->proxies[i] = proxy_start(nodes[i].address != NULL ? nodes[i].address : LOCAL, receiver, nodes[i].narrow);
+        bed->proxies[i] = proxy_start(nodes[i].address != NULL ? nodes[i].address : LOCAL, receiver,
+                                      nodes[i].narrow);
     }
     text = text_of(bed, keys, nodes);
     bed->up = check_create(text, options);
     free(text);
 }
 
-static upstream_status_t write_all(struct testbed *bed, upstream_conn_t *conn, const void *data, size_t size)
+static upstream_status_t write_all(struct testbed *bed, upstream_conn_t *conn, const void *data,
+                                   size_t size)
 {
-    return bed->loop != NULL ? event_loop_write(bed->loop, conn, data, size) : upstream_conn_write(conn, data, size);
+    return bed->loop != NULL ? event_loop_write(bed->loop, conn, data, size)
+                             : upstream_conn_write(conn, data, size);
 }
 
-static upstream_status_t read_all(struct testbed *bed, upstream_conn_t *conn, void *data, size_t size)
+static upstream_status_t read_all(struct testbed *bed, upstream_conn_t *conn, void *data,
+                                  size_t size)
 {
-    return bed->loop != NULL ? event_loop_read(bed->loop, conn, data, size) : upstream_conn_read_exact(conn, data, size);
+    return bed->loop != NULL ? event_loop_read(bed->loop, conn, data, size)
+                             : upstream_conn_read_exact(conn, data, size);
 }
 
 /* Records of eight bytes, each of which is answered with itself once the receiver has marked it. */
@@ -146,8 +148,8 @@ static upstream_status_t send_payload(upstream_conn_t *conn, void *ctx)
     return status;
 }
 
-/* As upstream_deliver(), from an event loop: a node that failed is reported and the next one asked; a kept connection that turns
- * out dead says nothing about its node, which is asked again. */
+/* As upstream_deliver(), from an event loop: a node that failed is reported and the next one asked;
+ * a kept connection that turns out dead says nothing about its node, which is asked again. */
 static upstream_status_t send_by_loop(struct testbed *bed, struct payload *payload)
 {
     upstream_status_t status = UPSTREAM_ERR_NO_NODE;
@@ -156,7 +158,8 @@ static upstream_status_t send_by_loop(struct testbed *bed, struct payload *paylo
     for (turns = 0; turns < 2 * bed->nodes; turns++) {
         upstream_conn_t *conn = NULL;
         int stale;
-        status = again != NULL ? upstream_node_connect_start(again, &conn, NULL) : upstream_connect_start(bed->up, &conn, NULL);
+        status = again != NULL ? upstream_node_connect_start(again, &conn, NULL)
+                               : upstream_connect_start(bed->up, &conn, NULL);
         if (conn == NULL) {
             break;
         }
@@ -168,7 +171,8 @@ static upstream_status_t send_by_loop(struct testbed *bed, struct payload *paylo
         }
         status = send_payload(conn, payload);
         status = status == UPSTREAM_EOF ? UPSTREAM_ERR_CLOSED : status;
-        stale = upstream_conn_reused(conn) && (status == UPSTREAM_ERR_CLOSED || status == UPSTREAM_ERR_NETWORK);
+        stale = upstream_conn_reused(conn) &&
+                (status == UPSTREAM_ERR_CLOSED || status == UPSTREAM_ERR_NETWORK);
         again = stale ? upstream_conn_node(conn) : NULL;
         if (!stale) {
             upstream_node_report(upstream_conn_node(conn), status);
@@ -189,7 +193,7 @@ upstream_status_t testbed_deliver(struct testbed *bed, size_t records, uint32_t 
     struct payload payload = {bed, first, records, NULL, NULL};
     upstream_error_t *err = NULL;
     upstream_status_t status;
-    long begun = testbed_now_ms(), took;
+    long begun = check_now_ms(), took;
     if (first + records > TESTBED_RECORDS) {
         violated(bed, "more records than the books have room for");
         return UPSTREAM_ERR_LIMIT;
@@ -199,13 +203,16 @@ upstream_status_t testbed_deliver(struct testbed *bed, size_t records, uint32_t 
     for (i = 0; i < records; i++) {
         payload.numbers[i] = first + i;
     }
-    status = bed->loop != NULL ? send_by_loop(bed, &payload) : upstream_deliver(bed->up, send_payload, &payload, timeout_ms, &err);
-    took = testbed_now_ms() - begun;
+    status = bed->loop != NULL
+                 ? send_by_loop(bed, &payload)
+                 : upstream_deliver(bed->up, send_payload, &payload, timeout_ms, &err);
+    took = check_now_ms() - begun;
     if (took > (timeout_ms > 0 ? (long)timeout_ms : 60000) + testbed_patience_ms()) {
         violated(bed, "a delivery with %u ms took %ld ms", timeout_ms, took);
     }
     if (bed->loop == NULL && (status == UPSTREAM_OK) != (err == NULL)) {
-        violated(bed, "%s, and the error says: %s", upstream_status_name(status), upstream_error_message(err));
+        violated(bed, "%s, and the error says: %s", upstream_status_name(status),
+                 upstream_error_message(err));
     }
     for (i = first; i < first + records && status == UPSTREAM_OK; i++) {
         atomic_store(&bed->books->entries[i].acknowledged, 1);
@@ -215,7 +222,8 @@ upstream_status_t testbed_deliver(struct testbed *bed, size_t records, uint32_t 
     }
     if (err != NULL) {
         pthread_mutex_lock(&bed->books->lock);
-        snprintf(bed->books->last_error, sizeof(bed->books->last_error), "%s", upstream_error_message(err));
+        snprintf(bed->books->last_error, sizeof(bed->books->last_error), "%s",
+                 upstream_error_message(err));
         pthread_mutex_unlock(&bed->books->lock);
     }
     upstream_error_free(err);
@@ -246,7 +254,8 @@ void testbed_shares_are_even(struct testbed *bed, unsigned nodes, size_t rounds)
     for (i = 0; i < bed->nodes; i++) {
         had = testbed_stats(bed, i).deliveries - before[i];
         if (had != (nodes >> i & 1) * rounds) {
-            fail_msg("node %zu had %llu of %zu deliveries, in %zu rounds", i + 1, (unsigned long long)had, members * rounds, rounds);
+            fail_msg("node %zu had %llu of %zu deliveries, in %zu rounds", i + 1,
+                     (unsigned long long)had, members * rounds, rounds);
         }
     }
 }
@@ -277,17 +286,16 @@ upstream_node_t *testbed_node(const struct testbed *bed, size_t node)
 
 upstream_stats_t testbed_stats(const struct testbed *bed, size_t node)
 {
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_node_stats(testbed_node(bed, node), &stats), UPSTREAM_OK);
-    return stats;
+    return check_node_stats(testbed_node(bed, node));
 }
 
 void testbed_wait_state(const struct testbed *bed, size_t node, int32_t state)
 {
-    long until = testbed_now_ms() + 6 * testbed_patience_ms();
+    long until = check_now_ms() + 6 * testbed_patience_ms();
     while (upstream_node_state(testbed_node(bed, node)) != state) {
-        if (testbed_now_ms() > until) {
-            fail_msg("node %zu is in state %d, not in %d", node + 1, upstream_node_state(testbed_node(bed, node)), state);
+        if (check_now_ms() > until) {
+            fail_msg("node %zu is in state %d, not in %d", node + 1,
+                     upstream_node_state(testbed_node(bed, node)), state);
         }
         usleep(5000);
     }
@@ -296,9 +304,7 @@ void testbed_wait_state(const struct testbed *bed, size_t node, int32_t state)
 void testbed_close(struct testbed *bed)
 {
     size_t sent = testbed_sent(bed), i;
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_stats(bed->up, &stats), UPSTREAM_OK);
-    assert_int_equal(stats.active, 0);
+    assert_int_equal(check_stats(bed->up).active, 0);
     upstream_destroy(bed->up);
     for (i = 0; i < bed->nodes; i++) {
         proxy_stop(bed->proxies[i]);

@@ -1,8 +1,8 @@
 """A server over TLS that does not do as it is expected to.
 
-tls_early.py FOLDER VERSION HOW: the certificate is FOLDER/valid.crt, VERSION is TLSv1_2 or TLSv1_3. Prints its port. HOW is `early`:
-it answers as soon as it has read a little, and closes with the rest unread; or `late`: it reads only after a while, to the end, and
-prints how many bytes that were.
+tls_early.py FOLDER VERSION HOW: the certificate is FOLDER/valid.crt, VERSION is TLSv1_2 or TLSv1_3.
+Prints its port. HOW is `early`: it answers as soon as it has read a little, and closes with the rest
+unread; or `late`: it reads only after a while, to the end, and prints how many bytes that were.
 """
 import socket
 import ssl
@@ -12,7 +12,8 @@ import time
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(sys.argv[1] + "/valid.crt", sys.argv[1] + "/valid.key")
 context.minimum_version = context.maximum_version = ssl.TLSVersion[sys.argv[2]]
-context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)  # an end without close_notify is a failure
+# An end without close_notify is a failure.
+context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
 
 listener = socket.create_server(("127.0.0.1", 0))
 print(listener.getsockname()[1], flush=True)

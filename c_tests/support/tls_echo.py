@@ -1,7 +1,7 @@
-"""An echo over TLS on the smallest socket buffers: it reads nothing more until what it sends back is taken.
+"""An echo over TLS on the smallest socket buffers: it reads no more until its echo is taken.
 
-tls_echo.py FOLDER VERSION: the certificate is FOLDER/valid.crt, VERSION is TLSv1_2 or TLSv1_3. Prints its port, and for each
-connection that ends the bytes it read from it.
+tls_echo.py FOLDER VERSION: the certificate is FOLDER/valid.crt, VERSION is TLSv1_2 or TLSv1_3.
+Prints its port, and for each connection that ends the bytes it read from it.
 """
 import socket
 import ssl

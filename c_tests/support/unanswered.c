@@ -108,9 +108,9 @@ size_t unanswered_twice(const struct unanswered *un)
 
 void unanswered_settle(const struct unanswered *un, size_t lost)
 {
-    long until = testbed_now_ms() + 6 * testbed_patience_ms();
+    long until = check_now_ms() + 6 * testbed_patience_ms();
     while (unanswered_lost(un) > lost) {
-        if (testbed_now_ms() > until) {
+        if (check_now_ms() > until) {
             fail_msg("%zu of %zu records are lost, and should be %zu at most", unanswered_lost(un),
                      atomic_load(&un->next), lost);
         }

@@ -38,20 +38,6 @@ int32_t virtual_state(upstream_t *up, size_t place)
     return upstream_node_state(upstream_node_at(up, place));
 }
 
-upstream_stats_t virtual_stats(upstream_t *up)
-{
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_stats(up, &stats), UPSTREAM_OK);
-    return stats;
-}
-
-upstream_stats_t virtual_node_stats(upstream_t *up, size_t place)
-{
-    upstream_stats_t stats = UPSTREAM_STATS_INIT;
-    assert_status(upstream_node_stats(upstream_node_at(up, place), &stats), UPSTREAM_OK);
-    return stats;
-}
-
 void virtual_report(upstream_t *up, size_t place, upstream_status_t outcome)
 {
     assert_status(upstream_node_report(upstream_node_at(up, place), outcome), UPSTREAM_OK);

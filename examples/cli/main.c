@@ -1,6 +1,6 @@
 /*
- * upstream-forward: log files to the nodes of an upstream file, as records of the Forward protocol.
- * The loop over files and lines; everything else stands in the files beside it.
+ * upstream-forward: sends log files to the nodes of an upstream file, as records of the Forward
+ * protocol. Here is the loop over files and lines; the other files of this folder do the rest.
  */
 #include "cli.h"
 
@@ -12,8 +12,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The earlier of two times, where -1 is never. */
-static int64_t sooner(int64_t a, int64_t b) {
+/* The earlier of two times; -1 means never. */
+static int64_t sooner(int64_t a, int64_t b)
+{
     if (a < 0 || b < 0) {
         return a < 0 ? b : a;
     }
@@ -21,10 +22,11 @@ static int64_t sooner(int64_t a, int64_t b) {
 }
 
 /*
- * Waits for the file or a time, and sends the batch at hand when its own time comes meanwhile. True
- * where the file is readable; false at the time, or where a stop is asked for.
+ * Waits until the file is readable (true), until the time comes, or until a stop is asked for
+ * (false). If the batch falls due during the wait, it is sent.
  */
-static bool wait_and_flush(sender *s, int fd, int64_t until_ms) {
+static bool wait_and_flush(sender *s, int fd, int64_t until_ms)
+{
     for (;;) {
         bool readable = wait_readable(fd, sooner(until_ms, s->flush_at));
         int64_t now = clock_ms();
@@ -37,8 +39,9 @@ static bool wait_and_flush(sender *s, int fd, int64_t until_ms) {
     }
 }
 
-/* With --rate: waits until the next line is due. */
-static void keep_rate(sender *s, int64_t started_ms) {
+/* With --rate: waits until the next line may be sent. */
+static void keep_rate(sender *s, int64_t started_ms)
+{
     if (s->settings->rate > 0) {
         int64_t due = started_ms + (int64_t)((double)s->counts.read * 1000 / s->settings->rate);
         if (due > clock_ms()) {
@@ -47,8 +50,8 @@ static void keep_rate(sender *s, int64_t started_ms) {
     }
 }
 
-static void add_line(sender *s, const lines *in, lines_result result, const char *line,
-                     size_t len) {
+static void add_line(sender *s, const lines *in, lines_result result, const char *line, size_t len)
+{
     if (result == LINES_LINE) {
         sender_add(s, line, len);
     } else {
@@ -60,11 +63,13 @@ static void add_line(sender *s, const lines *in, lines_result result, const char
     report_progress(&s->counts);
 }
 
-/* Why the reading ended before the end, and what of a line is in nobody's hands now. */
-static void note_unread(sender *s, const lines *in, const char *why) {
+/* Reports that the input was not read to its end, and why. Half a line that was read from a pipe or
+ * terminal is counted too: nobody else has it any more. */
+static void note_unread(sender *s, const lines *in, const char *why)
+{
     report(UPSTREAM_LOG_ERROR, "%s: %s after line %" PRIu64 "; the rest was not read", in->name,
            why, in->number);
-    if (lines_inside(in) && !in->regular) { /* a file still has the whole line */
+    if (lines_inside(in) && !in->regular) { /* a regular file still has the whole line */
         s->counts.read++;
         s->counts.not_sent++;
         report(UPSTREAM_LOG_ERROR, "%s: the beginning of line %" PRIu64 " was taken and not sent",
@@ -72,9 +77,10 @@ static void note_unread(sender *s, const lines *in, const char *why) {
     }
 }
 
-/* False where the file was not read to its end. Lines that are in the buffer when a stop is asked
- * for were taken, and go out. */
-static bool send_lines(sender *s, lines *in, int64_t started_ms) {
+/* False if the file was not read to its end. When a stop is asked for, the lines that are in the
+ * buffer by then are still sent. */
+static bool send_lines(sender *s, lines *in, int64_t started_ms)
+{
     const char *line;
     size_t len;
     for (;;) {
@@ -104,7 +110,8 @@ static bool send_lines(sender *s, lines *in, int64_t started_ms) {
     }
 }
 
-static bool send_file(sender *s, const char *name, int64_t started_ms) {
+static bool send_file(sender *s, const char *name, int64_t started_ms)
+{
     lines in;
     if (stop_asked() != STOP_NOT) {
         report(UPSTREAM_LOG_ERROR, "%s: was not read", name);
@@ -119,7 +126,8 @@ static bool send_file(sender *s, const char *name, int64_t started_ms) {
     return good;
 }
 
-static bool send_all(sender *s) {
+static bool send_all(sender *s)
+{
     const settings *set = s->settings;
     int64_t started = clock_ms();
     bool good = true;
@@ -134,9 +142,10 @@ static bool send_all(sender *s) {
     return good;
 }
 
-/* The table and the counts. Where stdout does not take them, the counts are an error message: they
- * must be seen. */
-static bool print_report(const sender *s) {
+/* Prints the table and the counts. If stdout does not take them, the counts go to stderr as an
+ * error message, because the user must see them. */
+static bool print_report(const sender *s)
+{
     char counts[256];
     char *text = NULL;
     size_t len = 0;
@@ -158,7 +167,8 @@ static bool print_report(const sender *s) {
     return printed;
 }
 
-static int run(const settings *set) {
+static int run(const settings *set)
+{
     sender s;
     report_start(set->log_level, !set->quiet && isatty(STDERR_FILENO));
     if (!sender_open(&s, set)) {
@@ -179,12 +189,14 @@ static int run(const settings *set) {
     return all && printed ? EXIT_ALL : EXIT_NOT_ALL;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     settings set;
     if (!report_hold_descriptors()) {
-        return EXIT_NOT_ALL; /* and nowhere to say why */
+        return EXIT_NOT_ALL; /* there is nowhere to say why */
     }
-    signal(SIGPIPE, SIG_IGN); /* a reader of the messages that has gone is no reason to end */
+    /* A reader that has gone, or a limit on the size of files, must not end the program. */
+    signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     int status = settings_read(&set, argc, argv);
     if (status < 0 && !stop_listen(set.grace_ms)) {

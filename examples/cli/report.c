@@ -1,8 +1,8 @@
 /*
- * Messages and the progress line on stderr, the report on stdout. The library may log from threads
- * of its own, so a message is one write. A node that stays down says the same again and again: once
- * is enough for a while. Whatever becomes of stderr, the transfer goes on; what becomes of stdout
- * is told.
+ * Messages and the progress line on stderr, the report on stdout. The library may log from its own
+ * threads, so each message is a single write(). A node that stays down logs the same message again
+ * and again: it is printed once a minute. A failing stderr never stops the transfer; a failing
+ * stdout is reported to the caller.
  */
 #include "cli.h"
 
@@ -17,10 +17,10 @@
 #include <unistd.h>
 
 #define MESSAGE_MAX 2048
-#define SAID_MAX 32 /* different messages that are remembered */
+#define SAID_MAX 32 /* how many different messages are remembered */
 #define SAID_AGAIN_MS 60000
-#define STDERR_WAIT_MS 1000 /* for a reader that is only slow */
-#define STDOUT_WAIT_MS 5000 /* for the same, once a stop was asked for */
+#define STDERR_WAIT_MS 1000 /* how long to wait for a slow reader */
+#define STDOUT_WAIT_MS 5000 /* the same, after a stop was asked for */
 
 static struct {
     int32_t level;
@@ -30,7 +30,7 @@ static struct {
 
 static struct {
     pthread_mutex_t lock;
-    bool stuck; /* nobody reads it */
+    bool stuck; /* nobody reads stderr */
     uint64_t left_out;
 } messages = {PTHREAD_MUTEX_INITIALIZER, false, 0};
 
@@ -41,7 +41,8 @@ static struct {
     unsigned next;
 } said = {PTHREAD_MUTEX_INITIALIZER, {0}, {0}, 0};
 
-bool report_hold_descriptors(void) {
+bool report_hold_descriptors(void)
+{
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
         if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
             open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd) {
@@ -51,7 +52,8 @@ bool report_hold_descriptors(void) {
     return true;
 }
 
-static bool writable(int fd, int timeout_ms) {
+static bool writable(int fd, int timeout_ms)
+{
     struct pollfd p = {fd, POLLOUT, 0};
     int ready;
     do {
@@ -60,9 +62,10 @@ static bool writable(int fd, int timeout_ms) {
     return ready != 0;
 }
 
-/* One write to stderr, which a pipe that has room takes as a whole. Never waits for a reader that
- * does not read. */
-static void put_message(const char *text, size_t len) {
+/* Writes the message to stderr with one write(), which a pipe with room takes as a whole. Waits at
+ * most STDERR_WAIT_MS; while nobody reads, messages are counted and left out. */
+static void put_message(const char *text, size_t len)
+{
     pthread_mutex_lock(&messages.lock);
     messages.stuck = !writable(STDERR_FILENO, messages.stuck ? 0 : STDERR_WAIT_MS);
     if (messages.stuck) {
@@ -79,13 +82,14 @@ static void put_message(const char *text, size_t len) {
             (void)told;
         }
         ssize_t sent = write(STDERR_FILENO, text, len);
-        (void)sent; /* closed, full or broken: there is nobody to tell */
+        (void)sent; /* if this fails, there is nobody to tell */
     }
     pthread_mutex_unlock(&messages.lock);
 }
 
-/* Whether the same was said a short while ago; remembers it where not. */
-static bool said_lately(const char *message) {
+/* True if this message was printed within SAID_AGAIN_MS. If not, remembers it. */
+static bool said_lately(const char *message)
+{
     uint64_t hash = 14695981039346656037u; /* FNV-1a */
     int64_t now = clock_ms();
     bool found = false;
@@ -106,7 +110,8 @@ static bool said_lately(const char *message) {
     return found;
 }
 
-static void print(int32_t level, const char *message) {
+static void print(int32_t level, const char *message)
+{
     static const char *const names[] = {"", "error", "warning", "info", "debug", "trace"};
     char line[MESSAGE_MAX + 64];
 
@@ -118,20 +123,23 @@ static void print(int32_t level, const char *message) {
     put_message(line, (size_t)n);
 }
 
-void report_start(int32_t level, bool progress) {
+void report_start(int32_t level, bool progress)
+{
     view.level = level;
     view.progress = progress;
     view.started_at = clock_ms();
 }
 
-void report_log(int32_t level, const char *message, void *ctx) {
+void report_log(int32_t level, const char *message, void *ctx)
+{
     (void)ctx;
     if (view.level > UPSTREAM_LOG_WARN || !said_lately(message)) {
         print(level, message);
     }
 }
 
-void report(int32_t level, const char *format, ...) {
+void report(int32_t level, const char *format, ...)
+{
     char message[MESSAGE_MAX];
     va_list args;
     va_start(args, format);
@@ -140,7 +148,8 @@ void report(int32_t level, const char *format, ...) {
     print(level, message);
 }
 
-void report_counts(char *out, size_t cap, const counts *c) {
+void report_counts(char *out, size_t cap, const counts *c)
+{
     size_t at = 0;
     const struct {
         bool shown;
@@ -164,7 +173,8 @@ void report_counts(char *out, size_t cap, const counts *c) {
     }
 }
 
-void report_progress(const counts *c) {
+void report_progress(const counts *c)
+{
     char text[256], line[320];
     int64_t now = view.progress ? clock_ms() : 0;
     if (!view.progress || now - view.drawn_at < 100) {
@@ -178,13 +188,15 @@ void report_progress(const counts *c) {
     put_message(line, (size_t)n);
 }
 
-void report_end(void) {
+void report_end(void)
+{
     if (view.progress && view.drawn_at != 0) {
         put_message("\r\033[K", 4);
     }
 }
 
-bool report_output(const char *text, size_t len) {
+bool report_output(const char *text, size_t len)
+{
     int64_t stopped_at = -1;
     while (len > 0) {
         if (stopped_at < 0 && stop_asked() != STOP_NOT) {
@@ -197,7 +209,7 @@ bool report_output(const char *text, size_t len) {
             }
             continue;
         }
-        /* No more than a pipe that has room takes without waiting. */
+        /* At most PIPE_BUF: a pipe with room takes that much without making us wait. */
         ssize_t n = write(STDOUT_FILENO, text, len < PIPE_BUF ? len : PIPE_BUF);
         if (n < 0 && errno != EINTR && errno != EAGAIN) {
             return false;

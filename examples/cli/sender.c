@@ -1,7 +1,7 @@
 /*
- * Lines to batches, batches to nodes. A batch that no node takes is tried again for a bounded time
- * and only then given up; nothing is ever given up without a message. With `deliver.resend off` a
- * batch of which a node may have bytes is not tried again: that would be twice.
+ * Puts lines into batches and sends the batches to nodes. A batch that no node takes is retried for
+ * --retry-for seconds and then given up, always with a message. With `deliver.resend off` a batch
+ * is not retried once a node may have bytes of it: the records could arrive twice.
  */
 #include "cli.h"
 
@@ -10,31 +10,37 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BATCH_BYTES ((size_t)4 * 1024 * 1024) /* a batch goes out at this size, whatever its records */
+/* A batch of this size is sent, however few records it has. */
+#define BATCH_BYTES ((size_t)4 * 1024 * 1024)
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 2000
 
-static void use_packed(forward_config *config) {
+static void use_packed(forward_config *config)
+{
     config->packed = true;
 }
 
-static void use_no_acks(forward_config *config) {
+static void use_no_acks(forward_config *config)
+{
     config->require_ack_response = false;
 }
 
-static void use_packed_and_no_acks(forward_config *config) {
+static void use_packed_and_no_acks(forward_config *config)
+{
     use_packed(config);
     use_no_acks(config);
 }
 
-static bool load(sender *s) {
+static bool load(sender *s)
+{
     upstream_error_t *err = NULL;
     char message[FORWARD_REASON_MAX] = "no memory";
     void (*const adjust[])(forward_config *) = {NULL, use_packed, use_no_acks,
                                                 use_packed_and_no_acks};
 
     upstream_options_set_logger(s->settings->options, s->settings->log_level, report_log, NULL);
-    if (upstream_create(s->settings->upstream_file, s->settings->options, &s->up, &err) != UPSTREAM_OK) {
+    if (upstream_create(s->settings->upstream_file, s->settings->options, &s->up, &err) !=
+        UPSTREAM_OK) {
         report(UPSTREAM_LOG_ERROR, "%s", err == NULL ? "no memory" : upstream_error_message(err));
         upstream_error_free(err);
         return false;
@@ -47,7 +53,8 @@ static bool load(sender *s) {
     return true;
 }
 
-bool sender_open(sender *s, const settings *set) {
+bool sender_open(sender *s, const settings *set)
+{
     memset(s, 0, sizeof *s);
     s->settings = set;
     s->flush_at = -1;
@@ -75,7 +82,8 @@ bool sender_open(sender *s, const settings *set) {
     return true;
 }
 
-void sender_close(sender *s) {
+void sender_close(sender *s)
+{
     stop_cancels(NULL);
     msgpack_sbuffer_destroy(&s->record);
     forward_batch_destroy(s->batch);
@@ -84,7 +92,8 @@ void sender_close(sender *s) {
 }
 
 /* {"log": line, and the --field pairs} */
-static bool encode(sender *s, const char *line, size_t len) {
+static bool encode(sender *s, const char *line, size_t len)
+{
     const settings *set = s->settings;
     msgpack_packer pk;
 
@@ -93,10 +102,12 @@ static bool encode(sender *s, const char *line, size_t len) {
     return msgpack_pack_map(&pk, 1 + set->field_count) == 0 && msgpack_pack_str(&pk, 3) == 0 &&
            msgpack_pack_str_body(&pk, "log", 3) == 0 && msgpack_pack_str(&pk, len) == 0 &&
            msgpack_pack_str_body(&pk, line, len) == 0 &&
-           (set->fields.size == 0 || msgpack_sbuffer_write(&s->record, set->fields.data, set->fields.size) == 0);
+           (set->fields.size == 0 ||
+            msgpack_sbuffer_write(&s->record, set->fields.data, set->fields.size) == 0);
 }
 
-void sender_add(sender *s, const char *line, size_t len) {
+void sender_add(sender *s, const char *line, size_t len)
+{
     struct timespec now;
     upstream_status_t status = UPSTREAM_ERR_NO_MEMORY;
 
@@ -107,27 +118,32 @@ void sender_add(sender *s, const char *line, size_t len) {
     }
     if (status != UPSTREAM_OK) {
         s->counts.lost++;
-        report(UPSTREAM_LOG_ERROR, "a line of %zu bytes could not be taken up: %s", len, upstream_status_name(status));
+        report(UPSTREAM_LOG_ERROR, "a line of %zu bytes could not be added to a batch: %s", len,
+               upstream_status_name(status));
         return;
     }
     if (s->flush_at < 0) {
         s->flush_at = clock_ms() + s->settings->flush_ms;
     }
-    if (forward_batch_count(s->batch) >= s->settings->batch_records || forward_batch_bytes(s->batch) >= BATCH_BYTES) {
+    if (forward_batch_count(s->batch) >= s->settings->batch_records ||
+        forward_batch_bytes(s->batch) >= BATCH_BYTES) {
         sender_flush(s);
     }
 }
 
-static void note_failure(const forward_delivery *d, const upstream_node_t *node, upstream_status_t status,
-                         const char *reason) {
+static void note_failure(const forward_delivery *d, const upstream_node_t *node,
+                         upstream_status_t status, const char *reason)
+{
     (void)d;
     char message[FORWARD_REASON_MAX + 400];
-    snprintf(message, sizeof message, "%s (%s:%u): %s (%s)", upstream_node_name(node), upstream_node_host(node),
-             (unsigned)upstream_node_port(node), reason, upstream_status_name(status));
+    snprintf(message, sizeof message, "%s (%s:%u): %s (%s)", upstream_node_name(node),
+             upstream_node_host(node), (unsigned)upstream_node_port(node), reason,
+             upstream_status_name(status));
     report_log(UPSTREAM_LOG_WARN, message, NULL);
 }
 
-static void note_success(sender *s, const forward_delivery *d) {
+static void note_success(sender *s, const forward_delivery *d)
+{
     size_t count = forward_batch_count(s->batch);
     for (size_t i = 0; i < s->tally_count; i++) {
         tally *t = &s->tallies[i];
@@ -140,15 +156,16 @@ static void note_success(sender *s, const forward_delivery *d) {
     }
 }
 
-/* What has become of a batch so far. */
+/* How the tries of a batch went so far. */
 typedef struct trial {
     upstream_status_t status;
-    bool may_be_there; /* a node got bytes of it in some round, and did not confirm them */
+    bool may_be_there; /* some node got bytes of it and did not confirm them */
     char why[1024];
 } trial;
 
-/* One round over the nodes. */
-static void try_once(sender *s, trial *t) {
+/* One upstream_deliver(): it goes from node to node by itself. */
+static void try_once(sender *s, trial *t)
+{
     forward_delivery d = FORWARD_DELIVERY_INIT(s->batch);
     upstream_error_t *err = NULL;
 
@@ -167,16 +184,18 @@ static void try_once(sender *s, trial *t) {
     upstream_error_free(err);
 }
 
-/* Whether another round may end better, and may be made at all. */
-static bool may_retry(const sender *s, const trial *t) {
-    bool fault_of_the_batch = t->status > UPSTREAM_ERR_NO_NODE; /* or of the program */
+/* True if a retry is allowed and may succeed. */
+static bool may_retry(const sender *s, const trial *t)
+{
+    /* UPSTREAM_STOP, or an error of the program itself: no node can help. */
+    bool fault_of_the_batch = t->status > UPSTREAM_ERR_NO_NODE;
     return t->status != UPSTREAM_OK && !fault_of_the_batch && stop_asked() < STOP_SENDING &&
            (s->resend || !t->may_be_there);
 }
 
-/* Until some node is due, but for a while at least, and not past the time. */
-static void pause_before_retry(const sender *s, const trial *t, int64_t backoff,
-                               int64_t give_up_at) {
+/* Waits until some node may be tried again, at least `backoff`, but not beyond `give_up_at`. */
+static void pause_before_retry(const sender *s, const trial *t, int64_t backoff, int64_t give_up_at)
+{
     int64_t now = clock_ms(), due = upstream_retry_after_ms(s->up);
     int64_t until = now + (due > backoff ? due : backoff);
     until = until < give_up_at ? until : give_up_at;
@@ -185,7 +204,8 @@ static void pause_before_retry(const sender *s, const trial *t, int64_t backoff,
     wait_to_send(until);
 }
 
-static void try_again(sender *s, trial *t) {
+static void try_again(sender *s, trial *t)
+{
     const settings *set = s->settings;
     int64_t give_up_at = clock_ms() + set->retry_for_ms;
     int64_t backoff = BACKOFF_FIRST_MS;
@@ -204,7 +224,8 @@ static void try_again(sender *s, trial *t) {
     }
 }
 
-static void note_given_up(sender *s, const trial *t) {
+static void note_given_up(sender *s, const trial *t)
+{
     size_t count = forward_batch_count(s->batch);
     if (t->may_be_there) {
         s->counts.may_be_there += count;
@@ -218,7 +239,8 @@ static void note_given_up(sender *s, const trial *t) {
     }
 }
 
-void sender_flush(sender *s) {
+void sender_flush(sender *s)
+{
     trial t = {UPSTREAM_ERR_CANCELLED, false, ""};
 
     s->flush_at = -1;
@@ -236,22 +258,26 @@ void sender_flush(sender *s) {
     report_progress(&s->counts);
 }
 
-static const char *tls_column(const tally *t) {
+static const char *tls_column(const tally *t)
+{
     if (!upstream_node_tls(t->node)) {
         return "off";
     }
     return t->tls_version[0] == '\0' ? "on" : t->tls_version;
 }
 
-static void format_address(const upstream_node_t *node, char *out, size_t cap) {
+static void format_address(const upstream_node_t *node, char *out, size_t cap)
+{
     const char *host = upstream_node_host(node);
     bool v6 = strchr(host, ':') != NULL && host[0] != '[';
     snprintf(out, cap, v6 ? "[%s]:%u" : "%s:%u", host, (unsigned)upstream_node_port(node));
 }
 
-void sender_print_table(const sender *s, FILE *out) {
+void sender_print_table(const sender *s, FILE *out)
+{
     static const char head[] = "%-*s  %-*s  %9s  %11s  %11s  %-7s  %8s\n";
-    static const char row[] = "%-*s  %-*s  %9" PRIu64 "  %11" PRIu64 "  %11" PRIu64 "  %-7s  %8" PRIu64 "\n";
+    static const char row[] =
+        "%-*s  %-*s  %9" PRIu64 "  %11" PRIu64 "  %11" PRIu64 "  %-7s  %8" PRIu64 "\n";
     char address[300];
     int name_width = 4, address_width = 7;
 

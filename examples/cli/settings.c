@@ -1,6 +1,6 @@
 /*
- * The command line. Every value is checked in full here; a wrong one ends the program before a line is
- * read.
+ * The command line. Every value is checked here, so that a wrong one ends the program before it
+ * reads any input.
  */
 #include "cli.h"
 
@@ -10,51 +10,59 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char usage_line[] = "usage: upstream-forward -u FILE -t TAG [OPTION]... [LOGFILE]...\n";
+static const char usage_line[] =
+    "usage: upstream-forward -u FILE -t TAG [OPTION]... [LOGFILE]...\n";
 
 static const char help[] =
     "\n"
-    "Sends each line of each LOGFILE (of standard input without one, or for -) as a record\n"
-    "{\"log\": line} to the nodes of an upstream file, in turn, by the Forward protocol.\n"
+    "Sends each line of each LOGFILE as a record {\"log\": line} to the nodes of an\n"
+    "upstream file, in turn, by the Forward protocol. Without a LOGFILE, or for -,\n"
+    "it reads standard input.\n"
     "\n"
     "  -u, --upstream FILE      the upstream file: [UPSTREAM] and its [NODE]s\n"
-    "  -t, --tag TAG            tag of the records; a node's own key `tag` goes before it\n"
+    "  -t, --tag TAG            tag of the records; a node's key `tag` overrides it\n"
     "  -b, --batch N            records in one message (500)\n"
     "      --flush SECONDS      send a batch that is not full after this time (1)\n"
-    "      --field KEY=VALUE    put this into every record as well; may be repeated\n"
-    "      --packed             PackedForward messages instead of Forward\n"
-    "      --no-acks            do not ask the servers to acknowledge what they got, whatever\n"
-    "                           the file says: for servers that cannot. Records then count as\n"
-    "                           \"sent, not acknowledged\": the last ones before a server or a\n"
-    "                           connection fails may be lost without a trace\n"
+    "      --field KEY=VALUE    add this to every record; may be repeated\n"
+    "      --packed             send PackedForward messages instead of Forward\n"
+    "      --no-acks            never ask servers for acks, whatever the upstream\n"
+    "                           file says: for servers that send none. Records then\n"
+    "                           count as \"sent, not acknowledged\": if a server or a\n"
+    "                           connection fails, the last ones may be lost without\n"
+    "                           a trace\n"
     "  -r, --rate N             send at most N lines a second\n"
-    "      --retry-for SECONDS  try a batch that no node took again for this time (10)\n"
-    "      --retries N          try it again at most N times (no limit but the time)\n"
-    "      --grace SECONDS      after a signal, send what was taken for this time at most (10)\n"
-    "  -o, --option KEY=VALUE   a default for every node, under the file's own words,\n"
-    "                           as -o net.connect_timeout=2s; may be repeated\n"
-    "  -v, --verbose            log more; twice and thrice for still more\n"
-    "  -q, --quiet              errors and the last line only\n"
-    "  -h, --help               this text\n"
-    "      --version            the version of the library\n"
+    "      --retry-for SECONDS  retry a batch that no node took for this long (10)\n"
+    "      --retries N          retry it at most N times (without this limit)\n"
+    "      --grace SECONDS      after a signal, send for at most this long (10)\n"
+    "  -o, --option KEY=VALUE   a default for every node, for example\n"
+    "                           -o net.connect_timeout=2s; the upstream file\n"
+    "                           overrides it; may be repeated\n"
+    "  -v, --verbose            log more; two or three times for still more\n"
+    "  -q, --quiet              print only errors and the last line\n"
+    "  -h, --help               print this text\n"
+    "      --version            print the version of the library\n"
     "\n"
-    "A record is delivered when a server has acknowledged it. Acks are asked for unless the\n"
-    "upstream file says `require_ack_response off`, or -o or --no-acks do.\n"
+    "A record is delivered when a server has acknowledged it. Servers are asked for\n"
+    "acks unless the upstream file or -o sets `require_ack_response` to off, or\n"
+    "--no-acks is given.\n"
     "\n"
-    "Each line read is counted once in the last line of the output:\n"
+    "The last line of the output counts each line of the input once:\n"
     "  delivered                a server acknowledged it\n"
-    "  sent, not acknowledged   given to a server from which no ack is asked\n"
+    "  sent, not acknowledged   written to a server that was not asked for an ack\n"
     "  lost                     no server took it\n"
-    "  may have arrived         given up, though a server that did not answer may have it; with\n"
-    "                           `deliver.resend off` it is not sent a second time\n"
-    "  not sent                 taken from the input when the program was stopped\n"
+    "  may have arrived         given up, but a server that did not answer may have\n"
+    "                           it; with `deliver.resend off` it is not sent twice\n"
+    "  not sent                 read, but the program was stopped before it sent it\n"
     "\n"
-    "Exit status: 0 if the input was read to its end and all of it was delivered (or sent, where\n"
-    "no acks are asked for); 1 if not, or if the output could not be written; 2 for a wrong use\n"
-    "or a wrong upstream file. SIGINT, SIGTERM and SIGHUP end the reading: what was taken is sent\n"
-    "or counted, the counts are printed, and unless that was all of the input the program dies of\n"
-    "the signal (a shell shows 128 + its number). A second signal ends the sending too, a third\n"
-    "ends the program at once.\n";
+    "Exit status: 0 if the input was read to its end and all of it was delivered\n"
+    "(without acks: sent); 1 if not, or if the output could not be written; 2 if the\n"
+    "command line or the upstream file is wrong.\n"
+    "\n"
+    "Signals: the first SIGINT, SIGTERM or SIGHUP ends the reading; what was read is\n"
+    "still sent. After --grace seconds, or at the second signal, the sending ends\n"
+    "too. The counts are printed in both cases. Unless all of the input was\n"
+    "delivered, the program then dies of the signal (a shell shows 128 + its\n"
+    "number). The third signal ends the program at once.\n";
 
 enum {
     OPT_FIELD = 256,
@@ -87,24 +95,31 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
-static bool wrong(const char *option, const char *value, const char *mend) {
-    fprintf(stderr, "upstream-forward: %s \"%s\": %s\n", option, value, mend);
+static bool wrong(const char *option, const char *value, const char *fix)
+{
+    fprintf(stderr, "upstream-forward: %s \"%s\": %s\n", option, value, fix);
     return false;
 }
 
-static bool read_number(const char *option, const char *text, double least, double most, double *out) {
+static bool read_number(const char *option, const char *text, double least, double most,
+                        double *out)
+{
     char *end;
     double n = strtod(text, &end);
-    bool plain = text[0] != '\0' && strspn(text, "0123456789.") == strlen(text); /* no sign, hex, nan, 1e3 */
+    /* strtod() also takes signs, hexadecimal, "nan" and 1e3; this program does not. */
+    bool plain = text[0] != '\0' && strspn(text, "0123456789.") == strlen(text);
     if (!plain || *end != '\0' || n < least || n > most) {
-        fprintf(stderr, "upstream-forward: %s \"%s\": give a number from %g to %.0f\n", option, text, least, most);
+        fprintf(stderr, "upstream-forward: %s \"%s\": give a number from %g to %.0f\n", option,
+                text, least, most);
         return false;
     }
     *out = n;
     return true;
 }
 
-static bool read_count(const char *option, const char *text, double least, double most, int64_t *out) {
+static bool read_count(const char *option, const char *text, double least, double most,
+                       int64_t *out)
+{
     double n;
     if (strchr(text, '.') != NULL) {
         return wrong(option, text, "give a whole number");
@@ -116,7 +131,8 @@ static bool read_count(const char *option, const char *text, double least, doubl
     return true;
 }
 
-static bool read_seconds(const char *option, const char *text, int64_t *out_ms) {
+static bool read_seconds(const char *option, const char *text, int64_t *out_ms)
+{
     double n;
     if (!read_number(option, text, 0, 86400, &n)) {
         return false;
@@ -125,26 +141,31 @@ static bool read_seconds(const char *option, const char *text, int64_t *out_ms) 
     return true;
 }
 
-static bool pack_text(msgpack_packer *pk, const char *text, size_t len) {
+static bool pack_text(msgpack_packer *pk, const char *text, size_t len)
+{
     return msgpack_pack_str(pk, len) == 0 && msgpack_pack_str_body(pk, text, len) == 0;
 }
 
-/* Whether a --field of this key was given before: a map must not hold a key twice. */
-static bool has_field(const settings *s, const char *key, size_t len) {
+/* True if --field was given for this key before: a map must not hold a key twice. */
+static bool has_field(const settings *s, const char *key, size_t len)
+{
     msgpack_unpacked value;
     size_t at = 0;
     bool is_key = true, found = false;
 
     msgpack_unpacked_init(&value);
-    while (!found && msgpack_unpack_next(&value, s->fields.data, s->fields.size, &at) == MSGPACK_UNPACK_SUCCESS) {
-        found = is_key && value.data.via.str.size == len && memcmp(value.data.via.str.ptr, key, len) == 0;
+    while (!found && msgpack_unpack_next(&value, s->fields.data, s->fields.size, &at) ==
+                         MSGPACK_UNPACK_SUCCESS) {
+        found = is_key && value.data.via.str.size == len &&
+                memcmp(value.data.via.str.ptr, key, len) == 0;
         is_key = !is_key;
     }
     msgpack_unpacked_destroy(&value);
     return found;
 }
 
-static bool read_field(settings *s, const char *text) {
+static bool read_field(settings *s, const char *text)
+{
     const char *equals = strchr(text, '=');
     msgpack_packer pk;
 
@@ -166,7 +187,8 @@ static bool read_field(settings *s, const char *text) {
     return true;
 }
 
-static bool read_option(settings *s, const char *text) {
+static bool read_option(settings *s, const char *text)
+{
     const char *equals = strchr(text, '=');
     upstream_error_t *err = NULL;
 
@@ -186,7 +208,8 @@ static bool read_option(settings *s, const char *text) {
     return good;
 }
 
-static bool read_one(settings *s, int opt) {
+static bool read_one(settings *s, int opt)
+{
     int64_t n;
     switch (opt) {
     case 'u':
@@ -228,17 +251,19 @@ static bool read_one(settings *s, int opt) {
         return read_seconds("--retry-for", optarg, &s->retry_for_ms);
     case OPT_RETRIES:
         return read_count("--retries", optarg, 0, 1000000, &s->retries);
-    default: /* getopt has said what is wrong */
+    default: /* getopt_long() has printed what is wrong */
         return false;
     }
 }
 
-static int misuse(void) {
+static int misuse(void)
+{
     fprintf(stderr, "%sTry upstream-forward --help.\n", usage_line);
     return EXIT_USAGE;
 }
 
-static bool complete(const settings *s) {
+static bool complete(const settings *s)
+{
     if (s->upstream_file == NULL || s->tag == NULL) {
         fprintf(stderr, "upstream-forward: give %s\n",
                 s->upstream_file == NULL ? "the upstream file with -u FILE" : "a tag with -t TAG");
@@ -247,9 +272,10 @@ static bool complete(const settings *s) {
     return s->tag[0] != '\0' || wrong("--tag", "", "give a tag of at least one character");
 }
 
-/* What the user asked to see. A reader that has seen enough of it is no mistake, and nobody is
- * told. */
-static int answer(const char *first, const char *second) {
+/* Prints what the user asked for. EPIPE is not reported: `upstream-forward --help | head -1` is no
+ * mistake. */
+static int answer(const char *first, const char *second)
+{
     if (report_output(first, strlen(first)) && report_output(second, strlen(second))) {
         return EXIT_ALL;
     }
@@ -259,7 +285,8 @@ static int answer(const char *first, const char *second) {
     return EXIT_NOT_ALL;
 }
 
-int settings_read(settings *s, int argc, char **argv) {
+int settings_read(settings *s, int argc, char **argv)
+{
     int opt;
 
     memset(s, 0, sizeof *s);
@@ -275,7 +302,7 @@ int settings_read(settings *s, int argc, char **argv) {
         fprintf(stderr, "upstream-forward: no memory\n");
         return EXIT_NOT_ALL;
     }
-    /* Under the file's own words, and under -o. */
+    /* Only a default: the upstream file and -o override it. */
     if (upstream_options_set(s->options, "require_ack_response", "on", NULL) != UPSTREAM_OK) {
         return EXIT_NOT_ALL;
     }
@@ -300,7 +327,8 @@ int settings_read(settings *s, int argc, char **argv) {
     return -1;
 }
 
-void settings_free(settings *s) {
+void settings_free(settings *s)
+{
     msgpack_sbuffer_destroy(&s->fields);
     upstream_options_destroy(s->options);
 }

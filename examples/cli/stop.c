@@ -1,6 +1,6 @@
 /*
- * The wish to stop, and every wait of the program. A thread of its own takes the signals, so that
- * no handler interrupts anything and no wait can miss one.
+ * Signals that ask the program to stop, and all of its waits. A separate thread takes the signals,
+ * so no handler interrupts a call, and no wait can miss a signal.
  */
 #include "cli.h"
 
@@ -13,15 +13,15 @@
 #include <string.h>
 #include <unistd.h>
 
-/* One stop is often told twice: by a terminal and its shell, by timeout(1) to the child and to its
- * group. */
+/* One wish to stop often sends the signal twice: a terminal and its shell both send it, and
+ * timeout(1) sends it to the child and to its group. Within this time both count as one. */
 #define SAME_STOP_MS 100
 
 static struct {
     pthread_mutex_t lock;
     stop_level level;
     int number;      /* of the first signal */
-    int pipes[2][2]; /* readable from STOP_READING, and from STOP_SENDING on */
+    int pipes[2][2]; /* [0] is readable from STOP_READING on, [1] from STOP_SENDING on */
     int64_t grace_ms;
     upstream_t *up;
     sigset_t set;
@@ -29,13 +29,15 @@ static struct {
     bool running;
 } stop = {.lock = PTHREAD_MUTEX_INITIALIZER, .pipes = {{-1, -1}, {-1, -1}}};
 
-int64_t clock_ms(void) {
+int64_t clock_ms(void)
+{
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static void raise_to(stop_level level, int number) {
+static void raise_to(stop_level level, int number)
+{
     pthread_mutex_lock(&stop.lock);
     stop.level = level;
     stop.number = stop.number == 0 ? number : stop.number;
@@ -44,11 +46,12 @@ static void raise_to(stop_level level, int number) {
     }
     pthread_mutex_unlock(&stop.lock);
     ssize_t sent = write(stop.pipes[level - STOP_READING][1], "", 1);
-    (void)sent; /* an empty pipe takes a byte */
+    (void)sent; /* cannot fail: an empty pipe takes a byte */
 }
 
-/* The next signal, or 0 at the time (of clock_ms; -1 never). */
-static int next_signal(int64_t until_ms) {
+/* The next signal, or 0 when the time (of clock_ms; -1: never) has come. */
+static int next_signal(int64_t until_ms)
+{
     for (;;) {
         int64_t left = until_ms < 0 ? 60000 : until_ms - clock_ms();
         left = left < 0 ? 0 : left;
@@ -60,7 +63,8 @@ static int next_signal(int64_t until_ms) {
     }
 }
 
-static void *watch(void *unused) {
+static void *watch(void *unused)
+{
     (void)unused;
     int number = next_signal(-1);
     int64_t since = clock_ms();
@@ -69,19 +73,22 @@ static void *watch(void *unused) {
         number = next_signal(since + stop.grace_ms);
     } while (number != 0 && clock_ms() - since < SAME_STOP_MS);
     raise_to(STOP_SENDING, number);
-    stop_die(next_signal(-1)); /* the third does what signals do */
+    stop_die(next_signal(-1)); /* the third signal ends the process */
     return NULL;
 }
 
-/* A signal that was ignored when the program began stays so: nohup, or a job in the background. */
-static void watch_for(int number) {
+/* A signal that was ignored at the start stays ignored: the program runs under nohup or in the
+ * background. */
+static void watch_for(int number)
+{
     struct sigaction action;
     if (sigaction(number, NULL, &action) == 0 && action.sa_handler != SIG_IGN) {
         sigaddset(&stop.set, number);
     }
 }
 
-bool stop_listen(int64_t grace_ms) {
+bool stop_listen(int64_t grace_ms)
+{
     for (int i = 0; i < 2; i++) {
         if (pipe(stop.pipes[i]) != 0) {
             return false;
@@ -102,27 +109,31 @@ bool stop_listen(int64_t grace_ms) {
     return stop.running;
 }
 
-void stop_cancels(upstream_t *up) {
+void stop_cancels(upstream_t *up)
+{
     pthread_mutex_lock(&stop.lock);
     stop.up = up;
     pthread_mutex_unlock(&stop.lock);
 }
 
-stop_level stop_asked(void) {
+stop_level stop_asked(void)
+{
     pthread_mutex_lock(&stop.lock);
     stop_level level = stop.level;
     pthread_mutex_unlock(&stop.lock);
     return level;
 }
 
-int stop_signal(void) {
+int stop_signal(void)
+{
     pthread_mutex_lock(&stop.lock);
     int number = stop.number;
     pthread_mutex_unlock(&stop.lock);
     return number;
 }
 
-const char *stop_signal_name(void) {
+const char *stop_signal_name(void)
+{
     switch (stop_signal()) {
     case SIGINT:
         return "SIGINT";
@@ -133,17 +144,19 @@ const char *stop_signal_name(void) {
     }
 }
 
-void stop_die(int number) {
+void stop_die(int number)
+{
     sigset_t set;
     signal(number, SIG_DFL);
     sigemptyset(&set);
     sigaddset(&set, number);
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
     kill(getpid(), number);
-    pause(); /* where another thread is the one that the signal ends */
+    pause(); /* the signal may first reach another thread */
 }
 
-void stop_end(void) {
+void stop_end(void)
+{
     if (stop.running) {
         pthread_cancel(stop.thread);
         pthread_join(stop.thread, NULL);
@@ -155,8 +168,9 @@ void stop_end(void) {
     }
 }
 
-/* True where `fd` is ready for `events`; false at the time, or at a stop of this level. */
-static bool wait_for(int fd, short events, int64_t until_ms, stop_level level) {
+/* True if `fd` is ready for `events`; false if the time has come, or at a stop of this level. */
+static bool wait_for(int fd, short events, int64_t until_ms, stop_level level)
+{
     for (;;) {
         struct pollfd p[2] = {{stop.pipes[level - STOP_READING][0], POLLIN, 0}, {fd, events, 0}};
         int64_t left = until_ms < 0 ? -1 : until_ms - clock_ms();
@@ -171,15 +185,17 @@ static bool wait_for(int fd, short events, int64_t until_ms, stop_level level) {
             return ready > 0 && fd >= 0 && p[1].revents != 0;
         }
         if (errno != EINTR) {
-            return fd >= 0; /* let the read or write tell what is wrong */
+            return fd >= 0; /* the read or write will say what is wrong */
         }
     }
 }
 
-bool wait_readable(int fd, int64_t until_ms) {
+bool wait_readable(int fd, int64_t until_ms)
+{
     return wait_for(fd, POLLIN, until_ms, STOP_READING);
 }
 
-void wait_to_send(int64_t until_ms) {
+void wait_to_send(int64_t until_ms)
+{
     wait_for(-1, 0, until_ms, STOP_SENDING);
 }

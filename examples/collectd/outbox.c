@@ -1,7 +1,7 @@
 /*
- * Batches are built and queued under the lock, and delivered without it. Whoever delivers waits for
- * the nodes, so few do where no node takes anything: the batches wait in the queue, not the threads
- * of the host.
+ * Batches are built and queued with the lock held, and delivered without it. A thread that delivers
+ * waits for the nodes. So while no node takes anything, only few threads deliver: the batches wait
+ * in the queue, and collectd's threads go on.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -14,16 +14,15 @@
 #include <string.h>
 #include <time.h>
 
-/* A flush begins with no other batch after this; the next one goes on. */
+/* After this time a flush begins no other batch; the next flush goes on. */
 #define FLUSH_MS 5000
-/* A flush that somebody waits for, while no node takes anything: a node that is back answers in
- * less. */
+/* The same for a flush that somebody waits for, while no node takes anything. A node that is back
+ * answers faster than that. */
 #define FAILING_MS 2000
-/* Of the last flush, when collectd stops; with it go the seconds in which no node took anything any
- * more. */
+/* The time of the last flush, when collectd stops. If the nodes take nothing any more, or if
+ * collectd's own last flush left something, it counts from when that began. */
 #define LAST_FLUSH_MS 10000
-/* Where deliveries are under way and none has ended well for so long, no further thread joins them.
- */
+/* If deliveries are under way and none has ended well for this long, no other thread joins them. */
 #define HELD_UP_MS 3000
 
 typedef struct waiting {
@@ -39,25 +38,28 @@ struct outbox {
     outbox_log_fn log;
     void *log_ctx;
     pthread_mutex_t lock;
-    forward_batch *filling; /* NULL until a record comes */
-    waiting *first;         /* oldest first */
+    forward_batch *filling; /* the batch that is being filled; NULL until a record comes */
+    waiting *first;         /* the queue, the oldest batch first */
     waiting **end;
-    size_t records; /* in `first` and its successors */
-    bool resend;    /* deliver.resend: whether what may have arrived is sent again */
-    unsigned running;         /* deliveries under way */
-    int64_t moved_ms;         /* when the last one ended well, or the first of these began */
-    int64_t failing_since_ms; /* since then no node has taken anything; 0 where the last delivery went well */
-    int64_t flushing_since_ms; /* when the last flush began that left something; 0 where it left
-                                  nothing */
+    size_t records;   /* in the queue */
+    bool resend;      /* deliver.resend: send a batch again although it may have arrived */
+    unsigned running; /* deliveries under way */
+    int64_t moved_ms; /* when a delivery last ended well, or when the first of these began */
+    /* Since then no node has taken anything; 0: the last delivery went well. */
+    int64_t failing_since_ms;
+    /* When the last flush began, if it left something; else 0. */
+    int64_t flushing_since_ms;
 };
 
-static int64_t now_ms(void) {
+static int64_t now_ms(void)
+{
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static void say(const outbox *box, int32_t level, const char *format, ...) {
+static void say(const outbox *box, int32_t level, const char *format, ...)
+{
     char line[FORWARD_REASON_MAX + 256];
     va_list args;
     va_start(args, format);
@@ -66,11 +68,13 @@ static void say(const outbox *box, int32_t level, const char *format, ...) {
     box->log(level, line, box->log_ctx);
 }
 
-static void use_packed(forward_config *config) {
+static void use_packed(forward_config *config)
+{
     config->packed = true;
 }
 
-static bool open_set(outbox *box, const outbox_settings *settings) {
+static bool open_set(outbox *box, const outbox_settings *settings)
+{
     upstream_error_t *err = NULL;
     char message[FORWARD_REASON_MAX] = "no memory";
     if (upstream_create(settings->file, settings->options, &box->up, &err) != UPSTREAM_OK) {
@@ -87,7 +91,8 @@ static bool open_set(outbox *box, const outbox_settings *settings) {
     return true;
 }
 
-outbox *outbox_create(const outbox_settings *settings) {
+outbox *outbox_create(const outbox_settings *settings)
+{
     outbox *box = calloc(1, sizeof *box);
     if (box == NULL) {
         return NULL;
@@ -106,30 +111,34 @@ outbox *outbox_create(const outbox_settings *settings) {
     return box;
 }
 
-static void node_failed(const forward_delivery *d, const upstream_node_t *node, upstream_status_t status,
-                        const char *reason) {
+static void node_failed(const forward_delivery *d, const upstream_node_t *node,
+                        upstream_status_t status, const char *reason)
+{
     (void)status;
-    say(d->user, UPSTREAM_LOG_WARN, "%s (%s:%u): %s", upstream_node_name(node), upstream_node_host(node),
-        (unsigned)upstream_node_port(node), reason);
+    say(d->user, UPSTREAM_LOG_WARN, "%s (%s:%u): %s", upstream_node_name(node),
+        upstream_node_host(node), (unsigned)upstream_node_port(node), reason);
 }
 
-static void give_up(const outbox *box, forward_batch *batch, const char *why) {
+static void give_up(const outbox *box, forward_batch *batch, const char *why)
+{
     say(box, UPSTREAM_LOG_ERROR, "%zu values are lost: %s", forward_batch_count(batch), why);
     forward_batch_destroy(batch);
 }
 
-/* At most once: a node may have it that did not confirm it. */
-static void give_up_unconfirmed(const outbox *box, forward_batch *batch, const char *why) {
+/* With deliver.resend off: a node that did not confirm the batch may have it. */
+static void give_up_unconfirmed(const outbox *box, forward_batch *batch, const char *why)
+{
     say(box, UPSTREAM_LOG_ERROR,
-        "%zu values may have arrived and are not sent again, for deliver.resend is off: %s",
+        "%zu values may have arrived and are not sent again, because deliver.resend is off: %s",
         forward_batch_count(batch), why);
     forward_batch_destroy(batch);
 }
 
-/* UPSTREAM_OK or _STOP where a node has answered for it. Ends the batch, unless it is worth another
- * try, which `*again` tells. */
+/* Delivers the batch. Destroys it, unless `*again` says that it must be tried again. UPSTREAM_OK
+ * and UPSTREAM_STOP: a node has answered. */
 static upstream_status_t deliver(outbox *box, forward_batch *batch, uint32_t timeout_ms,
-                                 bool *again) {
+                                 bool *again)
+{
     forward_delivery d = FORWARD_DELIVERY_INIT(batch);
     upstream_error_t *err = NULL;
     d.on_failure = node_failed;
@@ -145,7 +154,7 @@ static upstream_status_t deliver(outbox *box, forward_batch *batch, uint32_t tim
         give_up_unconfirmed(box, batch, why);
     } else {
         *again = true;
-        say(box, UPSTREAM_LOG_WARN, "no node took %zu values, which wait for another try: %s",
+        say(box, UPSTREAM_LOG_WARN, "no node took %zu values; they wait for another try: %s",
             forward_batch_count(batch), why);
     }
     upstream_error_free(err);
@@ -153,7 +162,8 @@ static upstream_status_t deliver(outbox *box, forward_batch *batch, uint32_t tim
 }
 
 /* With the lock held. */
-static waiting *take_first(outbox *box) {
+static waiting *take_first(outbox *box)
+{
     waiting *w = box->first;
     if (w != NULL) {
         box->first = w->next;
@@ -163,7 +173,8 @@ static waiting *take_first(outbox *box) {
     return w;
 }
 
-static waiting *wait_for_another(forward_batch *batch) {
+static waiting *wait_for_another(forward_batch *batch)
+{
     waiting *w = malloc(sizeof *w);
     if (w != NULL) {
         w->next = NULL;
@@ -173,22 +184,25 @@ static waiting *wait_for_another(forward_batch *batch) {
 }
 
 /* With the lock held. */
-static void put_last(outbox *box, waiting *w) {
+static void put_last(outbox *box, waiting *w)
+{
     *box->end = w;
     box->end = &w->next;
     box->records += forward_batch_count(w->batch);
 }
 
-/* With the lock held: what came first is retried first. */
-static void put_first(outbox *box, waiting *w) {
+/* With the lock held: the oldest batch stays the first. */
+static void put_first(outbox *box, waiting *w)
+{
     w->next = box->first;
     box->first = w;
     box->end = w->next == NULL ? &w->next : box->end;
     box->records += forward_batch_count(w->batch);
 }
 
-/* The oldest values go first where more wait than may. */
-static void keep_to_the_limit(outbox *box) {
+/* Gives up the oldest batches while more values wait than BufferLimit allows. */
+static void keep_to_the_limit(outbox *box)
+{
     for (;;) {
         pthread_mutex_lock(&box->lock);
         waiting *w = box->records > box->limit_records ? take_first(box) : NULL;
@@ -196,25 +210,27 @@ static void keep_to_the_limit(outbox *box) {
         if (w == NULL) {
             return;
         }
-        give_up(box, w->batch, "more would wait than BufferLimit allows");
+        give_up(box, w->batch, "more values wait than BufferLimit allows");
         free(w);
     }
 }
 
-/* With the lock held: the batch so far, if any, to the end of those that wait. */
-static void close_batch(outbox *box) {
+/* With the lock held: puts the batch that is being filled at the end of the queue. */
+static void close_batch(outbox *box)
+{
     waiting *w = box->filling == NULL ? NULL : wait_for_another(box->filling);
-    if (w != NULL) { /* without memory it goes on filling */
+    if (w != NULL) { /* without memory the batch goes on filling */
         box->filling = NULL;
         put_last(box, w);
     }
 }
 
 /*
- * With the lock held. Not while every node is out, nor beside deliveries that get nowhere: whoever
- * comes then would wait for the same nodes.
+ * With the lock held. False while every node is out. False also while other deliveries get nowhere:
+ * this thread would only wait for the same nodes.
  */
-static bool worth_a_try(const outbox *box) {
+static bool worth_a_try(const outbox *box)
+{
     if (upstream_retry_after_ms(box->up) > 0) {
         return false;
     }
@@ -222,9 +238,10 @@ static bool worth_a_try(const outbox *box) {
            (box->failing_since_ms == 0 && now_ms() - box->moved_ms < HELD_UP_MS);
 }
 
-/* With the lock held, which it gives up meanwhile: the delivery of the batch that has waited
- * longest. False where it still waits. */
-static bool send_first(outbox *box, uint32_t timeout_ms) {
+/* With the lock held, but not during the delivery: delivers the oldest batch. False: it must wait
+ * again. */
+static bool send_first(outbox *box, uint32_t timeout_ms)
+{
     waiting *w = take_first(box);
     int64_t begun_ms = now_ms();
     if (w == NULL) {
@@ -251,11 +268,12 @@ static bool send_first(outbox *box, uint32_t timeout_ms) {
 }
 
 /*
- * With the lock held. `last`: whatever the state of the nodes, until the time is over; else only
- * where it is worth it. `most_ms` for each delivery; 0 is the configured time.
+ * With the lock held: delivers the queue until `end_ms`, each batch within `most_ms` (0: the
+ * configured time). Stops early if worth_a_try() says so; with `last` it tries in any case.
  */
-static bool send_what_waits(outbox *box, int64_t end_ms, uint32_t most_ms, bool last) {
-    size_t left = box->records; /* not what others add meanwhile */
+static bool send_what_waits(outbox *box, int64_t end_ms, uint32_t most_ms, bool last)
+{
+    size_t left = box->records; /* without what other threads add meanwhile */
     while (left > 0 && box->first != NULL) {
         int64_t time_left = end_ms - now_ms();
         size_t count = forward_batch_count(box->first->batch);
@@ -268,7 +286,8 @@ static bool send_what_waits(outbox *box, int64_t end_ms, uint32_t most_ms, bool 
     return true;
 }
 
-bool outbox_flush(outbox *box, bool waited_for) {
+bool outbox_flush(outbox *box, bool waited_for)
+{
     int64_t begun_ms = now_ms();
     pthread_mutex_lock(&box->lock);
     bool hurry = waited_for && box->failing_since_ms != 0;
@@ -282,15 +301,18 @@ bool outbox_flush(outbox *box, bool waited_for) {
 }
 
 /* With the lock held. */
-static bool append(outbox *box, const struct timespec *time, const void *record, size_t len) {
+static bool append(outbox *box, const struct timespec *time, const void *record, size_t len)
+{
     if (box->filling == NULL) {
         box->filling = forward_batch_create(box->tag);
     }
-    return box->filling != NULL && forward_batch_append(box->filling, time, record, len) == UPSTREAM_OK;
+    return box->filling != NULL &&
+           forward_batch_append(box->filling, time, record, len) == UPSTREAM_OK;
 }
 
-/* With the lock held: two for each that comes, so that what waits becomes less. */
-static void send_some(outbox *box) {
+/* With the lock held: sends two batches for each one that was added, so that the queue shrinks. */
+static void send_some(outbox *box)
+{
     for (int i = 0; i < 2 && box->first != NULL; i++) {
         if (!worth_a_try(box) || !send_first(box, 0)) {
             return;
@@ -298,7 +320,8 @@ static void send_some(outbox *box) {
     }
 }
 
-bool outbox_add(outbox *box, const struct timespec *time, const void *record, size_t len) {
+bool outbox_add(outbox *box, const struct timespec *time, const void *record, size_t len)
+{
     pthread_mutex_lock(&box->lock);
     bool added = append(box, time, record, len);
     if (added && forward_batch_count(box->filling) >= box->batch_records) {
@@ -310,11 +333,12 @@ bool outbox_add(outbox *box, const struct timespec *time, const void *record, si
     return added;
 }
 
-/* The last flush, and what is left after it. */
-static void flush_for_the_last_time(outbox *box) {
+/* The last flush, and the message about what is left after it. */
+static void flush_for_the_last_time(outbox *box)
+{
     int64_t since = now_ms();
     size_t lost = 0;
-    /* The flush that collectd makes before it ends the plugins is part of it. */
+    /* collectd flushes before it ends the plugins: that flush has used some of the time. */
     if (box->flushing_since_ms != 0) {
         since = box->flushing_since_ms;
     }
@@ -329,16 +353,18 @@ static void flush_for_the_last_time(outbox *box) {
         lost += forward_batch_count(w->batch);
         forward_batch_destroy(w->batch);
     }
-    if (box->filling != NULL) { /* there was no memory to close it */
+    if (box->filling != NULL) { /* without memory it could not be queued */
         lost += forward_batch_count(box->filling);
         forward_batch_destroy(box->filling);
     }
     if (lost > 0) {
-        say(box, UPSTREAM_LOG_ERROR, "%zu values are lost: collectd stops, and no node took them in time", lost);
+        say(box, UPSTREAM_LOG_ERROR,
+            "%zu values are lost: collectd stops, and no node took them in time", lost);
     }
 }
 
-void outbox_destroy(outbox *box) {
+void outbox_destroy(outbox *box)
+{
     if (box == NULL) {
         return;
     }

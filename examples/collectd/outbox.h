@@ -1,6 +1,7 @@
 /*
- * What lies between collectd's write threads and the nodes: records gather in a batch, batches go out, and those that no
- * node took wait, up to a limit, for the next try. One per `<Plugin upstream>` block; knows nothing of collectd.
+ * Stands between collectd's write threads and the nodes. Records gather in a batch, and batches are
+ * sent. A batch that no node took waits for the next try; how much may wait is limited. There is
+ * one outbox for each `<Plugin upstream>` block. It knows nothing of collectd.
  */
 #ifndef OUTBOX_H
 #define OUTBOX_H
@@ -13,38 +14,42 @@
 
 typedef struct outbox outbox;
 
-/* A line for the host's log; from any thread. `level` is one of UPSTREAM_LOG_*. */
+/* Writes a line to the host's log. Called from any thread. `level` is one of UPSTREAM_LOG_*. */
 typedef void (*outbox_log_fn)(int32_t level, const char *message, void *ctx);
 
 typedef struct outbox_settings {
     const char *file; /* the upstream file */
     const char *tag;
-    const upstream_options_t *options; /* with the log in it */
-    size_t batch_records;              /* a batch goes out at this many */
-    size_t limit_records;              /* more than these never wait: the oldest batch is given up, which the log tells */
+    const upstream_options_t *options; /* its logger is set already */
+    size_t batch_records;              /* a batch of this many records is sent */
+    /* At most this many records wait; beyond that the oldest batch is given up and logged. */
+    size_t limit_records;
     outbox_log_fn log;
     void *log_ctx;
 } outbox_settings;
 
-/* Reads the file. NULL where it is no good, which the log then tells. Strings and options are needed during the call only. */
+/* Reads the file. NULL: it is wrong, and the log says why. The strings and the options need to live
+ * only until it returns. */
 outbox *outbox_create(const outbox_settings *settings);
 
 /*
- * Adds a record, the msgpack text of one map, and sends the batch that it fills, or leaves it to a
- * later call where no node takes anything. False where it is no record.
+ * Adds a record, which is one map in msgpack. If that fills the batch, it is sent; if no node takes
+ * anything now, a later call sends it. False: `record` is not one map, or there is no memory.
  */
 bool outbox_add(outbox *box, const struct timespec *time, const void *record, size_t len);
 
 /*
- * Sends what is there, however little, and what has waited; for five seconds and the delivery that
- * is then under way. While every node is out it returns at once. One that is `waited_for` takes two
- * seconds where no node has taken anything lately. False where records still wait.
+ * Sends everything that waits, also a batch that is not full. After 5 seconds it begins no other
+ * delivery. With `waited_for`, if no node has taken anything lately, that becomes 2 seconds, and
+ * each delivery gets at most 2 seconds. While every node is out it returns at once. False: records
+ * still wait.
  */
 bool outbox_flush(outbox *box, bool waited_for);
 
 /*
- * Sends what it can in ten seconds, tells of what it cannot, and ends it. Where for as long no node has taken anything, none is tried
- * again. No other call may be under way.
+ * Sends what it can within 10 seconds, logs how much is lost, and frees the outbox. The 10 seconds
+ * include the time in which no node has taken anything: if that is longer already, it tries
+ * nothing. No other call may be under way.
  */
 void outbox_destroy(outbox *box);
 

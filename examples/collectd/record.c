@@ -1,6 +1,7 @@
 /*
- * values, dstypes and dsnames side by side, then where they come from: host, plugin, type and their instances, interval in
- * seconds, and meta where there is any. A gauge that is no number is nil, as it is null in collectd's JSON.
+ * The record has the arrays values, dstypes and dsnames; then host, plugin, plugin_instance, type,
+ * type_instance and interval (in seconds); and meta, if there is any. A gauge that is not a number
+ * becomes nil, as it becomes null in collectd's JSON.
  */
 #include "record.h"
 
@@ -8,16 +9,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool text(msgpack_packer *pk, const char *s) {
+static bool text(msgpack_packer *pk, const char *s)
+{
     size_t len = strlen(s);
     return msgpack_pack_str(pk, len) == 0 && msgpack_pack_str_body(pk, s, len) == 0;
 }
 
-static bool number(msgpack_packer *pk, double d) {
+static bool number(msgpack_packer *pk, double d)
+{
     return (isfinite(d) ? msgpack_pack_double(pk, d) : msgpack_pack_nil(pk)) == 0;
 }
 
-static bool value(msgpack_packer *pk, int type, value_t v) {
+static bool value(msgpack_packer *pk, int type, value_t v)
+{
     switch (type) {
     case DS_TYPE_COUNTER:
         return msgpack_pack_uint64(pk, v.counter) == 0;
@@ -30,7 +34,8 @@ static bool value(msgpack_packer *pk, int type, value_t v) {
     }
 }
 
-static bool values(msgpack_packer *pk, const data_set_t *ds, const value_list_t *vl) {
+static bool values(msgpack_packer *pk, const data_set_t *ds, const value_list_t *vl)
+{
     bool good = text(pk, "values") && msgpack_pack_array(pk, vl->values_len) == 0;
     for (size_t i = 0; good && i < vl->values_len; i++) {
         good = value(pk, ds->ds[i].type, vl->values[i]);
@@ -46,7 +51,8 @@ static bool values(msgpack_packer *pk, const data_set_t *ds, const value_list_t 
     return good;
 }
 
-static bool meta_value(msgpack_packer *pk, meta_data_t *meta, const char *key) {
+static bool meta_value(msgpack_packer *pk, meta_data_t *meta, const char *key)
+{
     char *string = NULL;
     int64_t i;
     uint64_t u;
@@ -60,7 +66,8 @@ static bool meta_value(msgpack_packer *pk, meta_data_t *meta, const char *key) {
     case MD_TYPE_DOUBLE:
         return meta_data_get_double(meta, key, &d) == 0 && number(pk, d);
     case MD_TYPE_BOOLEAN:
-        return meta_data_get_boolean(meta, key, &b) == 0 && (b ? msgpack_pack_true(pk) : msgpack_pack_false(pk)) == 0;
+        return meta_data_get_boolean(meta, key, &b) == 0 &&
+               (b ? msgpack_pack_true(pk) : msgpack_pack_false(pk)) == 0;
     default:
         good = meta_data_get_string(meta, key, &string) == 0 && text(pk, string);
         free(string);
@@ -68,7 +75,8 @@ static bool meta_value(msgpack_packer *pk, meta_data_t *meta, const char *key) {
     }
 }
 
-static bool pack_meta(msgpack_packer *pk, meta_data_t *meta, char **keys, size_t count) {
+static bool pack_meta(msgpack_packer *pk, meta_data_t *meta, char **keys, size_t count)
+{
     bool good = text(pk, "meta") && msgpack_pack_map(pk, count) == 0;
     for (size_t i = 0; good && i < count; i++) {
         good = text(pk, keys[i]) && meta_value(pk, meta, keys[i]);
@@ -76,10 +84,14 @@ static bool pack_meta(msgpack_packer *pk, meta_data_t *meta, char **keys, size_t
     return good;
 }
 
-bool record_pack(msgpack_sbuffer *out, const data_set_t *ds, const value_list_t *vl) {
+bool record_pack(msgpack_sbuffer *out, const data_set_t *ds, const value_list_t *vl)
+{
     const char *const place[][2] = {
-        {"host", vl->host}, {"plugin", vl->plugin}, {"plugin_instance", vl->plugin_instance},
-        {"type", vl->type}, {"type_instance", vl->type_instance},
+        {"host", vl->host},
+        {"plugin", vl->plugin},
+        {"plugin_instance", vl->plugin_instance},
+        {"type", vl->type},
+        {"type_instance", vl->type_instance},
     };
     const size_t places = sizeof place / sizeof *place;
     char **keys = NULL;

@@ -1,4 +1,4 @@
-/* A value list of collectd as the msgpack text of one map, with the names that collectd's own JSON has. */
+/* A value list of collectd as one map in msgpack, with the names of collectd's own JSON. */
 #ifndef RECORD_H
 #define RECORD_H
 
@@ -8,7 +8,7 @@
 #include <collectd/core/daemon/plugin.h>
 #include <msgpack.h>
 
-/* Appends it to `out`. False where memory ran out, or where the data set is not the value list's. */
+/* Appends it to `out`. False: no memory, or the data set does not belong to the value list. */
 bool record_pack(msgpack_sbuffer *out, const data_set_t *ds, const value_list_t *vl);
 
 #endif

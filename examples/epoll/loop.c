@@ -1,6 +1,6 @@
 /*
- * The event loop: epoll, level-triggered, and the time each connection may be left alone. It knows of connections only what to
- * watch: descriptor, events, time.
+ * The event loop: level-triggered epoll, and a time for each connection at which it must be called.
+ * Of a connection it knows only what to watch: descriptor, events, time.
  */
 #include "fleet.h"
 
@@ -13,33 +13,39 @@
 
 enum { EVENTS_AT_ONCE = 256 };
 
-static int64_t now_ms(void) {
+static int64_t now_ms(void)
+{
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-bool loop_open(fleet *f) {
+bool loop_open(fleet *f)
+{
     f->epoll = epoll_create1(EPOLL_CLOEXEC);
     return f->epoll >= 0;
 }
 
-void loop_close(fleet *f) {
+void loop_close(fleet *f)
+{
     if (f->epoll >= 0) {
         close(f->epoll);
     }
 }
 
-static bool tell_epoll(client *c, int action, int fd, uint32_t wanted) {
+static bool tell_epoll(client *c, int action, int fd, uint32_t wanted)
+{
     struct epoll_event event;
 
     memset(&event, 0, sizeof event);
-    event.events = (wanted & UPSTREAM_POLL_IN ? (uint32_t)EPOLLIN : 0) | (wanted & UPSTREAM_POLL_OUT ? (uint32_t)EPOLLOUT : 0);
+    event.events = (wanted & UPSTREAM_POLL_IN ? (uint32_t)EPOLLIN : 0) |
+                   (wanted & UPSTREAM_POLL_OUT ? (uint32_t)EPOLLOUT : 0);
     event.data.ptr = c;
     return epoll_ctl(c->fleet->epoll, action, fd, &event) == 0;
 }
 
-bool loop_watch(client *c) {
+bool loop_watch(client *c)
+{
     int fd = upstream_conn_fd(c->conn);
     uint32_t wanted = upstream_conn_poll_events(c->conn);
     int64_t left = upstream_conn_timeout_ms(c->conn);
@@ -47,10 +53,11 @@ bool loop_watch(client *c) {
 
     c->due_ms = left < 0 ? -1 : now_ms() + left;
     if (fd < 0) {
-        /* Its turn comes with the time alone: a retry waits until the library lets it go. */
+        /* Only the time is watched: a retry waits until the library allows it. */
         wanted = 0;
     } else if (fd != c->fd) {
-        /* The library has closed the one before, which took it out of epoll; its number may already be another client's. */
+        /* The library has closed the old descriptor, which took it out of epoll. Do not remove it
+         * here: another client may have the same number by now. */
         good = tell_epoll(c, EPOLL_CTL_ADD, fd, wanted);
     } else if (wanted != c->events) {
         good = tell_epoll(c, EPOLL_CTL_MOD, fd, wanted);
@@ -62,8 +69,9 @@ bool loop_watch(client *c) {
     return good;
 }
 
-void loop_leave(client *c) {
-    /* A kept connection's socket stays open, and would go on waking the loop. */
+void loop_leave(client *c)
+{
+    /* The socket of a kept connection stays open, and would go on waking the loop. */
     if (c->fd >= 0 && c->fd == upstream_conn_fd(c->conn)) {
         tell_epoll(c, EPOLL_CTL_DEL, c->fd, 0);
     }
@@ -72,8 +80,10 @@ void loop_leave(client *c) {
     c->due_ms = -1;
 }
 
-/* The time until the first client is due. With very many clients a heap would serve better than a look at each. */
-static int patience(const fleet *f) {
+/* How long epoll may wait: until the first client is due. For very many clients, use a heap instead
+ * of looking at each. */
+static int patience(const fleet *f)
+{
     int64_t first = -1, left;
 
     for (size_t i = 0; i < f->size; i++) {
@@ -89,7 +99,8 @@ static int patience(const fleet *f) {
     return left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
 }
 
-static void serve_those_due(fleet *f) {
+static void serve_those_due(fleet *f)
+{
     int64_t now = now_ms();
 
     for (size_t i = 0; i < f->size; i++) {
@@ -99,7 +110,8 @@ static void serve_those_due(fleet *f) {
     }
 }
 
-bool loop_run(fleet *f) {
+bool loop_run(fleet *f)
+{
     struct epoll_event ready[EVENTS_AT_ONCE];
 
     while (f->done < f->size) {

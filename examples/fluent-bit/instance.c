@@ -1,6 +1,7 @@
 /*
- * Properties to options, chunks to deliveries, the library's log to the agent's. A flush runs on a
- * coroutine's stack of 24 KiB in most agents: everything large is on the heap.
+ * Turns properties into options, chunks into deliveries, and lines of the library's log into lines
+ * of the agent's. Most agents run a flush on a coroutine's stack of 24 KiB, so everything large is
+ * on the heap.
  */
 #define _POSIX_C_SOURCE 200809L /* under a strict -std=: struct timespec */
 
@@ -15,28 +16,47 @@
 #include <forward.h>
 
 /*
- * The agent waits `grace` (5 s) for flushes under way when it stops, and cannot tell a plugin
- * before that it does; so a flush ends earlier than that, and the chunk is the agent's to retry or
- * to keep. An answer may take a quarter of it (see ack_timeout), so that a node which takes a chunk
- * and falls silent leaves time for the others.
+ * When the agent stops, it waits for flushes under way for `grace` (5 s), and it does not tell a
+ * plugin that it stops. So a flush must end earlier; the agent then retries the chunk or keeps it.
+ * An answer may take a quarter of this time (see ack_timeout), so that a node that takes a chunk
+ * and then stays silent leaves time for the others.
  */
 #define DELIVER_TIMEOUT "4s"
 
-#define SILENCES 2         /* deliveries in a row: one alone may be a chunk that took long */
-#define SILENT_FOR_MS 1000 /* as health.backoff is at first */
+#define SILENCES 2         /* in a row; a single one may be a chunk that took long */
+#define SILENT_FOR_MS 1000 /* the default of health.backoff */
 
-/* What is looked for in the section: the agent hands out properties by name only. The file's own values go first. */
+/* The properties that may stand in the [OUTPUT] section: the agent gives out a property only by its
+ * name. A value in the upstream file overrides one of these. */
 static const char *const properties[] = {
-    "upstream.name", "config.dir", "balance", "start",
-    "deliver.attempts", "deliver.timeout", "deliver.resend",
-    "health.max_fails", "health.backoff", "health.backoff_max", "health.check", "health.interval",
-    "tag", "shared_key", "empty_shared_key", "username", "password", "self_hostname",
-    "time_as_integer", "retain_metadata_in_forward_mode", "send_options", "require_ack_response", "ack_timeout",
+    "upstream.name",
+    "config.dir",
+    "balance",
+    "start",
+    "deliver.attempts",
+    "deliver.timeout",
+    "deliver.resend",
+    "health.max_fails",
+    "health.backoff",
+    "health.backoff_max",
+    "health.check",
+    "health.interval",
+    "tag",
+    "shared_key",
+    "empty_shared_key",
+    "username",
+    "password",
+    "self_hostname",
+    "time_as_integer",
+    "retain_metadata_in_forward_mode",
+    "send_options",
+    "require_ack_response",
+    "ack_timeout",
     "compress",
 };
 
 struct instance {
-    const struct proxy_api *api; /* the agent's own, which outlives the plugin */
+    const struct proxy_api *api; /* belongs to the agent, and outlives the plugin */
     void *output;
     upstream_t *up;
     char *name; /* of the upstream file, for the log */
@@ -44,32 +64,38 @@ struct instance {
     pthread_mutex_t lock;
     pthread_cond_t idle;
     size_t flushing; /* under way; guarded by `lock` */
-    /* The last deliveries; guarded by `lock`. */
-    unsigned silences;    /* that ended in silence, one after the other */
-    int64_t silent_until; /* no other is tried before, in milliseconds of the monotonic clock */
-    bool asking;          /* one is under way to see whether that is over */
+    /* About the last deliveries; guarded by `lock`. */
+    unsigned silences;    /* how many in a row ended because every node was silent */
+    int64_t silent_until; /* monotonic milliseconds: no delivery before then */
+    bool asking;          /* one delivery is under way to find out whether a node answers again */
 };
 
-/* The levels of the library's log are numbered as the agent's are. */
-static bool wanted(const struct instance *in, int level) {
+/* The agent's log levels have the same numbers as the library's. */
+static bool wanted(const struct instance *in, int level)
+{
     return in->api->output_log_check == NULL || in->api->output_log_check(in->output, level);
 }
 
-static void say(const struct instance *in, int level, const char *what, const char *text) {
+static void say(const struct instance *in, int level, const char *what, const char *text)
+{
     if (wanted(in, level)) {
         in->api->log_print(level, NULL, 0, "[output:upstream] %s: %s%s", in->name, what, text);
     }
 }
 
-static void log_line(int32_t level, const char *message, void *ctx) {
+static void log_line(int32_t level, const char *message, void *ctx)
+{
     say(ctx, level, "", message);
 }
 
-void instance_warn(const struct instance *in, const char *text) {
+void instance_warn(const struct instance *in, const char *text)
+{
     say(in, UPSTREAM_LOG_WARN, "", text);
 }
 
-static bool set_option(const struct instance *in, upstream_options_t *options, const char *key, const char *value) {
+static bool set_option(const struct instance *in, upstream_options_t *options, const char *key,
+                       const char *value)
+{
     upstream_error_t *err = NULL;
     if (upstream_options_set(options, key, value, &err) == UPSTREAM_OK) {
         return true;
@@ -79,7 +105,8 @@ static bool set_option(const struct instance *in, upstream_options_t *options, c
     return false;
 }
 
-static bool set_options(struct instance *in, upstream_options_t *options) {
+static bool set_options(struct instance *in, upstream_options_t *options)
+{
     if (!set_option(in, options, "deliver.timeout", DELIVER_TIMEOUT)) {
         return false;
     }
@@ -92,21 +119,24 @@ static bool set_options(struct instance *in, upstream_options_t *options) {
     return upstream_options_set_logger(options, UPSTREAM_LOG_TRACE, log_line, in) == UPSTREAM_OK;
 }
 
-/* PackedForward: the chunk goes out as it lies in the agent's memory. */
-static void use_packed(forward_config *config) {
+/* PackedForward: the chunk is sent exactly as the agent has it in memory. */
+static void use_packed(forward_config *config)
+{
     config->packed = true;
 }
 
-/* With a `$` in it the agent's own plugin makes the tag of the record: better refused than sent. */
-static bool tags_are_plain(const struct instance *in) {
+/* For a tag with `$`, the agent's own plugin makes the tag from the record. This plugin cannot, so
+ * it refuses the configuration instead of sending a wrong tag. */
+static bool tags_are_plain(const struct instance *in)
+{
     for (size_t i = 0; i < upstream_node_count(in->up); i++) {
         const upstream_node_t *node = upstream_node_at(in->up, i);
         const char *tag = upstream_node_get_prop(node, "tag");
         if (tag != NULL && strchr(tag, '$') != NULL) {
             in->api->log_print(UPSTREAM_LOG_ERROR, NULL, 0,
-                               "[output:upstream] %s: %s: tag is \"%s\"; a tag made of the "
-                               "record's content is not understood here: write it without `$`, or "
-                               "leave it out",
+                               "[output:upstream] %s: %s: tag is \"%s\"; this plugin cannot make a "
+                               "tag from the record's content: write it without `$`, or leave it "
+                               "out",
                                in->name, upstream_node_name(node), tag);
             return false;
         }
@@ -114,7 +144,8 @@ static bool tags_are_plain(const struct instance *in) {
     return true;
 }
 
-static bool open_set(struct instance *in, const upstream_options_t *options) {
+static bool open_set(struct instance *in, const upstream_options_t *options)
+{
     upstream_error_t *err = NULL;
     char *message;
     bool done;
@@ -125,26 +156,31 @@ static bool open_set(struct instance *in, const upstream_options_t *options) {
         return false;
     }
     message = calloc(1, FORWARD_REASON_MAX);
-    done = message != NULL && forward_prepare(in->up, use_packed, message, FORWARD_REASON_MAX) == UPSTREAM_OK;
+    done = message != NULL &&
+           forward_prepare(in->up, use_packed, message, FORWARD_REASON_MAX) == UPSTREAM_OK;
     if (!done) {
-        say(in, UPSTREAM_LOG_ERROR, "", message == NULL || *message == '\0' ? "no memory" : message);
+        say(in, UPSTREAM_LOG_ERROR, "",
+            message == NULL || *message == '\0' ? "no memory" : message);
     }
     free(message);
     return done && tags_are_plain(in);
 }
 
-static char *copy(const char *text) {
+static char *copy(const char *text)
+{
     size_t size = strlen(text) + 1;
     char *out = malloc(size);
     return out == NULL ? NULL : memcpy(out, text, size);
 }
 
-static bool start(struct instance *in) {
+static bool start(struct instance *in)
+{
     upstream_options_t *options = NULL;
     const char *file = in->api->output_get_property("upstream", in->output);
     if (file == NULL) {
         in->api->log_print(UPSTREAM_LOG_ERROR, NULL, 0,
-                           "[output:upstream] no upstream file is named; add a line \"upstream FILE\" to this [OUTPUT]");
+                           "[output:upstream] no upstream file is set; add a line \"upstream "
+                           "FILE\" to this [OUTPUT]");
         return false;
     }
     in->name = copy(file);
@@ -155,12 +191,14 @@ static bool start(struct instance *in) {
                 open_set(in, options);
     upstream_options_destroy(options);
     if (done) {
-        in->at_most_once = !upstream_node_get_prop_bool(upstream_node_at(in->up, 0), "deliver.resend", 1);
+        in->at_most_once =
+            !upstream_node_get_prop_bool(upstream_node_at(in->up, 0), "deliver.resend", 1);
     }
     return done;
 }
 
-struct instance *instance_create(const struct proxy_plugin *plugin) {
+struct instance *instance_create(const struct proxy_plugin *plugin)
+{
     struct instance *in = calloc(1, sizeof *in);
     if (in == NULL) {
         return NULL;
@@ -177,12 +215,13 @@ struct instance *instance_create(const struct proxy_plugin *plugin) {
 }
 
 /*
- * Another try may help, but for a chunk that no node could ever take, or that may have arrived
- * where it must not go twice. What each node failed by is in the library's log, and the agent tells
- * of each retry.
+ * Asks the agent for a retry, with two exceptions: a chunk that no node can ever take, and, with
+ * deliver.resend off, a chunk that may have arrived. Why each node failed is in the library's log;
+ * the agent itself logs each retry.
  */
 static int verdict(const struct instance *in, const forward_delivery *d, upstream_status_t status,
-                   const upstream_error_t *err) {
+                   const upstream_error_t *err)
+{
     const char *why = err == NULL ? d->reason : upstream_error_message(err);
     if (status == UPSTREAM_OK) {
         return PROXY_OK;
@@ -193,26 +232,28 @@ static int verdict(const struct instance *in, const forward_delivery *d, upstrea
     }
     if (in->at_most_once && d->may_have_arrived) {
         say(in, UPSTREAM_LOG_ERROR,
-            "a chunk is given up, for it may have arrived and deliver.resend is off: ", why);
+            "a chunk is given up, because it may have arrived and deliver.resend is off: ", why);
         return PROXY_ERROR;
     }
-    say(in, UPSTREAM_LOG_DEBUG, "no node took a chunk, which the agent keeps for a retry: ", why);
+    say(in, UPSTREAM_LOG_DEBUG, "no node took a chunk; the agent keeps it for a retry: ", why);
     return PROXY_RETRY;
 }
 
-static int64_t now_ms(void) {
+static int64_t now_ms(void)
+{
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 /*
- * Whether a delivery may begin. Where every node took a chunk and fell silent, twice in a row,
- * another would take its whole time to learn that again: then one asks, once in a while, and the
- * others go back to the agent. An agent that stops would wait for each chunk that is left, one
- * after the other.
+ * Whether a delivery may begin. If every node stayed silent in SILENCES deliveries in a row, one
+ * more would take its whole time only to see that again. Then a single delivery, once a
+ * second at most, asks whether a node answers; all other chunks go back to the agent at once.
+ * Otherwise an agent that stops would wait the full time for each chunk that is left.
  */
-static bool may_ask(struct instance *in, bool *asks) {
+static bool may_ask(struct instance *in, bool *asks)
+{
     pthread_mutex_lock(&in->lock);
     bool silent = in->silences >= SILENCES;
     bool may = !silent || (!in->asking && now_ms() >= in->silent_until &&
@@ -223,7 +264,8 @@ static bool may_ask(struct instance *in, bool *asks) {
     return may;
 }
 
-static void has_asked(struct instance *in, bool asks, bool silent) {
+static void has_asked(struct instance *in, bool asks, bool silent)
+{
     pthread_mutex_lock(&in->lock);
     in->silences = silent ? in->silences + 1 : 0;
     in->silent_until = now_ms() + SILENT_FOR_MS;
@@ -231,7 +273,8 @@ static void has_asked(struct instance *in, bool asks, bool silent) {
     pthread_mutex_unlock(&in->lock);
 }
 
-static int deliver(struct instance *in, forward_delivery *d) {
+static int deliver(struct instance *in, forward_delivery *d)
+{
     upstream_error_t *err = NULL;
     bool asks;
     if (!may_ask(in, &asks)) {
@@ -248,13 +291,14 @@ static int deliver(struct instance *in, forward_delivery *d) {
     return result;
 }
 
-static int flush(struct instance *in, const void *events, size_t len, const char *tag) {
+static int flush(struct instance *in, const void *events, size_t len, const char *tag)
+{
     forward_batch *batch = forward_batch_create(tag);
     forward_delivery *d = calloc(1, sizeof *d);
     int result = PROXY_RETRY;
 
     if (batch == NULL || d == NULL) {
-        say(in, UPSTREAM_LOG_WARN, "", "no memory for a chunk, which the agent keeps for a retry");
+        say(in, UPSTREAM_LOG_WARN, "", "no memory for a chunk; the agent keeps it for a retry");
     } else if (forward_batch_set_events(batch, events, len) != UPSTREAM_OK) {
         say(in, UPSTREAM_LOG_ERROR, "",
             "a chunk is given up: it holds neither log events nor metrics nor traces");
@@ -270,7 +314,8 @@ static int flush(struct instance *in, const void *events, size_t len, const char
     return result;
 }
 
-int instance_flush(struct instance *in, const void *events, size_t len, const char *tag) {
+int instance_flush(struct instance *in, const void *events, size_t len, const char *tag)
+{
     pthread_mutex_lock(&in->lock);
     in->flushing++;
     pthread_mutex_unlock(&in->lock);
@@ -283,11 +328,12 @@ int instance_flush(struct instance *in, const void *events, size_t len, const ch
     return result;
 }
 
-void instance_destroy(struct instance *in) {
+void instance_destroy(struct instance *in)
+{
     if (in == NULL) {
         return;
     }
-    upstream_cancel(in->up); /* what is under way ends within 50 ms, instead of its own time */
+    upstream_cancel(in->up); /* deliveries under way end within 50 ms */
     pthread_mutex_lock(&in->lock);
     while (in->flushing > 0) {
         pthread_cond_wait(&in->idle, &in->lock);

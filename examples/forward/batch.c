@@ -1,7 +1,8 @@
 /*
- * The records of one chunk: encoded when they are appended, or an agent's own bytes, pointed at.
- * The other forms that nodes may ask for (no metadata, integer time, gzip) are made from those
- * bytes when first asked for, and kept for retries. Never decodes a record.
+ * The records of one chunk. They are encoded when they are appended, or they are an agent's own
+ * bytes, which are not copied. A node may need another form of them (without metadata, with integer
+ * times, with gzip): it is made when a node first needs it, and kept for retries. No record is ever
+ * decoded.
  */
 #include "internal.h"
 
@@ -14,13 +15,14 @@ struct forward_batch {
     char *tag;
     forward_signal signal;
     forward_survey survey;                  /* of what was appended or set */
-    forward_bytes events;                   /* the caller's, where set */
-    msgpack_sbuffer entries[FORWARD_FORMS]; /* FORWARD_AS_GIVEN: what was appended */
+    forward_bytes events;                   /* the caller's bytes, if they were set */
+    msgpack_sbuffer entries[FORWARD_FORMS]; /* [FORWARD_AS_GIVEN] is what was appended */
     msgpack_sbuffer gzip[FORWARD_FORMS];
     char chunk_id[FORWARD_CHUNK_ID_LEN + 1]; /* "" until it is drawn */
 };
 
-forward_batch *forward_batch_create(const char *tag) {
+forward_batch *forward_batch_create(const char *tag)
+{
     forward_batch *b = calloc(1, sizeof *b);
     if (b == NULL || tag == NULL || (b->tag = strdup(tag)) == NULL) {
         free(b);
@@ -34,7 +36,8 @@ forward_batch *forward_batch_create(const char *tag) {
     return b;
 }
 
-void forward_batch_destroy(forward_batch *b) {
+void forward_batch_destroy(forward_batch *b)
+{
     if (b == NULL) {
         return;
     }
@@ -46,8 +49,9 @@ void forward_batch_destroy(forward_batch *b) {
     free(b);
 }
 
-/* The forms made from the entries no longer fit them. */
-static void forget_derived(forward_batch *b) {
+/* Drops the other forms: the entries have changed. */
+static void forget_derived(forward_batch *b)
+{
     for (int form = 0; form < FORWARD_FORMS; form++) {
         if (form != FORWARD_AS_GIVEN) {
             msgpack_sbuffer_clear(&b->entries[form]);
@@ -56,17 +60,20 @@ static void forget_derived(forward_batch *b) {
     }
 }
 
-forward_bytes forward_batch_given(const forward_batch *b) {
+forward_bytes forward_batch_given(const forward_batch *b)
+{
     const msgpack_sbuffer *appended = &b->entries[FORWARD_AS_GIVEN];
     return b->events.data != NULL ? b->events : (forward_bytes){appended->data, appended->size};
 }
 
-upstream_status_t forward_batch_append(forward_batch *b, const struct timespec *time, const void *record, size_t len) {
+upstream_status_t forward_batch_append(forward_batch *b, const struct timespec *time,
+                                       const void *record, size_t len)
+{
     unsigned char head[FORWARD_EVENT_HEAD];
 
-    if (b == NULL || time == NULL || record == NULL || !forward_is_one_map(record, len) || time->tv_sec < 0 ||
-        (uint64_t)time->tv_sec > UINT32_MAX || time->tv_nsec < 0 || time->tv_nsec > 999999999 ||
-        b->events.data != NULL) {
+    if (b == NULL || time == NULL || record == NULL || !forward_is_one_map(record, len) ||
+        time->tv_sec < 0 || (uint64_t)time->tv_sec > UINT32_MAX || time->tv_nsec < 0 ||
+        time->tv_nsec > 999999999 || b->events.data != NULL) {
         return UPSTREAM_ERR_INVALID_ARG;
     }
     msgpack_sbuffer *entries = &b->entries[FORWARD_AS_GIVEN];
@@ -86,7 +93,8 @@ upstream_status_t forward_batch_append(forward_batch *b, const struct timespec *
     return UPSTREAM_OK;
 }
 
-void forward_batch_clear(forward_batch *b) {
+void forward_batch_clear(forward_batch *b)
+{
     if (b == NULL) {
         return;
     }
@@ -98,15 +106,17 @@ void forward_batch_clear(forward_batch *b) {
     forget_derived(b);
 }
 
-/* Counts what a chunk of maps holds: each is an entry and a record. */
-static bool survey_maps(forward_bytes chunk, forward_signal *signal, forward_survey *survey) {
+/* The survey of metrics or traces: each map is an entry and a record. */
+static bool survey_maps(forward_bytes chunk, forward_signal *signal, forward_survey *survey)
+{
     *survey = (forward_survey){0, 0, true};
     *signal = forward_signal_of(chunk, &survey->entries);
     survey->records = survey->entries;
     return *signal != FORWARD_LOGS;
 }
 
-upstream_status_t forward_batch_set_events(forward_batch *b, const void *events, size_t len) {
+upstream_status_t forward_batch_set_events(forward_batch *b, const void *events, size_t len)
+{
     forward_bytes given = {events, len};
     if (b == NULL || events == NULL) {
         return UPSTREAM_ERR_INVALID_ARG;
@@ -123,30 +133,36 @@ upstream_status_t forward_batch_set_events(forward_batch *b, const void *events,
     return UPSTREAM_OK;
 }
 
-size_t forward_batch_count(const forward_batch *b) {
+size_t forward_batch_count(const forward_batch *b)
+{
     return b == NULL ? 0 : b->survey.records;
 }
 
-size_t forward_batch_bytes(const forward_batch *b) {
+size_t forward_batch_bytes(const forward_batch *b)
+{
     return b == NULL ? 0 : forward_batch_given(b).len;
 }
 
-const char *forward_batch_tag(const forward_batch *b) {
+const char *forward_batch_tag(const forward_batch *b)
+{
     return b->tag;
 }
 
-forward_signal forward_batch_signal(const forward_batch *b) {
+forward_signal forward_batch_signal(const forward_batch *b)
+{
     return b->signal;
 }
 
-const char *forward_batch_chunk_id(forward_batch *b) {
+const char *forward_batch_chunk_id(forward_batch *b)
+{
     if (b == NULL || (b->chunk_id[0] == '\0' && !forward_random_id(b->chunk_id))) {
         return NULL;
     }
     return b->chunk_id;
 }
 
-bool forward_batch_message_id(forward_batch *b, size_t at, char out[FORWARD_CHUNK_ID_LEN + 1]) {
+bool forward_batch_message_id(forward_batch *b, size_t at, char out[FORWARD_CHUNK_ID_LEN + 1])
+{
     const char *chunk = forward_batch_chunk_id(b);
     char text[FORWARD_CHUNK_ID_LEN + 24];
     if (chunk == NULL) {
@@ -161,7 +177,8 @@ bool forward_batch_message_id(forward_batch *b, size_t at, char out[FORWARD_CHUN
     return true;
 }
 
-upstream_status_t forward_batch_entries(forward_batch *b, forward_form form, forward_entries *out) {
+upstream_status_t forward_batch_entries(forward_batch *b, forward_form form, forward_entries *out)
+{
     msgpack_sbuffer *converted = &b->entries[form];
     bool given = form == FORWARD_AS_GIVEN || (form == FORWARD_PLAIN && b->survey.plain);
     if (!given && converted->size == 0) {
@@ -177,13 +194,15 @@ upstream_status_t forward_batch_entries(forward_batch *b, forward_form form, for
     return UPSTREAM_OK;
 }
 
-upstream_status_t forward_gzip(msgpack_sbuffer *to, forward_bytes from) {
+upstream_status_t forward_gzip(msgpack_sbuffer *to, forward_bytes from)
+{
     z_stream z;
     int status;
 
     memset(&z, 0, sizeof z);
-    /* 15 + 16: the largest window, in a gzip envelope; 8 is zlib's default memory level. */
-    if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK) {
+    /* 15: the largest window; + 16: with a gzip header; 8: zlib's default memory level. */
+    if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) !=
+        Z_OK) {
         return UPSTREAM_ERR_NO_MEMORY;
     }
     size_t bound = deflateBound(&z, from.len);
@@ -193,7 +212,7 @@ upstream_status_t forward_gzip(msgpack_sbuffer *to, forward_bytes from) {
         return UPSTREAM_ERR_NO_MEMORY;
     }
     z.next_in = (Bytef *)from.data;
-    z.avail_in = (uInt)from.len; /* a chunk never passes 2^32 - 1 bytes */
+    z.avail_in = (uInt)from.len; /* a chunk has at most 2^32 - 1 bytes */
     z.next_out = (Bytef *)room;
     z.avail_out = (uInt)bound;
     status = deflate(&z, Z_FINISH);
@@ -204,7 +223,8 @@ upstream_status_t forward_gzip(msgpack_sbuffer *to, forward_bytes from) {
     return stored ? UPSTREAM_OK : UPSTREAM_ERR_NO_MEMORY;
 }
 
-upstream_status_t forward_batch_gzip(forward_batch *b, forward_form form, forward_entries *out) {
+upstream_status_t forward_batch_gzip(forward_batch *b, forward_form form, forward_entries *out)
+{
     msgpack_sbuffer *gzip = &b->gzip[form];
     upstream_status_t status = forward_batch_entries(b, form, out);
     if (status == UPSTREAM_OK && gzip->size == 0) {

@@ -1,6 +1,6 @@
 /*
- * The Forward keys of a node. A value that is not understood is an error with its fix, never a
- * silent default: a mistyped `require_ack_response` would otherwise lose records without a word.
+ * The Forward keys of a node. A wrong value is an error that names its fix. It never silently
+ * becomes a default: a mistyped `require_ack_response` would lose records without a word.
  */
 #include "internal.h"
 
@@ -10,13 +10,13 @@
 #include <string.h>
 
 /*
- * Without `ack_timeout`: a quarter of the delivery's time, so that a node that takes a chunk and is
- * silent leaves time for others; and no more than anyone should wait for a few bytes.
+ * The default of ack_timeout: a quarter of deliver.timeout, so that a node that takes a chunk and
+ * then stays silent leaves time for the others; but at most 10 s, which is long for a few bytes.
  */
 #define ACK_TIMEOUT_MOST_MS 10000
-#define DELIVERY_MS 60000 /* deliver.timeout where it is not set */
+#define DELIVERY_MS 60000 /* the default of deliver.timeout */
 
-/* Where a bad value is to be reported. */
+/* Where to report a wrong value. */
 typedef struct reader {
     const upstream_node_t *node;
     char *message;
@@ -25,7 +25,8 @@ typedef struct reader {
 
 static bool refuse(const reader *r, const char *format, ...) FORWARD_PRINTF(2, 3);
 
-static bool refuse(const reader *r, const char *format, ...) {
+static bool refuse(const reader *r, const char *format, ...)
+{
     if (r->message == NULL || r->cap == 0) {
         return false;
     }
@@ -39,8 +40,9 @@ static bool refuse(const reader *r, const char *format, ...) {
     return false;
 }
 
-/* In ASCII and without regard to the host's locale. */
-static bool same_word(const char *a, const char *b) {
+/* True if `a` is the word `b`, in any case of letters: ASCII only, whatever the host's locale. */
+static bool same_word(const char *a, const char *b)
+{
     for (; *a != '\0' && *b != '\0'; a++, b++) {
         char x = *a >= 'A' && *a <= 'Z' ? (char)(*a + ('a' - 'A')) : *a;
         if (x != *b) {
@@ -50,11 +52,13 @@ static bool same_word(const char *a, const char *b) {
     return *a == *b;
 }
 
-/* Off where it is not set, as all switches of the protocol are with an upstream file. */
-static bool read_switch(const reader *r, const char *key, bool *out) {
+/* A switch that is not set is off. */
+static bool read_switch(const reader *r, const char *key, bool *out)
+{
     const char *value = upstream_node_get_prop(r->node, key);
     *out = false;
-    if (value == NULL || same_word(value, "off") || same_word(value, "false") || same_word(value, "no")) {
+    if (value == NULL || same_word(value, "off") || same_word(value, "false") ||
+        same_word(value, "no")) {
         return true;
     }
     if (same_word(value, "on") || same_word(value, "true") || same_word(value, "yes")) {
@@ -64,7 +68,8 @@ static bool read_switch(const reader *r, const char *key, bool *out) {
     return refuse(r, "%s is \"%s\"; set it to on or off", key, value);
 }
 
-static bool read_compress(const reader *r, bool *gzip) {
+static bool read_compress(const reader *r, bool *gzip)
+{
     const char *value = upstream_node_get_prop(r->node, "compress");
     *gzip = value != NULL && same_word(value, "gzip");
     if (value == NULL || *gzip || same_word(value, "text")) {
@@ -73,7 +78,8 @@ static bool read_compress(const reader *r, bool *gzip) {
     return refuse(r, "compress is \"%s\"; set it to text or gzip", value);
 }
 
-static bool read_ack_timeout(const reader *r, uint32_t *out) {
+static bool read_ack_timeout(const reader *r, uint32_t *out)
+{
     const char *value = upstream_node_get_prop(r->node, "ack_timeout");
     if (value == NULL) {
         int64_t quarter = upstream_node_get_prop_ms(r->node, "deliver.timeout", DELIVERY_MS) / 4;
@@ -84,13 +90,15 @@ static bool read_ack_timeout(const reader *r, uint32_t *out) {
     }
     int64_t ms = upstream_node_get_prop_ms(r->node, "ack_timeout", -1);
     if (ms < 1 || ms > UINT32_MAX) {
-        return refuse(r, "ack_timeout is \"%s\"; set it to a time above 0, as 10s, 500ms or 1m", value);
+        return refuse(r, "ack_timeout is \"%s\"; set it to a time above 0, as 10s, 500ms or 1m",
+                      value);
     }
     *out = (uint32_t)ms;
     return true;
 }
 
-static bool read_login(const reader *r, forward_config *c) {
+static bool read_login(const reader *r, forward_config *c)
+{
     bool empty_key;
     if (!read_switch(r, "empty_shared_key", &empty_key)) {
         return false;
@@ -118,8 +126,9 @@ static bool read_login(const reader *r, forward_config *c) {
     return true;
 }
 
-upstream_status_t forward_config_from_node(const upstream_node_t *node, forward_config *out, char *message,
-                                           size_t cap) {
+upstream_status_t forward_config_from_node(const upstream_node_t *node, forward_config *out,
+                                           char *message, size_t cap)
+{
     reader r = {node, message, cap};
     forward_config c;
 
@@ -139,7 +148,8 @@ upstream_status_t forward_config_from_node(const upstream_node_t *node, forward_
     return UPSTREAM_OK;
 }
 
-upstream_status_t forward_declare_keys(upstream_options_t *options) {
+upstream_status_t forward_declare_keys(upstream_options_t *options)
+{
     static const struct {
         const char *key;
         int32_t type;
@@ -164,7 +174,9 @@ upstream_status_t forward_declare_keys(upstream_options_t *options) {
     return status;
 }
 
-upstream_status_t forward_prepare(upstream_t *up, void (*adjust)(forward_config *config), char *message, size_t cap) {
+upstream_status_t forward_prepare(upstream_t *up, void (*adjust)(forward_config *config),
+                                  char *message, size_t cap)
+{
     if (up == NULL) {
         return UPSTREAM_ERR_INVALID_ARG;
     }

@@ -1,6 +1,7 @@
 /*
- * The callback that upstream_deliver runs on a ready connection: log in, write, wait for the ack. A
- * connection on which anything went wrong is never given back for reuse: an error ends it.
+ * The callback that upstream_deliver calls with a ready connection: log in, write, wait for the
+ * ack. After any failure it returns an error, so that the library closes the connection instead of
+ * using it again.
  */
 #include "internal.h"
 
@@ -9,7 +10,8 @@
 #include <string.h>
 
 upstream_status_t forward_fail(forward_delivery *d, upstream_status_t status, const char *format,
-                               ...) {
+                               ...)
+{
     va_list args;
     va_start(args, format);
     vsnprintf(d->reason, sizeof d->reason, format, args);
@@ -18,15 +20,17 @@ upstream_status_t forward_fail(forward_delivery *d, upstream_status_t status, co
     return status;
 }
 
-/* What stands behind "NODE (ADDRESS): ": whoever shows a reason has named the node. */
-static const char *without_node(const char *message, const char *node) {
+/* The message without its beginning "NODE (ADDRESS): ". A reason is shown after the node's name. */
+static const char *without_node(const char *message, const char *node)
+{
     size_t len = strlen(node);
     const char *end = strncmp(message, node, len) == 0 ? strstr(message + len, "): ") : NULL;
     return end == NULL ? message : end + 3;
 }
 
-upstream_status_t forward_fail_io(forward_delivery *d, const upstream_conn_t *conn, upstream_status_t status,
-                                  const char *doing) {
+upstream_status_t forward_fail_io(forward_delivery *d, const upstream_conn_t *conn,
+                                  upstream_status_t status, const char *doing)
+{
     const upstream_error_t *err = upstream_conn_last_error(conn);
     const char *message = err == NULL ? NULL : upstream_error_message(err);
     const char *node = upstream_node_name(upstream_conn_node(conn));
@@ -36,15 +40,16 @@ upstream_status_t forward_fail_io(forward_delivery *d, const upstream_conn_t *co
     return status;
 }
 
-/* The connection's data: set once its beginning is over. */
+/* This address is the data of a connection once it may carry records. */
 static char begun;
 
 /*
- * What comes before the first record of a connection: the login; without one, and where no ack will
- * show that the server took the records, a moment in which it may say that it wants one.
+ * What comes before the first record on a connection: the login. Without a login and without acks,
+ * a short wait instead: the server may say that it wants a login (greeting.c).
  */
 static upstream_status_t begin_once(upstream_conn_t *conn, forward_config *config,
-                                    forward_delivery *d) {
+                                    forward_delivery *d)
+{
     bool keepalive = true;
     upstream_status_t status = UPSTREAM_OK;
 
@@ -60,35 +65,44 @@ static upstream_status_t begin_once(upstream_conn_t *conn, forward_config *confi
         return status;
     }
     if (!keepalive) {
-        upstream_conn_discard(conn); /* closed when the callback returns; this message it still carries */
+        /* It still carries this message, and is closed when the callback returns. */
+        upstream_conn_discard(conn);
     }
     return upstream_conn_set_data(conn, &begun, NULL);
 }
 
-/* {"ack": id}. An ack of another chunk can only come from a server that is out of step. */
-static upstream_status_t check_ack(const msgpack_object *o, const char *chunk_id, forward_delivery *d) {
-    if (o->type == MSGPACK_OBJECT_ARRAY && o->via.array.size > 0 && forward_text_is(&o->via.array.ptr[0], "HELO")) {
+/* Expects {"ack": id}. An ack for another chunk means that the server is out of step. */
+static upstream_status_t check_ack(const msgpack_object *o, const char *chunk_id,
+                                   forward_delivery *d)
+{
+    if (o->type == MSGPACK_OBJECT_ARRAY && o->via.array.size > 0 &&
+        forward_text_is(&o->via.array.ptr[0], "HELO")) {
         return forward_login_wanted(d);
     }
     const msgpack_object *ack = forward_map_get(o, "ack");
     if (ack == NULL) {
-        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "the server's answer is not {\"ack\": chunk}");
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
+                            "the server's answer is not {\"ack\": chunk}");
     }
     if (!forward_text_is(ack, chunk_id)) {
-        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "the server acknowledged another chunk than %s", chunk_id);
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
+                            "the server acknowledged another chunk than %s", chunk_id);
     }
     return UPSTREAM_OK;
 }
 
 static upstream_status_t wait_for_ack(upstream_conn_t *conn, const forward_config *config,
-                                      const char *chunk_id, forward_delivery *d) {
+                                      const char *chunk_id, forward_delivery *d)
+{
     forward_answer answer;
-    upstream_status_t status = forward_answer_read(&answer, conn, config->ack_timeout_ms, "the ack", d);
+    upstream_status_t status =
+        forward_answer_read(&answer, conn, config->ack_timeout_ms, "the ack", d);
     if (status == UPSTREAM_OK) {
         status = check_ack(&answer.value.data, chunk_id, d);
     }
     if (status == UPSTREAM_OK && answer.extra > 0) {
-        /* The chunk is safe; what came behind its ack would be taken for the answer to the next. */
+        /* The chunk is safe. But the extra bytes would be taken for the answer to the next
+         * chunk. */
         upstream_conn_discard(conn);
     }
     forward_answer_destroy(&answer);
@@ -96,7 +110,8 @@ static upstream_status_t wait_for_ack(upstream_conn_t *conn, const forward_confi
 }
 
 static upstream_status_t send_frame(upstream_conn_t *conn, const forward_config *config,
-                                    const forward_frame *frame, forward_delivery *d) {
+                                    const forward_frame *frame, forward_delivery *d)
+{
     d->may_have_arrived = true;
     upstream_status_t status = upstream_conn_writev(conn, frame->iov, frame->iov_count);
     if (status != UPSTREAM_OK) {
@@ -105,10 +120,11 @@ static upstream_status_t send_frame(upstream_conn_t *conn, const forward_config 
     return config->require_ack_response ? wait_for_ack(conn, config, frame->chunk, d) : UPSTREAM_OK;
 }
 
-/* All messages of the batch, one after the other. `frame` is the first, and another in the end. */
+/* Sends all messages of the batch. `frame` is the first; the next ones replace it. */
 static upstream_status_t exchange(upstream_conn_t *conn, forward_config *config,
                                   forward_frame *frame, size_t at, size_t *bytes,
-                                  forward_delivery *d) {
+                                  forward_delivery *d)
+{
     upstream_status_t status = begin_once(conn, config, d);
     while (status == UPSTREAM_OK) {
         status = send_frame(conn, config, frame, d);
@@ -126,7 +142,9 @@ static upstream_status_t exchange(upstream_conn_t *conn, forward_config *config,
     return status;
 }
 
-static void note_success(forward_delivery *d, upstream_conn_t *conn, upstream_node_t *node, size_t bytes) {
+static void note_success(forward_delivery *d, upstream_conn_t *conn, upstream_node_t *node,
+                         size_t bytes)
+{
     const char *tls = upstream_conn_tls_version(conn);
     d->node = node;
     d->may_have_arrived = false;
@@ -136,11 +154,12 @@ static void note_success(forward_delivery *d, upstream_conn_t *conn, upstream_no
 }
 
 /*
- * What the library cannot know it is told, for its error, its log and the node's health. Of a call
- * that failed it knows more than this file.
+ * Tells the library of a failure that it cannot see by itself, for its error, its log and the
+ * node's health. If one of its own calls failed, it knows more than we do: nothing is reported.
  */
 static upstream_status_t note_failure(forward_delivery *d, upstream_conn_t *conn,
-                                      upstream_node_t *node, upstream_status_t status) {
+                                      upstream_node_t *node, upstream_status_t status)
+{
     d->status = status;
     d->failed = node;
     d->failures++;
@@ -150,14 +169,16 @@ static upstream_status_t note_failure(forward_delivery *d, upstream_conn_t *conn
     return d->own_words ? upstream_conn_report(conn, status, d->reason) : status;
 }
 
-/* Of the batch, or of how this was called: no other node would do better. */
+/* The batch or the caller is at fault: no other node could take it. */
 static upstream_status_t give_up(forward_delivery *d, upstream_conn_t *conn,
-                                 upstream_status_t status) {
+                                 upstream_status_t status)
+{
     d->status = status;
     return upstream_conn_report(conn, UPSTREAM_STOP, d->reason);
 }
 
-upstream_status_t forward_deliver_fn(upstream_conn_t *conn, void *delivery) {
+upstream_status_t forward_deliver_fn(upstream_conn_t *conn, void *delivery)
+{
     forward_delivery *d = delivery;
     upstream_node_t *node = upstream_conn_node(conn);
     forward_config *config = upstream_node_get_data(node);

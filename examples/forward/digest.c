@@ -1,6 +1,6 @@
 /*
- * The handshake's digests and the random ids, on nettle: SHA-512, base64 and a comparison in constant
- * time, with no initialisation and no exit handler that a host would notice. Keys are never copied.
+ * The digests of the handshake and the random ids. Nettle gives SHA-512, base64 and a comparison in
+ * constant time, without any initialisation or exit handler in the host. Keys are never copied.
  */
 #include "internal.h"
 
@@ -10,7 +10,8 @@
 #include <nettle/sha2.h>
 #include <sys/random.h>
 
-static void hexadecimal(char *out, const uint8_t *bytes, size_t len) {
+static void hexadecimal(char *out, const uint8_t *bytes, size_t len)
+{
     static const char hex[] = "0123456789abcdef";
     for (size_t i = 0; i < len; i++) {
         out[2 * i] = hex[bytes[i] >> 4];
@@ -19,7 +20,8 @@ static void hexadecimal(char *out, const uint8_t *bytes, size_t len) {
     out[2 * len] = '\0';
 }
 
-void forward_digest(char out[FORWARD_DIGEST_LEN + 1], const forward_bytes *parts, size_t count) {
+void forward_digest(char out[FORWARD_DIGEST_LEN + 1], const forward_bytes *parts, size_t count)
+{
     struct sha512_ctx sha;
     uint8_t digest[SHA512_DIGEST_SIZE];
 
@@ -31,11 +33,13 @@ void forward_digest(char out[FORWARD_DIGEST_LEN + 1], const forward_bytes *parts
     hexadecimal(out, digest, sizeof digest);
 }
 
-bool forward_digest_equal(const char expected[FORWARD_DIGEST_LEN + 1], forward_bytes given) {
+bool forward_digest_equal(const char expected[FORWARD_DIGEST_LEN + 1], forward_bytes given)
+{
     return given.len == FORWARD_DIGEST_LEN && memeql_sec(expected, given.data, FORWARD_DIGEST_LEN);
 }
 
-static bool random_bytes(uint8_t *out, size_t len) {
+static bool random_bytes(uint8_t *out, size_t len)
+{
     ssize_t got;
     do {
         got = getrandom(out, len, 0);
@@ -43,7 +47,8 @@ static bool random_bytes(uint8_t *out, size_t len) {
     return got == (ssize_t)len;
 }
 
-bool forward_random_id(char out[FORWARD_CHUNK_ID_LEN + 1]) {
+bool forward_random_id(char out[FORWARD_CHUNK_ID_LEN + 1])
+{
     uint8_t raw[16];
     if (!random_bytes(raw, sizeof raw)) {
         return false;
@@ -53,7 +58,8 @@ bool forward_random_id(char out[FORWARD_CHUNK_ID_LEN + 1]) {
     return true;
 }
 
-void forward_derived_id(char out[FORWARD_CHUNK_ID_LEN + 1], forward_bytes text) {
+void forward_derived_id(char out[FORWARD_CHUNK_ID_LEN + 1], forward_bytes text)
+{
     struct sha512_ctx sha;
     uint8_t digest[SHA512_DIGEST_SIZE];
 
@@ -64,7 +70,8 @@ void forward_derived_id(char out[FORWARD_CHUNK_ID_LEN + 1], forward_bytes text) 
     out[FORWARD_CHUNK_ID_LEN] = '\0';
 }
 
-bool forward_random_suffix(char out[FORWARD_SUFFIX_LEN + 1]) {
+bool forward_random_suffix(char out[FORWARD_SUFFIX_LEN + 1])
+{
     uint8_t raw[FORWARD_SUFFIX_LEN / 2];
     if (!random_bytes(raw, sizeof raw)) {
         return false;

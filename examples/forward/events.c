@@ -1,6 +1,6 @@
 /*
- * The entries of a chunk as bytes: where one ends, what opens it, and how it looks in another form.
- * Records and metadata are stepped over, never decoded.
+ * The entries of a chunk, as bytes: where each one ends, what time it has, and how to write it in
+ * another form. Records and metadata are skipped, never decoded.
  */
 #include "internal.h"
 
@@ -21,14 +21,16 @@ typedef struct event_time {
     uint32_t nanoseconds;
 } event_time;
 
-static void put_u32(unsigned char *p, uint32_t n) {
+static void put_u32(unsigned char *p, uint32_t n)
+{
     p[0] = (unsigned char)(n >> 24);
     p[1] = (unsigned char)(n >> 16);
     p[2] = (unsigned char)(n >> 8);
     p[3] = (unsigned char)n;
 }
 
-static uint64_t number(const unsigned char *p, size_t len) {
+static uint64_t number(const unsigned char *p, size_t len)
+{
     uint64_t n = 0;
     while (len-- > 0) {
         n = n << 8 | *p++;
@@ -36,7 +38,9 @@ static uint64_t number(const unsigned char *p, size_t len) {
     return n;
 }
 
-void forward_event_head(unsigned char head[FORWARD_EVENT_HEAD], uint32_t seconds, uint32_t nanoseconds) {
+void forward_event_head(unsigned char head[FORWARD_EVENT_HEAD], uint32_t seconds,
+                        uint32_t nanoseconds)
+{
     head[0] = ARRAY_OF_2;
     head[1] = 0xd7; /* fixext 8 */
     head[2] = 0x00; /* of type 0: EventTime */
@@ -44,12 +48,14 @@ void forward_event_head(unsigned char head[FORWARD_EVENT_HEAD], uint32_t seconds
     put_u32(head + 7, nanoseconds);
 }
 
-static bool is_map(unsigned char first) {
+static bool is_map(unsigned char first)
+{
     return (first & 0xf0) == 0x80 || first == 0xde || first == 0xdf;
 }
 
-/* Takes the value that `rest` starts with off it. */
-static bool next_value(forward_bytes *rest, forward_bytes *value) {
+/* Takes one value from the beginning of `rest`. */
+static bool next_value(forward_bytes *rest, forward_bytes *value)
+{
     forward_scan scan = FORWARD_SCAN_INIT;
     const unsigned char *data = (const unsigned char *)rest->data;
     if (forward_scan_value(&scan, data, rest->len, rest->len) != FORWARD_SCAN_DONE) {
@@ -61,8 +67,9 @@ static bool next_value(forward_bytes *rest, forward_bytes *value) {
     return true;
 }
 
-/* EventTime, an integer or a float. */
-static bool is_time(forward_bytes value) {
+/* True for an EventTime, an integer or a float. */
+static bool is_time(forward_bytes value)
+{
     const unsigned char *p = (const unsigned char *)value.data;
     switch (p[0]) {
     case 0xd7: /* fixext 8 */
@@ -74,8 +81,10 @@ static bool is_time(forward_bytes value) {
     }
 }
 
-/* Steps over an array's header of two. Other encodings of that header are legal, and no encoder writes them. */
-static bool enter_pair(forward_bytes *rest) {
+/* Skips the header of an array of two. Longer encodings of it are legal, but no encoder writes
+ * them. */
+static bool enter_pair(forward_bytes *rest)
+{
     if (rest->len == 0 || (unsigned char)rest->data[0] != ARRAY_OF_2) {
         return false;
     }
@@ -84,11 +93,13 @@ static bool enter_pair(forward_bytes *rest) {
     return true;
 }
 
-bool forward_next_map(forward_bytes *rest, forward_bytes *map) {
+bool forward_next_map(forward_bytes *rest, forward_bytes *map)
+{
     return next_value(rest, map) && is_map((unsigned char)map->data[0]);
 }
 
-static bool next_event(forward_bytes *rest, event *e) {
+static bool next_event(forward_bytes *rest, event *e)
+{
     forward_bytes metadata;
     if (!enter_pair(rest)) {
         return false;
@@ -98,18 +109,21 @@ static bool next_event(forward_bytes *rest, event *e) {
            (e->bare || forward_next_map(rest, &metadata)) && forward_next_map(rest, &e->record);
 }
 
-bool forward_is_one_map(const unsigned char *record, size_t len) {
+bool forward_is_one_map(const unsigned char *record, size_t len)
+{
     forward_bytes rest = {(const char *)record, len}, map;
     return forward_next_map(&rest, &map) && rest.len == 0;
 }
 
-static bool is_event_time(forward_bytes time) {
+static bool is_event_time(forward_bytes time)
+{
     unsigned char first = (unsigned char)time.data[0];
     return first == 0xd7 || first == 0xc7;
 }
 
-/* What lies outside of 32 bits of seconds comes out as their end. */
-static event_time of_float(double seconds) {
+/* Times outside 32 bits of seconds become the nearest time inside. */
+static event_time of_float(double seconds)
+{
     if (!(seconds > 0)) {
         return (event_time){0, 0};
     }
@@ -121,10 +135,11 @@ static event_time of_float(double seconds) {
     return (event_time){whole, rest < NANOSECONDS ? rest : NANOSECONDS - 1};
 }
 
-static event_time read_time(forward_bytes time) {
+static event_time read_time(forward_bytes time)
+{
     const unsigned char *p = (const unsigned char *)time.data;
     if (is_event_time(time)) {
-        const unsigned char *at = p + time.len - 8; /* behind the header of either encoding */
+        const unsigned char *at = p + time.len - 8; /* the last 8 bytes, in both encodings */
         return (event_time){(uint32_t)number(at, 4), (uint32_t)number(at + 4, 4)};
     }
     if (p[0] < 0x80) {
@@ -148,14 +163,16 @@ static event_time read_time(forward_bytes time) {
 }
 
 /*
- * Fluent Bit opens and closes a group of events by one whose seconds are -1 or -2 as 32 bits: its
- * content tells of the group and is no record.
+ * Fluent Bit opens and closes a group of events with a mark: an event whose seconds are -1 or -2 in
+ * 32 bits. Its content describes the group; it is not a record.
  */
-static bool is_group_mark(forward_bytes time) {
+static bool is_group_mark(forward_bytes time)
+{
     return is_event_time(time) && read_time(time).seconds >= UINT32_MAX - 1;
 }
 
-bool forward_events_survey(forward_bytes events, forward_survey *out) {
+bool forward_events_survey(forward_bytes events, forward_survey *out)
+{
     event e;
     *out = (forward_survey){0, 0, true};
     while (events.len > 0) {
@@ -170,8 +187,9 @@ bool forward_events_survey(forward_bytes events, forward_survey *out) {
     return true;
 }
 
-/* `[time, record]` opens so, with the time in the form's encoding; gives the length. */
-static size_t entry_head(unsigned char head[FORWARD_EVENT_HEAD], forward_form form, event_time t) {
+/* Writes the beginning of `[time, record]` in this form; returns its length. */
+static size_t entry_head(unsigned char head[FORWARD_EVENT_HEAD], forward_form form, event_time t)
+{
     if (form == FORWARD_INTEGER) {
         head[0] = ARRAY_OF_2;
         head[1] = 0xce; /* uint 32 */
@@ -183,7 +201,8 @@ static size_t entry_head(unsigned char head[FORWARD_EVENT_HEAD], forward_form fo
 }
 
 upstream_status_t forward_events_convert(forward_bytes events, forward_form form,
-                                         msgpack_sbuffer *out) {
+                                         msgpack_sbuffer *out)
+{
     unsigned char head[FORWARD_EVENT_HEAD];
     event e;
     while (events.len > 0) {
@@ -202,15 +221,17 @@ upstream_status_t forward_events_convert(forward_bytes events, forward_form form
     return UPSTREAM_OK;
 }
 
-/* Whether a value is this short text; no encoder writes one in any other way. */
-static bool is_text(forward_bytes value, const char *text) {
+/* True if the value is this short text, in the one way in which encoders write it. */
+static bool is_text(forward_bytes value, const char *text)
+{
     size_t len = strlen(text);
     return value.len == 1 + len && (unsigned char)value.data[0] == (0xa0 | len) &&
            memcmp(value.data + 1, text, len) == 0;
 }
 
-/* What the keys of an agent's map say it holds; FORWARD_LOGS where they say nothing. */
-static forward_signal signal_of(forward_bytes map) {
+/* What an agent's map holds, by its keys. FORWARD_LOGS: neither metrics nor traces. */
+static forward_signal signal_of(forward_bytes map)
+{
     unsigned char first = (unsigned char)map.data[0];
     size_t head = first == 0xde ? 3 : first == 0xdf ? 5 : 1;
     forward_bytes rest = {map.data + head, map.len - head}, key, value;
@@ -225,7 +246,8 @@ static forward_signal signal_of(forward_bytes map) {
     return FORWARD_LOGS;
 }
 
-forward_signal forward_signal_of(forward_bytes chunk, size_t *maps) {
+forward_signal forward_signal_of(forward_bytes chunk, size_t *maps)
+{
     forward_signal all = FORWARD_LOGS;
     forward_bytes map;
     for (*maps = 0; chunk.len > 0; (*maps)++) {

@@ -1,7 +1,7 @@
 /*
- * The Forward protocol (fluentd and Fluent Bit) as a client speaks it over libupstream: settings of
- * a node, a batch of records, and the callback for upstream_deliver. What a plugin author copies;
- * it knows nothing of any agent, and never keeps state outside the handles it was given.
+ * A client of the Forward protocol (fluentd and Fluent Bit) over libupstream: the settings of a
+ * node, a batch of records, and the callback for upstream_deliver. Copy this folder into your
+ * plugin. It knows nothing of any agent, and keeps all its state in the handles that you give it.
  *
  * In short:
  *
@@ -13,9 +13,10 @@
  *     upstream_deliver(up, forward_deliver_fn, &d, 0, &err);
  *     forward_batch_clear(batch);                               a new chunk begins
  *
- * Threads: settings are not to be changed after forward_prepare and may be shared; a batch and a
- * delivery belong to one thread at a time. No function takes more than 4 KiB of stack beside the
- * library's calls.
+ * Threads: any number of threads may share the settings; do not change them after forward_prepare.
+ * A batch or a delivery belongs to one thread at a time.
+ *
+ * Stack: each function takes at most 4 KiB, plus what the library's own calls take.
  */
 #ifndef FORWARD_H
 #define FORWARD_H
@@ -33,57 +34,58 @@
 extern "C" {
 #endif
 
-#define FORWARD_REASON_MAX 512   /* longest reason of a failure, with its final NUL */
-#define FORWARD_CHUNK_ID_LEN 24  /* 16 random bytes in base64 */
+#define FORWARD_REASON_MAX 512  /* size of a failure's reason, with its final NUL */
+#define FORWARD_CHUNK_ID_LEN 24 /* 16 random bytes in base64 */
 
-/* ---- settings of a node ------------------------------------------------------------------------- */
+/* ---- settings of a node ---- */
 
 /*
- * What a node's own keys say (examples/README.md lists them). The strings are the node's properties:
- * they live until upstream_destroy of the set.
+ * The Forward keys of one node (examples/README.md lists them). The strings are properties of the
+ * node: they live until upstream_destroy of the set.
  */
 typedef struct forward_config {
     bool secured;              /* the server demands HELO, PING, PONG before the first record */
-    const char *shared_key;    /* "" with empty_shared_key; never NULL where secured */
-    const char *username;      /* NULL where unset */
-    const char *password;      /* NULL where unset */
-    const char *self_hostname; /* NULL where unset: the machine's name and a random suffix */
-    const char *tag;           /* replaces the batch's own; NULL where unset */
+    const char *shared_key;    /* "" with empty_shared_key; never NULL if `secured` */
+    const char *username;      /* NULL: unset */
+    const char *password;      /* NULL: unset */
+    const char *self_hostname; /* NULL: unset; then the machine's name and a random suffix */
+    const char *tag;           /* replaces the tag of the batch; NULL: unset */
     bool time_as_integer;
-    bool retain_metadata; /* as the agent has it; off: [time, record], all that fluentd reads */
+    bool retain_metadata; /* send metadata too; off: [time, record], all that fluentd reads */
     bool send_options;
     bool require_ack_response;
-    bool gzip;                 /* compress gzip; implies PackedForward */
-    bool packed;               /* PackedForward in place of Forward; the caller's word, no key */
-    uint32_t ack_timeout_ms;   /* for each answer of the server: HELO, PONG, ack */
-    int64_t silent_until_ms;   /* the deliveries' own: until then it is not asked for a greeting */
+    bool gzip;               /* compress gzip; implies PackedForward */
+    bool packed;             /* PackedForward instead of Forward; set by the caller, not by a key */
+    uint32_t ack_timeout_ms; /* for each answer of the server: HELO, PONG, ack */
+    int64_t silent_until_ms; /* for greeting.c: until then do not wait for a greeting */
 } forward_config;
 
 /*
- * Reads the keys of one node. UPSTREAM_ERR_CONFIG where a value is bad or two keys contradict each
- * other; `message` (of `cap` bytes) then names node, key, value and the fix.
+ * Reads the keys of one node. UPSTREAM_ERR_CONFIG if a value is wrong or two keys contradict each
+ * other: `message` (of `cap` bytes) then names the node, the key, the value and the fix.
  */
-upstream_status_t forward_config_from_node(const upstream_node_t *node, forward_config *out, char *message,
-                                           size_t cap);
+upstream_status_t forward_config_from_node(const upstream_node_t *node, forward_config *out,
+                                           char *message, size_t cap);
 
 /*
- * Declares the keys of this protocol, so that upstream_create finds a slip (`require_ack_respons
- * on`) or a bad value with its line and column. Call it on the options that the set is made with.
+ * Declares the keys of this protocol, so that upstream_create finds a typing error
+ * (`require_ack_respons on`) or a wrong value, and names its line and column. Call it on the
+ * options that you give to upstream_create.
  */
 upstream_status_t forward_declare_keys(upstream_options_t *options);
 
 /*
- * Reads the keys of every node and leaves each node's settings with it as node data, where
- * forward_deliver_fn looks for them. Call it right after upstream_create, so that a bad value of any
- * node is found at the start. `adjust`, where not NULL, sees each config before it is stored (to set
- * `packed`, for one). On an error no delivery may be made with `up`.
+ * Reads the keys of every node and stores them as the node's data; forward_deliver_fn takes them
+ * from there. Call it right after upstream_create, so that a wrong value of any node is found at
+ * the start. `adjust`, if not NULL, may change each config before it is stored (for example set
+ * `packed`). After an error do not deliver with `up`.
  */
-upstream_status_t forward_prepare(upstream_t *up, void (*adjust)(forward_config *config), char *message,
-                                  size_t cap);
+upstream_status_t forward_prepare(upstream_t *up, void (*adjust)(forward_config *config),
+                                  char *message, size_t cap);
 
-/* ---- a batch of records ------------------------------------------------------------------------- */
+/* ---- a batch of records ---- */
 
-/* What a chunk holds, in the numbers of the option `fluent_signal`. */
+/* What a chunk holds; the numbers are those of the option `fluent_signal`. */
 typedef enum forward_signal {
     FORWARD_LOGS = 0,
     FORWARD_METRICS = 1,
@@ -91,86 +93,90 @@ typedef enum forward_signal {
 } forward_signal;
 
 /*
- * The records of one chunk, encoded once and framed anew for each node. A chunk has one id through all
- * its retries; forward_batch_clear ends it.
+ * The records of one chunk. They are encoded once, and framed anew for each node. The chunk keeps
+ * its id through all retries, until forward_batch_clear.
  */
 typedef struct forward_batch forward_batch;
 
-/* An empty batch under a tag (copied). NULL without memory. */
+/* An empty batch with this tag, which is copied. NULL: no memory. */
 forward_batch *forward_batch_create(const char *tag);
 void forward_batch_destroy(forward_batch *batch);
 
 /*
- * Appends one record: `record` is the msgpack text of exactly one map, copied as it is.
- * UPSTREAM_ERR_INVALID_ARG where it is not one, or where the time is outside 1970..2106;
- * UPSTREAM_ERR_LIMIT where the chunk would pass 2^32 - 1 bytes; UPSTREAM_ERR_NO_MEMORY. The batch is
- * unchanged after an error.
+ * Appends one record: `record` is exactly one map in msgpack, and is copied as it is.
+ * UPSTREAM_ERR_INVALID_ARG: it is not one map, or the time is outside 1970..2106.
+ * UPSTREAM_ERR_LIMIT: the chunk would be larger than 2^32 - 1 bytes. UPSTREAM_ERR_NO_MEMORY. After
+ * an error the batch is as before.
  */
-upstream_status_t forward_batch_append(forward_batch *batch, const struct timespec *time, const void *record,
-                                       size_t len);
+upstream_status_t forward_batch_append(forward_batch *batch, const struct timespec *time,
+                                       const void *record, size_t len);
 
 /*
- * Puts an agent's chunk in place of the batch's records. Logs: `[time, record]` or
- * `[[time, metadata], record]`, one after the other, time as EventTime or a number. Metrics or
- * traces: maps, as Fluent Bit has them; each goes out as it is, in PackedForward, and the options
- * tell what it is. The bytes are pointed at: they must stay until the batch is cleared or ended.
- * The chunk has a new id. UPSTREAM_ERR_INVALID_ARG for anything else; UPSTREAM_ERR_LIMIT over 2^32
- * - 1 bytes. The batch is then empty.
+ * Replaces the records of the batch by an agent's chunk, which gets a new id. Keep `events` as it
+ * is until the batch is cleared or destroyed: the bytes are not copied. They are one of
+ *
+ * - logs: `[time, record]` or `[[time, metadata], record]`, one after the other; the time is an
+ *   EventTime or a number;
+ * - metrics or traces: maps, as Fluent Bit makes them. Each is sent as it is, in PackedForward; the
+ *   option `fluent_signal` says what it is.
+ *
+ * UPSTREAM_ERR_INVALID_ARG: it is something else. UPSTREAM_ERR_LIMIT: it is larger than 2^32 - 1
+ * bytes. After an error the batch is empty.
  */
 upstream_status_t forward_batch_set_events(forward_batch *batch, const void *events, size_t len);
 
-/* Empties the batch and keeps its memory. What is appended afterwards is a new chunk with a new id. */
+/* Empties the batch, and keeps its memory for the next chunk, which gets a new id. */
 void forward_batch_clear(forward_batch *batch);
 
-/* Records; the marks that open and close a group in an agent's chunk are none. */
+/* How many records. The marks that open and close a group in an agent's chunk do not count. */
 size_t forward_batch_count(const forward_batch *batch);
-size_t forward_batch_bytes(const forward_batch *batch); /* as encoded, without framing */
+size_t forward_batch_bytes(const forward_batch *batch); /* encoded records, without framing */
 
 /*
- * The chunk's id, drawn from the system's random source at the first call; until the next
- * forward_batch_clear it stays the same. NULL where that source fails.
+ * The chunk's id. The first call draws it from the system's random source; it stays the same until
+ * forward_batch_clear. NULL: the random source failed.
  */
 const char *forward_batch_chunk_id(forward_batch *batch);
 
-/* ---- one message -------------------------------------------------------------------------------- */
+/* ---- one message ---- */
 
 /*
  * A message of a batch, framed for one node: Forward `[tag, [[time, record], ...], options]` or
- * PackedForward `[tag, bin, options]`. The record bytes are the batch's own: valid until it
- * changes.
+ * PackedForward `[tag, bin, options]`. It points at the bytes of the batch: do not change the batch
+ * while you use the frame.
  */
 typedef struct forward_frame {
     struct iovec iov[3];
     size_t iov_count;
     size_t bytes;
-    char chunk[FORWARD_CHUNK_ID_LEN +
-               1];        /* the id that its ack names; "" without require_ack_response */
+    /* The id that its ack must name; "" without require_ack_response. */
+    char chunk[FORWARD_CHUNK_ID_LEN + 1];
     msgpack_sbuffer head; /* array header, tag, header of the body */
-    msgpack_sbuffer body; /* where it is neither the batch's own nor kept there */
+    msgpack_sbuffer body; /* the body, if the batch does not keep it */
     msgpack_sbuffer tail; /* options */
 } forward_frame;
 
 /*
- * Frames the message of `batch` that begins at `*at`, 0 for the first, and moves `*at` to the next:
- * there is none once it has come to forward_batch_bytes. Logs are one message. Metrics and traces
- * are one for each map, since Fluent Bit's server reads the first map of a message and forgets the
- * others.
+ * Frames the message of `batch` that begins at `*at`, and moves `*at` to the next message. Start
+ * with 0; when `*at` has reached forward_batch_bytes(), that was the last message. Logs are one
+ * message. Metrics and traces are one message for each map, because Fluent Bit's server reads only
+ * the first map of a message.
  *
- * On success end it with forward_frame_destroy. UPSTREAM_ERR_INVALID_ARG for an empty batch or one
- * that this config cannot carry; UPSTREAM_ERR_NO_MEMORY; UPSTREAM_ERR_IO where the system gives no
- * random bytes.
+ * On success end the frame with forward_frame_destroy. UPSTREAM_ERR_INVALID_ARG: the batch is
+ * empty, or no message begins at `*at`. UPSTREAM_ERR_NO_MEMORY. UPSTREAM_ERR_IO: the system gives
+ * no random bytes.
  */
 upstream_status_t forward_frame_build(forward_frame *frame, forward_batch *batch,
                                       const forward_config *config, size_t *at);
 void forward_frame_destroy(forward_frame *frame);
 
-/* ---- delivering --------------------------------------------------------------------------------- */
+/* ---- delivering ---- */
 
 typedef struct forward_delivery forward_delivery;
 
 /*
- * Told of each node that failed inside forward_deliver_fn (not of failed connects). The library
- * logs both, in these words. `reason` is valid during the call.
+ * Called for each node that failed inside forward_deliver_fn, but not for failed connects. The
+ * library logs both in its own log. `reason` is valid only during the call.
  */
 typedef void (*forward_failure_fn)(const forward_delivery *delivery, const upstream_node_t *node,
                                    upstream_status_t status, const char *reason);
@@ -179,29 +185,30 @@ typedef void (*forward_failure_fn)(const forward_delivery *delivery, const upstr
 struct forward_delivery {
     forward_batch *batch;          /* in: what to deliver */
     forward_failure_fn on_failure; /* in: may be NULL */
-    void *user;                    /* in: the caller's own */
+    void *user;                    /* in: yours */
 
-    upstream_node_t *node;   /* out: the node that took the batch; NULL where none did */
-    size_t bytes;            /* out: size of the message it took */
-    char tls_version[16];    /* out: "TLSv1.3"; "" on plaintext */
-    unsigned failures;       /* out: nodes that failed inside the callback */
-    upstream_node_t *failed; /* out: the last of them, or NULL */
-    upstream_status_t status; /* out: its status, UPSTREAM_OK after a success */
-    char reason[FORWARD_REASON_MAX]; /* out: why; "" where nothing failed */
+    upstream_node_t *node;           /* out: the node that took the batch, or NULL */
+    size_t bytes;                    /* out: size of the message it took */
+    char tls_version[16];            /* out: "TLSv1.3"; "" on plaintext */
+    unsigned failures;               /* out: nodes that failed inside the callback */
+    upstream_node_t *failed;         /* out: the last of them, or NULL */
+    upstream_status_t status;        /* out: its status, UPSTREAM_OK after a success */
+    char reason[FORWARD_REASON_MAX]; /* out: why it failed, or "" */
     bool may_have_arrived;           /* out: records went to a node that did not confirm them */
-    bool own_words;                  /* the reason is no failed call's; of no use outside */
+    bool own_words;                  /* internal: `reason` is not that of a failed library call */
 };
 
 #define FORWARD_DELIVERY_INIT(batch_) \
     {(batch_), NULL, NULL, NULL, 0, "", 0, NULL, UPSTREAM_OK, "", false, false}
 
 /*
- * The callback for upstream_deliver; its context is a forward_delivery. Logs in once per connection
- * where the node's settings say so, writes the message, and waits for the ack where one is required.
+ * The callback for upstream_deliver; its context is a forward_delivery. It logs in once per
+ * connection if the node's settings ask for that, writes the message, and waits for the ack if
+ * require_ack_response is on.
  *
- * Whatever the server does against the protocol gives an error, so that the library closes this
- * connection and tries the next node. UPSTREAM_STOP where the fault is in the batch itself and no
- * other node could do better: `status` and `reason` then say what is wrong.
+ * If the server breaks the protocol, it returns an error: the library then closes the connection
+ * and tries the next node. It returns UPSTREAM_STOP if the batch itself is at fault, so that no
+ * other node could take it: `status` and `reason` then say what is wrong.
  */
 upstream_status_t forward_deliver_fn(upstream_conn_t *conn, void *delivery);
 

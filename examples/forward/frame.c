@@ -1,22 +1,24 @@
 /*
- * One message around the bytes of a batch: array header and tag in front, options behind. The body is
- * pointed at, never copied.
+ * Makes a message of the bytes of a batch: an array header and the tag before them, the options
+ * after them. The bytes themselves are not copied.
  */
 #include "internal.h"
 
 #include <string.h>
 
-static int pack_text(msgpack_packer *pk, const char *text) {
+static int pack_text(msgpack_packer *pk, const char *text)
+{
     size_t len = strlen(text);
     return msgpack_pack_str(pk, len) || msgpack_pack_str_body(pk, text, len);
 }
 
 /*
- * {"chunk": id, "size": n, "compressed": "gzip", "fluent_signal": signal}, in the order and under
- * the conditions of the agent's own plugin: `size` is for logs alone, and counts records.
+ * {"chunk": id, "size": n, "compressed": "gzip", "fluent_signal": signal}: the same order and the
+ * same conditions as in Fluent Bit's own plugin. `size` counts records, and only logs have it.
  */
 static int pack_options(msgpack_packer *pk, const forward_frame *f, const forward_entries *body,
-                        forward_signal signal, bool gzip) {
+                        forward_signal signal, bool gzip)
+{
     bool ack = f->chunk[0] != '\0', logs = signal == FORWARD_LOGS;
     if (msgpack_pack_map(pk, (size_t)ack + (size_t)logs + (size_t)gzip + 1) ||
         (ack && (pack_text(pk, "chunk") || pack_text(pk, f->chunk))) ||
@@ -28,7 +30,8 @@ static int pack_options(msgpack_packer *pk, const forward_frame *f, const forwar
 }
 
 static upstream_status_t pack(forward_frame *f, const forward_batch *batch,
-                              const forward_config *config, const forward_entries *body) {
+                              const forward_config *config, const forward_entries *body)
+{
     forward_signal signal = forward_batch_signal(batch);
     bool packed = config->packed || config->gzip || signal != FORWARD_LOGS;
     bool options = config->send_options || config->require_ack_response || config->gzip ||
@@ -48,37 +51,43 @@ static upstream_status_t pack(forward_frame *f, const forward_batch *batch,
     return UPSTREAM_OK;
 }
 
-static void add(forward_frame *f, forward_bytes part) {
+static void add(forward_frame *f, forward_bytes part)
+{
     if (part.len > 0) {
-        f->iov[f->iov_count].iov_base = (void *)(uintptr_t)part.data; /* iovec has no const; it is only read */
+        /* struct iovec has no const; the bytes are only read. */
+        f->iov[f->iov_count].iov_base = (void *)(uintptr_t)part.data;
         f->iov[f->iov_count].iov_len = part.len;
         f->iov_count++;
         f->bytes += part.len;
     }
 }
 
-static forward_bytes bytes_of(const msgpack_sbuffer *buffer) {
+static forward_bytes bytes_of(const msgpack_sbuffer *buffer)
+{
     return (forward_bytes){buffer->data, buffer->size};
 }
 
-static forward_form form_for(const forward_config *config) {
+static forward_form form_for(const forward_config *config)
+{
     if (config->time_as_integer) {
         return FORWARD_INTEGER;
     }
     return config->retain_metadata ? FORWARD_AS_GIVEN : FORWARD_PLAIN;
 }
 
-/* All of a chunk of logs. */
+/* The body of a chunk of logs: all of it. */
 static upstream_status_t logs_of(forward_batch *batch, const forward_config *config, size_t *at,
-                                 forward_entries *out) {
+                                 forward_entries *out)
+{
     *at = forward_batch_bytes(batch);
     return config->gzip ? forward_batch_gzip(batch, form_for(config), out)
                         : forward_batch_entries(batch, form_for(config), out);
 }
 
-/* The next map of metrics or traces. */
+/* The body of the next message of metrics or traces: one map. */
 static upstream_status_t map_of(forward_frame *f, const forward_batch *batch,
-                                const forward_config *config, size_t *at, forward_entries *out) {
+                                const forward_config *config, size_t *at, forward_entries *out)
+{
     forward_bytes rest = forward_batch_given(batch);
     rest.data += *at;
     rest.len -= *at;
@@ -96,7 +105,8 @@ static upstream_status_t map_of(forward_frame *f, const forward_batch *batch,
 }
 
 upstream_status_t forward_frame_build(forward_frame *f, forward_batch *batch,
-                                      const forward_config *config, size_t *at) {
+                                      const forward_config *config, size_t *at)
+{
     forward_entries body;
 
     if (f == NULL || config == NULL || at == NULL || forward_batch_count(batch) == 0 ||
@@ -123,7 +133,8 @@ upstream_status_t forward_frame_build(forward_frame *f, forward_batch *batch,
     return UPSTREAM_OK;
 }
 
-void forward_frame_destroy(forward_frame *f) {
+void forward_frame_destroy(forward_frame *f)
+{
     if (f != NULL) {
         msgpack_sbuffer_destroy(&f->head);
         msgpack_sbuffer_destroy(&f->body);

@@ -1,12 +1,12 @@
 /*
- * HELO, PING, PONG: each side shows that it knows the shared key, and the client who its user is.
- * No record may be written before the server's own proof was checked; what is not exactly as the
- * protocol has it is a failure.
+ * HELO, PING, PONG: each side proves that it knows the shared key, and the client says who its user
+ * is. No record may be written before the server's proof has been checked. Any difference from the
+ * protocol is a failure.
  *
- * Both proofs are a digest over salt, name, nonce and key, and only the name tells them apart: a
- * server that claims the client's name could send the client's own proof back. So that name is
- * refused, and the salt, which the client draws, is new on each connection: a proof seen on another
- * one is worth nothing.
+ * Each proof is a digest of salt, name, nonce and key, and only the names differ. A server that
+ * uses the client's name could therefore send the client's own proof back, so that name is refused.
+ * The client draws a new salt for each connection, so a proof from another connection is worth
+ * nothing.
  */
 #include "internal.h"
 
@@ -15,33 +15,37 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SHOWN_MAX 160 /* of a server's own words in a reason */
+#define SHOWN_MAX 160 /* how much of a server's own words a reason may show */
 
 #ifndef HOST_NAME_MAX
-#define HOST_NAME_MAX 255 /* what POSIX allows at most where a system names no limit */
+#define HOST_NAME_MAX 255 /* the most that POSIX allows, if the system names no limit */
 #endif
 
-/* What a HELO says; the texts live in its answer. */
+/* What a HELO says. The texts are those of its forward_answer. */
 typedef struct helo {
     forward_bytes nonce;
-    forward_bytes auth; /* salt of the password; empty from a server without users, but Fluent Bit's sends one all the same */
+    /* The salt of the password. A server without users leaves it empty, but Fluent Bit's never
+     * does. */
+    forward_bytes auth;
     bool keepalive;
 } helo;
 
-/* What this side says of itself in one handshake. */
+/* What the client says in one handshake. */
 typedef struct login {
     const char *name;
-    char salt[FORWARD_CHUNK_ID_LEN + 1]; /* text, since some servers read PING as UTF-8 */
+    char salt[FORWARD_CHUNK_ID_LEN + 1]; /* text, because some servers read PING as UTF-8 */
     char proof[FORWARD_DIGEST_LEN + 1];
-    char own_name[HOST_NAME_MAX + FORWARD_SUFFIX_LEN + 2]; /* where self_hostname is not set */
+    char own_name[HOST_NAME_MAX + FORWARD_SUFFIX_LEN + 2]; /* used if self_hostname is not set */
 } login;
 
-static forward_bytes bytes_of(const char *text) {
+static forward_bytes bytes_of(const char *text)
+{
     return (forward_bytes){text, strlen(text)};
 }
 
-/* A server's words made fit for a log line. */
-static const char *shown(const msgpack_object *o, char out[SHOWN_MAX + 1]) {
+/* A server's words, made safe for a log line. */
+static const char *shown(const msgpack_object *o, char out[SHOWN_MAX + 1])
+{
     forward_bytes text = {"", 0};
     forward_text(o, &text);
     size_t len = text.len < SHOWN_MAX ? text.len : SHOWN_MAX;
@@ -53,10 +57,13 @@ static const char *shown(const msgpack_object *o, char out[SHOWN_MAX + 1]) {
     return out;
 }
 
-static upstream_status_t read_helo(const msgpack_object *o, helo *h, forward_delivery *d) {
-    if (o->type != MSGPACK_OBJECT_ARRAY || o->via.array.size != 2 || !forward_text_is(&o->via.array.ptr[0], "HELO") ||
+static upstream_status_t read_helo(const msgpack_object *o, helo *h, forward_delivery *d)
+{
+    if (o->type != MSGPACK_OBJECT_ARRAY || o->via.array.size != 2 ||
+        !forward_text_is(&o->via.array.ptr[0], "HELO") ||
         o->via.array.ptr[1].type != MSGPACK_OBJECT_MAP) {
-        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "the server's first message is not [\"HELO\", {...}]");
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
+                            "the server's first message is not [\"HELO\", {...}]");
     }
     const msgpack_object *options = &o->via.array.ptr[1];
     const msgpack_object *nonce = forward_map_get(options, "nonce");
@@ -79,22 +86,26 @@ static upstream_status_t read_helo(const msgpack_object *o, helo *h, forward_del
     return UPSTREAM_OK;
 }
 
-static int pack_bytes(msgpack_packer *pk, forward_bytes text) {
+static int pack_bytes(msgpack_packer *pk, forward_bytes text)
+{
     return msgpack_pack_str(pk, text.len) || msgpack_pack_str_body(pk, text.data, text.len);
 }
 
 static void prove(char out[FORWARD_DIGEST_LEN + 1], const login *me, forward_bytes name,
-                  const helo *h, const forward_config *c) {
+                  const helo *h, const forward_config *c)
+{
     forward_bytes parts[] = {bytes_of(me->salt), name, h->nonce, bytes_of(c->shared_key)};
     forward_digest(out, parts, 4);
 }
 
 /*
- * Draws the salt, and a name where none is set: the machine's own and a suffix that no server has,
- * since agents of both sides call themselves "localhost".
+ * Draws the salt. Without self_hostname it also makes a name: the machine's own and a random
+ * suffix, so that no server has the same one. (Many clients and servers call themselves
+ * "localhost".)
  */
 static upstream_status_t introduce(login *me, const forward_config *c, const helo *h,
-                                   forward_delivery *d) {
+                                   forward_delivery *d)
+{
     char suffix[FORWARD_SUFFIX_LEN + 1], machine[HOST_NAME_MAX + 1] = "";
 
     if (!forward_random_id(me->salt) || !forward_random_suffix(suffix)) {
@@ -112,15 +123,16 @@ static upstream_status_t introduce(login *me, const forward_config *c, const hel
 }
 
 /* ["PING", hostname, salt, digest of the key, user, digest of the password] */
-static int pack_ping(msgpack_sbuffer *out, const forward_config *c, const helo *h,
-                     const login *me) {
+static int pack_ping(msgpack_sbuffer *out, const forward_config *c, const helo *h, const login *me)
+{
     char password_digest[FORWARD_DIGEST_LEN + 1] = "";
     const char *username = "";
     msgpack_packer pk;
 
     if (h->auth.len > 0) {
         username = c->username == NULL ? "" : c->username;
-        forward_bytes password_parts[] = {h->auth, bytes_of(username), bytes_of(c->password == NULL ? "" : c->password)};
+        forward_bytes password_parts[] = {h->auth, bytes_of(username),
+                                          bytes_of(c->password == NULL ? "" : c->password)};
         forward_digest(password_digest, password_parts, 3);
     }
     msgpack_packer_init(&pk, out, msgpack_sbuffer_write);
@@ -131,7 +143,8 @@ static int pack_ping(msgpack_sbuffer *out, const forward_config *c, const helo *
 }
 
 static upstream_status_t send_ping(upstream_conn_t *conn, const forward_config *c, const helo *h,
-                                   const login *me, forward_delivery *d) {
+                                   const login *me, forward_delivery *d)
+{
     msgpack_sbuffer ping;
     upstream_status_t status;
 
@@ -148,31 +161,33 @@ static upstream_status_t send_ping(upstream_conn_t *conn, const forward_config *
     return status;
 }
 
-static bool same_bytes(forward_bytes a, forward_bytes b) {
+static bool same_bytes(forward_bytes a, forward_bytes b)
+{
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
 /*
- * Under the client's own name the proof is the one that PING carried: whoever read that can send it
- * back. Names are compared as the digest covers them, byte by byte: under any other name the
- * client's proof is a wrong one.
+ * Under the client's own name, the right proof is the one that PING carried, and anyone who read
+ * PING can send it back. Names are compared byte by byte, as the digest sees them: under any other
+ * name the client's proof is wrong.
  */
 static upstream_status_t check_proof(forward_bytes name, forward_bytes proof,
                                      const char *shown_name, const forward_config *c, const helo *h,
-                                     const login *me, forward_delivery *d) {
+                                     const login *me, forward_delivery *d)
+{
     char expected[FORWARD_DIGEST_LEN + 1];
 
     if (same_bytes(name, bytes_of(me->name))) {
         return forward_fail(
             d, UPSTREAM_ERR_PROTOCOL,
-            "the server answers under this client's own name \"%s\", and so could anyone who lacks "
-            "the key; set self_hostname to a name that no server has",
+            "the server answers under this client's own name \"%s\", which anyone without the key "
+            "could do; set self_hostname to a name that no server has",
             shown_name);
     }
     if (forward_digest_equal(me->proof, proof)) {
         return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
-                            "the server \"%s\" sent this client's own proof back, which shows no "
-                            "key; check the address",
+                            "the server \"%s\" sent this client's own proof back, which does not "
+                            "prove that it knows the key; check the address",
                             shown_name);
     }
     prove(expected, me, name, h, c);
@@ -188,38 +203,47 @@ static upstream_status_t check_proof(forward_bytes name, forward_bytes proof,
 
 /* ["PONG", ok, reason, hostname, digest of the key] */
 static upstream_status_t check_pong(const msgpack_object *o, const forward_config *c, const helo *h,
-                                    const login *me, forward_delivery *d) {
+                                    const login *me, forward_delivery *d)
+{
     char words[SHOWN_MAX + 1];
     forward_bytes name, proof;
 
     const msgpack_object *pong = o->type == MSGPACK_OBJECT_ARRAY ? o->via.array.ptr : NULL;
     if (pong == NULL || o->via.array.size != 5 || !forward_text_is(&pong[0], "PONG") ||
         pong[1].type != MSGPACK_OBJECT_BOOLEAN) {
-        return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
-                            "the server's answer to PING is not [\"PONG\", ok, reason, hostname, digest]");
+        return forward_fail(
+            d, UPSTREAM_ERR_PROTOCOL,
+            "the server's answer to PING is not [\"PONG\", ok, reason, hostname, digest]");
     }
     if (!pong[1].via.boolean) {
         return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
-                            "the server refused the login: \"%s\"; set shared_key, username, password as it has them",
+                            "the server refused the login: \"%s\"; set shared_key, username, "
+                            "password as it has them",
                             shown(&pong[2], words));
     }
     if (!forward_text(&pong[3], &name) || !forward_text(&pong[4], &proof)) {
-        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "hostname and digest in PONG are not strings");
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL,
+                            "hostname and digest in PONG are not strings");
     }
     return check_proof(name, proof, shown(&pong[3], words), c, h, me, d);
 }
 
-/* The server has to wait for our next message: whatever came behind this one is no part of the protocol. */
-static upstream_status_t read_alone(forward_answer *a, upstream_conn_t *conn, const forward_config *c, const char *what,
-                                    forward_delivery *d) {
+/* Reads one message. The server must now wait for ours: if more bytes came, it breaks the
+ * protocol. */
+static upstream_status_t read_alone(forward_answer *a, upstream_conn_t *conn,
+                                    const forward_config *c, const char *what, forward_delivery *d)
+{
     upstream_status_t status = forward_answer_read(a, conn, c->ack_timeout_ms, what, d);
     if (status == UPSTREAM_OK && a->extra > 0) {
-        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "%zu bytes came unasked behind %s", a->extra, what);
+        return forward_fail(d, UPSTREAM_ERR_PROTOCOL, "unexpected bytes after %s: %zu", what,
+                            a->extra);
     }
     return status;
 }
 
-static upstream_status_t log_in(upstream_conn_t *conn, const forward_config *c, const helo *h, forward_delivery *d) {
+static upstream_status_t log_in(upstream_conn_t *conn, const forward_config *c, const helo *h,
+                                forward_delivery *d)
+{
     login me;
     upstream_status_t status = introduce(&me, c, h, d);
     if (status == UPSTREAM_OK) {
@@ -236,8 +260,9 @@ static upstream_status_t log_in(upstream_conn_t *conn, const forward_config *c, 
     return status;
 }
 
-upstream_status_t forward_handshake(upstream_conn_t *conn, const forward_config *config, bool *keepalive,
-                                    forward_delivery *d) {
+upstream_status_t forward_handshake(upstream_conn_t *conn, const forward_config *config,
+                                    bool *keepalive, forward_delivery *d)
+{
     forward_answer answer;
     helo h;
 

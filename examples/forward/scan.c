@@ -1,12 +1,14 @@
 /*
- * Finds the end of a msgpack value without building it. msgpack-c allocates an array as soon as it has
- * read its header, so five bytes of a hostile server could ask for gigabytes: a value is handed to it
- * only when this scan has seen it whole. It never allocates and never recurses.
+ * Finds the end of a msgpack value without building it. msgpack-c allocates an array as soon as it
+ * has read the array's header, so five bytes from a hostile server could make it allocate
+ * gigabytes. So a value goes to msgpack-c only after this scan has seen all of it. The scan never
+ * allocates and never recurses.
  */
 #include "internal.h"
 
 /* The big-endian number of `len` bytes. */
-static uint64_t number(const unsigned char *p, size_t len) {
+static uint64_t number(const unsigned char *p, size_t len)
+{
     uint64_t n = 0;
     for (size_t i = 0; i < len; i++) {
         n = n << 8 | p[i];
@@ -14,15 +16,16 @@ static uint64_t number(const unsigned char *p, size_t len) {
     return n;
 }
 
-/* What a value's first byte says of the rest of it. */
+/* What the first byte of a value says about the rest. */
 typedef struct shape {
     size_t width;     /* bytes of the length or count that follows the first byte */
-    uint64_t bytes;   /* payload known at once, beside what the length says */
-    uint64_t values;  /* values inside, known at once */
-    unsigned per_one; /* values inside for each one that the count says; 0 where it counts bytes */
+    uint64_t bytes;   /* payload by the first byte alone; the length adds to it */
+    uint64_t values;  /* values inside, by the first byte alone */
+    unsigned per_one; /* values inside for each one of the count; 0: it counts bytes */
 } shape;
 
-static bool shape_of(unsigned char first, shape *s) {
+static bool shape_of(unsigned char first, shape *s)
+{
     static const unsigned char fixed[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 8, 1, 2, 4, 8};
     *s = (shape){0, 0, 0, 0};
     if (first < 0x80 || first >= 0xe0) {
@@ -35,7 +38,7 @@ static bool shape_of(unsigned char first, shape *s) {
     } else if (first < 0xc0) {
         s->bytes = first & 0x1f;
     } else if (first == 0xc1) {
-        return false; /* the one byte that the format never uses */
+        return false; /* the only byte that the format does not use */
     } else if (first < 0xc4) {
         return true;
     } else if (first < 0xc7) {
@@ -58,7 +61,9 @@ static bool shape_of(unsigned char first, shape *s) {
     return true;
 }
 
-forward_scan_result forward_scan_value(forward_scan *scan, const unsigned char *data, size_t len, size_t limit) {
+forward_scan_result forward_scan_value(forward_scan *scan, const unsigned char *data, size_t len,
+                                       size_t limit)
+{
     while (scan->need > 0) {
         if (scan->at >= len) {
             return FORWARD_SCAN_MORE;
@@ -74,7 +79,7 @@ forward_scan_result forward_scan_value(forward_scan *scan, const unsigned char *
         uint64_t count = number(data + scan->at + 1, s.width);
         uint64_t bytes = s.per_one ? s.bytes : s.bytes + count;
         uint64_t values = s.values + s.per_one * count;
-        /* Each value is at least one byte: a count that could not fit is refused before it is believed. */
+        /* Each value takes at least one byte, so a count that cannot fit is refused here. */
         uint64_t need = scan->need - 1 + values;
         if (head + bytes + need > limit - scan->at) {
             return FORWARD_SCAN_BAD;

@@ -144,7 +144,8 @@ static inline upstream_t *upstream_flb_set_of(const struct flb_upstream_ha *ha)
 
 /* ---- picks: found and unlinked with the lock held, ended without it ---- */
 
-static inline void upstream_flb_unlink(struct upstream_flb_pick **place, struct upstream_flb_pick **to)
+static inline void upstream_flb_unlink(struct upstream_flb_pick **place,
+                                       struct upstream_flb_pick **to)
 {
     struct upstream_flb_pick *pick = *place;
     *place = pick->next;
@@ -164,8 +165,8 @@ static inline upstream_status_t upstream_flb_failure(int net_error)
 static inline void upstream_flb_give_back(struct flb_connection *conn)
 {
     /*
-     * Releasing counts as a use, and a plugin logs in only on connections that have none: so a fresh
-     * one must not be kept.
+     * Releasing counts as a use, and a plugin logs in only on connections that have none: so a
+     * fresh one must not be kept.
      */
     if (conn->ka_count == 0) {
         flb_upstream_conn_recycle(conn, FLB_FALSE);
@@ -201,7 +202,8 @@ static inline void upstream_flb_end(struct upstream_flb_pick *picks, int word)
  * The pick to go on with if this owner comes back after a network error, else NULL. Ends all picks
  * that it is done with.
  */
-static inline struct upstream_flb_pick *upstream_flb_resume(struct upstream_flb_set *set, const void *owner)
+static inline struct upstream_flb_pick *upstream_flb_resume(struct upstream_flb_set *set,
+                                                            const void *owner)
 {
     struct upstream_flb_pick *again = NULL, *over = NULL, **place;
     time_t now = time(NULL);
@@ -229,7 +231,8 @@ static inline struct upstream_flb_pick *upstream_flb_resume(struct upstream_flb_
     return again;
 }
 
-static inline struct upstream_flb_pick *upstream_flb_begin(struct upstream_flb_set *set, const void *owner)
+static inline struct upstream_flb_pick *upstream_flb_begin(struct upstream_flb_set *set,
+                                                           const void *owner)
 {
     struct upstream_flb_pick *pick = calloc(1, sizeof(*pick));
     if (pick == NULL || upstream_attempt_begin(set->up, &pick->attempt) != UPSTREAM_OK) {
@@ -246,7 +249,8 @@ static inline struct upstream_flb_pick *upstream_flb_begin(struct upstream_flb_s
 }
 
 /* Ends a pick that came to nothing: its attempt has reported each of its nodes already. */
-static inline void upstream_flb_abandon(struct upstream_flb_set *set, struct upstream_flb_pick *pick)
+static inline void upstream_flb_abandon(struct upstream_flb_set *set,
+                                        struct upstream_flb_pick *pick)
 {
     struct upstream_flb_pick **place;
     pthread_mutex_lock(&upstream_flb_registry.lock);
@@ -317,7 +321,8 @@ static inline struct flb_upstream_node *upstream_flb_ha_node_get(struct flb_upst
                 upstream_attempt_begin(set->up, &pick->attempt) != UPSTREAM_OK) {
                 break;
             }
-        } else if (node->u->base.net.connect_timeout <= 0 || time(NULL) - began < node->u->base.net.connect_timeout) {
+        } else if (node->u->base.net.connect_timeout <= 0 ||
+                   time(NULL) - began < node->u->base.net.connect_timeout) {
             upstream_attempt_report(pick->attempt, UPSTREAM_ERR_CONNECT);
         } else {
             /* one of health.max_fails */
@@ -395,7 +400,8 @@ static inline void upstream_flb_output_return_do(int word)
 
 /* ---- sets ---- */
 
-static inline struct flb_upstream_ha *upstream_flb_ha_from_file(const char *file, struct flb_config *config)
+static inline struct flb_upstream_ha *upstream_flb_ha_from_file(const char *file,
+                                                                struct flb_config *config)
 {
     struct flb_upstream_ha *ha = flb_upstream_ha_from_file(file, config);
     struct upstream_flb_set *set = ha != NULL ? calloc(1, sizeof(*set)) : NULL;
@@ -444,7 +450,8 @@ static inline void upstream_flb_ha_destroy(struct flb_upstream_ha *ha)
 {
     struct upstream_flb_set **place, *set;
     pthread_mutex_lock(&upstream_flb_registry.lock);
-    for (place = &upstream_flb_registry.sets; *place != NULL && (*place)->ha != ha; place = &(*place)->next) {
+    for (place = &upstream_flb_registry.sets; *place != NULL && (*place)->ha != ha;
+         place = &(*place)->next) {
     }
     set = *place;
     if (set != NULL) {

@@ -42,7 +42,7 @@ static inline int upstream_flb_bind(upstream_t *up, struct flb_upstream_ha *ha)
 {
     struct mk_list *head;
     size_t place = 0;
-    mk_list_foreach(head, &ha->nodes) {
+    mk_list_foreach (head, &ha->nodes) {
         struct flb_upstream_node *node = mk_list_entry(head, struct flb_upstream_node, _head);
         upstream_node_t *own = upstream_node_at(up, place++);
         if (own == NULL || strcmp(upstream_node_name(own), node->name) != 0) {
@@ -57,7 +57,8 @@ static inline int upstream_flb_bind(upstream_t *up, struct flb_upstream_ha *ha)
  * The file that the agent found under this name, by its own rule: `path` as it is, else in the
  * folder of the configuration.
  */
-static inline const char *upstream_flb_path(const char *path, const struct flb_config *config, char *buffer, size_t size)
+static inline const char *upstream_flb_path(const char *path, const struct flb_config *config,
+                                            char *buffer, size_t size)
 {
     struct stat st;
     if (stat(path, &st) == 0 || path[0] == '/' || config->conf_path == NULL) {
@@ -100,11 +101,13 @@ static inline void upstream_flb_bound_silence_of(upstream_t *up, const struct fl
 }
 
 /* A set of the nodes that the agent has read, with those of their keys that the library needs. */
-static inline upstream_status_t upstream_flb_create_from_nodes(struct flb_upstream_ha *ha, const upstream_options_t *options,
-                                                               upstream_t **up, upstream_error_t **err)
+static inline upstream_status_t upstream_flb_create_from_nodes(struct flb_upstream_ha *ha,
+                                                               const upstream_options_t *options,
+                                                               upstream_t **up,
+                                                               upstream_error_t **err)
 {
-    static const char *const keys[] = {"weight", "priority", "health.max_fails", "health.backoff",
-                                       "health.backoff_max", "net.io_timeout"};
+    static const char *const keys[] = {"weight",         "priority",           "health.max_fails",
+                                       "health.backoff", "health.backoff_max", "net.io_timeout"};
     upstream_status_t status = UPSTREAM_ERR_NO_MEMORY;
     struct mk_list *head;
     char *text = NULL;
@@ -114,9 +117,10 @@ static inline upstream_status_t upstream_flb_create_from_nodes(struct flb_upstre
         return status;
     }
     fprintf(out, "[UPSTREAM]\n    name %s\n", ha->name);
-    mk_list_foreach(head, &ha->nodes) {
+    mk_list_foreach (head, &ha->nodes) {
         struct flb_upstream_node *node = mk_list_entry(head, struct flb_upstream_node, _head);
-        fprintf(out, "[NODE]\n    name %s\n    host %s\n    port %s\n", node->name, node->host, node->port);
+        fprintf(out, "[NODE]\n    name %s\n    host %s\n    port %s\n", node->name, node->host,
+                node->port);
         for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
             const char *value = flb_upstream_node_get_property(keys[i], node);
             /* 0 is for ever to the agent, but no time at all to the library. */
@@ -133,7 +137,8 @@ static inline upstream_status_t upstream_flb_create_from_nodes(struct flb_upstre
 }
 
 /* The library's set for the agent's; NULL if there can be none, and the agent's order stays. */
-static inline upstream_t *upstream_flb_create(struct flb_upstream_ha *ha, const char *file, struct flb_config *config)
+static inline upstream_t *upstream_flb_create(struct flb_upstream_ha *ha, const char *file,
+                                              struct flb_config *config)
 {
     char buffer[PATH_MAX + 1];
     const char *path = upstream_flb_path(file, config, buffer, sizeof(buffer));
@@ -149,10 +154,12 @@ static inline upstream_t *upstream_flb_create(struct flb_upstream_ha *ha, const 
     }
     if (up == NULL) {
         flb_warn("[upstream] %s; balancing the nodes of %s as the agent read them",
-                 err != NULL ? upstream_error_message(err) : "the agent reads it differently", path);
+                 err != NULL ? upstream_error_message(err) : "the agent reads it differently",
+                 path);
         upstream_error_free(err);
         err = NULL;
-        if (upstream_flb_create_from_nodes(ha, options, &up, &err) == UPSTREAM_OK && !upstream_flb_bind(up, ha)) {
+        if (upstream_flb_create_from_nodes(ha, options, &up, &err) == UPSTREAM_OK &&
+            !upstream_flb_bind(up, ha)) {
             upstream_destroy(up);
             up = NULL;
         }
