@@ -9,7 +9,11 @@ import subprocess
 
 def first_line(*command):
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0].strip()
+        return (
+            subprocess.run(command, capture_output=True, text=True, check=True)
+            .stdout.splitlines()[0]
+            .strip()
+        )
     except (OSError, subprocess.CalledProcessError, IndexError):
         return "not found"
 
@@ -28,8 +32,15 @@ def facts():
     """Pairs of what and which."""
     return [
         ("taken on", datetime.date.today().isoformat()),
-        ("processor", f"{processor()}, {os.cpu_count()} cores, {'virtual' if is_virtual() else 'not virtual'}"),
-        ("system", f"{distribution()}, Linux {platform.release()}, {platform.libc_ver()[0]} {platform.libc_ver()[1]}"),
+        (
+            "processor",
+            f"{processor()}, {os.cpu_count()} cores,"
+            f" {'virtual' if is_virtual() else 'not virtual'}",
+        ),
+        (
+            "system",
+            f"{distribution()}, Linux {platform.release()}, {' '.join(platform.libc_ver())}",
+        ),
         ("compilers", f"{first_line('rustc', '--version')}; {first_line('cc', '--version')}"),
         ("OpenSSL", first_line("openssl", "version")),
     ]

@@ -136,8 +136,14 @@ def badness(row):
 
 def targets(rows):
     """One line for each kind of target: the figure that is furthest from it."""
-    out = ["## Targets", "", "Of each kind of target, the case that is furthest from it.", "",
-           "| subject | case | figure | target |", "|---|---|---|---|"]
+    out = [
+        "## Targets",
+        "",
+        "Of each kind of target, the case that is furthest from it.",
+        "",
+        "| subject | case | figure | target |",
+        "|---|---|---|---|",
+    ]
 
     def kind(row):
         unit = "ratio" if "ratio" in row else row["unit"]
@@ -237,11 +243,13 @@ def tables(rows):
 
 def in_order(rows):
     """By set, so that those who do the same work stand together."""
+
     def key(row):
         case = row["case"]
         head = case.split()[0]
         size = int(head) if head.isdigit() else 0
         return "," in case, size, case, not row["who"].startswith("libupstream"), row["ratio"]
+
     return sorted(rows, key=key)
 
 

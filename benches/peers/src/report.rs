@@ -22,7 +22,8 @@ impl fmt::Display for Row<'_> {
         write!(
             f,
             concat!(
-                r#"{{"suite":"pick","case":"{} nodes","threads":{},"who":"{}","unit":"ns/pick","value":{:.2},"#,
+                r#"{{"suite":"pick","case":"{} nodes","threads":{},"who":"{}","unit":"ns/pick","#,
+                r#""value":{:.2},"#,
                 r#""floor":{:.2},"ratio":{:.2},"deviation":{},"longest_run":{},"note":"{}"}}"#
             ),
             nodes,
