@@ -40,15 +40,19 @@ if(TARGET test_fluent_bit_shim)
         target_compile_options(out_${plugin} PRIVATE ${warnings})
         target_include_directories(out_${plugin} PRIVATE "${guest_include}" "${guest_agent}")
         add_dependencies(test_fluent_bit_shim out_${plugin})
+        add_dependencies(test_fluent_bit_shim_faults out_${plugin})
     endforeach()
     target_compile_options(out_records PRIVATE "SHELL:-include upstream/fluent_bit.h")
     target_link_libraries(out_records PRIVATE upstream::upstream)
-    target_sources(test_fluent_bit_shim PRIVATE
-        "${guest_agent}/guest_base.c" "${guest_agent}/guest_coro.c"
-        "${guest_agent}/guest_engine.c" "${guest_agent}/guest_upstream.c")
-    set_target_properties(test_fluent_bit_shim PROPERTIES ENABLE_EXPORTS ON)
-    target_include_directories(test_fluent_bit_shim PRIVATE "${guest_include}" "${guest_agent}")
-    target_compile_definitions(test_fluent_bit_shim PRIVATE
-        "WITH_FLAG=\"$<TARGET_FILE:out_records>\""
-        "WITHOUT_FLAG=\"$<TARGET_FILE:out_records_plain>\"")
+    foreach(test IN ITEMS test_fluent_bit_shim test_fluent_bit_shim_faults)
+        target_sources(${test} PRIVATE
+            "${guest_agent}/guest_base.c" "${guest_agent}/guest_coro.c"
+            "${guest_agent}/guest_engine.c" "${guest_agent}/guest_upstream.c"
+            "${guest_agent}/shim_bed.c")
+        set_target_properties(${test} PROPERTIES ENABLE_EXPORTS ON)
+        target_include_directories(${test} PRIVATE "${guest_include}" "${guest_agent}")
+        target_compile_definitions(${test} PRIVATE
+            "WITH_FLAG=\"$<TARGET_FILE:out_records>\""
+            "WITHOUT_FLAG=\"$<TARGET_FILE:out_records_plain>\"")
+    endforeach()
 endif()

@@ -131,7 +131,7 @@ static void see(const char *line, void *context)
     const char *at = strstr(line, "\"type_instance\":\"");
     const struct kind *kind;
     char expected[1024];
-    unsigned number;
+    unsigned number = 0;
     if (at == NULL || sscanf(at, "\"type_instance\":\"%u\"", &number) != 1 ||
         number >= seen->values) {
         fail_msg("not one of ours: %s", line);

@@ -209,10 +209,12 @@ static void each_node_gets_its_own_form(void **state)
     for (int i = 0; i < 4; i++) {
         servers[i] = forward_server_start(i == 3 ? &good : &none);
     }
-    static const char *const keys[4] = {"", "    tag other\n    time_as_integer on\n",
-                                        "    compress gzip\n",
-                                        "    compress gzip\n    time_as_integer on\n"
-                                        "    require_ack_response on\n"};
+    static const char *const keys[4] = {
+        "",
+        "    tag other\n    time_as_integer on\n",
+        "    compress gzip\n",
+        "    compress gzip\n    time_as_integer on\n    require_ack_response on\n",
+    };
     upstream_t *up = forward_client_over_each(servers, 4, keys);
     forward_batch *b = forward_batch_create("tag");
     for (unsigned n = 0; n < 100; n++) {
