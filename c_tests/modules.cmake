@@ -1,7 +1,7 @@
 # Modules that tests load: plugins for hosts and agents that are the test programs themselves.
 
-# A plugin for test_unload, which gets the library through it alone: what a program only names on
-# its link line is left out.
+# A plugin for test_unload, which gets the library only through it: --as-needed leaves out what a
+# program only names on its link line.
 add_library(guest_module MODULE module/guest_module.c)
 set_target_properties(guest_module PROPERTIES C_STANDARD 11 C_EXTENSIONS OFF PREFIX "")
 target_compile_options(guest_module PRIVATE ${warnings})
@@ -10,7 +10,7 @@ target_link_options(test_unload PRIVATE LINKER:--as-needed)
 target_compile_definitions(test_unload PRIVATE "GUEST_MODULE=\"$<TARGET_FILE:guest_module>\"")
 add_dependencies(test_unload guest_module)
 
-# What shows the plugin for Fluent Bit that an agent is a newer one.
+# It shows the plugin for Fluent Bit that the agent is a newer one.
 if(TARGET test_fluent_bit_versions)
     add_library(newer_agent MODULE module/newer_agent.c)
     set_target_properties(newer_agent PROPERTIES C_STANDARD 11 C_EXTENSIONS OFF PREFIX "")
@@ -22,9 +22,9 @@ if(TARGET test_fluent_bit_versions)
 endif()
 
 if(TARGET test_fluent_bit_shim)
-    # A stand-in for the agent behind upstream/fluent_bit.h, and a plugin written for such an agent,
-    # compiled as it stands with the header's flag and without. The agent's headers are all one
-    # here; the program is the agent, so it lends its functions.
+    # A stand-in for the agent of upstream/fluent_bit.h, and a plugin written for such an agent,
+    # compiled unchanged, with the header's flag and without it. All of the agent's headers are the
+    # same file here. The test program is the agent, so it exports its functions.
     set(guest_agent "${CMAKE_CURRENT_SOURCE_DIR}/guest_agent")
     set(guest_include "${CMAKE_CURRENT_BINARY_DIR}/guest_agent")
     foreach(name IN ITEMS info config coro log output output_plugin upstream upstream_conn

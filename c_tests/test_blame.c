@@ -225,7 +225,7 @@ static void a_node_that_was_not_reached_says_nothing_of_the_payload(void **state
     }
 }
 
-/* ---- what is told late ---- */
+/* ---- late reports ---- */
 
 static const uint16_t nowhere[NODES] = {43000, 43001, 43002};
 

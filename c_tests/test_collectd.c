@@ -104,7 +104,7 @@ static const struct kind {
     {"absolute", "7", "\"values\":[7],\"dstypes\":[\"absolute\"],\"dsnames\":[\"value\"]"},
 };
 
-/* One value, of the kind that its number has, at a time of its own. */
+/* One value: its number gives its kind and its time. */
 static void put(struct collectd *collectd, unsigned number)
 {
     const struct kind *kind = &kinds[number % KINDS];

@@ -320,7 +320,7 @@ static void accepted_without_effect(void **state)
     warned(HEAD NODE "net.dns.resolver legacy\n", "test.conf:7:", "system");
 }
 
-/* Files in a folder of their own. */
+/* Files in a private folder. */
 static char folder[] = "/tmp/upstream-config-XXXXXX";
 
 static const char *put(const char *name, const char *text)

@@ -79,7 +79,7 @@ static void stop(void)
     }
 }
 
-/* What a delivery does, and what its send and its receive are to fail with. */
+/* What a delivery does, and the errors with which its send and its receive must fail. */
 struct payload {
     int send_fails, receive_fails, calls;
     upstream_status_t word; /* in place of the failure's own; 0: that */

@@ -15,14 +15,13 @@ enum { RECORDS = 5 };
 
 /* ---- refused sections ---- */
 
-static void refused(const char *text, const char *const *section, const char *part,
-                    const char *mend)
+static void refused(const char *text, const char *const *section, const char *part, const char *fix)
 {
     agent_bed_write(text);
     agent_log_clear();
     assert_null(agent_output_start(bed.agent, section));
     agent_log_contains("1 [output:upstream] ", part);
-    agent_log_contains(part, mend);
+    agent_log_contains(part, fix);
 }
 
 static void mistakes_are_told_with_the_mend(void **state)

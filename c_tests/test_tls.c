@@ -246,7 +246,7 @@ static void client_certificate_refused(void **state)
     }
 }
 
-static void refused_at_create(const char *keys, const char *place, const char *mend)
+static void refused_at_create(const char *keys, const char *place, const char *fix)
 {
     char filled[1024], text[2048];
     upstream_error_t *err;
@@ -258,7 +258,7 @@ static void refused_at_create(const char *keys, const char *place, const char *m
              filled);
     err = check_refused(text, NULL);
     check_contains(upstream_error_message(err), place);
-    check_contains(upstream_error_message(err), mend);
+    check_contains(upstream_error_message(err), fix);
     upstream_error_free(err);
 }
 

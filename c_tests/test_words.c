@@ -122,7 +122,7 @@ static upstream_status_t say_much(upstream_conn_t *conn, void *ctx)
     return upstream_conn_report(conn, UPSTREAM_ERR_PROTOCOL, ctx);
 }
 
-/* Whatever a server's answer puts into them, a line stays one line of bounded length. */
+/* Whatever a server's answer puts into them, a line stays one line of limited length. */
 static void words_stay_one_line(void **state)
 {
     struct scripted *server = scripted_start(SCRIPTED_GOOD);
@@ -183,7 +183,7 @@ static void an_odd_number_is_told_once_and_the_payload_goes_on(void **state)
     }
 }
 
-/* C's habitual -1 is a status, and a failure like any other: no line of its own. */
+/* C's usual -1 is a status and a failure like any other: it gets no extra line. */
 static void minus_one_goes_on_and_is_not_odd(void **state)
 {
     struct scripted *servers[2];
@@ -214,7 +214,7 @@ static upstream_status_t only_write(upstream_conn_t *conn, void *ctx)
     return upstream_conn_write(conn, "line\n", 5);
 }
 
-/* One line for each node that falls out or comes back, and what repeats is summed up once a
+/* One line for each node that is ejected or comes back; repeated lines are summed up once a
  * second. */
 static void what_repeats_is_counted(void **state)
 {

@@ -1,8 +1,8 @@
 #!/bin/sh
 # check.sh HOW PREFIX WORK VERSION: build and run the consumer against the libupstream installed in
-# PREFIX, in the folder WORK, HOW being `cmake` or `pkg-config`. Fails where a build fails, a
-# program prints something else than the turns of two nodes, or a program took its library from
-# elsewhere. CC, CXX and CMAKE name the tools.
+# PREFIX, in the folder WORK, HOW being `cmake` or `pkg-config`. Fails if a build fails, if a
+# program prints anything other than the turns of two nodes, or if it loads another library. CC, CXX
+# and CMAKE name the tools.
 set -eu
 how=$1 prefix=$2 work=$3 version=$4
 source=$(cd "$(dirname "$0")" && pwd)

@@ -1,6 +1,6 @@
 /*
- * Takes turns over two nodes: the least a program can do that proves the installed header, library
- * and linkage.
+ * Takes turns over two nodes: a minimal program that proves that the installed header, library and
+ * linkage work.
  */
 #include <upstream/upstream.h>
 

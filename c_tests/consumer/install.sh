@@ -1,8 +1,8 @@
 #!/bin/sh
-# install.sh BUILD STAGE CMAKE CPACK: lay the library of BUILD down below STAGE in each way a user
-# may get it. `stayed`: installed; `somewhere/moved`: installed and then moved, so that a path kept
-# from the installation would be seen; `unpacked`: from the archives; `debian/usr`: from the Debian
-# packages, where this system can unpack them.
+# install.sh BUILD STAGE CMAKE CPACK: put the library of BUILD below STAGE in each way a user may
+# get it. `stayed`: installed. `somewhere/moved`: installed and then moved, so that a fixed path is
+# found. `unpacked`: from the archives. `debian/usr`: from the Debian packages, if this system can
+# unpack them.
 set -eu
 # Not by the environment: cpack asks cargo once more, and build scripts that see another CC or CMAKE
 # compile anew.

@@ -1,7 +1,7 @@
 /*
- * A server in a process of its own, so that neither its memory nor its calls nor its instructions
- * are counted as the library's: it takes any number of connections, reads what comes and drops it.
- * Never used outside the tests.
+ * A server in a separate process, so that its memory, system calls and instructions do not count as
+ * the library's. It takes any number of connections, reads what comes and drops it. Never used
+ * outside the tests.
  */
 #ifndef COUNTED_SINK_H
 #define COUNTED_SINK_H

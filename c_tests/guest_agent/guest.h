@@ -36,8 +36,7 @@ void guest_flush(struct guest *guest, int worker, struct guest_task *tasks, size
 /* Begins with a flush and drops its coroutine at the first yield, as the agent does at its end. */
 void guest_flush_given_up(struct guest *guest, uint64_t record);
 
-/* Runs the plugin's timer in a coroutine of its own, or in none. At most once for each
- * guest_start(). */
+/* Runs the plugin's timer in a coroutine, or without one. At most once for each guest_start(). */
 void guest_timer(struct guest *guest, int in_coroutine);
 
 #endif

@@ -14,7 +14,7 @@ void *guest_coro_context(const struct flb_coro *coro);
 /* Runs it until it yields. */
 void guest_coro_resume(struct flb_coro *coro);
 
-/* Drops it where it stands. */
+/* Frees it, even if it has not ended. */
 void guest_coro_end(struct flb_coro *coro);
 
 #endif

@@ -15,7 +15,7 @@ enum records_manner {
     /* asks for another node if the network failed, at most ten times */
     RECORDS_AGAIN,
     RECORDS_TWO,       /* sends to two nodes, with both connections in hand */
-    RECORDS_SEVERAL,   /* sends the record six times, each time by a pick of its own */
+    RECORDS_SEVERAL,   /* sends the record six times, each time after a new pick */
     RECORDS_LOOK_UP,   /* speaks to another server, at `u`, between the pick and its connection */
     RECORDS_UNSENDABLE /* sends, and then returns FLB_ERROR */
 };

@@ -1,4 +1,4 @@
-/* The set-up of the plugin, in a source of its own as real plugins have it. */
+/* The set-up of the plugin, in a separate source as in real plugins. */
 #include "out_records.h"
 
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /*
- * What docs/abi.md promises of numbers and layouts, so that a change of one does not compile. Only
- * what is new is added here; a line that has to be changed is a break of the binary interface.
+ * The numbers and layouts that docs/abi.md promises: if one changes, this does not compile. Only
+ * add lines for what is new. If you must change a line, you break the binary interface.
  */
 #include <stddef.h>
 #include <upstream/upstream.h>

@@ -1,6 +1,6 @@
 #!/bin/sh
 # install.sh FOLDER: put the Forward servers of other authors, at the versions of package-lock.json,
-# into FOLDER together with the programs of this folder that start them. Does nothing where they are
+# into FOLDER, together with the programs of this folder that start them. Does nothing if they are
 # there already.
 set -eu
 source=$(cd "$(dirname "$0")" && pwd)

@@ -1,5 +1,5 @@
-/* What the tests of the plugin for Fluent Bit share: the agent before and after, files, chunks.
- * Never used outside the tests. */
+/* What the tests of the plugin for Fluent Bit share: loading and unloading, files, chunks. Never
+ * used outside the tests. */
 #ifndef SUPPORT_AGENT_BED_H
 #define SUPPORT_AGENT_BED_H
 

@@ -27,8 +27,8 @@ struct counter *counter_start_at(struct ledger *ledger, const char *address, uin
 struct counter *counter_start_mute(struct ledger *ledger);
 uint16_t counter_port(const struct counter *counter);
 
-/* Resets every connection and refuses new ones, until counter_revive(). Both return once it is
- * so. */
+/* Resets every connection and refuses new ones, until counter_revive(). Both return when that is
+ * done. */
 void counter_kill(struct counter *counter);
 void counter_revive(struct counter *counter);
 

@@ -1,6 +1,6 @@
 /*
- * What the tests of the Forward example over loopback share: a set over scripted servers, and one
- * numbered record as a chunk of its own.
+ * What the tests of the Forward example over loopback share: a set over scripted servers, and a
+ * chunk of one numbered record.
  */
 #ifndef FORWARD_CLIENT_H
 #define FORWARD_CLIENT_H

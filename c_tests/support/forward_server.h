@@ -13,7 +13,7 @@
 typedef enum {
     HELO_NONE, /* no login: records at once */
     HELO_GOOD,
-    HELO_BYTEWISE,       /* each byte a segment of its own */
+    HELO_BYTEWISE,       /* each byte in its own segment */
     HELO_BIN,            /* nonce and digests as bin */
     HELO_NO_KEEPALIVE,   /* keepalive false */
     HELO_AUTH,           /* sends a salt for passwords; takes any user if the script names none */

@@ -47,12 +47,12 @@ int loopback_wait_ended(struct loopback *server, size_t connections);
 /* Closes every connection and the port, joins the threads, frees. */
 void loopback_stop(struct loopback *server);
 
-/* A port of 127.0.0.1 that refuses connections: bound, never listening. The descriptor is to be
- * closed. */
+/* A port of 127.0.0.1 that refuses connections: bound, never listening. The caller closes the
+ * descriptor. */
 uint16_t loopback_refusing_port(int *descriptor);
 
 /* A port of 127.0.0.1 that never answers: its queue is full, so that the kernel drops each SYN. The
- * descriptors are to be closed. */
+ * caller closes the descriptors. */
 enum { LOOPBACK_HOLE_DESCRIPTORS = 9 };
 uint16_t loopback_black_hole(int descriptors[LOOPBACK_HOLE_DESCRIPTORS]);
 

@@ -114,7 +114,7 @@ static int replace_file(const char *file, const char *place)
 
 static int choose_resolver(void)
 {
-    /* in a file system of its own: gone with the namespace */
+    /* in a private file system, which ends with the namespace */
     static char folder[] = "/tmp/upstream-resolver.XXXXXX";
     char switch_file[64];
     int done;

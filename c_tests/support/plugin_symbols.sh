@@ -1,8 +1,8 @@
 #!/bin/sh
-# plugin_symbols.sh PLUGIN ENTRY LIBRARIES [HOST_SYMBOLS]: a plugin must show its entry points
-# (ENTRY: names separated by blanks) and nothing else, need no library but LIBRARIES (prefixes) and
-# those of the C runtime, take from elsewhere only what those have or what matches HOST_SYMBOLS, and
-# carry msgpack bound inside. Reads the file; runs nothing of it.
+# plugin_symbols.sh PLUGIN ENTRY LIBRARIES [HOST_SYMBOLS]: a plugin must export only its entry
+# points (ENTRY: names separated by blanks). It may need only LIBRARIES (prefixes) and those of the
+# C runtime, may take only symbols that these have or that match HOST_SYMBOLS, and must contain
+# msgpack, bound inside. Reads the file; runs nothing of it.
 set -eu
 plugin=$1 entry=$2 libraries=$3 host=${4:-'^$'}
 failed=0

@@ -50,12 +50,12 @@ struct scripted_payload {
     upstream_node_t *nodes[SCRIPTED_MOST]; /* in their order */
 };
 
-/* One exchange, as a callback of upstream_deliver() with a struct scripted_payload, or by itself
- * with NULL. */
+/* One exchange: as a callback of upstream_deliver(), with a struct scripted_payload; or called
+ * directly, with NULL. */
 upstream_status_t scripted_exchange(upstream_conn_t *conn, void *payload);
 
-/* A delivery of one payload; `*payload` is emptied before, but for its pause. NULL is one that
- * nobody looks at. */
+/* A delivery of one payload. `*payload` is emptied first, except for its pause. NULL: the caller
+ * does not look at it. */
 upstream_status_t scripted_deliver(upstream_t *up, struct scripted_payload *payload,
                                    uint32_t timeout_ms);
 

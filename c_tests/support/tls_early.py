@@ -2,8 +2,8 @@
 
 tls_early.py FOLDER VERSION HOW: the certificate is FOLDER/valid.crt, VERSION is TLSv1_2 or TLSv1_3.
 Prints its port. HOW is `early`: it answers as soon as it has read a little, and closes with the
-rest unread; or `late`: it reads only after a while, to the end, and prints how many bytes that
-were.
+rest unread; or `late`: it reads only after a while, to the end, and prints how many bytes it
+read.
 """
 import socket
 import ssl

@@ -6,15 +6,14 @@ set -u
 log=$(mktemp "${TMPDIR:-/tmp}/upstream-valgrind.XXXXXX") || exit 1
 trap 'rm -f "$log"' EXIT
 
-# A forked child says nothing in the log; what it did wrong is for its parent to see in its exit
-# status.
+# A forked child writes nothing to the log; its parent sees by the exit status what went wrong.
 valgrind --quiet --error-exitcode=99 \
     --leak-check=full --errors-for-leak-kinds=definite,indirect,possible \
     --track-fds=yes --child-silent-after-fork=yes --num-callers=30 \
     --log-file="$log" "$@"
 status=$?
 
-# An open descriptor is a line "Open ...", and below it either where it was opened or that it was
+# An open descriptor is a line "Open ...". The next line says where it was opened, or that it was
 # inherited.
 report=$(sed -e '/^==[0-9]*== Open /{' -e N -e '/inherited from parent/d' -e '}' "$log")
 if printf '%s\n' "$report" | grep -q '^==[0-9]*== Open '; then

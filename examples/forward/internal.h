@@ -164,7 +164,7 @@ const msgpack_object *forward_map_get(const msgpack_object *map, const char *key
 
 /*
  * For a new connection to a server that, by the node's settings, asks for no login and sends no
- * acks: waits a moment in case it says something all the same. UPSTREAM_OK: it said nothing.
+ * acks: waits a moment in case it says something anyway. UPSTREAM_OK: it said nothing.
  */
 upstream_status_t forward_await_silence(upstream_conn_t *conn, forward_config *config,
                                         forward_delivery *d);
