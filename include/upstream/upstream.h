@@ -11,7 +11,7 @@
  *
  * What holds for every function:
  *
- * - Status: 0 is success, a negative number is an error, a positive number asks you to wait or to
+ * - Status: 0 is success, a negative number is an error, a positive number means that you wait or
  *   stop.
  * - NULL: it is an error (UPSTREAM_ERR_INVALID_ARG) unless the comment allows it. `err` may always
  *   be NULL, and every _destroy and _free takes NULL.
@@ -24,8 +24,8 @@
  *   Other handles may move between threads, one call at a time.
  * - Time: every call ends, and its comment says what bounds it. Times are in milliseconds.
  * - Defects: UPSTREAM_ERR_PANIC means that the library caught a defect of its own. The handle is of
- *   no more use, and its getters return what they return for NULL. Destroy it, and report the text
- *   of the error.
+ *   no more use: calls on it return this status, and getters return what they return for NULL.
+ *   Destroy it, and report the text of the error.
  * - Callbacks: return from them. Never leave one by longjmp() or by a C++ exception.
  * - The host: the library prints nothing, sets no signal handler, never raises SIGPIPE and keeps
  *   errno. Its threads block all signals, and its descriptors are close-on-exec. A call needs less
@@ -523,12 +523,13 @@ int32_t upstream_node_tls(const upstream_node_t *n);
 /**
  * The value of `key`, as it is written.
  *
- * It is looked for in the node, then in [UPSTREAM], then in the options. All keys are there, the
- * library's and the plugin's own, in any letter case. A default of the library's is not.
+ * It is looked for in the node, then in [UPSTREAM], then in the options. `key` is a key of the
+ * library or of the plugin, in any letter case. You do not get the default of a key that is not
+ * set.
  *
  * Returns: the value; NULL if the key is set nowhere, or `n` or `key` is NULL.
  *
- * Time: one look-up in a hash table. No lock, no system call.
+ * Time: one lookup in a hash table. No lock, no system call.
  *
  * Ownership: borrowed, as the node is.
  *
@@ -629,7 +630,7 @@ upstream_status_t upstream_node_prop_at(const upstream_node_t *n,
  * - UPSTREAM_ERR_INVALID_ARG: `n` is NULL.
  * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
  *
- * Time: constant, and what `free_fn` takes.
+ * Time: constant, plus the time of `free_fn`.
  *
  * Ownership: the data is the library's when the call returns UPSTREAM_OK. It calls `free_fn` with
  * it once: in the call that replaces it, or when the node ends.
@@ -654,16 +655,16 @@ void *upstream_node_get_data(const upstream_node_t *n);
 /**
  * Tells how your own I/O with a node went, as a status of this header.
  *
- * - UPSTREAM_OK and UPSTREAM_STOP zero the count of failures, and bring an ejected node back.
+ * - UPSTREAM_OK and UPSTREAM_STOP set the count of failures to 0, and bring an ejected node back.
  * - UPSTREAM_ERR_CONNECT, _TLS and _CERT eject the node at once.
  * - UPSTREAM_ERR_RESOLVE, _TIMEOUT, _CLOSED, _NETWORK, _PROTOCOL and _IO eject it after
  *   health.max_fails in a row.
  * - UPSTREAM_ERR_BUSY pauses it for health.backoff.
  * - All others say nothing about the node.
  *
- * For a connection of the library's, call upstream_conn_report() instead. If you call both for one
- * exchange, it counts once: make this call before you end the connection, or directly after, if it
- * failed.
+ * For a connection of the library, call upstream_conn_report() instead. If you call both for one
+ * exchange, it counts once, as long as you make this call before you end the connection. After an
+ * exchange that failed you may also call it later, before another exchange begins at the node.
  *
  * For the node of an attempt, call upstream_attempt_report() instead.
  *
@@ -680,8 +681,8 @@ upstream_status_t upstream_node_report(upstream_node_t *n, upstream_status_t out
 /**
  * Gives the node no turns for `ms` milliseconds, as a server asks for with Retry-After.
  *
- * 0 takes health.backoff, and one hour is the most. A pause is no failure. It ends by itself, and
- * no trial follows. Of two pauses the later end holds.
+ * 0 means health.backoff. More than one hour counts as one hour. A pause is no failure. It ends by
+ * itself, and no trial follows. If a node is paused twice, the pause that ends later holds.
  *
  * Returns:
  * - UPSTREAM_OK: done. In a forked child it changes nothing.
@@ -781,7 +782,7 @@ upstream_status_t upstream_create_from_text(const char *text,
                                             upstream_error_t **err);
 
 /**
- * Ends every call in flight on the set, its nodes and its connections: for an agent that shuts
+ * Ends every running call on the set, its nodes and its connections. Use it when the agent shuts
  * down.
  *
  * Each of them soon returns UPSTREAM_ERR_CANCELLED. So does, at once, every later call that would
@@ -799,7 +800,7 @@ void upstream_cancel(upstream_t *up);
  * Ends a set: closes the kept connections and joins the library's threads. Takes NULL.
  *
  * Time: usually at once. Up to a second if a server has not yet read what was sent, and up to
- * another second if a look-up of a name hangs in the system.
+ * another second if a lookup of a name hangs in the system.
  *
  * Ownership: nodes and their strings end with the set. A connection in your hands goes on, with its
  * node: release or discard it before or after this call. One that is still connecting fails with
@@ -845,7 +846,7 @@ upstream_node_t *upstream_node_at(const upstream_t *up, size_t index);
  *
  * Returns: the node; NULL if none has that name, or an argument is NULL.
  *
- * Time: one look-up in a hash table.
+ * Time: one lookup in a hash table.
  *
  * Ownership: borrowed until upstream_destroy().
  */
@@ -889,11 +890,10 @@ upstream_node_t *upstream_node_by_name(const upstream_t *up, const char *name);
 upstream_node_t *upstream_next_node(upstream_t *up);
 
 /**
- * When to come again, in milliseconds.
+ * How long to wait before you try again, in milliseconds.
  *
- * Returns: 0 if a node is up or may be tried now, and the retry budget is not spent. Else the time
- * until the first node may be back, or until the next retry. -1 if each node has weight 0, or `up`
- * is NULL.
+ * Returns: 0 if a node is up or may be tried now, and the retry budget allows a retry. Else the
+ * time until both are so. -1 if each node has weight 0, or `up` is NULL.
  *
  * Time: constant while a node is up, else one step for each node. One lock, held for a moment, and
  * no system call.
@@ -1053,11 +1053,12 @@ upstream_status_t upstream_conn_read_exact(upstream_conn_t *c, void *buf, size_t
 /**
  * Limits each later call on the connection to `ms` milliseconds in all.
  *
- * 0 takes the limit of the file again: net.io_timeout without progress. For the calls of an event
- * loop `ms` is the time without progress too.
+ * 0 goes back to the limit of the file: net.io_timeout without progress. For the calls of an event
+ * loop `ms` also limits the time without progress, not the whole call.
  *
- * Inside a delivery or attempt its own limits hold as well: the time that is left, and the half of
- * it that one node may use while another could take the payload. Yours can only be shorter.
+ * In a delivery or attempt your limit can only make calls shorter, never longer than the time that
+ * is left for this node: half of all that is left while another node could take the payload, else
+ * all of it.
  *
  * If your limit ends a call before the node had 1 second to act (or its net.io_timeout, if that is
  * shorter), this is no failure of the node.
@@ -1120,9 +1121,9 @@ upstream_status_t upstream_conn_report(upstream_conn_t *c,
 /**
  * Tells that the server cannot take this now (HTTP 429, 503): its node is paused.
  *
- * The pause is `retry_after_ms` milliseconds; 0 takes health.backoff, and one hour is the most. It
- * is no failure, and the connection is kept. `text` is as for upstream_conn_report(): see the
- * example there.
+ * The pause is `retry_after_ms` milliseconds. 0 means health.backoff, and more than one hour counts
+ * as one hour. It is no failure, and the connection is kept. `text` is as for
+ * upstream_conn_report(): see the example there.
  *
  * Returns: UPSTREAM_ERR_BUSY, always. A deliver callback returns it, and the payload goes to
  * another node.
@@ -1143,9 +1144,9 @@ int64_t upstream_conn_time_left_ms(const upstream_conn_t *c);
 /**
  * The id of the payload, for a receiver that drops what comes twice.
  *
- * It is the host's own id, or 32 hex digits made at random. It is the same at each node and each
- * time that one delivery or attempt sends the payload. Use it as an Idempotency-Key, a Forward
- * chunk id, an Elasticsearch _id.
+ * It is your own id (upstream_delivery_t), or 32 hex digits made at random. One delivery or attempt
+ * sends the same id to each node and each time. Use it as an Idempotency-Key, a Forward chunk id,
+ * an Elasticsearch _id.
  *
  * Returns: the id; NULL if the connection serves no delivery or attempt, or `c` is NULL.
  *
@@ -1156,7 +1157,8 @@ int64_t upstream_conn_time_left_ms(const upstream_conn_t *c);
 const char *upstream_conn_payload_id(const upstream_conn_t *c);
 
 /**
- * Receives up to and with the bytes of `end`, such as the end of a line. Stores in `*got` how many.
+ * Receives everything up to the bytes of `end`, and `end` too: a line, for example. Stores in
+ * `*got` how many bytes that is.
  *
  * What came after `end` stays for the next read. On any error `*got` is 0, and all that came stays
  * for upstream_conn_read().
@@ -1233,7 +1235,7 @@ const char *upstream_conn_tls_version(const upstream_conn_t *c);
  * - UPSTREAM_ERR_INVALID_ARG: `c` is NULL, or the connection is not ready. The data is still yours.
  * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
  *
- * Time: constant, and what `free_fn` takes.
+ * Time: constant, plus the time of `free_fn`.
  *
  * Ownership: the data is the library's when the call returns UPSTREAM_OK. It calls `free_fn` with
  * it once: in the call that replaces it, or when the connection ends.
@@ -1254,7 +1256,7 @@ upstream_status_t upstream_conn_set_data(upstream_conn_t *c, void *data, void (*
 void *upstream_conn_get_data(const upstream_conn_t *c);
 
 /**
- * Gives the connection back, for the next one who needs a connection to that node. Takes NULL.
+ * Gives the connection back. The library keeps it for the next use of that node. Takes NULL.
  *
  * It is closed instead if a call on it failed, if a message on it is unfinished or an answer
  * unread, if TLS holds bytes that cannot be sent at once (see upstream_conn_flush()), or if
@@ -1308,7 +1310,7 @@ void upstream_conn_discard(upstream_conn_t *c);
  * As upstream_connect(), without waiting.
  *
  * Returns:
- * - UPSTREAM_OK: `*out` is yours and ready, as one that was kept is.
+ * - UPSTREAM_OK: `*out` is yours and ready: a kept connection.
  * - UPSTREAM_WANT_READ: `*out` is yours and under way. Watch it, and go on with
  *   upstream_conn_connect_continue(), or with a read or a write, which does the same first.
  * - An error of upstream_connect(): no connection could even be begun.
@@ -1334,8 +1336,9 @@ upstream_status_t upstream_node_connect_start(upstream_node_t *n,
  * Goes on connecting. Call it when upstream_conn_fd() is readable, or upstream_conn_timeout_ms()
  * has passed.
  *
- * If a node fails (refused, silent for its net.connect_timeout, at net.max_connections for so
- * long), the next one is tried, unless you asked for one node alone.
+ * A node fails if it refuses, if it does not answer within its net.connect_timeout, or if it stays
+ * at its net.max_connections for that long. Then the next one is tried, unless you asked for one
+ * node alone.
  *
  * After an error you can only discard the connection. upstream_conn_last_error() tells of all
  * nodes.
@@ -1472,9 +1475,8 @@ int upstream_conn_fd(const upstream_conn_t *c);
 /**
  * What to watch the descriptor for: UPSTREAM_POLL_IN, UPSTREAM_POLL_OUT, or both.
  *
- * They tell what the last upstream_conn_try_read() and upstream_conn_try_write() wanted and did not
- * get yet. UPSTREAM_POLL_OUT also stands for bytes that TLS still holds. While it is connecting, it
- * is UPSTREAM_POLL_IN.
+ * They say what the last upstream_conn_try_read() and upstream_conn_try_write() still wait for.
+ * UPSTREAM_POLL_OUT is also set while TLS holds bytes. While connecting, it is UPSTREAM_POLL_IN.
  *
  * Returns: the bits; 0 if nothing is wanted, in a forked child, or if `c` is NULL.
  *
@@ -1521,25 +1523,26 @@ int64_t upstream_conn_timeout_ms(const upstream_conn_t *c);
  *
  * Do not return -errno: -EPIPE is UPSTREAM_ERR_TLS, which ejects the node at once.
  *
- * If you know more than a status says, tell it by upstream_conn_report() or upstream_conn_busy().
+ * If you know more than a status says, call upstream_conn_report() or upstream_conn_busy() before
+ * you return.
  *
  * Threads: called on the thread that called upstream_deliver(), before that returns.
  */
 typedef upstream_status_t (*upstream_deliver_fn)(upstream_conn_t *conn, void *ctx);
 
 /**
- * What upstream_deliver_with() and upstream_attempt_begin_with() are told of a payload.
+ * Settings of one payload, for upstream_deliver_with() and upstream_attempt_begin_with().
  *
  * Start from UPSTREAM_DELIVERY_INIT. Later versions add fields at the end.
  */
 typedef struct {
     /** sizeof(upstream_delivery_t), as UPSTREAM_DELIVERY_INIT sets it. */
     size_t struct_size;
-    /** Time for all nodes together, in milliseconds; 0 takes deliver.timeout. */
+    /** Time for all nodes together, in milliseconds; 0 means deliver.timeout. */
     uint32_t timeout_ms;
     /**
-     * The host's own id of the payload, the same each time that the host brings it: 1 to 64 bytes
-     * of printable ASCII. NULL: the library makes one at random.
+     * Your own id of the payload: 1 to 64 bytes of printable ASCII. Give the same one each time
+     * that you deliver this payload. NULL: the library makes one at random.
      */
     const char *payload_id;
     /** Reserved: NULL. */
@@ -1555,19 +1558,21 @@ typedef struct {
  * Delivers one payload: runs `fn` on a connection to the next node, and on others if that fails.
  *
  * It ends when `fn` returns UPSTREAM_OK or UPSTREAM_STOP, when each node was tried once, or after
- * `timeout_ms` milliseconds (0 takes deliver.timeout). If all nodes are ejected, up to three of
+ * `timeout_ms` milliseconds (0 means deliver.timeout). If all nodes are ejected, up to three of
  * them are tried; with `deliver.wait on` it then waits, within its time, for one that may be tried.
  *
  * While another node could take the payload, one node gets at most half of the time that is left.
  * The last one gets all of it.
  *
- * A payload may come twice. If it may have arrived at a node that then failed, it is sent to
- * another node all the same, unless `deliver.resend` is off. Such a retry waits for the retry
- * budget: 10 a second, plus a store of up to 10, to which each success adds 0.1.
+ * A payload may come twice: if it may have arrived at a node that then failed, it is sent again to
+ * another node, unless `deliver.resend` is off.
  *
- * If a payload fails in the same way at two or more nodes, and at each that got it
- * (UPSTREAM_ERR_PROTOCOL, or the connection ended after bytes were sent), the payload is suspect,
- * and no node is blamed.
+ * Each resend takes a token from the retry budget of the set. The budget holds up to 10 tokens, and
+ * each success adds 0.1. While it is empty, 10 resends a second are allowed, and further ones wait.
+ *
+ * If a payload fails in the same way at every node that got it, and at two or more, the payload is
+ * suspected and no node is blamed. The ways are UPSTREAM_ERR_PROTOCOL, and a connection that ended
+ * after bytes were sent.
  *
  * Returns:
  * - UPSTREAM_OK: delivered.
@@ -1577,14 +1582,16 @@ typedef struct {
  * - UPSTREAM_ERR_TIMEOUT: the time is over, or the last failure is that of a time limit.
  * - UPSTREAM_ERR_CANCELLED: `fn` returned it, or upstream_cancel() was called on the set.
  * - UPSTREAM_ERR_FORKED: the set was created before fork(), and this is the child.
- * - UPSTREAM_ERR_INVALID_ARG: `up` or `fn` is NULL, or `fn` returned a number that is no status.
+ * - UPSTREAM_ERR_INVALID_ARG: `up` or `fn` is NULL; `fn` returned a positive number that it must
+ *   not return; or the last failure of `fn` was a negative number that is no status.
  * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
  * - Any other negative status: that of the last failure, of connecting or of `fn`. `*err` tells of
  *   all.
  *
- * Ask upstream_error_may_have_arrived() before you bring the payload again.
+ * Ask upstream_error_may_have_arrived() before you send the payload again.
  *
- * Time: `timeout_ms` or deliver.timeout, and what `fn` does between its calls of the library.
+ * Time: `timeout_ms` or deliver.timeout, plus the time that `fn` spends outside of the library's
+ * calls.
  *
  * ```c
  * static upstream_status_t send_line(upstream_conn_t *conn, void *line)
@@ -1611,7 +1618,7 @@ upstream_status_t upstream_deliver(upstream_t *up,
                                    upstream_error_t **err);
 
 /**
- * As upstream_deliver(), with more said about the payload. A NULL `how` says nothing.
+ * As upstream_deliver(), with settings for this payload. A NULL `how` means all defaults.
  *
  * Returns: as upstream_deliver(); UPSTREAM_ERR_INVALID_ARG also if `how` has a `struct_size` that
  * is too small, a `payload_id` of another form, or a `key`, which this version does not have.
@@ -1648,7 +1655,8 @@ typedef struct upstream_attempt_t upstream_attempt_t;
 /**
  * Begins an attempt to deliver one payload.
  *
- * Its time, deliver.timeout, starts with its first connection.
+ * It has deliver.timeout for its connections. That time starts with the first of them.
+ * upstream_attempt_next() has no time limit.
  *
  * Returns:
  * - UPSTREAM_OK: `*out` is yours. End it with upstream_attempt_end().
@@ -1681,9 +1689,10 @@ typedef struct upstream_attempt_t upstream_attempt_t;
 upstream_status_t upstream_attempt_begin(upstream_t *up, upstream_attempt_t **out);
 
 /**
- * As upstream_attempt_begin(), with more said about the payload. A NULL `how` says nothing.
+ * As upstream_attempt_begin(), with settings for this payload. A NULL `how` means all defaults.
  *
- * Its time is `how->timeout_ms`, or deliver.timeout if that is 0, and starts now.
+ * The time for its connections is `how->timeout_ms`, or deliver.timeout if that is 0. It starts
+ * now.
  *
  * Returns: as upstream_attempt_begin(); UPSTREAM_ERR_INVALID_ARG also for what
  * upstream_deliver_with() refuses.
@@ -1697,17 +1706,18 @@ upstream_status_t upstream_attempt_begin_with(upstream_t *up,
 /**
  * Picks the node to try next, for a plugin that does its own I/O: never one that this attempt had.
  *
- * If you ask again, the last node has failed, and that counts as one of health.max_fails. If you
- * know more (refused: UPSTREAM_ERR_CONNECT), call upstream_attempt_report() before you ask.
+ * To call it again says that the last node failed, which counts as one of health.max_fails. If you
+ * know more (refused: UPSTREAM_ERR_CONNECT), call upstream_attempt_report() first.
  *
  * One of the nodes may be on trial after an ejection. If all nodes are ejected, up to three of them
  * are tried. deliver.attempts limits the number too.
  *
- * Each retry is paid from the retry budget of the set: 10 a second, plus a store of up to 10, to
- * which each success adds 0.1. After a node that was busy a retry costs nothing.
+ * Each further node takes a token from the retry budget of the set. A node after a busy one takes
+ * none, nor does a trial while another node is up. The budget holds up to 10 tokens, and each
+ * success adds 0.1. While it is empty, 10 retries a second are allowed.
  *
- * Returns: the node. NULL if no node is left to try, if the retry budget is spent
- * (upstream_retry_after_ms() is above 0 then, and says when to come again), or if `a` is NULL.
+ * Returns: the node. NULL if no node is left to try, if the retry budget is spent, or if `a` is
+ * NULL. upstream_retry_after_ms() is above 0 while the budget is spent, and says how long to wait.
  *
  * Time: one step for each node at most. It does not wait.
  *
@@ -1719,9 +1729,10 @@ upstream_node_t *upstream_attempt_next(upstream_attempt_t *a);
  * Connects to the next node, and to others if that fails: never to one that this attempt had.
  *
  * End the connection with upstream_conn_release() or upstream_conn_discard() before you ask for the
- * next one. How it went counts when the attempt goes on or ends.
+ * next one. The node's outcome counts when you ask for the next one, or end the attempt.
  *
- * It waits for the retry budget if it must (see upstream_attempt_next()).
+ * If it would send again what may have arrived, and the retry budget is spent, it waits (see
+ * upstream_deliver()).
  *
  * Returns:
  * - UPSTREAM_OK: `*out` is yours.
@@ -1758,8 +1769,8 @@ upstream_status_t upstream_attempt_connect_start(upstream_attempt_t *a,
 /**
  * Tells how it went at the node that the attempt has now, as a status of this header.
  *
- * What each status means is told at upstream_node_report(). The last report counts, and
- * upstream_attempt_end() then says nothing about this node.
+ * For what each status means, see upstream_node_report(). The last report counts. After a report
+ * the `outcome` of upstream_attempt_end() does not count for this node.
  *
  * Returns:
  * - UPSTREAM_OK: done.
@@ -1784,10 +1795,11 @@ const char *upstream_attempt_payload_id(const upstream_attempt_t *a);
 /**
  * Ends an attempt and frees it. Takes NULL.
  *
- * `outcome` tells how it went at the last node, with the meaning of upstream_node_report(). It says
- * nothing about a node after upstream_attempt_report(), or after upstream_attempt_next() gave NULL.
+ * `outcome` says how it went at the last node, as for upstream_node_report(). It does not count for
+ * a node if you called upstream_attempt_report() for the last one, or if upstream_attempt_next()
+ * gave NULL.
  *
- * Do not also call upstream_node_report() for it.
+ * Do not also call upstream_node_report() for that node.
  *
  * Time: one step for each node that failed. It holds a lock for a moment.
  */

@@ -194,23 +194,26 @@ table! {
         "Send a payload to another node if it may have arrived at a node that then failed: at \
          least once. `off`: at most once.";
     DeliverWait "deliver.wait", Bool, FOR_THE_SET, Is("off"), Acts:
-        "If every node is out, wait for the first one that is due, inside the delivery's \
-         deadline. `off`: try three nodes at most, then fail.";
+        "What a delivery does if no node is up. It tries three ejected nodes at most. `off`: then \
+         it fails. `on`: then it waits for the first node that may be tried again, until its time \
+         (`deliver.timeout`) is over.";
 
     HealthMaxFails "health.max_fails", Integer { min: 1, max: 1000 }, ANYWHERE, Is("3"), Acts:
         "How many failures in a row eject a node. A refused connection, an unreachable host, a \
          TLS failure or a name that does not exist ejects at once.";
     HealthBackoff "health.backoff", WAIT, ANYWHERE, Is("1s"), Acts:
-        "How long the first ejection lasts. Each ejection that follows lasts 1.6 times as long; \
-         each 10 s in the rotation take one such step back. All are up to 20% longer or shorter \
-         at random, but never above `health.backoff_max`.";
+        "How long the first ejection lasts. Each further one lasts 1.6 times as long as the one \
+         before: `health.backoff` * 1.6^n after n ejections. Each 10 s that the node is back in \
+         the rotation take 1 from n. Each ejection is up to 20% longer or shorter at random, but \
+         never longer than `health.backoff_max`.";
     HealthBackoffMax "health.backoff_max", WAIT, ANYWHERE, Is("60s"), Acts:
         "The longest that an ejection may last. Must not be below `health.backoff`.";
     HealthCheck "health.check", CHECK, ANYWHERE, Is("off"), Acts:
         "Let the library itself check ejected nodes: by a TCP connection (`tcp`), or with the \
-         TLS handshake too (`tls`). A node that passes is restored.";
+         TLS handshake too (`tls`). A node that passes is back in the rotation, unless it was \
+         ejected because it accepted and then was silent: then a payload must succeed there.";
     HealthInterval "health.interval", WAIT, ANYWHERE, Is("10s"), Acts:
-        "Time between two such checks, less up to 10% at random.";
+        "Time between two checks of `health.check`, less up to 10% at random.";
 
     Balance "balance", BALANCE, FOR_THE_SET, Is("round-robin"), Acts:
         "How the next node is chosen.";
@@ -220,7 +223,7 @@ table! {
         "The node's turns in relation to the others': weight 2 gets twice as many as weight 1. \
          `0` drains the node.";
     Priority "priority", Integer { min: 0, max: 1000 }, ANYWHERE, Is("0"), Acts:
-        "The node's tier. It is used only while no node of a lower number is in the rotation.";
+        "The node is used only while no node with a lower number is in the rotation.";
     SlowStart "slow_start", TIME, ANYWHERE, Is("0"), Later:
         "How long a restored node takes to reach its full share.";
     DnsExpand "dns.expand", Bool, ANYWHERE, Is("off"), Later:

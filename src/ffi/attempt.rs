@@ -32,7 +32,8 @@ impl Opaque for upstream_attempt_t {
 
 /// Begins an attempt to deliver one payload.
 ///
-/// Its time, deliver.timeout, starts with its first connection.
+/// It has deliver.timeout for its connections. That time starts with the first of them.
+/// upstream_attempt_next() has no time limit.
 ///
 /// Returns:
 /// - UPSTREAM_OK: `*out` is yours. End it with upstream_attempt_end().
@@ -75,9 +76,10 @@ pub unsafe extern "C" fn upstream_attempt_begin(
     })
 }
 
-/// As upstream_attempt_begin(), with more said about the payload. A NULL `how` says nothing.
+/// As upstream_attempt_begin(), with settings for this payload. A NULL `how` means all defaults.
 ///
-/// Its time is `how->timeout_ms`, or deliver.timeout if that is 0, and starts now.
+/// The time for its connections is `how->timeout_ms`, or deliver.timeout if that is 0. It starts
+/// now.
 ///
 /// Returns: as upstream_attempt_begin(); UPSTREAM_ERR_INVALID_ARG also for what
 /// upstream_deliver_with() refuses.
@@ -104,17 +106,18 @@ pub unsafe extern "C" fn upstream_attempt_begin_with(
 
 /// Picks the node to try next, for a plugin that does its own I/O: never one that this attempt had.
 ///
-/// If you ask again, the last node has failed, and that counts as one of health.max_fails. If you
-/// know more (refused: UPSTREAM_ERR_CONNECT), call upstream_attempt_report() before you ask.
+/// To call it again says that the last node failed, which counts as one of health.max_fails. If you
+/// know more (refused: UPSTREAM_ERR_CONNECT), call upstream_attempt_report() first.
 ///
 /// One of the nodes may be on trial after an ejection. If all nodes are ejected, up to three of
 /// them are tried. deliver.attempts limits the number too.
 ///
-/// Each retry is paid from the retry budget of the set: 10 a second, plus a store of up to 10, to
-/// which each success adds 0.1. After a node that was busy a retry costs nothing.
+/// Each further node takes a token from the retry budget of the set. A node after a busy one takes
+/// none, nor does a trial while another node is up. The budget holds up to 10 tokens, and each
+/// success adds 0.1. While it is empty, 10 retries a second are allowed.
 ///
-/// Returns: the node. NULL if no node is left to try, if the retry budget is spent
-/// (upstream_retry_after_ms() is above 0 then, and says when to come again), or if `a` is NULL.
+/// Returns: the node. NULL if no node is left to try, if the retry budget is spent, or if `a` is
+/// NULL. upstream_retry_after_ms() is above 0 while the budget is spent, and says how long to wait.
 ///
 /// Time: one step for each node at most. It does not wait.
 ///
@@ -127,9 +130,10 @@ pub unsafe extern "C" fn upstream_attempt_next(a: *mut upstream_attempt_t) -> *m
 /// Connects to the next node, and to others if that fails: never to one that this attempt had.
 ///
 /// End the connection with upstream_conn_release() or upstream_conn_discard() before you ask for
-/// the next one. How it went counts when the attempt goes on or ends.
+/// the next one. The node's outcome counts when you ask for the next one, or end the attempt.
 ///
-/// It waits for the retry budget if it must (see upstream_attempt_next()).
+/// If it would send again what may have arrived, and the retry budget is spent, it waits (see
+/// upstream_deliver()).
 ///
 /// Returns:
 /// - UPSTREAM_OK: `*out` is yours.
@@ -191,8 +195,8 @@ fn connect(
 
 /// Tells how it went at the node that the attempt has now, as a status of this header.
 ///
-/// What each status means is told at upstream_node_report(). The last report counts, and
-/// upstream_attempt_end() then says nothing about this node.
+/// For what each status means, see upstream_node_report(). The last report counts. After a report
+/// the `outcome` of upstream_attempt_end() does not count for this node.
 ///
 /// Returns:
 /// - UPSTREAM_OK: done.
@@ -227,11 +231,11 @@ pub unsafe extern "C" fn upstream_attempt_payload_id(
 
 /// Ends an attempt and frees it. Takes NULL.
 ///
-/// `outcome` tells how it went at the last node, with the meaning of upstream_node_report(). It
-/// says nothing about a node after upstream_attempt_report(), or after upstream_attempt_next() gave
-/// NULL.
+/// `outcome` says how it went at the last node, as for upstream_node_report(). It does not count
+/// for a node if you called upstream_attempt_report() for the last one, or if
+/// upstream_attempt_next() gave NULL.
 ///
-/// Do not also call upstream_node_report() for it.
+/// Do not also call upstream_node_report() for that node.
 ///
 /// Time: one step for each node that failed. It holds a lock for a moment.
 #[unsafe(no_mangle)]

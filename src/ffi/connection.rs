@@ -268,11 +268,12 @@ pub unsafe extern "C" fn upstream_conn_read_exact(
 
 /// Limits each later call on the connection to `ms` milliseconds in all.
 ///
-/// 0 takes the limit of the file again: net.io_timeout without progress. For the calls of an event
-/// loop `ms` is the time without progress too.
+/// 0 goes back to the limit of the file: net.io_timeout without progress. For the calls of an event
+/// loop `ms` also limits the time without progress, not the whole call.
 ///
-/// Inside a delivery or attempt its own limits hold as well: the time that is left, and the half of
-/// it that one node may use while another could take the payload. Yours can only be shorter.
+/// In a delivery or attempt your limit can only make calls shorter, never longer than the time that
+/// is left for this node: half of all that is left while another node could take the payload, else
+/// all of it.
 ///
 /// If your limit ends a call before the node had 1 second to act (or its net.io_timeout, if that is
 /// shorter), this is no failure of the node.
@@ -355,9 +356,9 @@ pub unsafe extern "C" fn upstream_conn_report(
 
 /// Tells that the server cannot take this now (HTTP 429, 503): its node is paused.
 ///
-/// The pause is `retry_after_ms` milliseconds; 0 takes health.backoff, and one hour is the most. It
-/// is no failure, and the connection is kept. `text` is as for upstream_conn_report(): see the
-/// example there.
+/// The pause is `retry_after_ms` milliseconds. 0 means health.backoff, and more than one hour
+/// counts as one hour. It is no failure, and the connection is kept. `text` is as for
+/// upstream_conn_report(): see the example there.
 ///
 /// Returns: UPSTREAM_ERR_BUSY, always. A deliver callback returns it, and the payload goes to
 /// another node.
@@ -396,8 +397,8 @@ pub unsafe extern "C" fn upstream_conn_time_left_ms(c: *const upstream_conn_t) -
 
 /// The id of the payload, for a receiver that drops what comes twice.
 ///
-/// It is the host's own id, or 32 hex digits made at random. It is the same at each node and each
-/// time that one delivery or attempt sends the payload. Use it as an Idempotency-Key, a Forward
+/// It is your own id (upstream_delivery_t), or 32 hex digits made at random. One delivery or
+/// attempt sends the same id to each node and each time. Use it as an Idempotency-Key, a Forward
 /// chunk id, an Elasticsearch _id.
 ///
 /// Returns: the id; NULL if the connection serves no delivery or attempt, or `c` is NULL.
@@ -410,8 +411,8 @@ pub unsafe extern "C" fn upstream_conn_payload_id(c: *const upstream_conn_t) -> 
     shared!(pure c, |_| null() => |conn: &Conn| conn.payload_id().map_or(null(), |id| id.as_c_str().as_ptr()))
 }
 
-/// Receives up to and with the bytes of `end`, such as the end of a line. Stores in `*got` how
-/// many.
+/// Receives everything up to the bytes of `end`, and `end` too: a line, for example. Stores in
+/// `*got` how many bytes that is.
 ///
 /// What came after `end` stays for the next read. On any error `*got` is 0, and all that came stays
 /// for upstream_conn_read().
@@ -511,7 +512,7 @@ pub unsafe extern "C" fn upstream_conn_tls_version(c: *const upstream_conn_t) ->
 ///   yours.
 /// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
 ///
-/// Time: constant, and what `free_fn` takes.
+/// Time: constant, plus the time of `free_fn`.
 ///
 /// Ownership: the data is the library's when the call returns UPSTREAM_OK. It calls `free_fn` with
 /// it once: in the call that replaces it, or when the connection ends.
@@ -547,7 +548,7 @@ pub unsafe extern "C" fn upstream_conn_get_data(c: *const upstream_conn_t) -> *m
     shared!(pure c, |_| null_mut() => |conn: &Conn| user_data::pointer(conn.data()))
 }
 
-/// Gives the connection back, for the next one who needs a connection to that node. Takes NULL.
+/// Gives the connection back. The library keeps it for the next use of that node. Takes NULL.
 ///
 /// It is closed instead if a call on it failed, if a message on it is unfinished or an answer
 /// unread, if TLS holds bytes that cannot be sent at once (see upstream_conn_flush()), or if

@@ -28,13 +28,14 @@ use crate::set::upstream::Upstream;
 ///
 /// Do not return -errno: -EPIPE is UPSTREAM_ERR_TLS, which ejects the node at once.
 ///
-/// If you know more than a status says, tell it by upstream_conn_report() or upstream_conn_busy().
+/// If you know more than a status says, call upstream_conn_report() or upstream_conn_busy() before
+/// you return.
 ///
 /// Threads: called on the thread that called upstream_deliver(), before that returns.
 pub type upstream_deliver_fn =
     Option<unsafe extern "C" fn(conn: *mut upstream_conn_t, ctx: *mut c_void) -> upstream_status_t>;
 
-/// What upstream_deliver_with() and upstream_attempt_begin_with() are told of a payload.
+/// Settings of one payload, for upstream_deliver_with() and upstream_attempt_begin_with().
 ///
 /// Start from UPSTREAM_DELIVERY_INIT. Later versions add fields at the end.
 #[repr(C)]
@@ -42,10 +43,10 @@ pub type upstream_deliver_fn =
 pub struct upstream_delivery_t {
     /// sizeof(upstream_delivery_t), as UPSTREAM_DELIVERY_INIT sets it.
     pub struct_size: usize,
-    /// Time for all nodes together, in milliseconds; 0 takes deliver.timeout.
+    /// Time for all nodes together, in milliseconds; 0 means deliver.timeout.
     pub timeout_ms: u32,
-    /// The host's own id of the payload, the same each time that the host brings it: 1 to 64 bytes
-    /// of printable ASCII. NULL: the library makes one at random.
+    /// Your own id of the payload: 1 to 64 bytes of printable ASCII. Give the same one each time
+    /// that you deliver this payload. NULL: the library makes one at random.
     pub payload_id: *const c_char,
     /// Reserved: NULL.
     pub key: *const c_void,
@@ -56,20 +57,23 @@ pub struct upstream_delivery_t {
 /// Delivers one payload: runs `fn` on a connection to the next node, and on others if that fails.
 ///
 /// It ends when `fn` returns UPSTREAM_OK or UPSTREAM_STOP, when each node was tried once, or after
-/// `timeout_ms` milliseconds (0 takes deliver.timeout). If all nodes are ejected, up to three of
+/// `timeout_ms` milliseconds (0 means deliver.timeout). If all nodes are ejected, up to three of
 /// them are tried; with `deliver.wait on` it then waits, within its time, for one that may be
 /// tried.
 ///
 /// While another node could take the payload, one node gets at most half of the time that is left.
 /// The last one gets all of it.
 ///
-/// A payload may come twice. If it may have arrived at a node that then failed, it is sent to
-/// another node all the same, unless `deliver.resend` is off. Such a retry waits for the retry
-/// budget: 10 a second, plus a store of up to 10, to which each success adds 0.1.
+/// A payload may come twice: if it may have arrived at a node that then failed, it is sent again to
+/// another node, unless `deliver.resend` is off.
 ///
-/// If a payload fails in the same way at two or more nodes, and at each that got it
-/// (UPSTREAM_ERR_PROTOCOL, or the connection ended after bytes were sent), the payload is suspect,
-/// and no node is blamed.
+/// Each resend takes a token from the retry budget of the set. The budget holds up to 10 tokens,
+/// and each success adds 0.1. While it is empty, 10 resends a second are allowed, and further ones
+/// wait.
+///
+/// If a payload fails in the same way at every node that got it, and at two or more, the payload is
+/// suspected and no node is blamed. The ways are UPSTREAM_ERR_PROTOCOL, and a connection that ended
+/// after bytes were sent.
 ///
 /// Returns:
 /// - UPSTREAM_OK: delivered.
@@ -79,14 +83,16 @@ pub struct upstream_delivery_t {
 /// - UPSTREAM_ERR_TIMEOUT: the time is over, or the last failure is that of a time limit.
 /// - UPSTREAM_ERR_CANCELLED: `fn` returned it, or upstream_cancel() was called on the set.
 /// - UPSTREAM_ERR_FORKED: the set was created before fork(), and this is the child.
-/// - UPSTREAM_ERR_INVALID_ARG: `up` or `fn` is NULL, or `fn` returned a number that is no status.
+/// - UPSTREAM_ERR_INVALID_ARG: `up` or `fn` is NULL; `fn` returned a positive number that it must
+///   not return; or the last failure of `fn` was a negative number that is no status.
 /// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
 /// - Any other negative status: that of the last failure, of connecting or of `fn`. `*err` tells of
 ///   all.
 ///
-/// Ask upstream_error_may_have_arrived() before you bring the payload again.
+/// Ask upstream_error_may_have_arrived() before you send the payload again.
 ///
-/// Time: `timeout_ms` or deliver.timeout, and what `fn` does between its calls of the library.
+/// Time: `timeout_ms` or deliver.timeout, plus the time that `fn` spends outside of the library's
+/// calls.
 ///
 /// ```c
 /// static upstream_status_t send_line(upstream_conn_t *conn, void *line)
@@ -117,7 +123,7 @@ pub unsafe extern "C" fn upstream_deliver(
     deliver(up, r#fn, ctx, || Ok(Delivery { timeout, id: None }), err, "upstream_deliver")
 }
 
-/// As upstream_deliver(), with more said about the payload. A NULL `how` says nothing.
+/// As upstream_deliver(), with settings for this payload. A NULL `how` means all defaults.
 ///
 /// Returns: as upstream_deliver(); UPSTREAM_ERR_INVALID_ARG also if `how` has a `struct_size` that
 /// is too small, a `payload_id` of another form, or a `key`, which this version does not have.

@@ -107,12 +107,13 @@ pub unsafe extern "C" fn upstream_node_tls(n: *const upstream_node_t) -> i32 {
 
 /// The value of `key`, as it is written.
 ///
-/// It is looked for in the node, then in [UPSTREAM], then in the options. All keys are there, the
-/// library's and the plugin's own, in any letter case. A default of the library's is not.
+/// It is looked for in the node, then in [UPSTREAM], then in the options. `key` is a key of the
+/// library or of the plugin, in any letter case. You do not get the default of a key that is not
+/// set.
 ///
 /// Returns: the value; NULL if the key is set nowhere, or `n` or `key` is NULL.
 ///
-/// Time: one look-up in a hash table. No lock, no system call.
+/// Time: one lookup in a hash table. No lock, no system call.
 ///
 /// Ownership: borrowed, as the node is.
 ///
@@ -281,7 +282,7 @@ pub unsafe extern "C" fn upstream_node_prop_at(
 /// - UPSTREAM_ERR_INVALID_ARG: `n` is NULL.
 /// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
 ///
-/// Time: constant, and what `free_fn` takes.
+/// Time: constant, plus the time of `free_fn`.
 ///
 /// Ownership: the data is the library's when the call returns UPSTREAM_OK. It calls `free_fn` with
 /// it once: in the call that replaces it, or when the node ends.
@@ -323,16 +324,16 @@ pub unsafe extern "C" fn upstream_node_get_data(n: *const upstream_node_t) -> *m
 
 /// Tells how your own I/O with a node went, as a status of this header.
 ///
-/// - UPSTREAM_OK and UPSTREAM_STOP zero the count of failures, and bring an ejected node back.
+/// - UPSTREAM_OK and UPSTREAM_STOP set the count of failures to 0, and bring an ejected node back.
 /// - UPSTREAM_ERR_CONNECT, _TLS and _CERT eject the node at once.
 /// - UPSTREAM_ERR_RESOLVE, _TIMEOUT, _CLOSED, _NETWORK, _PROTOCOL and _IO eject it after
 ///   health.max_fails in a row.
 /// - UPSTREAM_ERR_BUSY pauses it for health.backoff.
 /// - All others say nothing about the node.
 ///
-/// For a connection of the library's, call upstream_conn_report() instead. If you call both for one
-/// exchange, it counts once: make this call before you end the connection, or directly after, if it
-/// failed.
+/// For a connection of the library, call upstream_conn_report() instead. If you call both for one
+/// exchange, it counts once, as long as you make this call before you end the connection. After an
+/// exchange that failed you may also call it later, before another exchange begins at the node.
 ///
 /// For the node of an attempt, call upstream_attempt_report() instead.
 ///
@@ -359,8 +360,8 @@ pub unsafe extern "C" fn upstream_node_report(
 
 /// Gives the node no turns for `ms` milliseconds, as a server asks for with Retry-After.
 ///
-/// 0 takes health.backoff, and one hour is the most. A pause is no failure. It ends by itself, and
-/// no trial follows. Of two pauses the later end holds.
+/// 0 means health.backoff. More than one hour counts as one hour. A pause is no failure. It ends by
+/// itself, and no trial follows. If a node is paused twice, the pause that ends later holds.
 ///
 /// Returns:
 /// - UPSTREAM_OK: done. In a forked child it changes nothing.

@@ -25,7 +25,7 @@ pub const UPSTREAM_POLL_OUT: u32 = 2;
 /// As upstream_connect(), without waiting.
 ///
 /// Returns:
-/// - UPSTREAM_OK: `*out` is yours and ready, as one that was kept is.
+/// - UPSTREAM_OK: `*out` is yours and ready: a kept connection.
 /// - UPSTREAM_WANT_READ: `*out` is yours and under way. Watch it, and go on with
 ///   upstream_conn_connect_continue(), or with a read or a write, which does the same first.
 /// - An error of upstream_connect(): no connection could even be begun.
@@ -68,8 +68,9 @@ pub unsafe extern "C" fn upstream_node_connect_start(
 /// Goes on connecting. Call it when upstream_conn_fd() is readable, or upstream_conn_timeout_ms()
 /// has passed.
 ///
-/// If a node fails (refused, silent for its net.connect_timeout, at net.max_connections for so
-/// long), the next one is tried, unless you asked for one node alone.
+/// A node fails if it refuses, if it does not answer within its net.connect_timeout, or if it stays
+/// at its net.max_connections for that long. Then the next one is tried, unless you asked for one
+/// node alone.
 ///
 /// After an error you can only discard the connection. upstream_conn_last_error() tells of all
 /// nodes.
@@ -242,9 +243,8 @@ pub unsafe extern "C" fn upstream_conn_fd(c: *const upstream_conn_t) -> c_int {
 
 /// What to watch the descriptor for: UPSTREAM_POLL_IN, UPSTREAM_POLL_OUT, or both.
 ///
-/// They tell what the last upstream_conn_try_read() and upstream_conn_try_write() wanted and did
-/// not get yet. UPSTREAM_POLL_OUT also stands for bytes that TLS still holds. While it is
-/// connecting, it is UPSTREAM_POLL_IN.
+/// They say what the last upstream_conn_try_read() and upstream_conn_try_write() still wait for.
+/// UPSTREAM_POLL_OUT is also set while TLS holds bytes. While connecting, it is UPSTREAM_POLL_IN.
 ///
 /// Returns: the bits; 0 if nothing is wanted, in a forked child, or if `c` is NULL.
 ///

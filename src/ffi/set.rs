@@ -156,7 +156,7 @@ fn watch_forks() {
     }
 }
 
-/// Ends every call in flight on the set, its nodes and its connections: for an agent that shuts
+/// Ends every running call on the set, its nodes and its connections. Use it when the agent shuts
 /// down.
 ///
 /// Each of them soon returns UPSTREAM_ERR_CANCELLED. So does, at once, every later call that would
@@ -176,7 +176,7 @@ pub unsafe extern "C" fn upstream_cancel(up: *mut upstream_t) {
 /// Ends a set: closes the kept connections and joins the library's threads. Takes NULL.
 ///
 /// Time: usually at once. Up to a second if a server has not yet read what was sent, and up to
-/// another second if a look-up of a name hangs in the system.
+/// another second if a lookup of a name hangs in the system.
 ///
 /// Ownership: nodes and their strings end with the set. A connection in your hands goes on, with
 /// its node: release or discard it before or after this call. One that is still connecting fails
@@ -237,7 +237,7 @@ pub unsafe extern "C" fn upstream_node_at(
 ///
 /// Returns: the node; NULL if none has that name, or an argument is NULL.
 ///
-/// Time: one look-up in a hash table.
+/// Time: one lookup in a hash table.
 ///
 /// Ownership: borrowed until upstream_destroy().
 #[unsafe(no_mangle)]
@@ -300,11 +300,10 @@ fn finish_next_node(up: *const upstream_t, rest: Rest) -> *mut upstream_node_t {
     shared!(pure up, |_| null_mut() => |up: &Upstream| up.finish_next_node(rest).map_or(null_mut(), node::lend))
 }
 
-/// When to come again, in milliseconds.
+/// How long to wait before you try again, in milliseconds.
 ///
-/// Returns: 0 if a node is up or may be tried now, and the retry budget is not spent. Else the time
-/// until the first node may be back, or until the next retry. -1 if each node has weight 0, or `up`
-/// is NULL.
+/// Returns: 0 if a node is up or may be tried now, and the retry budget allows a retry. Else the
+/// time until both are so. -1 if each node has weight 0, or `up` is NULL.
 ///
 /// Time: constant while a node is up, else one step for each node. One lock, held for a moment, and
 /// no system call.
