@@ -1,29 +1,29 @@
-//! The breaker of one node: when it leaves the rotation, when it is tried again, when it is back.
-//! Pure: time and chance are passed in, nanoseconds on a clock that never goes back (and if one
-//! does, no node stays out for it).
+//! The breaker of one node: when the node is ejected, when it is tried, and when it is restored.
+//! Pure: the caller passes in time and chance. Times are nanoseconds on a clock that never goes
+//! back; if it does go back, no node stays out longer because of it.
 //!
-//! Invariants: what is told of a time before the last change into the rotation or out of it changes
-//! nothing; a success of any trial since the node fell out brings it back, however late it comes; a
-//! node that is back by less than a delivered payload falls out again by its first failure of the
-//! same kind.
+//! Invariants: work that began before the node was last ejected or restored changes nothing. A
+//! success of any trial since the ejection restores the node, however late it comes. A node that
+//! was restored by less than a delivered payload is ejected again by its first failure of the same
+//! kind.
 
 use std::time::Duration;
 
-/// `health.*` of a node, as the breaker needs it.
+/// The `health.*` settings of a node that the breaker needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerSettings {
-    /// Consecutive failures that eject.
+    /// How many consecutive failures eject the node.
     pub max_fails: u32,
-    /// The first ejection.
+    /// How long the first ejection lasts.
     pub backoff: Duration,
-    /// The longest.
+    /// How long an ejection lasts at most.
     pub backoff_max: Duration,
-    /// How long a trial is its holder's; after that another caller gets one.
+    /// How long one caller has the trial; after that another caller may get one.
     pub trial_time: Duration,
 }
 
 impl BreakerSettings {
-    /// How long a node is out at most before it may be tried, or while somebody has it on trial.
+    /// The longest wait for the next trial: of an ejected node, or of one that is on trial.
     pub fn longest_wait(&self, on_trial: bool) -> u64 {
         let time = if on_trial {
             self.trial_time
@@ -34,69 +34,71 @@ impl BreakerSettings {
     }
 }
 
-/// A trial that told nothing is put off for no longer (`visits::PATIENCE`).
+/// A trial without a result is put off for at most this long (`visits::PATIENCE`).
 const PUT_OFF: Duration = Duration::from_millis(250);
 
-/// Each ejection is this much longer than the last (gRPC connection backoff: 1.6), in parts of
-/// five.
+/// Each ejection is 8/5 = 1.6 times as long as the last one (gRPC connection backoff: 1.6).
 const GROWTH: (u64, u64) = (8, 5);
-/// Up to this much shorter or longer, at random (gRPC connection backoff: 0.2).
+/// Each ejection is made shorter or longer at random, by up to this part (gRPC connection backoff:
+/// 0.2).
 pub const JITTER: f64 = 0.2;
-/// Up for so long takes one step of growth back (gRPC A50: its interval, 10 s), so that a flapping
-/// node stays damped.
+/// Each such time that a node stays up takes one step of growth back (gRPC A50: its interval of 10
+/// s). So the ejections of a node that keeps failing stay long.
 const HEALTHY_INTERVAL: u64 = 10_000_000_000;
 
-/// How a node stands.
+/// The state of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// In the rotation.
     Up,
-    /// Out of it until then.
+    /// Out of the rotation until then; a trial may begin after that.
     Ejected {
         /// Nanoseconds.
         until: u64,
     },
-    /// One caller has it on trial; another may from then on.
+    /// One caller has the trial; after that time another caller may get one.
     OnTrial {
         /// Nanoseconds.
         until: u64,
     },
 }
 
-/// How badly something failed, and in which way.
+/// How badly an exchange failed, and in which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// One of `health.max_fails`.
+    /// Counts towards `health.max_fails`.
     Soft(Way),
-    /// Refused, unreachable, TLS, certificate, no such name: ejects at once.
+    /// Ejects at once: refused, unreachable, TLS, certificate, no such name.
     Hard(Way),
 }
 
-/// The way in which a node failed: what failed so before is expected to fail so again.
+/// The way in which a node failed. A node that failed in one way is expected to fail in that way
+/// again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// No connection: name, address or TLS.
     Connect,
-    /// It took the connection, and did not answer in time.
+    /// It accepted the connection and did not answer in time.
     Silence,
-    /// It took the connection, and did not read in time.
+    /// It accepted the connection and did not read in time.
     Stalled,
     /// It ended or reset the connection.
     Broken,
-    /// The same, seen only after a payload was booked: the connection ended without any answer.
+    /// As `Broken`, but seen only after the payload had been counted as delivered: the connection
+    /// ended without any answer.
     Unanswered,
-    /// What it answered was wrong, or the plugin gave no reason.
+    /// Its answer was wrong, or the plugin gave no reason.
     Answer,
 }
 
 impl Way {
-    /// Whether the node took a connection and then did nothing in time, as a stopped process does.
+    /// Whether the node accepted a connection and then did nothing in time, as a stopped process
+    /// does.
     pub fn is_silence(self) -> bool {
         matches!(self, Way::Silence | Way::Stalled)
     }
 
-    /// Whether a failure of this way is what the node fell out by. An end that is seen late is an
-    /// end.
+    /// Whether the two count as the same kind of failure.
     fn is_like(self, other: Way) -> bool {
         let broken = |way| matches!(way, Way::Broken | Way::Unanswered);
         self == other || broken(self) && broken(other) || self.is_silence() && other.is_silence()
@@ -108,13 +110,13 @@ impl Way {
 pub enum Proof {
     /// A connection stands, TLS included.
     Connected,
-    /// A payload was written, and no answer was asked for.
+    /// A payload was written, and no answer is expected.
     Written,
-    /// A connection that carried payloads without an answer has lived on.
+    /// A connection that carried payloads without an answer is still open some time later.
     Stood,
-    /// It answered that it cannot take this now.
+    /// The node answered that it is busy.
     Busy,
-    /// It answered, or the plugin says that the payload is there.
+    /// The node answered, or the plugin says that the payload arrived.
     Answered,
 }
 
@@ -124,25 +126,26 @@ pub struct Breaker {
     settings: BreakerSettings,
     state: State,
     generation: u32,
-    /// The generation that began with the last ejection, or with the beginning of all.
+    /// The generation that began with the last ejection; 0 before the first one.
     ejected: u32,
     fails: u32,
-    /// How it fell out, until it has shown that it is well again.
+    /// How the node failed when it was ejected; `None` once it has shown that it is well again.
     fell_by: Option<Way>,
-    /// One of the failures that count was seen after its payload had been booked: a payload that is
-    /// only written proves nothing against it.
+    /// One of the counted failures was seen only after its payload had been counted as delivered. A
+    /// payload that is merely written proves nothing against that.
     unanswered: bool,
-    /// One of them was a write that stalled. The system of a stopped process takes what its buffers
-    /// hold, on each new connection, and keeps the connection up: only an answer makes up for it.
+    /// One of them was a write that stalled. The operating system of a stopped process accepts new
+    /// connections, keeps them up, and takes as many bytes as its buffers hold. So only an answer
+    /// proves that the node is well.
     silent: bool,
-    /// Steps of growth that the next ejection has.
+    /// How many steps of growth the next ejection has.
     steps: u32,
-    /// Since when it is up.
+    /// Since when the node is up.
     since: u64,
 }
 
 impl Breaker {
-    /// A node that is up.
+    /// The breaker of a node that is up.
     pub fn new(settings: BreakerSettings, now: u64) -> Breaker {
         Breaker {
             settings,
@@ -158,12 +161,12 @@ impl Breaker {
         }
     }
 
-    /// How it stands.
+    /// The state of the node.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// What an outcome must carry to count.
+    /// The generation that work which begins now belongs to.
     pub fn generation(&self) -> u32 {
         self.generation
     }
@@ -174,19 +177,19 @@ impl Breaker {
         self.fails
     }
 
-    /// How it fell out, until it has shown that it is well again.
+    /// How the node failed when it was ejected; `None` once it has shown that it is well again.
     pub fn fell_by(&self) -> Option<Way> {
         self.fell_by
     }
 
-    /// Whether a success has anything to change here.
+    /// Whether a success would change nothing.
     pub fn is_clean(&self) -> bool {
         self.state == State::Up && self.fails == 0 && self.fell_by.is_none()
     }
 
-    /// Whether work of `generation` began since the node last fell out or came back.
+    /// Whether work of `generation` began after the node was last ejected or restored.
     fn is_of_now(&self, generation: u32) -> bool {
-        // A difference of wrapping numbers: none is ever older by half of them all.
+        // The numbers wrap around, so their differences are compared.
         match self.state {
             State::Up => generation == self.generation,
             State::Ejected { .. } | State::OnTrial { .. } => {
@@ -195,7 +198,7 @@ impl Breaker {
         }
     }
 
-    /// The work of `generation` went well. True if the node is back by it.
+    /// The work of `generation` went well. Returns whether this restores the node.
     pub fn succeeded(&mut self, generation: u32, proof: Proof, now: u64) -> bool {
         if !self.is_of_now(generation) {
             return false;
@@ -205,7 +208,7 @@ impl Breaker {
             return false;
         }
         let enough = match proof {
-            // A listener whose process is stopped still takes connections.
+            // The listener of a stopped process still accepts connections.
             Proof::Connected => !self.fell_by.is_some_and(Way::is_silence),
             Proof::Stood => false,
             Proof::Written | Proof::Busy | Proof::Answered => true,
@@ -234,8 +237,8 @@ impl Breaker {
         self.since = now;
     }
 
-    /// The work of `generation` failed; `chance` is in 0..1. Gives the time the node is ejected
-    /// for, if it is by this.
+    /// The work of `generation` failed; `chance` is in 0..1. Returns the length of the ejection, if
+    /// this ejects the node.
     pub fn failed(
         &mut self,
         generation: u32,
@@ -251,7 +254,7 @@ impl Breaker {
             Fault::Hard(way) => (true, way),
         };
         match self.state {
-            // Whoever asked it all the same, because no other was left, tells nothing new.
+            // A caller asked it only because no other node was left, and learned nothing new.
             State::Ejected { .. } => None,
             State::OnTrial { .. } => Some(self.eject(way, now, chance)),
             State::Up => {
@@ -281,7 +284,7 @@ impl Breaker {
         jittered
     }
 
-    /// The ejection due now before chance has its say, and whether the next one is to be longer.
+    /// The length of the next ejection before jitter, and whether the one after it grows.
     fn backoff(&self) -> (Duration, bool) {
         let most = nanoseconds(self.settings.backoff_max);
         let mut backoff = nanoseconds(self.settings.backoff).min(most);
@@ -291,7 +294,7 @@ impl Breaker {
         (Duration::from_nanos(backoff), backoff < most)
     }
 
-    /// When a trial may be had next; `None` while it is up.
+    /// When the next trial may begin; `None` if the node is up.
     pub fn next_trial(&self) -> Option<u64> {
         match self.state {
             State::Up => None,
@@ -299,7 +302,7 @@ impl Breaker {
         }
     }
 
-    /// Hands the node out on trial, to one caller, if its time is up.
+    /// Begins a trial, for one caller, if the time for one has come. Returns its generation.
     pub fn begin_trial(&mut self, now: u64) -> Option<u32> {
         let due = self.next_trial()?;
         if now < due && due - now <= self.longest_wait() {
@@ -311,7 +314,7 @@ impl Breaker {
         Some(self.generation)
     }
 
-    /// Takes a trial back that told nothing of the node; the next may be had at `at`.
+    /// Takes a trial back that had no result; the next one may begin at `at`.
     pub fn give_back(&mut self, generation: u32, at: u64) -> bool {
         let given = generation == self.generation && matches!(self.state, State::OnTrial { .. });
         if given {
@@ -320,7 +323,8 @@ impl Breaker {
         given
     }
 
-    /// No wait is longer as it stands; one that seems so shows a clock that went back.
+    /// The longest wait that is possible in this state. If a wait seems longer, the clock went
+    /// back.
     pub fn longest_wait(&self) -> u64 {
         self.settings.longest_wait(matches!(self.state, State::OnTrial { .. }))
     }
@@ -336,273 +340,4 @@ fn nanoseconds(duration: Duration) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const SECOND: u64 = 1_000_000_000;
-    const EVEN: f64 = 0.5; // no jitter
-
-    fn settings() -> BreakerSettings {
-        BreakerSettings {
-            max_fails: 3,
-            backoff: Duration::from_secs(1),
-            backoff_max: Duration::from_secs(60),
-            trial_time: Duration::from_secs(10),
-        }
-    }
-
-    fn breaker() -> Breaker {
-        Breaker::new(settings(), 0)
-    }
-
-    /// Fails the trial that is due at `now`, and gives the ejection that follows in milliseconds.
-    fn fail_trial(breaker: &mut Breaker, now: u64) -> u128 {
-        let generation = breaker.begin_trial(now).unwrap();
-        breaker.failed(generation, Fault::Soft(Way::Answer), now, EVEN).unwrap().as_millis()
-    }
-
-    #[test]
-    fn three_failures_in_a_row_eject_and_a_success_zeroes_them() {
-        let mut node = breaker();
-        for _ in 0..5 {
-            assert_eq!(node.failed(0, Fault::Soft(Way::Answer), 0, EVEN), None);
-            assert_eq!(node.failed(0, Fault::Soft(Way::Answer), 0, EVEN), None);
-            assert!(!node.succeeded(0, Proof::Answered, 0));
-        }
-        assert_eq!(node.failed(0, Fault::Soft(Way::Answer), 0, EVEN), None);
-        assert_eq!(node.failed(0, Fault::Soft(Way::Answer), 0, EVEN), None);
-        assert_eq!(node.failed(0, Fault::Soft(Way::Answer), 0, EVEN), Some(Duration::from_secs(1)));
-        assert_eq!(node.state(), State::Ejected { until: SECOND });
-    }
-
-    #[test]
-    fn a_hard_fault_ejects_at_once() {
-        let mut node = breaker();
-        assert_eq!(
-            node.failed(0, Fault::Hard(Way::Connect), 0, EVEN),
-            Some(Duration::from_secs(1))
-        );
-    }
-
-    #[test]
-    fn backoff_grows_by_1_6_to_its_maximum() {
-        let mut node = breaker();
-        node.failed(0, Fault::Hard(Way::Connect), 0, EVEN);
-        let seen: Vec<u128> =
-            (1..=11).map(|turn| fail_trial(&mut node, turn * 100 * SECOND)).collect();
-        assert_eq!(seen, [1600, 2560, 4096, 6553, 10485, 16777, 26843, 42949, 60000, 60000, 60000]);
-    }
-
-    #[test]
-    fn jitter_is_a_fifth_either_way() {
-        for (chance, millis) in [(0.0, 800), (0.5, 1000), (1.0, 1200)] {
-            let ejected = breaker().failed(0, Fault::Hard(Way::Connect), 0, chance).unwrap();
-            assert_eq!(ejected.as_millis(), millis);
-        }
-    }
-
-    #[test]
-    fn growth_is_taken_back_a_step_for_each_healthy_interval() {
-        let mut node = breaker();
-        node.failed(0, Fault::Hard(Way::Connect), 0, EVEN);
-        let mut now = 100 * SECOND;
-        assert_eq!(fail_trial(&mut node, now), 1600);
-        now += 100 * SECOND;
-        assert_eq!(fail_trial(&mut node, now), 2560);
-        for (healthy, millis) in
-            [(9 * SECOND, 4096), (10 * SECOND, 4096), (25 * SECOND, 2560), (3600 * SECOND, 1000)]
-        {
-            now += 100 * SECOND;
-            let generation = node.begin_trial(now).unwrap();
-            assert!(node.succeeded(generation, Proof::Answered, now));
-            now += healthy;
-            let ejected =
-                node.failed(node.generation(), Fault::Hard(Way::Connect), now, EVEN).unwrap();
-            assert_eq!(ejected.as_millis(), millis, "{healthy}");
-        }
-    }
-
-    #[test]
-    fn one_caller_gets_the_trial_and_its_time_runs_out() {
-        let mut node = breaker();
-        node.failed(0, Fault::Hard(Way::Connect), 0, EVEN);
-        assert_eq!(node.begin_trial(SECOND - 1), None);
-        let first = node.begin_trial(SECOND).unwrap();
-        assert_eq!(node.begin_trial(SECOND), None);
-        assert_eq!(node.begin_trial(11 * SECOND - 1), None);
-        let second = node.begin_trial(11 * SECOND).unwrap();
-        // The first caller's bad news comes too late; good news never does.
-        assert_eq!(node.failed(first, Fault::Hard(Way::Connect), 12 * SECOND, EVEN), None);
-        let mut by_first = node.clone();
-        assert!(by_first.succeeded(first, Proof::Answered, 12 * SECOND));
-        assert!(!by_first.succeeded(second, Proof::Answered, 12 * SECOND), "it is back already");
-        assert!(node.succeeded(second, Proof::Answered, 12 * SECOND));
-        assert_eq!(node.state(), State::Up);
-    }
-
-    #[test]
-    fn good_news_of_before_the_ejection_changes_nothing() {
-        let mut node = breaker();
-        let before = node.generation();
-        node.failed(before, Fault::Hard(Way::Connect), 0, EVEN);
-        let trial = node.begin_trial(SECOND).unwrap();
-        assert!(!node.succeeded(before, Proof::Answered, SECOND));
-        node.failed(trial, Fault::Hard(Way::Connect), SECOND, EVEN).unwrap();
-        assert!(!node.succeeded(trial, Proof::Answered, SECOND), "of before it fell out again");
-    }
-
-    #[test]
-    fn a_node_that_connects_and_fails_as_before_falls_out_at_once_and_for_longer() {
-        for (way, again, at_once) in [
-            (Way::Answer, Way::Answer, true),
-            (Way::Broken, Way::Unanswered, true),
-            (Way::Unanswered, Way::Broken, true),
-            (Way::Answer, Way::Broken, false),
-            (Way::Connect, Way::Answer, false),
-        ] {
-            let mut node = breaker();
-            (0..3).for_each(|_| _ = node.failed(0, Fault::Soft(way), 0, EVEN));
-            let trial = node.begin_trial(SECOND).unwrap();
-            assert!(node.succeeded(trial, Proof::Connected, SECOND));
-            let ejected = node.failed(node.generation(), Fault::Soft(again), SECOND, EVEN);
-            let longer = Duration::from_millis(1600);
-            assert_eq!(ejected, at_once.then_some(longer), "{way:?}, then {again:?}");
-        }
-    }
-
-    #[test]
-    fn a_delivered_payload_ends_the_watch_over_a_node_that_is_back() {
-        let mut node = breaker();
-        (0..3).for_each(|_| _ = node.failed(0, Fault::Soft(Way::Answer), 0, EVEN));
-        let trial = node.begin_trial(SECOND).unwrap();
-        assert!(node.succeeded(trial, Proof::Connected, SECOND));
-        assert!(!node.succeeded(node.generation(), Proof::Written, SECOND));
-        assert_eq!(node.failed(node.generation(), Fault::Soft(Way::Answer), SECOND, EVEN), None);
-    }
-
-    #[test]
-    fn a_node_that_fell_silent_is_back_by_an_answer_and_not_by_a_connection() {
-        let mut node = breaker();
-        (0..3).for_each(|_| _ = node.failed(0, Fault::Soft(Way::Silence), 0, EVEN));
-        let trial = node.begin_trial(SECOND).unwrap();
-        for proof in [Proof::Connected, Proof::Stood] {
-            assert!(!node.succeeded(trial, proof, SECOND));
-        }
-        for proof in [Proof::Written, Proof::Busy, Proof::Answered] {
-            assert!(node.clone().succeeded(trial, proof, SECOND), "{proof:?}");
-        }
-    }
-
-    #[test]
-    fn an_end_without_an_answer_is_not_made_up_for_by_writing_once_more() {
-        let mut node = breaker();
-        for _ in 0..2 {
-            assert_eq!(node.failed(0, Fault::Soft(Way::Unanswered), 0, EVEN), None);
-            assert!(!node.succeeded(0, Proof::Written, 0));
-        }
-        let mut well = node.clone();
-        assert!(node.failed(0, Fault::Soft(Way::Unanswered), 0, EVEN).is_some());
-        well.succeeded(0, Proof::Stood, 0);
-        assert_eq!((well.fails(), well.is_clean()), (0, true));
-    }
-
-    #[test]
-    fn a_stalled_write_is_made_up_for_by_an_answer_alone() {
-        let mut node = breaker();
-        for _ in 0..2 {
-            assert_eq!(node.failed(0, Fault::Soft(Way::Stalled), 0, EVEN), None);
-            assert!(!node.succeeded(0, Proof::Written, 0));
-            assert!(!node.succeeded(0, Proof::Stood, 0));
-        }
-        let mut well = node.clone();
-        assert!(node.failed(0, Fault::Soft(Way::Stalled), 0, EVEN).is_some());
-        well.succeeded(0, Proof::Answered, 0);
-        assert_eq!((well.fails(), well.is_clean()), (0, true));
-        // Tried by a payload that is only written, it is back; silent again, it is out at once.
-        let trial = node.begin_trial(SECOND).unwrap();
-        assert!(node.succeeded(trial, Proof::Written, SECOND));
-        assert!(node.failed(node.generation(), Fault::Soft(Way::Stalled), SECOND, EVEN).is_some());
-    }
-
-    #[test]
-    fn no_ejection_is_longer_than_the_longest() {
-        let mut node = breaker();
-        node.failed(0, Fault::Hard(Way::Connect), 0, 1.0);
-        for turn in 1..20 {
-            let generation = node.begin_trial(turn * 1000 * SECOND).unwrap();
-            let ejected =
-                node.failed(generation, Fault::Hard(Way::Connect), turn * 1000 * SECOND, 1.0);
-            assert!(ejected.unwrap() <= settings().backoff_max);
-        }
-    }
-
-    #[test]
-    fn a_trial_given_back_tells_nothing() {
-        let mut node = breaker();
-        node.failed(0, Fault::Hard(Way::Connect), 0, EVEN);
-        let generation = node.begin_trial(SECOND).unwrap();
-        assert!(node.give_back(generation, 2 * SECOND));
-        assert_eq!(node.state(), State::Ejected { until: 2 * SECOND });
-        assert!(!node.give_back(generation, 3 * SECOND));
-        assert_eq!(fail_trial(&mut node, 2 * SECOND), 1600);
-    }
-
-    #[test]
-    fn success_on_an_ejected_node_brings_it_back() {
-        let mut node = breaker();
-        node.failed(0, Fault::Hard(Way::Connect), 0, EVEN);
-        let generation = node.generation();
-        assert_eq!(node.failed(generation, Fault::Hard(Way::Connect), 1, EVEN), None);
-        assert!(node.succeeded(generation, Proof::Answered, 2));
-    }
-
-    #[test]
-    fn a_clock_that_goes_back_keeps_no_node_out() {
-        let hours = 10_000 * SECOND;
-        let mut node = Breaker::new(settings(), hours);
-        node.failed(0, Fault::Hard(Way::Connect), hours, EVEN);
-        assert!(node.begin_trial(hours).is_none());
-        assert!(node.begin_trial(0).is_some());
-    }
-
-    #[test]
-    fn a_small_step_back_holds_no_node_for_as_long_as_a_trial_may_take() {
-        let short = BreakerSettings { backoff_max: Duration::from_secs(2), ..settings() };
-        let mut node = Breaker::new(short, 100 * SECOND);
-        node.failed(0, Fault::Hard(Way::Connect), 100 * SECOND, EVEN);
-        assert!(node.begin_trial(95 * SECOND).is_some(), "6 s away, of 2 s at most");
-        assert!(node.begin_trial(95 * SECOND).is_none(), "a trial is ten");
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_happens_a_node_waits_no_longer_than_it_may(
-            events in proptest::collection::vec((0u8..6, 0u64..30 * SECOND, 0u32..3, 0.0f64..1.0), 1..200),
-        ) {
-            let mut node = breaker();
-            let mut now = 0;
-            for (event, later, age, chance) in events {
-                now += later;
-                let generation = node.generation().wrapping_sub(age);
-                let before = (node.state(), node.generation(), node.fails());
-                match event {
-                    0 => drop(node.succeeded(generation, Proof::Answered, now)),
-                    1 => drop(node.failed(generation, Fault::Soft(Way::Answer), now, chance)),
-                    2 => drop(node.failed(generation, Fault::Hard(Way::Connect), now, chance)),
-                    3 | 4 => drop(node.begin_trial(now)),
-                    _ => drop(node.give_back(generation, now)),
-                }
-                // Good news of a trial counts as long as its ejection does.
-                let late_trial = event == 0 && before.0 != State::Up;
-                if age > 0 && !matches!(event, 3 | 4) && !late_trial {
-                    prop_assert_eq!((node.state(), node.generation(), node.fails()), before);
-                }
-                if let Some(due) = node.next_trial() {
-                    prop_assert!(due <= now + node.longest_wait());
-                }
-                prop_assert!(node.fails() < 3);
-            }
-        }
-    }
-}
+mod tests;

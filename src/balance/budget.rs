@@ -1,29 +1,31 @@
-//! How many retries a set may make, so that a failing upstream is not drowned in them. Pure: time
-//! is passed in.
+//! The retry budget of a set: it limits retries, so that they do not overload servers that already
+//! fail. Pure: the caller passes the time in.
 //!
-//! A retry takes one token of ten, a success gives a tenth back (gRPC A6 with maxTokens 10,
-//! tokenRatio 0.1); besides, ten retries a second are always allowed (Finagle's RetryBudget,
-//! minRetriesPerSec 10).
+//! There are two sources, and a retry needs one of them:
+//!
+//! - tokens, at most 10: a retry takes 1, a success gives 0.1 back (gRPC A6 with maxTokens 10 and
+//!   tokenRatio 0.1)
+//! - without a token, 10 retries a second (Finagle's RetryBudget, minRetriesPerSec 10)
 
 use std::time::Duration;
 
 use crate::base::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Tokens are counted in tenths.
+/// In tenths of a token.
 const FULL: u64 = 100;
 const RETRY: u64 = 10;
 const SUCCESS: u64 = 1;
-/// Nanoseconds between two retries of the ten a second.
+/// Nanoseconds between two of the 10 retries a second.
 const INTERVAL: u64 = 100_000_000;
-/// As many of them may come at once.
+/// How many of these may come at once.
 const BURST: u64 = 10;
 
 /// The retry budget of a set.
 #[derive(Debug)]
 pub struct Budget {
     tokens: AtomicU64,
-    /// When all of the ten a second that were used so far are made up for (the theoretical arrival
-    /// time of a leaky bucket).
+    /// The time by which all retries used so far without a token fit into 10 a second: the
+    /// theoretical arrival time of a leaky bucket.
     paid_up: AtomicU64,
 }
 
@@ -34,7 +36,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Something went well.
+    /// A payload was delivered.
     pub fn succeeded(&self) {
         if self.tokens.load(Relaxed) < FULL {
             let _ = self
@@ -43,7 +45,7 @@ impl Budget {
         }
     }
 
-    /// How long until a retry is certain to be there.
+    /// How long until a retry is certain to be allowed.
     pub fn wait(&self, now: u64) -> Duration {
         if self.tokens.load(Relaxed) >= RETRY {
             return Duration::ZERO;
@@ -53,15 +55,15 @@ impl Budget {
         Duration::from_nanos(ahead.saturating_sub(INTERVAL * (BURST - 1)))
     }
 
-    /// Takes one retry, or tells how long until the next one is certain to be there.
+    /// Takes one retry. `Err`: how long until the next one is certain to be allowed.
     pub fn retry(&self, now: u64) -> Result<(), Duration> {
         if self.tokens.fetch_update(Relaxed, Relaxed, |tokens| tokens.checked_sub(RETRY)).is_ok() {
             return Ok(());
         }
         let limit = INTERVAL * (BURST - 1);
         let taken = self.paid_up.fetch_update(Relaxed, Relaxed, |paid_up| {
-            // Further ahead than the whole burst it shows a clock that went back. A clock that
-            // comes by that time again takes the retries of then for new ones: one burst, once.
+            // Further ahead than a whole burst is possible only if the clock went back. If it then
+            // passes that time again, one burst too many is allowed, once.
             let ahead = paid_up.saturating_sub(now);
             let ahead = if ahead > INTERVAL * BURST { 0 } else { ahead };
             (ahead <= limit).then_some(now.saturating_add(ahead + INTERVAL))

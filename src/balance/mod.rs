@@ -1,8 +1,9 @@
-//! Which node next. Pure: no clock, no I/O; knows nodes only by their place in the file.
+//! Which node is next, and which nodes are well. Pure: no clock and no I/O. A node is known here
+//! only by its place in the file.
 //!
-//! Invariant: while the eligible set stays as it is, one cycle of consecutive picks hits each node
-//! as often as its weight says, and with equal weights each node once. All threads share one order,
-//! that of the atomic increments of one word.
+//! Invariant: while the set of eligible nodes does not change, each node gets, in one cycle of
+//! consecutive picks, as many turns as its weight says; with equal weights that is one turn each.
+//! All threads share one order: the order in which they increment one atomic word.
 
 pub(crate) mod breaker;
 pub(crate) mod budget;

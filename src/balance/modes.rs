@@ -11,7 +11,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The order in which the eligible nodes, each a place with its weight, take their turns.
+    /// The order of the turns of the eligible nodes, given as pairs of place and weight.
     pub fn order(self, eligible: &[(u32, u32)]) -> Order {
         match self {
             Mode::RoundRobin => order(eligible),

@@ -1,11 +1,11 @@
-//! Who is in the rotation: breakers, pauses, tiers and weights together. Pure but for one lock:
-//! time is passed in, chance comes from a seed.
+//! Which nodes are in the rotation: breakers, pauses, tiers and weights together. Pure but for one
+//! lock: the caller passes the time in, and chance comes from a seed.
 //!
-//! Invariants: no ejected node is picked while another is eligible, its one trial aside, which
-//! takes no turn from the others; a paused node is never handed out; a node of a lower tier is
-//! picked only while no node above is eligible; with every node ejected the one whose time is up
-//! first is picked, and a payload gets at most a few of them. A pick takes no lock and, while no
-//! node is out, asks no clock; while one is, see [`pace`].
+//! Invariants: while a node is eligible, an ejected node is handed out only as its one trial, which
+//! takes no turn from the others. A paused node is never handed out. A node of a lower tier is
+//! picked only while no node above it is eligible. If every node is ejected, the one whose time is
+//! up first is picked, and one payload gets at most a few of them. A pick takes no lock; it asks
+//! the clock only while a node is out, see [`pace`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,12 +19,12 @@ use pace::Pace;
 pub use pick::Rest;
 pub use turns::{Ask, Trials};
 
-/// What the roster knows of a node beforehand.
+/// The settings of a node that the roster needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Member {
-    /// Share of the turns; 0 has none.
+    /// Its share of the turns; 0 means none.
     pub weight: u32,
-    /// Tier; the lowest number with an eligible node is in use.
+    /// Its tier. The tier in use is the lowest number that has an eligible node.
     pub priority: u32,
     /// `health.*`.
     pub breaker: BreakerSettings,
@@ -35,57 +35,58 @@ pub struct Member {
 pub struct Turn {
     /// Its place in the file.
     pub place: usize,
-    /// To be given back with the outcome.
+    /// The outcome must carry it.
     pub generation: u32,
-    /// It is on trial: the caller has the one trial that is out.
+    /// It is handed out on trial; the caller has the only trial of this node.
     pub is_trial: bool,
     /// It is out, and was handed out because no node is up.
     pub last_resort: bool,
 }
 
-/// A change of the rotation that an outcome brought about.
+/// A change of the rotation that an outcome caused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The node is out of it for so long.
+    /// The node is out for so long.
     Ejected(Duration),
     /// It is back.
     Restored,
 }
 
-/// The state of a node as `upstream_node_state` tells it.
+/// The state of a node, as `upstream_node_state()` returns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum NodeState {
-    /// In the rotation, or in a tier that waits in reserve.
+    /// In the rotation, or well and in a lower tier than the one in use.
     Up = 0,
-    /// Out of it until its time is up.
+    /// Out of the rotation until its time is up.
     Ejected = 1,
-    /// Out of it, and being tried.
+    /// Out of the rotation; a caller has it on trial.
     OnTrial = 2,
     /// Its weight is 0.
     Draining = 3,
-    /// It asked for some time without new turns.
+    /// It gets no new turns for a time that it asked for.
     Paused = 4,
 }
 
-/// Nothing is due, ever.
+/// Nothing will be due.
 const NEVER: u64 = u64::MAX;
 
-/// No pause is longer: a server that asks for more is asked again after an hour.
+/// The longest pause: a server that asks for more is asked again after an hour.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// The nodes of a set.
 pub struct Roster {
     mode: Mode,
     rotation: Rotation,
-    /// When the next trial may be had, or a pause ends.
+    /// When the next trial may begin or a pause ends.
     alarm: AtomicU64,
-    /// The latest time at which something was put off. A clock that shows less has gone back.
+    /// The latest time at which an ejection, trial or pause began. If the clock shows less, it went
+    /// back.
     seen: AtomicU64,
     pace: Pace,
-    /// When [`Roster::ring`] is going to be called.
+    /// When [`Roster::ring`] will be called.
     guarded: AtomicU64,
-    /// No node is up and not paused.
+    /// Every node is out or paused.
     all_out: AtomicBool,
     standings: Box<[Standing]>,
     members: Box<[Member]>,
@@ -93,45 +94,45 @@ pub struct Roster {
     table: Mutex<Table>,
 }
 
-/// A node's state as others read it without the lock.
+/// The state of a node, for readers that do not take the lock.
 #[derive(Default)]
 struct Standing {
     state: AtomicU32,
     generation: AtomicU32,
-    /// It fell out because it was silent: see [`Roster::needs_a_payload`].
+    /// It was ejected because it was silent: see [`Roster::needs_a_payload`].
     silent: AtomicBool,
-    /// A success has something to change.
+    /// A success would change something.
     unclean: AtomicBool,
     ejections: AtomicU64,
     /// When its next trial is due; 0 if it is up.
     due: AtomicU64,
     /// When its pause ends; 0 if it is not paused.
     paused: AtomicU64,
-    /// Times it was handed out beside its turns, less its turns that went to another (two's
-    /// complement).
+    /// How often it was handed out without a turn of its own, minus its turns that went to another
+    /// node (two's complement).
     beside: AtomicU64,
 }
 
 struct Table {
     breakers: Box<[Breaker]>,
     ledger: Ledger,
-    /// What the rotation goes over, with weights; nothing if no node is to be handed out.
+    /// The places in the rotation, with their weights; empty if no node may be handed out.
     eligible: Vec<(u32, u32)>,
     /// The tier in use; `None` if no node is up.
     tier: Option<u32>,
-    /// Of each tier that was in use, the place it handed out last.
+    /// For each tier that was in use, the place that it handed out last.
     left: BTreeMap<u32, u32>,
-    /// The nodes that are out or paused, by when that ends.
+    /// The nodes that are out or paused, sorted by when that ends.
     calendar: BTreeSet<(u64, u32)>,
-    /// Of each place, when it was handed out last beside the rotation, or fell out: numbers in
-    /// their order.
+    /// For each place, when it was last ejected or handed out without a turn: consecutive numbers,
+    /// not times.
     asked: Box<[u64]>,
     last_asked: u64,
     chance: SplitMix,
 }
 
 impl Table {
-    /// Notes that `place` was asked just now.
+    /// Notes that `place` was asked now.
     fn ask(&mut self, place: usize) {
         self.last_asked += 1;
         self.asked[place] = self.last_asked;
@@ -139,9 +140,8 @@ impl Table {
 }
 
 impl Roster {
-    /// A roster of `members`, all up at `now`. The rotation starts with the node at `start`, or the
-    /// next one that takes turns. `clock_runs` tells of a clock that goes on by itself: see
-    /// [`Pace`].
+    /// A roster of `members`, all up at `now`. The rotation starts with the node at `start`, or
+    /// with the next one that takes turns. `clock_runs`: the clock goes on by itself, see [`Pace`].
     pub fn new(
         mode: Mode,
         members: Vec<Member>,
@@ -189,17 +189,17 @@ impl Roster {
         if wait { Some(self.table.lock()) } else { self.table.try_lock() }
     }
 
-    /// How many nodes are ever handed out.
+    /// How many nodes take turns.
     pub fn takers(&self) -> usize {
         self.takers
     }
 
-    /// What an outcome of work begun now must carry.
+    /// The generation that an outcome of work which begins now must carry.
     pub fn generation(&self, place: usize) -> u32 {
         self.standings[place].generation.load(Relaxed)
     }
 
-    /// The state of a node; the clock is asked only if it was paused.
+    /// The state of a node. Asks the clock only if the node was paused.
     pub fn state(&self, place: usize, now: impl FnOnce() -> u64) -> NodeState {
         if self.members[place].weight == 0 {
             return NodeState::Draining;
@@ -226,7 +226,7 @@ impl Roster {
         let standing = &self.standings[place];
         let left = |until: u64, longest: u64| {
             let ahead = until.saturating_sub(now);
-            // Further away than any wait is, it shows a clock that went back.
+            // A wait that is longer than the longest possible one means that the clock went back.
             if ahead > longest { 0 } else { ahead }
         };
         let on_trial = standing.state.load(Relaxed) == NodeState::OnTrial as u32;
@@ -241,7 +241,7 @@ impl Roster {
         self.standings[place].ejections.load(Relaxed)
     }
 
-    /// How long until a node may be back: zero if one is up or may be tried now, `None` if none
+    /// How long until a node may be back: zero if one is up or may be tried now; `None` if no node
     /// takes turns.
     pub fn retry_after(&self, now: u64, wait: bool) -> Option<Duration> {
         let Some(table) = self.read(wait) else { return Some(Duration::ZERO) };
@@ -258,17 +258,18 @@ impl Roster {
             && self.taking().all(|place| self.state(place, || now) == NodeState::Paused)
     }
 
-    /// Whether no node is up and not paused.
+    /// Whether every node is out or paused.
     pub fn is_all_out(&self) -> bool {
         self.all_out.load(Relaxed)
     }
 
-    /// The places that are ever handed out.
+    /// The places that take turns.
     fn taking(&self) -> impl Iterator<Item = usize> {
         (0..self.members.len()).filter(|place| self.members[*place].weight > 0)
     }
 
-    /// Picks of all nodes; `None` if the table is in use and `wait` is false.
+    /// How often any node was handed out; `None` if another thread uses the table and `wait` is
+    /// false.
     pub fn picks(&self, wait: bool) -> Option<u64> {
         let table = self.read(wait)?;
         let turns = self.rotation.picks(&table.ledger);
@@ -276,7 +277,7 @@ impl Roster {
         Some(beside.fold(turns, u64::wrapping_add))
     }
 
-    /// Picks of one node; as [`Roster::picks`].
+    /// How often one node was handed out; otherwise as [`Roster::picks`].
     pub fn picks_of(&self, place: usize, wait: bool) -> Option<u64> {
         let table = self.read(wait)?;
         let turns = self.rotation.picks_of(&table.ledger, place);
@@ -286,18 +287,18 @@ impl Roster {
 
 #[cfg(test)]
 impl Roster {
-    /// Turns of the rotation of one node, whoever got them.
+    /// How many turns one node had in the rotation, whichever node was handed out for them.
     pub fn turns_of(&self, place: usize) -> u64 {
         self.rotation.picks_of(&self.table.lock().ledger, place)
     }
 
-    /// The same of all nodes.
+    /// The same for all nodes.
     pub fn turns(&self) -> u64 {
         self.rotation.picks(&self.table.lock().ledger)
     }
 }
 
-/// The tier in use and its nodes that are up, with their weights.
+/// The tier in use, and the places of its nodes that are up, with their weights.
 fn eligible(
     members: &[Member],
     breakers: &[Breaker],

@@ -1,13 +1,14 @@
-//! The cursor over the current order. A pick is one atomic increment and a read of a table; no
-//! lock, no system call, no reference count, no division, whatever the number of nodes and of
-//! changes.
+//! The cursor over the current order. A pick is one atomic increment and one read of a table. It
+//! takes no lock, makes no system call, counts no references and divides nothing, whatever the
+//! number of nodes and of changes.
 //!
-//! One word holds the number of the order and the position in it, so that every pick belongs to
-//! exactly one order. The position is an index into the table and, above it, how often the table
-//! was gone round: whoever gets an index past its end goes on with the next lap. The two latest
-//! orders are kept and rewritten in place under their number (a seqlock, as H.-J. Boehm describes
-//! it in "Can seqlocks get along with programming language memory models?", 2012): a reader whose
-//! order was rewritten under it takes a new turn.
+//! One word holds the number of the order and the position in it, so every pick belongs to exactly
+//! one order. The position consists of an index into the table and, above it, the number of laps:
+//! how often the table was run through. A thread that gets an index past the end of the table
+//! starts the next lap. The two latest orders are kept in two frames. A new order overwrites the
+//! older frame and gives it a new number (a seqlock, as H.-J. Boehm describes it in "Can seqlocks
+//! get along with programming language memory models?", 2012). A reader whose order was overwritten
+//! meanwhile takes a new turn.
 
 use super::{Order, Tried};
 use crate::base::random::scattered;
@@ -16,11 +17,12 @@ use crate::base::sync::hint;
 use frame::Frame;
 pub use ledger::Ledger;
 
-/// The rotation of a set. Many readers; one writer at a time, the holder of the [`Ledger`].
+/// The rotation of a set. It has many readers, and one writer at a time: whoever holds the
+/// [`Ledger`].
 #[derive(Debug)]
-#[repr(align(128))] // the word is written by every pick; nothing else may share its cache lines
+#[repr(align(128))] // every pick writes the word: nothing else may share its cache lines
 pub struct Rotation {
-    /// The order's number above, the position in it below: laps, then index.
+    /// The number of the order in the high bits; the position (laps, then index) in the low ones.
     word: AtomicU64,
     frames: Frames,
 }
@@ -28,10 +30,10 @@ pub struct Rotation {
 #[derive(Debug)]
 #[repr(align(128))]
 struct Frames {
-    /// The order's number once more: a reader that knows it beforehand has the frame at hand when
-    /// it gets its turn.
+    /// The number of the order once more, so that a reader can find the frame before it takes its
+    /// turn.
     number: AtomicU64,
-    /// The bits of the index.
+    /// The bits of the word that hold the index.
     mask: u64,
     of: [Frame; 2],
 }
@@ -41,38 +43,39 @@ struct Frames {
 pub struct Pick {
     /// The place whose turn it is.
     pub place: usize,
-    /// Turns of this lap before: one more with each pick of any thread.
+    /// How many turns of this lap were taken before it, by any thread.
     pub position: u64,
 }
 
-/// As [`Pick`], with what the place is known by.
+/// As [`Pick`], with the token of the place.
 #[derive(Clone, Copy, Debug)]
 pub struct Named {
-    /// See [`Rotation::name`].
+    /// See [`Rotation::set_tokens`].
     pub token: usize,
-    /// Turns of this lap before.
+    /// How many turns of this lap were taken before it.
     pub position: u64,
-    /// Its turn.
+    /// The turn itself.
     pub taken: Taken,
 }
 
-/// What a payload gets that has been to some places.
+/// The next place of a payload that has been to some places already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Untried {
     /// The place it gets.
     pub place: usize,
-    /// The place whose turn it was, which is another if that was tried.
+    /// The place whose turn it was; it differs from `place` if the payload had been there.
     pub turn_of: usize,
 }
 
-/// A turn that was taken, and is not known yet to be worth a place.
+/// A turn that was taken; its place is not known yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Taken(u64);
 
-/// Bits of the position; those above are the order's number, which begins anew after 2^24 changes:
-/// a reader that slept through just so many would take the order for its own.
+/// The bits of the position. The bits above hold the number of the order, which wraps around after
+/// 2^24 changes: a reader that sleeps through exactly 2^24 changes would take the order for its
+/// own.
 const POSITION: u32 = 40;
-/// So many threads may be past the table's end at once before one has gone on with the next lap.
+/// How many threads may be past the end of the table at once, before one starts the next lap.
 const ROOM: u64 = 1 << 16;
 
 fn word(number: u64, position: u64) -> u64 {
@@ -88,8 +91,8 @@ fn next_number(number: u64) -> u64 {
 }
 
 impl Rotation {
-    /// A rotation over `order`, whose first pick is the one at `start`, with room for orders of
-    /// `capacity` turns over `places` places.
+    /// A rotation over `order`, whose first pick is the turn at `start`. It has room for orders of
+    /// up to `capacity` turns over `places` places.
     pub fn new(order: &Order, start: usize, capacity: usize, places: usize) -> (Rotation, Ledger) {
         let ledger = Ledger::new(order, start, places);
         let of = [Frame::new(capacity), Frame::new(capacity)];
@@ -100,8 +103,8 @@ impl Rotation {
         (Rotation { word, frames }, ledger)
     }
 
-    /// Tells, before the first pick, what each place is known by to whom [`Rotation::try_next`]
-    /// hands it out: anything but 0.
+    /// Sets the token of each place, which [`Rotation::try_next`] gives out: any number but 0. Call
+    /// it before the first pick.
     pub fn set_tokens(&self, ledger: &mut Ledger, tokens: impl Iterator<Item = usize>) {
         ledger.tokens.iter_mut().zip(tokens).for_each(|(known, token)| *known = token);
         self.frame(number_of(self.word.load(Ordering::Relaxed))).write_tokens(&ledger.tokens);
@@ -117,7 +120,7 @@ impl Rotation {
         word & self.frames.mask
     }
 
-    /// How often the table was gone round.
+    /// How often the table was run through.
     fn laps(&self, word: u64) -> u64 {
         (word & ((1 << POSITION) - 1)) / (self.frames.mask + 1)
     }
@@ -126,7 +129,8 @@ impl Rotation {
         word(number, laps * (self.frames.mask + 1) + index)
     }
 
-    /// Turns of the order that `word` is of, those before it was taken up among them.
+    /// Turns of the order of `word`, counted from the beginning of its cycle: so the turns before
+    /// the one where the order started are included.
     fn turns(&self, word: u64) -> u64 {
         let frame = self.frame(number_of(word));
         let renewed = frame.renewed.load(Ordering::Relaxed);
@@ -138,11 +142,12 @@ impl Rotation {
         Taken(self.word.fetch_add(1, Ordering::Acquire))
     }
 
-    /// Takes a turn whose place is known by a token, unless the case is a rare one.
+    /// Takes a turn and gives the token of its place. `Err` in the rare cases that need
+    /// [`Rotation::pick_of`].
     ///
-    /// The increment waits for every store before it and holds up every load after it, and another
-    /// thread waits for it. So what can be read is read ahead of it, nothing is stored, and one
-    /// load alone depends on it: the token stands in the table itself.
+    /// The increment waits for every store before it and holds up every load after it, and other
+    /// threads wait for the increment. So everything that can be read beforehand is read before it,
+    /// nothing is stored, and only one load depends on it: the token stands in the table itself.
     #[inline(always)]
     pub fn try_next(&self) -> Result<Named, Taken> {
         let number = self.frames.number.load(Ordering::Acquire);
@@ -161,8 +166,8 @@ impl Rotation {
         Err(Taken(word))
     }
 
-    /// What a turn is worth; another one is taken where the order was changed meanwhile. `None`
-    /// where no node is to be handed out.
+    /// The place of a turn. Takes another turn if the order was changed meanwhile. `None` if no
+    /// node may be handed out.
     pub fn pick_of(&self, taken: Taken) -> Option<Pick> {
         let Taken(mut word) = taken;
         loop {
@@ -177,17 +182,18 @@ impl Rotation {
         }
     }
 
-    /// The next place, by tokens that are the place and one more.
+    /// The next place, if the token of each place is the place + 1.
     #[cfg(test)]
     pub fn next(&self) -> Option<usize> {
         let by_token = |named: Named| Some(named.token - 1);
         self.try_next().map_or_else(|taken| self.pick_of(taken).map(|pick| pick.place), by_token)
     }
 
-    /// The next place that is not in `tried`, or `None` where all are.
+    /// The next place that is not in `tried`; `None` if all are.
     ///
-    /// The turn is the rotation's own, so that retries too spread evenly; a turn that falls on a
-    /// tried place goes to the next untried one after it. Where all are tried no turn is taken.
+    /// It takes a turn of the rotation, so that retries spread evenly too. A turn that falls on a
+    /// tried place goes to the next untried place after it. If all places are tried, it takes no
+    /// turn.
     pub fn next_untried(&self, tried: &Tried) -> Option<Untried> {
         if tried.count() == 0 {
             return self
@@ -199,7 +205,7 @@ impl Rotation {
             let frame = self.frame(number_of(seen));
             let none = frame.first_untried(self.index(seen), tried).is_none();
             if !frame.is_still(number_of(seen)) {
-                hint::spin_loop(); // until the word of the new order is seen here
+                hint::spin_loop(); // until this thread sees the word of the new order
                 continue;
             }
             if none {
@@ -218,7 +224,7 @@ impl Rotation {
         }
     }
 
-    /// Goes on with the next lap where the turn of `taken` lies past the table's end.
+    /// Starts the next lap if the turn of `taken` lies past the end of the table.
     #[inline]
     fn go_round_from(&self, taken: u64) {
         if self.index(taken) >= u64::from(self.frame(number_of(taken)).reach()) {
@@ -226,7 +232,7 @@ impl Rotation {
         }
     }
 
-    /// Goes on with the next lap, unless another did or the order is no more.
+    /// Starts the next lap, unless another thread did so or the order has been replaced.
     #[cold]
     fn go_round(&self, taken: u64) {
         let number = number_of(taken);
@@ -243,8 +249,8 @@ impl Rotation {
             let next = self.at(number, laps - taken_down, index);
             match self.word.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
-                    // An order that comes between these two lines has the count of these turns
-                    // wrong, and nothing else.
+                    // If a new order is published between these two lines, its count of these turns
+                    // is wrong, and nothing else is.
                     frame.renewed.fetch_add(taken_down * reach, Ordering::Relaxed);
                     return;
                 }
@@ -253,7 +259,7 @@ impl Rotation {
         }
     }
 
-    /// Laps are taken down from here on, far from their bits' end.
+    /// From this number of laps on, laps are taken off, long before they overflow their bits.
     fn most_laps(&self) -> u64 {
         (1 << (POSITION - 1)) / (self.frames.mask + 1)
     }
@@ -264,12 +270,13 @@ impl Rotation {
         ledger.last_place(self.frame(number_of(word)), self.turns(word))
     }
 
-    /// Goes over to `order`, which must fit the capacity: from equal weights to equal ones at the
-    /// successor of the place handed out last, otherwise anywhere in the cycle, so that each place
-    /// gets its share in the long run however often and whenever nodes come and go. A rule that
-    /// goes by the place reached would favour some, for changes may keep step with it.
+    /// Replaces the order by `order`, which must fit the capacity. From equal weights to equal
+    /// weights it goes on at the successor of the place that was handed out last. Otherwise it
+    /// starts at a pseudo-random turn of the cycle, so that each place gets its share in the long
+    /// run, however often and whenever nodes come and go. A rule that depends on the last place
+    /// would favour some nodes, because the changes may keep step with it.
     ///
-    /// `after` stands for the place handed out last, if it is given.
+    /// `after`, if given, is used in place of the place that was handed out last.
     pub fn publish(&self, ledger: &mut Ledger, order: &Order, after: Option<u32>) {
         let mut seen = self.word.load(Ordering::Acquire);
         let number = number_of(seen);
@@ -298,13 +305,13 @@ impl Rotation {
         }
     }
 
-    /// How often any place was handed out.
+    /// How many turns were taken in all.
     pub fn picks(&self, ledger: &Ledger) -> u64 {
         let word = self.word.load(Ordering::Acquire);
         ledger.total(self.frame(number_of(word)), self.turns(word))
     }
 
-    /// How often `place` was handed out.
+    /// How many turns `place` had.
     pub fn picks_of(&self, ledger: &Ledger, place: usize) -> u64 {
         let word = self.word.load(Ordering::Acquire);
         ledger.total_of(self.frame(number_of(word)), self.turns(word), place)

@@ -1,25 +1,26 @@
-//! The order in which nodes of given weights take their turns, computed beforehand.
+//! The order in which nodes of given weights take their turns, computed in advance.
 //!
-//! R. Tijdeman, "The chairman assignment problem", Discrete Mathematics 32 (1980): with shares w/W
-//! the counts of n nodes never stray further than 1 - 1/(2n - 2) from what is due, at any moment of
-//! the cycle. Of the nodes whose claim has grown to 1/(2n - 2) of a turn, the one goes next whose
-//! claim would pass the bound first.
+//! R. Tijdeman, "The chairman assignment problem", Discrete Mathematics 32 (1980): with n nodes of
+//! weights w and total weight W, the count of turns of each node never differs from its share
+//! (turns so far) * w / W by more than 1 - 1/(2n - 2), at any moment of the cycle. The rule: of the
+//! nodes that lag behind their share by at least 1/(2n - 2) of a turn, the one goes next that would
+//! pass the bound first.
 
 mod free;
 
 use free::FreeTurns;
 
-/// One cycle of turns, as places.
+/// One cycle of turns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
     /// The place of each turn.
     pub places: Vec<u32>,
-    /// Every place has one turn: plain round-robin in rising order.
+    /// Every place has one turn, in rising order: plain round-robin.
     pub even: bool,
 }
 
-/// The cycle of `nodes`, each a place with its weight, in rising order of places. A weight of 0 has
-/// no turn. Equal weights give plain round-robin by the same rule.
+/// The cycle of `nodes`, given as pairs of place and weight in rising order of places. A node of
+/// weight 0 gets no turn. Equal weights give plain round-robin.
 pub fn order(nodes: &[(u32, u32)]) -> Order {
     let nodes: Vec<(u32, u32)> = nodes.iter().copied().filter(|(_, weight)| *weight > 0).collect();
     let divisor = common_divisor(nodes.iter().map(|(_, weight)| u64::from(*weight))) as u32;
@@ -38,7 +39,7 @@ pub fn cycle_length(weights: impl Iterator<Item = u32> + Clone) -> u64 {
     weights.clone().sum::<u64>() / common_divisor(weights)
 }
 
-/// The greatest common divisor, 1 where there is nothing to divide.
+/// The greatest common divisor; 1 if there are no weights above 0.
 fn common_divisor(weights: impl Iterator<Item = u64>) -> u64 {
     fn of_two(a: u64, b: u64) -> u64 {
         if b == 0 { a } else { of_two(b, a % b) }
@@ -46,21 +47,22 @@ fn common_divisor(weights: impl Iterator<Item = u64>) -> u64 {
     weights.fold(0, of_two).max(1)
 }
 
-/// The indices of the weights (at least two, all above 0) by turns, for one whole cycle.
+/// One whole cycle of turns, as indices of the weights. There must be at least two, all above 0.
 ///
-/// A node that had x turns claims its next one from turn (x + 1/D) / share on and must have it by
-/// (x + 1 - 1/D) / share, where D is 2n - 2. So this is a schedule by earliest deadline, and as
-/// every claim has its rank by its deadline alone, it comes out the same where the claims are gone
-/// through in order of their deadlines and each takes the first turn from its beginning on that is
-/// free: no queue of the waiting is needed, only a calendar of each node's next deadline.
+/// Let D be 2n - 2. A node that has had x turns may take its next one from turn (x + 1/D) / share
+/// on, and must have it by turn (x + 1 - 1/D) / share. So this is a schedule by earliest deadline.
+/// Only the deadlines decide who comes first, so the result is the same if the claims are handled
+/// in order of their deadlines and each takes the first free turn from its beginning on. This needs
+/// no queue of waiting nodes, only a calendar of the next deadline of each node.
 fn chairmen(weights: &[u32]) -> Vec<u32> {
     let cycle: u64 = weights.iter().copied().map(u64::from).sum();
     let d = 2 * weights.len() as u64 - 2;
     let mut claims: Vec<Claim> =
         weights.iter().map(|weight| Claim::first(*weight, cycle, d)).collect();
-    // Up to the turn reached, whose turn each is. Beyond it, a calendar: the first of the nodes
-    // with a deadline in each turn, from 1 on, and behind each the next of its turn. What is taken
-    // lies before its deadline, so one never gets in the way of the other.
+    // Up to the turn that is handled now, `turns` says whose turn each is. After it, `turns` is a
+    // calendar: it holds the first of the nodes with a deadline in that turn, counted from 1, and
+    // `behind` holds the next one with the same turn. Each node takes a turn before its deadline,
+    // so the two uses never meet.
     let mut turns = vec![NOBODY; cycle as usize];
     let mut behind = vec![NOBODY; claims.len()];
     for (at, claim) in claims.iter().enumerate() {
@@ -75,7 +77,8 @@ fn chairmen(weights: &[u32]) -> Vec<u32> {
             next = behind[next as usize - 1];
         }
         if same_turn.len() > 1 {
-            // The turn is the same, so the parts of it tell; then the place in the file.
+            // The deadlines are in the same turn, so their fractions decide; then the place in the
+            // file.
             let key = |at: u32| (&claims[at as usize], at);
             same_turn.sort_unstable_by(|a, b| {
                 let ((one, a), (other, b)) = (key(*a), key(*b));
@@ -87,7 +90,7 @@ fn chairmen(weights: &[u32]) -> Vec<u32> {
         }
         for at in same_turn.drain(..) {
             let claim = &mut claims[at as usize];
-            // Tijdeman's theorem: no claim finds all turns up to its deadline taken.
+            // By Tijdeman's theorem a turn up to the deadline of the claim is still free.
             turns[free.take(claim.begin())] = at;
             claim.next();
             if claim.begin() < turns.len() {
@@ -99,22 +102,22 @@ fn chairmen(weights: &[u32]) -> Vec<u32> {
     turns
 }
 
-/// In the calendar; the others are numbers from 1 on.
+/// Marks an empty entry of the calendar; nodes are counted from 1.
 const NOBODY: u32 = 0;
 
-/// A moment of the cycle: whole turns and a part of one, counted in 1 / (D * weight).
+/// A moment of the cycle: whole turns, and a fraction counted in units of 1 / (D * weight) turn.
 #[derive(Clone, Copy)]
 struct Moment {
     whole: u32,
     part: u32,
 }
 
-/// What a node claims next. All claims of a node are as far apart, so no division is needed but for
-/// the first.
+/// The next claim of a node. The claims of a node are all the same time apart, so only the first
+/// one needs a division.
 struct Claim {
     weight: u32,
-    /// Parts in a turn: D * weight. Below 2^32 for two million nodes and weights to 1000, which is
-    /// more than a file can hold.
+    /// How many units of the fraction make a turn: D * weight. It stays below 2^32 for two million
+    /// nodes with weights up to 1000, which is more than a file can hold.
     parts: u32,
     apart: Moment,
     from: Moment,
@@ -126,7 +129,7 @@ impl Claim {
         let parts = d * u64::from(weight);
         assert!(
             parts <= u64::from(u32::MAX) && cycle <= u64::from(u32::MAX),
-            "too many nodes of too much weight"
+            "too many nodes with too much weight"
         );
         let moment = |dth: u64| Moment {
             whole: (cycle * dth / parts) as u32,
@@ -135,8 +138,8 @@ impl Claim {
         Claim { weight, parts: parts as u32, apart: moment(d), from: moment(1), due: moment(d - 1) }
     }
 
-    /// The first whole turn of the claim, counted from 0: it is the one that ends no earlier than
-    /// the claim begins.
+    /// The first turn that the claim may take, counted from 0: the first one that ends no earlier
+    /// than the claim begins.
     fn begin(&self) -> usize {
         (self.from.whole + u32::from(self.from.part > 0)) as usize - 1
     }
@@ -201,9 +204,9 @@ mod tests {
         assert_eq!(order(&[]), Order { places: vec![], even: true });
     }
 
-    /// The rule by the letter: of the nodes that have a claim at a turn the one whose claim passes
-    /// the bound first.
-    fn by_the_letter(weights: &[u32]) -> Vec<u32> {
+    /// The rule word for word: of the nodes that have a claim at a turn, the one goes whose claim
+    /// would pass the bound first.
+    fn word_for_word(weights: &[u32]) -> Vec<u32> {
         let weights: Vec<u64> = weights.iter().copied().map(u64::from).collect();
         let cycle: u64 = weights.iter().sum();
         let d = 2 * weights.len() as u64 - 2;
@@ -255,14 +258,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_order_is_the_rule_by_the_letter(
+        fn the_order_is_that_of_the_rule_word_for_word(
             weights in prop_oneof![
                 proptest::collection::vec(1u32..=60, 2..40),
                 proptest::collection::vec(1u32..=3, 2..40),
                 proptest::collection::vec(1u32..=1000, 2..6),
             ],
         ) {
-            prop_assert_eq!(chairmen(&weights), by_the_letter(&weights));
+            prop_assert_eq!(chairmen(&weights), word_for_word(&weights));
         }
     }
 

@@ -1,6 +1,6 @@
-//! The places one payload has been to.
+//! Which places one payload has been to.
 
-/// The places one payload has been to. Holds up to 128 nodes without an allocation.
+/// The places that one payload has been to. Up to place 127 it needs no allocation.
 #[derive(Clone, Debug, Default)]
 pub struct Tried {
     first: u128,
@@ -52,7 +52,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn holds_what_was_inserted_and_counts_it_once(places in proptest::collection::vec(0usize..400, 0..50)) {
+        fn holds_what_was_inserted_and_counts_it_once(
+            places in proptest::collection::vec(0usize..400, 0..50),
+        ) {
             let mut tried = Tried::new();
             places.iter().for_each(|place| tried.insert(*place));
             let set: std::collections::BTreeSet<usize> = places.into_iter().collect();

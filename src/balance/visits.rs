@@ -1,10 +1,10 @@
-//! The way of one payload over the nodes: whom it asks next, how long it stays there, what it pays
-//! for another try. Pure: time is passed in, so that the simulator goes the very way that a
-//! delivery goes.
+//! The way of one payload over the nodes: which node it asks next, how long it waits there, and
+//! what it pays for another try. Pure: the caller passes the time in, so that the simulator and a
+//! real delivery run the same code.
 //!
-//! Invariants: no node is asked twice; a node on trial that others could stand in for costs no
-//! attempt and no retry, and all such trials together cost one patience; of nodes that are out
-//! while none is up, a payload asks a few.
+//! Invariants: no node is asked twice. A trial costs no attempt and no retry while another node
+//! could take the payload, and a payload waits for all such trials together at most [`PATIENCE`].
+//! While no node is up, a payload asks at most [`LAST_RESORTS`] of the nodes that are out.
 
 use std::time::{Duration, Instant};
 
@@ -12,50 +12,51 @@ use crate::balance::Tried;
 use crate::balance::budget::Budget;
 use crate::balance::roster::{Ask, Roster, Trials, Turn};
 
-/// How long a payload stays for trials: as long as RFC 8305 section 5 waits for an address before
-/// it starts another.
+/// How long a payload waits for trials, in total: as long as RFC 8305 section 5 waits for one
+/// address before it also tries the next.
 pub const PATIENCE: Duration = Duration::from_millis(250);
 
-/// So many nodes that are out a payload asks while none is up. Any one may be back; asking them all
-/// would cost each payload a connect to each dead node.
+/// How many nodes that are out one payload asks while none is up. Any of them may be back, but if
+/// each payload asked them all, it would pay for a connect to each dead node.
 pub const LAST_RESORTS: usize = 3;
 
-/// The nodes one payload, or one wish for a connection, has been to.
+/// The nodes that one payload, or one request for a connection, has been to.
 #[derive(Debug)]
 pub struct Visits {
     tried: Tried,
-    /// Nodes asked, trials that failed aside: those cost the caller nothing.
+    /// Nodes asked. A failed trial does not count while other nodes could take the payload: it
+    /// costs the caller nothing.
     attempts: usize,
     most: usize,
-    /// Nodes asked while none was up.
+    /// Nodes that were asked while no node was up.
     last_resorts: usize,
     /// What is left of [`PATIENCE`].
     patience: Duration,
-    /// A trial was had whose connection alone does not tell.
+    /// There was a trial of a node that a connection alone does not restore.
     had_silent: bool,
-    /// The next attempt has to be paid for.
+    /// What the next attempt takes from the retry budget.
     pay: Pay,
-    /// The node that was asked last could not take it now.
+    /// The node that was asked last was busy.
     was_busy: bool,
 }
 
-/// What the next attempt costs.
+/// What an attempt takes from the retry budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pay {
     Nothing,
-    /// It sends again what may have arrived: worth waiting for, since the alternative is to lose
-    /// the payload.
+    /// One retry, because it sends again what may have arrived. The delivery waits for it: the
+    /// alternative is to lose the payload.
     Resend,
-    /// It asks one more of the nodes that are out.
+    /// One retry, if there is one, because it asks one more of the nodes that are out.
     LastResort,
 }
 
-/// The part of a payload's time that one node may take.
+/// The part of a payload's time that one node may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// When it is over.
+    /// When it ends.
     pub ends: Instant,
-    /// How long it was at first.
+    /// Its length at the start.
     pub time: Duration,
 }
 
@@ -64,12 +65,12 @@ pub struct Share {
 pub struct Next {
     /// The node.
     pub turn: Turn,
-    /// If it is on trial, whether others could take the payload.
+    /// Only for a trial: whether other nodes could take the payload.
     pub others: Option<bool>,
 }
 
 impl Visits {
-    /// None yet, of at most so many; 0 sets no limit.
+    /// No node yet, and at most `most` attempts; 0 sets no limit.
     pub fn new(most: usize) -> Visits {
         let most = if most == 0 { usize::MAX } else { most };
         Visits {
@@ -84,46 +85,46 @@ impl Visits {
         }
     }
 
-    /// Whether the next one would be a second attempt, or a later one.
+    /// Whether there was an attempt already.
     pub fn is_retry(&self) -> bool {
         self.attempts > 0
     }
 
-    /// Whether `deliver.attempts` leaves one.
+    /// Whether `deliver.attempts` allows one more.
     pub fn may_go_on(&self) -> bool {
         self.attempts < self.most
     }
 
-    /// Where it has been.
+    /// The nodes it has been to.
     pub fn tried(&self) -> &Tried {
         &self.tried
     }
 
-    /// Whether the next attempt is to be paid for.
+    /// Whether the next attempt has to be paid for.
     pub fn owes(&self) -> bool {
         self.pay != Pay::Nothing
     }
 
-    /// Whether it sends again what may have arrived.
+    /// Whether the next attempt sends again what may have arrived.
     #[cfg(test)]
     pub fn resends(&self) -> bool {
         self.pay == Pay::Resend
     }
 
-    /// Nodes that are out asked so far.
+    /// How many nodes that are out it has asked.
     #[cfg(test)]
     pub fn last_resorts(&self) -> usize {
         self.last_resorts
     }
 
-    /// Whether it may ask one more node, and there is one.
+    /// Whether it may ask one more node and there is one.
     pub fn has_next(&self, roster: &Roster, now: impl Fn() -> u64) -> bool {
         self.may_go_on() && roster.has_next(&self.tried, self.last_resorts < LAST_RESORTS, now)
     }
 
-    /// Pays for the next attempt if it has to be paid for, or tells when to ask again. One more of
-    /// the nodes that are out is never waited for: it takes what there is, so that little is left
-    /// to send again with.
+    /// Pays for the next attempt, if it has to be paid for. `Err`: when to ask again. Only a resend
+    /// waits for the budget. One more of the nodes that are out takes a retry if there is one and
+    /// goes on if there is none, so that it leaves the budget to the resends.
     pub fn pay(&mut self, budget: &Budget, now: impl FnOnce() -> u64) -> Result<(), Duration> {
         if self.pay != Pay::Nothing {
             let paid = budget.retry(now());
@@ -135,7 +136,7 @@ impl Visits {
         Ok(())
     }
 
-    /// The next node; `None` if all that it may ask were tried.
+    /// The next node; `None` if it has been to all that it may ask.
     pub fn next(&mut self, roster: &Roster, now: impl Fn() -> u64) -> Option<Next> {
         let (all_out, last_resort) = (roster.is_all_out(), self.last_resorts < LAST_RESORTS);
         if all_out && !last_resort {
@@ -149,8 +150,8 @@ impl Visits {
         Some(Next { turn, others })
     }
 
-    /// A trial is only waited for while there is patience, and no payload is risked twice with
-    /// nodes that fell silent.
+    /// Which trials it takes: none once its patience is used up, and at most one of a node that
+    /// fell silent, because such a trial risks the payload.
     pub fn trials(&self) -> Trials {
         match (self.patience.is_zero(), self.had_silent) {
             (true, _) => Trials::None,
@@ -159,12 +160,12 @@ impl Visits {
         }
     }
 
-    /// How long a trial may still be waited for.
+    /// What is left of its patience.
     pub fn patience(&self) -> Duration {
         self.patience
     }
 
-    /// So much of it was used.
+    /// It waited for a trial for `time`.
     pub fn waited(&mut self, time: Duration) {
         self.patience = self.patience.saturating_sub(time);
     }
@@ -174,8 +175,8 @@ impl Visits {
         self.may_go_on() && self.tried.count() < takers
     }
 
-    /// By when the attempt that begins `now` must be over: after half of the time that is left
-    /// until `last`, if another of `takers` nodes could take the payload.
+    /// When the attempt that begins `now` must end, if another of `takers` nodes could take the
+    /// payload: after half of the time that is left until `last`.
     pub fn share(&self, now: Instant, last: Instant, takers: usize) -> Option<Share> {
         let others_left = self.attempts + 1 < self.most && self.tried.count() < takers;
         let time = last.saturating_duration_since(now) / 2;
@@ -187,7 +188,7 @@ impl Visits {
         self.attempts += 1;
     }
 
-    /// It came to nothing.
+    /// The node that was asked last did not take the payload.
     pub fn set_back(&mut self, how: SetBack) {
         self.was_busy = how == SetBack::Answered;
         self.pay = match how {
@@ -198,27 +199,28 @@ impl Visits {
     }
 }
 
-/// What an attempt that came to nothing leaves behind.
+/// What a failed attempt means for the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetBack {
-    /// None of the payload has gone.
+    /// No byte of the payload was sent.
     Unsent {
-        /// No node is up, nor was the one on trial that was asked.
+        /// No node is up, and the node that was asked was not up either.
         all_out: bool,
     },
-    /// The node answered that it cannot take it now, and another is up.
+    /// The node answered that it is busy, and another node is up.
     Answered,
-    /// Some of it has gone.
+    /// Some bytes of the payload were sent.
     MayHaveArrived,
 }
 
-/// How often a delivery that waits for the retry budget looks again: the successes of others pay
-/// too.
+/// How often a delivery that waits for the retry budget asks again: meanwhile the successes of
+/// other payloads may have refilled it.
 const PAY_AGAIN: Duration = Duration::from_millis(5);
 
-/// The next node of an attempt whose I/O is not the library's: at most `most` (0: as many as there
-/// are), and each but the first as far as the budget goes, but for one after a node that is busy. A
-/// trial costs nothing, and there is one while other nodes are up.
+/// The next node of an attempt for which the plugin does the I/O. There are at most `most` attempts
+/// (see [`Visits::new`]). Each attempt after the first needs a retry from the budget, unless it
+/// follows a node that was busy. A payload gets at most one trial; it costs nothing while other
+/// nodes are up.
 pub fn next_of_attempt(
     visits: &mut Visits,
     roster: &Roster,
@@ -234,7 +236,7 @@ pub fn next_of_attempt(
         let has_next = roster.has_next(&visits.tried, last_resort, &now);
         has_next && budget.retry(now()).is_ok()
     };
-    // While a node is up a trial is an aside; else it is an attempt like any other.
+    // While a node is up, a trial costs nothing; if none is up, it is an attempt like any other.
     if all_out && visits.tried.count() > 0 && !pays() {
         return None;
     }

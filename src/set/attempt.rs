@@ -1,7 +1,9 @@
-//! One payload of a plugin that does its own I/O, or drives the library's connections itself: nodes
-//! by the same rules as a delivery's, the outcomes told by the plugin or by the connections.
+//! One payload of a plugin that does its own I/O, or that drives the library's connections itself.
+//! The nodes are chosen by the same rules as for a delivery; the plugin or the connections report
+//! the outcomes.
 //!
-//! Invariant: each node that was handed out is told of once, when the payload goes on or ends.
+//! Invariant: the outcome at each node that was handed out is reported once, when the payload goes
+//! on or ends.
 
 mod books;
 mod route;
@@ -20,7 +22,7 @@ use crate::set::upstream::Upstream;
 use books::{Books, Ledger, State};
 use route::Route;
 
-/// The nodes for one payload, none twice.
+/// Hands out nodes for one payload, none twice.
 pub struct Attempt {
     /// Set after a defect was caught in a call on this attempt.
     pub poison: Poison,
@@ -32,7 +34,7 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// An attempt that has been nowhere yet.
+    /// An attempt that has not been to any node yet.
     pub fn new(upstream: Arc<Upstream>) -> Attempt {
         let state = State::new(upstream.deliver_settings().attempts as usize);
         let timeout = upstream.deliver_settings().timeout;
@@ -46,7 +48,8 @@ impl Attempt {
         }
     }
 
-    /// The same for a payload of which more is said: its time counts from now.
+    /// The same, with a time and a name for the payload; its time starts now. A `timeout` of zero
+    /// means the configured time.
     pub fn with(upstream: Arc<Upstream>, timeout: Duration, id: Option<PayloadId>) -> Attempt {
         let mut attempt = Attempt::new(upstream);
         if !timeout.is_zero() {
@@ -57,13 +60,13 @@ impl Attempt {
         attempt
     }
 
-    /// What the payload is called.
+    /// The name of the payload.
     pub fn payload_id(&mut self) -> &PayloadId {
         let ids = &self.upstream.runtime().payload_ids;
         self.id.get_or_insert_with(|| ids.make())
     }
 
-    /// The next node; asking again says that the last one failed. `None` once every node was tried,
+    /// The next node. To ask again means that the last one failed. `None` if every node was tried,
     /// `deliver.attempts` is reached, or the retry budget is spent.
     pub fn next_node(&mut self) -> Option<&Arc<Node>> {
         let upstream = &*self.upstream;
@@ -96,7 +99,7 @@ impl Attempt {
         Some(&upstream.nodes()[turn.place])
     }
 
-    /// How it went at the node it has now, with the generation of the pick.
+    /// Reports how it went at the current node.
     pub fn report(&mut self, outcome: Status) -> Status {
         let upstream = &self.upstream;
         self.books.with(|state| match &mut state.current {
@@ -112,7 +115,7 @@ impl Attempt {
         })
     }
 
-    /// How it went at the last node.
+    /// Ends the attempt; `outcome` says how it went at the last node.
     pub fn end(&mut self, outcome: Status) {
         let upstream = &*self.upstream;
         let asked = self.books.with(|state| {
@@ -138,7 +141,7 @@ impl Attempt {
         }
     }
 
-    /// What the next connection needs: no other is in use, and the time is running.
+    /// Prepares the next connection: checks that no other is in use, and starts the time.
     fn begin(&mut self) -> Result<(Arc<Ledger>, Instant)> {
         if self.upstream.runtime().birthplace.is_elsewhere() {
             return Err(forked());
@@ -159,7 +162,7 @@ impl Attempt {
         Ok((ledger, last))
     }
 
-    /// A connection to the next untried node, and on to others on failure.
+    /// A connection to the next untried node; if that fails, to the one after it, and so on.
     pub fn connect(&mut self) -> Result<Conn> {
         let (ledger, last) = self.begin()?;
         let mut route = self.route(ledger, last);
@@ -198,7 +201,7 @@ impl Attempt {
         }
     }
 
-    /// As [`Attempt::connect`] without waiting: what it gives may still be connecting.
+    /// As [`Attempt::connect`], but without waiting: the connection may still be connecting.
     pub fn connect_start(&mut self) -> Result<Conn> {
         let (ledger, last) = self.begin()?;
         let route = self.route(ledger, last);

@@ -1,7 +1,7 @@
-//! The active check of a node that is out (`health.check`): a connection every `health.interval`,
-//! made by the dialer thread without a caller. What works is back at once.
+//! The active check of a node that is out (`health.check`): the dialer thread opens a connection
+//! every `health.interval`, without a caller. If that works, the node is restored at once.
 //!
-//! Nothing is ever sent on it but a TLS handshake.
+//! It never sends anything but a TLS handshake.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -16,7 +16,7 @@ use crate::net::target::Target;
 use crate::set::node::{Checker, Node};
 
 impl Checker {
-    /// For `target`, checked in this way.
+    /// The checker of `target`.
     pub fn new(check: Check, target: &Arc<Target>) -> Checker {
         let target = match check {
             Check::Off => None,
@@ -28,7 +28,7 @@ impl Checker {
 }
 
 impl Node {
-    /// Checks the node from now on until it is back, if it is to be checked.
+    /// Checks the node from now on until it is back, if `health.check` is on.
     pub fn check_until_back(self: &Arc<Node>) {
         let Some(target) = &self.checker.target else { return };
         if self.checker.due.swap(true, Relaxed) {
@@ -45,7 +45,7 @@ impl Node {
             self.checker.due.store(false, Relaxed);
             self.runtime
                 .logger
-                .log(Level::Warn, format_args!("no active check of {}: {error}", target.name));
+                .log(Level::Warn, format_args!("cannot check {} actively: {error}", target.name));
         }
     }
 
@@ -53,7 +53,7 @@ impl Node {
         self.checker.due.store(false, Relaxed);
         let Some(target) = &self.checker.target else { return };
         if self.runtime.roster.due(self.place).is_none() {
-            return; // it came back by itself; falling out once more starts anew
+            return; // it came back without a check; its next ejection starts a new one
         }
         let (node, generation) = (Arc::downgrade(self), self.generation());
         let told = move |outcome: Result<Channel>| {
@@ -63,7 +63,7 @@ impl Node {
         };
         let deadline = after(Instant::now(), target.net.connect_timeout);
         match self.runtime.dialer.start(target, deadline, false, Some(Box::new(told))) {
-            Ok(pending) => drop(pending), // nobody waits for it: the closure gets the outcome
+            Ok(pending) => drop(pending), // nobody waits for it; the closure gets the outcome
             Err(error) => self.checked(generation, Err(error)),
         }
     }

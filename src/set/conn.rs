@@ -1,8 +1,8 @@
-//! A connection in the plugin's hands: reads and writes with their limits, and the way back to the
+//! A connection that a plugin uses: reads and writes with their limits, and the way back to the
 //! pool.
 //!
-//! Invariant: a connection goes back only where every call on it ended well and nothing unread is
-//! left.
+//! Invariant: a connection goes back to the pool only if every call on it ended well and nothing
+//! unread is left.
 
 mod connecting;
 mod event;
@@ -39,7 +39,7 @@ use crate::set::link::{Link, UserData};
 use crate::set::node::Node;
 use crate::set::payload::PayloadId;
 
-/// A connection to one node. May move between threads; one call at a time.
+/// A connection to one node. It may move between threads; only one call may run at a time.
 pub struct Conn {
     /// Set after a defect was caught in a call on this connection.
     pub poison: Poison,
@@ -47,31 +47,32 @@ pub struct Conn {
     stage: Stage,
     birthplace: Birthplace,
     reused: bool,
-    /// It was asked for by its node alone.
+    /// The plugin opened it to the node alone, not through the set or an attempt.
     is_alone: bool,
-    /// The plugin trusts it no longer: never pooled again.
+    /// The plugin does not trust it any more: it must not go back to the pool.
     distrusted: bool,
-    /// A write ran out of time in the middle: what is sent next would stand inside that message.
+    /// A write ran out of time in the middle: what is sent next would be read as part of that
+    /// message.
     torn: bool,
-    /// A non-blocking write took a part, and the rest has not come yet.
+    /// A non-blocking write took only a part, and the rest has not come yet.
     unfinished: bool,
     waiting: Waiting,
     /// The delivery or attempt it serves.
     loan: Option<Loan>,
-    /// Who keeps the account of the payload.
+    /// Who is told how the exchange went, if not the node itself.
     account: Option<Arc<dyn Account>>,
-    /// What the payload is called, once anybody has asked.
+    /// The name of the payload, once it was asked for.
     payload_id: OnceCell<PayloadId>,
     timeout: Option<Duration>,
     exchange: Exchange,
     last_error: Option<Box<Report>>,
 }
 
-/// How far it has come.
+/// The stage of a connection.
 enum Stage {
     Ready(Box<Link>),
     Connecting(Box<Connecting>),
-    /// It was given back, or never came about, which this status tells.
+    /// It was given back, or could not be made; the status says which.
     Over(Status),
 }
 
@@ -115,51 +116,51 @@ impl Conn {
         self.stage = Stage::Ready(link);
     }
 
-    /// Bounds every call by the terms of the loan, and lends the connection out: see
+    /// Limits every call by the terms of the loan, and lends the connection out: see
     /// [`Conn::is_lent`].
     pub fn lend(&mut self, loan: Loan) {
         self.loan = Some(loan);
     }
 
-    /// Whether it is only lent, and so not the holder's to free.
+    /// Whether it is only lent, so that its holder must not free it.
     pub fn is_lent(&self) -> bool {
         self.loan.is_some_and(|loan| loan.is_lent)
     }
 
-    /// Has `account` told how the exchange went.
+    /// `account` will be told how the exchange went.
     pub fn keep_account(&mut self, account: Arc<dyn Account>) {
         self.account = Some(account);
     }
 
-    /// Notes that it was asked for by its node alone, perhaps for an attempt that was handed that
-    /// node.
+    /// Notes that the plugin opened it to the node alone, perhaps for an attempt that was given
+    /// this node.
     pub fn alone(mut self) -> Conn {
         self.is_alone = true;
         self
     }
 
-    /// What is left of the time of the delivery or attempt it serves; `None` if it serves none.
+    /// How much time is left to the delivery or attempt that it serves; `None` if it serves none.
     pub fn time_left_for_payload(&self) -> Option<Duration> {
         self.loan.map(|loan| loan.last.saturating_duration_since(Instant::now()))
     }
 
-    /// What the payload it carries is called; `None` if it serves no delivery or attempt.
+    /// The name of the payload that it carries; `None` if it serves no delivery or attempt.
     pub fn payload_id(&self) -> Option<&PayloadId> {
         self.loan?;
         Some(self.payload_id.get_or_init(|| self.node.runtime.payload_ids.make()))
     }
 
-    /// The payload is called so, if it has a name yet.
+    /// Sets the name of the payload, or that it has none yet.
     pub fn set_payload_id(&mut self, id: Option<PayloadId>) {
         self.payload_id = id.map_or_else(OnceCell::new, OnceCell::from);
     }
 
-    /// The payload's name, if anybody has asked for it.
+    /// The name of the payload, if it was asked for.
     pub fn known_payload_id(&self) -> Option<PayloadId> {
         self.payload_id.get().cloned()
     }
 
-    /// The node it leads to; while it is connecting, the one that is being tried.
+    /// The node that it leads to; while it is connecting, the node that is being tried.
     pub fn node(&self) -> &Arc<Node> {
         &self.node
     }
@@ -169,12 +170,12 @@ impl Conn {
         self.reused
     }
 
-    /// Payload bytes sent since it was handed out.
+    /// How many bytes were sent since it was handed out.
     pub fn sent(&self) -> u64 {
         self.exchange.sent
     }
 
-    /// The stream underneath, once it is connected.
+    /// The stream, once it is connected.
     pub fn channel(&self) -> Option<&Channel> {
         self.link().map(|link| &link.channel)
     }
@@ -196,15 +197,15 @@ impl Conn {
         self.distrusted = true;
     }
 
-    /// A limit for each whole call from now on; zero takes the configured one (time without
-    /// progress).
+    /// Sets a limit for each whole call from now on. Zero goes back to the configured limit, which
+    /// is on the time without progress.
     pub fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = (!timeout.is_zero()).then_some(timeout);
     }
 
-    /// Attaches the plugin's data, in place of any before; it stays while the connection is kept.
-    /// Only on one that is connected. What was there before is the caller's to drop, once nothing
-    /// borrows the connection: its owner may call back.
+    /// Attaches the plugin's data, which stays while the connection is kept; the connection must be
+    /// connected. Returns the data that was there before. The caller must drop that only when
+    /// nothing borrows the connection, because its owner may call back.
     #[must_use]
     pub fn set_data(&mut self, data: Option<UserData>) -> Option<UserData> {
         match &mut self.stage {
@@ -231,8 +232,8 @@ impl Conn {
         let timed = self.timeout.is_some();
         let mut since = None;
         let outcome = match &mut self.stage {
-            // Most writes go at once. How long one may wait is worked out where it must, unless the
-            // whole call is timed.
+            // Most writes go out at once. The time limit is worked out only if a write must wait,
+            // or if the whole call is timed.
             Stage::Ready(link) if !timed => match link.channel.offer(&mut unsent, &mut progress) {
                 Ok(true) => return self.written(&progress),
                 Ok(false) => match self.patient() {
@@ -280,14 +281,14 @@ impl Conn {
         add(&self.node.counters.bytes_out, progress.taken);
     }
 
-    /// What every call that reads or writes starts with: whether it may at all.
+    /// What every call that reads or writes does first: checks whether it may.
     fn check(&mut self, phase: Phase) -> Result<(), Status> {
         if self.birthplace.is_elsewhere() {
             self.last_error = Some(Box::new(forked().into()));
             return Err(Status::Forked);
         }
         if let Stage::Over(status) = self.stage {
-            return Err(status); // the error that it ended with still stands
+            return Err(status); // the error that it ended with stays
         }
         self.last_error = None;
         if self.node.runtime.cancel.is_set() {
@@ -296,13 +297,13 @@ impl Conn {
         Ok(())
     }
 
-    /// The stream of a blocking call, and how long that may wait. Finishes connecting first.
+    /// The stream for a blocking call, and how long the call may wait. Finishes connecting first.
     fn begin(&mut self, phase: Phase) -> Result<(&mut Channel, Patience<'_>), Status> {
         self.check(phase)?;
         self.patient()
     }
 
-    /// As [`Conn::begin`], checked already.
+    /// As [`Conn::begin`], without the check.
     fn patient(&mut self) -> Result<(&mut Channel, Patience<'_>), Status> {
         if let Stage::Connecting(_) = self.stage {
             self.finish_connecting()?;
@@ -323,8 +324,8 @@ impl Conn {
         self.timeout.map_or(Limit::Silence(self.node.target.net.io_timeout), Limit::Call)
     }
 
-    /// By when every call is over, whatever limit it has: an explicit one may shorten a node's
-    /// share of a delivery's time, never lengthen it.
+    /// When every call must end, whatever its own limit is. The plugin's own limit may shorten the
+    /// node's share of a delivery's time, but never lengthens it.
     fn bound(&self) -> Option<Bound> {
         let loan = self.loan?;
         let is_held = !(loan.until_sent && self.exchange.sent > 0);
@@ -355,8 +356,8 @@ impl Conn {
             && link.channel.has_life_left()
     }
 
-    /// Gives it back: kept in the pool where it may be, closed otherwise. One that is still
-    /// connecting is given up. Nothing is left to do with it then.
+    /// Gives it back. It is kept in the pool if that is allowed, and closed otherwise. If it is
+    /// still connecting, that ends. It cannot be used after this.
     pub fn release(&mut self) {
         if self.birthplace.is_elsewhere() {
             return; // the drop closes the descriptor here; the parent's end is untouched
@@ -384,10 +385,11 @@ impl Conn {
         }
     }
 
-    /// Closes it for good. One that did not fail may have bytes on their way, which are to arrive.
+    /// Closes it for good. If it did not fail, bytes may still be on their way, and they must
+    /// arrive.
     fn end(&self, link: Box<Link>) {
         match self.exchange.fault().filter(|_| self.exchange.has_failed()) {
-            None if self.poison.is_set() => drop(link), // a defect may have left it half done
+            None if self.poison.is_set() => drop(link), // a panic may have left it half done
             None => self.node.retire_unkept(*link),
             Some(error) => {
                 if self.reused {
@@ -400,14 +402,14 @@ impl Conn {
     }
 }
 
-/// Whether nothing is held that was written, or it goes now without waiting.
+/// Whether everything that was written has been sent, or can be sent now without waiting.
 fn is_sent(channel: &mut Channel) -> bool {
     !channel.holds_unsent()
         || matches!(channel.offer(&mut Unsent::new(&[]), &mut Progress::default()), Ok(true))
 }
 
 impl Drop for Conn {
-    /// Closed: the plugin no longer trusts it. What it has sent is to arrive all the same.
+    /// Closes it: the plugin does not trust it any more. What it has sent must still arrive.
     fn drop(&mut self) {
         if self.birthplace.is_elsewhere() {
             return; // the parent's end is untouched
@@ -420,5 +422,5 @@ impl Drop for Conn {
 }
 
 fn cut_off() -> Failure {
-    (Status::Closed, 0, "an earlier message was cut off on this connection; discard it".to_owned())
+    (Status::Closed, 0, "an earlier write was cut off; discard this connection".to_owned())
 }

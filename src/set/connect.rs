@@ -1,4 +1,4 @@
-//! A connection to the node whose turn it is, or to another where that one fails.
+//! A connection to the node whose turn it is, or to another one if that fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::set::conn::{Conn, Course, Step};
 use crate::set::round::Round;
 use crate::set::upstream::Upstream;
 
-/// The way of one wish for a connection in an event loop.
+/// One request for a connection in an event loop, on its way over the nodes.
 struct Wish {
     up: Arc<Upstream>,
     visits: Visits,
@@ -38,12 +38,12 @@ impl Course for Wish {
 }
 
 impl Upstream {
-    /// Connects to the node whose turn it is; where that fails, to the others.
+    /// Connects to the node whose turn it is; if that fails, to the others.
     pub fn connect(&self) -> Result<Conn> {
         self.visit(&mut Round::new(0, None), |conn, _, _| Ok(conn))
     }
 
-    /// As [`Upstream::connect`] without waiting: what it gives may still be connecting.
+    /// As [`Upstream::connect`], but without waiting: the connection may still be connecting.
     pub fn connect_start(self: &Arc<Self>) -> Result<Conn> {
         let wish = Wish { up: Arc::clone(self), visits: Visits::new(0), leg: None };
         Conn::start(self.runtime(), Box::new(wish))

@@ -1,8 +1,9 @@
-//! One payload, as many nodes as it takes.
+//! Delivers one payload, over as many nodes as it takes.
 //!
-//! Invariant: no node is asked twice for one payload, but for the one fresh connection after a kept
-//! one turned out dead. At least once: what may have arrived at a node that then failed is sent
-//! again to another, unless `deliver.resend off`. A payload that is not delivered leaves a trace.
+//! Invariants: no node is asked twice for one payload, except that a kept connection that turns out
+//! dead is followed by one new connection to the same node. Delivery is at least once: a payload
+//! that may have arrived at a node that then failed is sent again to another one, unless
+//! `deliver.resend` is off. A payload that is not delivered is counted and logged.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,11 +20,11 @@ use crate::set::payload::PayloadId;
 use crate::set::round::{Round, Setback};
 use crate::set::upstream::Upstream;
 
-/// What a deliver callback says, as a number of its own.
+/// What a deliver callback returned.
 #[derive(Clone, Copy, Debug)]
 pub struct Said {
     status: Status,
-    /// It is no status.
+    /// The number it returned, if that is no status.
     odd: Option<i32>,
 }
 
@@ -42,16 +43,16 @@ impl From<i32> for Said {
     }
 }
 
-/// What is said of a payload beforehand.
+/// What the host says about a payload.
 #[derive(Clone, Debug, Default)]
 pub struct Delivery {
-    /// For all attempts; zero takes the configured time.
+    /// The time for all attempts; zero means the configured time.
     pub timeout: Duration,
-    /// What the host calls it.
+    /// The name that the host gives it.
     pub id: Option<PayloadId>,
 }
 
-/// How a delivery ended well enough.
+/// How a delivery ended without an error.
 #[derive(Debug)]
 pub enum Done {
     /// The payload is delivered.
@@ -61,8 +62,8 @@ pub enum Done {
 }
 
 impl Upstream {
-    /// Runs `send` on a ready connection, node after node, until it says `Ok` or `Stop`, every node
-    /// was tried, or the time is up.
+    /// Runs `send` on a ready connection, at one node after the other, until it returns `Ok` or
+    /// `Stop`, every node was tried, or the time is up.
     pub fn deliver<S: Into<Said>>(
         &self,
         how: Delivery,
@@ -97,7 +98,7 @@ impl Upstream {
                 self.dropped.log(
                     logger,
                     Level::Warn,
-                    format_args!("a payload is dropped: {error}"),
+                    format_args!("a payload was dropped: {error}"),
                 );
             }
             Ok(Done::Delivered) => self.budget.succeeded(),
@@ -105,7 +106,7 @@ impl Upstream {
         outcome
     }
 
-    /// With `deliver.wait`: waits until a node may be tried. Whether to go on.
+    /// With `deliver.wait`: waits until a node may be tried. Returns whether to go on.
     fn waits_for_a_node(&self, error: &Error, last: Instant) -> bool {
         let runtime = self.runtime();
         let is_final = matches!(error.status, Status::Cancelled | Status::Forked);
@@ -122,7 +123,7 @@ impl Upstream {
                 return true;
             }
             if runtime.cancel.sleep(nap(runtime, wait).min(left)) {
-                return true; // to be told so
+                return true; // the next attempt reports the cancel
             }
         }
     }
@@ -140,7 +141,7 @@ impl Upstream {
         let mut unconfirmed = false;
         let mut unsent = true;
         loop {
-            // A node that is silent is to leave time for the others.
+            // A silent node must leave time for the others.
             let (until_sent, is_lent) = (!settings.resend, true);
             conn.lend(Loan { last, share: leg.share, until_sent, is_lent });
             conn.set_payload_id(round.id.take());
@@ -151,15 +152,15 @@ impl Upstream {
                 let mut error = conn.error_of_return(status);
                 if let Some(number) = odd {
                     error.cause = format!(
-                        "{}, in place of {number}, which is no status of upstream.h",
+                        "{} (in fact {number}, which is no status of upstream.h)",
                         error.cause
                     );
                 }
                 error
             };
             let error = (status != Status::Ok).then(|| word(&conn));
-            // A positive word asks for nothing that a delivery could do: it is a mistake, and no
-            // node's.
+            // A positive status asks for something that a delivery does not offer: that is the
+            // plugin's mistake, and says nothing of the node.
             let is_mistake = matches!(status, Status::WantRead | Status::WantWrite)
                 || odd.is_some_and(|n| n > 0);
             if let Some(number) = odd {
@@ -222,8 +223,9 @@ impl Upstream {
                 return Err(Setback::Final(error));
             }
             let how = if unsent { leg.set_back() } else { SetBack::MayHaveArrived };
-            // The server may have closed a kept connection just as it was taken up again, which
-            // says nothing about the node. A fresh one decides, within the same share of the time.
+            // The server may have closed a kept connection just as it was used again, which says
+            // nothing of the node. A new connection to the same node decides, within the same share
+            // of the time.
             let deadline = leg.share.map_or(last, |share| share.ends).min(connect_deadline(node));
             if !stale || Instant::now() >= deadline {
                 count(counter);
@@ -236,13 +238,13 @@ impl Upstream {
         }
     }
 
-    /// A number that is no status is told once.
+    /// Logs once that the callback returned a number that is no status.
     fn tell_odd(&self, number: i32) {
         if !self.odd_told.swap(true, Relaxed) {
             let line = format_args!(
-                "a deliver callback returned {number}, which is no status of upstream.h; a \
-                 negative one is taken for a \
-                 failure, and the payload goes on to another node"
+                "a deliver callback returned {number}, which is no status of upstream.h; return \
+                 one of upstream_status_t. A negative number counts as a failure, and the payload \
+                 goes to another node; a positive one ends the delivery"
             );
             self.runtime().logger.log(Level::Warn, line);
         }

@@ -1,6 +1,6 @@
-//! The way of one payload, or of one wish for a connection, over the nodes: what the blocking calls
-//! and those of an event loop do alike. Who is asked is decided in `visits`; here the nodes and the
-//! clock are real.
+//! The journey of one payload, or of one request for a connection, over the nodes: what blocking
+//! calls and those of an event loop do alike. A leg is the part of it at one node. `visits` decides
+//! which node is asked; here the nodes and the clock are real.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,21 +14,22 @@ use crate::set::conn::{Choice, Conn, Trial, forked};
 use crate::set::runtime::Runtime;
 use crate::set::upstream::Upstream;
 
-/// Trials that one payload begins beside its own: all that are due, but for a set of hundreds.
+/// How many trials one payload begins in addition to its own. That is all that are due, except in a
+/// set of hundreds of nodes.
 const TRIALS_ASIDE: usize = 64;
 
-/// The time of a payload: the moment, and when it is over.
+/// The time of a payload: now, and when it must be done.
 pub type Term = (Instant, Instant);
 
-/// Where a payload goes next.
+/// The part of a journey at one node.
 pub struct Leg {
     /// The node's place.
     pub place: usize,
     trial: Option<Trial>,
-    /// It is a trial that costs the payload nothing: neither an attempt nor a failed delivery until
-    /// its connection is used.
+    /// It is a trial that costs the payload nothing: no attempt and no failed delivery, until its
+    /// connection is used.
     pub is_aside: bool,
-    /// The time of this node, if other nodes could take the payload.
+    /// The time for this node, if other nodes could take the payload.
     pub share: Option<Share>,
     by: Option<Instant>,
     /// No node is up.
@@ -37,14 +38,15 @@ pub struct Leg {
 
 /// Why a payload cannot go on now.
 pub enum Stopped {
-    /// To be asked again after so long.
+    /// Ask again after so long.
     For(Duration),
-    /// For good.
+    /// It has ended, for this reason.
     Because(Error),
 }
 
 impl Upstream {
-    /// Whether another attempt may be made: there is time, and the retry budget allows it.
+    /// Whether another attempt may be made: there is time left, and the retry budget allows it.
+    /// `held_up`: the budget has already made it wait.
     pub fn may_go_on(
         &self,
         visits: &mut Visits,
@@ -54,7 +56,7 @@ impl Upstream {
         let runtime = self.runtime();
         let stop = |error| Err(Stopped::Because(error));
         if runtime.birthplace.is_elsewhere() {
-            return stop(forked()); // by a callback
+            return stop(forked()); // a callback has forked
         }
         if runtime.closed.load(Relaxed) {
             return stop(Error::new(Status::Cancelled, "the upstream was destroyed"));
@@ -67,7 +69,7 @@ impl Upstream {
         }
         let now = || runtime.clock.now();
         if visits.owes() && !visits.has_next(&runtime.roster, now) {
-            return Ok(()); // there is nothing to pay for
+            return Ok(()); // no node is left to pay for
         }
         visits.pay(&self.budget, now).map_err(Stopped::For)
     }
@@ -94,13 +96,13 @@ impl Upstream {
         })
     }
 
-    /// Whom to connect to.
+    /// What to connect to.
     pub fn choice(&self, leg: &Leg) -> Choice {
         Choice { node: Arc::clone(&self.nodes()[leg.place]), trial: leg.trial, by: leg.by }
     }
 
-    /// All other trials that are due begin at once, and nobody waits for them: one after the other
-    /// they would cost one payload each its patience.
+    /// Begins all other trials that are due, at once, and waits for none. One after the other, each
+    /// would cost one payload its patience.
     fn try_others_out(&self, visits: &Visits) {
         let runtime = self.runtime();
         for _ in 0..TRIALS_ASIDE {
@@ -113,7 +115,7 @@ impl Upstream {
         }
     }
 
-    /// The error of a payload that no node could be asked for.
+    /// The error of a payload for which there was no node.
     pub fn nobody(&self) -> Error {
         let runtime = self.runtime();
         match runtime.roster.is_all_paused(runtime.clock.now()) {
@@ -121,21 +123,22 @@ impl Upstream {
                 let wait =
                     runtime.roster.retry_after(runtime.clock.now(), true).unwrap_or_default();
                 let cause = format!(
-                    "every node has asked for a pause; the first ends in {} ms",
+                    "every node has asked for a pause; the first pause ends in {} ms",
                     millis(wait)
                 );
                 Error::new(Status::Busy, cause)
             }
-            false if runtime.roster.takers() == 0 => {
-                Error::new(Status::NoNode, "every node is drained; give one a weight above 0")
-            }
+            false if runtime.roster.takers() == 0 => Error::new(
+                Status::NoNode,
+                "every node is drained (weight 0); give one a weight above 0",
+            ),
             false => Error::new(Status::NoNode, "every node is out of the rotation"),
         }
     }
 }
 
 impl Leg {
-    /// What its failure to connect costs.
+    /// What it means for the next attempt if it fails to connect.
     pub fn set_back(&self) -> SetBack {
         SetBack::Unsent { all_out: self.all_out }
     }
@@ -143,18 +146,18 @@ impl Leg {
 
 fn out_of_time(held_up: bool) -> Error {
     let cause = match held_up {
-        false => "the time for the delivery is up; see deliver.timeout",
+        false => "the time for the delivery is up; raise deliver.timeout",
         true => {
-            "the retry budget was spent until the time for the delivery was up: ten retries a \
-             second may send again \
-             what may have arrived, and one more for every ten deliveries that went well"
+            "the delivery waited for the retry budget until its time was up; the budget allows 10 \
+             retries a second, and 1 more for every 10 payloads that were delivered; raise \
+             deliver.timeout"
         }
     };
     Error::new(Status::Timeout, cause)
 }
 
-/// How long to sleep before asking once more whether a node may be tried: the clock may be the
-/// host's own.
+/// How long to sleep before asking again whether a node may be tried. The naps are short, because
+/// the clock may be the host's own.
 pub fn nap(runtime: &Runtime, wait: Duration) -> Duration {
     const LEAST: Duration = Duration::from_millis(1);
     let most = if runtime.clock.runs_by_itself() {

@@ -5,7 +5,7 @@ use std::any::Any;
 use crate::base::moment::Moment;
 use crate::net::channel::{Channel, Ending, Look};
 
-/// Anything a plugin attaches to a node or a connection; dropped with it.
+/// Data that a plugin attaches to a node or a connection; it is dropped with it.
 pub type UserData = Box<dyn Any + Send>;
 
 /// A connection that can be kept: the stream and its history.
@@ -14,21 +14,21 @@ pub struct Link {
     pub channel: Channel,
     /// When it was opened.
     pub opened: Moment,
-    /// When it is too old to be kept, if `net.keepalive_max_lifetime` says so.
+    /// When it becomes too old to be kept, if `net.keepalive_max_lifetime` is set.
     pub expires: Option<Moment>,
     /// How often it was handed out.
     pub uses: u32,
-    /// It was made by a trial that its caller had left, of a node that is still out.
+    /// It was made by a trial whose caller had left, and the node is still out.
     pub of_trial: bool,
-    /// The node's generation when it was handed out last.
+    /// The generation of the node when the connection was last handed out.
     pub generation: u32,
     /// Bytes of a payload were sent on it.
     pub carried: bool,
-    /// It was still alive a second after it was opened, and the node was told so.
+    /// It was still open one second after it was made, and the node was told so.
     pub stood: bool,
-    /// What it was found ended by.
+    /// How it ended, if it was found to have ended.
     pub found: Option<Box<Ending>>,
-    /// The plugin's own data ("logged in").
+    /// The plugin's own data, for example that it has logged in.
     pub data: Option<UserData>,
 }
 
@@ -38,7 +38,7 @@ impl Link {
         self.expires.is_some_and(|expires| Moment::now() >= expires)
     }
 
-    /// Whether it may be used again. If it has ended, [`Link::found`] says by what.
+    /// Whether it may be used again. If it has ended, [`Link::found`] says how.
     #[inline(always)]
     pub fn is_quiet(&mut self) -> bool {
         match self.channel.look() {

@@ -1,5 +1,5 @@
-//! What the C handles stand for: the set, its nodes, connections, deliveries and attempts. Brings
-//! `balance` and `net` together; never sees a C pointer.
+//! What the C handles stand for: the set, its nodes, connections, deliveries and attempts. This
+//! room combines `balance` and `net`; it never sees a C pointer.
 
 pub(crate) mod attempt;
 mod check;

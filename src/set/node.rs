@@ -1,4 +1,4 @@
-//! A member of the set: its properties, its counters, and the connections kept to it.
+//! A node of the set: its properties, its counters, and its kept connections.
 
 use std::fmt;
 use std::sync::atomic::AtomicUsize;
@@ -21,18 +21,18 @@ use crate::set::link::{Link, UserData};
 use crate::set::outcome::Words;
 use crate::set::runtime::Runtime;
 
-/// What is remembered of the signs that the kept connections of a node gave.
+/// What a look at the kept connections needs to remember.
 #[derive(Default)]
 pub struct Signs {
-    /// A look at them is to come.
+    /// A look at them is planned.
     pub look_due: AtomicBool,
 }
 
-/// The check of a node.
+/// The active check of a node.
 pub struct Checker {
-    /// Whom to connect to; `None` where the node is not checked.
+    /// What it connects to; `None` if the node is not checked.
     pub(super) target: Option<Arc<Target>>,
-    /// One is to come.
+    /// A check is planned.
     pub(super) due: std::sync::atomic::AtomicBool,
 }
 
@@ -42,23 +42,23 @@ pub struct Node {
     pub poison: Poison,
     /// Its place in the file, from 0.
     pub place: usize,
-    /// The node as the dialer knows it.
+    /// The node, as the dialer knows it.
     pub target: Arc<Target>,
-    /// What happened here.
+    /// The counters of this node.
     pub counters: Counters,
-    /// What a plugin told of work here by the node alone.
+    /// What the plugin reported for the node alone, without a connection or attempt.
     pub reports: Words,
-    /// Failures of connections that were asked for by the node alone.
+    /// Failures of connections that the plugin opened to the node alone.
     pub failed_alone: Words,
-    /// What attempts told of a plugin's own work here.
+    /// Failures that attempts reported about the plugin's own work here.
     pub spoken: Words,
-    /// Attempts that are here with work of the plugin's own, which they speak for.
+    /// How many attempts are at this node now with work of the plugin's own, and report for it.
     pub visitors: AtomicUsize,
     /// See [`Node::note_failure`].
     pub(super) is_failure_noted: AtomicBool,
-    /// Failures that change nothing: told once, then counted.
+    /// Failures that change nothing: the first is logged, the others are counted.
     pub failures: Repeated,
-    /// Connections to it.
+    /// The connections to it.
     pub pool: Pool<Box<Link>>,
     /// Shared with the other nodes.
     pub runtime: Arc<Runtime>,
@@ -68,16 +68,16 @@ pub struct Node {
     pub checker: Checker,
     /// The plugin's own data.
     pub data: Mutex<Option<UserData>>,
-    /// What its kept connections have shown.
+    /// What a look at its kept connections needs to remember.
     pub signs: Signs,
-    /// Those of all nodes.
+    /// The properties of all nodes.
     properties: Arc<Properties>,
-    /// Its own among them.
+    /// Which of the properties are its own.
     owner: Owner,
 }
 
 impl Node {
-    /// The node of a definition; `tls` is made from its settings, `properties` are those of all
+    /// The node of a definition. `tls` is made from its settings; `properties` holds those of all
     /// nodes.
     pub fn new(
         place: usize,
@@ -121,7 +121,7 @@ impl Node {
         }
     }
 
-    /// Keeps a connection whose place the caller holds, or closes it where the pool takes none.
+    /// Keeps a connection, whose permit the caller holds; closes it if the pool takes none.
     pub fn keep(self: &Arc<Node>, link: Box<Link>) {
         self.look_again(&link);
         match self.pool.put(link, |old| self.retire_quietly(*old)) {
@@ -141,8 +141,8 @@ impl Node {
         }
     }
 
-    /// Has the dialer thread close what will have lain idle too long, and what the server has
-    /// closed, without a caller.
+    /// Has the dialer thread close the connections that have been idle too long or that the server
+    /// has closed.
     fn purge_at(self: &Arc<Node>, when: Moment) {
         let node: Weak<Node> = Arc::downgrade(self); // the timer keeps nothing alive
         let purge = move || {
@@ -154,11 +154,11 @@ impl Node {
                 node.purge_at(next);
             }
         };
-        // It fails only where no thread runs any more, which closes them too.
+        // Fails only if the dialer thread has ended, which closes the connections too.
         let _ = self.runtime.dialer.at(when.instant(), Box::new(purge));
     }
 
-    /// The value of `key` in any letter case, with the NUL byte that ends it.
+    /// The value of `key`, in any letter case, with the NUL byte that ends it.
     #[inline]
     pub fn property(&self, key: &[u8]) -> Option<&[u8]> {
         self.properties.get(self.owner, key)
@@ -174,12 +174,12 @@ impl Node {
         self.properties.at(self.owner, index)
     }
 
-    /// What an outcome of work begun now must carry.
+    /// The generation that an outcome of work which begins now must carry.
     pub fn generation(&self) -> u32 {
         self.runtime.roster.generation(self.place)
     }
 
-    /// A line about this node.
+    /// Logs a line about this node.
     pub fn log(&self, level: Level, line: fmt::Arguments<'_>) {
         let target = &self.target;
         self.runtime
@@ -187,12 +187,12 @@ impl Node {
             .log(level, format_args!("{} ({}): {line}", target.name, target.address()));
     }
 
-    /// In or out of the rotation.
+    /// Whether it is in the rotation, or why not.
     pub fn state(&self) -> NodeState {
         self.runtime.roster.state(self.place, || self.runtime.clock.now())
     }
 
-    /// How long until the node is tried again; zero where it is up.
+    /// How long until the node is tried again; zero if it is up.
     pub fn retry_after(&self) -> Duration {
         self.runtime.roster.wait_for(self.place, self.runtime.clock.now())
     }
@@ -204,10 +204,10 @@ impl Node {
         Snapshot { picks, ..self.snapshot_without_picks() }
     }
 
-    /// As [`Node::snapshot`]: with uneven weights the picks of one node take a look at the whole
-    /// cycle.
+    /// As [`Node::snapshot`], without the picks: with unequal weights, counting the picks of one
+    /// node means reading the whole cycle.
     pub fn snapshot_without_picks(&self) -> Snapshot {
-        // In a forked child the pool may be out of reach.
+        // In a forked child the pool may be locked for ever.
         let (idle, open) = self.pool.gauge().unwrap_or_default();
         Snapshot {
             ejections: self.runtime.roster.ejections(self.place),

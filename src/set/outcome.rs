@@ -1,6 +1,6 @@
-//! Whose fault: what an exchange says of its node.
+//! Whose fault a failure is: what an exchange says of its node.
 //!
-//! Invariant: each exchange has one outcome and is told once.
+//! Invariant: each exchange has one outcome and is reported once.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -8,20 +8,20 @@ use std::time::Duration;
 use crate::balance::breaker::{Fault, Proof, Way};
 use crate::base::error::{Blame, Error, Origin, Phase, Status};
 
-/// How one exchange went, as far as it says anything of the node.
+/// What one exchange says of its node.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// It says nothing.
+    /// Nothing.
     Nothing,
     /// It went well.
     Good(Proof),
-    /// The node asks for so long without new turns; no time given takes `health.backoff`.
+    /// The node wants no new turns for this long; `None` means for `health.backoff`.
     Busy(Option<Duration>),
     /// It failed.
     Bad(Box<Error>),
 }
 
-/// What a failure says of the node, if anything: one whose reason lies on this side says nothing.
+/// What a failure says of the node. `None` if its cause is on this side.
 pub fn fault_of(error: &Error) -> Option<Fault> {
     if !error.may_blame_node() {
         return None;
@@ -47,12 +47,13 @@ pub fn fault_of(error: &Error) -> Option<Fault> {
     }
 }
 
-/// What a plugin says of its work with a node, as a status; `error` holds the words.
+/// The outcome of what a plugin reports of its work with a node, as a status. `error` makes the
+/// error for a failure.
 pub fn of_status(status: Status, answered: bool, error: impl FnOnce() -> Error) -> Outcome {
     match status {
         Status::Ok if answered => Outcome::Good(Proof::Answered),
         Status::Ok => Outcome::Good(Proof::Written),
-        // A verdict on the payload, by which the node answered.
+        // UPSTREAM_STOP is a verdict on the payload, so the node has answered.
         Status::Stop => Outcome::Good(Proof::Answered),
         Status::Busy => Outcome::Busy(None),
         Status::WantRead | Status::WantWrite => Outcome::Nothing,
@@ -60,17 +61,17 @@ pub fn of_status(status: Status, answered: bool, error: impl FnOnce() -> Error) 
     }
 }
 
-/// Words about a node which may be about the same work as other words: numbered, so that each
-/// stands in for one other at most, however many exchanges there are at once.
+/// Reports about a node, numbered. One failure may be reported in two ways: a report of one kind
+/// can replace one of another kind, but only one of them, however many exchanges run at once.
 #[derive(Debug, Default)]
 pub struct Words {
     said: AtomicU64,
-    /// All up to this one have stood in for another, or are too old to.
+    /// All reports up to this number have replaced another one, or are too old for that.
     claimed: AtomicU64,
 }
 
 impl Words {
-    /// How many there were.
+    /// How many reports there were.
     pub fn count(&self) -> u64 {
         self.said.load(Relaxed)
     }
@@ -80,8 +81,8 @@ impl Words {
         self.said.fetch_add(1, Relaxed);
     }
 
-    /// Whether one that was said after the first `since` of them stands in for the caller's, which
-    /// is not to be told then.
+    /// Whether a report that came after the first `since` replaces the caller's. If so, the caller
+    /// must not report.
     pub fn claim(&self, since: u64) -> bool {
         let said = self.count();
         if said == since {
@@ -92,7 +93,7 @@ impl Words {
     }
 }
 
-/// The way in which a payload itself may have made an exchange fail.
+/// The way in which an exchange failed, if the payload itself may be the cause.
 pub fn way_of_payload(error: &Error) -> Option<Way> {
     match (error.status, fault_of(error)) {
         (Status::Protocol | Status::Closed | Status::Network, Some(Fault::Soft(way))) => Some(way),
@@ -100,24 +101,26 @@ pub fn way_of_payload(error: &Error) -> Option<Way> {
     }
 }
 
-/// A black hole is to cost one attempt, once; a caller's own short limit is no proof of one.
+/// Whether a connect that got no answer for `waited` shows a black hole, which ejects at once. A
+/// short limit of the caller's own proves nothing.
 pub fn is_black_hole(waited: Duration, connect_timeout: Duration) -> bool {
     waited >= SILENCE.min(connect_timeout.mul_f64(0.95))
 }
 
-/// Nothing for so long is no lost packet: Linux sends a SYN again after 1 s and after 3 s.
+/// After so long without an answer it is not just a lost packet: Linux sends a SYN again after 1 s
+/// and after 3 s.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// Whether a silence of `waited` may count against a node that is allowed `allowed`: a shorter
-/// limit of the caller's says nothing of it.
+/// Whether a silence of `waited` counts against a node that is allowed `allowed`. It does not if
+/// the caller's own limit was shorter.
 pub fn had_its_time(waited: Duration, allowed: Duration) -> bool {
     waited >= ENOUGH.min(allowed.mul_f64(0.95))
 }
 
-/// So long a node that is well has answered on any network.
+/// A node that is well answers within this time on any network.
 const ENOUGH: Duration = Duration::from_secs(1);
 
-/// Whose limit it was that a node was silent through.
+/// Who is to blame if a limit ended a silence of `waited`.
 pub fn blame_for_silence(waited: Duration, allowed: Duration) -> Blame {
     if had_its_time(waited, allowed) { Blame::Open } else { Blame::Caller }
 }

@@ -1,5 +1,5 @@
-//! What a payload is called: the same name at every node and at every resend, so that a receiver
-//! can drop what comes twice.
+//! The names of payloads. A payload has the same name at every node and at every resend, so that a
+//! receiver can drop what comes twice.
 
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use crate::base::random::{mixed, random};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PayloadId(Arc<CStr>);
 
-/// The longest name of a host's own.
+/// The longest name that a host may give.
 const LONGEST: usize = 64;
 
 impl PayloadId {
-    /// A host's own: 1 to 64 bytes of printable ASCII.
+    /// A name given by the host: 1 to 64 bytes of printable ASCII.
     pub fn of_host(name: &[u8]) -> Result<PayloadId> {
         let is_plain = name.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
         if !is_plain || !(1..=LONGEST).contains(&name.len()) {
@@ -26,13 +26,13 @@ impl PayloadId {
         Ok(PayloadId(CString::new(name).unwrap_or_default().into()))
     }
 
-    /// As C reads it.
+    /// As a C string.
     pub fn as_c_str(&self) -> &CStr {
         &self.0
     }
 }
 
-/// Names that nobody else makes: 32 hex digits.
+/// Makes names that nobody else makes: 32 hex digits.
 #[derive(Debug)]
 pub struct PayloadIds {
     first: [u64; 2],
@@ -50,8 +50,8 @@ impl PayloadIds {
     pub fn make(&self) -> PayloadId {
         let count = self.made.fetch_add(1, Relaxed);
         let [high, low] = self.first;
-        // Each half goes through all numbers before one comes again; that they look alike is no
-        // matter.
+        // Each half takes every value once before one comes again. That consecutive names look
+        // alike does no harm.
         let (high, low) = (mixed(high ^ count), mixed(low.wrapping_add(count)));
         let name = format!("{high:016x}{low:016x}");
         PayloadId(CString::new(name).unwrap_or_default().into())

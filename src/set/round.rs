@@ -1,7 +1,5 @@
-//! The round of the nodes that a blocking call makes: one connection after the other, until its
-//! work succeeds.
-//!
-//! Invariant: no node is asked twice.
+//! The loop of a blocking call over the nodes: one connection after the other, until its work
+//! succeeds.
 
 use std::time::Instant;
 
@@ -14,24 +12,24 @@ use crate::set::payload::PayloadId;
 use crate::set::suspects::Suspects;
 use crate::set::upstream::Upstream;
 
-/// What ended one attempt without success.
+/// Why one attempt failed.
 pub(super) enum Setback {
     /// Another node may take the payload.
     TryOn { error: Error, how: SetBack },
-    /// No other node is to be asked.
+    /// No other node may be asked.
     Final(Error),
 }
 
-/// A delivery under way.
+/// The state of a blocking call on its way over the nodes.
 pub(super) struct Round {
     pub(super) visits: Visits,
-    /// When the attempt that is under way began, and when it all must be over.
+    /// When the current attempt began, and when the whole call must end.
     pub(super) term: Option<Term>,
     pub(super) setbacks: Vec<Error>,
     pub(super) suspects: Suspects,
     pub(super) id: Option<PayloadId>,
     pub(super) may_have_arrived: bool,
-    /// It came to nothing, and no node was up.
+    /// It failed, and no node was up.
     pub(super) all_out: bool,
 }
 
@@ -48,7 +46,7 @@ impl Round {
         }
     }
 
-    /// Time has passed.
+    /// Moves the start of the next attempt to now.
     pub(super) fn later(&mut self) {
         if let Some((now, _)) = &mut self.term {
             *now = Instant::now();
@@ -57,7 +55,7 @@ impl Round {
 }
 
 impl Upstream {
-    /// Connections to nodes by turns, none twice, until `work` succeeds.
+    /// Connects to one node after the other, to none twice, until `work` succeeds.
     pub(super) fn visit<T>(
         &self,
         round: &mut Round,
@@ -98,7 +96,7 @@ impl Upstream {
         Err(Error { may_have_arrived, ..error })
     }
 
-    /// Waits until another attempt may be made.
+    /// Waits until the retry budget allows another attempt.
     #[inline(always)]
     fn wait_for_budget(&self, round: &mut Round) -> Result<()> {
         let mut held_up = false;
@@ -116,7 +114,7 @@ impl Upstream {
         }
     }
 
-    /// A connection to the next node; `None` where all were tried.
+    /// A connection to the next node; `None` if all were tried.
     #[inline(always)]
     fn next_conn(&self, round: &mut Round) -> Option<(Leg, Result<Conn>)> {
         let leg = self.next_leg(&mut round.visits, round.term)?;

@@ -1,4 +1,4 @@
-//! What all nodes of a set share.
+//! What all nodes of a set share: the dialer, the roster, the clock, the log.
 
 use std::io;
 use std::sync::Arc;
@@ -22,17 +22,17 @@ pub struct Runtime {
     pub dialer: Dialer,
     /// The host's log.
     pub logger: Logger,
-    /// Whose turn it is, and who is out.
+    /// Whose turn it is, and which nodes are out.
     pub roster: Roster,
-    /// What the roster goes by.
+    /// The clock that the roster uses.
     pub clock: Clock,
-    /// The process the set was made in.
+    /// The process in which the set was made.
     pub birthplace: Birthplace,
-    /// The word to end every call in flight and every later one.
+    /// Ends every call in flight and every later one.
     pub cancel: Arc<Cancel>,
-    /// The set was destroyed: nothing new is begun.
+    /// The set was destroyed: nothing new may begin.
     pub closed: AtomicBool,
-    /// What payloads are called.
+    /// Makes the names of payloads.
     pub payload_ids: PayloadIds,
 }
 
@@ -52,7 +52,7 @@ impl Runtime {
         })
     }
 
-    /// Adds when a node may be back, where none is up.
+    /// Adds to `error` when a node may be back, if none is up.
     pub fn outlook(&self, mut error: Error) -> Error {
         let wait = self.roster.retry_after(self.clock.now(), !self.birthplace.is_elsewhere());
         if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
@@ -63,8 +63,9 @@ impl Runtime {
         error
     }
 
-    /// Sees to it that picks that follow each other closely, and so seldom look at the clock, look
-    /// at it when something is next due. Not called by a pick, which makes no system call.
+    /// Makes sure that picks ask the clock when something is next due, even if they follow each
+    /// other so closely that they seldom ask. A pick does not call this, because it must make no
+    /// system call.
     pub fn guard(self: &Arc<Runtime>) {
         let Some(when) = self.roster.wants_guard() else { return };
         let left = Duration::from_nanos(when.saturating_sub(self.clock.now()));
@@ -74,14 +75,14 @@ impl Runtime {
                 runtime.roster.ring();
             }
         };
-        // Where no thread can be had picks look at the clock each.
+        // If no thread can be started, each pick asks the clock.
         if self.dialer.at(after(Instant::now(), left), Box::new(ring)).is_ok() {
             self.roster.guard(when);
         }
     }
 
-    /// Closes a connection in good order, without waiting for the peer. `on_reset` is called on the
-    /// dialer thread if the peer resets it all the same.
+    /// Closes a connection cleanly, without waiting for the peer. If the peer resets it anyway, the
+    /// dialer thread calls `on_reset`.
     pub fn close(&self, channel: Channel, on_reset: Option<Task>) {
         if let Some(socket) = channel.close() {
             self.dialer.linger(socket, on_reset);

@@ -1,8 +1,8 @@
-//! The failures of one payload that may be its own fault, until it is known how it fared at other
-//! nodes.
+//! Failures that the payload itself may have caused. They are held back until it is known how the
+//! payload fared at other nodes.
 //!
-//! Invariant: a payload that fails in the same way wherever it comes is suspect itself, and no node
-//! is blamed for it.
+//! Invariant: if a payload fails in the same way at every node that it reaches, and at more than
+//! one, the payload is the suspect, and no node is blamed.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use crate::base::error::Error;
 use crate::set::node::Node;
 use crate::set::outcome::{Outcome, way_of_payload};
 
-/// The failures of one payload that may be its own fault, until it is known how it went elsewhere.
+/// The failures of one payload that are held back.
 #[derive(Default)]
 pub struct Suspects {
     held: Vec<Suspect>,
-    /// It reached a node and failed there in no such way, or not at all.
+    /// It reached a node and did not fail there, or failed in a way that no payload causes.
     differs: bool,
 }
 
@@ -27,8 +27,8 @@ struct Suspect {
 }
 
 impl Suspects {
-    /// Takes the outcome of an exchange in which the node got bytes of the payload, or not. Tells
-    /// the node, unless that has to wait for how the payload fares elsewhere.
+    /// Takes the outcome of an exchange. `reached`: the node got bytes of the payload. Tells the
+    /// node, unless that must wait for how the payload fares at other nodes.
     pub fn take(
         &mut self,
         node: &Arc<Node>,
@@ -48,7 +48,7 @@ impl Suspects {
         }
     }
 
-    /// The verdict, at the end of the payload's way.
+    /// Tells the nodes what was held back, at the end of the payload's way.
     #[inline]
     pub fn settle(&mut self) {
         if !self.held.is_empty() {
@@ -71,7 +71,7 @@ impl Suspects {
 }
 
 impl Drop for Suspects {
-    /// Whoever ends early, by a defect, blames as if the payload were good.
+    /// A call that ends early because of a defect blames the nodes, as if the payload were good.
     fn drop(&mut self) {
         self.settle();
     }

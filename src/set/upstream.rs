@@ -1,5 +1,5 @@
-//! The set of nodes: made from a definition, hands out nodes by turns, ends everything that belongs
-//! to it.
+//! The set of nodes. It is made from a definition, hands out nodes in turn, and ends everything
+//! that belongs to it.
 
 use std::ffi::{CStr, CString};
 use std::path::PathBuf;
@@ -25,8 +25,8 @@ use crate::net::tls::TlsClients;
 use crate::set::node::Node;
 use crate::set::runtime::Runtime;
 
-/// Stack of the thread that reads a file: parsing, certificates, and scrypt of an encrypted key.
-/// Hosts call from coroutines of 24 KiB.
+/// Stack of the thread that reads a file. Parsing, certificates and the scrypt of an encrypted key
+/// need it; hosts call from coroutines of 24 KiB.
 const LOAD_STACK: usize = 1024 * 1024;
 
 /// A set of nodes.
@@ -37,20 +37,20 @@ pub struct Upstream {
     by_name: NameIndex,
     deliver: DeliverSettings,
     runtime: Arc<Runtime>,
-    /// What retries are taken from.
+    /// The retry budget.
     pub budget: Budget,
     name: CString,
-    /// Payloads that no node took.
+    /// How many payloads no node took.
     pub deliveries_failed: AtomicU64,
-    /// The same as log lines.
+    /// Their log lines.
     pub undelivered: Repeated,
-    /// Payloads that a plugin dropped, as log lines.
+    /// The log lines of payloads that a plugin dropped.
     pub dropped: Repeated,
-    /// A number that is no status was told of.
+    /// It was logged that a callback returned a number that is no status.
     pub odd_told: AtomicBool,
 }
 
-/// What the host hooks into a set.
+/// What the host provides to a set.
 #[derive(Clone, Debug, Default)]
 pub struct Hooks {
     /// Its log.
@@ -63,7 +63,7 @@ pub struct Hooks {
 pub enum Source {
     /// In the file system.
     File(PathBuf),
-    /// In memory, with the name that errors call it.
+    /// In memory, with the name that errors use for it.
     Text(Vec<u8>, String),
 }
 
@@ -78,9 +78,9 @@ impl Upstream {
             Upstream::new(definition, hooks)
         };
         let thread = thread::spawn("upstream-load", LOAD_STACK, work).map_err(|error| {
-            Error::io(Status::NoMemory, "a thread to read the file cannot be started", &error)
+            Error::io(Status::NoMemory, "cannot start a thread to read the file", &error)
         })?;
-        // A defect in there goes on to the boundary, which answers for it.
+        // A panic in there goes on to the boundary, which reports it.
         thread.join().unwrap_or_else(|defect| std::panic::resume_unwind(defect))
     }
 
@@ -102,7 +102,7 @@ impl Upstream {
         let roster =
             Roster::new(mode, members, start, random(), clock.now(), clock.runs_by_itself());
         let runtime = Runtime::new(roster, clock, logger)
-            .map_err(|error| Error::io(Status::NoMemory, "an eventfd cannot be had", &error))?;
+            .map_err(|error| Error::io(Status::NoMemory, "cannot create an eventfd", &error))?;
         let runtime = Arc::new(runtime);
         let mut clients = TlsClients::default();
         let mut nodes = Vec::with_capacity(definition.nodes.len());
@@ -146,7 +146,7 @@ impl Upstream {
         &self.nodes
     }
 
-    /// The node of that name, letter case counting.
+    /// The node of that name; letter case counts.
     pub fn node_by_name(&self, name: &str) -> Option<&Arc<Node>> {
         self.by_name
             .find(name, |place| &self.nodes[place].target.name)
@@ -163,14 +163,14 @@ impl Upstream {
         &self.runtime
     }
 
-    /// The address of the node whose turn it is, in a few instructions; what takes longer is left
-    /// to [`Upstream::finish_next_node`].
+    /// The address of the node whose turn it is, in a few instructions. `Err` if it takes longer:
+    /// then call [`Upstream::finish_next_node`].
     #[inline(always)]
     pub fn try_next_node(&self) -> Result<*const Node, Rest> {
         self.runtime.roster.try_next().map(ptr::with_exposed_provenance)
     }
 
-    /// What is left of a pick.
+    /// Finishes a pick that [`Upstream::try_next_node`] began.
     pub fn finish_next_node(&self, rest: Rest) -> Option<&Arc<Node>> {
         self.runtime
             .roster
@@ -178,8 +178,8 @@ impl Upstream {
             .map(|place| &self.nodes[place])
     }
 
-    /// How long until it is worth coming again: zero if a node is up and retries are to be had,
-    /// `None` if none ever will be.
+    /// How long until the next attempt is worth making: zero if a node is up and the budget has a
+    /// retry; `None` if no node takes turns.
     pub fn retry_after(&self) -> Option<Duration> {
         let now = self.runtime.clock.now();
         let nodes =
@@ -193,13 +193,13 @@ impl Upstream {
         for node in &self.nodes {
             sum.add(&node.snapshot_without_picks());
         }
-        // A node's count is of attempts; the set's is of payloads that no node took.
+        // A node counts failed attempts; the set counts payloads that no node took.
         let picks =
             self.runtime.roster.picks(!self.runtime.birthplace.is_elsewhere()).unwrap_or_default();
         Snapshot { picks, deliveries_failed: self.deliveries_failed.load(Relaxed), ..sum }
     }
 
-    /// Ends every call in flight and every later one that would connect, wait, read or write.
+    /// Ends every call in flight, and every later one that would connect, wait, read or write.
     pub fn cancel(&self) {
         if self.runtime.birthplace.is_elsewhere() {
             return; // nothing is in flight in a forked child, and what it calls says so
@@ -211,14 +211,14 @@ impl Upstream {
         }
     }
 
-    /// Ends the set: idle connections are closed (with up to a second for their peers to read what
-    /// is on its way), waits for new ones end, threads are joined. Connections in use go on; they
-    /// are closed when they are given back.
+    /// Ends the set. Idle connections are closed; their peers have up to a second to read what is
+    /// on its way. Waits for new connections end, and threads are joined. Connections in use go on,
+    /// and are closed when they are given back.
     pub fn close(&self) {
         self.runtime.closed.store(true, Relaxed);
         if self.runtime.birthplace.is_elsewhere() {
-            // The threads and perhaps the holders of locks are the parent's. Its peers are told
-            // nothing.
+            // The threads belong to the parent, and so may the holders of locks. The peers of the
+            // parent must not notice anything.
             self.runtime.dialer.give_up();
             self.runtime.cancel.give_up();
             for node in &self.nodes {
@@ -235,10 +235,10 @@ impl Upstream {
     }
 }
 
-/// A trial is a connect plus handshake, so it ends by net.connect_timeout; its outcome is told a
-/// little later, on a loaded machine later still. Were the trial over by then, another caller would
-/// have the next trial already, and a node that is silent would be tried without a pause: no such
-/// outcome counts.
+/// How much longer a trial may take than net.connect_timeout. It is a connect with its handshake,
+/// so it ends by that timeout, but its outcome is reported a little later, and later still on a
+/// busy machine. If the trial were over by then, its outcome would not count and another caller
+/// would already have the next trial: a silent node would be tried without a pause.
 const TRIAL_MARGIN: Duration = Duration::from_secs(1);
 
 fn member(definition: &NodeDefinition) -> Member {

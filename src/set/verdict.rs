@@ -1,5 +1,5 @@
-//! What becomes of a node by how work with it went: it is told here, counted, and ejected, restored
-//! or paused.
+//! What the outcome of work with a node does to the node: it is counted, and the node is ejected,
+//! restored or paused.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::set::node::Node;
 use crate::set::outcome::{Outcome, fault_of, had_its_time, is_black_hole, of_status};
 
 impl Node {
-    /// A plugin that does its own I/O tells how it went.
+    /// A plugin that does its own I/O reports how it went.
     pub fn told(self: &Arc<Self>, outcome: Status) {
         self.book(outcome);
         if (outcome as i32) < 0 && self.is_failure_noted.swap(false, Relaxed) {
@@ -27,13 +27,13 @@ impl Node {
         self.hear(self.generation(), None, self.outcome_of(outcome));
     }
 
-    /// A connection told of its own failure: the plugin's next word about the node, unless another
-    /// exchange begins there before, is about the same and counts no more.
+    /// A connection has reported its own failure. The plugin's next report about the node is about
+    /// the same failure and is not counted again, unless another exchange begins here first.
     pub fn note_failure(&self) {
         self.is_failure_noted.store(true, Relaxed);
     }
 
-    /// An exchange begins.
+    /// An exchange begins here: see [`Node::note_failure`].
     #[inline]
     pub fn forget_failure(&self) {
         if self.is_failure_noted.load(Relaxed) {
@@ -50,14 +50,15 @@ impl Node {
         }
     }
 
-    /// What a status of the plugin's says, where it did the I/O.
+    /// What a status says of the node, if the plugin did the I/O.
     pub fn outcome_of(&self, status: Status) -> Outcome {
         of_status(status, true, || {
             Error::new(status, format!("the plugin reported {}", status.name()))
         })
     }
 
-    /// How an exchange of `generation` went. Whether that says anything of the node.
+    /// Takes the outcome of an exchange of `generation`. Returns whether it says anything of the
+    /// node.
     pub fn hear(self: &Arc<Self>, generation: u32, trial: Option<Turn>, outcome: Outcome) -> bool {
         let said = match outcome {
             Outcome::Nothing => false,
@@ -79,12 +80,13 @@ impl Node {
             },
         };
         if let Some(turn) = trial.filter(|_| !said) {
-            self.give_back(turn, PATIENCE); // it told nothing of the node, which need not wait for the trial to end
+            // The trial had no result, so the next one need not wait until its time is over.
+            self.give_back(turn, PATIENCE);
         }
         said
     }
 
-    /// No new turns for so long; `health.backoff` where no time is given.
+    /// Gives the node no new turns for `time`, or for `health.backoff` if no time is given.
     pub fn pause(&self, time: Option<Duration>) {
         let runtime = &self.runtime;
         if runtime.birthplace.is_elsewhere() {
@@ -93,16 +95,19 @@ impl Node {
         let time = time.filter(|time| !time.is_zero()).unwrap_or(self.health.backoff);
         if runtime.roster.pause(self.place, time, runtime.clock.now()) {
             let millis = millis(time.min(LONGEST_PAUSE));
-            self.log(Level::Info, format_args!("paused for {millis} ms: it cannot take more now"));
+            self.log(
+                Level::Info,
+                format_args!("paused for {millis} ms: the server cannot take more now"),
+            );
         }
         self.runtime.guard();
     }
 
-    /// Work of `generation` here went well.
+    /// Work of `generation` with this node went well.
     pub fn succeeded(&self, generation: u32, proof: Proof) {
         let runtime = &self.runtime;
         if runtime.birthplace.is_elsewhere() {
-            return; // what the parent knows stays as it was
+            return; // what the parent knows must not change
         }
         let now = || runtime.clock.now();
         if let Some(Change::Restored) = runtime.roster.succeeded(self.place, generation, proof, now)
@@ -112,13 +117,14 @@ impl Node {
         }
     }
 
-    /// A connection that carried payloads without an answer has lived on.
+    /// A connection that carried payloads without an answer is still open some time later.
     pub fn stood(&self, generation: u32) {
         self.succeeded(generation, Proof::Stood);
     }
 
-    /// A kept connection of `generation` ended in a way that says something of the node though no
-    /// call had failed: payloads that were booked may be lost. Whether the node fell out over it.
+    /// A kept connection of `generation` ended in a way that says something of the node, though no
+    /// call had failed: payloads that were counted as delivered may be lost. Returns whether the
+    /// node was ejected.
     pub fn evidence(self: &Arc<Self>, generation: u32, error: &Error) -> bool {
         let fault = match fault_of(error) {
             Some(Fault::Soft(Way::Broken)) => Some(Fault::Soft(Way::Unanswered)),
@@ -132,24 +138,24 @@ impl Node {
         ejected
     }
 
-    /// Work of `generation` here failed. What is no fault of the node's changes nothing. Whether it
-    /// fell out over it.
+    /// Work of `generation` with this node failed. Does nothing if the node is not to blame.
+    /// Returns whether the node was ejected.
     pub fn failed(self: &Arc<Self>, generation: u32, error: &Error) -> bool {
         fault_of(error).is_some_and(|fault| self.fails_by(generation, fault, &error.without_node()))
     }
 
-    /// A new connection stands; an exchange over it carries the generation that this gives.
+    /// A new connection is open. Returns the generation that an exchange over it carries.
     pub fn connection_stands(&self, generation: u32) -> u32 {
         if self.runtime.roster.due(self.place).is_none() {
             return generation;
         }
         self.succeeded(generation, Proof::Connected);
-        // Back by this, the exchange begins now; a node that has yet to answer is still on its
-        // trial.
+        // If this restored the node, the exchange begins now. A node that must answer first is
+        // still on trial.
         if self.runtime.roster.due(self.place).is_none() { self.generation() } else { generation }
     }
 
-    /// No connection could be made in `waited`. Whether the node fell out over it.
+    /// No connection could be made in `waited`. Returns whether the node was ejected.
     pub fn connect_failed(
         self: &Arc<Self>,
         generation: u32,
@@ -166,7 +172,7 @@ impl Node {
         }
     }
 
-    /// It failed; whether it is out of the rotation over it.
+    /// It failed. Returns whether this ejects it.
     fn fails_by(self: &Arc<Self>, generation: u32, fault: Fault, why: &dyn fmt::Display) -> bool {
         let runtime = &self.runtime;
         if runtime.birthplace.is_elsewhere() {
@@ -176,14 +182,14 @@ impl Node {
         let Some(Change::Ejected(time)) = change else { return false };
         let millis = time.as_millis();
         self.log(Level::Warn, format_args!("out of the rotation for {millis} ms, after {why}"));
-        // What still lies there was opened to what has just failed.
+        // The idle connections lead to the server that has just failed.
         self.close_idle();
         self.check_until_back();
         runtime.guard();
         true
     }
 
-    /// The trial of it told nothing; another may be had after `pause`.
+    /// Its trial had no result; another one may begin after `pause`.
     pub fn give_back(&self, turn: Turn, pause: Duration) {
         let runtime = &self.runtime;
         if runtime.birthplace.is_elsewhere() {

@@ -1,4 +1,4 @@
-//! What outcomes and pauses change: the breakers, and the rotation that follows from them.
+//! What outcomes and pauses change: the breakers, and with them the rotation.
 
 use super::{Change, LONGEST_PAUSE, NEVER, NodeState, Roster, Table, Turn, eligible};
 use crate::balance::breaker::{Fault, Proof, State, Way};
@@ -19,7 +19,7 @@ impl Roster {
         if !self.standings[place].unclean.load(Relaxed) {
             return None;
         }
-        let now = now(); // the host's function, which is not to run under the lock
+        let now = now(); // the host's function: it must not run under the lock
         let mut table = self.table.lock();
         let restored = table.breakers[place].succeeded(generation, proof, now);
         self.moved(&mut table, place);
@@ -41,7 +41,7 @@ impl Roster {
         time.map(Change::Ejected)
     }
 
-    /// A trial told nothing of its node; the next may be had at `at`.
+    /// A trial had no result; the next one may begin at `at`.
     pub fn give_back(&self, turn: Turn, at: u64) {
         let mut table = self.table.lock();
         if table.breakers[turn.place].give_back(turn.generation, at) {
@@ -49,8 +49,8 @@ impl Roster {
         }
     }
 
-    /// No new turns for a node for so long, at most [`LONGEST_PAUSE`]. Whether that is news: it was
-    /// not paused.
+    /// Gives a node no new turns for `time`, at most [`LONGEST_PAUSE`]. Returns whether it was not
+    /// paused before.
     pub fn pause(&self, place: usize, time: Duration, now: u64) -> bool {
         let time = time.min(LONGEST_PAUSE).as_nanos() as u64;
         let until = now.saturating_add(time).clamp(1, NEVER - 1);
@@ -58,7 +58,7 @@ impl Roster {
         self.end_pauses(&mut table, now);
         let before = self.standings[place].paused.load(Relaxed);
         if until <= before {
-            return false; // of two pauses the later end holds
+            return false; // of two pauses the one that ends later counts
         }
         let event = self.event(place);
         self.standings[place].paused.store(until, Relaxed);
@@ -67,19 +67,19 @@ impl Roster {
         before == 0
     }
 
-    /// Something was put off at `now`.
+    /// An ejection, trial or pause began at `now`.
     pub(super) fn put_off(&self, now: u64) {
         self.seen.fetch_max(now, Relaxed);
     }
 
-    /// Whether anything is due some time.
+    /// Whether a trial or the end of a pause will be due.
     #[inline]
     pub(super) fn is_watched(&self) -> bool {
         self.alarm.load(Relaxed) != NEVER
     }
 
-    /// Whether the alarm minds `place`: a node of a tier below the one in use is left alone until
-    /// it is needed, but for its pause, which ends by itself.
+    /// Whether the alarm covers `place`. A node of a tier below the one in use is left alone until
+    /// it is needed; only its pause ends by itself.
     pub(super) fn is_watched_by(&self, table: &Table, place: usize) -> bool {
         table.tier.is_none_or(|tier| self.members[place].priority <= tier)
             || self.standings[place].paused.load(Relaxed) > 0
@@ -109,10 +109,10 @@ impl Roster {
         }
     }
 
-    /// Brings everything in line with a breaker that may have changed.
+    /// Updates everything that follows from a breaker that may have changed.
     pub(super) fn moved(&self, table: &mut Guard<'_, Table>, place: usize) {
         let breaker = &table.breakers[place];
-        // 0 and the last number have meanings of their own.
+        // 0 and the highest number have special meanings.
         let due = breaker.next_trial().map(|due| due.clamp(1, NEVER - 1));
         let generation = breaker.generation();
         let standing = &self.standings[place];
@@ -132,17 +132,18 @@ impl Roster {
         self.rearrange(table, place, event);
     }
 
-    /// When the wait of a place ends as things stand; 0 if it does not wait.
+    /// When the wait of a place ends; 0 if it does not wait.
     fn event(&self, place: usize) -> u64 {
         let standing = &self.standings[place];
         let paused = standing.paused.load(Relaxed);
         if paused > 0 { paused } else { standing.due.load(Relaxed) }
     }
 
-    /// Enters a place anew in the calendar, where it stood at `before`, and what follows from that.
+    /// Moves a place in the calendar from `before` to where it belongs now, and updates what
+    /// follows.
     fn rearrange(&self, table: &mut Guard<'_, Table>, place: usize, before: u64) {
         if self.members[place].weight == 0 {
-            return; // it takes no turns in any state
+            return; // it never takes turns
         }
         let event = self.event(place);
         table.calendar.remove(&(before, place as u32));
@@ -172,8 +173,8 @@ impl Roster {
         self.pace.set(next.is_some());
     }
 
-    /// The place that a tier which comes into use goes on after: where it was left. By the place
-    /// that another tier handed out last it would begin with its first node each time.
+    /// The place after which a tier goes on when it comes into use: the one it handed out last.
+    /// Without this rule it would begin with its first node each time.
     fn place_in_tier(&self, table: &mut Table, tier: Option<u32>) -> Option<u32> {
         let last = self.rotation.last(&table.ledger);
         let tier_of_last = self.members.get(last as usize)?.priority;
@@ -182,8 +183,8 @@ impl Roster {
         table.left.get(&tier).copied()
     }
 
-    /// Of the nodes that are out the one to hand out if nothing else is left: not one that is
-    /// paused, and not one that somebody is trying, if there is another.
+    /// The node to hand out if every node is out: not one that is paused, and not one that is on
+    /// trial if there is another.
     fn soonest(&self, table: &Table) -> Option<u32> {
         let out = |place: &u32| self.standings[*place as usize].paused.load(Relaxed) == 0;
         let waits =

@@ -1,9 +1,9 @@
-//! How often a pick asks the clock while nodes are out. Asking costs several times what a pick
-//! does, so a caller that picks by the million asks now and then; one that picks at leisure asks
-//! each time, and no trial comes late.
+//! How often a pick asks the clock while nodes are out. To ask costs several times as much as a
+//! pick. So a caller that makes millions of picks asks now and then, and one that picks slowly asks
+//! each time, so that no trial comes late.
 //!
-//! Invariant: with no node out nothing asks; what a pick learns here only ever decides when it
-//! asks, never what it gets.
+//! Invariant: while no node is out, no pick asks. What a pick learns here only decides when it asks
+//! the clock, never which node it gets.
 
 use crate::base::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -11,25 +11,26 @@ use crate::base::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum Watch {
-    /// Not at all: no node is out.
+    /// Never: no node is out.
     Never,
     /// At each pick.
     EachPick,
-    /// At each [`STRIDE`]th: picks follow each other so closely that the rest come in no time.
+    /// At each [`STRIDE`]th pick: picks follow each other so closely that the picks in between take
+    /// hardly any time.
     NowAndThen,
 }
 
-/// Picks from one look at the clock to the next, a power of two: of the look's 20 to 45 ns each
-/// pick bears a small part.
+/// Picks from one look at the clock to the next; a power of two. One look takes 20 to 45 ns, which
+/// 256 picks share.
 pub(super) const STRIDE: u64 = 256;
-/// So many nanoseconds for a stride tell of picks with nothing between them, not even a system
+/// A stride that took fewer nanoseconds than this had nothing between its picks, not even a system
 /// call.
 const BRISK: u64 = 1_000 * STRIDE;
 
 const NOT_YET: u64 = u64::MAX;
 
-/// When a marked pick was seen last; [`NOT_YET`] since positions began anew. Written too often to
-/// share what every pick reads.
+/// When the last marked pick was made; [`NOT_YET`] since positions last began again. It is written
+/// too often to stand beside what every pick reads.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Marked(AtomicU64);
@@ -40,8 +41,8 @@ struct Marked(AtomicU64);
 pub(super) struct Pace {
     watch: AtomicU32,
     marked: Marked,
-    /// Whether time between picks tells their pace. The host's own clock may stand still and then
-    /// leap.
+    /// Whether the time between picks shows how fast they follow. The host's own clock may stand
+    /// still and then jump.
     clock_runs: bool,
 }
 
@@ -54,12 +55,12 @@ impl Pace {
         }
     }
 
-    /// Whether time between picks tells their pace.
+    /// Whether the time between picks shows how fast they follow.
     pub(super) fn clock_runs(&self) -> bool {
         self.clock_runs
     }
 
-    /// When the pick that is being made is to ask.
+    /// When the current pick asks the clock.
     #[inline]
     pub(super) fn watch(&self) -> Watch {
         match self.watch.load(Relaxed) {
@@ -69,7 +70,8 @@ impl Pace {
         }
     }
 
-    /// Whether the pick that got this position is one to tell the pace by.
+    /// Whether the pick at this position is marked: the pace is measured from one marked pick to
+    /// the next.
     #[inline]
     pub(super) fn is_marked(position: u64) -> bool {
         position.is_multiple_of(STRIDE)
@@ -86,7 +88,7 @@ impl Pace {
         self.turn(from, to);
     }
 
-    /// Work with a node came to an end, which takes time: picks do not follow each other closely.
+    /// Work with a node ended. Work takes time, so picks do not follow each other closely.
     #[inline]
     pub(super) fn step(&self) {
         if self.watch() == Watch::NowAndThen {
@@ -94,15 +96,15 @@ impl Pace {
         }
     }
 
-    /// Nodes are out, or none is any more. Positions may have begun anew.
+    /// Nodes are out, or none is any more. Positions may have begun again.
     pub(super) fn set(&self, out: bool) {
         self.marked.0.store(NOT_YET, Relaxed);
         let watch = if out { Watch::EachPick } else { Watch::Never };
         self.watch.store(watch as u32, Relaxed);
     }
 
-    /// Never over what [`Pace::set`] says meanwhile. Where it fails for no reason the next pick or
-    /// outcome tries again.
+    /// Changes nothing if [`Pace::set`] has changed it meanwhile. If it fails for no reason, the
+    /// next pick or outcome tries again.
     fn turn(&self, from: Watch, to: Watch) {
         let _ = self.watch.compare_exchange_weak(from as u32, to as u32, Relaxed, Relaxed);
     }

@@ -1,6 +1,6 @@
-//! The bare pick: in a few instructions if no trial can be due, and the rest out of line.
+//! The plain pick: a few instructions if no trial can be due; the rest is kept out of line.
 //!
-//! Invariant: a turn that was taken is handed out, or was of an order that is no more.
+//! Invariant: a turn that was taken is handed out, unless its order was replaced meanwhile.
 
 use super::Roster;
 use super::pace::{Pace, Watch};
@@ -8,23 +8,24 @@ use super::turns::Trials;
 use crate::balance::{Taken, Tried};
 use crate::base::sync::atomic::Ordering::Relaxed;
 
-/// What is left of a pick that could not be made in a few instructions.
+/// What is left to do for a pick that took more than a few instructions.
 #[derive(Clone, Copy, Debug)]
 pub enum Rest {
-    /// Everything: a trial may be due.
+    /// The whole pick: a trial may be due.
     All,
-    /// To see what the turn is worth, or to look at the clock.
+    /// The turn is taken; its place is not known yet, or the clock must be asked.
     Turn(Taken),
 }
 
 impl Roster {
-    /// Tells what each place is known by: see [`Rotation::name`](crate::balance::Rotation::name).
+    /// Sets the token of each place: see
+    /// [`Rotation::set_tokens`](crate::balance::Rotation::set_tokens).
     pub fn set_tokens(&self, tokens: impl Iterator<Item = usize>) {
         self.rotation.set_tokens(&mut self.table.lock().ledger, tokens);
     }
 
-    /// The next node, for whoever does not come back for another, by its token: the rotation's, in
-    /// a few instructions. What takes longer is left to [`Roster::finish`].
+    /// The token of the next node of the rotation, for a caller that does not come back for another
+    /// node. `Err` if it takes more than a few instructions: then call [`Roster::finish`].
     #[inline(always)]
     pub fn try_next(&self) -> Result<usize, Rest> {
         if self.pace.watch() == Watch::EachPick {
@@ -37,7 +38,7 @@ impl Roster {
         }
     }
 
-    /// What is left of a pick.
+    /// Finishes a pick that [`Roster::try_next`] began.
     #[cold]
     #[inline(never)]
     pub fn finish(&self, rest: Rest, now: impl Fn() -> u64) -> Option<usize> {
@@ -63,18 +64,18 @@ impl Roster {
         }
     }
 
-    /// The next node, by tokens that are its place and one more.
+    /// The next node, if the token of each node is its place + 1.
     #[cfg(test)]
     pub fn next(&self, now: impl Fn() -> u64) -> Option<usize> {
         self.try_next().map_or_else(|rest| self.finish(rest, now), |token| Some(token - 1))
     }
 
-    /// Whether somebody calls [`Roster::ring`] when something is next due.
+    /// Whether [`Roster::ring`] will be called when the next trial or end of a pause is due.
     fn is_guarded(&self) -> bool {
         self.guarded.load(Relaxed) <= self.alarm.load(Relaxed)
     }
 
-    /// When to call [`Roster::ring`], if nobody will do so in time.
+    /// When [`Roster::ring`] must be called, if no call is planned in time.
     pub fn wants_guard(&self) -> Option<u64> {
         let alarm = self.alarm.load(Relaxed);
         let late =
@@ -82,13 +83,13 @@ impl Roster {
         late.then_some(alarm)
     }
 
-    /// [`Roster::ring`] is going to be called at `when`, or an earlier call for something else is.
+    /// [`Roster::ring`] will be called at `when`, or earlier.
     pub fn guard(&self, when: u64) {
         self.guarded.fetch_min(when, Relaxed);
     }
 
-    /// Something may be due: picks look at the clock each, however closely they follow each other,
-    /// and so the next one sees it.
+    /// Something may be due: from now on each pick asks the clock, however closely picks follow
+    /// each other, so the next one finds it.
     pub fn ring(&self) {
         self.guarded.store(super::NEVER, Relaxed);
         self.pace.step();

@@ -1,4 +1,4 @@
-//! The roster beside clocks that do as they like.
+//! The roster with clocks that run, jump, stand still and go back.
 
 use std::cell::Cell;
 
@@ -13,7 +13,8 @@ fn roster(nodes: usize, now: u64) -> Roster {
     roster_by(false, nodes, now)
 }
 
-/// With the first node out for about a second, and a clock that goes by `step` with each pick.
+/// A roster whose first node is out for about a second, and a clock that advances by `step` with
+/// each pick.
 struct Picker {
     roster: Roster,
     now: u64,
@@ -38,7 +39,7 @@ impl Picker {
         self.roster.next(clock).unwrap()
     }
 
-    /// How often the clock was asked over so many picks, which the node that is out got none of.
+    /// How often the clock was asked over so many picks; the node that is out got none of them.
     fn asked_over(&mut self, picks: usize) -> u64 {
         self.asked.set(0);
         for _ in 0..picks {
@@ -49,11 +50,11 @@ impl Picker {
 }
 
 #[test]
-fn without_a_pause_between_picks_the_clock_is_asked_now_and_then() {
+fn close_picks_ask_the_clock_now_and_then() {
     let mut picker = Picker::new(true, 10);
     picker.asked_over(3 * STRIDE);
     assert_eq!(picker.asked_over(100 * STRIDE), 100);
-    // The first pick that sees the time come calls for the trial.
+    // The first pick that sees that the time has come gets the trial.
     picker.now += 2 * SECOND;
     let wait = (0..).position(|_| picker.pick() == 0).unwrap();
     assert!((1..=STRIDE).contains(&wait), "{wait} picks before the trial");
@@ -61,7 +62,7 @@ fn without_a_pause_between_picks_the_clock_is_asked_now_and_then() {
 }
 
 #[test]
-fn picks_at_leisure_and_picks_with_work_between_them_ask_each_time() {
+fn slow_picks_and_picks_with_work_between_them_ask_each_time() {
     let mut picker = Picker::new(true, 1_001);
     assert_eq!(picker.asked_over(1000), 1000);
 
@@ -76,7 +77,7 @@ fn picks_at_leisure_and_picks_with_work_between_them_ask_each_time() {
     picker.roster.failed(1, picker.roster.generation(1), Fault::Soft(Way::Answer), picker.now);
     assert_eq!(picker.asked_over(1), 1);
 
-    // A burst, a pause, and picks at leisure from there on.
+    // A burst, then slow picks.
     picker.asked_over(3 * STRIDE);
     picker.step = 10_000;
     picker.asked_over(STRIDE);
@@ -85,17 +86,16 @@ fn picks_at_leisure_and_picks_with_work_between_them_ask_each_time() {
 
 #[test]
 fn however_closely_picks_followed_each_other_no_trial_comes_late() {
-    // Nobody rings: each pick asks.
+    // Nobody will ring: each pick asks.
     let mut picker = Picker::new(true, 10);
     picker.roster.ring();
     assert_eq!(picker.asked_over(1000), 1000);
 
-    // A burst, and one pick a second from there on, none of them told of: the bell is what they go
-    // by.
+    // A burst, then one pick a second, without an outcome in between: the bell makes the pick ask.
     let mut picker = Picker::new(true, 10);
     picker.asked_over(10 * STRIDE);
     let due = picker.roster.due(0).unwrap();
-    assert_eq!(picker.roster.wants_guard(), None, "somebody is going to ring");
+    assert_eq!(picker.roster.wants_guard(), None, "a ring is planned");
     picker.now = due;
     picker.roster.ring();
     picker.step = SECOND;
@@ -103,7 +103,7 @@ fn however_closely_picks_followed_each_other_no_trial_comes_late() {
 }
 
 #[test]
-fn a_clock_that_leaps_is_asked_each_time() {
+fn a_clock_that_jumps_is_asked_each_time() {
     let mut picker = Picker::new(false, 0);
     assert_eq!(picker.asked_over(1000), 1000);
     picker.now += 2 * SECOND;
@@ -111,7 +111,7 @@ fn a_clock_that_leaps_is_asked_each_time() {
 }
 
 #[test]
-fn with_no_node_out_the_clock_is_not_asked() {
+fn while_no_node_is_out_the_clock_is_not_asked() {
     let mut picker = Picker::new(true, 10);
     picker.asked_over(3 * STRIDE);
     picker.now += 2 * SECOND;
@@ -156,7 +156,7 @@ fn the_hosts_clock_is_never_asked_under_the_lock() {
     let clock = || {
         assert!(
             roster.table.try_lock().is_some(),
-            "the host's function may call back, or wait for who waits here"
+            "the host's function may call back, or wait for a thread that waits here"
         );
         100 * SECOND
     };
@@ -181,7 +181,7 @@ fn a_clock_that_was_at_its_end_for_a_moment_keeps_no_node_out() {
         eject(&roster, 0, at_the_end);
         let turn = roster.trial_due(&Tried::new(), Trials::All, || 100 * SECOND);
         assert!(turn.is_some_and(|turn| turn.place == 0 && turn.is_trial), "{at_the_end}");
-        // Its trial, too, ends where the clock says so.
+        // Its trial too ends when the clock says so.
         let other = Roster::new(Mode::RoundRobin, roster.members.to_vec(), 0, 1, 0, false);
         eject(&other, 0, 0);
         assert!(other.trial_due(&Tried::new(), Trials::All, || at_the_end).is_some());
@@ -193,7 +193,7 @@ fn a_clock_that_was_at_its_end_for_a_moment_keeps_no_node_out() {
 }
 
 #[test]
-fn a_clock_that_went_back_shortens_the_wait_that_is_told() {
+fn a_clock_that_went_back_shortens_the_reported_wait() {
     let roster = roster(1, 100_000 * SECOND);
     eject(&roster, 0, 100_000 * SECOND);
     assert!(roster.wait_for(0, 100_000 * SECOND) >= Duration::from_millis(800));

@@ -1,7 +1,5 @@
-//! The turns of payloads, which come back for another node where one fails: trials that are due,
-//! the rotation, the reserve tiers, and at last the nodes that are out.
-//!
-//! Invariant: no payload gets a node twice.
+//! The turns of payloads, which come back for another node if one fails: trials that are due, then
+//! the rotation, then the tiers in reserve, and at last the nodes that are out.
 
 use super::{Roster, Table, Turn};
 use crate::balance::Tried;
@@ -11,9 +9,9 @@ use crate::base::sync::atomic::Ordering::Relaxed;
 /// Which trials a caller takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trials {
-    /// None: it has had its own.
+    /// None: it has already waited for trials.
     None,
-    /// Those that a connection alone decides.
+    /// Only trials of nodes that a connection alone restores.
     ByConnection,
     /// All.
     All,
@@ -24,15 +22,16 @@ pub enum Trials {
 pub struct Ask {
     /// Which trials it takes while a node is up.
     pub trials: Trials,
-    /// Whether it may have another node that is out, where none is up.
+    /// Whether it may get one more node that is out, if no node is up.
     pub last_resort: bool,
-    /// Whether to wait for the table where it is in use.
+    /// Whether to wait if another thread uses the table.
     pub wait: bool,
 }
 
 impl Roster {
-    /// The next node for a payload that has been to those in `tried`, to which it is added: a trial
-    /// that is due, else one of the rotation, else one in reserve, else one that is out.
+    /// The next node for a payload that has been to the places in `tried`; its place is added to
+    /// them. The first of: a trial that is due, a node of the rotation, a node in reserve, a node
+    /// that is out.
     pub fn turn(&self, tried: &mut Tried, ask: Ask, now: impl Fn() -> u64) -> Option<Turn> {
         let turn = self
             .trial_due(tried, ask.trials, &now)
@@ -41,8 +40,8 @@ impl Roster {
         Some(turn)
     }
 
-    /// A trial that is due of a node not in `tried`. Never waits: where the table is in use another
-    /// caller gets it later.
+    /// A trial that is due, of a node that is not in `tried`. Never waits: if another thread uses
+    /// the table, a later caller gets the trial.
     #[inline]
     pub fn trial_due(
         &self,
@@ -70,9 +69,8 @@ impl Roster {
                 && !tried.contains(*place)
                 && (trials == Trials::All || !self.needs_a_payload(*place))
         };
-        // Those that seem further away than their longest wait come first: after a clock has gone
-        // back they would otherwise wait for ever behind a node that is tried in vain again and
-        // again.
+        // If the clock went back, the nodes that seem to wait longer than their longest wait come
+        // first. Otherwise they would wait for ever behind a node whose trials keep failing.
         let place = match went_back {
             true => self.astray(&table, now).find(mine).or_else(|| due(&table, now).find(mine)),
             false => due(&table, now).find(mine),
@@ -85,7 +83,7 @@ impl Roster {
         Some(Turn { place, generation, is_trial: true, last_resort: false })
     }
 
-    /// Places whose time is up by their own longest wait, though the clock shows an earlier one.
+    /// Places that have waited for their longest wait, although the clock shows an earlier time.
     fn astray(&self, table: &Table, now: u64) -> impl Iterator<Item = usize> {
         let places: Vec<usize> = table
             .calendar
@@ -100,14 +98,15 @@ impl Roster {
         places.into_iter()
     }
 
-    /// A node of a tier below the one in use is left alone until it is needed.
+    /// Whether `place` may be tried: a node of a tier below the one in use is left alone until it
+    /// is needed.
     fn may_be_tried(&self, table: &Table, place: usize) -> bool {
         self.is_watched_by(table, place) && self.standings[place].paused.load(Relaxed) == 0
     }
 
-    /// The next node that is not in `tried`: of the rotation while it has one, then of the tiers in
-    /// reserve, then of those that are out. Without `wait` what needs the table is left out if it
-    /// is in use.
+    /// The next node that is not in `tried`: from the rotation, then from the tiers in reserve,
+    /// then from the nodes that are out. Without `wait` it skips what needs the table if another
+    /// thread uses it.
     pub fn next_untried(&self, tried: &Tried, ask: Ask, now: impl Fn() -> u64) -> Option<Turn> {
         if !self.all_out.load(Relaxed)
             && let Some(picked) = self.rotation.next_untried(tried)
@@ -125,9 +124,9 @@ impl Roster {
     }
 
     fn reserve(&self, tried: &Tried, ask: Ask, now: impl Fn() -> u64) -> Option<Turn> {
-        let now = now(); // the host's function, which is not to run under the lock
+        let now = now(); // the host's function: it must not run under the lock
         let mut table = self.read(ask.wait)?;
-        self.end_pauses(&mut table, now); // a caller that takes no trial has not
+        self.end_pauses(&mut table, now); // trial() does, but not every caller asks for trials
         let least = |place: &usize| (self.members[*place].priority, table.asked[*place]);
         let spare = self.up(&table, tried).min_by_key(least);
         let asked = |place: &usize| table.asked[*place];
@@ -148,12 +147,13 @@ impl Roster {
         })
     }
 
-    /// Those of them that are up.
+    /// The nodes among them that are up.
     fn up(&self, table: &Table, tried: &Tried) -> impl Iterator<Item = usize> {
         self.open(tried).filter(|place| table.breakers[*place].state() == State::Up)
     }
 
-    /// Those that are out. One that is silent takes its time, not a moment: it waits for its trial.
+    /// The nodes among them that are out. A silent node would take the payload's whole time, so it
+    /// is left for its trial.
     fn out(&self, table: &Table, tried: &Tried, now: u64) -> impl Iterator<Item = usize> {
         self.open(tried).filter(move |place| match table.breakers[*place].next_trial() {
             Some(due) => now >= due || !self.needs_a_payload(*place),
@@ -161,7 +161,7 @@ impl Roster {
         })
     }
 
-    /// Whether a payload that has been to those in `tried` gets another node.
+    /// Whether a payload that has been to the places in `tried` gets another node.
     pub fn has_next(&self, tried: &Tried, last_resort: bool, now: impl Fn() -> u64) -> bool {
         let now = now();
         let table = self.table.lock();
@@ -174,17 +174,17 @@ impl Roster {
         self.standings[place].silent.load(Relaxed)
     }
 
-    /// Whether a node that is up is left beside those in `tried`, in use or in reserve.
+    /// Whether a node that is up and not in `tried` is left, in use or in reserve.
     pub fn has_eligible(&self, tried: &Tried) -> bool {
         self.up(&self.table.lock(), tried).next().is_some()
     }
 
-    /// `place` was handed out though it was nobody's turn.
+    /// `place` was handed out without a turn of the rotation.
     pub(super) fn handed_beside(&self, place: usize) {
         self.standings[place].beside.fetch_add(1, Relaxed);
     }
 
-    /// `place` was handed out in the turn of another, which had been tried.
+    /// `place` was handed out in the turn of another place, which had been tried.
     fn handed_instead(&self, place: usize, turn_of: usize) {
         if place != turn_of {
             self.handed_beside(place);

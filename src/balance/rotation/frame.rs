@@ -1,34 +1,35 @@
-//! An order as readers see it: rewritten in place under its number by the one writer, read without
-//! a lock.
+//! An order as readers see it. The one writer overwrites it in place and gives it a new number;
+//! readers take no lock.
 
 use crate::balance::{Order, Tried};
 use crate::base::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
-/// A number that no order has: the frame is being rewritten.
+/// The number while the frame is being overwritten; no order has it.
 const REWRITING: u64 = u64::MAX;
-/// So many turns at least are laid out where there is room, in whole cycles one after the other: a
-/// short order is seldom at its end. The models keep it short, so that they get there.
+/// A short order is repeated until about so many turns stand in the table, if there is room, always
+/// in whole cycles: so its end is seldom reached. The loom models keep it short, so that they reach
+/// it.
 const LEAST: usize = if cfg!(feature = "model") { 1 } else { 512 };
 
-/// A table of whose turn it is.
+/// A table that says whose turn it is.
 #[derive(Debug)]
-#[repr(align(64))] // the one of two that a number says is found without a multiplication
+#[repr(align(64))] // so that the frame of a number is found without a multiplication
 pub(super) struct Frame {
     number: AtomicU64,
-    /// Turns of a cycle; 0 where no node is to be handed out.
+    /// Turns of a cycle; 0 if no node may be handed out.
     length: AtomicU32,
-    /// Turns laid out: whole cycles.
+    /// Turns in the table: whole cycles.
     reach: AtomicU32,
-    /// Turns that were taken off the laps so that they do not run over.
+    /// Turns whose laps were taken off the word, so that the laps do not overflow.
     pub(super) renewed: AtomicU64,
-    /// Whose turn it is, of each turn of a cycle.
+    /// The place of each turn of one cycle.
     places: Box<[AtomicU32]>,
-    /// The same places' tokens, of each turn that is laid out; 0 past them.
+    /// The token of each turn in the table; 0 after the last one.
     tokens: Box<[AtomicUsize]>,
 }
 
 impl Frame {
-    /// Turns that are laid out at most, for orders of up to `capacity`.
+    /// The most turns that the table holds, for orders of up to `capacity`.
     pub(super) fn most(capacity: usize) -> usize {
         capacity.max(LEAST)
     }
@@ -44,7 +45,7 @@ impl Frame {
         }
     }
 
-    /// Writes `order`, whose places have `tokens`.
+    /// Writes `order`; `tokens` are the tokens of all places.
     pub(super) fn write(&self, number: u64, order: &Order, tokens: &[usize]) {
         self.number.store(REWRITING, Ordering::Relaxed);
         fence(Ordering::Release);
@@ -68,7 +69,7 @@ impl Frame {
         left.iter().for_each(|slot| slot.store(0, Ordering::Relaxed));
     }
 
-    /// Whether all that was read since the word was read belongs to order `number`.
+    /// Whether everything that was read after the word belongs to order `number`.
     #[inline]
     pub(super) fn is_still(&self, number: u64) -> bool {
         fence(Ordering::Acquire);
@@ -84,13 +85,13 @@ impl Frame {
         self.reach.load(Ordering::Relaxed)
     }
 
-    /// The turn of those laid out that comes at `index`, which is seldom past them.
+    /// The turn in the table for `index`, which is seldom past its end.
     pub(super) fn within_reach(&self, index: u64) -> u64 {
         let reach = u64::from(self.reach());
         if index < reach { index } else { index.checked_rem(reach).unwrap_or(0) }
     }
 
-    /// Tokens of the places, turn by turn; 0 past the turns that are laid out.
+    /// The tokens, turn by turn; 0 after the last turn in the table.
     #[inline]
     pub(super) fn tokens(&self) -> &[AtomicUsize] {
         &self.tokens
@@ -101,8 +102,8 @@ impl Frame {
         &self.places[..self.length() as usize]
     }
 
-    /// The place whose turn it is at `index`: any place where the frame is being rewritten, `None`
-    /// where no node is to be handed out.
+    /// The place whose turn it is at `index`; any place if the frame is being overwritten; `None`
+    /// if no node may be handed out.
     pub(super) fn place(&self, index: u64) -> Option<usize> {
         let turn = index.checked_rem(u64::from(self.length()))?;
         Some(self.places.get(turn as usize).map_or(0, |place| place.load(Ordering::Relaxed))

@@ -1,27 +1,27 @@
-//! What the writer of the rotation knows: where the current order was taken up, and what was handed
-//! out before.
+//! What the writer of the rotation knows: where the current order started, and what was handed out
+//! in earlier orders.
 
 use super::frame::Frame;
 use crate::balance::Order;
 use crate::base::sync::atomic::{AtomicU32, Ordering};
 
-/// The books of a rotation, in the hands of its one writer.
+/// The books of a rotation. Only its one writer has them.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// Where the current order was taken up.
+    /// Where the current order started.
     pub(super) begin: u32,
-    /// The place handed out last when the current order was taken up.
+    /// The place that was handed out last when the current order started.
     last: u32,
     /// All weights of the current order are equal.
     pub(super) even: bool,
     /// Turns of each place in earlier orders.
     turns: Box<[u64]>,
-    /// What each place is known by.
+    /// The token of each place.
     pub(super) tokens: Box<[usize]>,
 }
 
 impl Ledger {
-    /// Books for `places` places, of a first order that is taken up at `start`.
+    /// Books for `places` places; the first order starts at `start`.
     pub(super) fn new(order: &Order, start: usize, places: usize) -> Ledger {
         let length = order.places.len();
         let before =
@@ -31,21 +31,20 @@ impl Ledger {
             last: before.copied().unwrap_or(0),
             even: order.even,
             turns: vec![0; places].into(),
-            // Tests tell a place from its token.
+            // In tests the token of a place is the place + 1.
             tokens: (1..=places).map(|token| if cfg!(test) { token } else { 0 }).collect(),
         }
     }
 
-    /// Goes over from `frame`, of which `turns` were taken, to an order that is taken up at
-    /// `begin`.
+    /// Ends the order in `frame`, of which `turns` were taken; the next one starts at `begin`.
     pub(super) fn go_over(&mut self, frame: &Frame, turns: u64, begin: u32, even: bool) {
         self.last = self.last_place(frame, turns);
         self.close(frame, turns);
         (self.begin, self.even) = (begin, even);
     }
 
-    /// The place handed out last; `turns` of the current order were taken, those before its
-    /// beginning among them.
+    /// The place that was handed out last. `turns` is counted from the beginning of the cycle, not
+    /// from where the order started.
     pub(super) fn last_place(&self, frame: &Frame, turns: u64) -> u32 {
         let taken = turns != u64::from(self.begin);
         let last = turns.checked_sub(1).filter(|_| taken).and_then(|last| frame.place(last));
@@ -74,7 +73,7 @@ impl Ledger {
         let up_to = |end: u64| {
             let (cycles, rest) = (end / length, (end % length) as usize);
             if self.even {
-                // Places stand in rising order, each once.
+                // The places are in rising order, each once.
                 let at = cycle
                     .binary_search_by_key(&place, |slot| slot.load(Ordering::Relaxed) as usize);
                 return at.map_or(0, |at| cycles + u64::from(at < rest));

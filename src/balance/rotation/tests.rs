@@ -23,7 +23,8 @@ fn the_rotation_goes_on_at_the_successor() {
     rotation.publish(&mut ledger, &even(&[0, 1, 2, 3]), None);
     assert_eq!(take(&rotation, 5), [1, 2, 3, 0, 1]);
     rotation.publish(&mut ledger, &even(&[0, 1, 3]), None);
-    rotation.publish(&mut ledger, &even(&[0, 1, 2, 3]), None); // no pick between: nobody is handed out twice in a row
+    // No pick in between: nobody is handed out twice in a row.
+    rotation.publish(&mut ledger, &even(&[0, 1, 2, 3]), None);
     assert_eq!(take(&rotation, 2), [2, 3]);
     rotation.publish(&mut ledger, &even(&[]), None);
     assert_eq!(rotation.next(), None);
@@ -59,14 +60,15 @@ fn with_weights_a_node_late_in_the_cycle_is_not_starved_by_changes() {
     }
     for place in [1, 2] {
         let picks = rotation.picks_of(&ledger, place);
-        assert!((70..=82).contains(&picks), "{place}: {picks}"); // due are 300 / 9 + 300 / 7 = 76
+        // Its share is 300 / 9 + 300 / 7 = 76.
+        assert!((70..=82).contains(&picks), "{place}: {picks}");
     }
     assert_eq!(rotation.picks(&ledger), 600);
 }
 
 #[test]
-fn two_nodes_retry_never_meets_the_dead_one() {
-    // One fresh pick between retries made a plain cursor meet the dead node every time.
+fn with_two_nodes_a_retry_never_meets_the_dead_one() {
+    // With a plain cursor, one fresh pick between the retries made each retry meet the dead node.
     let (rotation, _) = round_robin(2, 0);
     for _ in 0..20 {
         let mut tried = Tried::new();
@@ -76,7 +78,8 @@ fn two_nodes_retry_never_meets_the_dead_one() {
     }
 }
 
-/// Of 7 places, after orders of 8; `at` is a position at the beginning of a cycle.
+/// Takes 2,000 turns of an order of 7 places that follows orders of 8. `at` gives the position to
+/// start from, the beginning of a cycle.
 fn check_from(at: impl Fn(&Rotation) -> u64) {
     let (rotation, mut ledger) = round_robin(8, 0);
     rotation.publish(&mut ledger, &even(&[0, 1, 2, 3, 4, 5, 6, 7]), None);
@@ -94,22 +97,24 @@ fn check_from(at: impl Fn(&Rotation) -> u64) {
     rotation.publish(&mut ledger, &even(&[0, 1, 2, 3, 4, 5, 6]), None);
     assert_eq!(rotation.next(), Some(2_000 % 7));
     assert_eq!(rotation.picks(&ledger), before + 2_001);
-    rotation.publish(&mut ledger, &even(&[0, 1, 2]), None); // in the frame of the order that went round
+    // In the frame of the order that ran through its table.
+    rotation.publish(&mut ledger, &even(&[0, 1, 2]), None);
     assert_eq!(rotation.picks(&ledger), before + 2_001);
 }
 
 #[test]
-fn the_table_is_gone_round_without_a_seam() {
+fn from_one_lap_to_the_next_no_turn_is_lost() {
     check_from(|_| 0);
 }
 
 #[test]
-fn laps_are_taken_down_without_a_seam() {
-    check_from(|rotation| rotation.at(0, rotation.most_laps(), 0)); // number 0: the position alone
+fn when_laps_are_taken_off_no_turn_is_lost() {
+    // With number 0 this is the position alone.
+    check_from(|rotation| rotation.at(0, rotation.most_laps(), 0));
 }
 
 #[test]
-fn turns_taken_past_the_table_before_the_next_lap_are_not_lost() {
+fn turns_taken_past_the_end_of_the_table_are_not_lost() {
     check_from(|rotation| u64::from(rotation.frame(2).reach()) + 10_000 * 7);
 }
 
@@ -139,12 +144,17 @@ fn threads_share_one_order_through_changes() {
     let taken: u64 = counts.iter().flatten().sum();
     let booked: u64 = (0..5).map(|place| rotation.picks_of(&ledger, place)).sum();
     assert_eq!((taken, booked), (800_000, rotation.picks(&ledger)));
-    assert!(booked >= taken); // a reader whose order was rewritten under it has taken a turn for nothing
+    // A reader whose order was overwritten has taken a turn for nothing.
+    assert!(booked >= taken);
 }
 
 proptest! {
     #[test]
-    fn every_window_hits_each_node_once(nodes in 1usize..200, start in 0usize..200, skip in 0usize..500) {
+    fn every_window_hits_each_node_once(
+        nodes in 1usize..200,
+        start in 0usize..200,
+        skip in 0usize..500,
+    ) {
         let start = start % nodes;
         let (rotation, ledger) = round_robin(nodes, start);
         for turn in 0..skip {
@@ -155,7 +165,8 @@ proptest! {
             seen[rotation.next().unwrap()] += 1;
         }
         prop_assert!(seen.iter().all(|&n| n == 1));
-        prop_assert_eq!((0..nodes).map(|place| rotation.picks_of(&ledger, place)).sum::<u64>(), rotation.picks(&ledger));
+        let booked: u64 = (0..nodes).map(|place| rotation.picks_of(&ledger, place)).sum();
+        prop_assert_eq!(booked, rotation.picks(&ledger));
         prop_assert_eq!(rotation.picks(&ledger), (skip + nodes) as u64);
     }
 
@@ -168,20 +179,23 @@ proptest! {
         let mut counts = vec![0u64; nodes as usize];
         let mut last = nodes - 1;
         for (set, picks) in changes {
-            let mut places: Vec<u32> = (0..nodes).filter(|place| set >> place & 1 == 1).collect();
+            let mut places: Vec<u32> =
+                (0..nodes).filter(|place| set >> place & 1 == 1).collect();
             if places.is_empty() {
                 places = (0..nodes).collect();
             }
             rotation.publish(&mut ledger, &even(&places), None);
             for _ in 0..picks {
-                let successor = places.iter().copied().find(|place| *place > last).unwrap_or(places[0]);
+                let after_last = places.iter().copied().find(|place| *place > last);
+                let successor = after_last.unwrap_or(places[0]);
                 let place = rotation.next().unwrap() as u32;
                 prop_assert_eq!(place, successor);
                 counts[place as usize] += 1;
                 last = place;
             }
         }
-        let booked: Vec<u64> = (0..nodes as usize).map(|place| rotation.picks_of(&ledger, place)).collect();
+        let booked: Vec<u64> =
+            (0..nodes as usize).map(|place| rotation.picks_of(&ledger, place)).collect();
         prop_assert_eq!(booked, counts);
     }
 
@@ -190,23 +204,29 @@ proptest! {
         weights in proptest::collection::vec(1u32..9, 2..8),
         changes in proptest::collection::vec((any::<u8>(), 0usize..60), 1..12),
     ) {
-        let all: Vec<(u32, u32)> = weights.iter().enumerate().map(|(place, weight)| (place as u32, *weight)).collect();
+        let all: Vec<(u32, u32)> = (0..).zip(weights.iter().copied()).collect();
         let capacity = weights.iter().sum::<u32>() as usize;
         let (rotation, mut ledger) = Rotation::new(&schedule::order(&all), 0, capacity, all.len());
         let mut counts = vec![0u64; all.len()];
         for (set, picks) in changes {
-            let left: Vec<(u32, u32)> = all.iter().copied().filter(|(place, _)| set >> place & 1 == 1).collect();
-            rotation.publish(&mut ledger, &schedule::order(if left.is_empty() { &all } else { &left }), None);
+            let left: Vec<(u32, u32)> =
+                all.iter().copied().filter(|(place, _)| set >> place & 1 == 1).collect();
+            let eligible = if left.is_empty() { &all } else { &left };
+            rotation.publish(&mut ledger, &schedule::order(eligible), None);
             for _ in 0..picks {
                 counts[rotation.next().unwrap()] += 1;
             }
         }
-        let booked: Vec<u64> = (0..all.len()).map(|place| rotation.picks_of(&ledger, place)).collect();
+        let booked: Vec<u64> =
+            (0..all.len()).map(|place| rotation.picks_of(&ledger, place)).collect();
         prop_assert_eq!(booked, counts);
     }
 
     #[test]
-    fn an_attempt_visits_every_node_once(nodes in 1usize..300, others in proptest::collection::vec(0usize..5, 300)) {
+    fn an_attempt_visits_every_node_once(
+        nodes in 1usize..300,
+        others in proptest::collection::vec(0usize..5, 300),
+    ) {
         let (rotation, _) = round_robin(nodes, 0);
         let mut tried = Tried::new();
         for others in others.iter().take(nodes) {

@@ -1,16 +1,16 @@
-//! The turns of a cycle that nobody has yet: bits, and bits that tell which words of them are not
-//! empty.
+//! The free turns of a cycle: one bit for each turn, and one bit for each 64 turns that says
+//! whether any of these is free.
 
-/// Turns from 0 on.
+/// The free turns, counted from 0.
 pub(super) struct FreeTurns {
     /// A bit for each turn.
     turns: Vec<u64>,
-    /// A bit for each word of `turns`.
+    /// A bit for each word of `turns`: whether it is not 0.
     words: Vec<u64>,
 }
 
 impl FreeTurns {
-    /// So many, all free.
+    /// `count` turns, all free.
     pub fn new(count: usize) -> FreeTurns {
         FreeTurns { turns: ones(count), words: ones(count.div_ceil(64)) }
     }

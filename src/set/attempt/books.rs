@@ -1,6 +1,7 @@
-//! The books of an attempt: where it has been, and what each node was told.
+//! The books of an attempt: which nodes it has been to, and what was reported of each.
 //!
-//! Invariant: each node that was handed out is told of once, when the payload goes on or ends.
+//! Invariant: the outcome at each node that was handed out is reported once, when the payload goes
+//! on or ends.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,8 +16,8 @@ use crate::set::outcome::Outcome;
 use crate::set::suspects::Suspects;
 use crate::set::upstream::Upstream;
 
-/// The books of an attempt: its own until a connection of the library's serves it, which writes in
-/// them too.
+/// The books of an attempt. Once a connection of the library serves the attempt, the connection
+/// writes in them too, so they are shared.
 #[expect(clippy::large_enum_variant, reason = "the attempt is on the heap as it is")]
 pub(super) enum Books {
     Own(State),
@@ -30,13 +31,13 @@ pub(super) struct State {
     pub(super) visits: Visits,
     pub(super) suspects: Suspects,
     pub(super) current: Option<Current>,
-    /// A connection of the library's is under way or in use.
+    /// A connection of the library is being made or in use.
     pub(super) is_connected: bool,
-    /// The last node that was settled was told something.
+    /// Something was reported of the last node that was settled.
     pub(super) has_said: bool,
-    /// The payload reached a node that has not answered for it.
+    /// The payload reached a node that has not answered.
     pub(super) may_have_arrived: bool,
-    /// What failed so far, in words.
+    /// What has failed so far.
     pub(super) setbacks: Vec<Error>,
     /// The attempt has ended, though a connection of it may live on.
     pub(super) is_over: bool,
@@ -64,27 +65,28 @@ pub(super) struct Current {
     pub(super) place: usize,
     pub(super) generation: u32,
     pub(super) trial: Option<Turn>,
-    /// What the node had been told by then.
+    /// How many reports the node had when it was handed out: see
+    /// [`Words`](crate::set::outcome::Words).
     pub(super) reports: u64,
     pub(super) failed_alone: u64,
-    /// The plugin told the node itself since.
+    /// The plugin has reported on the node itself since then.
     pub(super) is_reported: bool,
-    /// It is a visitor there.
+    /// It counts as a visitor of the node: see [`Node::visitors`].
     pub(super) is_visitor: bool,
     /// What the plugin said of it.
     pub(super) said: Option<Status>,
-    /// What its connection, which is over, says of it.
+    /// What its connection reported of it when it ended.
     pub(super) ended: Option<Box<Ended>>,
 }
 
 impl Current {
-    /// Whether the plugin told the node itself.
+    /// Whether the plugin has reported on the node itself.
     pub(super) fn is_reported(&mut self, node: &Node) -> bool {
         self.is_reported = self.is_reported || node.reports.claim(self.reports);
         self.is_reported
     }
 
-    /// It is no visitor there any more.
+    /// It is no longer a visitor of the node.
     fn leave(&self, node: &Node) {
         if self.is_visitor {
             node.visitors.fetch_sub(1, Relaxed);
@@ -93,14 +95,14 @@ impl Current {
 }
 
 impl State {
-    /// The node asked last is done with; `word` is what the plugin says of it at last. What that
-    /// leaves the payload with.
+    /// The node that was asked last is done; `word` is what the plugin says of it at the end.
+    /// Returns what this means for the next attempt.
     pub(super) fn settle(&mut self, up: &Upstream, word: Option<Status>) -> Option<SetBack> {
         let mut current = self.current.take()?;
         let node = &up.nodes()[current.place];
         let ended = current.ended.take();
         current.leave(node);
-        // What the plugin did by itself went out, as far as anyone knows.
+        // If the plugin did the I/O, the payload may have gone out, as far as the library knows.
         let reached = match &ended {
             Some(ended) => ended.reached,
             None => !current.said.or(word).is_some_and(is_before_any_byte),
@@ -125,7 +127,8 @@ impl State {
         }
         let outcome = match outcome {
             Outcome::Busy(_) => outcome,
-            // By the node alone, or as the failure of a connection to it: it counts once.
+            // It was already reported, for the node alone or as the failure of a connection to it,
+            // and counts once.
             _ if is_told => Outcome::Nothing,
             Outcome::Bad(_) if is_alone && node.failed_alone.claim(current.failed_alone) => {
                 Outcome::Nothing
@@ -145,25 +148,24 @@ impl State {
         Some(how)
     }
 
-    /// The error of an attempt that has come to its end by `last`.
+    /// The error of an attempt that ended with `last`.
     pub(super) fn over(&mut self, last: Error) -> Error {
         let mut setbacks = std::mem::take(&mut self.setbacks);
         setbacks.push(last);
         Error { may_have_arrived: self.may_have_arrived, ..summary(setbacks) }
     }
 
-    /// With `deliver.resend off`: the error of a payload that no other node is to have.
+    /// With `deliver.resend off`: the error of a payload that may not go to another node.
     pub(super) fn at_most_once(&mut self) -> Error {
         let last = self.setbacks.pop();
-        let last = last.unwrap_or_else(|| {
-            Error::new(Status::Closed, "the exchange was not brought to its end")
-        });
+        let last =
+            last.unwrap_or_else(|| Error::new(Status::Closed, "the exchange was not completed"));
         let cause =
             format!("{}; the payload may have arrived, and deliver.resend is off", last.cause);
         self.over(Error { cause, ..last })
     }
 
-    /// A node is handed out; `is_visitor` where the plugin itself works there.
+    /// A node is handed out. `is_visitor`: the plugin itself does the I/O there.
     pub(super) fn hand_out(
         &mut self,
         node: &Arc<Node>,
@@ -188,14 +190,14 @@ impl State {
     }
 }
 
-/// Whether nothing of a payload has gone where a plugin reports this.
+/// Whether a plugin that reports this status has sent nothing of the payload.
 fn is_before_any_byte(status: Status) -> bool {
     matches!(status, Status::Resolve | Status::Connect | Status::Tls | Status::Cert | Status::Limit)
 }
 
 fn passed_over(node: &Node) -> Error {
-    // No way of its own: whoever does not say why it failed is not asked whether the payload made
-    // it.
+    // The plugin does not say why it failed, so this is not one of the failures that the payload
+    // may have caused.
     node.target.error(Status::Io, Phase::Callback, "the plugin asked for another node")
 }
 
@@ -210,8 +212,8 @@ impl Account for Ledger {
             current.ended = Some(Box::new(exchange));
             return;
         }
-        // The attempt has ended, or gone on, without it: what the plugin said then counts, and only
-        // once.
+        // The attempt has ended or gone on without this connection. What the plugin said then
+        // counts, and counts once.
         let outcome = if state.has_said { Outcome::Nothing } else { exchange.outcome };
         drop(state);
         node.hear(exchange.generation, exchange.trial, outcome);
@@ -226,7 +228,7 @@ impl Books {
         }
     }
 
-    /// From now on a connection writes in them too.
+    /// Shares the books: from now on a connection writes in them too.
     pub(super) fn share(&mut self) -> Arc<Ledger> {
         if let Books::Own(state) = self {
             let state = std::mem::replace(state, State::new(0));

@@ -1,4 +1,4 @@
-//! The way of an attempt's connections over the nodes.
+//! The way that the connections of an attempt take over the nodes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::set::conn::{Account, Course, Loan, Step};
 use crate::set::journey::{Leg, Stopped};
 use crate::set::upstream::Upstream;
 
-/// The way of an attempt's next connection.
+/// The way of the next connection of an attempt.
 pub(super) struct Route {
     pub(super) up: Arc<Upstream>,
     pub(super) ledger: Arc<Ledger>,
@@ -71,7 +71,7 @@ impl Course for Route {
         state.visits.attempted();
         let node = &self.up.nodes()[leg.place];
         if state.is_over {
-            state.has_said = false; // it speaks for itself
+            state.has_said = false; // the connection reports for itself
         } else {
             state.hand_out(node, node.generation(), None, false);
         }
@@ -83,7 +83,7 @@ impl Course for Route {
 }
 
 impl Drop for Route {
-    /// Where no connection came of it, none is in use.
+    /// If no connection was made, none is in use.
     fn drop(&mut self) {
         if !self.stands {
             self.ledger.0.lock().is_connected = false;

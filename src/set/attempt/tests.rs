@@ -1,5 +1,4 @@
-//! What an attempt tells of its nodes: each outcome once, in the counters and to the breakers
-//! alike.
+//! What an attempt reports of its nodes: each outcome once, in the counters and to the breakers.
 
 use super::*;
 use crate::balance::roster::NodeState;
@@ -51,7 +50,7 @@ impl Drop for Bench {
 }
 
 #[test]
-fn what_the_plugin_told_before_it_asked_on_counts_once() {
+fn what_the_plugin_reported_before_it_asked_again_counts_once() {
     let bench = Bench::new(2);
     for payload in 1..=2 {
         let mut attempt = bench.attempt();
@@ -87,7 +86,7 @@ fn the_counters_of_attempts_add_up_as_those_of_deliveries_do() {
     let mut lost = bench.attempt();
     while lost.next_node().is_some() {}
     lost.end(Status::Network);
-    bench.attempt().end(Status::Network); // of nothing
+    bench.attempt().end(Status::Network); // it asked no node
     let set = bench.up.snapshot();
     assert_eq!((set.picks, set.deliveries, set.redeliveries, set.deliveries_failed), (5, 1, 2, 2));
     let of_nodes = bench.node(0).deliveries_failed + bench.node(1).deliveries_failed;
@@ -95,7 +94,7 @@ fn the_counters_of_attempts_add_up_as_those_of_deliveries_do() {
 }
 
 #[test]
-fn an_end_that_tells_nothing_of_a_node_on_trial_gives_the_trial_back() {
+fn an_end_that_says_nothing_of_a_node_on_trial_gives_the_trial_back() {
     for (outcome, state) in [
         (Status::Stop, NodeState::Up),
         (Status::Ok, NodeState::Up),
@@ -119,7 +118,7 @@ fn an_end_that_tells_nothing_of_a_node_on_trial_gives_the_trial_back() {
 }
 
 #[test]
-fn attempts_side_by_side_at_one_node_are_each_told() {
+fn each_of_several_attempts_at_one_node_is_reported() {
     let bench = Bench::new(1);
     let mut attempts: Vec<Attempt> = (0..3).map(|_| bench.attempt()).collect();
     attempts.iter_mut().for_each(|attempt| assert!(attempt.next_node().is_some()));
@@ -129,7 +128,7 @@ fn attempts_side_by_side_at_one_node_are_each_told() {
 }
 
 #[test]
-fn a_word_by_the_node_stands_in_for_one_other_at_most() {
+fn a_report_on_the_node_replaces_one_other_at_most() {
     let words = Words::default();
     assert!(!words.claim(0));
     words.add();
@@ -142,7 +141,7 @@ fn a_word_by_the_node_stands_in_for_one_other_at_most() {
 }
 
 #[test]
-fn what_is_told_twice_by_an_attempt_counts_once() {
+fn what_an_attempt_reports_twice_counts_once() {
     let bench = Bench::new(1);
     for _ in 0..2 {
         let mut attempt = bench.attempt();

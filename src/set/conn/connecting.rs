@@ -1,8 +1,8 @@
-//! A connection in the making that nobody waits for: for its turn at the cap, then for the dialer,
-//! node after node until one stands.
+//! A connection that is being made while its caller does not wait. It waits for a permit, then for
+//! the dialer, at one node after the other until one connects.
 //!
-//! Invariant: while it goes on there is one descriptor to watch, and it is closed only once its
-//! successor is open, so that a new number is the sign of a new descriptor.
+//! Invariant: while it goes on, there is one descriptor to watch, and it is closed only after the
+//! next one is open. So a new number always means a new descriptor.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(super) struct Connecting {
 
 /// What a start gives.
 pub(super) enum Begun {
-    /// There was one in the pool.
+    /// The pool had a connection.
     Ready(Ready, Option<(Loan, Arc<dyn Account>)>),
     /// It is under way.
     Waiting(Connecting),
@@ -43,11 +43,11 @@ enum Stage {
     Resting { until: Instant, node: Arc<Node> },
 }
 
-/// A place in the queue at the cap.
+/// A place in the queue for a permit: all of `net.max_connections` are in use.
 struct Turn {
     node: Arc<Node>,
     deadline: Instant,
-    /// Until it was claimed.
+    /// `None` once it was claimed.
     ticket: Option<Ticket>,
     ready: Arc<EventFd>,
 }
@@ -56,18 +56,18 @@ struct Turn {
 struct Dialling {
     node: Arc<Node>,
     dial: Dial,
-    /// Until when it is waited for.
+    /// When the wait for it ends.
     until: Instant,
     pending: Pending,
     hold: Hold,
 }
 
-/// Who leaves the place in the pool that a dial holds.
+/// Who gives back the permit that a dial holds.
 #[derive(PartialEq)]
 enum Hold {
     /// This one.
     Permit,
-    /// The dial itself, which goes on where it is given up: a trial.
+    /// The dial itself, which goes on if the caller leaves: a trial.
     Trial,
     /// Nobody any more.
     Nothing,
@@ -79,7 +79,7 @@ enum Stand {
 }
 
 impl Connecting {
-    /// Begins with the first node of `course` that lets it; that node is the first of the answer.
+    /// Begins with the first node of `course` that can be tried, and returns that node too.
     pub(super) fn start(mut course: Box<dyn Course>) -> Result<(Arc<Node>, Begun)> {
         let mut setbacks = Vec::new();
         let (node, stand) = begin_with_next(&mut *course, &mut setbacks)?;
@@ -92,10 +92,10 @@ impl Connecting {
         Ok((node, begun))
     }
 
-    /// Goes on by one step at most; `None` where it must wait, or where the next step has only
-    /// begun: its descriptor tells, readable already if that step is over. Two steps in one call
-    /// could open the second's descriptor under the number that the first gave back, and the caller
-    /// would take it for the one it watches. After an error there is nothing left to go on with.
+    /// Goes on by one step at most. `None` if it must wait, or if the next step has just begun:
+    /// then its descriptor is readable already if that step is done. Two steps in one call might
+    /// open the second descriptor under the number of the first, and the caller would take it for
+    /// the one that it watches. After an error it must not be called again.
     pub(super) fn advance(&mut self) -> Option<Result<(Arc<Node>, Ready)>> {
         let (node, stand) = match self.stage.advance() {
             Ok(None) => return None,
@@ -126,12 +126,12 @@ impl Connecting {
         }
     }
 
-    /// The terms of the connection that stands.
+    /// The terms of the connection, once it is made.
     pub(super) fn stands(&mut self) -> Option<(Loan, Arc<dyn Account>)> {
         self.course.stands()
     }
 
-    /// The node it is at.
+    /// The node that is being tried.
     pub(super) fn node(&self) -> &Arc<Node> {
         match &self.stage {
             Stage::Queued(turn) => &turn.node,
@@ -209,7 +209,7 @@ fn begin(choice: &Choice) -> Result<Stand> {
     Ok(turn.advance()?.unwrap_or(Stand::At(Stage::Queued(turn))))
 }
 
-/// What a place in the pool leads to.
+/// What a permit leads to: an idle connection or a dial.
 fn take_permit(node: &Arc<Node>, permit: Permit<Box<Link>>, deadline: Instant) -> Result<Stand> {
     match permit {
         Permit::Idle(link) => match first_usable(node, link, true)? {
@@ -219,7 +219,7 @@ fn take_permit(node: &Arc<Node>, permit: Permit<Box<Link>>, deadline: Instant) -
                 generation: node.generation(),
                 trial: None,
             })),
-            None => dial(node, deadline), // in the place of the dead one
+            None => dial(node, deadline), // with the permit of the dead one
         },
         Permit::New => dial(node, deadline),
         Permit::Cancelled => Err(node.target.cancelled(Phase::Wait)),
@@ -249,7 +249,7 @@ fn try_out(node: &Arc<Node>, trial: Trial, deadline: Instant) -> Result<Stand> {
 }
 
 impl Stage {
-    /// An error without words tells only that it is time to go on.
+    /// `Err(None)` only means that it is time to go on.
     fn advance(&mut self) -> Result<Option<Stand>, Option<Error>> {
         match self {
             Stage::Queued(turn) => turn.advance().map_err(Some),
@@ -269,7 +269,7 @@ impl Turn {
             .map_err(|error| node.target.system_error(Status::NoMemory, Phase::Wait, &error))?;
         let wake = Arc::clone(&ready);
         let ticket = node.pool.queue(Box::new(move || {
-            // Fails only when the counter is full, and then the descriptor is readable anyway.
+            // It fails only if the counter is full, and then the descriptor is readable anyway.
             let _ = wake.write(1);
         }));
         Ok(Turn { node: Arc::clone(node), deadline, ticket: Some(ticket), ready })
@@ -277,7 +277,7 @@ impl Turn {
 
     fn advance(&mut self) -> Result<Option<Stand>> {
         may_connect(&self.node)?;
-        // Emptied before the pool is asked: a turn that comes in between fills it again.
+        // Read before the pool is asked: a permit that comes in between makes it readable again.
         let _ = self.ready.read();
         let Some(ticket) = &self.ticket else { return Ok(None) };
         match self.node.pool.claim(ticket, |link| self.node.retire_quietly(*link)) {
@@ -293,7 +293,7 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        // In a forked child the queue is the parent's.
+        // In a forked child the queue belongs to the parent.
         if let Some(ticket) = self.ticket.take()
             && !self.node.runtime.birthplace.is_elsewhere()
         {
@@ -317,7 +317,7 @@ impl Dialling {
             None => Err(target.error(
                 Status::Timeout,
                 Phase::Connect,
-                "no connection within the time given",
+                "no connection before the deadline; see net.connect_timeout",
             )),
         };
         self.hold = Hold::Nothing;

@@ -1,5 +1,5 @@
-//! The calls of an event loop: none waits. Each goes as far as it can and says what it wants, which
-//! the loop then watches the descriptor for, until the deadline that goes with it.
+//! The calls for an event loop: none waits. Each goes as far as it can and says what it wants. The
+//! loop then watches the descriptor for that, until the deadline.
 
 use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
@@ -16,8 +16,8 @@ use crate::net::socket::Interest;
 use crate::set::runtime::Runtime;
 
 impl Conn {
-    /// Begins a connection to the first node of `course` that can be had. It is ready where the
-    /// pool had one.
+    /// Begins a connection to the first node of `course` that can be tried. It is ready if the pool
+    /// had one.
     pub fn start(runtime: &Runtime, course: Box<dyn Course>) -> Result<Conn> {
         let (node, begun) = Connecting::start(course).map_err(|error| runtime.outlook(error))?;
         Ok(match begun {
@@ -35,7 +35,7 @@ impl Conn {
         matches!(self.stage, Stage::Ready(_))
     }
 
-    /// Goes on connecting: `Ok` once it is connected, `WantRead` before.
+    /// Goes on connecting: `Ok` once it is connected, `WantRead` until then.
     pub fn connect_continue(&mut self) -> Status {
         if let Err(status) = self.check(Phase::Connect) {
             return status;
@@ -110,7 +110,7 @@ impl Conn {
                     .error(
                         Status::Timeout,
                         Phase::Connect,
-                        "no connection within the time of upstream_conn_set_timeout_ms()",
+                        "no connection within the limit of upstream_conn_set_timeout_ms()",
                     ),
                 Ok(Woken::TimedOut | Woken::Ready(_)) => continue,
             };
@@ -118,7 +118,7 @@ impl Conn {
         }
     }
 
-    /// Takes what goes of `bytes` without waiting: `Ok` and how many, or `WantWrite`.
+    /// Takes as many of `bytes` as it can without waiting: `Ok` and how many, or `WantWrite`.
     pub fn try_write(&mut self, bytes: &[u8]) -> (Status, usize) {
         if self.torn {
             return (self.fail(Phase::Write, cut_off(), None), 0);
@@ -148,7 +148,7 @@ impl Conn {
         (self.want(Phase::Write, Status::WantWrite), 0)
     }
 
-    /// Sends what TLS holds: `Ok` where nothing is left, or `WantWrite`.
+    /// Sends what TLS holds: `Ok` if nothing is left, or `WantWrite`.
     pub fn flush(&mut self) -> Status {
         let channel = match self.attempt(Phase::Write) {
             Ok(channel) => channel,
@@ -157,8 +157,8 @@ impl Conn {
         let mut progress = Progress::default();
         match channel.offer(&mut Unsent::new(&[]), &mut progress) {
             Ok(true) => {
-                // A part that was not taken is not held: it is for try_write() to ask for room
-                // again.
+                // The part of a write that was not taken is not held here: try_write() asks for
+                // room for it again.
                 self.settle_write(!self.unfinished, progress.moved);
                 Status::Ok
             }
@@ -177,7 +177,7 @@ impl Conn {
         }
     }
 
-    /// Receives what is there: `Ok` and 1 to `buffer.len()`, `Eof`, or `WantRead`.
+    /// Receives what has come: `Ok` and 1 to `buffer.len()`, `Eof`, or `WantRead`.
     pub fn try_read(&mut self, buffer: &mut [u8]) -> (Status, usize) {
         let outcome = match self.attempt(Phase::Read) {
             Ok(channel) => channel.try_read(buffer),
@@ -194,7 +194,7 @@ impl Conn {
         }
     }
 
-    /// The stream of a call that does not wait; goes on connecting first.
+    /// The stream for a call that does not wait. Goes on connecting first.
     fn attempt(&mut self, phase: Phase) -> Result<&mut Channel, Status> {
         self.check(phase)?;
         match self.go_on() {
@@ -208,12 +208,12 @@ impl Conn {
         }
     }
 
-    /// `status`, or `Timeout` where the silence has lasted too long.
+    /// `status`, or `Timeout` if the silence has lasted too long.
     fn want(&mut self, phase: Phase, status: Status) -> Status {
         if self.io_deadline().is_none_or(|deadline| Instant::now() < deadline) {
             return status;
         }
-        // What follows a part of a message would stand inside it.
+        // What follows a part of a message would be read as part of it.
         self.torn |= self.unfinished || self.waiting.interest().write;
         let text = match status {
             Status::WantWrite => "the server took no more",
@@ -230,7 +230,7 @@ impl Conn {
         Some(self.bound().map_or(silence, |bound| bound.at.min(silence)))
     }
 
-    /// The descriptor to watch; `None` where there is none, as in a forked child.
+    /// The descriptor to watch; `None` if there is none, as in a forked child.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match &self.stage {
             _ if self.birthplace.is_elsewhere() => None,
@@ -240,7 +240,7 @@ impl Conn {
         }
     }
 
-    /// What to watch it for.
+    /// What to watch the descriptor for.
     pub fn interest(&self) -> Interest {
         match &self.stage {
             Stage::Ready(link) if !self.birthplace.is_elsewhere() => {
@@ -252,12 +252,14 @@ impl Conn {
         }
     }
 
-    /// How long it may be watched before a call is due all the same; `None` without end.
+    /// How long the caller may wait for the descriptor before it must make a call anyway; `None` if
+    /// there is no limit.
     pub fn time_left(&self) -> Option<Duration> {
         let deadline = match &self.stage {
             _ if self.birthplace.is_elsewhere() => None,
             Stage::Ready(link) if self.waiting.interest().read && link.channel.holds_unread() => {
-                return Some(Duration::ZERO); // a blocking write took in what is wanted, and the socket is silent about it
+                // What is wanted was read by a blocking write, so the socket does not show it.
+                return Some(Duration::ZERO);
             }
             Stage::Ready(_) => self.io_deadline(),
             Stage::Connecting(connecting) => Some(connecting.deadline()),

@@ -1,10 +1,10 @@
-//! What a kept connection ended by, and what that says of its node. A server that refuses only
-//! after the handshake, or a balancer without a server behind it, takes every payload and stores
-//! none: the end of the connection is the only sign.
+//! How a kept connection ended, and what that says of its node. A server that refuses only after
+//! the handshake, or a load balancer without a server behind it, takes every payload and stores
+//! none: then the end of the connection is the only sign.
 //!
-//! Invariant: a connection that was kept is never closed unread. It is looked at when it is taken
-//! up again, when it is closed, and, as long as nothing shows that its payloads arrived, one second
-//! after it was opened.
+//! Invariant: before a connection that was kept is closed, it is checked how it ended. It is looked
+//! at when it is used again, when it is closed, and, if nothing shows that its payloads arrived,
+//! one second after it was opened.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,21 +18,22 @@ use crate::net::dial::Task;
 use crate::set::link::Link;
 use crate::set::node::Node;
 
-/// A server that closes after more payloads than these may well have taken them: some limit how
-/// many they take on one connection.
+/// A server that closes after more payloads than this may well have taken them: some servers limit
+/// how many they take on one connection.
 const FEW: u32 = 3;
 
-/// But so soon it has taken none, however many a fast sender has written by then.
+/// A server that closes within this time has taken none, however many a fast sender has written by
+/// then.
 const AT_ONCE: Duration = Duration::from_millis(250);
 
-/// A server that closes a connection sooner than this has no use for it. Time limits on idle
-/// connections are seconds; a balancer that finds no server behind it closes at once.
+/// A server that closes a connection within this time does not want it. Time limits on idle
+/// connections are seconds; a load balancer that finds no server behind it closes at once.
 const YOUNG: Duration = Duration::from_secs(1);
 
-/// How late the look may come that is due when a connection is no longer young.
+/// How late the look may come that is due once a connection is `YOUNG` old.
 const LATE: Duration = Duration::from_millis(250);
 
-/// How many idle connections one look goes through: it holds the pool's lock meanwhile.
+/// How many idle connections one look checks: it holds the pool's lock meanwhile.
 const LOOKS: usize = 64;
 
 /// The least time between two looks at the connections of a node.
@@ -43,12 +44,12 @@ impl Link {
         now.since(self.opened)
     }
 
-    /// Whether nothing has shown yet that what it carried arrived.
+    /// Whether nothing has shown yet that the payloads on it arrived.
     fn is_unproven(&self) -> bool {
         self.carried && !self.stood && !self.channel.is_answered()
     }
 
-    /// Whether its end, seen now, makes it doubtful that what it carried arrived.
+    /// Whether, if its end is seen now, it is doubtful that its payloads arrived.
     fn is_doubtful(&self, now: Moment) -> bool {
         let soon = if self.uses <= FEW { YOUNG + LATE } else { AT_ONCE };
         self.is_unproven() && self.age(now) < soon
@@ -56,8 +57,8 @@ impl Link {
 }
 
 impl Node {
-    /// Closes a kept connection in good order. What it had ended by before is told first: the
-    /// error, if the node fell out over it.
+    /// Closes a kept connection cleanly. If it had ended before, that is reported first. Returns
+    /// the error if that ejected the node.
     pub fn retire(self: &Arc<Node>, mut link: Link) -> Option<Error> {
         if link.found.is_none() {
             link.is_quiet();
@@ -72,10 +73,10 @@ impl Node {
         fell_out
     }
 
-    /// Closes a connection that is not to be kept. That the server has closed it too is no sign
-    /// then: it may well have been told to.
+    /// Closes a connection that is not kept. If the server has closed it too, that is no sign: the
+    /// plugin may have asked it to.
     pub fn retire_unkept(self: &Arc<Node>, mut link: Link) {
-        // One look: what the server does between two would be taken for a sign.
+        // Only one look: what the server does between two looks would be taken for a sign.
         if link.is_quiet() {
             let on_reset = self.on_reset(&link);
             return self.runtime.close(link.channel, on_reset);
@@ -86,9 +87,9 @@ impl Node {
         }
     }
 
-    /// What is to be done if the server resets a connection that is being closed. A server that has
-    /// read everything answers the end with its own. Over TLS it may have read all but the goodbye,
-    /// so there a reset says nothing.
+    /// What to do if the server resets a connection that is being closed. A server that has read
+    /// everything answers the end with its own end. Over TLS it may have read everything but the
+    /// last TLS message, so there a reset says nothing.
     fn on_reset(self: &Arc<Node>, link: &Link) -> Option<Task> {
         if link.channel.tls_version().is_some() || !link.is_doubtful(Moment::now()) {
             return None;
@@ -103,13 +104,13 @@ impl Node {
         }))
     }
 
-    /// As [`Node::retire`], for a caller that goes on in any case.
+    /// As [`Node::retire`], for a caller that does not need the result.
     pub fn retire_quietly(self: &Arc<Node>, link: Link) {
         drop(self.retire(link));
     }
 
-    /// A connection that came from the pool broke in use, by `error`. That says nothing of the node
-    /// by itself, but it may say that what it carried before has not arrived.
+    /// A connection from the pool failed in use, with `error`. By itself that says nothing of the
+    /// node, but it may show that earlier payloads on it have not arrived.
     pub fn broke(self: &Arc<Node>, link: &Link, error: &Error) {
         let broken = matches!(error.status, Status::Closed | Status::Network);
         if broken && !error.is_local() && link.is_doubtful(Moment::now()) {
@@ -118,7 +119,7 @@ impl Node {
         }
     }
 
-    /// The node has given a good sign: an answer, or a connection that stayed.
+    /// The node gave a good sign: an answer, or a connection that stayed open.
     #[inline]
     pub fn answered(&self) {
         if self.target.wary.load(Relaxed) {
@@ -126,7 +127,7 @@ impl Node {
         }
     }
 
-    /// What an ending says of the node, if anything.
+    /// The error that an ending means for the node, if any.
     fn judged(&self, link: &Link, ending: Ending) -> Option<Error> {
         let target = &self.target;
         let doubtful = link.is_doubtful(Moment::now());
@@ -160,25 +161,24 @@ impl Node {
         }
     }
 
-    /// The error of a connection that ended too soon for its payloads to be safe.
+    /// The error for a connection that ended so soon that its payloads may be lost.
     fn doubt(&self, link: &Link, cause: &str, status: Status, errno: i32) -> Error {
         let age = link.age(Moment::now()).as_millis();
         let cause = format!(
-            "{cause}, no more than {age} ms after it was opened and without an answer; {}. If this \
-             is \
-             a balancer, has it a server behind it? Else see the server's log",
+            "{cause} without an answer, at most {age} ms after it was opened; {}. If this is a \
+             load balancer, check that it has a server behind it; otherwise see the server's log",
             may_be_lost(link)
         );
         Error { errno, ..self.target.error(status, Phase::Read, cause) }
     }
 
-    /// The node is told, and the log. Whether the node fell out over it.
+    /// Reports the error to the node and logs it. Returns whether the node was ejected.
     fn tell_evidence(self: &Arc<Node>, generation: u32, error: &Error) -> bool {
         if self.runtime.birthplace.is_elsewhere() {
             return false;
         }
         if generation != self.generation() {
-            self.runtime.logger.log(Level::Debug, format_args!("{error}")); // late news
+            self.runtime.logger.log(Level::Debug, format_args!("{error}")); // too late to count
             return false;
         }
         let fell_out = self.evidence(generation, error);
@@ -189,7 +189,7 @@ impl Node {
     }
 
     /// Has the dialer thread look at the kept connections again, when the first of them that
-    /// carried something without an answer is no longer young: `link` is one more of them.
+    /// carried a payload without an answer is `YOUNG` old. `link` is one more of them.
     #[inline(always)]
     pub fn look_again(self: &Arc<Node>, link: &Link) {
         if link.is_unproven() && !self.signs.look_due.load(Relaxed) {
@@ -209,7 +209,7 @@ impl Node {
             }
         };
         let when = when.max(Moment::now().after(PAUSE)).instant();
-        // It fails only where no thread runs any more, which closes them too.
+        // Fails only if the dialer thread has ended, which closes the connections too.
         let _ = self.runtime.dialer.at(when, Box::new(look));
     }
 
@@ -235,7 +235,7 @@ impl Node {
             }
             true
         };
-        // Judged outside the pool's lock, which a node that falls out takes.
+        // Judged after the pool's lock is released: an ejection takes that lock.
         let gone = self.pool.take_out(stays);
         if let Some(generation) = good {
             self.answered();
@@ -248,7 +248,7 @@ impl Node {
     }
 }
 
-/// Whether the kernel gave the connection up because nothing came back.
+/// Whether the kernel ended the connection because nothing came back.
 fn is_silence(failure: &Failure) -> bool {
     matches!(failure.1, libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH)
 }
@@ -256,8 +256,6 @@ fn is_silence(failure: &Failure) -> bool {
 fn may_be_lost(link: &Link) -> String {
     match link.uses {
         1 => "the payload that was sent on it may be lost".to_owned(),
-        uses => format!(
-            "of the {uses} payloads that were sent on it, those without an answer may be lost"
-        ),
+        uses => format!("{uses} payloads were sent on it, and those without an answer may be lost"),
     }
 }

@@ -1,8 +1,9 @@
-//! The books of one exchange: what went and came since the connection was handed out, what failed,
+//! The books of one exchange (one use of one connection): what was sent and received, what failed,
 //! what the plugin said, and the one outcome that follows.
 //!
-//! Invariant: what the plugin said goes before what the library saw, and of that the last failure
-//! that was not made up for; bytes that were only sent say nothing.
+//! Invariant: what the plugin said counts more than what the library saw. Of the failures that the
+//! library saw, the last one counts, if no later call went well. Bytes that were only sent say
+//! nothing.
 
 use std::time::{Duration, Instant};
 
@@ -15,43 +16,42 @@ use crate::set::node::Node;
 #[derive(Clone, Debug)]
 pub(super) struct Word {
     pub(super) status: Status,
-    /// In its own words.
+    /// The plugin's own text.
     pub(super) text: Option<Box<str>>,
-    /// With [`Status::Busy`], for how long.
+    /// With [`Status::Busy`]: for how long.
     pub(super) busy: Option<Duration>,
-    /// Who said it, as an error tells it.
+    /// Which call said it, as an error says it.
     pub(super) by: &'static str,
 }
 
 /// What happened in one exchange.
 #[derive(Default)]
 pub(super) struct Exchange {
-    /// The node's when this was begun: what an outcome must carry.
+    /// The generation of the node when the exchange began; its outcome carries it.
     pub(super) generation: u32,
-    /// The trial of the node that it is.
+    /// The trial that it is, if it is one.
     pub(super) trial: Option<Turn>,
-    /// How often a plugin had told of the node alone when it began.
+    /// How many reports for the node alone there were when it began.
     pub(super) reports: u64,
-    /// An attempt with work of the plugin's own was there when it began, and attempts had told so
-    /// often of theirs.
+    /// An attempt with work of the plugin's own was at the node when it began, and so many failures
+    /// had been reported by such attempts.
     pub(super) visited: bool,
     pub(super) spoken: u64,
     /// Payload bytes sent.
     pub(super) sent: u64,
     /// Bytes came.
     pub(super) received: bool,
-    /// Bytes came since the last were sent.
+    /// Bytes were received since the last ones were sent.
     pub(super) answered: bool,
     /// The peer ended the stream.
     pub(super) ended: bool,
-    /// The last failure after which nothing can go well.
+    /// The last failure after which no call can go well.
     pub(super) fatal: Option<Box<Error>>,
-    /// A limit that struck, and no call has gone well since.
+    /// The last limit that was reached, if no call has gone well since.
     pub(super) passing: Option<Box<Error>>,
-    /// Since when the node is silent, once a limit struck.
+    /// Since when the node has been silent, once a limit was reached.
     pub(super) silent_since: Option<Instant>,
-    /// Since when more is waited for, whether bytes trickle or not: since the first wait after the
-    /// last bytes were sent.
+    /// When a call first waited after the last bytes were sent, even if some bytes came since.
     pub(super) waits_since: Option<Instant>,
     /// What the plugin said by a call.
     pub(super) word: Option<Box<Word>>,
@@ -76,14 +76,14 @@ impl Exchange {
         }
     }
 
-    /// Bytes came.
+    /// Bytes were received.
     pub(super) fn read(&mut self, bytes: usize) {
         if bytes > 0 {
             (self.received, self.answered, self.silent_since) = (true, true, None);
         }
     }
 
-    /// Bytes came, and wait to be read once more.
+    /// Bytes came, and were put back for the next read.
     pub(super) fn put_back(&mut self, bytes: usize) {
         self.received |= bytes > 0;
     }
@@ -99,13 +99,13 @@ impl Exchange {
         self.ended = true;
     }
 
-    /// A call failed, for good or so that a later one may go well.
+    /// A call failed: for good, or so that a later one may go well.
     pub(super) fn fail(&mut self, error: &Error, for_good: bool) {
         let slot = if for_good { &mut self.fatal } else { &mut self.passing };
         *slot = Some(Box::new(error.clone()));
     }
 
-    /// A call waited, since then.
+    /// A call waited, since `since`.
     #[inline]
     pub(super) fn waited(&mut self, since: Option<Instant>) {
         if self.waits_since.is_none() {
@@ -113,19 +113,19 @@ impl Exchange {
         }
     }
 
-    /// How long the node has had since the first wait for its answer.
+    /// How long ago a call first waited for its answer.
     pub(super) fn had(&self) -> Duration {
         self.waits_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// How long the node has been silent, in a call that waited since `since`.
+    /// How long the node has been silent; the current call has waited since `since`.
     pub(super) fn silence(&mut self, since: Option<Instant>) -> Duration {
         let now = Instant::now();
         let since = *self.silent_since.get_or_insert(since.unwrap_or(now));
         now.saturating_duration_since(since)
     }
 
-    /// Whether any call failed and none has made up for it.
+    /// Whether a call failed and no later one went well, or the stream has ended.
     pub(super) fn is_broken(&self) -> bool {
         self.fatal.is_some() || self.passing.is_some() || self.ended
     }
@@ -135,11 +135,11 @@ impl Exchange {
         self.fatal.is_some()
     }
 
-    /// The status that the plugin gave the exchange, by a call or else by what its callback
+    /// The status that the plugin gave the exchange: by a call, or else by what its callback
     /// returned.
     pub(super) fn status(&self) -> Option<Status> {
         match (&self.word, self.returned) {
-            // A failure that is returned after a word of success is the later word.
+            // A failure that is returned after a report of success is the later one.
             (Some(word), Some(returned)) if word.status == Status::Ok && returned != Status::Ok => {
                 Some(returned)
             }
@@ -148,12 +148,12 @@ impl Exchange {
         }
     }
 
-    /// What the plugin says now; the last word counts.
+    /// What the plugin says now; the last report counts.
     pub(super) fn say(&mut self, word: Word) {
         self.word = Some(Box::new(word));
     }
 
-    /// What failed, if no later call has made up for it.
+    /// What failed, if no later call went well.
     pub(super) fn fault(&self) -> Option<&Error> {
         self.fatal.as_deref().or(self.passing.as_deref())
     }

@@ -1,5 +1,5 @@
-//! How a connection to a node is had: kept in the pool, or new. Waits for its turn and for the
-//! dialer, never past the deadline.
+//! How a call gets a connection to a node: a kept one from the pool, or a new one. It waits for a
+//! permit and for the dialer, never past the deadline.
 
 use std::cell::LazyCell;
 use std::sync::Arc;
@@ -16,18 +16,19 @@ use crate::net::pool::Permit;
 use crate::set::node::Node;
 
 impl Conn {
-    /// A connection to `node`, from the pool or new, by `deadline`, which is asked for only where
-    /// something is to be waited for.
+    /// A connection to `node`, from the pool or new, by `deadline`, which is only worked out if
+    /// there is something to wait for.
     pub fn open(node: Arc<Node>, deadline: impl FnOnce() -> Instant) -> Result<Conn> {
         Conn::acquire(node, deadline, true)
     }
 
-    /// A new connection to `node`, by `deadline`. Idle ones are closed: one of them, of this
-    /// `generation`, was just found dead in use.
+    /// A new connection to `node`, by `deadline`. Idle ones are closed, because one of them, of
+    /// this `generation`, was just found dead in use.
     pub fn open_fresh(node: Arc<Node>, generation: u32, deadline: Instant) -> Result<Conn> {
-        // What the dead one showed may have put the node out: then another one is to be asked.
+        // The end of the dead connection may have ejected the node: then another node must be
+        // asked.
         if node.generation() != generation && node.state() == NodeState::Ejected {
-            let cause = "the node fell out of the rotation while the payload was on its way";
+            let cause = "the node was ejected while the payload was being sent";
             return Err(node.target.error(Status::Closed, Phase::Connect, cause));
         }
         Conn::acquire(node, || deadline, false)
@@ -66,7 +67,7 @@ impl Conn {
         if let Some(link) = idle {
             return Ok(Conn::new(node, Ready { link, reused: true, generation, trial: None }));
         }
-        let dial = Dial::of(&node); // the wait for the place is none of the node's
+        let dial = Dial::of(&node); // the wait for a permit is not the node's fault
         let outcome = node.runtime.dialer.dial(&node.target, *deadline);
         dial.ended(&node, outcome).map(|ready| Conn::new(node, ready))
     }
@@ -83,11 +84,11 @@ impl Conn {
         }
     }
 
-    /// Begins the trial of a node that nobody stays for: where a connection is all that it has to
-    /// show it comes back by itself.
+    /// Begins the trial of a node for which no caller waits. If a connection is all that the node
+    /// needs to show, this restores it.
     pub fn try_out_aside(node: &Arc<Node>, turn: Turn) {
         let own = Trial { turn, others: true, patience: Duration::ZERO };
-        // Its failure is told to the node; dropping what is begun leaves the dial to itself.
+        // A failure is reported to the node. The dial goes on when its handle is dropped.
         drop(trial::begin(node, own, Instant::now(), false));
     }
 }

@@ -1,5 +1,5 @@
-//! What comes of a dial, and of a look into the pool: a link, or the error with the node told of
-//! it.
+//! What a dial, or a look into the pool, leads to: a link, or an error that was also reported to
+//! the node.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,50 +18,50 @@ use crate::net::patience::jittered;
 use crate::set::link::Link;
 use crate::set::node::Node;
 
-/// A connection that stands.
+/// A connection that is open.
 pub(super) struct Ready {
     pub(super) link: Box<Link>,
     /// It came from the pool.
     pub(super) reused: bool,
-    /// The node's when the exchange over it begins.
+    /// The generation of the node when the exchange over it begins.
     pub(super) generation: u32,
-    /// The trial that it is.
+    /// Its trial, if it is one.
     pub(super) trial: Option<Turn>,
 }
 
-/// What the outcome of a dial is judged by.
+/// What is needed to judge the outcome of a dial.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dial {
-    /// The node's when it began.
+    /// The generation of the node when it began.
     pub(super) generation: u32,
     begun: Instant,
-    /// The trial that it is.
+    /// Its trial, if it is one.
     trial: Option<Turn>,
 }
 
 impl Dial {
-    /// One that begins now.
+    /// A dial that begins now.
     pub(super) fn of(node: &Node) -> Dial {
         Dial { generation: node.generation(), begun: Instant::now(), trial: None }
     }
 
-    /// One that begins now and is a trial.
+    /// A dial that begins now and is a trial.
     pub(super) fn on_trial(node: &Node, turn: Turn) -> Dial {
         Dial { trial: Some(turn), ..Dial::of(node) }
     }
 
-    /// The error of a caller that stays for a trial until `until` and no longer.
+    /// The error for a caller that waits for a trial until `until` and then leaves it.
     pub(super) fn left_alone(self, node: &Node, until: Instant) -> Error {
         let waited = millis(until.saturating_duration_since(self.begun));
         let cause = format!(
-            "no connection within the {waited} ms that a node on trial is waited for; it is \
-             dialled on"
+            "the node is on trial and did not connect within {waited} ms; the library goes on \
+             connecting in the background"
         );
         node.target.error(Status::Timeout, Phase::Connect, cause)
     }
 
-    /// What came of it: a link in the place that was taken for it, or the place is left. The node
-    /// is told.
+    /// It ended: with a link, which uses the permit that was taken for it, or with an error, and
+    /// then the permit is given back. The node is told.
     pub(super) fn ended(self, node: &Arc<Node>, outcome: Result<Channel>) -> Result<Ready> {
         let generation = self.generation;
         match outcome {
@@ -74,20 +74,22 @@ impl Dial {
         }
     }
 
-    /// It failed, or could not even be started.
+    /// It failed, or could not be started.
     pub(super) fn failed(self, node: &Arc<Node>, error: Error) -> Error {
         node.pool.leave();
         count(&node.counters.connects_failed);
         let told = node.connect_failed(self.generation, &error, self.begun.elapsed());
         if let Some(turn) = self.trial.filter(|_| !error.may_blame_node()) {
-            node.give_back(turn, PATIENCE); // it told nothing of the node, which need not wait for the trial to end
+            // The trial had no result, so the next one need not wait until its time is over.
+            node.give_back(turn, PATIENCE);
         }
         log_failure(node, &error, told);
         error
     }
 }
 
-/// Whether connections may be made at all: not in a forked child, and not after the set's end.
+/// Whether connections may be made: not in a forked child, and not after the set was destroyed or
+/// cancelled.
 pub(super) fn may_connect(node: &Node) -> Result<()> {
     let runtime = &node.runtime;
     if runtime.birthplace.is_elsewhere() {
@@ -106,10 +108,10 @@ pub(super) fn may_connect(node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// The first idle connection that may be used again, `link` or one below it; those that may not are
-/// closed. If there is none, the place is the caller's all the same. An error, and no place, if the
-/// node fell out over what they ended by: another node is to have the payload, of which nothing was
-/// sent.
+/// The first idle connection that may be used again: `link`, or one below it in the pool. Those
+/// that may not are closed. If there is none, the caller still has the permit. If the end of one of
+/// them ejected the node, the result is the error, and the permit is given back: nothing of the
+/// payload was sent, so another node must get it.
 #[inline(always)]
 pub(super) fn first_usable(
     node: &Arc<Node>,
@@ -131,11 +133,11 @@ pub(super) fn first_usable(
     Ok(None)
 }
 
-/// The error of a wait at the cap that was in vain.
+/// The error if all of `net.max_connections` stay in use.
 pub(super) fn cap_held(node: &Node) -> Error {
     let cap = node.target.net.max_connections;
     let cause = format!(
-        "all {cap} connections stayed in use; raise net.max_connections, or release them sooner"
+        "all {cap} connections are in use; raise net.max_connections, or release them sooner"
     );
     node.target.error(Status::Limit, Phase::Wait, cause)
 }
@@ -171,9 +173,8 @@ fn new_link(node: &Node, channel: Channel) -> Box<Link> {
         logger.log(
             Level::Warn,
             format_args!(
-                "{} ({}): the server asks for a client certificate and there is none; if it \
-                 insists, it \
-                 stores nothing: set tls.crt_file and tls.key_file",
+                "{} ({}): the server asks for a client certificate and there is none; if the \
+                 server requires one, it stores nothing: set tls.crt_file and tls.key_file",
                 target.name,
                 target.address()
             ),
@@ -195,7 +196,7 @@ fn new_link(node: &Node, channel: Channel) -> Box<Link> {
     })
 }
 
-/// `told`: the log has it already, as the reason why the node fell out.
+/// `told`: the log has it already, as the reason for an ejection.
 fn log_failure(node: &Node, error: &Error, told: bool) {
     let level = match error.status {
         _ if told => return,
@@ -203,7 +204,7 @@ fn log_failure(node: &Node, error: &Error, told: bool) {
         Status::Timeout | Status::Cancelled => Level::Debug,
         _ => Level::Warn,
     };
-    // What is known of a node that is out is news no more.
+    // For a node that is out this is no news.
     let is_news = node.runtime.roster.due(node.place).is_none();
     match is_news && level != Level::Debug {
         true => node.failures.log(&node.runtime.logger, level, format_args!("{error}")),

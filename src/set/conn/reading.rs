@@ -22,7 +22,7 @@ impl Conn {
         }
     }
 
-    /// Receives exactly `buffer.len()` bytes; an end before that is `Closed`.
+    /// Receives exactly `buffer.len()` bytes; `Closed` if the stream ends before that.
     pub fn read_exact(&mut self, buffer: &mut [u8]) -> Status {
         let (mut filled, mut since, mut first) = (0, None, None);
         let mut outcome = Ok(1);
@@ -56,8 +56,8 @@ impl Conn {
         }
     }
 
-    /// Receives up to and with `end`; what came behind it stays for the next read. On failure all
-    /// that came stays.
+    /// Receives up to `end`, and `end` too. What came after it stays for the next read. On failure
+    /// everything that came stays.
     pub fn read_until(&mut self, buffer: &mut [u8], end: &[u8]) -> (Status, usize) {
         let (mut filled, mut since, mut first) = (0, None, None);
         let (outcome, found) = match self.begin(Phase::Read) {
@@ -67,7 +67,7 @@ impl Conn {
                 first = first.or(since);
                 let Ok(got @ 1..) = outcome else { break (outcome.map(drop), None) };
                 patience.progress();
-                // The end may stand across what came before.
+                // `end` may have begun in an earlier read.
                 let from = (filled + 1).saturating_sub(end.len());
                 filled += got;
                 let at = buffer[from..filled].windows(end.len()).position(|window| window == end);
@@ -75,7 +75,7 @@ impl Conn {
                     break (Ok(()), Some(from + at + end.len()));
                 }
                 if filled == buffer.len() {
-                    let text = format!("no end of the line in {filled} bytes");
+                    let text = format!("the line does not end within {filled} bytes");
                     break (Err((Status::Protocol, 0, text)), None);
                 }
             },
@@ -88,7 +88,7 @@ impl Conn {
         }
         self.exchange.put_back(filled - length);
         self.count_received(length);
-        self.exchange.read(filled); // what stays has come all the same
+        self.exchange.read(filled); // what is put back has come too
         match (outcome, found) {
             (Ok(()), Some(_)) => {
                 self.exchange.went_well();
@@ -113,7 +113,7 @@ impl Conn {
         self.waiting.moved(Instant::now);
         self.exchange.went_well();
         if got == 0 {
-            self.exchange.end(); // nothing more comes, so it is of no use to the next one
+            self.exchange.end(); // nothing more will come, so it must not be kept
             return (Status::Eof, 0);
         }
         (Status::Ok, got)

@@ -1,5 +1,5 @@
-//! How an exchange is told: what the plugin said of it, what the calls saw, and the one outcome
-//! that follows.
+//! How an exchange is reported: what the plugin said of it, what the calls saw, and the one outcome
+//! that follows from both.
 
 use std::time::{Duration, Instant};
 
@@ -12,15 +12,15 @@ use crate::net::channel::Failure;
 use crate::set::outcome::{Outcome, blame_for_silence, of_status};
 
 impl Conn {
-    /// What the plugin says of this exchange.
+    /// The plugin says how this exchange went.
     pub fn say(&mut self, status: Status, text: Option<&str>) {
-        let by = "upstream_conn_report() was told";
+        let by = "upstream_conn_report() was called with";
         self.exchange.say(Word { status, text: text.map(in_one_line), busy: None, by });
     }
 
-    /// The server asks for so long without new turns; zero takes `health.backoff`.
+    /// The server wants no new turns for `time`; zero means `health.backoff`.
     pub fn say_busy(&mut self, time: Duration, text: Option<&str>) {
-        let (status, by) = (Status::Busy, "upstream_conn_busy() was told");
+        let (status, by) = (Status::Busy, "upstream_conn_busy() was called with");
         self.exchange.say(Word { status, text: text.map(in_one_line), busy: Some(time), by });
     }
 
@@ -30,20 +30,20 @@ impl Conn {
         self.exchange.returned = Some(Status::WantRead);
     }
 
-    /// The last word of a deliver callback, which decides where the payload goes. Of the node it
-    /// says something only where the plugin has said nothing before.
+    /// The status that a deliver callback returned. It decides where the payload goes. It says
+    /// something of the node only if the plugin has not reported before.
     pub fn returned(&mut self, status: Status) {
         self.exchange.returned = Some(status);
     }
 
-    /// The error behind that word.
+    /// The error for that status.
     pub fn error_of_return(&self, status: Status) -> Error {
         let text = self.exchange.word.as_ref().and_then(|word| word.text.as_deref());
         self.error_of(status, text, RETURNED)
     }
 
-    /// Whether what failed was a kept connection that the server had closed: that says nothing of
-    /// the node.
+    /// Whether this was a kept connection that the server had closed: that says nothing of the
+    /// node.
     pub fn is_stale(&self) -> bool {
         let ended = |error: &Error| {
             matches!(error.status, Status::Closed | Status::Network) && error.may_blame_node()
@@ -52,8 +52,8 @@ impl Conn {
         self.reused && !self.exchange.received && broke
     }
 
-    /// Whether bytes went that the node has not answered for, where the exchange ends with
-    /// `status`. Half an answer, with the end or silence in place of the rest, is none.
+    /// Whether bytes were sent that the node has not answered, if the exchange ends with `status`.
+    /// Half an answer, followed by the end or by silence, is no answer.
     pub fn may_have_arrived(&self, status: Status) -> bool {
         let is_cut_off = matches!(
             status,
@@ -64,14 +64,14 @@ impl Conn {
         self.exchange.sent > 0 && !is_answer
     }
 
-    /// The exchange as it is over now; once.
+    /// Ends the exchange and says how it went; `None` if it has ended before.
     pub fn end_exchange(&mut self, ending: Ending) -> Option<Ended> {
         if std::mem::replace(&mut self.exchange.told, true) {
             return None;
         }
         let mut outcome = self.outcome(ending);
         let is_told = match outcome {
-            // The pause is said by the connection alone.
+            // A pause is reported by the connection alone.
             Outcome::Nothing | Outcome::Busy(_) => false,
             Outcome::Good(_) | Outcome::Bad(_) => self.node.reports.claim(self.exchange.reports),
         };
@@ -115,7 +115,7 @@ impl Conn {
             return Outcome::Bad(Box::new(error.clone()));
         }
         if exchange.ended && !exchange.answered {
-            let cause = "the server closed the connection in place of an answer";
+            let cause = "the server closed the connection instead of answering";
             return Outcome::Bad(Box::new(self.node.target.error(
                 Status::Closed,
                 Phase::Read,
@@ -137,14 +137,14 @@ impl Conn {
         }
     }
 
-    /// The error behind a plugin's word: its own text, or the connection's error of that status.
-    /// `by` tells who said it.
+    /// The error for a status that the plugin gave: with the plugin's text if there is one, else
+    /// the connection's own error of that status. `by` says which call gave it.
     #[cold]
     fn error_of(&self, status: Status, text: Option<&str>, by: &str) -> Error {
         let target = &self.node.target;
         let fault = self.exchange.fault();
         let name = status.name();
-        // What this machine could not do is no fault of the node's, whatever the plugin calls it.
+        // What this machine could not do is not the node's fault, whatever the plugin says.
         let blame = match fault.map(|fault| (fault.blame, fault.status)) {
             Some((Blame::Local, _)) => Blame::Local,
             Some((Blame::Caller, Status::Timeout)) if status == Status::Timeout => Blame::Caller,
@@ -159,9 +159,10 @@ impl Conn {
             (None, _) if status == Status::Eof => {
                 target.error(Status::Closed, Phase::Read, "the server closed the connection")
             }
-            (None, _) if matches!(status, Status::WantRead | Status::WantWrite) => {
-                said(Status::InvalidArg, format!("{by} {name}, which only non-blocking calls know"))
-            }
+            (None, _) if matches!(status, Status::WantRead | Status::WantWrite) => said(
+                Status::InvalidArg,
+                format!("{by} {name}, which only non-blocking calls return"),
+            ),
             (None, Some(report)) => {
                 said(status, format!("{by} {name} after: {}", report.error.cause))
             }
@@ -183,7 +184,8 @@ impl Conn {
         };
         let limit_struck = error.status == Status::Timeout && error.errno == 0;
         if limit_struck {
-            // By a limit on the whole an answer that trickles is as late as one that does not come.
+            // For a limit on the whole call, an answer that comes in small pieces is as late as
+            // none.
             let is_whole = self.bound().is_some_and(|bound| Instant::now() >= bound.at);
             let had = if is_whole { self.exchange.had() } else { Duration::ZERO };
             let silence = self.exchange.silence(since).max(had);
@@ -194,7 +196,7 @@ impl Conn {
         self.fail_with(error)
     }
 
-    /// Tells how it went, unless a delivery does.
+    /// Reports how it went, unless a delivery does so.
     pub(super) fn tell(&mut self, ending: Ending) {
         if self.is_lent()
             || self.birthplace.is_elsewhere()
@@ -212,8 +214,8 @@ impl Conn {
     fn tell_node(&self, ended: Ended) {
         let (node, Ended { generation, trial, outcome, is_said, .. }) = (&self.node, ended);
         let is_visit = self.is_alone && self.exchange.visited;
-        // The attempt that is there has the last word on what looks well, and may have had it on
-        // what failed.
+        // The attempt that is at this node reports for it if all looks well, and may already have
+        // reported a failure.
         let is_anothers = match outcome {
             Outcome::Good(_) => is_visit && !is_said,
             Outcome::Bad(_) => is_visit && node.spoken.claim(self.exchange.spoken),
@@ -231,10 +233,10 @@ impl Conn {
 
 const RETURNED: &str = "the deliver callback returned";
 
-/// So much of a plugin's own words stands in an error.
+/// How many letters of a plugin's own text an error may hold.
 const TEXT: usize = 500;
 
-/// A plugin's words as a part of a line.
+/// A plugin's text as part of one line.
 fn in_one_line(text: &str) -> Box<str> {
     let clean = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
     let mut line: String = clean.take(TEXT + 1).collect();

@@ -1,5 +1,5 @@
-//! The terms between a connection and what it serves: whom it leads to, how long, and who hears how
-//! it went.
+//! The terms between a connection and the call that it serves: which node it leads to, for how
+//! long, and who is told how it went.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,101 +15,102 @@ use crate::set::outcome::Outcome;
 pub struct Choice {
     /// The node.
     pub node: Arc<Node>,
-    /// If it is on trial.
+    /// Its trial, if it is on trial.
     pub trial: Option<Trial>,
-    /// When the caller has no more time for it, if that is before the node's own time is over.
+    /// When the caller's time for it ends, if that is before the node's own time ends.
     pub by: Option<Instant>,
 }
 
 impl Choice {
-    /// When a connection that is asked for now must stand.
+    /// When a connection that is begun now must be open.
     pub(in crate::set) fn deadline(&self) -> Instant {
         let own = connect_deadline(&self.node);
         self.by.map_or(own, |by| by.min(own))
     }
 }
 
-/// The one trial of a node that is out, as its caller has it.
+/// The trial of a node that is out, as its caller sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Trial {
-    /// As the roster gave it.
+    /// The turn that the roster gave.
     pub turn: Turn,
     /// Another node could take the payload.
     pub others: bool,
-    /// How long the caller stays for it, if so.
+    /// How long the caller waits for it, if so.
     pub patience: Duration,
 }
 
-/// When a connection to `node` that is asked for now must stand.
+/// When a connection to `node` that is begun now must be open.
 pub fn connect_deadline(node: &Node) -> Instant {
     after(Instant::now(), node.target.net.connect_timeout)
 }
 
-/// On what terms a delivery or attempt has a connection used.
+/// The terms on which a delivery or attempt lends a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Loan {
-    /// When it is over, and every call with it.
+    /// When it ends, and every call with it.
     pub last: Instant,
-    /// The time of this one node, if other nodes could take the payload.
+    /// The time for this one node, if other nodes could take the payload.
     pub share: Option<Share>,
-    /// Not any more once bytes of the payload have gone: no other node is to have it then.
+    /// The share no longer counts once bytes of the payload were sent, because then no other node
+    /// may get it.
     pub until_sent: bool,
     /// It is lent to a deliver callback, which must not free it.
     pub is_lent: bool,
 }
 
-/// How an exchange comes to its end without a last word of the plugin's.
+/// How an exchange ends if the plugin does not report on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Given back.
+    /// The connection was given back.
     Released,
-    /// Trusted no longer.
+    /// The connection was discarded: the plugin does not trust it.
     Discarded,
 }
 
 /// An exchange that is over.
 pub struct Ended {
-    /// The node's when it began.
+    /// The generation of the node when it began.
     pub generation: u32,
-    /// The trial that it was.
+    /// Its trial, if it was one.
     pub trial: Option<Turn>,
     /// What it says of the node.
     pub outcome: Outcome,
     /// The plugin said so in this exchange.
     pub is_said: bool,
-    /// The plugin told the node itself, so that nothing is left to say.
+    /// The plugin reported on the node itself, so nothing is left to report.
     pub is_told: bool,
-    /// The node got bytes.
+    /// Bytes were sent to the node.
     pub reached: bool,
-    /// Bytes went that the node has not answered for.
+    /// Bytes were sent that the node has not answered.
     pub may_have_arrived: bool,
 }
 
-/// Who keeps the account of a payload, where an exchange is one of several for it.
+/// Is told how each exchange for one payload ended, if there are several.
 pub trait Account: Send + Sync {
-    /// One exchange with this node is over.
+    /// One exchange with this node has ended.
     fn ended(&self, node: &Arc<Node>, exchange: Ended);
 }
 
-/// The way over the nodes that a connection in the making takes.
+/// The way over the nodes while a connection is being made.
 pub trait Course: Send {
     /// What to do next.
     fn next(&mut self) -> Step;
 
-    /// The node that was tried last came to nothing; it was `waited` for so long.
+    /// The node that was tried last failed; the caller `waited` so long for it.
     fn set_back(&mut self, error: &Error, waited: Duration);
 
-    /// A connection stands: on which terms it is used, and who keeps the account.
+    /// A connection is open. Returns the terms on which it is used, and who is told how it went.
     fn stands(&mut self) -> Option<(Loan, Arc<dyn Account>)> {
         None
     }
 }
 
-/// The way to one node alone.
+/// The way to one node only.
 pub struct OneNode(Option<Choice>);
 
 impl OneNode {
-    /// To this one.
+    /// The way to this one.
     pub fn new(node: Arc<Node>) -> OneNode {
         OneNode(Some(Choice { node, trial: None, by: None }))
     }
@@ -123,20 +124,20 @@ impl Course for OneNode {
     fn set_back(&mut self, _error: &Error, _waited: Duration) {}
 }
 
-/// What a connection in the making does next.
+/// What comes next while a connection is being made.
 pub enum Step {
     /// Tries this node.
     Try(Choice),
-    /// Goes on after so long; this is the node to show meanwhile.
+    /// Goes on after so long; meanwhile this is the node to show.
     Wait(Duration, Arc<Node>),
-    /// No node is left, or none may be tried; the words say why, unless what failed before does.
+    /// No node is left, or none may be tried. The error says why, unless earlier failures do.
     Over(Option<Error>),
 }
 
-/// The error of a call that would touch the parent's connections or threads.
+/// The error of a call that would touch the connections or threads of the parent process.
 pub fn forked() -> Error {
     Error::new(
         Status::Forked,
-        "the upstream was made before fork(); create one of its own in the child",
+        "the upstream was made before fork(); create a new one in the child process",
     )
 }

@@ -1,8 +1,8 @@
-//! The trial of a node that is out of the rotation: one new connection, TLS included. The caller
-//! that got it stays for it a moment only while others could take the payload; then it goes on with
-//! them, and the dial goes on by itself.
+//! The trial of a node that is out of the rotation: one new connection, with TLS if the node uses
+//! it. If other nodes could take the payload, the caller waits for it only a moment and then goes
+//! on with them; the dial goes on by itself.
 //!
-//! Invariant: a trial takes no turn from the healthy nodes and never waits for a place at the cap.
+//! Invariant: a trial takes no turn from the healthy nodes and never waits for a permit.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,15 +27,15 @@ pub(super) struct Trying {
 
 /// How a trial begins.
 pub(super) enum Begun {
-    /// With a connection that an earlier trial has left.
+    /// With a connection that an earlier trial left in the pool.
     Ready(Ready),
     /// With a dial.
     Trying(Trying),
 }
 
-/// Begins a trial, which its caller stays for until `deadline` at most. The dial lives on if the
-/// caller gives it up, and so has the node's own time: by a caller's short one a node that is slow
-/// to connect would never be found well again. `notify` as for the dialer.
+/// Begins a trial; its caller waits for it until `deadline` at most. The dial goes on if the caller
+/// leaves, and has the node's own time for it: with the short time of its callers, a slow node
+/// would never be restored. `notify` as for the dialer.
 pub(super) fn begin(
     node: &Arc<Node>,
     trial: Trial,
@@ -45,8 +45,8 @@ pub(super) fn begin(
     may_connect(node)?;
     match node.pool.try_acquire(|link| node.retire_quietly(*link)) {
         Some(Permit::New) => {}
-        // One of an earlier trial in the same outage has shown that the node connects. What was
-        // opened before the node fell out proves nothing; its place serves for the new one.
+        // A connection of an earlier trial since the ejection has shown that the node connects. One
+        // that is older proves nothing; its permit serves for a new one.
         Some(Permit::Idle(link)) => {
             if let Some(link) = usable_trial(node, link) {
                 count(&node.counters.reused);
@@ -80,19 +80,20 @@ fn usable_trial(node: &Arc<Node>, mut link: Box<Link>) -> Option<Box<Link>> {
     None
 }
 
-/// What becomes of a trial that its caller gave up: where it works, the node is back and the
+/// What happens to a trial whose caller has left: if it connects, the node is restored and the
 /// connection waits in the pool.
 fn orphan(node: &Arc<Node>, dial: Dial) -> Orphan {
     let node = Arc::downgrade(node);
     Box::new(move |outcome| {
         let Some(node) = node.upgrade() else { return };
-        // A failure is told to the node, and nobody else waits for it.
+        // A failure is reported to the node, and nobody else waits for it.
         let Ok(Ready { mut link, generation, trial, .. }) = dial.ended(&node, outcome) else {
             return;
         };
         link.of_trial = node.runtime.roster.due(node.place).is_some();
         if let Some(turn) = trial.filter(|turn| turn.generation == generation) {
-            node.give_back(turn, Duration::ZERO); // it has yet to answer: the next payload tries it over this one
+            // It must answer first: the next payload tries it over this connection.
+            node.give_back(turn, Duration::ZERO);
         }
         if node.target.net.keepalive {
             node.keep(link);
@@ -103,11 +104,11 @@ fn orphan(node: &Arc<Node>, dial: Dial) -> Orphan {
     })
 }
 
-/// Until when the caller, which has until `deadline`, stays for a dial that ends by `ends`.
+/// Until when a caller that has until `deadline` waits for a dial that ends by `ends`.
 fn stays_until(trial: Trial, deadline: Instant, ends: Instant) -> Instant {
     match trial.others {
         true => deadline.min(after(Instant::now(), trial.patience)),
         false if deadline + GUARD < ends => deadline,
-        false => deadline + GUARD, // to hear how it ended
+        false => deadline + GUARD, // to learn how it ended
     }
 }

@@ -1,18 +1,18 @@
-//! What a connection in an event loop waits for, and since when nothing has moved on it. Knows no
-//! clock of its own.
+//! What a connection in an event loop waits for, and since when nothing has moved on it. The caller
+//! passes the clock in.
 
 use std::time::{Duration, Instant};
 
 use crate::net::patience::after;
 use crate::net::socket::Interest;
 
-/// The wants of the last non-blocking calls.
+/// What the last non-blocking calls want.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Waiting {
     read: bool,
     write: bool,
-    /// When the silence began: with the first want, or the last byte that moved while there was
-    /// one.
+    /// When the silence began: with the first want, or with the last byte that moved while
+    /// something was wanted.
     since: Option<Instant>,
 }
 
@@ -21,24 +21,24 @@ impl Waiting {
         Interest { read: self.read, write: self.write }
     }
 
-    /// Bytes have moved, in either direction: the silence begins anew.
+    /// Bytes have moved, in either direction: the silence begins again.
     pub(super) fn moved(&mut self, clock: impl FnOnce() -> Instant) {
         self.since = (self.read || self.write).then(clock);
     }
 
-    /// A read has what it came for, or must wait.
+    /// A read has finished, or must wait.
     pub(super) fn read(&mut self, wants: bool, clock: impl FnOnce() -> Instant) {
         self.read = wants;
         self.settle(clock);
     }
 
-    /// A write has nothing left to send, or must wait.
+    /// A write has finished, or must wait.
     pub(super) fn write(&mut self, wants: bool, clock: impl FnOnce() -> Instant) {
         self.write = wants;
         self.settle(clock);
     }
 
-    /// Since when nothing has moved though something is wanted.
+    /// Since when nothing has moved although something is wanted.
     pub(super) fn since(&self) -> Option<Instant> {
         self.since
     }
@@ -51,7 +51,7 @@ impl Waiting {
         }
     }
 
-    /// When a silence of `limit` is over; `None` where nothing is wanted.
+    /// When a silence of `limit` ends; `None` if nothing is wanted.
     pub(super) fn deadline(&self, limit: Duration) -> Option<Instant> {
         self.since.map(|since| after(since, limit))
     }
@@ -64,7 +64,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn never() -> Instant {
-        panic!("the clock is not to be read")
+        panic!("the clock must not be read")
     }
 
     #[test]

@@ -19,7 +19,7 @@ fn node(name: &str, listener: &TcpListener, more: &str) -> String {
     format!("[NODE]\nname {name}\nhost 127.0.0.1\nport {port}\n{more}\n")
 }
 
-/// The kernel takes its connections, and nobody ever answers on them.
+/// The kernel accepts its connections, and nobody ever answers on them.
 fn silent() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
@@ -74,7 +74,8 @@ fn each_trial_that_runs_out_of_time_makes_the_next_wait_longer() {
         node("dead", &dead, "tls on\ntls.verify off\nnet.connect_timeout 50ms"),
         node("good", &good, ""),
     ));
-    assert_eq!(deliver(&up, Duration::ZERO, write).unwrap(), Status::Ok); // by the dead one, which falls out
+    // The first attempt goes to the dead one, which is ejected.
+    assert_eq!(deliver(&up, Duration::ZERO, write).unwrap(), Status::Ok);
     let over = Arc::new(AtomicBool::new(false));
     let senders: Vec<_> = (0..3)
         .map(|_| {
@@ -94,7 +95,7 @@ fn each_trial_that_runs_out_of_time_makes_the_next_wait_longer() {
     assert_eq!(
         up.runtime().roster.ejections(0),
         failed_connects(dead),
-        "each counts, however close callers follow"
+        "each counts, however closely callers follow"
     );
     up.close();
 }
@@ -113,16 +114,17 @@ fn a_trial_has_the_nodes_own_time_however_short_its_callers() {
         assert_eq!(deliver(&up, Duration::from_millis(200), write).unwrap(), Status::Ok);
         slow.state() == NodeState::OnTrial
     });
-    // With the other out there is nobody to go on to, and the caller stays as long as it can.
+    // If the other node is out too, there is no node to go on to, and the caller waits as long as
+    // it can.
     let good = &up.nodes()[1];
     good.told(Status::Connect);
     std::thread::sleep(Duration::from_millis(300));
-    assert_eq!((slow.state(), failed_connects(slow)), (NodeState::OnTrial, 0), "it is dialled on");
+    assert_eq!((slow.state(), failed_connects(slow)), (NodeState::OnTrial, 0), "the dial goes on");
     up.close();
 }
 
 #[test]
-fn a_trial_that_is_given_up_says_how_long_it_was_waited_for() {
+fn a_caller_that_leaves_a_trial_is_told_how_long_it_waited() {
     let slow = silent();
     let up =
         upstream(&format!("health.backoff 1ms\n{}", node("slow", &slow, "tls on\ntls.verify off")));
@@ -134,15 +136,15 @@ fn a_trial_that_is_given_up_says_how_long_it_was_waited_for() {
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!((error.status, slow.state()), (Status::Timeout, NodeState::OnTrial));
     assert!(
-        error.cause.contains("a node on trial is waited for; it is dialled on"),
+        error.cause.contains("the node is on trial and did not connect within"),
         "{}",
         error.cause
     );
     up.close();
 }
 
-/// Answers so many records with a byte each, and closes without an answer then; at once where it
-/// owes a greeting.
+/// Answers so many records with a byte each, then closes without an answer: at once if it owes a
+/// greeting.
 fn answering(answers: usize, greeting: bool) -> TcpListener {
     use std::io::Write;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -166,7 +168,7 @@ fn answering(answers: usize, greeting: bool) -> TcpListener {
     listener
 }
 
-/// A record, and the wait for its answer.
+/// Sends a record and waits for its answer.
 fn converse(conn: &mut Conn) -> Status {
     match write(conn) {
         Status::Ok => conn.read_exact(&mut [0]),
@@ -174,7 +176,7 @@ fn converse(conn: &mut Conn) -> Status {
     }
 }
 
-/// As [`converse`], after a greeting on each new connection.
+/// As [`converse`], but waits for a greeting first on each new connection.
 fn greet_and_converse(conn: &mut Conn) -> Status {
     match if conn.is_reused() { Status::Ok } else { conn.read_exact(&mut [0]) } {
         Status::Ok => converse(conn),
@@ -182,7 +184,7 @@ fn greet_and_converse(conn: &mut Conn) -> Status {
     }
 }
 
-/// A clock that stands still, so that no retry is added to the budget.
+/// A set whose clock stands still, so that the budget gets no retries with time.
 fn timeless(text: &str) -> Arc<Upstream> {
     let hooks = Hooks { clock: crate::base::clock::Clock::host(|| 1), ..Hooks::default() };
     let source = Source::Text(format!("[UPSTREAM]\nname u\n{text}").into_bytes(), "t".to_owned());
@@ -194,13 +196,13 @@ fn retries_left(up: &Upstream) -> usize {
 }
 
 #[test]
-fn what_went_on_a_kept_connection_that_was_dead_is_paid_for_when_it_goes_elsewhere() {
+fn a_payload_sent_on_a_dead_kept_connection_costs_a_retry_at_the_next_node() {
     let (dying, good) = (answering(1, true), answering(1000, true));
     let up = timeless(&format!("{}{}", node("dying", &dying, ""), node("good", &good, "")));
     for _ in 0..2 {
         assert_eq!(deliver(&up, Duration::ZERO, greet_and_converse).unwrap(), Status::Ok);
     }
-    // By the kept connection, on which the record goes; by a fresh one, on which nothing does; by
+    // The record goes out on the kept connection; nothing goes out on the new one; then it goes to
     // the other node.
     assert_eq!(deliver(&up, Duration::ZERO, greet_and_converse).unwrap(), Status::Ok);
     assert_eq!(up.nodes()[1].counters.redeliveries.load(Relaxed), 1);
@@ -220,7 +222,7 @@ fn a_delivery_that_the_retry_budget_held_up_says_so() {
 }
 
 #[test]
-fn what_was_delivered_on_a_connection_that_is_not_to_be_kept_arrives() {
+fn what_was_delivered_on_a_connection_that_is_not_kept_arrives() {
     use std::io::Write;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (send, answered) = std::sync::mpsc::channel();
@@ -241,7 +243,7 @@ fn what_was_delivered_on_a_connection_that_is_not_to_be_kept_arrives() {
     assert_eq!(
         server.join().unwrap().unwrap(),
         b"record",
-        "a reset would throw away what is still on its way"
+        "a reset would discard what is still on its way"
     );
     up.close();
 }
@@ -264,9 +266,9 @@ fn answering_all() -> TcpListener {
     listener
 }
 
-/// One that begins and ends inside the other.
+/// One exchange begins and ends inside the other.
 #[test]
-fn of_exchanges_side_by_side_each_is_told() {
+fn each_of_two_exchanges_at_once_is_reported() {
     let server = answering_all();
     for inner_says in [Status::Io, Status::Ok] {
         let up = upstream(&format!(
@@ -303,7 +305,7 @@ fn a_delivery_that_waits_for_a_node_ends_with_the_cancel() {
     let other = Arc::clone(&up);
     let sender = std::thread::spawn(move || deliver(&other, Duration::from_secs(50), write));
     until(|| up.nodes()[0].state() == NodeState::Ejected);
-    std::thread::sleep(Duration::from_millis(20)); // most likely in the wait by then
+    std::thread::sleep(Duration::from_millis(20)); // by then it most likely waits
     up.cancel();
     assert_eq!(sender.join().unwrap().unwrap_err().status, Status::Cancelled);
     up.close();
