@@ -440,7 +440,7 @@ static void with_resend_off_nothing_comes_twice(void **state)
     free(seen.times);
 }
 
-static void mistakes_are_told_with_the_mend(void **state)
+static void mistakes_are_told_with_the_fix(void **state)
 {
     static const char *const mistakes[][2] = {
         {"  BatchSice 10\n", "BatchSice: is not an option of this plugin; the options are"},
@@ -471,7 +471,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(silence_of_all_ends_too, start_nodes, stop_nodes),
         cmocka_unit_test_setup_teardown(with_resend_off_nothing_comes_twice, start_nodes,
                                         stop_nodes),
-        cmocka_unit_test_setup_teardown(mistakes_are_told_with_the_mend, start_nodes, stop_nodes),
+        cmocka_unit_test_setup_teardown(mistakes_are_told_with_the_fix, start_nodes, stop_nodes),
     };
     return collectd_is_there() ? cmocka_run_group_tests(tests, make_folder, remove_folder)
                                : SKIPPED;

@@ -24,7 +24,7 @@ static void refused(const char *text, const char *const *section, const char *pa
     agent_log_contains(part, fix);
 }
 
-static void mistakes_are_told_with_the_mend(void **state)
+static void mistakes_are_told_with_the_fix(void **state)
 {
     static const char good[] = "[UPSTREAM]\nname u\n[NODE]\nname n\nhost 127.0.0.1\nport 1\n";
     const char *none[] = {"match", "*", NULL};
@@ -254,7 +254,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(workers_amid_hot_reload_are_warned_of, agent_bed_load,
                                         agent_bed_unload),
-        cmocka_unit_test_setup_teardown(mistakes_are_told_with_the_mend, agent_bed_load,
+        cmocka_unit_test_setup_teardown(mistakes_are_told_with_the_fix, agent_bed_load,
                                         agent_bed_unload),
         cmocka_unit_test_setup_teardown(the_log_level_is_the_agents, agent_bed_load,
                                         agent_bed_unload),

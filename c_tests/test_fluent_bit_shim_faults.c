@@ -41,7 +41,7 @@ static void a_connect_that_runs_out_of_time_is_one_of_max_fails(void **state)
 static void a_node_that_accepts_and_is_silent_is_out_after_max_fails(void **state)
 {
     static const char lines[] =
-        "    health.max_fails 2\n    health.backoff 60s\n    net.io_timeout 300ms\n";
+        "    health.max_fails 2\n    health.backoff 60s\n    net.io_timeout 1s\n";
     struct loopback *silent = loopback_start(LOOPBACK_SILENT);
     struct loopback *good = loopback_start(LOOPBACK_ECHO);
     uint16_t ports[2] = {loopback_port(silent), loopback_port(good)};
