@@ -17,7 +17,7 @@ static const char help[] =
     "\n"
     "Sends each line of each LOGFILE as a record {\"log\": line} to the nodes of an\n"
     "upstream file, in turn, by the Forward protocol. Without a LOGFILE, or for -,\n"
-    "it reads standard input.\n"
+    "it reads standard input. Defaults stand in parentheses.\n"
     "\n"
     "  -u, --upstream FILE      the upstream file: [UPSTREAM] and its [NODE]s\n"
     "  -t, --tag TAG            tag of the records; a node's key `tag` overrides it\n"
@@ -32,7 +32,7 @@ static const char help[] =
     "                           a trace\n"
     "  -r, --rate N             send at most N lines a second\n"
     "      --retry-for SECONDS  retry a batch that no node took for this long (10)\n"
-    "      --retries N          retry it at most N times (without this limit)\n"
+    "      --retries N          retry a batch at most N times (no such limit)\n"
     "      --grace SECONDS      after a signal, send for at most this long (10)\n"
     "  -o, --option KEY=VALUE   a default for every node, for example\n"
     "                           -o net.connect_timeout=2s; the upstream file\n"
@@ -60,7 +60,7 @@ static const char help[] =
     "\n"
     "Signals: the first SIGINT, SIGTERM or SIGHUP ends the reading; what was read is\n"
     "still sent. After --grace seconds, or at the second signal, the sending ends\n"
-    "too. The counts are printed in both cases. Unless all of the input was\n"
+    "too. The counts are printed in both cases. If not all of the input was\n"
     "delivered, the program then dies of the signal (a shell shows 128 + its\n"
     "number). The third signal ends the program at once.\n";
 

@@ -1,10 +1,10 @@
 /**
  * @file
  *
- * libupstream under a Fluent Bit output plugin that calls flb_upstream_ha_*: compile it with this.
+ * Puts libupstream under a Fluent Bit output plugin that calls flb_upstream_ha_*.
  *
- * The plugin stays as it is, line for line, and gets this library's order, ejection and failover.
- * Its connections stay the agent's own, asynchronous ones.
+ * Compile the plugin with this header. Not one line of it changes, and it gets this library's
+ * order, ejection and failover. Its connections stay the agent's own, asynchronous ones.
  *
  *     cc -include upstream/fluent_bit.h ... -o flb-out_NAME.so out_NAME.c -lupstream
  *
@@ -26,12 +26,13 @@
  * - flb_upstream_conn_get() on that node's `u` returns the connection that was made ahead of time.
  *   For any other `u` it is the agent's call.
  * - FLB_OUTPUT_RETURN() tells how it went. FLB_OK is a success, and so is FLB_ERROR after an
- *   exchange without a network error. FLB_RETRY is one of health.max_fails. A connection that was
- *   made ahead of time and never asked for is given back.
+ *   exchange without a network error. FLB_RETRY counts as one of health.max_fails. If the plugin
+ *   did not ask for the connection that was made ahead of time, the connection goes back to the
+ *   agent.
  * - A node that accepts and is then silent does not hold a flush for ever. After net.io_timeout of
  *   the upstream file, else of the output, else 60 seconds, the agent ends the connection, and that
- *   is one of health.max_fails. Set it above the slowest answer, and well below the time that a
- *   chunk may wait.
+ *   counts as one of health.max_fails. Set net.io_timeout above the slowest answer, and well below
+ *   the time that a chunk may wait.
  * - If a plugin releases a connection with a network error and calls flb_upstream_ha_node_get()
  *   again, it goes on with the same payload, to nodes not yet tried. After any other release a new
  *   payload begins. The agent's own retry of a chunk is a new payload.
@@ -39,7 +40,7 @@
  * Limits:
  *
  * - Calls that the core of the agent makes by itself (flb_http_client_session_begin() on an
- *   upstream) go by the agent's own order. So does a set that the plugin puts together with
+ *   upstream) keep the agent's own order. So does a set that the plugin makes with
  *   flb_upstream_ha_create().
  * - Nodes that are added to a set after it was read from a file are never picked.
  * - A node on trial that neither accepts nor refuses holds that one flush for net.connect_timeout.

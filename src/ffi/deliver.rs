@@ -21,7 +21,8 @@ use crate::set::upstream::Upstream;
 ///
 /// - UPSTREAM_OK: the payload is delivered.
 /// - UPSTREAM_STOP: no node will ever take it, so it is dropped. This node is well.
-/// - UPSTREAM_ERR_CANCELLED: give up.
+/// - UPSTREAM_ERR_CANCELLED, UPSTREAM_ERR_FORKED: give up. The delivery fails, and no other node
+///   gets the payload.
 /// - Any other negative number, and UPSTREAM_EOF: a failure of this node. The next node gets the
 ///   payload.
 /// - Any other positive number is a mistake. It ends the delivery with UPSTREAM_ERR_INVALID_ARG.
@@ -82,7 +83,8 @@ pub struct upstream_delivery_t {
 /// - UPSTREAM_ERR_NO_NODE: each node has weight 0, or is ejected and may not be tried now.
 /// - UPSTREAM_ERR_TIMEOUT: the time is over, or the last failure is that of a time limit.
 /// - UPSTREAM_ERR_CANCELLED: `fn` returned it, or upstream_cancel() was called on the set.
-/// - UPSTREAM_ERR_FORKED: the set was created before fork(), and this is the child.
+/// - UPSTREAM_ERR_FORKED: the set was created before fork(), and this is the child; or `fn`
+///   returned it.
 /// - UPSTREAM_ERR_INVALID_ARG: `up` or `fn` is NULL; `fn` returned a positive number that it must
 ///   not return; or the last failure of `fn` was a negative number that is no status.
 /// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.

@@ -12,9 +12,9 @@ pub const HELP: &str = "\
 forward-receiver: a server for the Forward protocol. It counts every record, and
 fails when told to.
 
-Usage: forward-receiver [options]
+Usage: forward-receiver [options]. Defaults stand in parentheses.
 
-  --port PORT             listen here; 0, the default, takes a free port
+  --port PORT             listen on this port; 0 takes a free one (0)
   --bind ADDRESS          listen on this IP address (127.0.0.1)
   --name NAME             name in messages on standard error (forward-receiver)
   --out FILE              append each record as a line of JSON, before its ack
@@ -24,22 +24,22 @@ Usage: forward-receiver [options]
 Shared key (a key or a user turns the handshake on):
   --shared-key KEY        the key that clients must prove; may be \"\"
   --user NAME:PASSWORD    a user; clients must log in as one; may be repeated
-  --server-hostname NAME  answer the handshake with this name (the --name)
+  --server-hostname NAME  answer the handshake with this name (that of --name)
 
 TLS:
   --tls                   listen with TLS; without --cert, with a self-signed
                           certificate made on the spot
-  --cert-name NAME        make it for this DNS name or IP address; may be
+  --cert-name NAME        make that one for this DNS name or IP address; may be
                           repeated (localhost, 127.0.0.1 and ::1)
-  --write-cert FILE       write it as PEM, for clients to trust
+  --write-cert FILE       write that certificate as PEM, for clients to trust
   --cert FILE --key FILE  use this certificate chain and key instead, both PEM
   --client-ca FILE        demand a client certificate from one of these
                           authorities (PEM)
 
 Control:
-  --control PORT|-        take control lines on this TCP port of 127.0.0.1
-                          too (0: a free one); -, the default, is standard
-                          input alone
+  --control PORT|-        take control lines from standard input and from this
+                          TCP port of 127.0.0.1; 0 takes a free one. With -,
+                          from standard input alone (-)
   --no-stdin              read no control lines from standard input
   -h, --help              print this
 
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn options_without_effect_are_refused() {
-        for (line, mend) in [
+        for (line, fix) in [
             ("--write-cert f", "add --tls"),
             ("--client-ca f", "add --tls"),
             ("--cert f --key f", "add --tls"),
@@ -223,7 +223,7 @@ mod tests {
             ("extra", "\"extra\""),
         ] {
             let error = options(line).err().unwrap_or_default();
-            assert!(error.contains(mend), "{line}: {error}");
+            assert!(error.contains(fix), "{line}: {error}");
         }
     }
 }
