@@ -246,9 +246,9 @@ static void the_deadline_holds_in_the_callback(void **state)
     /* net.io_timeout is a minute; the delivery has 2 s: one for the first, then as much for the second. */
     assert_status(upstream_deliver(up, wait_for_answer, &calls, 2000, &err), UPSTREAM_ERR_TIMEOUT);
     assert_int_equal(calls, 2);
-    check_contains(upstream_error_message(err), "sent nothing before the time of the delivery was up; raise deliver.timeout");
+    check_contains(upstream_error_message(err), "sent nothing before the delivery's time was up; raise deliver.timeout");
     check_contains(upstream_error_message(err), "sent nothing within ");
-    check_contains(upstream_error_message(err), " ms, half of what the delivery had left while others could take the payload; raise deliver.timeout");
+    check_contains(upstream_error_message(err), " ms, half of the time that the delivery had left while other nodes could take the payload; raise deliver.timeout");
     upstream_error_free(err);
     upstream_destroy(up);
     loopback_stop(servers[0]);
@@ -307,7 +307,7 @@ static void whole_delivery_at_the_first(const char *settings, upstream_deliver_f
     up = check_create(text, NULL);
     assert_status(upstream_deliver(up, send, &calls, 500, &err), UPSTREAM_ERR_TIMEOUT);
     assert_int_equal(calls, 1);
-    check_contains(upstream_error_message(err), "before the time of the delivery was up");
+    check_contains(upstream_error_message(err), "before the delivery's time was up");
     upstream_error_free(err);
     upstream_destroy(up);
     loopback_stop(servers[0]);
@@ -331,7 +331,7 @@ static void an_explicit_limit_never_lengthens_the_share(void **state)
     (void)state;
     assert_status(upstream_deliver(up, write_and_wait_long, &calls, 500, &err), UPSTREAM_ERR_TIMEOUT);
     assert_int_equal(calls, 2);
-    check_contains(upstream_error_message(err), " ms, half of what the delivery had left");
+    check_contains(upstream_error_message(err), " ms, half of the time that the delivery had left");
     upstream_error_free(err);
     upstream_destroy(up);
     loopback_stop(servers[0]);

@@ -1,15 +1,16 @@
-//! What a failed handshake or record means, in the words of the keys that mend it.
+//! Explains a failed handshake or record, and names the keys that fix it.
 
 use rustls::{
     AlertDescription, CertificateError, Error as TlsError, InvalidMessage, PeerIncompatible,
 };
 
+use super::client::TlsClient;
 use super::dates::age;
-use super::{Asked, TlsClient, is_ca_as_server};
+use super::identity::Asked;
+use super::verifier::is_ca_as_server;
 use crate::base::error::Status;
 
-/// The status and the text for a TLS failure. `asked`: whether the server asked for a client
-/// certificate.
+/// Status and text for a TLS failure. `asked`: whether the server asked for a client certificate.
 pub(in crate::net) fn explain(
     error: &TlsError,
     client: &TlsClient,
@@ -19,12 +20,9 @@ pub(in crate::net) fn explain(
         TlsError::InvalidCertificate(refusal) => {
             (Status::Cert, certificate(error, refusal, client))
         }
-        TlsError::NoCertificatesPresented => (
-            Status::Cert,
-            "the server sent no \
-             certificate"
-                .to_owned(),
-        ),
+        TlsError::NoCertificatesPresented => {
+            (Status::Cert, "the server sent no certificate; set one on the server".to_owned())
+        }
         TlsError::AlertReceived(alert) => alert_received(*alert, client, asked),
         TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => (
             Status::Tls,
@@ -42,12 +40,11 @@ fn certificate(error: &TlsError, refusal: &CertificateError, client: &TlsClient)
         CertificateError::UnknownIssuer => {
             let trusted = match (&client.settings.ca_file, &client.settings.ca_path) {
                 (None, None) => "the system's certificate store does not know",
-                _ => "tls.ca_file and tls.ca_path do not hold",
+                _ => "tls.ca_file and tls.ca_path do not contain",
             };
             format!(
                 "the certificate's issuer is not trusted: {trusted} it; set tls.ca_file to the CA \
-                 that signed it \
-                 (or tls.verify off, which lets anyone pose as the server)"
+                 that signed it (or tls.verify off, which lets anyone pose as the server)"
             )
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
@@ -61,19 +58,19 @@ fn certificate(error: &TlsError, refusal: &CertificateError, client: &TlsClient)
             };
             format!(
                 "the certificate {presented}, not for \"{}\"; set tls.vhost to a name it carries, \
-                 or \
-                 tls.verify_hostname off",
+                 or tls.verify_hostname off",
                 expected.to_str()
             )
         }
         CertificateError::ExpiredContext { time, not_after } => format!(
-            "the certificate has expired ({} ago); renew it on the server, and see that this \
-             machine's clock is \
-             right",
+            "the certificate has expired ({} ago); renew it on the server, and check this \
+             machine's clock",
             age(time.as_secs().saturating_sub(not_after.as_secs()))
         ),
         CertificateError::Expired => {
-            "the certificate's dates are not in order: it ends before it begins; renew it on the server".to_owned()
+            "the certificate's dates are not in order: it ends before it begins; renew it on the \
+             server"
+                .to_owned()
         }
         CertificateError::NotValidYetContext { time, not_before } => format!(
             "the certificate is not valid yet (for another {}); is this machine's clock right?",
@@ -81,13 +78,12 @@ fn certificate(error: &TlsError, refusal: &CertificateError, client: &TlsClient)
         ),
         CertificateError::InvalidPurposeContext { .. } | CertificateError::InvalidPurpose => {
             "the certificate is not meant for a server (extended key usage lacks serverAuth); have \
-             it issued as a \
-             server's"
+             it issued for a server"
                 .to_owned()
         }
-        _ if is_ca_as_server(error) => "the certificate is a CA's own and self-signed; name this \
-             very certificate in \
-                                        tls.ca_file, or have the server use one that its CA signed"
+        _ if is_ca_as_server(error) => "the certificate is a self-signed certificate of a CA; set \
+                                        tls.ca_file to this very certificate, or let the server \
+                                        use one that its CA signed"
             .to_owned(),
         other => format!("the certificate is refused: {other}"),
     }
@@ -120,16 +116,14 @@ fn alert_received(alert: AlertDescription, client: &TlsClient, asked: Asked) -> 
         Alert::UnrecognisedName => (
             Status::Tls,
             format!(
-                "the server does not know the name \"{}\"; set tls.vhost to its \
-                 name",
+                "the server does not know the name \"{}\"; set tls.vhost to its name",
                 client.name.to_str()
             ),
         ),
         Alert::HandshakeFailure => (
             Status::Tls,
             "the server refuses the handshake (alert HandshakeFailure): no cipher or signature in \
-             common; see \
-             tls.ciphers and tls.min_version"
+             common; see tls.ciphers and tls.min_version"
                 .to_owned(),
         ),
         other => (Status::Tls, format!("the server sent the alert {other:?}")),
@@ -145,16 +139,15 @@ fn certificate_refused(alert: AlertDescription) -> Option<&'static str> {
         Alert::CertificateRevoked => "it was revoked; have a new one issued",
         Alert::UnknownCA => {
             "the server does not trust the CA that signed it; name that CA to the server, or have \
-             the \
-             certificate issued by one that it trusts"
+             the certificate issued by one that it trusts"
         }
         Alert::UnsupportedCertificate => {
-            "the server does not read its kind; see its key, and that its extended key usage \
-             allows clientAuth"
+            "the server does not read this kind of certificate; check its key, and that its \
+             extended key usage allows clientAuth"
         }
-        Alert::AccessDenied => "it is valid, but not allowed in; see the server's access rules",
+        Alert::AccessDenied => "it is valid, but has no access; check the server's access rules",
         Alert::BadCertificate | Alert::CertificateUnknown => {
-            "see that it is within its dates, meant for a client, and signed by a CA that the \
+            "check that it is within its dates, meant for a client, and signed by a CA that the \
              server trusts"
         }
         _ => return None,
