@@ -11,6 +11,7 @@ mod dates;
 mod error;
 mod files;
 mod identity;
+mod reasons;
 mod sessions;
 mod verifier;
 

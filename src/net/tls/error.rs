@@ -1,12 +1,11 @@
 //! Explains a failed handshake or record, and names the keys that fix it.
 
-use rustls::{
-    AlertDescription, CertificateError, Error as TlsError, InvalidMessage, PeerIncompatible,
-};
+use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage};
 
 use super::client::TlsClient;
 use super::dates::age;
 use super::identity::Asked;
+use super::reasons;
 use super::verifier::is_ca_as_server;
 use crate::base::error::Status;
 
@@ -30,8 +29,8 @@ pub(in crate::net) fn explain(
              its TLS port"
                 .to_owned(),
         ),
-        TlsError::PeerIncompatible(reason) => (Status::Tls, incompatible(reason)),
-        other => (Status::Tls, other.to_string()),
+        TlsError::PeerIncompatible(reason) => (Status::Tls, reasons::incompatible(reason)),
+        other => (Status::Tls, format!("TLS failed ({other}); see the server's log")),
     }
 }
 
@@ -48,18 +47,19 @@ fn certificate(error: &TlsError, refusal: &CertificateError, client: &TlsClient)
             )
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
-            let presented = match presented.as_slice() {
-                [] => "carries no subjectAltName".to_owned(),
-                // rustls hands the names in the form DnsName("a.example").
-                names => {
-                    let bare = names.iter().map(|name| name.split('"').nth(1).unwrap_or(name));
-                    format!("is for {}", bare.collect::<Vec<_>>().join(", "))
-                }
-            };
+            let expected = expected.to_str();
+            if presented.is_empty() {
+                return format!(
+                    "the certificate has no subjectAltName, so it is not for \"{expected}\"; issue \
+                     it with one, or set tls.verify_hostname off"
+                );
+            }
+            // rustls gives the names in the form DnsName("a.example").
+            let bare = presented.iter().map(|name| name.split('"').nth(1).unwrap_or(name));
             format!(
-                "the certificate {presented}, not for \"{}\"; set tls.vhost to a name it carries, \
-                 or tls.verify_hostname off",
-                expected.to_str()
+                "the certificate is for {}, not for \"{expected}\"; set tls.vhost to a name it \
+                 carries, or tls.verify_hostname off",
+                bare.collect::<Vec<_>>().join(", ")
             )
         }
         CertificateError::ExpiredContext { time, not_after } => format!(
@@ -85,7 +85,7 @@ fn certificate(error: &TlsError, refusal: &CertificateError, client: &TlsClient)
                                         tls.ca_file to this very certificate, or let the server \
                                         use one that its CA signed"
             .to_owned(),
-        other => format!("the certificate is refused: {other}"),
+        other => reasons::certificate(other),
     }
 }
 
@@ -104,15 +104,9 @@ fn alert_received(alert: AlertDescription, client: &TlsClient, asked: Asked) -> 
         }
     }
     match alert {
-        Alert::CertificateRequired => (Status::Cert, asks.to_owned()),
+        Alert::CertificateRequired | Alert::NoCertificate => (Status::Cert, asks.to_owned()),
         // Before TLS 1.3 a server has only general alerts to say the same with.
         Alert::HandshakeFailure if asked == Asked::InVain => (Status::Cert, asks.to_owned()),
-        Alert::ProtocolVersion => (
-            Status::Tls,
-            "the server speaks no TLS version between tls.min_version and tls.max_version (alert \
-             ProtocolVersion)"
-                .to_owned(),
-        ),
         Alert::UnrecognisedName => (
             Status::Tls,
             format!(
@@ -120,13 +114,7 @@ fn alert_received(alert: AlertDescription, client: &TlsClient, asked: Asked) -> 
                 client.name.to_str()
             ),
         ),
-        Alert::HandshakeFailure => (
-            Status::Tls,
-            "the server refuses the handshake (alert HandshakeFailure): no cipher or signature in \
-             common; see tls.ciphers and tls.min_version"
-                .to_owned(),
-        ),
-        other => (Status::Tls, format!("the server sent the alert {other:?}")),
+        other => (Status::Tls, reasons::alert(other)),
     }
 }
 
@@ -152,15 +140,4 @@ fn certificate_refused(alert: AlertDescription) -> Option<&'static str> {
         }
         _ => return None,
     })
-}
-
-fn incompatible(reason: &PeerIncompatible) -> String {
-    match reason {
-        PeerIncompatible::ServerDoesNotSupportTls12Or13
-        | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig => {
-            "the server speaks no TLS version between tls.min_version and tls.max_version"
-                .to_owned()
-        }
-        other => format!("the server speaks TLS in a way that is not supported ({other:?})"),
-    }
 }

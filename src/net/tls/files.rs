@@ -108,7 +108,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = std::fs::read(path).map_err(|error| error.to_string())?;
     let found: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, pem::Error>>()
-        .map_err(|error| format!("is not good PEM ({error:?})"))?;
+        .map_err(|error| bad_pem(&error))?;
     if found.is_empty() {
         return Err(
             "holds no certificate; write it in PEM (\"-----BEGIN CERTIFICATE-----\"). To convert \
@@ -117,6 +117,17 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
         );
     }
     Ok(found)
+}
+
+fn bad_pem(error: &pem::Error) -> String {
+    let what = match error {
+        pem::Error::MissingSectionEnd { .. } => "a section has no \"-----END\" line",
+        pem::Error::IllegalSectionStart { .. } => "a \"-----BEGIN\" line is broken",
+        pem::Error::Base64Decode(_) => "the text of a section is not base64",
+        pem::Error::SectionTooLarge => "a section is too large",
+        _ => "it cannot be read",
+    };
+    format!("is not good PEM: {what}; write the file again")
 }
 
 fn folder_certificates(folder: &TlsFile) -> Result<Vec<CertificateDer<'static>>> {
@@ -167,7 +178,7 @@ fn private_key(path: &Path, passphrase: Option<&str>) -> Result<PrivateKeyDer<'s
             "holds no private key; write it in PEM, in the form PKCS#8, PKCS#1 (RSA) or SEC1 (EC)"
                 .to_owned()
         }
-        other => format!("is not good PEM ({other:?})"),
+        other => bad_pem(&other),
     })
 }
 
@@ -185,4 +196,22 @@ fn decrypt(pem: &str, passphrase: Option<&str>) -> Result<PrivateKeyDer<'static>
         )
     })?;
     Ok(PrivatePkcs8KeyDer::from(plain.as_bytes().to_vec()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn broken_pem_is_told_in_a_sentence() {
+        for (pem, words) in [
+            ("-----BEGIN CERTIFICATE-----\nAAAA\n", "has no \"-----END\" line"),
+            ("-----BEGIN CERTIFICATE\nAAAA\n", "\"-----BEGIN\" line is broken"),
+            ("-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n", "not base64"),
+        ] {
+            let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+            let text = bad_pem(&found.unwrap_err());
+            assert!(text.starts_with("is not good PEM: ") && text.contains(words), "{text}");
+        }
+    }
 }
