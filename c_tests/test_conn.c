@@ -384,7 +384,7 @@ static void the_source_address_is_kept(void **state)
     up = one_node(server, "    net.source_address ::1");
     assert_status(upstream_connect(up, &conn, &err), UPSTREAM_ERR_CONNECT);
     check_contains(upstream_error_message(err),
-                   "has no address of the family of net.source_address");
+                   "has no address of the same family (IPv4 or IPv6) as net.source_address");
     upstream_error_free(err);
     upstream_destroy(up);
     loopback_stop(server);

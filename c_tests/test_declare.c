@@ -84,13 +84,16 @@ static void values_of_another_type_are_refused(void **state)
 {
     (void)state;
     declare_forward();
-    refused(HEAD NODE "require_ack_response 1\n", "test.conf:7:22: ", "write on, true or yes");
+    refused(HEAD NODE "require_ack_response 1\n",
+            "test.conf:7:22: ", "write on, true, yes, off, false or no");
     refused(HEAD NODE "ack_timeout 1.5s\n", "test.conf:7:13: ", "250ms");
     refused(HEAD "ack_timeout -5\n" NODE, "test.conf:3:13: ", "250ms");
     refused(HEAD NODE "window 1k\n", "test.conf:7:8: ", "whole number");
     refused(HEAD NODE NODE "buffer 1T\n", "test.conf:11:8: ", "64k");
-    refused(HEAD NODE "shared_key = hunter2\n", "test.conf:7:12: ", "take it out");
-    refused(HEAD NODE "tag = app\n", "test.conf:7:5: ", "take it out");
+    refused(HEAD NODE "shared_key = hunter2\n",
+            "test.conf:7:12: ", "write only blanks between a key and its value");
+    refused(HEAD NODE "tag = app\n",
+            "test.conf:7:5: ", "write only blanks between a key and its value");
     refused(HEAD NODE "window ${NOT_SET_HERE:-}\n", "test.conf:7:8: ", "empty");
 }
 

@@ -248,10 +248,11 @@ static void the_deadline_holds_in_the_callback(void **state)
     assert_status(upstream_deliver(up, wait_for_answer, &calls, 2000, &err), UPSTREAM_ERR_TIMEOUT);
     assert_int_equal(calls, 2);
     check_contains(upstream_error_message(err),
-                   "sent nothing before the time of the delivery was up; raise deliver.timeout");
+                   "sent nothing before the delivery's time was up; raise deliver.timeout");
     check_contains(upstream_error_message(err), "sent nothing within ");
     check_contains(upstream_error_message(err),
-                   " ms, half of what the delivery had left while others could take the payload; "
+                   " ms, half of the time that the delivery had left while other nodes could "
+                   "take the payload; "
                    "raise deliver.timeout");
     upstream_error_free(err);
     upstream_destroy(up);
@@ -315,7 +316,7 @@ static void whole_delivery_at_the_first(const char *settings, upstream_deliver_f
     up = check_create(text, NULL);
     assert_status(upstream_deliver(up, send, &calls, 500, &err), UPSTREAM_ERR_TIMEOUT);
     assert_int_equal(calls, 1);
-    check_contains(upstream_error_message(err), "before the time of the delivery was up");
+    check_contains(upstream_error_message(err), "before the delivery's time was up");
     upstream_error_free(err);
     upstream_destroy(up);
     loopback_stop(servers[0]);
@@ -341,7 +342,7 @@ static void an_explicit_limit_never_lengthens_the_share(void **state)
     assert_status(upstream_deliver(up, write_and_wait_long, &calls, 500, &err),
                   UPSTREAM_ERR_TIMEOUT);
     assert_int_equal(calls, 2);
-    check_contains(upstream_error_message(err), " ms, half of what the delivery had left");
+    check_contains(upstream_error_message(err), " ms, half of the time that the delivery had left");
     upstream_error_free(err);
     upstream_destroy(up);
     loopback_stop(servers[0]);

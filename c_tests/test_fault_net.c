@@ -228,8 +228,9 @@ static void ports_exhausted(void **state)
                       UPSTREAM_OK);
     }
     for (i = 0; i < 2; i++) {
-        fails_to_connect(up, i, UPSTREAM_NODE_UP,
-                         "every port of net.source_address 127.0.0.1 is in use towards it; widen");
+        fails_to_connect(
+            up, i, UPSTREAM_NODE_UP,
+            "every port of net.source_address 127.0.0.1 to this server is in use; widen");
     }
     for (i = 0; i < 2 * PORTS; i++) {
         upstream_conn_discard(conns[i]);

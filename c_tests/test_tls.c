@@ -273,9 +273,9 @@ static void bad_files_are_found_at_create(void **state)
     refused_at_create("tls.crt_file %s/client.crt", "test.conf:8:", "tls.key_file");
     refused_at_create("tls.key_file %s/client.key", "test.conf:8:", "tls.crt_file");
     refused_at_create("tls.crt_file %s/client.crt\ntls.key_file %s/valid.key",
-                      "test.conf:9:", "does not fit the certificate of tls.crt_file");
+                      "test.conf:9:", "does not belong to the certificate of tls.crt_file");
     refused_at_create("tls.crt_file %s/client-rsa.crt\ntls.key_file %s/valid.key",
-                      "test.conf:9:", "does not fit the certificate of tls.crt_file");
+                      "test.conf:9:", "does not belong to the certificate of tls.crt_file");
     refused_at_create("tls.crt_file %s/client.crt\ntls.key_file %s/ca.crt",
                       "test.conf:9:", "holds no private key");
     refused_at_create("tls.crt_file %s/client.crt\ntls.key_file %s/client.enc",
@@ -286,7 +286,7 @@ static void bad_files_are_found_at_create(void **state)
     refused_at_create("tls.crt_file %s/client-rsa.crt\ntls.key_file %s/client-rsa.old\n"
                       "tls.key_passwd secret",
                       "test.conf:9:", "openssl pkcs8 -topk8");
-    refused_at_create("tls.ciphers RC4-MD5", "test.conf:8:", "the known are");
+    refused_at_create("tls.ciphers RC4-MD5", "test.conf:8:", "the known names are");
     refused_at_create("tls.ciphers TLS_AES_128_GCM_SHA256\ntls.max_version TLSv1.2",
                       "test.conf:8:", "tls.max_version");
     refused_at_create("tls.min_version TLSv1.3\ntls.max_version TLSv1.2",

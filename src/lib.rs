@@ -1,13 +1,13 @@
-//! `upstream`: balances native agent plugins over several servers. Six rooms, each using only those
-//! below it:
+//! `upstream`: balances the output plugins of log agents over several servers. It has six rooms;
+//! each uses only those below it:
 //!
-//! - [`ffi`]: the C boundary, and the only one. Conversion alone.
+//! - [`ffi`]: the only C boundary. It converts; it decides nothing.
 //! - [`set`]: what the C handles stand for: the set, its nodes, connections, deliveries and
 //!   attempts.
 //! - [`net`]: names, sockets, TLS, the pool. Knows nothing of balancing.
 //! - [`balance`]: which node next, and who is well. Pure.
-//! - [`config`]: text to a checked [`config::Definition`].
-//! - [`base`]: errors, the log, counters, clocks, text, locks.
+//! - [`config`]: turns text into a checked [`config::Definition`].
+//! - [`base`]: errors, the log, counters, clocks, text, locks, forks.
 
 #![deny(unsafe_code)]
 
@@ -21,6 +21,6 @@ mod set;
 #[cfg(test)]
 mod tests;
 
-/// The key table as the documents show it, for the test that compares them.
+/// The key table as the documents show it. A test compares the two.
 #[doc(hidden)]
 pub use config::keys::{overview, reference};

@@ -1,5 +1,6 @@
-//! The time that health and the retry budget go by: the system's monotonic clock, or the host's own
-//! for tests and simulation. Deadlines of connections never ask here; they are the system's.
+//! The clock of health and of the retry budget: the system's monotonic clock, or one that the host
+//! supplies for tests and simulation. Deadlines of connections never use it; they always follow the
+//! system's clock.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,27 +32,27 @@ impl fmt::Debug for Clock {
 }
 
 impl Clock {
-    /// A clock of the host's own.
+    /// A clock that the host supplies.
     pub fn host(read: impl Fn() -> u64 + Send + Sync + 'static) -> Clock {
         Clock(Source::Host(Arc::new(read)))
     }
 
-    /// Whether it goes on while nobody turns it.
+    /// Whether time passes by itself: true for the system's clock only.
     pub fn runs_by_itself(&self) -> bool {
         matches!(self.0, Source::System(_))
     }
 
-    /// Nanoseconds since a moment of the clock's choice.
+    /// Nanoseconds since a start that the clock chooses.
     pub fn now(&self) -> u64 {
         match &self.0 {
-            // 584 years fit.
+            // 2^64 ns are 584 years.
             Source::System(start) => start.elapsed().as_nanos() as u64,
             Source::Host(read) => read(),
         }
     }
 }
 
-/// Whole milliseconds, rounded up: nobody is to come back too early.
+/// Whole milliseconds, rounded up, so that nobody comes back too early.
 pub fn millis(time: Duration) -> u128 {
     time.as_nanos().div_ceil(1_000_000)
 }

@@ -1,6 +1,6 @@
 //! The one error type of the library, and the status numbers that C sees.
 //!
-//! An error says where (file:line:column, or node and phase), what went wrong, and what mends it.
+//! An error says where (file:line:column, or node and phase), what went wrong, and how to fix it.
 
 use std::ffi::{CStr, CString};
 use std::fmt;
@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::base::text::message;
 
-/// How a call ended. The numbers are the C API's and are never renumbered: 0 is success, a positive
-/// number asks the caller to wait or to stop, a negative one is an error.
+/// How a call ended. The numbers are part of the C API and never change: 0 is success, a positive
+/// number asks the caller to wait or to stop, a negative number is an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
 pub enum Status {
@@ -20,15 +20,15 @@ pub enum Status {
     WantRead = 1,
     /// A non-blocking call needs the descriptor to become writable.
     WantWrite = 2,
-    /// The peer ended the stream in good order.
+    /// The peer ended the stream properly.
     Eof = 3,
-    /// A deliver callback's word: done with this payload, do not try on.
+    /// A deliver callback says: this payload is finished, do not try another node.
     Stop = 4,
     /// NULL or a value that the call cannot take.
     InvalidArg = -1,
-    /// Memory, or a thread, could not be had.
+    /// The system gave no memory, or no thread.
     NoMemory = -2,
-    /// A defect of the library was caught at the boundary; the handle is poisoned.
+    /// A bug in the library was caught at the C boundary; the handle is poisoned.
     Panic = -3,
     /// The set was made before fork() and this is the child.
     Forked = -4,
@@ -40,7 +40,7 @@ pub enum Status {
     NotFound = -12,
     /// No node could be handed out.
     NoNode = -20,
-    /// The connection cap held through the bounded wait.
+    /// All connections that `net.max_connections` allows stayed in use through the whole wait.
     Limit = -21,
     /// The name did not resolve.
     Resolve = -30,
@@ -52,13 +52,13 @@ pub enum Status {
     Cert = -33,
     /// The deadline passed.
     Timeout = -34,
-    /// The peer closed the connection where more was expected.
+    /// The peer closed the connection when more was expected.
     Closed = -35,
-    /// The connection broke: reset and the like.
+    /// The connection broke, for example by a reset.
     Network = -36,
     /// The call was cancelled.
     Cancelled = -37,
-    /// The peer broke the protocol (the plugin's own finding).
+    /// The peer broke the protocol; only a plugin reports this.
     Protocol = -38,
     /// The server answered that it cannot take this now; another node may.
     Busy = -39,
@@ -130,18 +130,18 @@ impl Status {
 
     /// The name in the C header.
     pub fn name(self) -> &'static str {
-        self.c_name().to_str().unwrap_or_default() // ASCII, all of them
+        self.c_name().to_str().unwrap_or_default() // all are ASCII
     }
 }
 
-/// A place in a configuration file. Lines and columns count from 1; columns count characters.
+/// A position in a configuration file. Lines and columns count from 1; columns count characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     /// The file's path as it was given, or the source name of a text.
     pub file: Arc<str>,
-    /// Line, from 1.
+    /// Line, from 1; 0 if the whole file is meant.
     pub line: usize,
-    /// Column, from 1; 0 where the whole line is meant.
+    /// Column, from 1; 0 if the whole line is meant.
     pub column: usize,
 }
 
@@ -158,7 +158,7 @@ impl fmt::Display for Position {
 /// What a connection was doing when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Waiting for a free place under `net.max_connections`.
+    /// Waiting until `net.max_connections` allows one more connection.
     Wait,
     /// Name resolution.
     Resolve,
@@ -170,7 +170,7 @@ pub enum Phase {
     Write,
     /// Receiving.
     Read,
-    /// The plugin's own callback said so.
+    /// The plugin's callback reported the failure.
     Callback,
 }
 
@@ -191,7 +191,7 @@ impl fmt::Display for Phase {
 /// Where an error comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Origin {
-    /// Nowhere in particular: an argument, the process.
+    /// No file and no node: an argument, the process.
     #[default]
     Call,
     /// A configuration file.
@@ -217,7 +217,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Any failure of the library. Its `Display` is the whole story: where, what, and the mend.
+/// Any failure of the library. Its `Display` says all: where, what, and the fix.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{origin}{cause}")]
 pub struct Error {
@@ -225,19 +225,19 @@ pub struct Error {
     pub status: Status,
     /// Where it happened.
     pub origin: Origin,
-    /// What went wrong and what mends it, in one line.
+    /// What went wrong and how to fix it, in one line.
     pub cause: String,
-    /// The system's errno; 0 where it gave none.
+    /// The system's errno; 0 if there is none.
     pub errno: i32,
-    /// What is known of whose fault it is.
+    /// Whose fault it is, if that is known.
     pub blame: Blame,
-    /// Bytes of a payload reached a node that did not answer for it.
+    /// The payload may have reached a node that did not confirm it.
     pub may_have_arrived: bool,
-    /// No other node is to be asked.
+    /// Do not try another node.
     pub is_final: bool,
 }
 
-/// An error as a line about its node tells it.
+/// An error without the name of its node, for a line that already names the node.
 pub struct WithoutPlace<'a>(&'a Error);
 
 impl fmt::Display for WithoutPlace<'_> {
@@ -252,14 +252,14 @@ impl fmt::Display for WithoutPlace<'_> {
 /// Whose fault a failure is, beyond what the status says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Blame {
-    /// Nothing more is known.
+    /// Only the status says.
     #[default]
     Open,
-    /// The name does not exist, or has no address: asking again soon is of no use.
+    /// The name does not exist or has no address: it does not help to ask again soon.
     NoSuchName,
-    /// This machine's: too many files, no memory, a policy. No server is to be blamed for it.
+    /// This machine's: too many open files, no memory, a policy. No server is to blame.
     Local,
-    /// A limit of the caller's own struck, before the node had had its time.
+    /// The caller's: its own time limit passed before the node had had its full time.
     Caller,
 }
 
@@ -267,7 +267,7 @@ pub enum Blame {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error with no place of its own.
+    /// An error that concerns no file and no node.
     pub fn new(status: Status, cause: impl Into<String>) -> Self {
         let (origin, cause) = (Origin::Call, cause.into());
         Error {
@@ -296,28 +296,28 @@ impl Error {
 
     /// The error of every call on a set that was cancelled.
     pub fn cancelled() -> Self {
-        let cause =
-            "upstream_cancel() was called on this set, which is of no more use for connections";
+        let cause = "upstream_cancel() was called on this set, so it makes no more connections; \
+                     create a new set";
         Error { errno: libc::ECANCELED, ..Error::new(Status::Cancelled, cause) }
     }
 
-    /// The same error, placed in a file.
+    /// The same error, at a position in a file.
     pub fn at(mut self, position: &Position) -> Self {
         self.origin = Origin::File(position.clone());
         self
     }
 
-    /// Whether its reason lies in this machine, so that it says nothing about the node.
+    /// Whether this machine is the reason, so that the error says nothing about the node.
     pub fn is_local(&self) -> bool {
         self.blame == Blame::Local
     }
 
-    /// Whether it says anything about the node, beside that its status may.
+    /// Whether the node may be to blame; its status decides then.
     pub fn may_blame_node(&self) -> bool {
         !matches!(self.blame, Blame::Local | Blame::Caller)
     }
 
-    /// The words without the place: what was being done, and what went wrong.
+    /// The text without the node's name: the phase, and what went wrong.
     pub fn without_node(&self) -> WithoutPlace<'_> {
         WithoutPlace(self)
     }
@@ -335,7 +335,7 @@ impl Error {
         }
     }
 
-    /// The line of the configuration file it concerns; 0 where none.
+    /// The line of the configuration file it concerns; 0 if there is none.
     pub fn line(&self) -> usize {
         match &self.origin {
             Origin::File(position) => position.line,
@@ -344,14 +344,14 @@ impl Error {
     }
 }
 
-/// An error in the form that C reads: its strings end in NUL and live as long as it does.
+/// An error in the form that C reads: its strings end in NUL and live as long as this value.
 #[derive(Debug)]
 pub struct Report {
     /// The error.
     pub error: Error,
-    /// The whole story.
+    /// Where, what, and the fix.
     pub message: CString,
-    /// The node's name, where it concerns one.
+    /// The node's name, if it concerns one.
     pub node: Option<CString>,
 }
 
@@ -363,7 +363,7 @@ impl From<Error> for Report {
     }
 }
 
-/// One error of many setbacks: the last one's status and node, everyone's words.
+/// One error made of several: status and node of the last one, the texts of all.
 pub fn summary(mut setbacks: Vec<Error>) -> Error {
     let Some(mut last) = setbacks.pop() else {
         return Error::new(Status::NoNode, "every node is drained; give one a weight above 0");
@@ -375,13 +375,13 @@ pub fn summary(mut setbacks: Vec<Error>) -> Error {
     last
 }
 
-/// A C string of `text`; a NUL byte within, which no text of ours holds, is shown as a question
-/// mark.
+/// A C string of `text`. A NUL byte in it becomes a question mark; the library's texts contain
+/// none.
 pub fn c_string(text: &str) -> CString {
     CString::new(text).unwrap_or_else(|_| CString::new(text.replace('\0', "?")).unwrap_or_default())
 }
 
-/// Set when a defect was caught inside a handle: its state can no longer be relied on.
+/// Set when a bug was caught inside a handle: its state is no longer reliable.
 #[derive(Debug, Default)]
 pub struct Poison(AtomicBool);
 

@@ -1,4 +1,5 @@
-//! Log lines for the host: one callback per set, nothing global, nothing on stdout or stderr.
+//! Log lines for the host: one callback for each set. Nothing is global, and nothing goes to stdout
+//! or stderr.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,9 +14,9 @@ use crate::base::text::message;
 pub enum Level {
     /// Something failed that the host should act on.
     Error = 1,
-    /// Something is odd, the work goes on.
+    /// Something is wrong, but the work goes on.
     Warn = 2,
-    /// Rare events of normal running.
+    /// Rare events in normal running.
     Info = 3,
     /// Each connection made or lost.
     Debug = 4,
@@ -31,7 +32,7 @@ impl Level {
 
 type Sink = dyn Fn(Level, &str) + Send + Sync;
 
-/// Where log lines go. Called from any thread, the library's own among them.
+/// Where log lines go. Any thread may call it, also the library's own threads.
 #[derive(Clone, Default)]
 pub struct Logger {
     sink: Option<(Level, Arc<Sink>)>,
@@ -43,7 +44,7 @@ impl Logger {
         Logger { sink: Some((max, Arc::new(sink))) }
     }
 
-    /// Hands one line to the host. The text is made only where it is wanted.
+    /// Hands one line to the host. The text is only made if the host wants the line.
     pub fn log(&self, level: Level, line: fmt::Arguments<'_>) {
         if let Some((max, sink)) = &self.sink
             && level <= *max
@@ -53,21 +54,21 @@ impl Logger {
     }
 }
 
-/// Lines of one kind that may come by the thousand: the first is told at once, those that follow
-/// within [`SUMMARY`] are counted, and the next one tells how many there were.
+/// Log lines of one kind that may come in thousands. The first is logged at once. Those that follow
+/// within [`SUMMARY`] are only counted, and the next line says how many there were.
 #[derive(Debug, Default)]
 pub struct Repeated {
-    /// When the last was told, in milliseconds of the system's clock; 0 before the first.
+    /// When the last line was logged, in milliseconds of the system's clock; 0 before the first.
     told: AtomicU64,
-    /// Those since that were only counted.
+    /// How many lines were left out since then.
     counted: AtomicU64,
 }
 
-/// One line of a kind in this time.
+/// At most one line in this time, in milliseconds.
 const SUMMARY: u64 = 1000;
 
 impl Repeated {
-    /// One more of them.
+    /// Logs the line, or counts it.
     pub fn log(&self, logger: &Logger, level: Level, line: fmt::Arguments<'_>) {
         let now = Moment::tick().millis().max(1);
         let told = self.told.load(Relaxed);
@@ -78,7 +79,7 @@ impl Repeated {
         }
         match self.counted.swap(0, Relaxed) {
             0 => logger.log(level, line),
-            more => logger.log(level, format_args!("{line} (and {more} more like it before)")),
+            more => logger.log(level, format_args!("{line} ({more} more like it before)")),
         }
     }
 }

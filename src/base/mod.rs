@@ -1,5 +1,5 @@
-//! What every room needs: errors, the log, counters, clocks, text, locks. Knows nothing of nodes or
-//! connections.
+//! What every room needs: errors, the log, counters, clocks, text, locks, forks. It never touches a
+//! node or a connection; it only knows how to name one in an error and what is counted of it.
 
 pub(crate) mod clock;
 pub(crate) mod error;

@@ -1,7 +1,8 @@
-//! When a connection came to lie idle: a moment of the system's monotonic clock in eight bytes.
+//! A moment of the system's monotonic clock in eight bytes, for example when a connection became
+//! idle.
 //!
-//! Never for a deadline: a coarse reading is behind the time by up to a tick of the kernel's (10 ms
-//! at 100 Hz), never ahead of it.
+//! Do not use [`Moment::tick`] for a deadline: it may be late by one tick of the kernel (10 ms at
+//! 100 Hz). It is never ahead of the time.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use nix::time::{ClockId, clock_gettime};
 pub struct Moment(u64);
 
 impl Moment {
-    /// The last tick: a fraction of what [`Moment::now`] costs.
+    /// The kernel's last tick. Costs a fraction of what [`Moment::now`] costs.
     #[inline]
     pub fn tick() -> Moment {
         Moment::of(ClockId::CLOCK_MONOTONIC_COARSE)
@@ -30,14 +31,14 @@ impl Moment {
 
     #[inline]
     fn of(clock: ClockId) -> Moment {
-        // Both clocks are there on every Linux, and 584 years fit.
+        // Every Linux has both clocks, and 2^64 ns are 584 years.
         Moment(
             clock_gettime(clock)
                 .map_or(0, |time| (time.tv_sec() * 1_000_000_000 + time.tv_nsec()) as u64),
         )
     }
 
-    /// How long ago `earlier` was; nothing where it is yet to come.
+    /// How long ago `earlier` was; zero if it is still to come.
     #[inline]
     pub fn since(self, earlier: Moment) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -48,7 +49,7 @@ impl Moment {
         Moment(self.0.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// The same for a timer: not before it.
+    /// The same moment as an `Instant`, for a timer: never too early.
     pub fn instant(self) -> Instant {
         let left = self.since(Moment::now());
         Instant::now() + left

@@ -1,12 +1,12 @@
-//! Which process this is, without a system call: a count that every fork() raises in the child; and
-//! descriptors that a child can give up while something in it still refers to them.
+//! Which process this is, without a system call: a count that every fork() raises in the child.
+//! Also descriptors that a forked child can close although something in it still refers to them.
 
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// Called in the child of each fork(); the boundary registers it with pthread_atfork.
+/// Runs in the child of each fork(): `ffi` registers it with pthread_atfork.
 pub fn forked() {
     GENERATION.fetch_add(1, Relaxed);
 }
@@ -26,19 +26,19 @@ impl Birthplace {
         self != Birthplace::here()
     }
 
-    /// A process that this one would be the child of.
+    /// A process whose forked child this one would be.
     #[cfg(test)]
     pub fn of_a_parent() -> Self {
         Birthplace(GENERATION.load(Relaxed).wrapping_sub(1))
     }
 }
 
-/// A descriptor that threads share. In a forked child the threads are gone but not their
-/// references, so that dropping the others would leave it open for ever; [`Shared::give_up`] closes
-/// it under them.
+/// A descriptor that threads share. In a forked child those threads are gone, but their references
+/// are still counted, so the descriptor would stay open for ever. [`Shared::give_up`] closes it in
+/// spite of them.
 #[derive(Debug)]
 pub struct Shared<T> {
-    /// `None` never, but for the end of `drop`.
+    /// `None` only at the end of `drop`.
     descriptor: Option<T>,
     number: RawFd,
     given_up: AtomicBool,
@@ -64,25 +64,27 @@ impl<T> Shared<T> {
         }
     }
 
-    /// The descriptor where it may be used: not in a forked child.
+    /// The descriptor; `None` in a forked child, which must not use it.
     pub fn get_here(&self) -> Option<&T> {
         (!self.birthplace.is_elsewhere()).then(|| self.get())
     }
 
-    /// Its number is another's: it was closed behind its back. Nothing is closed any more.
+    /// Somebody else closed the descriptor, and its number may now belong to another file: nothing
+    /// closes it any more.
     pub fn disown(&self) {
         self.given_up.store(true, Relaxed);
     }
 
-    /// Whether it is of no more use.
+    /// Whether it must no longer be used.
     pub fn is_given_up(&self) -> bool {
         self.given_up.load(Relaxed)
     }
 
-    /// Closes the copy of a forked child; nothing in the process that made it.
+    /// In a forked child, closes the child's copy. Does nothing in the process that made it.
     pub fn give_up(&self) {
         if self.birthplace.is_elsewhere() && !self.given_up.swap(true, Relaxed) {
-            // Closed is all it can become: there is nobody to tell of a failure.
+            // On Linux close() frees the number even if it fails, and nobody could act on a
+            // failure.
             let _ = nix::unistd::close(self.number);
         }
     }
@@ -91,7 +93,7 @@ impl<T> Shared<T> {
 impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
         if *self.given_up.get_mut() {
-            // Its number may be another's by now.
+            // By now its number may belong to another file.
             std::mem::forget(self.descriptor.take());
         }
     }

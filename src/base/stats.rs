@@ -1,10 +1,10 @@
-//! Counters of a node, and their sums over a set. Plain relaxed atomics: exact, never a lock.
+//! The counters of a node, and their sums over a set. Relaxed atomics: exact, and no lock.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Makes of one list of counters and gauges all that is made of each: the counters of a node, a
-/// reading of all, its sum, and `reading_as!`, which makes another struct with the same fields of
-/// it.
+/// Makes everything that depends on the list of counters and gauges: the struct of a node's
+/// counters, the struct of a reading, the sum of readings, and `reading_as!`, which copies a
+/// reading into another struct with the same fields.
 macro_rules! stats {
     ($dollar:tt
      counters { $($(#[$doc:meta])* $counter:ident,)* }
@@ -15,10 +15,13 @@ macro_rules! stats {
 
         /// A reading of the counters and gauges, of a node or of a whole set.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct Snapshot { $($(#[$doc])* pub $counter: u64,)* $($(#[$gauge_doc])* pub $gauge: u64,)* }
+        pub struct Snapshot {
+            $($(#[$doc])* pub $counter: u64,)*
+            $($(#[$gauge_doc])* pub $gauge: u64,)*
+        }
 
         impl Snapshot {
-            /// The counters of one node, without what is kept elsewhere.
+            /// The counters of one node. The gauges are 0: their owners fill them in.
             pub fn of(counters: &Counters) -> Self {
                 Snapshot { $($counter: counters.$counter.load(Relaxed),)* ..Snapshot::default() }
             }
@@ -30,9 +33,10 @@ macro_rules! stats {
             }
         }
 
-        /// Another struct with the fields of a reading, and these besides.
+        /// Makes another struct from the fields of a reading and the fields given here.
         macro_rules! reading_as {
-            ($dollar reading:expr => $dollar name:ident { $dollar($dollar field:ident: $dollar value:expr),* }) => {
+            ($dollar reading:expr =>
+             $dollar name:ident { $dollar($dollar field:ident: $dollar value:expr),* }) => {
                 $dollar name {
                     $dollar($dollar field: $dollar value,)*
                     $($counter: $dollar reading.$counter,)*
@@ -45,11 +49,11 @@ macro_rules! stats {
 
 stats! { $
     counters {
-        /// Connections made (TCP, and TLS where it is set).
+        /// Connections made (TCP, and TLS if it is set).
         connects,
         /// Connections that could not be made.
         connects_failed,
-        /// TLS handshakes finished.
+        /// TLS handshakes completed.
         handshakes,
         /// Times a connection was taken from the pool.
         reused,
@@ -57,19 +61,20 @@ stats! { $
         bytes_out,
         /// Payload bytes received.
         bytes_in,
-        /// Deliveries that ended well here.
+        /// Deliveries that succeeded here.
         deliveries,
-        /// Deliveries that came here after failing elsewhere.
+        /// Deliveries that came here after they failed at another node.
         redeliveries,
         /// Of a node: attempts that failed there. Of a set: payloads that no node took.
         deliveries_failed,
     }
     gauges {
-        /// Times the node (any node) was handed out; the roster counts them.
+        /// Of a node: how often it was handed out. Of a set: how often any node was. The roster
+        /// counts.
         picks,
-        /// Times a node was taken out of the rotation; the roster counts them.
+        /// How often a node was ejected. The roster counts.
         ejections,
-        /// Connections lying in the pool.
+        /// Idle connections in the pool.
         idle,
         /// Connections in use.
         active,
@@ -80,7 +85,7 @@ stats! { $
     }
 }
 
-#[allow(clippy::single_component_path_imports, reason = "by this others can name the macro")]
+#[allow(clippy::single_component_path_imports, reason = "lets other modules name the macro")]
 pub(crate) use reading_as;
 
 /// Adds one.

@@ -1,9 +1,12 @@
-//! std's atomics, and its Mutex and Condvar without poisoning. These wait on a futex of their own
-//! and share no state with other locks: parking_lot's queue belongs to the process, and a child
-//! forked while other threads wait in it cannot wait safely.
+//! The locks of everything that a forked child may still touch: std's Mutex and Condvar without
+//! poisoning, and std's atomics.
 //!
-//! Never waits on a lock that was made before a fork: its holder may not exist in the child; see
-//! [`Mutex::reach`].
+//! Not parking_lot: one table holds the waiting threads of all its locks, and a child forked while
+//! a thread uses it may hang. `ffi/panic.rs` and `net/tls/files.rs` keep it: they only try the
+//! lock.
+//!
+//! A child must not wait for a lock that was made before the fork: the thread that holds it may not
+//! exist in the child. Use [`Mutex::reach`] there.
 
 use std::time::{Duration, Instant};
 
@@ -15,13 +18,13 @@ mod locks;
 
 pub use locks::{Condvar, Guard, Mutex, atomic, hint};
 
-/// How long a thread of a forked child tries for a lock that another thread of the child may hold
-/// for a few instructions.
+/// How long a thread of a forked child tries to get a lock. Another thread of the child may hold
+/// it, but only for a few instructions.
 const REACH: Duration = Duration::from_millis(20);
 
 impl<T> Mutex<T> {
-    /// The lock of something made at `birthplace`. In a forked child of that process, `None` where
-    /// it stays held: its holder was a thread of the parent's.
+    /// Takes the lock of something that was made in the process `birthplace`. In a forked child of
+    /// that process, `None` if the lock stays held: its holder was a thread of the parent.
     pub fn reach(&self, birthplace: Birthplace) -> Option<Guard<'_, T>> {
         if !birthplace.is_elsewhere() {
             return Some(self.lock());

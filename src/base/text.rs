@@ -1,5 +1,6 @@
-//! A piece of a text that many hold together, as a Rust string and as a C string at once: a NUL
-//! byte, which is no part of it, stands behind it. Never changes and is never copied.
+//! A part of a shared text that is a Rust string and a C string at once: a NUL byte follows it. It
+//! never changes, and a clone shares the text instead of copying it. Also the form in which
+//! messages reach the host.
 
 #[cfg(test)]
 use std::ffi::CStr;
@@ -17,8 +18,8 @@ pub struct Text {
 }
 
 impl Text {
-    /// `part` of `whole`; in a copy of its own where it is no part of it, or something else than
-    /// NUL stands behind it.
+    /// The `part` that begins at `start` in `whole`. Makes a copy if `part` is not there, or if no
+    /// NUL byte follows it.
     pub fn of(whole: &Arc<String>, start: u32, part: &str) -> Text {
         let end = start as usize + part.len();
         let stands_there = whole.get(start as usize..end) == Some(part);
@@ -42,7 +43,7 @@ impl Text {
         CStr::from_bytes_with_nul(bytes).unwrap_or_default()
     }
 
-    /// The C string's pointer, which lives as long as the whole text.
+    /// A pointer to the C string. It is valid as long as this text or a clone of it lives.
     pub fn as_ptr(&self) -> *const c_char {
         self.whole.as_bytes()[self.start as usize..].as_ptr().cast()
     }
@@ -53,7 +54,8 @@ impl From<&str> for Text {
         let mut whole = String::with_capacity(text.len() + 1);
         whole.push_str(text);
         whole.push('\0');
-        let end = u32::try_from(text.len()).unwrap_or_default(); // none of ours is longer than a value of the file
+        // No text here is longer than a value of the file.
+        let end = u32::try_from(text.len()).unwrap_or_default();
         Text { whole: Arc::new(whole), start: 0, end }
     }
 }
@@ -99,7 +101,7 @@ impl fmt::Debug for Text {
 /// The longest message of an error or of the log, in bytes.
 const MESSAGE: usize = 2000;
 
-/// A message as the host gets it: one line without control characters, of bounded length.
+/// A message as the host gets it: one line, no control characters, at most [`MESSAGE`] bytes.
 pub fn message(mut text: String) -> String {
     const MORE: &str = "...";
     if text.chars().any(char::is_control) {

@@ -1,5 +1,6 @@
-//! The classic form: bytes to sections of expanded lines, with `@INCLUDE` and `@SET` carried out.
-//! Knows nothing of what the keys mean. Iterative: files that include files never deepen the stack.
+//! The classic form: turns bytes into sections of lines, expands `${}`, and carries out `@INCLUDE`
+//! and `@SET`. It does not know what the keys mean. It keeps its own list of open files instead of
+//! calling itself, so nested includes use no more stack.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -15,9 +16,9 @@ use super::suggest;
 use super::value::{is_unseen, opening, shown};
 use crate::base::error::{Error, Position, Result};
 
-/// Files within files, at most.
+/// How deep includes may be nested.
 const MAX_DEPTH: usize = 32;
-/// What stands around keys and values and is trimmed from them.
+/// What separates keys and values, and is trimmed from them.
 const BLANKS: [char; 2] = [' ', '\t'];
 
 /// Reads the classic form.
@@ -54,20 +55,20 @@ struct Reader<'a> {
     document: Document,
     text_directories: Vec<PathBuf>,
     bytes_left: usize,
-    /// How much longer than written the values together may get.
+    /// By how many bytes variables may still lengthen the values, all together.
     growth_left: usize,
     files_left: usize,
     stack: Vec<Step>,
 }
 
 enum Step {
-    /// A file to open, named by the last file of the chain.
+    /// A file to open. The last file of the chain includes it.
     Include { path: PathBuf, chain: Rc<Chain>, at: Position },
-    /// A file to read on.
+    /// A file to go on reading.
     Read(Open),
 }
 
-/// A file and those that led to it.
+/// A file, and the files through which it is included.
 struct Chain {
     name: Arc<str>,
     id: Option<FileId>,
@@ -81,7 +82,7 @@ struct Open {
     line: usize,
     chain: Rc<Chain>,
     directory: Option<Arc<Path>>,
-    /// Its number among the files of the document.
+    /// The file's number in the document.
     file: u32,
     section: Current,
 }
@@ -119,16 +120,14 @@ impl Reader<'_> {
         let refuse =
             |reason: &str| Err(Error::config(at, format!("@INCLUDE {}: {reason}", path.display())));
         if chain.depth == MAX_DEPTH {
-            return refuse(&format!(
-                "files include files more than {MAX_DEPTH} deep; include fewer"
-            ));
+            return refuse(&format!("includes are nested more than {MAX_DEPTH} deep; nest fewer"));
         }
         if self.files_left == 0 {
             return refuse(&format!("more than {MAX_FILES} files are included; include fewer"));
         }
         if document::is_yaml(path) {
             return refuse(
-                "the YAML form is not read by this version; write the file in the classic form",
+                "this version does not read the YAML form; write the file in the classic form",
             );
         }
         let (bytes, id) = match source::read_regular(path, self.bytes_left) {
@@ -139,7 +138,7 @@ impl Reader<'_> {
         while let Some(link) = above {
             if link.id == Some(id) {
                 return refuse(
-                    "the file includes itself, over others or at once; take out this line",
+                    "the file includes itself, directly or through others; remove this line",
                 );
             }
             above = link.parent.as_ref();
@@ -152,12 +151,13 @@ impl Reader<'_> {
         self.open(&bytes, Rc::new(link), Some(directory_of(path)))
     }
 
-    /// Reads on to the end of the file, or to an `@INCLUDE`, which then comes before the rest.
+    /// Reads to the end of the file, or to an `@INCLUDE`; the included files are then read before
+    /// the rest.
     fn read_on(&mut self, mut open: Open) -> Result<()> {
         let text = open.text.clone();
         while open.offset < text.len() {
             let rest = &text[open.offset..];
-            let end = rest.bytes().position(|byte| byte == b'\n').unwrap_or(rest.len()); // lines are short
+            let end = rest.bytes().position(|byte| byte == b'\n').unwrap_or(rest.len());
             open.offset += end + 1;
             open.line += 1;
             let line = rest[..end].strip_suffix('\r').unwrap_or(&rest[..end]);
@@ -188,7 +188,7 @@ impl Reader<'_> {
         let Some((name, rest)) = content[1..].split_once(']') else {
             return Err(Error::config(
                 &position(),
-                "a section without its \"]\"; write [UPSTREAM] or [NODE]",
+                "this section header has no \"]\"; write [UPSTREAM] or [NODE]",
             ));
         };
         let name = name.trim_matches(BLANKS);
@@ -198,7 +198,7 @@ impl Reader<'_> {
             let column = position.column + content[..content.len() - rest.len()].chars().count();
             return Err(Error::config(
                 &Position { column, ..position },
-                format!("text behind [{name}]; put it on a line of its own"),
+                format!("there is text after [{name}]; put it on its own line"),
             ));
         }
         let header = match () {
@@ -207,17 +207,16 @@ impl Reader<'_> {
             () if name.is_empty() => {
                 return Err(Error::config(
                     &position(),
-                    "a section without a name; write [UPSTREAM] or [NODE]",
+                    "this section header has no name; write [UPSTREAM] or [NODE]",
                 ));
             }
             () => {
                 let position = position();
                 let near = suggest::nearest(&name.to_ascii_uppercase(), ["UPSTREAM", "NODE"], 2);
-                let mend = near.map(|near| format!("; did you mean [{near}]?")).unwrap_or_default();
-                self.document.warnings.push(format!(
-                    "{position}: unknown section {}, which is not read{mend}",
-                    shown(name)
-                ));
+                let fix = near.map(|near| format!("; did you mean [{near}]?")).unwrap_or_default();
+                self.document
+                    .warnings
+                    .push(format!("{position}: unknown section {} is ignored{fix}", shown(name)));
                 return Ok(Current::Unknown);
             }
         };
@@ -226,7 +225,7 @@ impl Reader<'_> {
         Ok(Current::Known(self.document.sections.len() as u32 - 1))
     }
 
-    /// Carries out `@SET`; for `@INCLUDE`, says what to read next.
+    /// Carries out `@SET`. For `@INCLUDE`, returns what to read next.
     fn command(
         &mut self,
         content: &str,
@@ -241,14 +240,15 @@ impl Reader<'_> {
         };
         if word.eq_ignore_ascii_case("@SET") {
             let Some((name, value)) = argument.split_once('=') else {
-                return Err(Error::config(&position, "@SET without \"=\"; write @SET NAME=value"));
+                return Err(Error::config(&position, "@SET has no \"=\"; write @SET NAME=value"));
             };
             let name = name.trim_end_matches(BLANKS);
             if !is_name(name) {
-                // It may be a value that lacks its name, and a secret.
+                // Do not show the text: it may be a secret value whose name was left out.
                 return Err(Error::config(
                     &at,
-                    "@SET: what stands before \"=\" is no variable's name",
+                    "@SET: the text before \"=\" is not the name of a variable; use letters, \
+                     digits, \"_\", \".\" and \"-\"",
                 ));
             }
             let value = value.trim_start_matches(BLANKS);
@@ -260,12 +260,12 @@ impl Reader<'_> {
         if !word.eq_ignore_ascii_case("@INCLUDE") {
             return Err(Error::config(
                 &position,
-                format!("unknown command {}; there are @INCLUDE and @SET", shown(opening(word))),
+                format!("unknown command {}; write @INCLUDE or @SET", shown(opening(word))),
             ));
         }
         let pattern = self.expand(argument, &at)?;
         if pattern.is_empty() {
-            return Err(Error::config(&position, "@INCLUDE without a path; write @INCLUDE path"));
+            return Err(Error::config(&position, "@INCLUDE has no path; write @INCLUDE path"));
         }
         let found = match &open.directory {
             Some(directory) => include::find(&pattern, &[directory.to_path_buf()]),
@@ -283,7 +283,7 @@ impl Reader<'_> {
                 return Err(self.refusal(
                     at,
                     format!(
-                        "{} stands before any section; open one with [UPSTREAM] or [NODE]",
+                        "{} comes before the first section; put [UPSTREAM] or [NODE] above it",
                         shown(opening(content))
                     ),
                 ));
@@ -299,13 +299,13 @@ impl Reader<'_> {
         let value = without_blanks_before(behind);
         if value.is_empty() {
             let key = spellings.get(key);
-            let mend = if key.contains(['=', ':']) {
-                ", apart by a blank and without \"=\" or \":\""
+            let more = if key.contains(['=', ':']) {
+                ", with a blank between them and no \"=\" or \":\""
             } else {
                 ""
             };
             let text =
-                format!("the key {} has no value; write one behind it{mend}", shown(opening(key)));
+                format!("the key {} has no value; write one after it{more}", shown(opening(key)));
             return Err(self.refusal(at, text));
         }
         let before = spellings.width(key) + behind.len() - value.len();
@@ -324,22 +324,24 @@ impl Reader<'_> {
         })
     }
 
-    /// The key that `content` opens with.
+    /// The key at the start of `content`.
     fn key(&mut self, content: &str, at: At) -> Result<u32> {
         let key = content.split_once(BLANKS).map_or(content, |(key, _)| key);
         if !self.document.lines.spellings.knows(key) {
             if key.len() > MAX_KEY {
-                let text = format!("a key of {} bytes; it may have {MAX_KEY} at most", key.len());
+                let text =
+                    format!("the key has {} bytes; at most {MAX_KEY} are allowed", key.len());
                 return Err(self.refusal(at, text));
             }
-            // The reader of the file cannot see it, so that the key is not the one they believe it
-            // is.
+            // A person who reads the file does not see the character and takes the key for another.
             if let Some((end, odd)) = key.char_indices().find(|&(_, c)| is_unseen(c)) {
-                let whole = shown(opening(&key[..end]));
-                let text = format!(
-                    "behind {whole} the key carries {odd:?}, which does not show; retype the line"
-                );
-                return Err(self.refusal(at, text));
+                let text = match opening(&key[..end]) {
+                    "" => format!("the key begins with the invisible character {odd:?}"),
+                    seen => {
+                        format!("after {} the key has the invisible character {odd:?}", shown(seen))
+                    }
+                };
+                return Err(self.refusal(at, format!("{text}; type the line again")));
             }
         }
         Ok(self.document.lines.spellings.follow(key))
@@ -349,12 +351,12 @@ impl Reader<'_> {
         Error::config(&self.document.lines.position(at), cause)
     }
 
-    /// The value with its variables put in, trimmed; `at` is where it starts.
+    /// The value with its variables expanded, trimmed. `at` is where it starts.
     fn expand(&mut self, text: &str, at: &Position) -> Result<String> {
         if text.len() > MAX_VALUE {
             return Err(Error::config(
                 at,
-                format!("a value of {} bytes; it may have {MAX_VALUE} at most", text.len()),
+                format!("the value has {} bytes; at most {MAX_VALUE} are allowed", text.len()),
             ));
         }
         let expanded = self.variables.expand(text).map_err(|fault| {
@@ -369,27 +371,27 @@ impl Reader<'_> {
             let limit = MAX_FILE >> 20;
             Error::config(
                 at,
-                format!("variables make the file over {limit} MiB longer; shorten them"),
+                format!("the variables make the file more than {limit} MiB longer; shorten them"),
             )
         })?;
         Ok(trimmed.to_owned())
     }
 }
 
-/// Without the blanks it begins with.
+/// The text without the blanks at its start.
 fn without_blanks_before(text: &str) -> &str {
     let blanks = text.bytes().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
     &text[blanks..]
 }
 
-/// Without the blanks it ends with.
+/// The text without the blanks at its end.
 fn without_blanks_behind(text: &str) -> &str {
     let blanks = text.bytes().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
     &text[..text.len() - blanks]
 }
 
-/// A value without what stands around it: a variable often brings the newline of the file it was
-/// read from.
+/// A value without the blanks and newlines around it: a variable often ends with the newline of the
+/// file that it was read from.
 fn trimmed(value: &str) -> &str {
     let stays = |byte: &u8| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
     let bytes = value.as_bytes();
@@ -399,7 +401,7 @@ fn trimmed(value: &str) -> &str {
     }
 }
 
-/// The directory a file stands in; empty for one in the working directory.
+/// The directory of a file; empty for a file in the working directory.
 pub(super) fn directory_of(path: &Path) -> PathBuf {
     path.parent().map(Path::to_path_buf).unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! Sections to a [`Definition`]: what must be there is, what may stand once does, and what the keys
-//! say together makes sense. Whatever form the sections were written in.
+//! Turns sections into a [`Definition`], whatever form they were written in: checks that nothing is
+//! missing, that nothing is there twice, and that the keys make sense together.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -39,7 +39,8 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
         return Err(Error::config(
             &lines.position(upstream.at),
             format!(
-                "the upstream is named {}, and the option upstream.name asks for {}; change one",
+                "the upstream is named {}, but the option upstream.name wants {}; change one of \
+                 them",
                 shown(name),
                 shown(wanted)
             ),
@@ -62,7 +63,7 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
     if nodes.iter().all(|node| node.settings.weight == 0) {
         warnings.add(
             &lines.position(upstream.at),
-            "every node has weight 0 and so takes nothing; give at least one a weight from 1 to \
+            "every node has weight 0, so none gets a payload; give at least one a weight from 1 to \
              1000",
         );
     }
@@ -77,7 +78,7 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
     })
 }
 
-/// The one `[UPSTREAM]` and the nodes.
+/// The only `[UPSTREAM]`, and the nodes.
 fn split(
     mut sections: Vec<Section>,
     lines: &Lines,
@@ -103,8 +104,8 @@ fn split(
         return Err(Error::config(
             &second,
             format!(
-                "a second [UPSTREAM], the first is on {first}; a file defines one upstream, so \
-                 split it"
+                "this is a second [UPSTREAM], the first one is on {first}; a file may have only \
+                 one, so make two files"
             ),
         ));
     }

@@ -18,11 +18,12 @@ pub struct NodeDefinition {
     pub host: Text,
     /// TCP port, 1 to 65535.
     pub port: u16,
-    /// Its part of [`Definition::properties`].
+    /// Which of [`Definition::properties`] are the node's.
     pub owner: Owner,
-    /// Where its `[NODE]` stands.
+    /// Where its `[NODE]` is.
     pub(super) at: At,
-    /// The library's own keys, typed: node, then `[UPSTREAM]`, then options, then default.
+    /// The library's own keys, typed. The node's value goes before that of `[UPSTREAM]`, then that
+    /// of the options, then the default.
     pub settings: NodeSettings,
 }
 
@@ -35,21 +36,20 @@ pub struct Definition {
     pub nodes: Vec<NodeDefinition>,
     /// Keys that concern the set as a whole.
     pub settings: SetSettings,
-    /// What is worth one log line each: unknown sections, near misses of plugin keys, keys accepted
-    /// but without effect here. Each carries file:line:column.
+    /// One log line each: unknown sections, keys that are probably misspelled, keys that have no
+    /// effect. Each begins with file:line:column.
     pub warnings: Vec<String>,
-    /// What `upstream_node_get_prop` answers: the node's own lines in file order, then those of
-    /// `[UPSTREAM]` and of the options that no earlier one hides (keys compared without letter
-    /// case).
+    /// What `upstream_node_get_prop` returns: the node's own lines in file order, then the lines of
+    /// `[UPSTREAM]` and of the options whose keys are not there yet (in any letter case).
     pub properties: Arc<Properties>,
     /// The nodes by name.
     pub index: NameIndex,
-    /// Where all of it stands.
+    /// Every line, and where it is.
     pub(super) lines: Lines,
 }
 
 impl Definition {
-    /// Where a node's `[NODE]` stands.
+    /// Where a node's `[NODE]` is.
     pub fn position_of(&self, node: &NodeDefinition) -> Position {
         self.lines.position(node.at)
     }

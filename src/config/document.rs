@@ -1,5 +1,5 @@
-//! What every form of a file gives: its sections with their lines. To add a form, write a file
-//! beside `classic` that makes a [`Document`] of a [`Main`], and have `read` in `mod.rs` choose it.
+//! What every form of a file gives: its sections with their lines. To add a form, write a module
+//! like `classic` that makes a [`Document`] from a [`Main`], and call it from `read` in `mod.rs`.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub(super) enum Header {
     Node,
 }
 
-/// A section this library reads.
+/// A section that this library reads.
 #[derive(Debug)]
 pub(super) struct Section {
     pub header: Header,
@@ -23,28 +23,28 @@ pub(super) struct Section {
     pub lines: Range<u32>,
 }
 
-/// All a file says, files it includes among it.
+/// Everything in a file and in the files that it includes.
 #[derive(Debug)]
 pub(super) struct Document {
     pub sections: Vec<Section>,
     pub lines: Lines,
     pub warnings: Vec<String>,
-    /// Where the text starts, for errors about what it lacks.
+    /// Where the text starts, for errors about what is missing.
     pub start: Position,
 }
 
-/// The main text and where its relative paths are looked for.
+/// The main text, and where to look for its relative paths.
 pub(super) struct Main<'a> {
     pub bytes: &'a [u8],
     pub name: &'a str,
     pub id: Option<FileId>,
-    /// Directory of the file; `None` for a text.
+    /// The file's directory; `None` for a text.
     pub directory: Option<PathBuf>,
-    /// Where the includes of a text are looked for.
+    /// Where to look for the includes of a text.
     pub text_directories: Vec<PathBuf>,
 }
 
-/// Whether the name of a file says that it has the YAML form.
+/// Whether the file's name says that it is in the YAML form.
 pub(super) fn is_yaml(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|e| e.eq_ignore_ascii_case("yaml") || e.eq_ignore_ascii_case("yml"))

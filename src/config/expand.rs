@@ -1,5 +1,5 @@
-//! `${VAR}` and `${VAR:-default}`: the values of `@SET` and of the environment, put into a text.
-//! Never expands what came out of a variable, and never puts in a NUL byte or broken UTF-8.
+//! `${VAR}` and `${VAR:-default}`: puts the values of `@SET` and of the environment into a text.
+//! Never expands the value of a variable again, and never inserts a NUL byte or invalid UTF-8.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -7,19 +7,19 @@ use std::ffi::OsString;
 
 use super::limits::MAX_VALUE;
 
-/// Defaults within defaults, at most.
+/// How deep defaults may be nested.
 const MAX_NESTING: usize = 8;
 
-/// Where variables come from when no `@SET` names them: `std::env::var_os`, but in tests.
+/// Where a variable comes from that no `@SET` sets: `std::env::var_os`, except in tests.
 pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// The variables a file can name.
+/// The variables that a file can use.
 pub(super) struct Variables<'a> {
     environment: Environment<'a>,
     set: HashMap<String, String>,
 }
 
-/// Why a text could not be expanded, and where in it (in bytes).
+/// Why a text could not be expanded, and at which byte of it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub offset: usize,
@@ -31,12 +31,13 @@ impl<'a> Variables<'a> {
         Variables { environment, set: HashMap::new() }
     }
 
-    /// `@SET name=value`: hides a variable of the environment, and an earlier `@SET` of the name.
+    /// `@SET name=value`: replaces an earlier `@SET` of that name, and hides the variable of the
+    /// environment.
     pub fn set(&mut self, name: &str, value: String) {
         self.set.insert(name.to_owned(), value);
     }
 
-    /// `text` with every variable put in. A `$` that no `{` follows stands for itself.
+    /// `text` with every variable expanded. A `$` without `{` after it stays as it is.
     pub fn expand<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, Fault> {
         if !text.contains("${") {
             return Ok(Cow::Borrowed(text));
@@ -59,7 +60,7 @@ impl<'a> Variables<'a> {
             let fault = |cause: String| Err(Fault { offset: start + at, cause });
             out.push_str(&text[rest..at]);
             let Some(end) = closing_brace(&text[at + 2..]) else {
-                return fault("\"${\" without its \"}\"; write ${NAME} or ${NAME:-default}".into());
+                return fault("\"${\" has no \"}\"; write ${NAME} or ${NAME:-default}".into());
             };
             let inner = &text[at + 2..at + 2 + end];
             rest = at + 2 + end + 1;
@@ -68,9 +69,10 @@ impl<'a> Variables<'a> {
                 None => (inner, None),
             };
             if !is_name(name) {
-                // It may be part of a secret: the place says where it is.
+                // Do not show the text, it may be part of a secret; the position is enough.
                 return fault(
-                    "what \"${\" opens is no variable's name; write ${NAME} or ${NAME:-default}"
+                    "the text after \"${\" is not the name of a variable; write ${NAME} or \
+                     ${NAME:-default}"
                         .into(),
                 );
             }
@@ -80,7 +82,7 @@ impl<'a> Variables<'a> {
                 (Ok(Some(value)), Some(_)) if !value.is_empty() => out.push_str(&value),
                 (Ok(_), Some(_)) if depth == MAX_NESTING => {
                     return fault(format!(
-                        "defaults stand in more than {MAX_NESTING} others; write fewer"
+                        "defaults are nested more than {MAX_NESTING} deep; nest fewer"
                     ));
                 }
                 (Ok(_), Some(default)) => {
@@ -89,13 +91,14 @@ impl<'a> Variables<'a> {
                 (Ok(None), None) => {
                     return fault(format!(
                         "the variable {name} is not set; set it, or give a default: \
-                         ${{{name}:-default}}, or \
-                         ${{{name}:-}} for nothing"
+                         ${{{name}:-default}}, or ${{{name}:-}} for an empty value"
                     ));
                 }
             }
             if out.len() > MAX_VALUE {
-                return fault(format!("the value grows above {MAX_VALUE} bytes; shorten it"));
+                return fault(format!(
+                    "with its variables the value is over {MAX_VALUE} bytes; shorten it"
+                ));
             }
         }
         out.push_str(&text[rest..]);
@@ -117,7 +120,7 @@ impl<'a> Variables<'a> {
     }
 }
 
-/// The `}` that ends what a `${` before `text` opened; those of `${}` within it do not count.
+/// The `}` that closes the `${` before `text`. The `}` of a `${}` inside does not count.
 fn closing_brace(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut open = 0;
@@ -137,7 +140,7 @@ fn closing_brace(text: &str) -> Option<usize> {
     None
 }
 
-/// A name a shell or a container runtime could have set.
+/// Whether a shell or a container runtime could have set a variable of this name.
 pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }
@@ -203,34 +206,37 @@ mod tests {
                 "ab${U}",
                 2,
                 "the variable U is not set; set it, or give a default: ${U:-default}, or ${U:-} \
-                 for nothing",
+                 for an empty value",
             ),
             (
                 "${A}${V:-x${U}}",
                 10,
                 "the variable U is not set; set it, or give a default: ${U:-default}, or ${U:-} \
-                 for nothing",
+                 for an empty value",
             ),
-            ("a${A", 1, "\"${\" without its \"}\"; write ${NAME} or ${NAME:-default}"),
-            ("${U:-${A}", 0, "\"${\" without its \"}\"; write ${NAME} or ${NAME:-default}"),
+            ("a${A", 1, "\"${\" has no \"}\"; write ${NAME} or ${NAME:-default}"),
+            ("${U:-${A}", 0, "\"${\" has no \"}\"; write ${NAME} or ${NAME:-default}"),
             (
                 "${}",
                 0,
-                "what \"${\" opens is no variable's name; write ${NAME} or ${NAME:-default}",
+                "the text after \"${\" is not the name of a variable; write ${NAME} or \
+                 ${NAME:-default}",
             ),
             (
                 "${A:=x}",
                 0,
-                "what \"${\" opens is no variable's name; write ${NAME} or ${NAME:-default}",
+                "the text after \"${\" is not the name of a variable; write ${NAME} or \
+                 ${NAME:-default}",
             ),
             (
                 "${ A }",
                 0,
-                "what \"${\" opens is no variable's name; write ${NAME} or ${NAME:-default}",
+                "the text after \"${\" is not the name of a variable; write ${NAME} or \
+                 ${NAME:-default}",
             ),
             ("${NUL}", 0, "the variable NUL holds a NUL byte; set it to plain text"),
             ("${BROKEN}", 0, "the variable BROKEN is not valid UTF-8; set it to plain text"),
-            (deep.as_str(), 40, "defaults stand in more than 8 others; write fewer"),
+            (deep.as_str(), 40, "defaults are nested more than 8 deep; nest fewer"),
         ] {
             assert_eq!(
                 variables.expand(text),
@@ -246,14 +252,16 @@ mod tests {
         variables.set("X", "x".repeat(MAX_VALUE));
         assert_eq!(variables.expand("${X}").map(|text| text.len()), Ok(MAX_VALUE));
         let fault = variables.expand("${X}${X}").unwrap_err();
-        assert_eq!(fault.cause, "the value grows above 1048576 bytes; shorten it");
+        assert_eq!(fault.cause, "with its variables the value is over 1048576 bytes; shorten it");
     }
 
     proptest! {
         #[test]
         fn any_text_expands_or_is_refused_inside_itself(text in "([ -~é]|[$][{]|:-|[}]|A){0,40}") {
             match Variables::new(&environment).expand(&text) {
-                Ok(expanded) => prop_assert!(expanded == text || text.contains("${"), "{}", expanded),
+                Ok(expanded) => {
+                    prop_assert!(expanded == text || text.contains("${"), "{}", expanded)
+                }
                 Err(fault) => prop_assert!(text[fault.offset..].starts_with("${"), "{:?}", fault),
             }
         }

@@ -1,5 +1,5 @@
-//! Lines that do nothing because of what others say: told of, so that nobody relies on them. Never
-//! an error, and never about the options, which a program may set whatever a file says.
+//! Warns of lines that have no effect because of other lines, so that nobody relies on them. It is
+//! never an error. Options cause no warning, because a program sets them for every file.
 
 use std::ops::Range;
 
@@ -8,51 +8,51 @@ use super::lines::{Given, Lines};
 use super::settings::NodeSettings;
 use super::words::Check;
 
-/// Keys that a setting makes idle.
+/// Keys that have no effect under a certain setting.
 struct Rule {
-    /// Whether it does.
+    /// Whether the node has that setting.
     holds: fn(&NodeSettings) -> bool,
-    /// Whether it concerns a key, which is in small letters.
+    /// Whether the rule is about this key, which is in small letters.
     concerns: fn(&str) -> bool,
-    /// What the setting is, the node or nodes it is that of, and the rest of the sentence.
+    /// The sentence before and after the words "this node" or "every node".
     why: (&'static str, &'static str),
-    mend: &'static str,
+    fix: &'static str,
 }
 
 const RULES: [Rule; 5] = [
     Rule {
         holds: |node| node.tls.is_none(),
         concerns: |key| key.starts_with("tls."),
-        why: ("tls is off for", ", which is spoken to in plaintext, so that"),
-        mend: "set tls on",
+        why: ("tls is off for", ", so connections are in plaintext and"),
+        fix: "set tls on",
     },
     Rule {
         holds: |node| !node.net.keepalive,
         concerns: |key| key.starts_with("net.keepalive_"),
-        why: ("net.keepalive is off for", ", so that"),
-        mend: "set net.keepalive on",
+        why: ("net.keepalive is off for", ", so"),
+        fix: "set net.keepalive on",
     },
     Rule {
         holds: |node| !node.net.tcp_keepalive,
         concerns: |key| key.starts_with("net.tcp_keepalive_"),
-        why: ("net.tcp_keepalive is off for", ", so that"),
-        mend: "set net.tcp_keepalive on",
+        why: ("net.tcp_keepalive is off for", ", so"),
+        fix: "set net.tcp_keepalive on",
     },
     Rule {
         holds: |node| node.net.prefer_ipv4 && node.net.prefer_ipv6,
         concerns: |key| key == "net.dns.prefer_ipv4",
-        why: ("net.dns.prefer_ipv6 is on too for", ", so that"),
-        mend: "set one of the two",
+        why: ("net.dns.prefer_ipv6 is on too for", ", so"),
+        fix: "set only one of the two",
     },
     Rule {
         holds: |node| node.health.check == Check::Off,
         concerns: |key| key == "health.interval",
-        why: ("health.check is off for", ", so that"),
-        mend: "set health.check tcp or tls",
+        why: ("health.check is off for", ", so"),
+        fix: "set health.check tcp or tls",
     },
 ];
 
-/// Whether any rule concerns a key, which is in small letters.
+/// Whether any rule is about this key, which is in small letters.
 pub(super) fn may_be_idle(key: &str) -> bool {
     RULES.iter().any(|rule| (rule.concerns)(key))
 }
@@ -69,15 +69,15 @@ pub(super) fn warn_of_node(
     }
 }
 
-/// Warns of the lines of `[UPSTREAM]` that are idle for every node.
+/// Warns of the lines of `[UPSTREAM]` that have no effect for any node.
 pub(super) fn warn_of_set<'a>(
     lines: &Lines,
     own: &Range<u32>,
     nodes: impl Iterator<Item = &'a NodeSettings> + Clone,
     warnings: &mut Warnings,
 ) {
-    let is_concerned = |rule: &&Rule| idle_by(rule, lines, own).next().is_some();
-    for rule in RULES.iter().filter(is_concerned).filter(|rule| nodes.clone().all(rule.holds)) {
+    let concerns_any = |rule: &&Rule| idle_by(rule, lines, own).next().is_some();
+    for rule in RULES.iter().filter(concerns_any).filter(|rule| nodes.clone().all(rule.holds)) {
         warn(rule, lines, own, "every node", warnings);
     }
 }
@@ -86,8 +86,9 @@ fn warn(rule: &Rule, lines: &Lines, own: &Range<u32>, whose: &str, warnings: &mu
     let mut idle = idle_by(rule, lines, own);
     if let Some(first) = idle.next() {
         let keys: Vec<&str> = std::iter::once(first).chain(idle).map(Given::key).collect();
-        let ((setting, so_that), keys, mend) = (rule.why, keys.join(", "), rule.mend);
-        let text = format!("{setting} {whose}{so_that} {keys} has no effect; {mend}");
+        let has = if keys.len() == 1 { "has" } else { "have" };
+        let ((setting, so), keys, fix) = (rule.why, keys.join(", "), rule.fix);
+        let text = format!("{setting} {whose}{so} {keys} {has} no effect; {fix}");
         warnings.add(&first.position(), &text);
     }
 }

@@ -1,14 +1,15 @@
-//! `@INCLUDE`: a path or pattern to the files it names. A pattern means what it means in glob(3):
-//! sorted by name, no hidden file unless its dot is written, `**` is `*`.
+//! `@INCLUDE`: finds the files that a path or pattern names. A pattern works as in glob(3): the
+//! files are sorted by name, a hidden file is found only if the pattern writes its dot, and `**` is
+//! `*`.
 
 use std::path::{Component, Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
 
-/// Files one pattern may name, and files one upstream file may be made of.
+/// The most files that one pattern may name, and that one upstream file may include.
 pub(super) const MAX_FILES: usize = 10_000;
 
-/// The files `pattern` names under the first of `directories` that has any.
+/// The files that `pattern` names in the first of `directories` that has any.
 pub(super) fn find(pattern: &str, directories: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
     let paths: Vec<PathBuf> = match Path::new(pattern).is_absolute() {
         true => vec![PathBuf::from(pattern)],
@@ -16,7 +17,7 @@ pub(super) fn find(pattern: &str, directories: &[PathBuf]) -> Result<Vec<PathBuf
     };
     let wild = pattern.contains(['*', '?', '[']);
     for (index, path) in paths.iter().enumerate() {
-        // A file whose name holds the signs of a pattern is meant by its name.
+        // If a file has exactly this name, the pattern characters in it are part of the name.
         if std::fs::symlink_metadata(path).is_ok() {
             return Ok(vec![path.clone()]);
         }
@@ -47,8 +48,9 @@ fn matches(pattern: &str, directory: Option<&Path>) -> Result<Vec<PathBuf>, Stri
         require_literal_separator: true,
         require_literal_leading_dot: false,
     };
-    let found = glob::glob_with(&whole, options)
-        .map_err(|error| format!("@INCLUDE {pattern}: not a pattern ({}); mend it", error.msg))?;
+    let found = glob::glob_with(&whole, options).map_err(|error| {
+        format!("@INCLUDE {pattern}: not a valid pattern ({}); fix it", error.msg)
+    })?;
     let mut files = Vec::new();
     for file in found {
         let file = file.map_err(|error| format!("@INCLUDE {pattern}: {error}"))?;
@@ -64,8 +66,8 @@ fn matches(pattern: &str, directory: Option<&Path>) -> Result<Vec<PathBuf>, Stri
     Ok(files)
 }
 
-/// Whether a dot that opens a name is not written in the pattern. The crate's own switch for this
-/// hides such names even where the dot is written, and panics at one that is not UTF-8.
+/// Whether a name begins with a dot that the pattern does not write. The crate has an option for
+/// this, but it also hides names whose dot is written, and panics at a name that is not UTF-8.
 fn is_hidden_from(pattern: &Path, file: &Path) -> bool {
     let starts_with_dot =
         |part: Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b".");
@@ -73,7 +75,7 @@ fn is_hidden_from(pattern: &Path, file: &Path) -> bool {
     parts.into_iter().any(|(name, written)| starts_with_dot(name) && !starts_with_dot(written))
 }
 
-/// The crate reads `**` as "any directories"; glob(3) does not.
+/// The crate takes `**` for "any directories"; glob(3) takes it for `*`.
 fn one_star(pattern: &str) -> String {
     let mut text = String::with_capacity(pattern.len());
     for sign in pattern.chars() {
@@ -138,6 +140,6 @@ mod tests {
         ] {
             assert_eq!(named(pattern), Err(expected), "{pattern}");
         }
-        assert!(named("[a").unwrap_err().starts_with("@INCLUDE [a: not a pattern ("));
+        assert!(named("[a").unwrap_err().starts_with("@INCLUDE [a: not a valid pattern ("));
     }
 }

@@ -1,5 +1,5 @@
-//! The one table of the keys this library reads: what each is called, may be, defaults to and does.
-//! The reference in `docs/configuration.md` is made from it.
+//! The table of all keys that this library reads: name, allowed values, default, and what the key
+//! does. The reference in `docs/configuration.md` is made from it. To add a key, add a row here.
 
 mod markdown;
 
@@ -16,16 +16,16 @@ pub enum Scope {
     Node,
     /// The `[UPSTREAM]` section.
     Upstream,
-    /// The options handed over by the program.
+    /// The options that the program sets.
     Options,
 }
 
-/// What stands in for a key that is not given.
+/// What holds if a key is not given.
 #[derive(Clone, Copy, Debug)]
 pub enum Fallback {
-    /// This value, written as in a file.
+    /// This value, as a file would write it.
     Value(&'static str),
-    /// Nothing; the words say what that means.
+    /// No value; the text says what that means.
     Unset(&'static str),
     /// It must be given.
     Mandatory,
@@ -36,11 +36,11 @@ pub enum Fallback {
 pub enum Effect {
     /// It acts on it.
     Acts,
-    /// It reads and checks it, and says in one line that it has no effect yet.
+    /// It reads and checks it, and logs one line: the key has no effect yet.
     Later,
-    /// It reads and checks it, and says in one line that the system resolver is used.
+    /// It reads and checks it, and logs one line: the system resolver is used.
     SystemResolver,
-    /// It reads and checks it, and says in one line that no proxy is used.
+    /// It reads and checks it, and logs one line: no proxy is used.
     NoProxy,
 }
 
@@ -51,13 +51,13 @@ pub struct Entry {
     pub key: Key,
     /// Its name, in small letters.
     pub name: &'static str,
-    /// Other names it is read under.
+    /// Other names of the same key.
     pub aliases: &'static [&'static str],
     /// What its value may be.
     pub kind: Kind,
     /// Where it may stand.
     pub scopes: &'static [Scope],
-    /// What holds where it is not given.
+    /// What holds if it is not given.
     pub default: Fallback,
     /// What this version does with it.
     pub effect: Effect,
@@ -66,16 +66,18 @@ pub struct Entry {
 }
 
 macro_rules! table {
-    ($($key:ident $name:literal $(or $alias:literal)*, $kind:expr, $scopes:ident, $default:expr, $effect:ident:
-       $help:literal;)*) => {
+    ($(
+        $key:ident $name:literal $(or $alias:literal)*,
+        $kind:expr, $scopes:ident, $default:expr, $effect:ident: $help:literal;
+    )*) => {
         /// A known key.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Key { $(#[doc = concat!("`", $name, "`")] $key),* }
 
         /// Every known key, in the order of the reference; indexed by [`Key`].
         pub static TABLE: &[Entry] = &[$(Entry {
-            key: Key::$key, name: $name, aliases: &[$($alias),*], kind: $kind, scopes: $scopes, default: $default,
-            effect: Effect::$effect, help: $help,
+            key: Key::$key, name: $name, aliases: &[$($alias),*], kind: $kind, scopes: $scopes,
+            default: $default, effect: Effect::$effect, help: $help,
         }),*];
     };
 }
@@ -89,8 +91,8 @@ const OPTION: &[Scope] = &[Scope::Options];
 use Fallback::{Mandatory, Unset, Value as Is};
 use Kind::{Address, Bool, Directory, File, Host, Integer, Names, Port, Secret, Text, TlsVersion};
 
-// Bounds keep a value inside what the system takes, and far from overflow where it is added to a
-// clock.
+// The bounds keep a value within what the system accepts, and far from an overflow when it is added
+// to a clock.
 const WAIT: Kind = Kind::Duration { min: "1ms", max: "365d" };
 const TIME: Kind = Kind::Duration { min: "0", max: "365d" };
 /// Linux: MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL are 32767 seconds.
@@ -99,7 +101,7 @@ const PROBE_TIME: Kind = Kind::Duration { min: "1s", max: "32767s" };
 const PROBES: Kind = Integer { min: 1, max: 127 };
 const COUNT: Kind = Integer { min: 0, max: 1_000_000_000 };
 
-/// Words that are read and have no effect.
+/// Words that have no effect.
 const fn idle(known: &'static [&'static str]) -> Kind {
     Kind::Word(Words { known, later: &[] })
 }
@@ -242,9 +244,9 @@ table! {
 /// How many keys there are.
 pub const COUNT_OF_KEYS: usize = TABLE.len();
 
-/// Families that belong to the library alone: an unknown name in them is an error.
+/// Prefixes that only the library uses: an unknown key with one is an error.
 const STRICT: [&str; 3] = ["tls.", "net.", "health."];
-/// Families in which an unknown name is worth a warning.
+/// Prefixes with which an unknown key gives a warning.
 const LOOSE: [&str; 2] = ["deliver.", "dns."];
 
 impl Key {
@@ -260,7 +262,7 @@ impl Key {
 }
 
 impl Entry {
-    /// The default as a value; `None` where there is none.
+    /// The default as a value; `None` if there is none.
     pub fn default_value(&self) -> Option<Value<'static>> {
         match self.default {
             Fallback::Value(text) => self.kind.read(self.name, text).ok(),
@@ -275,28 +277,28 @@ fn names() -> impl Iterator<Item = &'static str> + Clone {
 
 /// The key of this name, which is in small letters.
 pub fn find(name: &str) -> Option<&'static Entry> {
-    // Some fifty names, compared by length first: no index to build, and nothing left on the heap
-    // at exit.
+    // A linear search: there are about fifty names and most differ in length. So no index has to be
+    // built, and nothing stays on the heap at exit.
     TABLE.iter().find(|entry| entry.name == name || entry.aliases.contains(&name))
 }
 
-/// What to make of a key that is not in the table.
+/// What a key is that is not in the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unknown {
     /// A plugin's own key.
     Foreign,
-    /// Likely a slip: worth this warning.
+    /// Probably a misspelling; this is the warning.
     Suspect(String),
-    /// An error.
+    /// An error; this is its text.
     Refused(String),
 }
 
-/// The family, if any, in which every name is the library's, known or not.
+/// The prefix of `name` that belongs to the library, whether it knows the key or not.
 pub fn family(name: &str) -> Option<&'static str> {
     STRICT.into_iter().chain(LOOSE).find(|family| name.starts_with(family))
 }
 
-/// The message about a line in which `=` or `:` stands right behind the key `head`.
+/// The message about a line in which `=` or `:` follows the key `head` directly.
 pub fn joined(head: &str) -> String {
     format!(
         "unknown key {}...; write \"{head}\", a blank and the value, without \"=\" or \":\"",
@@ -307,7 +309,7 @@ pub fn joined(head: &str) -> String {
 /// Judges a key that is not in the table; `name` is in small letters.
 pub fn judge(name: &str) -> Unknown {
     let whole = name;
-    // What stands behind it may be a secret's value.
+    // What follows it may be a secret value.
     let name = opening(whole);
     if name.len() < whole.len() && find(name).is_some() {
         return Unknown::Refused(joined(name));
@@ -342,118 +344,10 @@ fn unknown_in(family: &str, name: &str) -> String {
         Some(known) => format!("unknown key \"{name}\"; did you mean \"{known}\"?"),
         None => {
             let members: Vec<&str> = members.collect();
-            format!("unknown key \"{name}\"; of this family there are {}", members.join(", "))
+            format!("unknown key \"{name}\"; the keys of this family are {}", members.join(", "))
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_table_is_indexed_by_key_and_every_default_is_a_value_of_its_kind() {
-        for (index, entry) in TABLE.iter().enumerate() {
-            assert_eq!(entry.key as usize, index, "{}", entry.name);
-            assert_eq!(entry.name, entry.name.to_ascii_lowercase());
-            if let Fallback::Value(text) = entry.default {
-                entry.kind.read(entry.name, text).expect(text);
-            }
-            for name in std::iter::once(entry.name).chain(entry.aliases.iter().copied()) {
-                assert_eq!(find(name).map(|found| found.key), Some(entry.key), "{name}");
-            }
-        }
-        assert_eq!(names().count(), names().collect::<std::collections::HashSet<_>>().len());
-    }
-
-    #[test]
-    fn plugin_keys_are_no_slips() {
-        let of_plugins = "shared_key empty_shared_key username password self_hostname \
-             time_as_integer send_options \
-             require_ack_response tag compress ack_timeout hosts ports path post sort cost time ts \
-             key stats state \
-             weights format uri http_user http_passwd header index type logstash_format \
-             json_date_key label retry_limit \
-             workers match alias upstream log_level add_label line_format topic brokers timeout \
-             user pass domain names \
-             target database table region bucket hostname nodename node";
-        for name in of_plugins.split_whitespace() {
-            assert_eq!(judge(name), Unknown::Foreign, "{name}");
-        }
-    }
-
-    #[test]
-    fn unknown_names_are_judged() {
-        let refused = |text: &str| Unknown::Refused(text.into());
-        let suspect = |text: &str| Unknown::Suspect(text.into());
-        for (name, expected) in [
-            ("tls.verfiy", refused("unknown key \"tls.verfiy\"; did you mean \"tls.verify\"?")),
-            (
-                "net.conect_timeout",
-                refused(
-                    "unknown key \"net.conect_timeout\"; did you mean \"net.connect_timeout\"?",
-                ),
-            ),
-            (
-                "net.max_worker_conections",
-                refused(
-                    "unknown key \"net.max_worker_conections\"; did you mean \
-                     \"net.max_worker_connections\"?",
-                ),
-            ),
-            (
-                "health.frobnicate",
-                refused(
-                    "unknown key \"health.frobnicate\"; of this family there are health.max_fails, \
-                     health.backoff, \
-                     health.backoff_max, health.check, health.interval",
-                ),
-            ),
-            ("tls_verify", refused("unknown key \"tls_verify\"; it is spelled \"tls.verify\"")),
-            ("tls-verify", refused("unknown key \"tls-verify\"; it is spelled \"tls.verify\"")),
-            (
-                "net_keepalive_idle_timeout",
-                refused(
-                    "unknown key \"net_keepalive_idle_timeout\"; it is spelled \
-                     \"net.keepalive_idle_timeout\"",
-                ),
-            ),
-            ("tsl.verify", refused("unknown key \"tsl.verify\"; did you mean \"tls.verify\"?")),
-            (
-                "tls=on",
-                refused(
-                    "unknown key \"tls\"...; write \"tls\", a blank and the value, without \"=\" \
-                     or \":\"",
-                ),
-            ),
-            (
-                "host:",
-                refused(
-                    "unknown key \"host\"...; write \"host\", a blank and the value, without \"=\" \
-                     or \":\"",
-                ),
-            ),
-            ("tsl", suspect("unknown key \"tsl\"; did you mean \"tls\"?")),
-            ("wieght", suspect("unknown key \"wieght\"; did you mean \"weight\"?")),
-            (
-                "deliver_timeout",
-                suspect("unknown key \"deliver_timeout\"; it is spelled \"deliver.timeout\""),
-            ),
-            (
-                "deliver.tiemout",
-                suspect("unknown key \"deliver.tiemout\"; did you mean \"deliver.timeout\"?"),
-            ),
-            (
-                "deliver.frobnicate",
-                suspect(
-                    "unknown key \"deliver.frobnicate\"; of this family there are deliver.timeout, \
-                     deliver.attempts, \
-                     deliver.resend, deliver.wait",
-                ),
-            ),
-            (";", suspect("\";\" is read as a key; a comment starts with \"#\"")),
-        ] {
-            assert_eq!(judge(name), expected, "{name}");
-        }
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
-//! One section's keys, checked and typed, and the order in which node, `[UPSTREAM]`, options and
-//! defaults answer for a key. Judges names and values; what the keys mean together is for `define`.
+//! Checks and types the keys of one section, and knows the order in which node, `[UPSTREAM]`,
+//! options and defaults are asked for a key. It judges each name and value alone; `define` and
+//! `node_settings` check what the keys mean together.
 
 use std::collections::HashSet;
 
@@ -22,21 +23,21 @@ pub(super) struct Setting<'a> {
 /// The library's keys of one section.
 pub(super) struct Layer<'a> {
     settings: Vec<Option<Setting<'a>>>,
-    /// Those that are given.
+    /// The keys that are given.
     given: Vec<Key>,
 }
 
-/// What is worth a log line, each thing said once.
+/// Warnings to log, each only once.
 #[derive(Default)]
 pub(super) struct Warnings {
     lines: Vec<String>,
     said: HashSet<String>,
-    /// How often anything was to be added, said before or not.
+    /// How often a warning was added, repeated ones included.
     tries: usize,
 }
 
 impl Warnings {
-    /// Goes on behind `lines`.
+    /// Starts with `lines`.
     pub fn after(lines: Vec<String>) -> Self {
         Warnings { lines, ..Warnings::default() }
     }
@@ -50,7 +51,7 @@ impl Warnings {
         }
     }
 
-    /// The lines; of very many the first, and how many more there were.
+    /// The lines. If there are very many, the first ones and the number of the others.
     pub fn finish(mut self) -> Vec<String> {
         const MOST: usize = 100;
         if self.lines.len() > MOST {
@@ -61,12 +62,12 @@ impl Warnings {
         self.lines
     }
 
-    /// How often anything was to be added so far.
+    /// How often a warning was added so far, repeated ones included.
     pub fn tries(&self) -> usize {
         self.tries
     }
 
-    /// Adds a line unless one about this `subject` was added before, wherever it stood.
+    /// Adds a line, unless there is one about this `subject` already, for whatever position.
     fn add_once(&mut self, subject: &str, position: &Position, text: &str) {
         if self.said.insert(subject.to_owned()) {
             self.add(position, text);
@@ -74,29 +75,29 @@ impl Warnings {
     }
 }
 
-/// What is to be done about a line, whatever its value.
+/// What to do with a line. Depends on its key, not on its value.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
     /// Read the value.
     Known(&'static Entry),
-    /// Check the value of a plugin's own key.
+    /// Check the value of a key that the plugin declared.
     Own(KeyType),
     /// Warn of the key.
     Suspect,
 }
 
-/// The judge of sections' keys: which are known, which stand twice, which are likely slips.
+/// Judges the keys of each section: which are known, set twice, or probably misspelled.
 pub(super) struct Judge<'a> {
     declared: &'a Declared,
-    /// For each key of the document, the section it was seen in last, and its line there.
+    /// For each key of the document: the last section that has it, and its line there.
     seen: Vec<(u32, u32)>,
-    /// The same for what is made of it where it is not the library's.
+    /// For each key of the document that is not the library's: what it is.
     foreign: Vec<Option<Foreign>>,
-    /// Sections so far.
+    /// How many sections have begun.
     sections: u32,
 }
 
-/// What is made of a key that is not the library's.
+/// What a key is that is not the library's.
 #[derive(Clone, Debug)]
 enum Foreign {
     /// The plugin declared it.
@@ -106,28 +107,28 @@ enum Foreign {
 }
 
 impl<'a> Judge<'a> {
-    /// A judge of keys spelled like this, for a plugin that declared these.
+    /// A judge of the keys in `spellings`, for a plugin that declared the keys in `declared`.
     pub fn new(spellings: &Spellings, declared: &'a Declared) -> Judge<'a> {
         let keys = spellings.count_of_names();
         Judge { declared, seen: vec![(0, 0); keys], foreign: vec![None; keys], sections: 0 }
     }
 
-    /// Whether a line's key was declared by the plugin.
+    /// Whether the plugin declared this line's key.
     pub fn is_own(&self, lines: &Lines, line: Given<'_>) -> bool {
         self.declared.get(&lines.spellings.name(line.key_number()).text).is_some()
     }
 
-    /// The next section begins.
+    /// Begins the next section.
     pub fn begin(&mut self) {
         self.sections += 1;
     }
 
-    /// Whether the key of this number stands in the section.
+    /// Whether the section has had the key of this number.
     pub fn has_seen(&self, name: u32) -> bool {
         self.seen[name as usize].0 == self.sections
     }
 
-    /// The next line of the section, which is of this kind: what to do about it. `None` is nothing.
+    /// What to do with the next line of the section, which is of this `kind`. `None` is nothing.
     pub fn next(&mut self, lines: &Lines, line: Given<'_>, kind: Scope) -> Result<Option<Step>> {
         let number = line.key_number();
         let name = lines.spellings.name(number);
@@ -137,7 +138,7 @@ impl<'a> Judge<'a> {
             let name = opening(&name.text);
             return Err(Error::config(
                 &position,
-                format!("{name} stands twice in this section, first on {first}; take out one"),
+                format!("{name} is set twice in this section, first on {first}; remove one"),
             ));
         }
         self.seen[number as usize] = (self.sections, line.number());
@@ -164,8 +165,8 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// What is made of a key that is not the library's. One that the plugin declared is that key,
-    /// however near it is to another.
+    /// What a key is that is not the library's. If the plugin declared it, it is never taken for a
+    /// misspelling of another.
     fn foreign(&mut self, lines: &Lines, name: u32) -> &Foreign {
         let declared = self.declared;
         self.foreign[name as usize].get_or_insert_with(|| {
@@ -187,7 +188,7 @@ pub(super) fn read_own(kind: KeyType, line: Given<'_>) -> Result<()> {
         .map_err(|cause| Error::config(&line.value_position(), cause))
 }
 
-/// `other` as seen from `position`: the line alone where the file is the same.
+/// `other` for a message about `position`: only the line, if the file is the same.
 pub(super) fn seen_from(other: &Position, position: &Position) -> String {
     match (other.file == position.file, other.line) {
         (_, 0) => other.file.to_string(),
@@ -204,13 +205,13 @@ impl<'a> Layer<'a> {
         Layer { settings, given: Vec::new() }
     }
 
-    /// The table's defaults, as a section that says them.
+    /// The table's defaults, in the form of a section.
     pub fn defaults() -> Self {
         let setting = |entry: &Entry| Some(Setting { value: entry.default_value()?, line: None });
         Layer { settings: TABLE.iter().map(setting).collect(), given: Vec::new() }
     }
 
-    /// Takes every key out.
+    /// Removes every key.
     pub fn clear(&mut self) {
         for key in self.given.drain(..) {
             self.settings[key as usize] = None;
@@ -240,8 +241,7 @@ impl<'a> Layer<'a> {
                 );
             }
             Effect::SystemResolver => {
-                let text =
-                    format!("{name} has no effect: names are resolved by the system resolver");
+                let text = format!("{name} has no effect: the system resolver resolves all names");
                 warnings.add_once("the resolver", &line.position(), &text);
             }
             Effect::NoProxy => {
@@ -256,7 +256,7 @@ impl<'a> Layer<'a> {
         Ok(())
     }
 
-    /// What the section itself says of a key.
+    /// The section's own setting of a key.
     pub fn get(&self, key: Key) -> Option<&Setting<'a>> {
         self.settings[key as usize].as_ref()
     }
@@ -271,12 +271,12 @@ fn misplaced(entry: &Entry) -> String {
     format!("{} belongs in {home}; move the line", entry.name)
 }
 
-/// Sections that answer for a key, the nearest first, the defaults last.
+/// The sections to ask for a key: the nearest first, the defaults last.
 #[derive(Clone, Copy)]
 pub(super) struct Layers<'a, 'b>(pub &'b [&'b Layer<'a>]);
 
 impl<'a, 'b> Layers<'a, 'b> {
-    /// What holds for a key; `None` where nothing was given and there is no default.
+    /// What holds for a key; `None` if it was not given and has no default.
     pub fn get(self, key: Key) -> Option<&'b Setting<'a>> {
         self.0.iter().find_map(|layer| layer.get(key))
     }
@@ -302,7 +302,7 @@ impl<'a, 'b> Layers<'a, 'b> {
 }
 
 impl Layers<'_, '_> {
-    /// The word that holds for a key, whose words these are.
+    /// The word that holds for a key. `W` must be the enum of that key.
     pub fn word<W: Word>(self, key: Key) -> W {
         debug_assert!(
             matches!(key.entry().kind, Kind::Word(words) if words == W::WORDS),
@@ -316,7 +316,8 @@ impl Layers<'_, '_> {
     }
 }
 
-/// Typed reading of keys; `None` where nothing was given and there is no default.
+/// Typed readers of keys; those of `given_*` return `None` if the key was not given and has no
+/// default.
 macro_rules! readers {
     ($($name:ident $given:ident $variant:ident $type:ty;)*) => {
         impl Layers<'_, '_> {
@@ -329,8 +330,8 @@ macro_rules! readers {
                 }
 
                 pub fn $name(self, key: Key) -> $type {
-                    self.$given(key).unwrap_or_else(|| unreachable!("{} has no \
-                         default", key.name()))
+                    self.$given(key)
+                        .unwrap_or_else(|| unreachable!("{} has no default", key.name()))
                 }
             )*
         }

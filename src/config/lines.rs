@@ -1,5 +1,5 @@
-//! The lines of a document, side by side: which key, which value, where. The values stand one
-//! behind the other in one text, a NUL byte behind each, as C will read them.
+//! The lines of a document: key, value and position of each. All values are in one text, one after
+//! the other, with a NUL byte after each, as C will read them.
 
 use std::ops::Range;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::spelling::Spellings;
 use crate::base::error::{Error, Position, Result};
 
-/// A spot in a file, of which [`Lines::position`] makes a [`Position`].
+/// A position in short form. [`Lines::position`] makes a [`Position`] from it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct At {
     pub file: u32,
@@ -20,11 +20,11 @@ pub(super) struct At {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Line {
     pub section: u32,
-    /// The key, as spelled.
+    /// The number of the key's spelling.
     pub key: u32,
-    /// Where the key stands.
+    /// Where the key is.
     pub at: At,
-    /// Column of the value.
+    /// The column of the value.
     pub value_column: u32,
     /// Where the value begins and ends in the text of all values.
     start: u32,
@@ -39,7 +39,7 @@ struct File {
     directory: Option<Arc<Path>>,
 }
 
-/// All lines: they are added, then [`Lines::finish`] is called, then they are read.
+/// All lines. Add them first, then call [`Lines::finish`], then read them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lines {
     list: Vec<Line>,
@@ -48,12 +48,12 @@ pub(super) struct Lines {
     draft: String,
     values: Arc<String>,
     pub spellings: Spellings,
-    /// The lines of some section stand apart.
+    /// The lines of some section do not follow each other.
     scattered: bool,
 }
 
 impl Lines {
-    /// A file to be read, by the number that its lines have.
+    /// Adds a file; its lines refer to it by the number returned.
     pub fn open(&mut self, name: Arc<str>, directory: Option<Arc<Path>>) -> u32 {
         self.files.push(File { name, directory });
         self.files.len() as u32 - 1
@@ -82,8 +82,8 @@ impl Lines {
         Ok(())
     }
 
-    /// No line is added from here on. Brings those of a section together, which may have got some
-    /// before and some after an `@INCLUDE` of other sections.
+    /// Ends the adding of lines. Brings the lines of each section together: an `@INCLUDE` of other
+    /// sections may have come between them.
     pub fn finish(&mut self) {
         let mut values = std::mem::take(&mut self.draft);
         if self.scattered {
@@ -100,7 +100,7 @@ impl Lines {
         self.values = Arc::new(values);
     }
 
-    /// The lines of each section that has any, in order of the sections.
+    /// The lines of each section that has any, in the order of the sections.
     pub fn by_section(&self) -> impl Iterator<Item = (u32, Range<u32>)> {
         let mut from = 0;
         self.list.chunk_by(|a, b| a.section == b.section).map(move |lines| {
@@ -110,7 +110,7 @@ impl Lines {
         })
     }
 
-    /// Adds the options, as a last section.
+    /// Adds the options as the last section.
     pub fn append_options<'a>(
         &mut self,
         options: impl Iterator<Item = (&'a str, &'a str)>,
@@ -128,12 +128,12 @@ impl Lines {
         Ok(from..self.list.len() as u32)
     }
 
-    /// Every value with a NUL byte behind it.
+    /// All values, with a NUL byte after each.
     pub fn values(&self) -> &Arc<String> {
         &self.values
     }
 
-    /// Where each value begins in [`Lines::values`], and where the last ends.
+    /// Where each value begins in [`Lines::values`], and where the last one ends.
     pub fn starts(&self) -> Box<[u32]> {
         self.list.iter().map(|line| line.start).chain([self.values.len() as u32]).collect()
     }
@@ -148,14 +148,14 @@ impl Lines {
         Given { lines: self, number: line }
     }
 
-    /// Where a spot is, for a message.
+    /// The full position, for a message.
     pub fn position(&self, at: At) -> Position {
         let file = Arc::clone(&self.files[at.file as usize].name);
         Position { file, line: at.line as usize, column: at.column as usize }
     }
 }
 
-/// The values come to more than 32 bits can count.
+/// The values together are longer than 32 bits can count.
 #[derive(Debug)]
 pub(super) struct TooMuch;
 
@@ -180,7 +180,7 @@ impl<'a> Given<'a> {
         self.lines.spellings.get(self.line().key)
     }
 
-    /// The number of the key, however it is spelled.
+    /// The number of the key, the same for all its spellings.
     pub fn key_number(self) -> u32 {
         self.lines.spellings.name_of(self.line().key)
     }
@@ -195,18 +195,18 @@ impl<'a> Given<'a> {
         self.line().start
     }
 
-    /// Where the key stands.
+    /// Where the key is.
     pub fn position(self) -> Position {
         self.lines.position(self.line().at)
     }
 
-    /// Where the value stands.
+    /// Where the value is.
     pub fn value_position(self) -> Position {
         let Line { at, value_column, .. } = *self.line();
         self.lines.position(At { column: value_column, ..at })
     }
 
-    /// Directory of the file it stands in.
+    /// The directory of the line's file.
     pub fn directory(self) -> Option<&'a Path> {
         self.lines.files[self.line().at.file as usize].directory.as_deref()
     }

@@ -8,7 +8,7 @@ use super::suggest;
 use super::value::{Value, shown};
 use crate::base::error::{Error, Result};
 
-/// What a section says of a key that it must have.
+/// A section's setting of a key that it must have; an error if it is missing.
 pub(super) fn mandatory<'a, 'b>(
     lines: &Lines,
     judge: &Judge<'_>,
@@ -33,16 +33,16 @@ pub(super) fn mandatory<'a, 'b>(
         let key = line.key().to_ascii_lowercase();
         suggest::is_slip(&key, name) || key.strip_suffix('s') == Some(name)
     });
-    let mend = match slip {
+    let fix = match slip {
         Some(slip) => {
-            format!("did you mean it by {} on line {}?", shown(slip.key()), slip.position().line)
+            format!("is {} on line {} a misspelling?", shown(slip.key()), slip.position().line)
         }
         None => format!("add a line \"{name} ...\""),
     };
-    Err(Error::config(&lines.position(section.at), format!("this {header} has no {name}; {mend}")))
+    Err(Error::config(&lines.position(section.at), format!("this {header} has no {name}; {fix}")))
 }
 
-/// As [`mandatory`], of a key whose value is text.
+/// As [`mandatory`], for a key whose value is text.
 pub(super) fn mandatory_text<'a>(
     lines: &Lines,
     judge: &Judge<'_>,

@@ -1,6 +1,5 @@
-//! `[NODE]` sections to [`NodeDefinition`]s. Sections mostly repeat each other, so what was found
-//! out about the keys of one holds for all of the same keys, and what was read from equal values
-//! holds again.
+//! Turns `[NODE]` sections into [`NodeDefinition`]s. Most sections repeat each other: sections with
+//! the same keys share one plan, and sections with the same values too share their settings.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -25,45 +24,45 @@ use crate::base::text::Text;
 pub(super) struct Members<'a> {
     lines: &'a Lines,
     judge: Judge<'a>,
-    /// The layers under a node's own.
+    /// What is asked after the node's own section: `[UPSTREAM]`, options, defaults.
     of_set: [&'a Layer<'a>; 3],
     tls_files: TlsFiles,
-    /// What nodes take over, by line and the number of its key.
+    /// What nodes inherit: lines, and the numbers of their keys.
     inherited: Vec<(u32, u32)>,
     plans: Vec<Plan>,
     shapes: Vec<Shape>,
-    /// The plan for sections of these keys.
+    /// The number of the plan for sections with these keys.
     by_keys: HashMap<Box<[u32]>, usize>,
     /// The plan used last.
     last_plan: usize,
     layer: Layer<'a>,
-    /// What a node gets that sets nothing of its own: read once, and only if there is such a node.
+    /// The settings of nodes that set nothing themselves. Read once, when the first such node
+    /// comes.
     shared: Option<NodeSettings>,
     index: NameIndex,
     nodes: Vec<NodeDefinition>,
 }
 
-/// What is to be done with a section that has certain keys.
+/// What to do with a section that has certain keys.
 struct Plan {
     keys: Box<[u32]>,
-    /// By the number of the line in its section.
+    /// What to do with each line, by the line's number in its section.
     steps: Vec<(u32, Step)>,
-    /// Lines that bear on the settings, but for weight and priority.
+    /// The lines that affect the settings, without weight and priority.
     bearing: Vec<u32>,
-    /// Some line may be idle.
+    /// Whether some line may have no effect.
     may_be_idle: bool,
-    /// The settings of the last such node, and its first line; only where nothing in them was worth
-    /// a warning.
+    /// The settings of the last such node, and its first line. `None` if they gave a warning.
     last: Option<(NodeSettings, u32)>,
 }
 
-/// What nodes take over from `[UPSTREAM]` and the options: lines, and the numbers of their keys.
+/// What nodes inherit from `[UPSTREAM]` and the options: lines, and the numbers of their keys.
 fn inherited(lines: &Lines, sources: [&Range<u32>; 2]) -> Vec<(u32, u32)> {
     let mut seen = vec![false; lines.spellings.count_of_names()];
     let mut found = Vec::new();
     for line in sources.into_iter().cloned().flatten() {
         let name = lines.line(line).key_number();
-        // The node's own name always hides it.
+        // A node always has a name of its own.
         let is_name = lines.spellings.name(name).entry.is_some_and(|entry| entry.key == Key::Name);
         if !is_name && !std::mem::replace(&mut seen[name as usize], true) {
             found.push((line, name));
@@ -73,7 +72,7 @@ fn inherited(lines: &Lines, sources: [&Range<u32>; 2]) -> Vec<(u32, u32)> {
 }
 
 impl<'a> Members<'a> {
-    /// No node yet, but `count` to come.
+    /// No node yet; `count` nodes will come.
     pub fn new(
         lines: &'a Lines,
         judge: Judge<'a>,
@@ -141,7 +140,7 @@ impl<'a> Members<'a> {
         Ok(())
     }
 
-    /// The plan for sections of the keys that these lines have.
+    /// The plan for sections with the keys of these lines, if there is one.
     fn known_plan(&self, own: &[Line]) -> Option<usize> {
         let keys = own.iter().map(|line| line.key);
         if self
@@ -154,8 +153,8 @@ impl<'a> Members<'a> {
         self.by_keys.get(&*keys.collect::<Vec<u32>>()).copied()
     }
 
-    /// Reads the lines of a section by its plan. Whether those that bear on the settings say what
-    /// those of the last such section said, and so were left out.
+    /// Reads the lines of a section by its plan. Returns true if the lines that affect the settings
+    /// have the same values as in the last such section; it did not read those.
     fn follow(&mut self, plan: usize, first: u32, warnings: &mut Warnings) -> Result<bool> {
         let (plan, lines) = (&self.plans[plan], self.lines);
         let value = |line: u32| lines.line(line).value();
@@ -165,7 +164,7 @@ impl<'a> Members<'a> {
         for (line, step) in &plan.steps {
             let line = lines.line(first + line);
             match step {
-                Step::Known(entry) if same && bears(entry.key) => {}
+                Step::Known(entry) if same && affects_shared(entry.key) => {}
                 Step::Known(entry) => self.layer.read(entry, line, warnings)?,
                 Step::Own(kind) => read_own(*kind, line)?,
                 Step::Suspect => self.judge.warn(lines, line, warnings),
@@ -174,7 +173,8 @@ impl<'a> Members<'a> {
         Ok(same)
     }
 
-    /// Judges the keys of a section while it reads its lines, so that the first error is told.
+    /// Makes a plan and reads the lines at the same time, so that the first error is the one
+    /// reported.
     fn make_plan(&mut self, own: &Range<u32>, warnings: &mut Warnings) -> Result<usize> {
         let lines = self.lines;
         let (mut steps, mut bearing, mut may_be_idle) = (Vec::new(), Vec::new(), false);
@@ -188,7 +188,7 @@ impl<'a> Members<'a> {
                 Some(Step::Known(entry)) => {
                     self.layer.read(entry, line, warnings)?;
                     may_be_idle |= idle::may_be_idle(entry.name);
-                    if bears(entry.key) {
+                    if affects_shared(entry.key) {
                         bearing.push(at as u32);
                     }
                 }
@@ -235,7 +235,7 @@ impl<'a> Members<'a> {
         Ok(settings)
     }
 
-    /// A text of the node at hand, which is the value of `key`.
+    /// `text`, which is the current node's value of `key`, without a copy if possible.
     fn text(&self, key: Key, text: &str) -> Text {
         let start = self.layer.get(key).and_then(|setting| setting.line).map_or(0, Given::start);
         Text::of(self.lines.values(), start, text)
@@ -258,14 +258,14 @@ impl<'a> Members<'a> {
         Error::config(
             &position,
             format!(
-                "a second node of the name {}, the first is on {first}; rename one",
+                "two nodes have the name {}, the first one on {first}; rename one",
                 shown(name)
             ),
         )
     }
 }
 
-/// Whether a key bears on what nodes share of their settings.
-fn bears(key: Key) -> bool {
+/// Whether a key affects the settings that nodes can share.
+fn affects_shared(key: Key) -> bool {
     !matches!(key, Key::Name | Key::Host | Key::Port | Key::Weight | Key::Priority)
 }

@@ -1,6 +1,8 @@
-//! Text to [`Definition`]: what an upstream file says, checked in full before anything uses it.
+//! Turns text into a [`Definition`]: everything that an upstream file says, checked before anybody
+//! uses it.
 //!
-//! Reads files, never sockets; knows every key (see [`keys`]) and nothing of what is done with it.
+//! This room reads files and never touches a socket. It knows every key (see [`keys`]), but it does
+//! not act on any.
 
 mod classic;
 mod declared;
@@ -48,12 +50,12 @@ pub use settings::{
 pub use words::{Balance, Check, Start};
 
 /// Reads and checks an upstream file. A relative `path` is looked for in the working directory,
-/// then in the directory of the option `config.dir`. Never waits for anything but the disk.
+/// then in the directory of the option `config.dir`. Waits for nothing but the disk.
 ///
 /// # Errors
 ///
-/// [`Status::Io`] where the file itself cannot be read; [`Status::Config`] for everything about its
-/// content, files it includes or names among it, with the line.
+/// [`Status::Io`] if the file itself cannot be read. [`Status::Config`], with the line, if its
+/// content is wrong; that includes the files that it includes or names.
 pub fn load(path: &Path, options: &Options) -> Result<Definition> {
     let path = find(path, options);
     let name = path.to_string_lossy();
@@ -77,8 +79,8 @@ pub fn load(path: &Path, options: &Options) -> Result<Definition> {
     read(main, options, &|name| std::env::var_os(name))
 }
 
-/// Checks the text of an upstream file. `source_name` stands for the file in messages; relative
-/// paths within are looked for in the working directory, then in the directory of the option
+/// Checks the text of an upstream file. Messages name it `source_name`. Relative paths in it are
+/// looked for in the working directory, then in the directory of the option
 /// `config.dir`.
 ///
 /// # Errors
@@ -116,13 +118,13 @@ fn read(
         let whole = Position { file: main.name.into(), line: 0, column: 0 };
         return Err(Error::config(
             &whole,
-            "the YAML form is not read by this version; write the file in the classic form",
+            "this version does not read the YAML form; write the file in the classic form",
         ));
     }
     define::define(classic::read(main, environment)?, options)
 }
 
-/// `path` in the working directory, or, if there is nothing, under `config.dir`.
+/// `path` in the working directory; if there is no such file, under `config.dir`.
 fn find(path: &Path, options: &Options) -> PathBuf {
     if path.is_relative() && std::fs::symlink_metadata(path).is_err() {
         let other = options.config_dir().map(|directory| directory.join(path));

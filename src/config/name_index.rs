@@ -1,4 +1,4 @@
-//! Nodes by name: an open-addressing table of their numbers. The names themselves are the nodes'.
+//! Finds nodes by name: an open-addressing table of their numbers. The nodes hold the names.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -6,14 +6,14 @@ use std::hash::BuildHasher;
 /// The numbers of named things.
 #[derive(Clone, Debug)]
 pub struct NameIndex {
-    /// A part of a name's hash above, so that another's name is hardly ever read, and its number
-    /// from 1 on; 0 is free.
+    /// The upper bits are a part of the name's hash, so that a wrong name is hardly ever compared.
+    /// The lower bits are the number, counted from 1. 0 is a free cell.
     cells: Box<[u32]>,
     hasher: RandomState,
 }
 
 impl NameIndex {
-    /// Room for so many names; there may never be more.
+    /// Room for `count` names; more must not be inserted.
     pub(super) fn for_names(count: usize) -> NameIndex {
         assert!(count < NUMBER as usize, "a file of 32 MiB holds a tenth of that");
         // At most half full, so that chains stay short.
@@ -23,7 +23,7 @@ impl NameIndex {
         }
     }
 
-    /// Adds a number under a name, or tells the number that has it already.
+    /// Adds a number under a name. If the name is there already, returns its number.
     pub(super) fn insert<'n>(
         &mut self,
         name: &str,
@@ -40,7 +40,7 @@ impl NameIndex {
         }
     }
 
-    /// The number that has a name.
+    /// The number of a name.
     pub fn find<'n>(&self, name: &str, name_of: impl Fn(usize) -> &'n str) -> Option<usize> {
         self.look_up(name, self.hasher.hash_one(name), name_of).ok()
     }
@@ -67,10 +67,10 @@ impl NameIndex {
     }
 }
 
-/// The bits of a cell that are the number's.
+/// The bits of a cell that hold the number.
 const NUMBER: u32 = (1 << 24) - 1;
 
-/// The bits of a cell that are the hash's. Its lowest are the cell already.
+/// The bits of a cell that hold a part of the hash. Not its lowest bits: they choose the cell.
 fn part(hash: u64) -> u32 {
     (hash >> 32) as u32 & !NUMBER
 }

@@ -1,4 +1,4 @@
-//! The library's keys of one node, typed, where they make sense together.
+//! Makes the typed settings of one node, and checks that its keys make sense together.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::value::Value;
 use super::words::Check;
 use crate::base::error::{Error, Result};
 
-/// Reads them.
+/// The settings of a node.
 pub(super) fn node_settings(
     node: Layers<'_, '_>,
     files: &mut TlsFiles,
@@ -46,7 +46,8 @@ pub(super) fn node_settings(
     if let (None, Check::Tls, Some(line)) = (&tls, health.check, node.given(Key::HealthCheck)) {
         warnings.add(
             &line.position(),
-            "health.check tls checks no more than tcp does here: tls is off for this node",
+            "health.check tls checks no more than health.check tcp: tls is off for this node; set \
+             tls on, or health.check tcp",
         );
     }
     Ok(NodeSettings { tls, net: Arc::new(net), health: Arc::new(health), weight, priority })
@@ -64,7 +65,8 @@ fn health_settings(node: Layers<'_, '_>) -> Result<HealthSettings> {
     match backoff.or(most) {
         Some(line) if health.backoff > health.backoff_max => Err(Error::config(
             &line.value_position(),
-            "health.backoff is above health.backoff_max; lower one or raise the other",
+            "health.backoff is above health.backoff_max; lower health.backoff or raise \
+             health.backoff_max",
         )),
         _ => Ok(health),
     }
@@ -82,9 +84,8 @@ fn tls_settings(
     {
         warnings.add(
             &line.position(),
-            "tls.verify_hostname has no effect with tls.verify off: without the chain anyone can \
-             write a certificate \
-             of that name; set tls.verify on",
+            "tls.verify_hostname has no effect while tls.verify is off: if nobody checks the \
+             chain, anyone can make a certificate with that name; set tls.verify on",
         );
     }
     let mut file = |key: Key| -> Result<Option<TlsFile>> {
@@ -128,7 +129,8 @@ fn check_versions(node: Layers<'_, '_>) -> Result<()> {
     Err(Error::config(
         &position,
         format!(
-            "tls.min_version is above the tls.max_version{of_max}; lower one or raise the other"
+            "tls.min_version is above the tls.max_version{of_max}; lower tls.min_version or raise \
+             tls.max_version"
         ),
     ))
 }
@@ -142,7 +144,7 @@ fn check_certificate_and_key(node: Layers<'_, '_>) -> Result<()> {
         if let (Some(line), None) = (node.given(key), node.get(other)) {
             return Err(Error::config(
                 &line.position(),
-                format!("{} without {}; give both or neither", key.name(), other.name()),
+                format!("{} is set without {}; set both or neither", key.name(), other.name()),
             ));
         }
     }

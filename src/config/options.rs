@@ -1,5 +1,5 @@
-//! Options: the file's own words, given by the program as defaults under the file.
-//! Checked when they are set, by the same table and readers as the file.
+//! Options: the keys of the file, set by the program as defaults for what the file does not say.
+//! They are checked when they are set, by the same table and the same readers as the file.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,9 +10,9 @@ use super::keys::{self, Scope, Unknown};
 use super::limits::{MAX_KEY, MAX_VALUE};
 use crate::base::error::{Error, Position, Result, Status};
 
-/// Defaults under the file: any key of the library, and any key of a plugin's own.
+/// Defaults for what the file does not say: keys of the library, and keys of the plugin.
 ///
-/// Keys are compared without letter case. Values are taken as they are: `${VAR}` is not expanded.
+/// Letter case in keys does not matter. Values are taken as they are: `${VAR}` is not expanded.
 #[derive(Clone)]
 pub struct Options {
     /// Keys as they were spelled, and values.
@@ -42,13 +42,13 @@ impl fmt::Debug for Options {
 }
 
 impl Options {
-    /// Sets a key, or sets it again. A key of the library is checked at once.
+    /// Sets a key; an earlier value is replaced. A key of the library is checked at once.
     ///
     /// # Errors
     ///
-    /// [`Status::Config`](crate::base::error::Status::Config) where the key cannot be an option, is
-    /// an unknown name of the families `tls`, `net`, `health` and `deliver`, or the value is not of
-    /// the key's kind.
+    /// [`Status::Config`](crate::base::error::Status::Config) if the key cannot be an option, if it
+    /// is unknown and begins with `tls.`, `net.`, `health.` or `deliver.`, or if the key cannot
+    /// have the value.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
         let (key, value) = (key.trim(), value.trim());
         let refuse = |cause: String| Err(Error::config(&self.position, cause));
@@ -57,22 +57,25 @@ impl Options {
             || key.contains(|c: char| c.is_whitespace() || c.is_control())
         {
             return refuse(format!(
-                "a key has 1 to {MAX_KEY} bytes and no blank; {key:.40?} is none"
+                "{key:.40?} cannot be a key; a key has 1 to {MAX_KEY} bytes and no blank"
             ));
         }
         if value.len() > MAX_VALUE || value.contains('\0') {
-            return refuse(format!("{key}: a value has {MAX_VALUE} bytes at most and no NUL byte"));
+            return refuse(format!(
+                "{key}: the value is too long or has a NUL byte; a value has at most {MAX_VALUE} \
+                 bytes and no NUL byte"
+            ));
         }
         let mut name = key.to_ascii_lowercase();
         match keys::find(&name) {
             Some(entry) if !entry.scopes.contains(&Scope::Options) => {
-                let mend = if name == "name" {
-                    "; for the upstream wanted, set upstream.name"
+                let more = if name == "name" {
+                    "; to require a name of the upstream, set upstream.name"
                 } else {
                     ""
                 };
                 return refuse(format!(
-                    "{} is no option; it belongs in the file{mend}",
+                    "{} cannot be an option; set it in the file{more}",
                     entry.name
                 ));
             }
@@ -80,10 +83,10 @@ impl Options {
                 if let Err(cause) = entry.kind.read(entry.name, value) {
                     return refuse(cause);
                 }
-                // Under its first name, so that an alias set later replaces it.
+                // Stored under its first name, so that a later alias replaces it.
                 name = entry.name.to_owned();
             }
-            None if self.declared.get(&name).is_some() => {} // its value is checked with the file's
+            None if self.declared.get(&name).is_some() => {} // checked when a set is created
             None => match keys::judge(&name) {
                 Unknown::Refused(cause) => return refuse(cause),
                 Unknown::Suspect(cause) if name.starts_with("deliver.") => return refuse(cause),
@@ -101,13 +104,14 @@ impl Options {
         Ok(())
     }
 
-    /// Declares a key of the plugin's own, in any letter case: its value is checked when a set is
-    /// created, wherever it stands, and so is a key that is likely a slip for it.
+    /// Declares a key of the plugin, in any letter case. When a set is created, its value is
+    /// checked in the file and in the options, and a key that is probably a misspelling of it is an
+    /// error.
     ///
     /// # Errors
     ///
-    /// [`Status::InvalidArg`] where no file can carry the key, it is the library's, or it was
-    /// declared of another type.
+    /// [`Status::InvalidArg`] if no file can hold the key, if it is the library's, or if it was
+    /// declared with another type.
     pub fn declare(&mut self, key: &str, kind: KeyType) -> Result<()> {
         self.declared.add(key, kind).map_err(|cause| Error::new(Status::InvalidArg, cause))
     }
@@ -129,7 +133,7 @@ impl Options {
         &self.declared
     }
 
-    /// What stands for a place in a file.
+    /// The position that errors about options have.
     pub(super) fn position(&self) -> &Position {
         &self.position
     }
@@ -149,8 +153,7 @@ mod tests {
             (
                 "tls",
                 "1",
-                "options: tls: \"1\" is neither on nor off; write on, true or yes, or else off, \
-                 false or no",
+                "options: tls: \"1\" is neither on nor off; write on, true, yes, off, false or no",
             ),
             (
                 "tls.verfiy",
@@ -162,16 +165,25 @@ mod tests {
                 "1s",
                 "options: unknown key \"deliver.tiemout\"; did you mean \"deliver.timeout\"?",
             ),
-            ("host", "h", "options: host is no option; it belongs in the file"),
+            ("host", "h", "options: host cannot be an option; set it in the file"),
             (
                 "Name",
                 "n",
-                "options: name is no option; it belongs in the file; for the upstream wanted, set \
-                 upstream.name",
+                "options: name cannot be an option; set it in the file; to require a name of the \
+                 upstream, set upstream.name",
             ),
-            ("", "x", "options: a key has 1 to 1024 bytes and no blank; \"\" is none"),
-            ("a b", "x", "options: a key has 1 to 1024 bytes and no blank; \"a b\" is none"),
-            ("a", "\0", "options: a: a value has 1048576 bytes at most and no NUL byte"),
+            ("", "x", "options: \"\" cannot be a key; a key has 1 to 1024 bytes and no blank"),
+            (
+                "a b",
+                "x",
+                "options: \"a b\" cannot be a key; a key has 1 to 1024 bytes and no blank",
+            ),
+            (
+                "a",
+                "\0",
+                "options: a: the value is too long or has a NUL byte; a value has at most 1048576 \
+                 bytes and no NUL byte",
+            ),
             (
                 "balance",
                 "hash",

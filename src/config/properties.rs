@@ -1,6 +1,6 @@
-//! The properties of all nodes of a set, as C reads them: every text once and for all in one piece,
-//! found in any letter case. Nodes whose sections have the same keys share one table of them, so
-//! that a node itself is two numbers.
+//! The properties of all nodes of a set, as C reads them. All texts are in one piece and never
+//! change; letter case in keys does not matter. Nodes whose sections have the same keys share one
+//! table of keys, so a node itself needs only two numbers.
 
 use std::sync::Arc;
 
@@ -9,31 +9,31 @@ use super::lines::Lines;
 /// The properties of the nodes of a set.
 #[derive(Clone, Debug)]
 pub struct Properties {
-    /// Every value, a NUL byte behind each.
+    /// Every value, with a NUL byte after each.
     values: Arc<String>,
-    /// Where each line's value begins, and where the last ends.
+    /// Where the value of each line begins, and where the last one ends.
     starts: Box<[u32]>,
-    /// Every key, a NUL byte behind each.
+    /// Every key, with a NUL byte after each.
     keys: Box<str>,
     shapes: Box<[Shape]>,
 }
 
-/// Which of them are a node's.
+/// Which properties belong to a node.
 #[derive(Clone, Copy, Debug)]
 pub struct Owner {
-    /// What keys it has.
+    /// The number of its [`Shape`].
     pub(super) shape: u32,
-    /// The first line of its own.
+    /// Its first own line.
     pub(super) first: u32,
 }
 
-/// The keys of a section, and of what it takes over from other sections.
+/// The keys of a section, its own and inherited.
 #[derive(Clone, Debug)]
 pub(super) struct Shape {
-    /// Where each key stands in the text of the keys: its own in the order of its lines, then the
-    /// others.
+    /// Where each key is in the text of all keys: first its own in the order of its lines, then the
+    /// inherited ones.
     keys: Box<[u32]>,
-    /// The lines of the others.
+    /// The lines of the inherited keys.
     inherited: Box<[u32]>,
     cells: Box<[Cell]>,
 }
@@ -41,7 +41,7 @@ pub(super) struct Shape {
 /// A cell of the open-addressing table.
 #[derive(Clone, Copy, Debug)]
 struct Cell {
-    /// 0 where it is free: no key is empty.
+    /// The key's length; 0 in a free cell, because no key is empty.
     length: u32,
     /// The number of the property.
     index: u32,
@@ -51,11 +51,12 @@ struct Cell {
 const FREE: Cell = Cell { length: 0, index: 0, ends: [0; 2] };
 
 impl Shape {
-    /// Of a section whose lines have the keys `own`, and which takes over the lines `inherited`.
+    /// The shape of a section whose lines have the keys `own`, and which inherits the lines
+    /// `inherited`.
     pub fn new(lines: &Lines, own: &[u32], inherited: Vec<u32>) -> Shape {
         let of_others = inherited.iter().map(|line| lines.of(&(*line..*line + 1))[0].key);
         let spellings: Vec<u32> = own.iter().copied().chain(of_others).collect();
-        // At most half full, so that most misses end at the first look.
+        // At most half full, so that most keys that are not there are missed at the first cell.
         let mut cells = vec![FREE; (2 * spellings.len()).next_power_of_two()];
         for (index, spelling) in spellings.iter().enumerate() {
             let key = lines.spellings.get(*spelling).as_bytes();
@@ -70,7 +71,7 @@ impl Shape {
         Shape { keys, inherited: inherited.into(), cells: cells.into() }
     }
 
-    /// The line of a property.
+    /// The number of a property's line.
     #[inline]
     fn line(&self, first: u32, index: usize) -> usize {
         let own = self.keys.len() - self.inherited.len();
@@ -113,7 +114,8 @@ impl Properties {
         }
     }
 
-    /// Whether a key is the same but for the eight bytes at either end, which are known to be.
+    /// Whether two keys are equal between their first and last eight bytes, which the caller has
+    /// compared.
     #[inline]
     fn same_middle(&self, start: u32, key: &[u8]) -> bool {
         let known = &self.keys.as_bytes()[start as usize..start as usize + key.len()];
@@ -125,14 +127,13 @@ impl Properties {
         &self.values.as_bytes()[self.starts[line] as usize..self.starts[line + 1] as usize]
     }
 
-    /// How many there are.
+    /// How many properties the node has.
     pub fn count(&self, owner: Owner) -> usize {
         self.shapes[owner.shape as usize].keys.len()
     }
 
-    /// The key and the value of a number, each with the NUL byte that ends it: the node's own in
-    /// the order of its lines, then those of `[UPSTREAM]` and of the options that no earlier one
-    /// hides.
+    /// Key and value of the property with this number, each with the NUL byte that ends it. The
+    /// node's own come first, in the order of its lines, then the inherited ones.
     pub fn at(&self, owner: Owner, index: usize) -> Option<(&[u8], &[u8])> {
         let shape = &self.shapes[owner.shape as usize];
         let key = &self.keys.as_bytes()[*shape.keys.get(index)? as usize..];
@@ -140,14 +141,14 @@ impl Properties {
         Some((&key[..=end], self.value(shape.line(owner.first, index))))
     }
 
-    /// The line of a property.
+    /// The number of a property's line.
     #[cfg(test)]
     pub(super) fn line(&self, owner: Owner, index: usize) -> u32 {
         self.shapes[owner.shape as usize].line(owner.first, index) as u32
     }
 }
 
-/// A key without its letter case: its first and last eight bytes, and a hash of all of it.
+/// A key in small letters: its first and last eight bytes, and a hash of all of it.
 struct Folded {
     ends: [u64; 2],
     hash: u64,
@@ -170,7 +171,8 @@ impl Folded {
     }
 }
 
-/// What lies between the first and the last eight bytes, the last word of it reaching into those.
+/// The bytes between the first and the last eight, as words. The last word overlaps the last eight
+/// bytes.
 #[inline]
 fn middle(key: &[u8]) -> impl Iterator<Item = u64> {
     let mut rest = key.get(8..).unwrap_or_default();
@@ -182,7 +184,7 @@ fn middle(key: &[u8]) -> impl Iterator<Item = u64> {
     })
 }
 
-/// Up to seven bytes, each at least once.
+/// A number made of up to seven bytes, each used at least once.
 #[inline]
 fn short(bytes: &[u8]) -> u64 {
     match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
@@ -198,7 +200,7 @@ fn short(bytes: &[u8]) -> u64 {
     }
 }
 
-/// ASCII letters to small ones, in eight bytes at once.
+/// ASCII letters to small letters, eight bytes at once.
 #[inline]
 fn lower(word: u64) -> u64 {
     const EACH: u64 = 0x0101_0101_0101_0101;
@@ -209,8 +211,8 @@ fn lower(word: u64) -> u64 {
     word | letter >> 2
 }
 
-/// Multiply and fold, as wyhash does (Wang Yi, 2019). The factors are parts of pi and the golden
-/// ratio.
+/// Multiply and fold, as wyhash does (Wang Yi, 2019). The constants are digits of pi and of the
+/// golden ratio.
 #[inline]
 fn mixed(a: u64, b: u64) -> u64 {
     let product = u128::from(a ^ 0x243f_6a88_85a3_08d3) * u128::from(b ^ 0x9e37_79b9_7f4a_7c15);
@@ -288,10 +290,14 @@ mod tests {
                 prop_assert_eq!(properties.get(owner, other.as_bytes()), None);
             }
             let listed: Vec<Vec<u8>> =
-                (0..properties.count(owner)).map(|at| properties.at(owner, at).unwrap().0.to_vec()).collect();
+                (0..properties.count(owner))
+                    .map(|at| properties.at(owner, at).unwrap().0.to_vec())
+                    .collect();
             let expected = ["name", "host", "port"].into_iter();
             let expected = expected.chain(of_node.iter().chain(of_upstream).map(String::as_str));
-            prop_assert_eq!(listed, expected.map(|key| format!("{key}\0").into_bytes()).collect::<Vec<_>>());
+            let expected: Vec<Vec<u8>> =
+                expected.map(|key| format!("{key}\0").into_bytes()).collect();
+            prop_assert_eq!(listed, expected);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::words::{Balance, Check, Start};
 use crate::base::error::Position;
 
-/// Everything the library reads for one node. Nodes that say the same share it.
+/// The library's settings of one node. Nodes with the same settings share them.
 #[derive(Clone, Debug)]
 pub struct NodeSettings {
     /// TLS to this node; `None` is plaintext.
@@ -17,9 +17,9 @@ pub struct NodeSettings {
     pub net: Arc<NetSettings>,
     /// `health.*`.
     pub health: Arc<HealthSettings>,
-    /// Share of the turns; 0 has none.
+    /// The node's share of the turns; 0 is none.
     pub weight: u32,
-    /// Tier; the lowest number with an eligible node is in use.
+    /// The node's tier; the lowest tier with a usable node is in use.
     pub priority: u32,
 }
 
@@ -28,9 +28,9 @@ pub struct NodeSettings {
 pub struct TlsSettings {
     /// Check the certificate chain.
     pub verify: bool,
-    /// Check that the certificate is the host's.
+    /// Check that the certificate is for the host.
     pub verify_hostname: bool,
-    /// SNI and the name to check, where it is not the host.
+    /// SNI and the name to check, if it is not the host.
     pub vhost: Option<String>,
     /// PEM file of trust roots.
     pub ca_file: Option<TlsFile>,
@@ -46,18 +46,19 @@ pub struct TlsSettings {
     pub min_version: TlsVersion,
     /// Highest protocol version; never below `min_version`.
     pub max_version: TlsVersion,
-    /// Cipher suites asked for, if any; names not yet known to be good.
+    /// The cipher suites wanted, if any. `net::tls` checks the names.
     pub ciphers: Option<CipherNames>,
-    /// 0 to 4.
+    /// Log level of the line about a connection: 0 to 4.
     pub debug: u8,
 }
 
-/// A file a `tls.*` key names: found, and where the key stands.
+/// A file that a `tls.*` key names; it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFile {
-    /// The path, resolved: as given, else under `config.dir`, else beside the upstream file.
+    /// The path at which it was found: as given, else under `config.dir`, else in the directory of
+    /// the upstream file.
     pub path: PathBuf,
-    /// Where the key stands, for errors about the content.
+    /// Where the key is, for errors about the content.
     pub position: Position,
 }
 
@@ -72,7 +73,7 @@ impl std::hash::Hash for TlsFile {
 pub struct CipherNames {
     /// OpenSSL or IANA names.
     pub names: Vec<String>,
-    /// Where the key stands.
+    /// Where the key is.
     pub position: Position,
 }
 
@@ -96,19 +97,19 @@ pub enum TlsVersion {
 pub struct NetSettings {
     /// Name, TCP and TLS together.
     pub connect_timeout: Duration,
-    /// Log a connect timeout at error level (else at debug).
+    /// Log a connect timeout at level ERROR; if false, at DEBUG.
     pub connect_timeout_log_error: bool,
-    /// One blocking read or write without progress.
+    /// How long one blocking read or write may make no progress.
     pub io_timeout: Duration,
-    /// Pool connections.
+    /// Keep connections in the pool.
     pub keepalive: bool,
-    /// How long one may lie idle in the pool.
+    /// How long a connection may be idle in the pool.
     pub keepalive_idle_timeout: Duration,
-    /// Uses of one connection; 0 is without limit.
+    /// How often one connection may be used; 0 is no limit.
     pub keepalive_max_recycle: u32,
-    /// Age of one connection; zero is without limit.
+    /// How old one connection may become; zero is no limit.
     pub keepalive_max_lifetime: Duration,
-    /// Open connections to the node; 0 is without limit.
+    /// How many connections to the node may be open; 0 is no limit.
     pub max_connections: u32,
     /// SO_KEEPALIVE.
     pub tcp_keepalive: bool,
@@ -116,7 +117,7 @@ pub struct NetSettings {
     pub tcp_keepalive_time: Option<Duration>,
     /// Time between probes; `None` is the system's.
     pub tcp_keepalive_interval: Option<Duration>,
-    /// Probes before the connection is given up; `None` is the system's.
+    /// Unanswered probes after which the connection is broken; `None` is the system's.
     pub tcp_keepalive_probes: Option<u32>,
     /// Local address to bind.
     pub source_address: Option<IpAddr>,
@@ -124,22 +125,22 @@ pub struct NetSettings {
     pub prefer_ipv4: bool,
     /// Try IPv6 addresses first.
     pub prefer_ipv6: bool,
-    /// How long an answer of the resolver holds.
+    /// How long an answer of the resolver is used.
     pub dns_ttl: Duration,
 }
 
-/// `health.*`: when a node is taken out of the rotation and how it comes back.
+/// `health.*`: when a node is ejected, and how it is restored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthSettings {
-    /// Consecutive failures that eject.
+    /// Failures in a row that eject the node.
     pub max_fails: u32,
-    /// The first ejection.
+    /// How long the first ejection lasts.
     pub backoff: Duration,
-    /// The longest; never below `backoff`.
+    /// How long the longest ejection lasts; never below `backoff`.
     pub backoff_max: Duration,
-    /// Active check of ejected nodes.
+    /// How the library itself checks ejected nodes.
     pub check: Check,
-    /// Time between active checks.
+    /// Time between two such checks.
     pub interval: Duration,
 }
 
@@ -157,12 +158,12 @@ pub struct SetSettings {
 /// `deliver.*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliverSettings {
-    /// All attempts of one delivery.
+    /// The time for all attempts of one delivery.
     pub timeout: Duration,
-    /// Nodes tried for one payload; 0 is each node once.
+    /// How many nodes to try for one payload; 0 is each node once.
     pub attempts: u32,
-    /// Send a payload that may have arrived again elsewhere.
+    /// Send a payload to another node although it may have arrived at the first.
     pub resend: bool,
-    /// With every node out, wait inside the deadline for the first that is due.
+    /// If every node is ejected, wait for the first that is due, inside the deadline.
     pub wait: bool,
 }

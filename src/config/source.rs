@@ -1,5 +1,5 @@
-//! Files and texts: opened, bounded, decoded. Whatever a path names, reading it never waits:
-//! a FIFO or a device is refused before the first byte.
+//! Opens, limits and decodes files and texts. Reading never waits, whatever the path names: a FIFO
+//! or a device is refused before the first byte.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -8,14 +8,14 @@ use std::path::Path;
 
 use super::limits::MAX_FILE;
 
-/// Why a file could not be read: the reason with its mend, and the system's errno or 0.
+/// Why a file could not be read: the reason with the fix, and the system's errno or 0.
 #[derive(Debug)]
 pub(super) struct Unreadable {
     pub reason: String,
     pub errno: i32,
 }
 
-/// A file as the system knows it, whatever its path.
+/// Device and inode: the same for every path to a file.
 pub(super) type FileId = (u64, u64);
 
 impl Unreadable {
@@ -27,7 +27,7 @@ impl Unreadable {
         let reason = match error.kind() {
             io::ErrorKind::NotFound => "there is no such file".into(),
             io::ErrorKind::PermissionDenied => {
-                "permission denied; let the user this process runs as read it".into()
+                "permission denied; allow the user of this process to read it".into()
             }
             _ => error.to_string(),
         };
@@ -63,22 +63,22 @@ pub(super) fn open_regular(path: &Path) -> Result<(File, Metadata), Unreadable> 
 pub(super) fn read_regular(path: &Path, limit: usize) -> Result<(Vec<u8>, FileId), Unreadable> {
     let (file, metadata) = open_regular(path)?;
     let mut bytes = Vec::new();
-    // The size is asked for again by reading: it may be of /proc, which says 0, or grow meanwhile.
+    // Reading checks the size again: a file in /proc says 0, and a file may grow meanwhile.
     if metadata.len() <= limit as u64 {
         let bound = limit as u64 + 1;
         file.take(bound).read_to_end(&mut bytes).map_err(|error| Unreadable::system(&error))?;
     }
     if metadata.len() > limit as u64 || bytes.len() > limit {
         return Err(Unreadable::new(&format!(
-            "the upstream file, and what it includes, is over {} MiB; make it smaller",
+            "the upstream file with its includes is over {} MiB; make it smaller",
             MAX_FILE >> 20
         )));
     }
     Ok((bytes, (metadata.dev(), metadata.ino())))
 }
 
-/// A byte that no configuration text may hold: its line and column from 1, and what is wrong with
-/// it.
+/// A byte that is not allowed in a configuration text: line and column, both from 1, and what is
+/// wrong.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BadByte {
     pub line: usize,
@@ -97,9 +97,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<&str, BadByte> {
     let text = valid.strip_prefix('\u{feff}').unwrap_or(valid);
     let utf_16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
     let (at, cause) = match text.find('\0') {
-        Some(at) => (at, "a NUL byte; the file is text in UTF-8"),
+        Some(at) => (at, "there is a NUL byte here; save the file as text in UTF-8"),
         None if utf_16 => (0, "the file is in UTF-16; save it in UTF-8"),
-        None if broken => (text.len(), "a byte that is not valid UTF-8; save the file in UTF-8"),
+        None if broken => (text.len(), "this byte is not valid UTF-8; save the file in UTF-8"),
         None => return Ok(text),
     };
     let before = &text[..at];
@@ -119,8 +119,8 @@ mod tests {
     fn decodes() {
         let bad = |line, column, cause| Err(BadByte { line, column, cause });
         let (nul, broken) = (
-            "a NUL byte; the file is text in UTF-8",
-            "a byte that is not valid UTF-8; save the file in UTF-8",
+            "there is a NUL byte here; save the file as text in UTF-8",
+            "this byte is not valid UTF-8; save the file in UTF-8",
         );
         for (bytes, expected) in [
             (&b""[..], Ok("")),
@@ -142,7 +142,7 @@ mod tests {
         let path = directory.path().join("f");
         std::fs::write(&path, "12345").unwrap();
         assert_eq!(read_regular(&path, 5).unwrap().0, b"12345");
-        let over = "the upstream file, and what it includes, is over 32 MiB; make it smaller";
+        let over = "the upstream file with its includes is over 32 MiB; make it smaller";
         assert_eq!(read_regular(&path, 4).unwrap_err().reason, over);
         assert_eq!(read_regular(Path::new("/proc/self/status"), 5).unwrap_err().reason, over);
 

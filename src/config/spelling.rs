@@ -1,21 +1,21 @@
-//! The keys of a document, each spelling kept once: sections repeat each other, so that most lines
-//! are told by one comparison with the key that is expected next. Knows which spellings mean the
-//! same key, and nothing of what it means.
+//! The keys of a document, each spelling stored once. Most sections repeat each other, so one
+//! comparison with the key that came next last time usually recognizes a line. Knows which
+//! spellings are the same key, but not what the key means.
 
 use std::collections::HashMap;
 
 use super::keys::{self, Entry};
 
-/// Every spelling that was met.
+/// Every spelling that was seen.
 #[derive(Clone, Debug)]
 pub(super) struct Spellings {
-    /// The spellings, a NUL byte behind each.
+    /// The spellings, with a NUL byte after each.
     text: String,
     list: Vec<Spelling>,
     by_text: HashMap<Box<str>, u32>,
     names: Vec<Name>,
     by_name: HashMap<Box<str>, u32>,
-    /// The spelling met last.
+    /// The spelling seen last.
     last: u32,
 }
 
@@ -26,20 +26,20 @@ struct Spelling {
     /// In characters.
     width: u32,
     name: u32,
-    /// The spelling that followed it last.
+    /// The spelling that came after it the last time.
     next: u32,
 }
 
-/// A key, however it is spelled.
+/// A key, the same for all its spellings.
 #[derive(Clone, Debug)]
 pub(super) struct Name {
-    /// What it is compared under: small letters, and of several names of a key the first.
+    /// The text for comparisons: in small letters, and the first name if the key has several.
     pub text: Box<str>,
-    /// Its row, where it is the library's.
+    /// Its row in the table, if it is the library's.
     pub entry: Option<&'static Entry>,
 }
 
-/// No key: what stands before the first of a section.
+/// Not a key: what comes before the first key of a section.
 const BEGINNING: u32 = 0;
 
 impl Default for Spellings {
@@ -58,13 +58,12 @@ impl Default for Spellings {
 }
 
 impl Spellings {
-    /// A section begins.
+    /// Begins a section.
     pub fn begin(&mut self) {
         self.last = BEGINNING;
     }
 
-    /// The spelling that `content` opens with, where it is the expected one and a blank stands
-    /// behind it.
+    /// The spelling at the start of `content`, if it is the expected one and a blank follows it.
     pub fn expected(&mut self, content: &str) -> Option<u32> {
         let next = self.list[self.last as usize].next;
         let key = self.get(next);
@@ -76,7 +75,7 @@ impl Spellings {
         Some(next)
     }
 
-    /// The spelling `key`, which comes next in its section.
+    /// The spelling `key`, which is the next in its section.
     pub fn follow(&mut self, key: &str) -> u32 {
         let found = self.of(key);
         self.list[self.last as usize].next = found;
@@ -117,7 +116,7 @@ impl Spellings {
         id
     }
 
-    /// Whether `key` was met.
+    /// Whether this spelling was seen before.
     pub fn knows(&self, key: &str) -> bool {
         self.by_text.contains_key(key)
     }
@@ -128,32 +127,32 @@ impl Spellings {
         &self.text[start as usize..(start + length) as usize]
     }
 
-    /// Where a spelling stands in [`Spellings::into_text`].
+    /// Where a spelling begins in [`Spellings::text`].
     pub fn start(&self, spelling: u32) -> u32 {
         self.list[spelling as usize].start
     }
 
-    /// Its length in characters.
+    /// A spelling's length in characters.
     pub fn width(&self, spelling: u32) -> usize {
         self.list[spelling as usize].width as usize
     }
 
-    /// The number of the key that it spells.
+    /// The number of the key that a spelling means.
     pub fn name_of(&self, spelling: u32) -> u32 {
         self.list[spelling as usize].name
     }
 
-    /// The key of a number.
+    /// The key with this number.
     pub fn name(&self, name: u32) -> &Name {
         &self.names[name as usize]
     }
 
-    /// How many keys were met.
+    /// How many keys were seen.
     pub fn count_of_names(&self) -> usize {
         self.names.len()
     }
 
-    /// All spellings, a NUL byte behind each.
+    /// All spellings, with a NUL byte after each.
     pub fn text(&self) -> &str {
         &self.text
     }

@@ -1,20 +1,20 @@
-//! The known name nearest to one that is not known, for "did you mean".
-//! Must stay tight: a plugin's own key is no misspelling, and a wrong guess is worse than none.
+//! Finds the known name nearest to an unknown one, for "did you mean". It must stay strict: a
+//! plugin's own key is not a misspelling, and a wrong guess is worse than none.
 
-/// The widest limit; a row of the table is twice as wide and one more.
+/// The largest limit. A row of the table has `2 * limit + 1` cells that count.
 const WIDEST: usize = 9;
 
 /// The edit distance (insertions, deletions, substitutions, swaps of neighbours) from `a` to `b`;
-/// `None` where it is above `limit`, which is nine at most.
+/// `None` if it is above `limit`. The limit is at most [`WIDEST`].
 pub fn distance(a: &str, b: &str, limit: usize) -> Option<usize> {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     let limit = limit.min(WIDEST);
     if a.len().abs_diff(b.len()) > limit {
         return None;
     }
-    // Optimal string alignment over three rows, of which only what lies within `limit` of the
-    // diagonal can count: the place `at` of row `i` is that of column `i + at - limit`. So the time
-    // grows with the length, never with its square.
+    // Optimal string alignment over three rows. Only cells within `limit` of the diagonal can
+    // count: cell `at` of row `i` is column `i + at - limit`. So the time grows with the length,
+    // not with its square.
     const FAR: usize = usize::MAX / 2;
     let mut before = [FAR; 2 * WIDEST + 3];
     let mut last = [FAR; 2 * WIDEST + 3];
@@ -48,7 +48,7 @@ pub fn distance(a: &str, b: &str, limit: usize) -> Option<usize> {
     Some(last[limit + b.len() - a.len()]).filter(|&found| found <= limit)
 }
 
-/// The candidate nearest to `name`, not further than `limit`; the first of equals.
+/// The candidate nearest to `name` within `limit`; the first if several are equally near.
 pub fn nearest<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str>,
@@ -59,10 +59,10 @@ pub fn nearest<'a>(
     measured.min_by_key(|&(distance, _)| distance).map(|(_, other)| other)
 }
 
-/// Whether `name` is so near to `known` that it is more likely a slip than another word.
+/// Whether `name` is so near to `known` that it is more likely a misspelling than another word.
 ///
-/// Short words have many neighbours that are words themselves (`hosts`, `cost`, `post`, `sort`), so
-/// below six letters only swapped, missing and doubled letters count.
+/// Short words are near to many other words (`hosts`, `cost`, `post`, `sort`). So below six letters
+/// only swapped, missing and doubled letters count.
 pub fn is_slip(name: &str, known: &str) -> bool {
     let limit = if known.len() >= 8 { 2 } else { 1 };
     let plural = name.strip_suffix('s') == Some(known) && !known.ends_with('s');

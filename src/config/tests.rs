@@ -56,7 +56,7 @@ fn property(definition: &Definition, node: usize, key: &str) -> Option<String> {
     properties.find(|p| p.key.eq_ignore_ascii_case(key)).map(|p| p.value)
 }
 
-/// A node's properties, which C is seen to get too.
+/// A node's properties; checks that C gets the same.
 fn properties_of(definition: &Definition, node: usize) -> Vec<Property> {
     let owner = definition.nodes[node].owner;
     let numbers =
@@ -181,9 +181,9 @@ fn an_unknown_section_is_warned_of_and_the_rest_loads() {
     assert_eq!(
         definition.warnings,
         [
-            "f:7:1: unknown section \"SERVICE\", which is not read",
-            "f:13:1: unknown section \"NODES\", which is not read; did you mean [NODE]?",
-            "f:15:1: unknown section \"nod\", which is not read; did you mean [NODE]?",
+            "f:7:1: unknown section \"SERVICE\" is ignored",
+            "f:13:1: unknown section \"NODES\" is ignored; did you mean [NODE]?",
+            "f:15:1: unknown section \"nod\" is ignored; did you mean [NODE]?",
         ]
     );
 }
@@ -210,7 +210,7 @@ fn refused_grammar() {
         ),
         (
             "[UPSTREAM]\nnmae u\n[NODE]\nname n\nhost h\nport 1",
-            "f:1:1: this [UPSTREAM] has no name; did you mean it by \"nmae\" on line 2?",
+            "f:1:1: this [UPSTREAM] has no name; is \"nmae\" on line 2 a misspelling?",
         ),
         (
             "[UPSTREAM]\nname u\n  [NODE]\nhost h\nport 1",
@@ -222,7 +222,7 @@ fn refused_grammar() {
         ),
         (
             "[UPSTREAM]\nname u\n[NODE]\nname n\nhosts a\nport 1",
-            "f:3:1: this [NODE] has no host; did you mean it by \"hosts\" on line 5?",
+            "f:3:1: this [NODE] has no host; is \"hosts\" on line 5 a misspelling?",
         ),
         (
             "[UPSTREAM]\nname u\n[NODE]\nname n\nhost h",
@@ -230,60 +230,53 @@ fn refused_grammar() {
         ),
         (
             &node("[UPSTREAM]\nname v"),
-            "f:7:1: a second [UPSTREAM], the first is on line 1; a file defines one upstream, so \
-             split it",
+            "f:7:1: this is a second [UPSTREAM], the first one is on line 1; a file may have only \
+             one, so make two files",
         ),
-        (&node("[NODE] # two"), "f:7:8: text behind [NODE]; put it on a line of its own"),
-        (&node("[NODE]]"), "f:7:7: text behind [NODE]; put it on a line of its own"),
-        (&node("[NODE"), "f:7:1: a section without its \"]\"; write [UPSTREAM] or [NODE]"),
-        (&node(" [ ]"), "f:7:2: a section without a name; write [UPSTREAM] or [NODE]"),
+        (&node("[NODE] # two"), "f:7:8: there is text after [NODE]; put it on its own line"),
+        (&node("[NODE]]"), "f:7:7: there is text after [NODE]; put it on its own line"),
+        (&node("[NODE"), "f:7:1: this section header has no \"]\"; write [UPSTREAM] or [NODE]"),
+        (&node(" [ ]"), "f:7:2: this section header has no name; write [UPSTREAM] or [NODE]"),
         (
             "name u\n[UPSTREAM]",
-            "f:1:1: \"name\" stands before any section; open one with [UPSTREAM] or [NODE]",
+            "f:1:1: \"name\" comes before the first section; put [UPSTREAM] or [NODE] above it",
         ),
-        (
-            &node(" k v\n K w"),
-            "f:8:2: k stands twice in this section, first on line 7; take out one",
-        ),
-        (
-            &node(" host g"),
-            "f:7:2: host stands twice in this section, first on line 5; take out one",
-        ),
+        (&node(" k v\n K w"), "f:8:2: k is set twice in this section, first on line 7; remove one"),
+        (&node(" host g"), "f:7:2: host is set twice in this section, first on line 5; remove one"),
         (
             &node("net.max_connections 1\nnet.max_worker_connections 1"),
-            "f:8:1: net.max_connections stands twice in this section, first on line 7; take out \
-             one",
+            "f:8:1: net.max_connections is set twice in this section, first on line 7; remove one",
         ),
         (
             &node("[NODE]\nhost h\nport 1\nname   n"),
-            "f:10:8: a second node of the name \"n\", the first is on line 4; rename one",
+            "f:10:8: two nodes have the name \"n\", the first one on line 4; rename one",
         ),
-        (&node(" alone"), "f:7:2: the key \"alone\" has no value; write one behind it"),
-        (&node(" alone \t "), "f:7:2: the key \"alone\" has no value; write one behind it"),
+        (&node(" alone"), "f:7:2: the key \"alone\" has no value; write one after it"),
+        (&node(" alone \t "), "f:7:2: the key \"alone\" has no value; write one after it"),
         (
             &node(" tls=on"),
-            "f:7:2: the key \"tls\" has no value; write one behind it, apart by a blank and \
-             without \"=\" or \":\"",
+            "f:7:2: the key \"tls\" has no value; write one after it, with a blank between them \
+             and no \"=\" or \":\"",
         ),
-        (&long_key, "f:7:2: a key of 1025 bytes; it may have 1024 at most"),
-        (&long_value, "f:7:4: a value of 1048577 bytes; it may have 1048576 at most"),
-        (&node(" k\0 v"), "f:7:3: a NUL byte; the file is text in UTF-8"),
-        (&node(" é a\0"), "f:7:5: a NUL byte; the file is text in UTF-8"),
+        (&long_key, "f:7:2: the key has 1025 bytes; at most 1024 are allowed"),
+        (&long_value, "f:7:4: the value has 1048577 bytes; at most 1048576 are allowed"),
+        (&node(" k\0 v"), "f:7:3: there is a NUL byte here; save the file as text in UTF-8"),
+        (&node(" é a\0"), "f:7:5: there is a NUL byte here; save the file as text in UTF-8"),
         (
             &node("\u{a0}tls on"),
-            "f:7:1: behind \"\" the key carries '\\u{a0}', which does not show; retype the line",
+            "f:7:1: the key begins with the invisible character '\\u{a0}'; type the line again",
         ),
         (
             &node("t\u{200b}ls on"),
-            "f:7:1: behind \"t\" the key carries '\\u{200b}', which does not show; retype the line",
+            "f:7:1: after \"t\" the key has the invisible character '\\u{200b}'; type the line \
+             again",
         ),
         (
             &node(" k  é${UNSET}"),
             "f:7:6: the variable UNSET is not set; set it, or give a default: ${UNSET:-default}, \
-             or ${UNSET:-} for \
-             nothing",
+             or ${UNSET:-} for an empty value",
         ),
-        (&node(" k  ${HOST"), "f:7:5: \"${\" without its \"}\"; write ${NAME} or ${NAME:-default}"),
+        (&node(" k  ${HOST"), "f:7:5: \"${\" has no \"}\"; write ${NAME} or ${NAME:-default}"),
         (
             &node(" k x${BROKEN}"),
             "f:7:5: the variable BROKEN is not valid UTF-8; set it to plain text",
@@ -291,32 +284,33 @@ fn refused_grammar() {
         (
             &node(" k ${A}\n@SET A=b"),
             "f:7:4: the variable A is not set; set it, or give a default: ${A:-default}, or ${A:-} \
-             for nothing",
+             for an empty value",
         ),
-        (&node("@SET A"), "f:7:1: @SET without \"=\"; write @SET NAME=value"),
-        (&node("@SET A B=c"), "f:7:6: @SET: what stands before \"=\" is no variable's name"),
+        (&node("@SET A"), "f:7:1: @SET has no \"=\"; write @SET NAME=value"),
+        (
+            &node("@SET A B=c"),
+            "f:7:6: @SET: the text before \"=\" is not the name of a variable; use letters, \
+             digits, \"_\", \".\" and \"-\"",
+        ),
         (
             &node("@SET A= x${B}"),
             "f:7:10: the variable B is not set; set it, or give a default: ${B:-default}, or \
-             ${B:-} for nothing",
+             ${B:-} for an empty value",
         ),
-        (&node("@INCLUDE"), "f:7:1: @INCLUDE without a path; write @INCLUDE path"),
-        (&node("@INCLUDE ${EMPTY}"), "f:7:1: @INCLUDE without a path; write @INCLUDE path"),
-        (&node(" @type x"), "f:7:2: unknown command \"@type\"; there are @INCLUDE and @SET"),
+        (&node("@INCLUDE"), "f:7:1: @INCLUDE has no path; write @INCLUDE path"),
+        (&node("@INCLUDE ${EMPTY}"), "f:7:1: @INCLUDE has no path; write @INCLUDE path"),
+        (&node(" @type x"), "f:7:2: unknown command \"@type\"; write @INCLUDE or @SET"),
     ] {
         assert_eq!(refusal(text), expected, "{:.200}", text);
     }
     for (bytes, expected) in [
         (
             &b"[UPSTREAM]\n n\xffame u"[..],
-            "f:2:3: a byte that is not valid UTF-8; save the file in UTF-8",
+            "f:2:3: this byte is not valid UTF-8; save the file in UTF-8",
         ),
-        (
-            b"[UPSTREAM]\n name \xc3(",
-            "f:2:7: a byte that is not valid UTF-8; save the file in UTF-8",
-        ),
-        (b"# \xe9\n", "f:1:3: a byte that is not valid UTF-8; save the file in UTF-8"),
-        (b"[UP\xff]", "f:1:4: a byte that is not valid UTF-8; save the file in UTF-8"),
+        (b"[UPSTREAM]\n name \xc3(", "f:2:7: this byte is not valid UTF-8; save the file in UTF-8"),
+        (b"# \xe9\n", "f:1:3: this byte is not valid UTF-8; save the file in UTF-8"),
+        (b"[UP\xff]", "f:1:4: this byte is not valid UTF-8; save the file in UTF-8"),
         (b"\xff\xfe[\0N\0", "f:1:1: the file is in UTF-16; save it in UTF-8"),
     ] {
         assert_eq!(refusal(bytes), expected);
@@ -335,7 +329,7 @@ fn what_grows_in_memory_is_bounded() {
     let lines: String = (0..40).map(|i| format!(" k{i} ${{A}}\n")).collect();
     assert_eq!(
         refusal(growing + &lines),
-        "f:40:6: variables make the file over 32 MiB longer; shorten them"
+        "f:40:6: the variables make the file more than 32 MiB longer; shorten them"
     );
 
     let text = vec![b'#'; (32 << 20) + 1];
@@ -351,7 +345,7 @@ fn yaml_is_for_a_later_version() {
         assert_eq!(
             error.to_string(),
             format!(
-                "{name}: the YAML form is not read by this version; write the file in the classic \
+                "{name}: this version does not read the YAML form; write the file in the classic \
                  form"
             )
         );

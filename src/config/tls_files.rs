@@ -1,5 +1,5 @@
-//! The files that `tls.*` keys name: found and seen to be readable, each looked at once.
-//! Does not read their content; that is for whoever speaks TLS.
+//! Finds the files that `tls.*` keys name and checks that they can be read, each once. Does not
+//! read their content; `net::tls` does.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::settings::TlsFile;
 use super::{source, value};
 use crate::base::error::{Error, Result};
 
-/// Finds files, and keeps what it found.
+/// Finds files, and remembers what it found.
 pub(super) struct TlsFiles {
     config_dir: Option<PathBuf>,
     found: HashMap<(Option<PathBuf>, String, bool), PathBuf>,
@@ -64,7 +64,7 @@ impl TlsFiles {
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                     return Err(format!(
-                        "{}: {error}; let this process's user reach it",
+                        "{}: {error}; allow the user of this process to reach it",
                         path.display()
                     ));
                 }
@@ -74,9 +74,9 @@ impl TlsFiles {
         let looked: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
         let what = if is_directory { "directory" } else { "file" };
         let quotes =
-            if name.starts_with(['"', '\'']) { "; a value is written without quotes" } else { "" };
+            if name.starts_with(['"', '\'']) { "; write the value without quotes" } else { "" };
         Err(format!(
-            "{} names no {what}; looked for {}{quotes}",
+            "there is no {what} {}; looked for {}{quotes}",
             value::shown(name),
             looked.join(", then ")
         ))
@@ -85,7 +85,7 @@ impl TlsFiles {
 
 fn check_file(path: &Path) -> Result<(), String> {
     match source::open_regular(path) {
-        // Files of /proc and the like say 0 and have content; a certificate is never one of them.
+        // Files in /proc say 0 although they have content, but a certificate is not there.
         Ok((_, metadata)) if metadata.len() == 0 => {
             Err("the file is empty; put the PEM text in it".into())
         }
@@ -97,7 +97,7 @@ fn check_file(path: &Path) -> Result<(), String> {
 fn check_directory(path: &Path) -> Result<(), String> {
     let entries = std::fs::read_dir(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotADirectory => {
-            "is not a directory; for a file there is tls.ca_file".to_owned()
+            "is not a directory; set tls.ca_file for a file".to_owned()
         }
         _ => error.to_string(),
     })?;
@@ -107,5 +107,5 @@ fn check_directory(path: &Path) -> Result<(), String> {
             return Ok(());
         }
     }
-    Err("the directory holds no file; put PEM files of trust roots in it".into())
+    Err("the directory has no file; put PEM files of trust roots in it".into())
 }

@@ -1,12 +1,13 @@
-//! The words that a key's value may be. Each such key has an enum, made from its list of words, and
-//! what acts on it matches all of them: a word cannot be accepted here and then ignored there.
+//! The words that the value of a key may be. Each such key has an enum, made from its list of
+//! words. The code that acts on the key must match every word of the enum, so the library cannot
+//! accept a word and then ignore it.
 
 /// The words of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Words {
-    /// Those that this version acts on.
+    /// The words that this version acts on.
     pub known: &'static [&'static str],
-    /// Those set aside for a later version: an error that says so.
+    /// The words reserved for a later version: the error says so.
     pub later: &'static [&'static str],
 }
 
@@ -14,14 +15,15 @@ pub struct Words {
 pub trait Word: Copy + 'static {
     /// The words.
     const WORDS: Words;
-    /// What each of the known ones stands for, in their order.
+    /// The values of the known words, in the same order.
     const ALL: &'static [Self];
 }
 
 macro_rules! words {
     ($(
         $(#[$doc:meta])*
-        $name:ident { $($(#[$word_doc:meta])* $word:ident $text:literal,)* } later { $($later:literal),* }
+        $name:ident { $($(#[$word_doc:meta])* $word:ident $text:literal,)* }
+        later { $($later:literal),* }
     )*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,19 +45,19 @@ words! {
 
     /// `start`: where the rotation starts.
     Start {
-        /// With the first node of the file.
+        /// At the first node of the file.
         First "first",
-        /// With any node.
+        /// At a random node.
         Random "random",
     } later {}
 
-    /// `health.check`: the active check of a node that is ejected.
+    /// `health.check`: how the library itself checks an ejected node.
     Check {
-        /// None.
+        /// Not at all.
         Off "off",
-        /// A TCP connection.
+        /// By a TCP connection.
         Tcp "tcp",
-        /// A TCP connection and, where the node has TLS, a handshake.
+        /// By a TCP connection and, if the node has TLS, a handshake.
         Tls "tls",
     } later {}
 }

@@ -1,6 +1,6 @@
-//! The word to end every call in flight on a set, and every later one: a flag to ask and a
-//! descriptor to poll on. Never taken back, and never drained: the descriptor stays readable for
-//! all who wait.
+//! Ends every running call on a set, and every later one: a flag to ask and a descriptor to poll.
+//! It is never taken back, and nobody reads the descriptor empty: it stays readable for all who
+//! wait.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -15,7 +15,7 @@ use super::socket::poll_timeout;
 use crate::base::process::Shared;
 use crate::base::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// Whether the calls of a set are to end.
+/// Whether the calls of a set must end.
 #[derive(Debug)]
 pub struct Cancel {
     set: AtomicBool,
@@ -32,23 +32,23 @@ impl Cancel {
     pub fn set(&self) {
         self.set.store(true, Relaxed);
         if let Some(event) = self.event.get_here() {
-            // Fails only when the counter is full, and then the descriptor is readable anyway.
+            // Fails only if the counter is full, and then the descriptor is readable anyway.
             let _ = event.write(1);
         }
     }
 
-    /// Whether it was cancelled: one load.
+    /// Whether it was cancelled. Costs one load.
     #[inline]
     pub fn is_set(&self) -> bool {
         self.set.load(Relaxed)
     }
 
-    /// Readable once it was cancelled. Not for a forked child.
+    /// The descriptor that becomes readable when it is cancelled. Not for a forked child.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.event.get().as_fd()
     }
 
-    /// Waits for `time`, or until it is cancelled, which is what the answer tells.
+    /// Waits for `time`, or until it is cancelled. Returns whether it was cancelled.
     pub fn sleep(&self, time: Duration) -> bool {
         let until = Instant::now() + time;
         while !self.is_set() {
@@ -58,9 +58,10 @@ impl Cancel {
             }
             let mut word = [PollFd::new(self.descriptor(), PollFlags::POLLIN)];
             match poll(&mut word, poll_timeout(left)) {
-                Ok(_) if is_closed(&word[0]) => std::thread::sleep(left), // there is nothing to wake it any more
+                // Another part of the process has closed it: nothing can end the sleep early.
+                Ok(_) if is_closed(&word[0]) => std::thread::sleep(left),
                 Ok(_) | Err(Errno::EINTR) => {}
-                Err(_) => break, // ENOMEM: better awake too soon than asleep in a loop
+                Err(_) => break, // ENOMEM: better too early than a busy loop
             }
         }
         self.is_set()
@@ -72,12 +73,12 @@ impl Cancel {
     }
 }
 
-/// An eventfd as the library uses them.
+/// An eventfd, close-on-exec and non-blocking.
 pub(crate) fn eventfd() -> io::Result<EventFd> {
     Ok(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?)
 }
 
-/// One that several threads know.
+/// An eventfd that several threads share.
 pub(super) fn shared_eventfd() -> io::Result<Shared<EventFd>> {
     let event = eventfd()?;
     let number = event.as_raw_fd();

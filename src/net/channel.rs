@@ -1,8 +1,8 @@
 //! A byte stream to one node, plaintext or TLS.
 //!
-//! Everything here goes as far as it can without waiting; the blocking calls are the same steps
-//! with a wait between them. A write that waits takes in what comes meanwhile: both directions full
-//! is no deadlock.
+//! Each step goes as far as it can without waiting; the blocking calls are the same steps with a
+//! wait between them. A write that waits also receives, so there is no deadlock if both directions
+//! are full.
 
 mod failure;
 mod handshake;
@@ -33,9 +33,9 @@ pub struct Channel {
     session: Option<Box<Session>>,
     peer: SocketAddr,
     inbox: Inbox,
-    /// The end of what the peer sends was met while writing: there is nothing to take in any more.
+    /// A write met the end of what the peer sends: there is nothing more to receive.
     ended: bool,
-    /// The plugin has read bytes here.
+    /// The plugin has read bytes.
     answered: bool,
 }
 
@@ -69,12 +69,12 @@ impl Channel {
         self.session.as_ref()?.cipher()
     }
 
-    /// Whether the server asked for a client certificate, and there is none.
+    /// Whether the server asked for a client certificate and there is none.
     pub fn is_certificate_missed(&self) -> bool {
         self.session.as_ref().is_some_and(|session| session.asked() == Asked::InVain)
     }
 
-    /// Whether the peer has sent bytes for the plugin, none of which is taken. An error if it has
+    /// Whether the peer has sent bytes for the plugin; leaves them unread. An error if the peer has
     /// ended the connection.
     pub fn has_spoken(&mut self) -> Result<bool, Failure> {
         let closed = || (Status::Closed, 0, "the server closed the connection".to_owned());
@@ -93,13 +93,13 @@ impl Channel {
         &self.socket
     }
 
-    /// The socket alone, where nothing becomes of the stream.
+    /// Only the socket, if the stream is given up.
     pub(super) fn into_socket(self) -> Socket {
         self.socket
     }
 
-    /// Sends what goes without waiting; whether all of it has gone, bytes that TLS holds from
-    /// before included. With nothing unsent it flushes those.
+    /// Sends what it can without waiting. Returns whether everything is sent, also what TLS still
+    /// held. If `unsent` is empty, it only sends what TLS holds.
     #[inline(always)]
     pub fn offer(
         &mut self,
@@ -112,8 +112,7 @@ impl Channel {
         }
     }
 
-    /// Receives what is there; 0 is the end of the stream in good order, `None` that nothing is
-    /// there yet.
+    /// Receives what is there. 0 is the proper end of the stream; `None`: nothing is there yet.
     pub fn try_read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Failure> {
         if !self.inbox.is_empty() {
             self.answered = true;
@@ -131,12 +130,12 @@ impl Channel {
         outcome
     }
 
-    /// Whether bytes of the peer's were ever read here.
+    /// Whether the plugin ever read bytes of the peer.
     pub fn is_answered(&self) -> bool {
         self.answered
     }
 
-    /// Puts bytes back that were read too far: the next read gets them first.
+    /// Puts back bytes that were read too far. The next read gets them first.
     pub fn put_back(&mut self, bytes: &[u8]) {
         self.inbox.put_back(bytes);
     }
@@ -154,7 +153,7 @@ impl Channel {
         }
     }
 
-    /// As [`Channel::write_all`] once what goes without waiting has gone.
+    /// As [`Channel::write_all`], after a first [`Channel::offer`].
     pub fn write_rest(
         &mut self,
         unsent: &mut Unsent<'_, '_>,
@@ -172,7 +171,7 @@ impl Channel {
         }
     }
 
-    /// Receives at least one byte; 0 is the end of the stream in good order.
+    /// Receives at least one byte; 0 is the proper end of the stream.
     pub fn read(
         &mut self,
         buffer: &mut [u8],
@@ -182,19 +181,19 @@ impl Channel {
             if let Some(got) = self.try_read(buffer)? {
                 return Ok(got);
             }
-            // An answer may wait for the end of a request that TLS still holds; reading sends that
+            // The server may wait for the end of a request that TLS still holds, so reading sends
             // too.
             let wanted = Interest { read: true, write: self.holds_unsent() };
             wait(&self.socket, wanted, patience, "the server sent nothing")?;
         }
     }
 
-    /// Waits until the peer takes more. What it sends meanwhile is taken in, without counting as
-    /// progress: a peer that only sends must not keep a write waiting for ever.
+    /// Waits until the peer takes more, and receives what it sends meanwhile. That does not count
+    /// as progress: a peer that only sends must not keep a write waiting for ever.
     fn wait_for_room(&mut self, patience: &mut Patience<'_>) -> Result<(), Failure> {
         loop {
             let wanted = Interest { read: !self.ended && !self.inbox.is_full(), write: true };
-            let ready = wait(&self.socket, wanted, patience, "the server took no more")?;
+            let ready = wait(&self.socket, wanted, patience, "the server took no more data")?;
             if ready.write {
                 return Ok(());
             }
@@ -219,17 +218,18 @@ impl Channel {
         self.session.as_ref().is_some_and(|session| session.holds_unsent())
     }
 
-    /// Whether bytes were taken in that nobody has read.
+    /// Whether bytes were received that nobody has read.
     pub fn holds_unread(&self) -> bool {
         !self.inbox.is_empty()
     }
 
-    /// Whether it may serve another payload: TLS 1.2 bounds what one key may protect.
+    /// Whether it may be used for another payload: TLS 1.2 limits what one key may protect.
     pub fn has_life_left(&self) -> bool {
         self.session.as_ref().is_none_or(|session| session.has_life_left())
     }
 
-    /// Whether an idle stream may be used again, and if not, why. What it ended by is told once.
+    /// Whether an idle stream may be used again, and if not, why. A socket error is reported only
+    /// once.
     #[inline(always)]
     pub fn look(&mut self) -> Look {
         if self.holds_unread() {
@@ -253,7 +253,7 @@ impl Channel {
         }
     }
 
-    /// What nobody has read is no answer: what counts is whether the stream ended behind it.
+    /// Unread bytes do not matter themselves; what matters is whether the stream ended after them.
     #[cold]
     fn behind_unread(&mut self) -> Ending {
         if let Some(session) = &mut self.session {
@@ -271,8 +271,8 @@ impl Channel {
         }
     }
 
-    /// Says goodbye, as far as that is possible without waiting. What is left is to be held until
-    /// the peer closes too; nothing is left where it has.
+    /// Ends the stream as well as it can without waiting. The caller keeps the socket that this
+    /// returns until the peer closes too; `None` if the peer has closed already.
     pub fn close(mut self) -> Option<Socket> {
         if let Some(session) = &mut self.session {
             session.say_goodbye(&self.socket);

@@ -1,8 +1,8 @@
-//! Connections in the making. One library thread per set, started with the first dial, runs every
-//! dial as a state machine over epoll: name, race of addresses, TLS handshake.
+//! Makes connections. Each set has one library thread for this, started with the first dial. It
+//! runs every dial as a state machine over epoll: name lookup, race of addresses, TLS handshake.
 //!
-//! Callers wait with their deadline and nothing of this touches their stacks; reading and writing
-//! of a ready connection never come here.
+//! A caller only waits, with its deadline; this work does not use the caller's stack. Reading and
+//! writing on a finished connection do not come here.
 
 mod desk;
 mod mailbox;
@@ -33,14 +33,15 @@ pub use reply::Orphan;
 use reply::Reply;
 use stage::{Dial, Stage};
 
-/// The thread keeps each deadline and knows the phase of a dial; whoever waits a little longer
-/// hears of it. The wait that is longer by this only guards against the thread.
+/// How much longer than its deadline a caller waits. The dialer thread ends the dial at the
+/// deadline and reports the phase that it was in, so the caller gets that error. The extra time is
+/// only a guard in case the thread does not come to it.
 pub const GUARD: Duration = Duration::from_millis(40);
 
 /// The dialer of a set.
 pub struct Dialer {
     first: Desk,
-    /// Held while a lost desk gets its successor, and by the end of it all.
+    /// Whether the dialer has stopped. The lock is held while a lost desk gets its successor.
     stopped: Mutex<bool>,
     cancel: Arc<Cancel>,
     next_id: AtomicU64,
@@ -63,13 +64,13 @@ impl Dialer {
         std::iter::successors(Some(&self.first), |desk| desk.next.get().map(|next| &**next))
     }
 
-    /// The desk in use; it may be lost.
+    /// The current desk; it may be lost.
     fn last_desk(&self) -> &Desk {
         self.desks().last().unwrap_or(&self.first)
     }
 
-    /// The desk in use with its thread running; a new one where the descriptors of the last were
-    /// closed.
+    /// The current desk with its thread running. If the descriptors of the last desk were closed,
+    /// makes a new desk.
     fn desk(&self) -> Result<&Desk> {
         let mut desk = self.last_desk();
         while !desk.mailbox.is_whole() {
@@ -83,7 +84,7 @@ impl Dialer {
             }
             let next = Desk::new(&self.cancel).map_err(|error| Error {
                 blame: Blame::Local,
-                ..Error::io(Status::Connect, "the library's dialer cannot be made anew", &error)
+                ..Error::io(Status::Connect, "the library cannot make a new dialer", &error)
             })?;
             let lost = desk.retire(Some(&next));
             desk = desk.next.get_or_init(|| Box::new(next));
@@ -106,8 +107,8 @@ impl Dialer {
         })
     }
 
-    /// Begins to connect to `target`, TLS included; fails by `deadline`. `notify` asks for
-    /// [`Pending::descriptor`]; `orphan` gets the outcome where the caller does not stay for it.
+    /// Begins to connect to `target`, TLS included; fails by `deadline`. `notify` asks for a
+    /// [`Pending::descriptor`]. If the caller gives the dial up, `orphan` gets the outcome.
     pub fn start(
         &self,
         target: &Arc<Target>,
@@ -133,12 +134,12 @@ impl Dialer {
             stage: Stage::Resolving(None),
             answer_by: None,
         };
-        // Made before the thread hears of the dial: it gives its half of the descriptor back with
-        // the outcome.
+        // Made before the thread gets the dial, because the thread drops its half of the descriptor
+        // together with the outcome.
         let pending = Pending::new(id, reply, Arc::clone(&desk.mailbox));
         if !desk.mailbox.post(|letters| letters.dials.push((id, dial))) {
             if desk.mailbox.is_whole() {
-                return Err(target.cancelled(Phase::Connect)); // the set has ended
+                return Err(target.cancelled(Phase::Connect)); // the set was destroyed
             }
             let error = io::Error::from_raw_os_error(libc::EBADF);
             return Err(target.system_error(Status::Connect, Phase::Connect, &error));
@@ -146,22 +147,22 @@ impl Dialer {
         Ok(pending)
     }
 
-    /// Has the thread look at the word to cancel, which is to be given before.
+    /// Wakes the thread so that it sees the cancelling. Set [`Cancel`] before.
     pub fn cancel(&self) {
         let desk = self.last_desk();
         if desk.mailbox.is_whole() {
             desk.mailbox.post(|_| {});
         } else {
-            desk.retire(None).tell(); // nobody else comes to its dials
+            desk.retire(None).tell(); // its thread does not wake for them
         }
     }
 
-    /// Takes a connection that was closed on this side, and holds it until the peer closes too or a
-    /// second has passed. Were it dropped at once, unread bytes of the peer's (the tickets of TLS
-    /// 1.3, an answer nobody waits for) would make the kernel reset it and throw away what was sent
-    /// and has not arrived. Of more than [`LINGERING`] the oldest is dropped all the same: a storm
-    /// of closings is not to take the process's last descriptors. `on_reset` is called, on the
-    /// thread, if the peer resets it: it must not wait.
+    /// Takes a connection that was closed on this side, and holds it until the peer closes too, but
+    /// not longer than a second. If it were dropped at once, unread bytes of the peer (the tickets
+    /// of TLS 1.3, an answer that nobody waits for) would make the kernel reset it, and what was
+    /// sent but has not arrived would be lost. If more than [`LINGERING`] are held, the oldest is
+    /// dropped, so that very many closings do not use up the process's descriptors. If the peer
+    /// resets the connection, the thread calls `on_reset`, which must not block.
     pub fn linger(&self, socket: Socket, on_reset: Option<Task>) {
         let closed = Closed { socket, on_reset };
         let desk = self.last_desk();
@@ -177,8 +178,8 @@ impl Dialer {
         }
     }
 
-    /// Has the thread run `task` at `when`, or a little later. It must not wait. Dropped unrun
-    /// where the dialer stops before.
+    /// Lets the thread run `task` at `when` or a little later. The task must not block. It is
+    /// dropped without a run if the dialer stops before.
     pub fn at(&self, when: Instant, task: Task) -> Result<()> {
         self.desk()?.mailbox.post(|letters| letters.timers.push((when, task)));
         Ok(())
@@ -195,7 +196,7 @@ impl Dialer {
     }
 
     /// In a forked child: forgets the threads, which do not exist there, and closes what they had
-    /// open. What a thread was at work on in the very moment of the fork stays open.
+    /// open. What a thread was working on at the moment of the fork stays open.
     pub fn give_up(&self) {
         self.desks().for_each(|desk| desk.give_up(self.birthplace));
     }

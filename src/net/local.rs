@@ -1,60 +1,58 @@
-//! Failures that are this machine's own: no server is to blame for them, and another one would not
-//! help.
+//! Failures of this machine itself: no server is to blame, and another server would not help.
 //!
-//! What the system refuses at once, before anything was sent, is its own word: it knows no route,
-//! has no port. The same number that comes later was brought by the network, and is the server's.
+//! If the system refuses at once, before it sends anything, the reason is here: no route, no free
+//! port. If the same errno comes later, the network brought it, and it counts against the server.
 
 use std::io;
 use std::net::IpAddr;
 
 use crate::base::error::Blame;
 
-/// The fix where descriptors of the library's are gone.
+/// The fix if the library's descriptors are gone.
 pub(super) const CLOSED_BY_HOST: &str = "another part of this process has closed the library's \
-     descriptors; one that closes all it \
-     finds, as a daemon does, must do so before it creates the upstream";
+                                         descriptors; a program that closes all descriptors, as a \
+                                         daemon does, must do so before it creates the upstream";
 
 /// What the system was asked for when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// A socket.
     Socket,
-    /// To take `net.source_address`.
+    /// To bind to `net.source_address`.
     Bind,
-    /// To begin to connect: it answered at once.
+    /// To begin to connect; it answered at once.
     Connect,
-    /// Anything later, or elsewhere.
+    /// Anything later or else.
     Later,
 }
 
-/// Whether the system refused for a reason that lies on this side of the wire.
+/// Whether the reason for the system's refusal is on this machine.
 pub(super) fn is_local(error: &io::Error) -> bool {
     is_local_at(error, Step::Later)
 }
 
-/// As [`is_local`], at that step.
+/// As [`is_local`], at this step.
 pub(super) fn is_local_at(error: &io::Error, step: Step) -> bool {
     error.raw_os_error().is_some_and(|errno| fix(errno, step, None).is_some())
 }
 
-/// Whose fault it is, as far as the system's number tells.
+/// Whose fault it is, as far as errno shows.
 pub(super) fn blame(error: &io::Error) -> Blame {
     if is_local(error) { Blame::Local } else { Blame::Open }
 }
 
-/// Whether the system had none left of what the call needs: what it would have found elsewhere is
-/// not known then.
+/// Whether the system ran out of descriptors or memory. Then nobody knows what the call would have
+/// given.
 pub(super) fn is_exhausted(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS))
 }
 
-/// The system's words with the fix, if there is one; `source` is the `net.source_address` of the
-/// call.
+/// The system's text with the fix, if there is one. `source` is the node's `net.source_address`.
 pub(super) fn explained(error: &io::Error, source: Option<IpAddr>) -> String {
     explained_at(error, Step::Later, source)
 }
 
-/// As [`explained`], at that step.
+/// As [`explained`], at this step.
 pub(super) fn explained_at(error: &io::Error, step: Step, source: Option<IpAddr>) -> String {
     match error.raw_os_error().and_then(|errno| fix(errno, step, source)) {
         Some(fix) => format!("{error}; {fix}"),
@@ -62,7 +60,7 @@ pub(super) fn explained_at(error: &io::Error, step: Step, source: Option<IpAddr>
     }
 }
 
-/// What helps against a failure of this machine; `None` if it is none.
+/// The fix for a failure of this machine; `None` if it is not one.
 fn fix(errno: i32, step: Step, source: Option<IpAddr>) -> Option<String> {
     Some(match (step, source) {
         (Step::Bind, Some(source)) => fix_bind(errno, source.to_string()),
@@ -72,12 +70,12 @@ fn fix(errno: i32, step: Step, source: Option<IpAddr>) -> Option<String> {
             match (errno, source.as_deref()) {
                 (libc::EINVAL, Some(source)) => {
                     format!(
-                        "nothing beyond this machine can be reached from {source}; take an address \
-                         of the network"
+                        "from {source} only this machine can be reached; set an address that the \
+                         network knows"
                     )
                 }
                 (libc::EADDRNOTAVAIL | libc::EADDRINUSE, Some(source)) => format!(
-                    "every port of {source} is in use towards it; widen the sysctl \
+                    "every port of {source} to this server is in use; widen the sysctl \
                      net.ipv4.ip_local_port_range, or keep more connections (net.keepalive)"
                 ),
                 (_, source) => {
@@ -92,7 +90,7 @@ fn fix(errno: i32, step: Step, source: Option<IpAddr>) -> Option<String> {
     })
 }
 
-/// Failures that are this machine's whenever they come.
+/// The fix for errnos that always mean this machine.
 fn always(errno: i32) -> Option<&'static str> {
     Some(match errno {
         libc::EMFILE => {
@@ -117,11 +115,10 @@ fn always(errno: i32) -> Option<&'static str> {
         }
         libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT => {
             "this machine does not speak that family of addresses (is IPv6 switched off?); give \
-             the node an \
-             address of the other one"
+             the node an address of the other family"
         }
         libc::EPERM => "a firewall or security policy of this machine forbids it",
-        libc::EINVAL => "this machine cannot do that with these settings; see net.*",
+        libc::EINVAL => "this machine cannot do that with these settings; check the keys net.*",
         _ => return None,
     })
 }
@@ -130,8 +127,7 @@ fn fix_bind(errno: i32, source: String) -> String {
     match (errno, always(errno)) {
         (libc::EADDRINUSE, _) => format!(
             "every port of net.source_address {source} is in use; widen the sysctl \
-             net.ipv4.ip_local_port_range, \
-             or keep more connections (net.keepalive)"
+             net.ipv4.ip_local_port_range, or keep more connections (net.keepalive)"
         ),
         (
             libc::EMFILE
@@ -146,10 +142,10 @@ fn fix_bind(errno: i32, source: String) -> String {
     }
 }
 
-/// The same of what connect() answers at once, but for what is [`always`] so.
+/// The fix for other errnos that connect() returns at once.
 fn fix_connect(errno: i32, source: Option<&str>) -> Option<String> {
     Some(match (errno, source) {
-        // A peer on this very machine is asked before the call returns.
+        // A peer on this same machine answers before the call returns.
         (libc::ECONNREFUSED | libc::ECONNRESET | libc::ETIMEDOUT | libc::EINPROGRESS, _) => {
             return None;
         }
@@ -174,8 +170,8 @@ fn fix_connect(errno: i32, source: Option<&str>) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// Whom each number blames that socket(), bind(), connect() and SO_ERROR are known to give, at
-    /// once and later, and a part of the words.
+    /// Each errno that socket(), bind(), connect() and SO_ERROR can give, at once and later: whom
+    /// it blames, and a part of the text.
     #[test]
     fn each_number_blames_whom_it_comes_from() {
         use Step::{Bind, Connect, Later, Socket};
@@ -240,12 +236,12 @@ mod tests {
             (
                 Step::Connect,
                 libc::EADDRNOTAVAIL,
-                "every port of net.source_address 127.0.0.9 is in use towards it",
+                "every port of net.source_address 127.0.0.9 to this server is in use",
             ),
             (
                 Step::Connect,
                 libc::EINVAL,
-                "nothing beyond this machine can be reached from net.source_address",
+                "from net.source_address 127.0.0.9 only this machine can be reached",
             ),
             (Step::Connect, libc::ENETUNREACH, "no route to it from net.source_address 127.0.0.9"),
             (Step::Connect, libc::EMFILE, "ulimit -n"),

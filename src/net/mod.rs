@@ -1,5 +1,5 @@
-//! Connections: names, sockets, TLS, the pool. Knows one node at a time, never which node comes
-//! next.
+//! Connections: names, sockets, TLS, the pool. It works on one node at a time and never chooses
+//! which node is next.
 
 pub(crate) mod cancel;
 pub(crate) mod channel;

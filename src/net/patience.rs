@@ -1,8 +1,6 @@
-//! How long one call may wait, and the wait itself. Under `net.io_timeout` alone the clock is read
-//! only when a call must wait at all; no wait is without an end.
+//! How long one call may wait, and the wait itself. With only `net.io_timeout`, the clock is read
+//! only if a call must wait. Every wait has an end.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -11,6 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 
 use super::socket::{Interest, poll_timeout};
+use crate::base::random::random;
 
 /// The limits of one read or write.
 #[derive(Debug)]
@@ -21,12 +20,12 @@ pub struct Patience<'a> {
     interrupt: Option<BorrowedFd<'a>>,
 }
 
-/// What a time limit bounds.
+/// What a time limit applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// The time without a byte moving (`net.io_timeout`).
+    /// The time in which no byte moves (`net.io_timeout`).
     Silence(Duration),
-    /// The whole call (a caller's own timeout).
+    /// The whole call (a timeout that the caller set).
     Call(Duration),
 }
 
@@ -37,7 +36,7 @@ impl Limit {
         time
     }
 
-    /// The limit that was too short, as a message names it, and what to do.
+    /// The limit that was too short, for a message, with the fix.
     pub fn struck(self) -> String {
         let millis = self.time().as_millis();
         match self {
@@ -49,7 +48,7 @@ impl Limit {
     }
 }
 
-/// A moment by which a call is over, whatever its own limit is.
+/// A moment at which a call must end, whatever its own limit is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bound {
     /// The moment.
@@ -61,10 +60,10 @@ pub struct Bound {
 /// What a call is a part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whole {
-    /// The part of a delivery's time that one node may take while others could take the payload: so
-    /// much.
+    /// The part of a delivery's time that one node may use while other nodes could take the
+    /// payload.
     Share(Duration),
-    /// A delivery or attempt.
+    /// A delivery or an attempt.
     Delivery,
 }
 
@@ -73,14 +72,13 @@ impl Bound {
     pub fn struck(self) -> String {
         match self.of {
             Whole::Share(time) => format!(
-                "within {} ms, half of what the delivery had left while others could take the \
-                 payload; raise \
-                 deliver.timeout if that is too short",
+                "within {} ms, half of the time that the delivery had left while other nodes could \
+                 take the payload; raise deliver.timeout if that is too short",
                 time.as_millis()
             ),
             Whole::Delivery => {
-                let text = "before the time of the delivery was up; raise deliver.timeout, or what \
-                     the delivery was given";
+                let text = "before the delivery's time was up; raise deliver.timeout, or the time \
+                            that the call was given";
                 text.to_owned()
             }
         }
@@ -90,8 +88,8 @@ impl Bound {
 /// What ended a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Woken {
-    /// The descriptor is ready for this. An error or hang-up counts as ready for both: the call
-    /// that follows reports it.
+    /// The descriptor is ready for this. An error or hang-up counts as ready for what was wanted:
+    /// the next call reports it.
     Ready(Interest),
     /// The time is up.
     TimedOut,
@@ -100,8 +98,8 @@ pub enum Woken {
 }
 
 impl<'a> Patience<'a> {
-    /// A call of this `limit` that ends by `bound` in any case, and as soon as `interrupt` is
-    /// readable.
+    /// For a call with this `limit`, which ends at `bound` in any case, and as soon as `interrupt`
+    /// is readable.
     pub fn new(
         limit: Limit,
         bound: Option<Bound>,
@@ -121,20 +119,20 @@ impl<'a> Patience<'a> {
         }
     }
 
-    /// When the wait that begins now must end.
+    /// When a wait that begins now must end.
     pub fn deadline(&mut self) -> Instant {
         let time = self.limit.time();
         let until = *self.until.get_or_insert_with(|| after(Instant::now(), time));
         self.bound.map_or(until, |bound| bound.at.min(until))
     }
 
-    /// Since when it waits without a byte; since the beginning of the whole call where that is what
-    /// is bounded.
+    /// Since when it waits for a byte; with a limit for the whole call, since the start of the
+    /// call.
     pub fn waits_since(&self) -> Option<Instant> {
         self.until.and_then(|until| until.checked_sub(self.limit.time()))
     }
 
-    /// What ended the wait that timed out, as [`Limit::struck`].
+    /// The limit that ended the wait, as [`Limit::struck`].
     pub fn struck(&self) -> String {
         match (self.bound, self.until) {
             (Some(bound), Some(until)) if bound.at <= until => bound.struck(),
@@ -150,7 +148,7 @@ impl<'a> Patience<'a> {
 }
 
 /// Waits until `descriptor` is ready for what is wanted, `interrupt` is readable, or `deadline` has
-/// come; where that has passed before, readiness counts no more.
+/// come. If the deadline has passed before the call, the result is never `Ready`.
 pub fn wait_until(
     descriptor: BorrowedFd<'_>,
     wanted: Interest,
@@ -168,7 +166,7 @@ pub fn wait_until(
         match poll(&mut both[..asked], poll_timeout(left)) {
             Ok(0) if Instant::now() >= deadline => return Ok(Woken::TimedOut),
             Ok(0) | Err(Errno::EINTR) => {}
-            // Closed by another part of the process, it is no word from anyone.
+            // Another part of the process closed the interrupt: that is not an interruption.
             Ok(_) if asked > 1 && is_closed(&both[1]) => asked = 1,
             Ok(_) if asked > 1 && both[1].any() == Some(true) => return Ok(Woken::Interrupted),
             // A peer that is always ready again must not keep a call going past its end.
@@ -179,7 +177,7 @@ pub fn wait_until(
     }
 }
 
-/// Whether there is no such descriptor any more.
+/// Whether the descriptor was closed.
 pub fn is_closed(polled: &PollFd<'_>) -> bool {
     polled.revents().is_some_and(|found| found.contains(PollFlags::POLLNVAL))
 }
@@ -192,18 +190,16 @@ fn readiness(polled: &PollFd<'_>, wanted: Interest) -> Interest {
     Interest { read: found.contains(PollFlags::POLLIN), write: found.contains(PollFlags::POLLOUT) }
 }
 
-/// `now + limit`, or a year ahead where that is beyond it.
+/// `now + limit`, but at most a year ahead.
 pub fn after(now: Instant, limit: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(365 * 86_400);
     now + limit.min(YEAR)
 }
 
-/// `time` less up to a tenth of it, at random, so that what began together does not all end
+/// `time` minus a random part of up to 10%, so that things that begin together do not all end
 /// together.
 pub fn jittered(time: Duration) -> Duration {
-    // The keys of a RandomState differ each time; hashing nothing with them gives 64 random bits.
-    let random = RandomState::new().build_hasher().finish();
-    time - time.mul_f64(0.1 * (random as f64 / u64::MAX as f64))
+    time - time.mul_f64(0.1 * (random() as f64 / u64::MAX as f64))
 }
 
 #[cfg(test)]
@@ -267,12 +263,12 @@ mod tests {
             let now = Instant::now();
             let share = struck(limit, bound(Whole::Share(limit.time()), now));
             assert!(
-                share.starts_with("within 3600000 ms, half of what the delivery had left"),
+                share.starts_with("within 3600000 ms, half of the time that the delivery had left"),
                 "{share}"
             );
             assert!(
                 struck(limit, bound(Whole::Delivery, now))
-                    .starts_with("before the time of the delivery")
+                    .starts_with("before the delivery's time was up")
             );
         }
     }

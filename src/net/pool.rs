@@ -1,5 +1,5 @@
-//! Idle connections of one node, newest first, and the cap on open ones. Holds anything that can be
-//! kept; knows neither sockets nor nodes.
+//! The idle connections of one node, newest first, and the cap on open ones. It can hold anything;
+//! it knows neither sockets nor nodes.
 
 mod queue;
 
@@ -11,12 +11,13 @@ use crate::base::process::Birthplace;
 use crate::base::sync::{Condvar, Guard, Mutex};
 pub use queue::Ticket;
 
-/// Tells the holder of a ticket that its turn may have come. Called under the pool's lock, so it
-/// must not wait.
+/// Tells the holder of a ticket that its turn may have come. It is called under the pool's lock, so
+/// it must not block.
 pub type Waker = Box<dyn Fn() + Send>;
 
-/// Who is told of its turn and does not come for it within this holds up no longer those who wait.
-/// A loop comes at once, unless it is busy elsewhere: perhaps in a call that waits behind it.
+/// How long a ticket holder that was told of its turn may keep others waiting; after that a waiting
+/// thread may go first. An event loop comes at once, unless it is busy: perhaps in a call that
+/// itself waits for the pool.
 const COMES_WITHIN: Duration = Duration::from_millis(20);
 
 /// The pool of a node. Each open connection, idle or in use, holds one permit.
@@ -31,20 +32,20 @@ pub struct Pool<T> {
 }
 
 struct State<T> {
-    /// Oldest in front, so that what has lain too long is found without a look at the others.
+    /// Oldest first, so that what was idle too long is found without a look at the others.
     idle: VecDeque<(Moment, T)>,
     open: usize,
-    /// The waiters at the cap, served in the order they came.
+    /// Those who wait at the cap get numbers and are served in that order.
     next_ticket: u64,
     served_ticket: u64,
     abandoned: Vec<u64>,
-    /// How to tell those of them who do not wait in [`Pool::acquire`].
+    /// How to tell those who do not wait in [`Pool::acquire`].
     wakers: Vec<(u64, Waker)>,
-    /// The last of those who was told that its turn has come, and when.
+    /// The last ticket whose holder was told that its turn has come, and when.
     told: Option<(u64, Instant)>,
     closed: bool,
     cancelled: bool,
-    /// A purge is to come.
+    /// A purge is planned.
     purge_due: bool,
 }
 
@@ -54,7 +55,7 @@ pub enum Permit<T> {
     Idle(T),
     /// A permit for a new one.
     New,
-    /// The cap held until the deadline.
+    /// No permit became free before the deadline.
     None,
     /// The pool was cancelled.
     Cancelled,
@@ -62,24 +63,25 @@ pub enum Permit<T> {
 
 /// What [`Pool::put`] made of a connection.
 pub enum Put<T> {
-    /// It is idle now. Where the caller is to see to it, when [`Pool::purge`] is due.
+    /// It is idle now.
     Kept {
-        /// At most one purge of a pool is asked for at a time.
+        /// When the caller must call [`Pool::purge`]; `None` if a purge is planned already.
         purge: Option<Moment>,
     },
     /// The pool is closed. The permit is still the caller's.
     Refused(T),
 }
 
-/// How many idle connections one purge looks at: it holds the lock meanwhile.
+/// How many idle connections one purge checks, because it holds the lock meanwhile.
 const PURGE_LOOKS: usize = 64;
 
-/// The least time between two purges, so that connections that fall due one by one are closed in
-/// few rounds.
+/// The shortest time between two purges, so that connections that become due one by one are closed
+/// in few rounds.
 const PURGE_PAUSE: Duration = Duration::from_millis(100);
 
 impl<T> Pool<T> {
-    /// A pool of at most `cap` open connections (0: any number), idle ones kept for `idle_timeout`.
+    /// A pool of at most `cap` open connections (0: no limit) that keeps idle ones for
+    /// `idle_timeout`.
     pub fn new(cap: usize, idle_timeout: Duration) -> Self {
         let state = State {
             idle: VecDeque::new(),
@@ -97,14 +99,14 @@ impl<T> Pool<T> {
         Pool { state, freed, cap, idle_timeout, comes_within: COMES_WITHIN, birthplace }
     }
 
-    /// The newest idle connection, or a permit for a new one; at the cap, waits its turn until
-    /// `deadline`, which is asked for only then. What has lain idle too long is handed to `expired`
-    /// before, outside the lock.
+    /// The newest idle connection, or a permit for a new one. At the cap it waits for its turn
+    /// until `deadline`, which is called only then. First it passes connections that were idle too
+    /// long to `expired`, outside the lock.
     pub fn acquire(&self, deadline: impl FnOnce() -> Instant, expired: impl FnMut(T)) -> Permit<T> {
         let mut state = self.state.lock();
         if !state.idle.is_empty() && state.holds_expired(Moment::tick(), self.idle_timeout) {
             let old = state.take_expired(Moment::tick(), self.idle_timeout);
-            drop(state); // what is closed may call back
+            drop(state); // closing may call this pool again
             old.into_iter().for_each(expired);
             state = self.state.lock();
         }
@@ -172,8 +174,8 @@ impl<T> Pool<T> {
         Put::Kept { purge: first.then(|| now.after(self.idle_timeout)) }
     }
 
-    /// Takes out what has lain idle too long, and among the oldest of the others what is not
-    /// `good`. Beside them, when the next purge is due, if one is.
+    /// Takes out what was idle too long, and of the oldest others what is not `good`. Also returns
+    /// when the next purge is due, if one is.
     pub fn purge(
         &self,
         now: Moment,
@@ -200,7 +202,7 @@ impl<T> Pool<T> {
         (gone, next)
     }
 
-    /// Takes out each idle connection that does not stay.
+    /// Takes out each idle connection for which `stays` is false.
     pub fn take_out(&self, mut stays: impl FnMut(&mut T) -> bool) -> Vec<T> {
         let mut state = self.state.lock();
         let mut gone = Vec::new();
@@ -227,9 +229,9 @@ impl<T> Pool<T> {
         idle
     }
 
-    /// Another idle connection for a caller that holds a permit and has closed its own: of the two
-    /// permits one comes free. `None` where none lies there, and the permit stays the caller's: who
-    /// gets a dead one at the cap loses no turn over it.
+    /// Another idle connection for a caller that holds a permit but has closed its connection. One
+    /// of the two permits becomes free. `None` if there is no idle one; then the caller keeps its
+    /// permit, so that it does not lose its turn at the cap over a dead connection.
     pub fn exchange(&self) -> Option<T> {
         let mut state = self.state.lock();
         let (_, item) = state.idle.pop_back()?;
@@ -260,12 +262,12 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Takes everything out; from now on nothing is kept, and those in the queue are told to look.
-    /// Nothing comes out in a forked child where a thread of the parent's held the lock.
+    /// Takes everything out and wakes those in the queue; from now on nothing is kept. Returns
+    /// nothing in a forked child if a thread of the parent held the lock.
     pub fn close(&self) -> Vec<T> {
         let Some(mut state) = self.state.reach(self.birthplace) else { return Vec::new() };
         if !self.birthplace.is_elsewhere() {
-            state.wakers.iter().for_each(|(_, wake)| wake()); // a child's would wake the parent
+            state.wakers.iter().for_each(|(_, wake)| wake()); // in a child it would wake the parent
         }
         state.closed = true;
         state.take_idle()
@@ -279,8 +281,8 @@ impl<T> Pool<T> {
         state.wakers.iter().for_each(|(_, wake)| wake());
     }
 
-    /// Connections idle and open; `None` in a forked child where a thread of the parent's held the
-    /// lock.
+    /// The numbers of idle and of open connections; `None` in a forked child if a thread of the
+    /// parent held the lock.
     pub fn gauge(&self) -> Option<(usize, usize)> {
         self.state.reach(self.birthplace).map(|state| state.gauge())
     }
@@ -303,7 +305,7 @@ impl<T> State<T> {
         }
     }
 
-    /// The holder of `ticket` waits no longer.
+    /// The holder of `ticket` no longer waits.
     fn give_way(&mut self, ticket: u64) {
         if self.served_ticket == ticket {
             self.served_ticket += 1;
@@ -326,13 +328,14 @@ impl<T> State<T> {
         }
     }
 
-    /// Whether any has lain idle too long: the oldest tells.
+    /// Whether any was idle too long; it is enough to look at the oldest.
     #[inline]
     fn holds_expired(&self, now: Moment, idle_timeout: Duration) -> bool {
         self.idle.front().is_some_and(|(since, _)| now.since(*since) >= idle_timeout)
     }
 
-    /// What has lain idle too long. Its permits are free at once: it is closed by whoever gets it.
+    /// Takes out what was idle too long. The permits are free at once; the caller closes the
+    /// connections.
     #[cold]
     fn take_expired(&mut self, now: Moment, idle_timeout: Duration) -> Vec<T> {
         let mut old = Vec::new();

@@ -1,6 +1,6 @@
-//! The race of a dial over the addresses of one name (RFC 8305): families interleaved, a new
-//! attempt each 250 ms or as soon as one fails, earlier ones kept running, the first to finish
-//! wins.
+//! The race of a dial over the addresses of one name (RFC 8305). IPv4 and IPv6 take turns; a new
+//! attempt starts every 250 ms, or as soon as one fails; earlier attempts go on; the first that
+//! connects wins.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -14,15 +14,15 @@ use crate::config::NetSettings;
 /// RFC 8305 section 5, "Connection Attempt Delay": the recommended 250 ms.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// A race under way. Whoever drives it calls [`Race::advance`] when a socket of it is ready, and no
-/// later than [`Race::next_start`].
+/// A running race. Call [`Race::advance`] when one of its sockets is ready, and no later than
+/// [`Race::next_start`].
 pub(super) struct Race {
     first: Option<SocketAddr>,
     waiting: VecDeque<SocketAddr>,
     running: Vec<(SocketAddr, Socket)>,
     next_start: Instant,
     failures: Vec<Failed>,
-    /// Sockets of attempts that are over, to be unwatched before they are closed.
+    /// Sockets of attempts that are over. Take them out of epoll before they are closed.
     over: Vec<Socket>,
 }
 
@@ -33,11 +33,11 @@ pub(super) struct Failed {
     pub(super) error: io::Error,
 }
 
-/// How a race stands.
+/// The state of a race.
 pub(super) enum Standing {
-    /// Not decided. Holds the sockets started just now; each must be watched for writing.
+    /// Not decided. `started` are the new sockets; watch each for writing.
     Running { started: Vec<i32> },
-    /// This one is connected; the others are closed.
+    /// This address is connected; the other attempts are over.
     Won(SocketAddr, Socket),
     /// Every address failed.
     Lost,
@@ -56,8 +56,8 @@ impl Race {
         }
     }
 
-    /// Takes in what a newer answer brought, in the order of [`order`], behind what waits already.
-    /// Whether any is new.
+    /// Adds the addresses of a newer answer, in the order of [`order`], after those that wait
+    /// already. Returns whether any is new.
     pub(super) fn add(&mut self, addresses: Vec<SocketAddr>) -> bool {
         let before = self.waiting.len();
         for address in addresses {
@@ -70,12 +70,12 @@ impl Race {
         self.waiting.len() > before
     }
 
-    /// When [`Race::advance`] must be called next, sockets aside; `None` where no address waits.
+    /// When to call [`Race::advance`] even if no socket is ready; `None` if no address waits.
     pub(super) fn next_start(&self) -> Option<Instant> {
         (!self.waiting.is_empty()).then_some(self.next_start)
     }
 
-    /// Whether it started with this address.
+    /// Whether the race started with this address.
     pub(super) fn is_first(&self, address: SocketAddr) -> bool {
         self.first == Some(address)
     }
@@ -139,19 +139,20 @@ impl Race {
         std::mem::take(&mut self.over)
     }
 
-    /// Ends every attempt; their sockets are among [`Race::take_over`].
+    /// Ends every attempt; [`Race::take_over`] returns their sockets.
     pub(super) fn abort(&mut self) {
         self.over.extend(self.running.drain(..).map(|(_, socket)| socket));
     }
 
-    /// The running socket behind a descriptor.
+    /// The running socket with this descriptor.
     pub(super) fn socket(&self, fd: i32) -> Option<&Socket> {
         self.running.iter().map(|(_, socket)| socket).find(|socket| socket.fd() == fd)
     }
 }
 
-/// The order to try addresses in: the preferred family first (the system's first otherwise), then
-/// by turns (RFC 8305 section 4). Addresses that `net.source_address` cannot reach are left out.
+/// The order in which to try addresses: the preferred family first (without a preference, the
+/// family of the system's first address), then in turns (RFC 8305 section 4). Addresses that
+/// `net.source_address` cannot reach are left out.
 pub(super) fn order(addresses: &[SocketAddr], net: &NetSettings) -> Vec<SocketAddr> {
     let usable = |address: &&SocketAddr| match net.source_address {
         Some(IpAddr::V4(_)) => address.is_ipv4(),

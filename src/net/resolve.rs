@@ -1,5 +1,5 @@
-//! Names to addresses. getaddrinfo blocks for as long as it likes and takes 9 KB of stack, so each
-//! look-up runs on a library thread; the dialer never waits for it.
+//! Looks names up. getaddrinfo may block for a long time and needs 9 KB of stack, so each lookup
+//! runs on a library thread of its own; the dialer never waits for it.
 
 pub(super) mod cache;
 
@@ -18,30 +18,30 @@ use super::{local, thread};
 use crate::base::error::Blame;
 use crate::base::sync::{Condvar, Mutex};
 
-/// What a look-up gave: the addresses (port 0, scope kept) in the system's order, or why there are
-/// none.
+/// The result of a lookup: the addresses (port 0, scope kept) in the system's order, or why there
+/// are none.
 pub(super) type Answer = Result<Arc<[SocketAddr]>, NoAnswer>;
 
 /// Why there are no addresses.
 #[derive(Clone, Debug)]
 pub(super) struct NoAnswer {
-    /// In the system's words.
+    /// The system's text.
     pub(super) cause: String,
     /// Whether the name does not exist, or this machine could not ask.
     pub(super) blame: Blame,
-    /// The system's errno; 0 where it gave none.
+    /// The system's errno; 0 if there is none.
     pub(super) errno: i32,
 }
 
-/// getaddrinfo with its plugins (nss, systemd) was seen to need 9 KB; modules of other systems need
-/// more.
+/// getaddrinfo with its plugins (nss, systemd) was measured at 9 KB; plugins of other systems may
+/// need more.
 const STACK: usize = 256 * 1024;
 
-/// How long the end of a set waits for look-ups that are under way. A thread that getaddrinfo holds
-/// longer is left to end by itself: it touches nothing but its own answer.
+/// How long destroying a set waits for running lookups. A thread that getaddrinfo holds longer ends
+/// later by itself: it touches only its own answer.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// The look-ups under way for one set.
+/// The running lookups of one set.
 #[derive(Default)]
 pub(super) struct Resolver {
     threads: Vec<JoinHandle<()>>,
@@ -55,7 +55,7 @@ struct Busy {
 }
 
 impl Resolver {
-    /// Starts a look-up of `host`; `answer` is called with the result on a library thread.
+    /// Starts a lookup of `host`; a library thread calls `answer` with the result.
     pub(super) fn start(
         &mut self,
         host: &str,
@@ -66,8 +66,8 @@ impl Resolver {
         let busy = Arc::clone(&self.busy);
         *busy.count.lock() += 1;
         let started = thread::spawn("upstream-dns", STACK, move || {
-            // An answer must come whatever happens: the system's words, for one, need not be UTF-8,
-            // which the crate minds.
+            // An answer must always come. The crate panics, for example, if the system's text is
+            // not UTF-8.
             answer(catch_unwind(|| look_up(&host)).unwrap_or_else(|defect| {
                 std::mem::forget(defect); // its drop may panic too
                 let cause = "the system resolver failed".to_owned();
@@ -86,7 +86,7 @@ impl Resolver {
         Ok(())
     }
 
-    /// Joins the look-ups that end within the linger time.
+    /// Joins the threads of lookups that end within [`LINGER`].
     pub(super) fn stop(self) {
         let until = Instant::now() + LINGER;
         let mut count = self.busy.count.lock();
@@ -99,7 +99,7 @@ impl Resolver {
         }
         drop(count);
         for thread in self.threads {
-            // A panic in there has nothing left to spoil.
+            // A panic there can no longer do harm.
             let _ = thread.join();
         }
     }
@@ -107,12 +107,12 @@ impl Resolver {
 
 fn look_up(host: &str) -> Answer {
     Errno::clear();
-    // std's own look-up tells a name that does not exist from a server that is away by words in the
-    // host's language alone.
+    // std's lookup says only in the host's language whether the name does not exist or the DNS
+    // server did not answer.
     let hints = AddrInfoHints { socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
     let found = dns_lookup::getaddrinfo(Some(host), None, Some(hints)).map_err(no_answer)?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
-    // What is of a family this library does not speak is left out.
+    // Addresses of other families than IPv4 and IPv6 are left out.
     for address in found.filter_map(|found| Some(found.ok()?.sockaddr)) {
         if !addresses.contains(&address) {
             addresses.push(address);
@@ -121,8 +121,9 @@ fn look_up(host: &str) -> Answer {
     Ok(addresses.into())
 }
 
-/// What this process has run out of, if anything. Without a descriptor for its files and its socket
-/// glibc says that the name does not exist; what it ran into is at best still in errno.
+/// The error if this process has no descriptors or no memory left. Without a descriptor for its
+/// files and its socket, glibc says that the name does not exist; the real reason may still be in
+/// errno.
 fn exhausted() -> Option<io::Error> {
     let left = io::Error::from(Errno::last());
     if local::is_exhausted(&left) {
@@ -151,7 +152,7 @@ fn no_answer(error: LookupError) -> NoAnswer {
         _ => Blame::Open,
     };
     let text = error.to_string();
-    // The crate, as std does, puts a preamble before gai_strerror's text.
+    // The crate puts this before gai_strerror's text, as std does.
     let cause =
         text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned();
     NoAnswer { cause, blame, errno: error.raw_os_error().unwrap_or(0) }

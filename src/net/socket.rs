@@ -1,10 +1,9 @@
-//! The socket calls: every send carries MSG_NOSIGNAL, none waits.
+//! The socket calls. Every send has MSG_NOSIGNAL, and no call waits.
 //!
-//! std's own writers send without that flag and kill a C host by SIGPIPE; nothing here uses them.
+//! std's own writers send without that flag, and SIGPIPE would kill a C host: do not use them here.
 //!
-//! What sends and peeks is inlined up to the boundary: the processor has lost its return addresses
-//! after a system call, and each return on the way out of one costs as much as the rest of the
-//! function.
+//! The functions that send and peek are inlined up to the C boundary. After a system call the
+//! processor no longer predicts returns, and each return costs as much as the rest of the function.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
@@ -32,7 +31,7 @@ pub enum Ready {
     Write,
 }
 
-/// What to wait for, and what came of it.
+/// What to wait for, or what is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interest {
     /// Bytes, or the end of the stream.
@@ -42,9 +41,9 @@ pub struct Interest {
 }
 
 impl Interest {
-    /// Reading alone.
+    /// Only reading.
     pub const READ: Interest = Interest { read: true, write: false };
-    /// Writing alone.
+    /// Only writing.
     #[cfg(test)]
     pub const WRITE: Interest = Interest { read: false, write: true };
     /// Either.
@@ -52,20 +51,20 @@ impl Interest {
     pub const BOTH: Interest = Interest { read: true, write: true };
 }
 
-/// How a drained connection stands.
+/// The state of a drained connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drained {
     /// The peer may send more.
     Open,
     /// The peer has closed it.
     Ended,
-    /// It broke: the peer has reset it, most likely with bytes unread.
+    /// It broke: the peer has reset it, probably with unread bytes.
     Broken,
 }
 
 impl Socket {
-    /// Starts a connection to `address` and returns at once; see [`Socket::finish_connect`]. A
-    /// failure is told with the step that it came at.
+    /// Starts a connection to `address` and returns at once; see [`Socket::finish_connect`]. An
+    /// error comes with the step at which it happened.
     pub fn start_connect(
         address: SocketAddr,
         net: &NetSettings,
@@ -73,8 +72,8 @@ impl Socket {
         let at = |step| move |error| (step, error);
         let socket = Socket::prepare(address, net).map_err(at(Step::Socket))?;
         if let Some(source) = net.source_address {
-            // A port is chosen with the peer known: else each would serve one connection, not one
-            // to each peer. A kernel that knows no such option is no reason to fail.
+            // The kernel chooses the port at connect(), so that one port can serve one connection
+            // to each peer, not only one connection. An old kernel without this option is no error.
             let _ = setsockopt(&socket, sockopt::IpBindAddressNoPort, &true);
             socket.bind(&SocketAddr::new(source, 0).into()).map_err(at(Step::Bind))?;
         }
@@ -89,7 +88,8 @@ impl Socket {
         // socket2 sets close-on-exec in the same call.
         let kind = Type::STREAM.nonblocking();
         let socket = RawSocket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
-        // A plugin sends whole messages; waiting to fill a segment only delays their last part.
+        // A plugin sends whole messages. Waiting to fill a segment would only delay their last
+        // part.
         socket.set_tcp_nodelay(true)?;
         if net.tcp_keepalive {
             set_keepalive(&socket, net)?;
@@ -97,14 +97,14 @@ impl Socket {
         Ok(socket)
     }
 
-    /// Whether the connection that was started stands; `WouldBlock` while it is under way.
+    /// Whether the connection that was started is made; `WouldBlock` while it is not decided.
     pub fn finish_connect(&self) -> io::Result<()> {
         if let Some(error) = self.0.take_error()? {
             return Err(error);
         }
         match self.0.peer_addr() {
-            // With nobody listening on a port of the ephemeral range, a connection from there to
-            // there meets itself.
+            // If nobody listens on a port of the ephemeral range, a connection to it may get the
+            // same port as its own and so connect to itself.
             Ok(peer) if self.0.local_addr()?.as_socket() == peer.as_socket() => {
                 Err(io::Error::from_raw_os_error(libc::ECONNREFUSED))
             }
@@ -116,12 +116,12 @@ impl Socket {
         }
     }
 
-    /// Has the kernel give the connection up where what was sent is not acknowledged for so long
-    /// (TCP_USER_TIMEOUT, as in gRPC's proposal A18): keepalive probes nothing while data is
-    /// unacknowledged. Only on one that stands, or it would end the connecting too.
+    /// Lets the kernel end the connection if sent data is not acknowledged for `limit`
+    /// (TCP_USER_TIMEOUT, as in gRPC's proposal A18): keepalive sends no probes while data is
+    /// unacknowledged. Call it only on a connection that is made, or it limits connecting too.
     pub fn bound_silence(&self, limit: Duration) {
-        // The shortest there is, not zero, which is no limit. A kernel that knows no such option is
-        // no reason to fail.
+        // Zero would mean no limit, so 1 ms is the shortest. An old kernel without this option is
+        // no error.
         let _ = self.0.set_tcp_user_timeout(Some(limit.max(Duration::from_millis(1))));
     }
 
@@ -131,11 +131,12 @@ impl Socket {
         retry_interrupted(|| self.0.send_with_flags(bytes, libc::MSG_NOSIGNAL))
     }
 
-    /// Sends what the system takes at once of the first 1,024 slices (IOV_MAX).
+    /// Sends what the system takes at once, from the first 1,024 slices (IOV_MAX).
     #[inline(always)]
     pub fn send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         if let [one] = slices {
-            return self.send(one); // the kernel has no message header and no vector to copy and check
+            // Saves the kernel a message header and a vector to copy and check.
+            return self.send(one);
         }
         let slices = &slices[..slices.len().min(libc::UIO_MAXIOV as usize)];
         retry_interrupted(|| self.0.send_vectored_with_flags(slices, libc::MSG_NOSIGNAL))
@@ -146,20 +147,20 @@ impl Socket {
         retry_interrupted(|| (&self.0).read(buffer))
     }
 
-    /// Looks, in one system call, at what an idle connection has received: EAGAIN where nothing has
-    /// come, 0 at the end of the stream. An error of the connection is told once and never again.
+    /// Looks with one system call at what an idle connection has received: EAGAIN if nothing came,
+    /// 0 at the end of the stream. The system reports an error of the connection only once.
     #[inline(always)]
     pub fn peek(&self) -> io::Result<usize> {
         let mut byte = [MaybeUninit::uninit()];
         retry_interrupted(|| self.0.peek(&mut byte))
     }
 
-    /// Ends the sending side: the peer reads to the end of what was sent.
+    /// Ends the sending side: the peer can read all that was sent, and then the end.
     pub fn end_sending(&self) -> io::Result<()> {
         self.0.shutdown(std::net::Shutdown::Write)
     }
 
-    /// Reads and drops what has come.
+    /// Reads what has come and drops it.
     pub fn drain(&self) -> Drained {
         let mut waste = [0; 2048];
         for _ in 0..256 {
@@ -173,8 +174,8 @@ impl Socket {
         Drained::Open
     }
 
-    /// Forgets the descriptor, which another part of the process has closed: its number may be
-    /// another's by now.
+    /// Forgets the descriptor without closing it. Another part of the process has closed it, and
+    /// its number may belong to another file by now.
     pub fn disown(self) {
         let _ = self.0.into_raw_fd();
     }
@@ -191,7 +192,7 @@ impl AsFd for Socket {
     }
 }
 
-/// The socket as rustls wants to see it.
+/// The socket in the form that rustls needs.
 pub struct Wire<'a>(pub &'a Socket);
 
 impl Read for Wire<'_> {
@@ -214,8 +215,7 @@ impl Write for Wire<'_> {
     }
 }
 
-/// A duration as poll and epoll take it: milliseconds, rounded up so that a wait never spins at its
-/// end.
+/// A duration for poll and epoll: milliseconds, rounded up so that a wait does not spin at its end.
 pub fn poll_timeout(left: Duration) -> PollTimeout {
     let millis = left.as_nanos().div_ceil(1_000_000);
     PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)

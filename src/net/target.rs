@@ -1,4 +1,4 @@
-//! A node as connections see it: where it is, how to reach it, what to call it in an error.
+//! A node as connections see it: its address, how to reach it, and its name in errors.
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::base::error::{Error, Origin, Phase, Status};
 use crate::base::text::Text;
 use crate::config::NetSettings;
 
-/// What it takes to connect to a node.
+/// What is needed to connect to a node.
 #[derive(Debug)]
 pub struct Target {
     /// The node's name.
@@ -22,15 +22,15 @@ pub struct Target {
     pub port: u16,
     /// `net.*`.
     pub net: Arc<NetSettings>,
-    /// TLS, where the node has it.
+    /// TLS, if the node has it.
     pub tls: Option<Arc<TlsClient>>,
-    /// It took connections of late only to end them: a new one is to stand for a moment before it
-    /// is used.
+    /// The server accepted the last connections only to end them at once. A new one must stay open
+    /// for a moment before it is used.
     pub wary: AtomicBool,
 }
 
 impl Target {
-    /// The same place without its TLS: only to see whether it answers, nothing may be sent there.
+    /// The same address without TLS: only to see whether it answers. Do not send anything there.
     pub fn without_tls(&self) -> Target {
         Target {
             name: self.name.clone(),
@@ -57,7 +57,7 @@ impl Target {
         Origin::Node { name: self.name.as_str().into(), address: self.address().into(), phase }
     }
 
-    /// The same error, said of this node.
+    /// The same error, about this node.
     pub fn locate(&self, phase: Phase, error: Error) -> Error {
         Error { origin: self.origin(phase), ..error }
     }

@@ -1,5 +1,5 @@
-//! A value behind a pthread mutex: the lock that an agent written in C would put around a pick of
-//! its own. It must stay the default kind; another kind costs more.
+//! A value behind a pthread mutex: the lock that an agent written in C would put around its own
+//! pick. It must stay a mutex of the default kind; other kinds cost more.
 
 use std::cell::UnsafeCell;
 
@@ -9,7 +9,7 @@ pub struct Locked<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the value is reached through `with` alone, by one thread at a time.
+// SAFETY: only `with` reaches the value, one thread at a time.
 unsafe impl<T: Send> Sync for Locked<T> {}
 
 impl<T> Locked<T> {

@@ -1,9 +1,9 @@
-//! How fast and how evenly other load balancers pick one of n ready nodes: one JSON object per line
-//! on stdout, each with the floor (one shared `fetch_add`) measured in the same rounds. No network,
-//! and no judgement: it prints what it measured.
+//! Measures how fast and how evenly other load balancers pick one of n ready nodes. It prints one
+//! JSON object per line on stdout, each with the floor (one shared `fetch_add`) measured in the
+//! same rounds. It uses no network, and it does not judge the results.
 //!
-//! With `UPSTREAM_PREFIX` naming the prefix of an installed libupstream, that library is measured
-//! in the same way.
+//! If `UPSTREAM_PREFIX` names the prefix of an installed libupstream, that library is measured in
+//! the same way.
 
 mod lock;
 mod measure;
@@ -16,7 +16,7 @@ use models::{Bare, List, Shared, Smooth};
 use peers::{pingora, tower, upstream};
 use report::Row;
 
-/// Set sizes: a usual set, and on to where a pick that is not O(1) shows.
+/// Set sizes: from a usual set up to sizes at which a pick that is not O(1) shows.
 const NODES: [usize; 5] = [3, 16, 64, 256, 1000];
 /// The sizes for smooth weighted round-robin, whose pick walks every node.
 const NODES_SMOOTH: [usize; 3] = [3, 64, 256];
@@ -114,7 +114,7 @@ fn measure<P: Pick>(who: &str, note: &str, nodes: usize, mut handles: Vec<P>) {
     println!("{row}");
 }
 
-/// The floor measured against itself: what of a ratio is this machine's noise.
+/// Measures the floor against itself: how much of a ratio is noise of this machine.
 fn control(threads: usize) {
     let counter = measure::Floor::default();
     let timing = time(&mut handles(threads, || &counter));

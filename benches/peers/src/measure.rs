@@ -1,7 +1,6 @@
-//! Times a picker against the floor in rounds that alternate, and counts how evenly it picks. Every
-//! round lasts the same time whatever the speed of the picker, so no thread works on alone after
-//! the others are done. It must never time and count in one pass: the counting would cost more than
-//! the pick.
+//! Times a picker and the floor in alternate rounds, and counts how evenly the picker picks. Every
+//! round lasts the same time, however fast the picker is, so no thread works alone after the others
+//! are done. Do not time and count in one pass: counting would cost more than the pick.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -11,12 +10,11 @@ use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 15;
 const ROUND: Duration = Duration::from_millis(10);
-/// Looks at the stop flag per round and thread: rare enough to cost nothing, often enough that no
-/// thread runs on for long.
+/// How often a thread looks at the stop flag in a round: rare enough to cost nothing, and often
+/// enough that no thread runs for long after the end.
 const LOOKS: u64 = 1000;
 const BATCH_MAX: u64 = 64;
-/// The pass that counts: its length where the picker is fast, and the time it may take where it is
-/// slow.
+/// The pass that counts: its length for a fast picker, and its time for a slow one.
 const SPREAD_PICKS: usize = 400_000;
 const SPREAD_NS: f64 = 200e6;
 
@@ -27,12 +25,12 @@ pub trait Pick: Send {
 
     fn pick(&mut self) -> Self::Node;
 
-    /// The node's place in the set, from 0; never called while time is taken.
+    /// The node's place in the set, from 0; not called while time is measured.
     fn index(&self, node: &Self::Node) -> usize;
 }
 
-/// The least a strict order shared by all threads can cost: one `fetch_add` on a word with a cache
-/// line of its own (two lines, as the prefetcher loads them in pairs).
+/// The lowest possible cost of a strict order that all threads share: one `fetch_add` on a word
+/// with its own cache line (two lines, because the prefetcher loads them in pairs).
 #[derive(Default)]
 #[repr(align(128))]
 pub struct Floor(AtomicU64);
@@ -50,8 +48,8 @@ impl Pick for &Floor {
     }
 }
 
-/// Medians over the rounds. The ratio is the median of each round's own, so it need not be `value /
-/// floor` to the digit.
+/// Medians over the rounds. The ratio is the median of the rounds' ratios, so it may differ a
+/// little from `value / floor`.
 pub struct Timing {
     /// Wall nanoseconds per pick over all threads.
     pub value: f64,
@@ -60,9 +58,10 @@ pub struct Timing {
 }
 
 pub struct Spread {
-    /// The largest difference between how often a node was picked by all threads and its due.
+    /// The largest difference between how often all threads picked a node and how often they
+    /// should.
     pub deviation: u64,
-    /// The longest run of one node within one thread's picks.
+    /// The longest run of the same node in one thread's picks.
     pub longest_run: u64,
     pub picks_per_thread: usize,
 }
@@ -110,7 +109,8 @@ pub fn time<P: Pick>(handles: &mut [P]) -> Timing {
                 }
             });
         }
-        // The first round of each only finds how many picks go between two looks at the stop flag.
+        // The first round of each only finds how many picks to make between two looks at the stop
+        // flag.
         let batches = [FLOOR, PICKER].map(|turn| {
             let ns = course.round(turn, 1, threads, &laps);
             ((ROUND.as_nanos() as f64 / ns) as u64 / threads as u64 / LOOKS).clamp(1, BATCH_MAX)
@@ -132,8 +132,8 @@ pub fn time<P: Pick>(handles: &mut [P]) -> Timing {
 }
 
 impl Course {
-    /// One round of all threads: wall nanoseconds per pick. Repeated where the machine let no
-    /// thread run in its time.
+    /// One round of all threads: wall nanoseconds per pick. Repeated if the machine let no thread
+    /// run in that time.
     fn round(&self, turn: u8, batch: u64, threads: usize, laps: &mpsc::Receiver<Lap>) -> f64 {
         loop {
             self.stop.store(false, Ordering::Relaxed);
@@ -171,8 +171,8 @@ impl Course {
     }
 }
 
-/// Counts an untimed pass: every thread picks a multiple of the number of nodes, so that every
-/// node's due is whole. `pick_ns` is what a pick was seen to take.
+/// Counts in a pass that is not timed. Every thread makes a multiple of the number of nodes of
+/// picks, so that every node should get a whole number. `pick_ns` is the measured time of a pick.
 pub fn spread<P: Pick>(handles: &mut [P], nodes: usize, pick_ns: f64) -> Spread {
     let threads = handles.len();
     let affordable = (SPREAD_NS / pick_ns) as usize / threads;

@@ -1,13 +1,13 @@
 //! Models of picks that cannot be linked here: an agent's walk along its list of nodes, and smooth
-//! weighted round-robin. Written for this program after how they work, each node a linked piece of
-//! memory of its own as it is there. A model must do no more than the pick it stands for: what it
-//! leaves out makes it faster, never slower.
+//! weighted round-robin. They are written for this program and work like the originals: each node
+//! is its own linked piece of memory. A model must do no more than the original: what it leaves out
+//! makes it faster, never slower.
 
 use crate::lock::Locked;
 use crate::measure::Pick;
 use std::ptr;
 
-/// About what an agent's node holds beside its link: name, host, options, the state of its
+/// About what an agent's node holds in addition to its link: name, host, options, the state of its
 /// connections.
 const NODE_REST: usize = 240;
 
@@ -21,8 +21,7 @@ pub struct Node {
     _rest: [u8; NODE_REST],
 }
 
-/// Nodes in a ring, the first of which is the head and no node to pick: the usual intrusive list of
-/// C.
+/// Nodes in a ring, the usual intrusive list of C. The first one is the head and is never picked.
 struct Ring {
     nodes: Vec<*mut Node>,
 }
@@ -38,7 +37,7 @@ impl Ring {
             down: false,
             _rest: [0; NODE_REST],
         };
-        // The head has the place past the end: to hand it out would be seen by what counts.
+        // The head has the place past the end, so that counting would notice if it were picked.
         let places = std::iter::once(nodes).chain(0..nodes);
         let nodes: Vec<*mut Node> =
             places.map(|index| Box::into_raw(Box::new(node(index)))).collect();
@@ -68,15 +67,15 @@ pub trait Model: Send {
     fn pick(&mut self) -> *const Node;
 }
 
-/// Round-robin as an agent does it: the node after the one used last.
+/// Round-robin as an agent does it: the node after the last one.
 pub struct List {
-    // Owns the nodes that the pointers lead to.
+    // Owns the nodes to which the pointers lead.
     _ring: Ring,
     head: *mut Node,
     last: *mut Node,
 }
 
-// SAFETY: the ring is the list's own, reached through `&mut self` alone.
+// SAFETY: the ring belongs to the list and is reached only through `&mut self`.
 unsafe impl Send for List {}
 
 impl List {
@@ -88,7 +87,7 @@ impl List {
 }
 
 impl Model for List {
-    // A call, as it is one into an agent's library.
+    // A real call, as into an agent's library.
     #[inline(never)]
     fn pick(&mut self) -> *const Node {
         // SAFETY: every link leads to a node of the ring, which lives as long as self.
@@ -103,13 +102,13 @@ impl Model for List {
     }
 }
 
-/// Smooth weighted round-robin: every node gains its weight, the one that has most is picked and
+/// Smooth weighted round-robin: every node gains its weight; the node that has most is picked and
 /// pays the sum.
 pub struct Smooth {
     ring: Ring,
 }
 
-// SAFETY: the ring is its own, reached through `&mut self` alone.
+// SAFETY: the ring belongs to it and is reached only through `&mut self`.
 unsafe impl Send for Smooth {}
 
 impl Smooth {
@@ -136,7 +135,7 @@ impl Model for Smooth {
                 }
                 node.current_weight += node.effective_weight;
                 total += node.effective_weight;
-                // A node that failed wins its weight back step by step.
+                // A node that failed gets its weight back step by step.
                 if node.effective_weight < node.weight {
                     node.effective_weight += 1;
                 }
@@ -152,7 +151,7 @@ impl Model for Smooth {
     }
 }
 
-/// A model that one thread has to itself.
+/// A model that only one thread uses.
 pub struct Bare<M>(pub M);
 
 impl<M: Model> Pick for Bare<M> {

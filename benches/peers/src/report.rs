@@ -1,5 +1,5 @@
-//! A measured row as one line of JSON, and the versions that go into it: read from the lock file
-//! the program was built by, never typed by hand.
+//! Writes a measured row as one line of JSON. The versions in it come from the lock file with which
+//! the program was built; they are never typed by hand.
 
 use crate::measure::{Spread, Timing};
 use std::fmt;

@@ -1,6 +1,6 @@
-//! The same locks on parking_lot, for the thread sanitizer alone: it must see every step of a lock,
-//! and std comes compiled without it. Never in a library that is installed, for parking_lot's queue
-//! does not outlive a fork.
+//! The same locks built on parking_lot, for the thread sanitizer only: it must see every step of a
+//! lock, and std is compiled without it. Never part of a library that is installed, because
+//! parking_lot's queue does not survive a fork.
 
 use std::time::Instant;
 

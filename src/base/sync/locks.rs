@@ -1,16 +1,16 @@
-//! The locks themselves, as std has them.
+//! The locks themselves: those of std.
 
 use std::sync::{self, PoisonError, TryLockError};
 use std::time::Instant;
 
-/// What rooms that threads enter without a lock are made of.
+/// For code that threads share without a lock.
 pub use std::{hint, sync::atomic};
 
-/// The hold on a [`Mutex`].
+/// Holds a [`Mutex`] until it is dropped.
 pub type Guard<'a, T> = sync::MutexGuard<'a, T>;
 
-/// A lock that a panic of its holder leaves usable: what each of them protects is whole between any
-/// two statements, and the handle of a caught panic is poisoned anyway.
+/// A lock that stays usable if its holder panics: what these locks protect is consistent after each
+/// statement, and the handle on which a panic was caught is poisoned anyway.
 #[derive(Debug, Default)]
 pub struct Mutex<T>(sync::Mutex<T>);
 
@@ -20,12 +20,12 @@ impl<T> Mutex<T> {
         Mutex(sync::Mutex::new(value))
     }
 
-    /// Waits for the lock. Only in the process that made what it protects.
+    /// Waits for the lock. Call it only in the process that made what the lock protects.
     pub fn lock(&self) -> Guard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lock, where it is free.
+    /// The lock, if it is free.
     pub fn try_lock(&self) -> Option<Guard<'_, T>> {
         match self.0.try_lock() {
             Ok(guard) => Some(guard),
@@ -35,18 +35,18 @@ impl<T> Mutex<T> {
     }
 }
 
-/// Where threads wait for what a [`Mutex`] protects to change.
+/// Threads wait here until what a [`Mutex`] protects changes.
 #[derive(Debug, Default)]
 pub struct Condvar(sync::Condvar);
 
 impl Condvar {
-    /// Nobody waits.
+    /// One on which nobody waits.
     pub const fn new() -> Self {
         Condvar(sync::Condvar::new())
     }
 
-    /// Waits to be woken, or until `deadline`; the second value tells whether that has passed. May
-    /// wake for no reason.
+    /// Waits until woken, or until `deadline`. The second value is true if `deadline` has passed.
+    /// May wake for no reason.
     pub fn wait_until<'a, T>(
         &self,
         guard: Guard<'a, T>,

@@ -1,11 +1,11 @@
-//! The key table as the documents show it: in full for the reference, and as an overview. The table
-//! says what a key is and does; here are only the headings and the words around it.
+//! The key table as the documents show it: the full reference, and an overview. The texts about a
+//! key come from the table; only headings and the words around them are here.
 
 use std::fmt::Write as _;
 
 use super::{Effect, Entry, Fallback, Key, Kind, Scope, TABLE};
 
-/// No line of the documents is longer.
+/// The longest line in the documents.
 const WIDTH: usize = 100;
 
 /// The groups of the reference: the first key of each, and its title.
@@ -20,7 +20,7 @@ const GROUPS: &[(Key, &str)] = &[
     (Key::ConfigDir, "Only as options"),
 ];
 
-/// Every key in full: what it does, its value, its default, and where it may stand.
+/// Every key in full: what it does, its value, its default, and where it may be set.
 pub fn reference() -> String {
     let mut text = String::new();
     for entry in TABLE {
@@ -44,8 +44,8 @@ pub fn reference() -> String {
 /// Every key in one line: its value and its default.
 pub fn overview() -> String {
     let mut text = String::from(
-        "[docs/configuration.md](docs/configuration.md#keys) says what each key does.\n\n\
-         | key | value | default |\n|---|---|---|\n",
+        "[docs/configuration.md](docs/configuration.md#keys) says what each key does.\n\n| key | \
+         value | default |\n|---|---|---|\n",
     );
     for entry in TABLE {
         if let Some(title) = opened_by(entry) {
@@ -59,12 +59,12 @@ pub fn overview() -> String {
     text
 }
 
-/// The title of the group that begins with this key.
+/// The title of the group whose first key this is.
 fn opened_by(entry: &Entry) -> Option<&'static str> {
     GROUPS.iter().find(|(first, _)| *first == entry.key).map(|(_, title)| *title)
 }
 
-/// One paragraph, in lines that are not too long.
+/// One paragraph in lines of at most [`WIDTH`] characters.
 fn wrapped(text: &str) -> String {
     let (mut lines, mut line) = (String::new(), String::new());
     for word in text.split_whitespace() {

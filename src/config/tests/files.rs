@@ -54,7 +54,7 @@ fn a_main_file_that_cannot_be_read_is_an_io_error_and_never_waited_for() {
             format!("{root}/large"),
             0,
             format!(
-                "{root}/large: the upstream file, and what it includes, is over 32 MiB; make it smaller"
+                "{root}/large: the upstream file with its includes is over 32 MiB; make it smaller"
             ),
         ),
         (
@@ -67,8 +67,7 @@ fn a_main_file_that_cannot_be_read_is_an_io_error_and_never_waited_for() {
             libc::ENOENT,
             format!(
                 "nowhere.conf: there is no such file; looked in the working directory {}; give an \
-                 absolute path, or \
-                 set the option config.dir",
+                 absolute path, or set the option config.dir",
                 working.display()
             ),
         ),
@@ -176,7 +175,7 @@ fn refused_includes() {
         (
             "self",
             format!(
-                "self:1:10: {}: the file includes itself, over others or at once; take out this \
+                "self:1:10: {}: the file includes itself, directly or through others; remove this \
                  line",
                 include("self")
             ),
@@ -184,7 +183,7 @@ fn refused_includes() {
         (
             "ring1",
             format!(
-                "ring2:2:10: {}: the file includes itself, over others or at once; take out this \
+                "ring2:2:10: {}: the file includes itself, directly or through others; remove this \
                  line",
                 include("./ring1")
             ),
@@ -196,39 +195,39 @@ fn refused_includes() {
         (
             "yaml",
             format!(
-                "yaml:1:10: {}: the YAML form is not read by this version; write the file in the \
+                "yaml:1:10: {}: this version does not read the YAML form; write the file in the \
                  classic form",
                 include("a.yaml")
             ),
         ),
         (
             "orphan",
-            "line:1:2: \"name\" stands before any section; open one with [UPSTREAM] or [NODE]"
+            "line:1:2: \"name\" comes before the first section; put [UPSTREAM] or [NODE] above it"
                 .into(),
         ),
         (
             "second",
             format!(
-                "up:2:1: a second [UPSTREAM], the first is on {root}/second:1; a file defines one \
-                 upstream, so split it"
+                "up:2:1: this is a second [UPSTREAM], the first one is on {root}/second:1; a file \
+                 may have only one, so make two files"
             ),
         ),
         (
             "twice",
-            "node:2:6: a second node of the name \"n\", the first is on line 2; rename one".into(),
+            "node:2:6: two nodes have the name \"n\", the first one on line 2; rename one".into(),
         ),
-        ("bad", "badly:1:3: a NUL byte; the file is text in UTF-8".into()),
+        ("bad", "badly:1:3: there is a NUL byte here; save the file as text in UTF-8".into()),
         (
             "sum",
             format!(
-                "sum:2:10: {}: the upstream file, and what it includes, is over 32 MiB; make it smaller",
+                "sum:2:10: {}: the upstream file with its includes is over 32 MiB; make it smaller",
                 include("large")
             ),
         ),
         (
             "d0",
             format!(
-                "d32:1:10: {}: files include files more than 32 deep; include fewer",
+                "d32:1:10: {}: includes are nested more than 32 deep; nest fewer",
                 include("d33")
             ),
         ),
@@ -258,8 +257,8 @@ fn tls_files_are_found_beside_the_file_that_names_them() {
         ("main.conf", "[UPSTREAM]\nname u\n@INCLUDE sub/n.conf\n"),
         (
             "sub/n.conf",
-            "[NODE]\nname n\nhost h\nport 1\ntls on\n tls.ca_file tls/ca.pem\ntls.ca_path tls\n\
-             tls.crt_file tls/c.pem\ntls.key_file tls/c.key\ntls.key_passwd p w",
+            "[NODE]\nname n\nhost h\nport 1\ntls on\n tls.ca_file tls/ca.pem\ntls.ca_path \
+             tls\ntls.crt_file tls/c.pem\ntls.key_file tls/c.key\ntls.key_passwd p w",
         ),
         ("sub/tls/ca.pem", "x"),
         ("sub/tls/c.pem", "x"),
@@ -323,22 +322,21 @@ fn refused_tls_files() {
             "tls.ca_file  no.pem",
             14,
             format!(
-                "tls.ca_file: \"no.pem\" names no file; looked for no.pem, then /nowhere/no.pem, \
-                 then {root}/no.pem"
+                "tls.ca_file: there is no file \"no.pem\"; looked for no.pem, then \
+                 /nowhere/no.pem, then {root}/no.pem"
             ),
         ),
         (
             "tls.ca_file /no.pem",
             13,
-            "tls.ca_file: \"/no.pem\" names no file; looked for /no.pem".into(),
+            "tls.ca_file: there is no file \"/no.pem\"; looked for /no.pem".into(),
         ),
         (
             "tls.ca_file \"/ca.pem\"",
             13,
             format!(
-                "tls.ca_file: \"\\\"/ca.pem\\\"\" names no file; looked for \"/ca.pem\", then \
-                 /nowhere/\"/ca.pem\", then \
-                 {root}/\"/ca.pem\"; a value is written without quotes"
+                "tls.ca_file: there is no file \"\\\"/ca.pem\\\"\"; looked for \"/ca.pem\", then \
+                 /nowhere/\"/ca.pem\", then {root}/\"/ca.pem\"; write the value without quotes"
             ),
         ),
         (
@@ -365,22 +363,20 @@ fn refused_tls_files() {
             "tls.ca_path hollow",
             13,
             format!(
-                "tls.ca_path: {root}/hollow: the directory holds no file; put PEM files of trust \
+                "tls.ca_path: {root}/hollow: the directory has no file; put PEM files of trust \
                  roots in it"
             ),
         ),
         (
             "tls.ca_path ca.pem",
             13,
-            format!(
-                "tls.ca_path: {root}/ca.pem: is not a directory; for a file there is tls.ca_file"
-            ),
+            format!("tls.ca_path: {root}/ca.pem: is not a directory; set tls.ca_file for a file"),
         ),
         (
             "tls.ca_path none",
             13,
             format!(
-                "tls.ca_path: \"none\" names no directory; looked for none, then /nowhere/none, \
+                "tls.ca_path: there is no directory \"none\"; looked for none, then /nowhere/none, \
                  then {root}/none"
             ),
         ),
@@ -398,7 +394,7 @@ fn tls_files_of_the_options_are_checked_with_the_file() {
     let error = parse(node("tls on").as_bytes(), "f", &options).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "options: tls.ca_file: \"/nowhere/ca.pem\" names no file; looked for /nowhere/ca.pem"
+        "options: tls.ca_file: there is no file \"/nowhere/ca.pem\"; looked for /nowhere/ca.pem"
     );
     assert!(parse(node("").as_bytes(), "f", &options).is_ok(), "a plaintext node needs no roots");
 }

@@ -1,16 +1,16 @@
-//! Lines that others make idle.
+//! Lines that have no effect because of other lines.
 
 use super::*;
 
 #[test]
 fn lines_that_others_make_idle_are_warned_of() {
-    let plaintext = "which is spoken to in plaintext, so that";
+    let plaintext = "so connections are in plaintext and";
     for (of_upstream, of_node, expected) in [
         (
             "tls.verify off\ntls.ca_file /nowhere",
             "",
             vec![format!(
-                "f:3:1: tls is off for every node, {plaintext} tls.verify, tls.ca_file has no \
+                "f:3:1: tls is off for every node, {plaintext} tls.verify, tls.ca_file have no \
                  effect; set tls on"
             )],
         ),
@@ -19,9 +19,8 @@ fn lines_that_others_make_idle_are_warned_of() {
             "net.keepalive off\nnet.Keepalive_Max_Recycle 5",
             "",
             vec![
-                "f:4:1: net.keepalive is off for every node, so that net.Keepalive_Max_Recycle has \
-                 no effect; set \
-                 net.keepalive on"
+                "f:4:1: net.keepalive is off for every node, so net.Keepalive_Max_Recycle has no \
+                 effect; set net.keepalive on"
                     .into(),
             ],
         ),
@@ -30,33 +29,28 @@ fn lines_that_others_make_idle_are_warned_of() {
             "net.tcp_keepalive_time 5s",
             "net.tcp_keepalive_probes 5\nhealth.interval 3s",
             vec![
-                "f:8:1: net.tcp_keepalive is off for this node, so that net.tcp_keepalive_probes \
-                 has no effect; set \
-                 net.tcp_keepalive on"
+                "f:8:1: net.tcp_keepalive is off for this node, so net.tcp_keepalive_probes has no \
+                 effect; set net.tcp_keepalive on"
                     .into(),
-                "f:9:1: health.check is off for this node, so that health.interval has no effect; \
-                 set health.check tcp \
-                 or tls"
+                "f:9:1: health.check is off for this node, so health.interval has no effect; set \
+                 health.check tcp or tls"
                     .into(),
-                "f:3:1: net.tcp_keepalive is off for every node, so that net.tcp_keepalive_time \
-                 has no effect; set \
-                 net.tcp_keepalive on"
+                "f:3:1: net.tcp_keepalive is off for every node, so net.tcp_keepalive_time has no \
+                 effect; set net.tcp_keepalive on"
                     .into(),
             ],
         ),
         (
             "net.tcp_keepalive on\nhealth.check tcp",
-            "net.tcp_keepalive_probes 5\nhealth.interval \
-             3s",
+            "net.tcp_keepalive_probes 5\nhealth.interval 3s",
             vec![],
         ),
         (
             "net.dns.prefer_ipv6 on",
             "net.dns.prefer_ipv4 on",
             vec![
-                "f:8:1: net.dns.prefer_ipv6 is on too for this node, so that net.dns.prefer_ipv4 \
-                 has no effect; set one \
-                 of the two"
+                "f:8:1: net.dns.prefer_ipv6 is on too for this node, so net.dns.prefer_ipv4 has no \
+                 effect; set only one of the two"
                     .into(),
             ],
         ),

@@ -10,23 +10,22 @@ fn warnings(text: impl AsRef<[u8]>) -> Vec<String> {
 
 #[test]
 fn refused_values() {
-    let not_a_bool = "is neither on nor off; write on, true or yes, or else off, false or no";
+    let not_a_bool = "is neither on nor off; write on, true, yes, off, false or no";
     let not_a_duration =
         "is not a duration; write a whole number with ms, s, m, h or d, such as 250ms or 10s";
     let not_a_port = "is not a port; write a decimal number from 1 to 65535";
-    let apart = " (a key and its value stand apart by blanks alone, without \"=\" or \":\")";
-    let own_line = " (a comment stands on a line of its own, not behind a value)";
+    let apart = " (write only blanks between a key and its value, no \"=\" or \":\")";
+    let own_line = " (put a comment on its own line, not after a value)";
     for (line, expected) in [
         ("tls 1", format!("f:7:5: tls: \"1\" {not_a_bool}")),
         ("tls   yess", format!("f:7:7: tls: \"yess\" {not_a_bool}")),
         ("tls x${ON}", format!("f:7:5: tls: \"xOn\" {not_a_bool}")),
         ("tls = on", format!("f:7:5: tls: \"= on\" {not_a_bool}{apart}")),
         ("tls on # x", format!("f:7:5: tls: \"on # x\" {not_a_bool}{own_line}")),
-        ("tls \"on\"", format!("f:7:5: tls: \"\\\"on\\\"\" {not_a_bool} (a value is written \
-             without quotes)")),
+        ("tls \"on\"", format!("f:7:5: tls: \"\\\"on\\\"\" {not_a_bool} (write the value without \
+                                quotes)")),
         ("tls on\u{a0}x", format!("f:7:5: tls: \"on\\u{{a0}}x\" {not_a_bool}")),
-        ("tls ${UNSET:-}", "f:7:5: tls: the value is empty; give one, or leave the line \
-             out".into()),
+        ("tls ${UNSET:-}", "f:7:5: tls: the value is empty; write one, or remove the line".into()),
         ("net.io_timeout 10x", format!("f:7:16: net.io_timeout: \"10x\" {not_a_duration}")),
         ("net.io_timeout abc", format!("f:7:16: net.io_timeout: \"abc\" {not_a_duration}")),
         ("net.io_timeout -5", format!("f:7:16: net.io_timeout: \"-5\" {not_a_duration}")),
@@ -60,9 +59,8 @@ fn refused_values() {
         ),
         (
             "tls.min_version TLSv1.1",
-            "f:7:17: tls.min_version: \"TLSv1.1\" is no longer safe and not spoken by this \
-             library; write TLSv1.2 or \
-             TLSv1.3"
+            "f:7:17: tls.min_version: \"TLSv1.1\" is no longer safe, and this library does not \
+             speak it; write TLSv1.2 or TLSv1.3"
                 .into(),
         ),
         (
@@ -71,35 +69,36 @@ fn refused_values() {
         ),
         (
             "tls.min_version 1.3\ntls.max_version 1.2",
-            "f:7:17: tls.min_version is above the tls.max_version of line 8; lower one or raise the other".into(),
+            "f:7:17: tls.min_version is above the tls.max_version of line 8; lower tls.min_version \
+             or raise tls.max_version".into(),
         ),
-        ("tls.ciphers ::", "f:7:13: tls.ciphers: \"::\" holds no name (a key and its value stand \
-             apart by blanks alone, without \"=\" or \":\")".into()),
+        ("tls.ciphers ::", "f:7:13: tls.ciphers: \"::\" contains no name (write only blanks \
+                            between a key and its value, no \"=\" or \":\")".into()),
         ("health.check http", "f:7:14: health.check: \"http\" is not known; write off or tcp or \
-             tls".into()),
+                               tls".into()),
         (
             "tls on\ntls.crt_file /x",
-            "f:8:1: tls.crt_file without tls.key_file; give both or neither".into(),
+            "f:8:1: tls.crt_file is set without tls.key_file; set both or neither".into(),
         ),
         (
             "tls on\ntls.key_file /x",
-            "f:8:1: tls.key_file without tls.crt_file; give both or neither".into(),
+            "f:8:1: tls.key_file is set without tls.crt_file; set both or neither".into(),
         ),
         (
             "tls on\ntls.key_passwd x",
-            "f:8:1: tls.key_passwd without tls.key_file; give both or neither".into(),
+            "f:8:1: tls.key_passwd is set without tls.key_file; set both or neither".into(),
         ),
         ("tls.verfiy off", "f:7:1: unknown key \"tls.verfiy\"; did you mean \
-             \"tls.verify\"?".into()),
+                            \"tls.verify\"?".into()),
         (
             "net.conect_timeout 1s",
             "f:7:1: unknown key \"net.conect_timeout\"; did you mean \
              \"net.connect_timeout\"?".into(),
         ),
         ("tls_verify off", "f:7:1: unknown key \"tls_verify\"; it is spelled \
-             \"tls.verify\"".into()),
+                            \"tls.verify\"".into()),
         ("deliver.timeout 1s", "f:7:1: deliver.timeout belongs in [UPSTREAM]; move the \
-             line".into()),
+                                line".into()),
         ("balance round-robin", "f:7:1: balance belongs in [UPSTREAM]; move the line".into()),
         ("start first", "f:7:1: start belongs in [UPSTREAM]; move the line".into()),
         (
@@ -115,7 +114,7 @@ fn refused_values() {
     }
     assert_eq!(
         refusal(node("").replace("port 1", "port \"1\"")),
-        format!("f:6:7: port: \"\\\"1\\\"\" {not_a_port} (a value is written without quotes)")
+        format!("f:6:7: port: \"\\\"1\\\"\" {not_a_port} (write the value without quotes)")
     );
     assert_eq!(
         refusal(node("").replace("port 1", "port 1 # one")),
@@ -154,54 +153,43 @@ fn hosts() {
         let definition = check(node("").replace("host h", &format!("host {host}"))).unwrap();
         assert_eq!(definition.nodes[0].host, expected);
     }
-    let port = "carries a port; write the host alone, and the port under the key port";
+    let port = "contains a port; write only the host here, and its port in the key port";
     for (host, expected) in [
         (
             "\"h\"",
-            "\"\\\"h\\\"\" carries quotes, which are not part of a host; write it without \
-             them"
+            "\"\\\"h\\\"\" contains quotes, which are not part of a host; write it without them"
                 .to_owned(),
         ),
         (
             "'h'",
-            "\"'h'\" carries quotes, which are not part of a host; write it without \
-             them"
-                .into(),
+            "\"'h'\" contains quotes, which are not part of a host; write it without them".into(),
         ),
         (
             "h # first",
-            "\"h # first\" carries a \"#\"; a comment stands on a line of its own, not behind a \
-             value"
+            "\"h # first\" contains a \"#\"; put a comment on its own line, not after a value"
                 .into(),
         ),
-        (
-            "h#",
-            "\"h#\" carries a \"#\"; a comment stands on a line of its own, not behind a \
-             value"
-                .into(),
-        ),
-        ("a b", "\"a b\" carries a blank; write one host name or address".into()),
+        ("h#", "\"h#\" contains a \"#\"; put a comment on its own line, not after a value".into()),
+        ("a b", "\"a b\" contains a blank; write one host name or address".into()),
         ("h:1", format!("\"h:1\" {port}")),
         ("[::1]:1", format!("\"[::1]:1\" {port}")),
         (
             "tcp://h",
-            "\"tcp://h\" is a URL; write the host alone, and the port under the key \
-             port"
-                .into(),
+            "\"tcp://h\" is a URL; write only the host here, and its port in the key port".into(),
         ),
-        ("[h]", "\"[h]\" is not an IPv6 address in its brackets, such as [::1]".into()),
+        ("[h]", "\"[h]\" is not an IPv6 address in brackets, such as [::1]".into()),
         ("1::2::3", "\"1::2::3\" is not an IPv6 address, such as ::1".into()),
-        ("a/b", "\"a/b\" carries '/', which no host name has".into()),
+        ("a/b", "\"a/b\" contains '/', which a host name cannot have".into()),
         (
             "straße",
-            "\"straße\" carries 'ß', which no host name has; write an international name in its \
-             xn-- form"
+            "\"straße\" contains 'ß', which a host name cannot have; write an international name \
+             in its xn-- form"
                 .into(),
         ),
         (
             "a..b",
-            "\"a..b\" is not a host name: its parts between dots have 1 to 63 letters, 253 in all \
-             at most"
+            "\"a..b\" is not a host name: each part between dots has 1 to 63 letters, and the \
+             whole name at most 253"
                 .into(),
         ),
     ] {
@@ -214,18 +202,15 @@ fn hosts() {
 fn every_key_reaches_its_setting() {
     let definition = check(node(
         "tls ${ON}\ntls.verify yes\ntls.verify_hostname False\ntls.vhost [::1]\ntls.min_version \
-         tls1.3\n\
-         tls.max_version TLSV1.3\ntls.ciphers A:B,C D\ntls.debug 4\n\
-         net.connect_timeout 250ms\nnet.connect_timeout_log_error off\nnet.io_timeout \
-         2m\nnet.keepalive no\n\
-         net.keepalive_idle_timeout 1h\nnet.keepalive_max_recycle 7\nnet.keepalive_max_lifetime \
-         1d\n\
-         net.max_worker_connections 9\nnet.tcp_keepalive on\nnet.tcp_keepalive_time 10\n\
-         net.tcp_keepalive_interval 11S\nnet.tcp_keepalive_probes 12\nnet.source_address [::1]\n\
-         net.dns.prefer_ipv4 on\nNET.DNS.prefer_ipv6 TRUE\n",
+         tls1.3\ntls.max_version TLSV1.3\ntls.ciphers A:B,C D\ntls.debug 4\nnet.connect_timeout \
+         250ms\nnet.connect_timeout_log_error off\nnet.io_timeout 2m\nnet.keepalive \
+         no\nnet.keepalive_idle_timeout 1h\nnet.keepalive_max_recycle \
+         7\nnet.keepalive_max_lifetime 1d\nnet.max_worker_connections 9\nnet.tcp_keepalive \
+         on\nnet.tcp_keepalive_time 10\nnet.tcp_keepalive_interval 11S\nnet.tcp_keepalive_probes \
+         12\nnet.source_address [::1]\nnet.dns.prefer_ipv4 on\nNET.DNS.prefer_ipv6 TRUE\n",
     )
     .replace("name u", "name u\ndeliver.timeout 5\ndeliver.attempts 2\ndeliver.resend \
-         off\ndeliver.wait on\nstart Random\nbalance ROUND-robin"))
+                        off\ndeliver.wait on\nstart Random\nbalance ROUND-robin"))
     .unwrap();
     let idle = |warning: &&String| {
         warning.contains("net.keepalive is off") || warning.contains("net.dns.prefer_ipv6 is on")
@@ -322,9 +307,8 @@ fn node_then_upstream_then_options_then_default() {
         options.set(key, value).unwrap();
     }
     let text = "[UPSTREAM]\nname u\nnet.io_timeout 2s\nnet.connect_timeout 2s\nTag u\nk \
-         u\ndeliver.timeout 2s\n\
-                [NODE]\nname a\nhost h\nport 1\n\
-                [NODE]\nname b\nhost h\nport 1\nnet.io_timeout 1s\nTAG n\n";
+                u\ndeliver.timeout 2s\n[NODE]\nname a\nhost h\nport 1\n[NODE]\nname b\nhost \
+                h\nport 1\nnet.io_timeout 1s\nTAG n\n";
     let definition = parse(text.as_bytes(), "f", &options).unwrap();
     let seconds = |node: usize| {
         let net = &definition.nodes[node].settings.net;
@@ -366,14 +350,14 @@ fn the_wanted_name_is_the_one_in_the_file() {
     options.set("upstream.name", "v").unwrap();
     assert_eq!(
         parse(node("").as_bytes(), "f", &options).unwrap_err().to_string(),
-        "f:1:1: the upstream is named \"u\", and the option upstream.name asks for \"v\"; change \
-         one"
+        "f:1:1: the upstream is named \"u\", but the option upstream.name wants \"v\"; change one \
+         of them"
     );
 }
 
 #[test]
 fn warned_of() {
-    let plaintext = "tls is off for this node, which is spoken to in plaintext, so that";
+    let plaintext = "tls is off for this node, so connections are in plaintext and";
     for (lines, expected) in [
         ("wieght 5", vec!["f:7:1: unknown key \"wieght\"; did you mean \"weight\"?".to_owned()]),
         ("tsl on", vec!["f:7:1: unknown key \"tsl\"; did you mean \"tls\"?".into()]),
@@ -382,8 +366,7 @@ fn warned_of() {
         ("slow_start 2s", vec!["f:7:1: slow_start has no effect in this version".into()]),
         ("weight 2\npriority 1\nhealth.max_fails 5\nhealth.check tcp", vec![]),
         (
-            "weight 1\npriority 0\nslow_start 0s\nhealth.max_fails 3\nhealth.check OFF\ndns.ttl \
-             20",
+            "weight 1\npriority 0\nslow_start 0s\nhealth.max_fails 3\nhealth.check OFF\ndns.ttl 20",
             vec![],
         ),
         (
@@ -396,8 +379,7 @@ fn warned_of() {
         (
             "net.dns.mode tcp\nnet.dns.resolver legacy\nnet.proxy_env_ignore on",
             vec![
-                "f:7:1: net.dns.mode has no effect: names are resolved by the system resolver"
-                    .into(),
+                "f:7:1: net.dns.mode has no effect: the system resolver resolves all names".into(),
                 "f:9:1: net.proxy_env_ignore has no effect: no proxy is used, whatever the \
                  environment says"
                     .into(),
@@ -405,7 +387,7 @@ fn warned_of() {
         ),
         (
             "tls off\nTLS.verify off\ntls.ca_file /nowhere",
-            vec![format!("f:8:1: {plaintext} TLS.verify, tls.ca_file has no effect; set tls on")],
+            vec![format!("f:8:1: {plaintext} TLS.verify, tls.ca_file have no effect; set tls on")],
         ),
         (
             "tls.crt_file /nowhere",
@@ -414,9 +396,8 @@ fn warned_of() {
         (
             "tls on\ntls.verify off\ntls.verify_hostname on",
             vec![
-                "f:9:1: tls.verify_hostname has no effect with tls.verify off: without the chain \
-                 anyone can write a \
-                 certificate of that name; set tls.verify on"
+                "f:9:1: tls.verify_hostname has no effect while tls.verify is off: if nobody \
+                 checks the chain, anyone can make a certificate with that name; set tls.verify on"
                     .into(),
             ],
         ),
@@ -431,8 +412,8 @@ fn a_file_in_which_no_node_takes_anything_is_warned_of() {
     let drained = node("weight 0");
     assert_eq!(
         warnings(&drained),
-        ["f:1:1: every node has weight 0 and so takes nothing; give at least one a weight from \
-             1 to 1000"]
+        ["f:1:1: every node has weight 0, so none gets a payload; give at least one a weight \
+             from 1 to 1000"]
     );
     let one_left = format!("{drained}\n[NODE]\nname m\nhost h\nport 1\n");
     assert_eq!(warnings(one_left), [""; 0]);

@@ -55,21 +55,19 @@ fn the_same_keys_in_another_order_or_letter_case_are_told_apart() {
 #[test]
 fn every_node_is_warned_of_on_its_own_line() {
     let lines = "wieght 5\ntls on\ntls.verify off\ntls.verify_hostname on\nhealth.interval \
-         3s\nslow_start 2s\n";
+                 3s\nslow_start 2s\n";
     let warnings = check(nodes(&[lines, lines])).unwrap().warnings;
     let of_node = |line: usize| {
         [
             format!("f:{line}:1: unknown key \"wieght\"; did you mean \"weight\"?"),
             format!(
-                "f:{}:1: tls.verify_hostname has no effect with tls.verify off: without the chain \
-                 anyone can write a \
-                 certificate of that name; set tls.verify on",
+                "f:{}:1: tls.verify_hostname has no effect while tls.verify is off: if nobody \
+                 checks the chain, anyone can make a certificate with that name; set tls.verify on",
                 line + 3
             ),
             format!(
-                "f:{}:1: health.check is off for this node, so that health.interval has no effect; \
-                 set health.check tcp \
-                 or tls",
+                "f:{}:1: health.check is off for this node, so health.interval has no effect; set \
+                 health.check tcp or tls",
                 line + 4
             ),
         ]
@@ -93,11 +91,11 @@ fn an_error_stands_where_the_odd_one_out_does() {
         ),
         (
             "net.io_timeout 1s\nnet.io_timeout 1s\n",
-            "f:20:1: net.io_timeout stands twice in this section, first on line 19; take out one",
+            "f:20:1: net.io_timeout is set twice in this section, first on line 19; remove one",
         ),
         (
             "net.io_timeout 1s\nweigth\n",
-            "f:20:1: the key \"weigth\" has no value; write one behind it",
+            "f:20:1: the key \"weigth\" has no value; write one after it",
         ),
         ("net.io_timeout 1s\nstart first\n", "f:20:1: start belongs in [UPSTREAM]; move the line"),
     ] {

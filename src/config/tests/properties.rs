@@ -5,13 +5,13 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Pieces that meet every branch of the grammar far oftener than plain noise would.
+/// Pieces that reach every branch of the grammar far more often than plain noise would.
 fn pieces() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         4 => prop::sample::select(vec![
-            "[UPSTREAM]", "[NODE]", "[", "]", "\n", "\n", "\r\n", " ", "\t", "name", "host", "port", "tls", "on",
-            "tls.verify", "net.", "1", "43000", "#", "@SET ", "@INCLUDE \
-             ", "A=b", "${A}", "${", "}", ":-", "$",
+            "[UPSTREAM]", "[NODE]", "[", "]", "\n", "\n", "\r\n", " ", "\t", "name", "host", "port",
+            "tls", "on", "tls.verify", "net.", "1", "43000", "#", "@SET ", "@INCLUDE ", "A=b",
+            "${A}", "${", "}", ":-", "$",
             "\u{feff}", "é", "\0", "name u\n", "host h\n", "port 1\n", "\"", "=", "::1",
         ])
         .prop_map(|text| text.as_bytes().to_vec()),
@@ -75,7 +75,8 @@ proptest! {
             text += &format!("{indent}Y{gap}{shared}{end}");
         }
         for (index, node) in nodes.iter().enumerate() {
-            text += &format!("[Node]{end}{indent}NAME{gap}n{index}{end}{indent}host{gap}{}{end}", node.host);
+            text += &format!("[Node]{end}{indent}NAME{gap}n{index}{end}");
+            text += &format!("{indent}host{gap}{}{end}", node.host);
             for (key, value) in &node.keys {
                 text += &format!("{indent}{key}{gap}{value}{end}");
             }
@@ -87,7 +88,10 @@ proptest! {
             let properties = properties_of(&definition, index);
             prop_assert_eq!(read.name.as_str(), format!("n{index}"));
             prop_assert_eq!((read.host.as_str(), read.port), (written.host.as_str(), written.port));
-            let mut expected = vec![("NAME".into(), read.name.to_string()), ("host".into(), read.host.to_string())];
+            let mut expected = vec![
+                ("NAME".into(), read.name.to_string()),
+                ("host".into(), read.host.to_string()),
+            ];
             expected.extend(written.keys.iter().cloned());
             expected.push(("Port".into(), read.port.to_string()));
             expected.extend(shared.iter().map(|value| ("Y".to_owned(), value.clone())));

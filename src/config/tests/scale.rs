@@ -15,7 +15,7 @@ fn a_hundred_thousand_nodes() {
     text += "[NODE]\nhost h\nport 1\nname n0";
     assert_eq!(
         refusal(&text),
-        "f:500006:6: a second node of the name \"n0\", the first is on line 4; rename one"
+        "f:500006:6: two nodes have the name \"n0\", the first one on line 4; rename one"
     );
 }
 

@@ -1,4 +1,4 @@
-//! Why a stream cannot be used, or not again.
+//! Why a stream cannot be used, or cannot be used again.
 
 use std::io::{self, ErrorKind};
 
@@ -8,10 +8,10 @@ use crate::net::local::explained;
 /// Why a read or write failed: status, errno, text. The caller adds the node.
 pub type Failure = (Status, i32, String);
 
-/// What a look at an idle stream showed.
+/// The state of an idle stream.
 #[derive(Debug)]
 pub enum Look {
-    /// Nothing has come but what TLS keeps to itself: alive as far as anyone can tell.
+    /// Nothing came, except messages of TLS itself: the stream is alive, as far as anyone can see.
     Quiet,
     /// It cannot be used again.
     Ended(Ending),
@@ -22,11 +22,11 @@ pub enum Look {
 pub enum Ending {
     /// Bytes came that nobody has read.
     Unread,
-    /// The peer has closed it in good order.
+    /// The peer has closed it properly.
     Closed,
-    /// It broke: reset, or given up by the kernel.
+    /// It broke: the peer reset it, or the kernel gave it up.
     Broken(Failure),
-    /// TLS ended it: by an alert, or by a record that is none.
+    /// TLS ended it: by an alert, or by bytes that are not a TLS record.
     Refused(Failure),
 }
 
@@ -35,16 +35,16 @@ pub fn cancelled() -> Failure {
     (Status::Cancelled, 0, "the upstream was cancelled".to_owned())
 }
 
-/// A failure of the socket itself, or of this machine at it.
+/// A failure of the socket, or of this machine.
 #[cold]
 pub(super) fn broken(error: &io::Error) -> Failure {
     let status = match error.kind() {
         ErrorKind::BrokenPipe => Status::Closed,
         ErrorKind::TimedOut => {
-            // The kernel gave up what nobody acknowledges, or has room for: it may be faster than a
-            // limit of this side's.
+            // The kernel gave up because the peer acknowledged nothing or had no room. It may do so
+            // before the library's own limit.
             let text = format!(
-                "the server took no more: nothing was acknowledged for net.io_timeout ({error})"
+                "the server took no more data: it acknowledged nothing for net.io_timeout ({error})"
             );
             return (Status::Timeout, error.raw_os_error().unwrap_or(0), text);
         }

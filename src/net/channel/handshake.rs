@@ -1,5 +1,5 @@
-//! The handshake that makes a TLS channel of a connected socket. Never waits: it says what it waits
-//! for.
+//! The handshake that turns a connected socket into a TLS channel. It never waits: it returns what
+//! it needs.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -21,37 +21,36 @@ pub struct Handshake {
     session: Box<Session>,
     /// When the ClientHello was sent.
     hello: Option<Instant>,
-    /// From the ClientHello to the first bytes of the server's.
+    /// The time from the ClientHello to the first bytes of the server.
     round_trip: Duration,
-    /// Until when the server's verdict on the client certificate is waited for.
+    /// Until when to wait for the server's verdict on the client certificate.
     verdict_by: Option<Instant>,
 }
 
-/// The wait for a TLS 1.3 server's verdict on the client certificate, in round trips of the
-/// handshake. The certificate takes one to be answered; the others are for the time that the server
-/// takes over it.
+/// How many round trips of the handshake to wait for a TLS 1.3 server's verdict on the client
+/// certificate: one for the answer, and three for the time that the server needs.
 const VERDICT_ROUND_TRIPS: u32 = 4;
 
-/// The same wait at the least: a server that is busy checks a certificate late.
+/// The shortest such wait: a busy server checks a certificate late.
 const VERDICT_LEAST: Duration = Duration::from_millis(100);
 
-/// And at the most: a server that sends no tickets is silent when it is content, and each new
-/// connection to it waits in vain.
+/// The longest such wait: a server that sends no tickets says nothing if it accepts the
+/// certificate, so each new connection waits for the full time.
 const VERDICT_MOST: Duration = Duration::from_millis(250);
 
 /// What a handshake needs next.
 pub enum HandshakeStep {
     /// The socket must become ready.
     Wait(Ready),
-    /// The handshake is done. The server may yet refuse the client certificate: the socket must
-    /// become readable, or [`Handshake::verdict_by`] must come.
+    /// The handshake is done, but the server may still refuse the client certificate: wait until
+    /// the socket is readable, or until [`Handshake::verdict_by`].
     Verdict,
-    /// Nothing: it is done and all of it is sent.
+    /// Nothing: the handshake is done, and everything is sent.
     Done,
 }
 
 impl Handshake {
-    /// Starts a handshake; nothing is sent before [`Handshake::advance`].
+    /// Prepares a handshake. [`Handshake::advance`] sends the first bytes.
     pub fn new(
         socket: Socket,
         peer: SocketAddr,
@@ -74,13 +73,13 @@ impl Handshake {
         &self.socket
     }
 
-    /// The socket alone, where nothing becomes of the handshake.
+    /// Only the socket, if the handshake is given up.
     pub fn into_socket(self) -> Socket {
         self.socket
     }
 
-    /// Until when it waits for the server's verdict on the client certificate, once it is done but
-    /// for that.
+    /// Until when it waits for the server's verdict on the client certificate; `None` before the
+    /// handshake is done.
     pub fn verdict_by(&self) -> Option<Instant> {
         self.verdict_by
     }
@@ -95,7 +94,7 @@ impl Handshake {
         }
     }
 
-    /// Goes on as far as it can without waiting.
+    /// Goes as far as it can without waiting.
     pub fn advance(&mut self) -> Result<HandshakeStep, Failure> {
         if self.verdict_by.is_some() {
             return self.await_verdict();
@@ -123,14 +122,14 @@ impl Handshake {
             if !session.is_handshaking() {
                 break;
             }
-            // What was sent is yet to be answered: asking for it at once is a system call in vain.
+            // The answer to what was just sent cannot be here yet: save the system call.
             if asked {
                 return Ok(HandshakeStep::Wait(Ready::Read));
             }
             match session.receive(socket) {
                 Ok(0) => {
                     let text = "the server closed the connection during the handshake; does it \
-                         speak TLS on this port?";
+                                speak TLS on this port?";
                     return Err((Status::Tls, 0, text.to_owned()));
                 }
                 Ok(_) => {
@@ -138,7 +137,7 @@ impl Handshake {
                         *round_trip = hello.map_or(Duration::ZERO, |hello| hello.elapsed());
                     }
                     if let Err(failure) = session.process_handshake() {
-                        // Tells the server why, in its log too.
+                        // Sends the alert, so that the server's log has the reason too.
                         let _ = session.send(socket);
                         return Err(failure);
                     }
@@ -155,14 +154,14 @@ impl Handshake {
         }
     }
 
-    /// The stream, once [`HandshakeStep::Done`].
+    /// The stream; call it after [`HandshakeStep::Done`].
     pub fn into_channel(self) -> Channel {
         Channel::new(self.socket, Some(self.session), self.peer)
     }
 }
 
-/// A socket failure during the handshake is a failure of TLS: the TCP connection stood. The
-/// server's, unless it is this machine's.
+/// A socket failure during the handshake counts as a failure of TLS, because the TCP connection was
+/// made. It is the server's, unless errno means this machine.
 fn broken_off(error: &io::Error) -> Failure {
     let (_, errno, mut text) = broken(error);
     if !is_local(error) {

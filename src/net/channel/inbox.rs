@@ -1,13 +1,13 @@
-//! Bytes that came while a write could not go on: taken in so that a peer which answers as it reads
-//! is not held up by its own answers, and read before anything later. Bounded; holds no memory
-//! while it is empty.
+//! Bytes received while a write waits. They are taken from the socket so that a peer that answers
+//! while it reads does not block on its own answers. The plugin reads them first. The size is
+//! limited, and an empty inbox holds no memory.
 
 use std::io::{self, ErrorKind};
 
-/// What one connection takes in at most while it only writes, but for the last record of TLS.
+/// How much one connection receives while it only writes. The last TLS record may exceed it.
 const LIMIT: usize = 1024 * 1024;
 
-/// What is asked of the socket at once.
+/// How much one call asks the socket for.
 const PORTION: usize = 64 * 1024;
 
 /// The bytes received and not yet read, oldest first.
@@ -27,7 +27,7 @@ impl Inbox {
         self.bytes.len() - self.start >= LIMIT
     }
 
-    /// Moves the oldest bytes to `buffer`; 0 where there are none.
+    /// Moves the oldest bytes to `buffer`; returns 0 if there are none.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> usize {
         let held = &self.bytes[self.start..];
         let count = held.len().min(buffer.len());
@@ -53,7 +53,7 @@ impl Inbox {
         }
     }
 
-    /// Adds what `receive` puts into the room it is handed; its answer is handed on.
+    /// Adds what `receive` writes into its buffer. Returns the result of `receive`.
     pub(super) fn fill(
         &mut self,
         receive: impl FnOnce(&mut [u8]) -> io::Result<usize>,
@@ -72,8 +72,8 @@ impl Inbox {
         outcome
     }
 
-    /// As [`Inbox::fill`] until `receive` has nothing more. Whether that is for good: the end of
-    /// the stream, or a failure that the next read will meet again.
+    /// Calls [`Inbox::fill`] until `receive` has nothing more. Returns true if nothing will ever
+    /// come again: the stream ended, or it failed in a way that the next read will meet again.
     pub(super) fn fill_all(
         &mut self,
         mut receive: impl FnMut(&mut [u8]) -> io::Result<usize>,

@@ -1,7 +1,7 @@
-//! The TLS of one channel: records in, records out, as far as the socket goes without waiting.
+//! The TLS of one channel: receives and sends records as far as the socket can without waiting.
 //!
-//! rustls is driven by read_tls, process_new_packets and write_tls, never by its Stream; everything
-//! that is sent goes through [`Wire`].
+//! It calls rustls only through read_tls, process_new_packets and write_tls, never through its
+//! Stream. Everything it sends goes through [`Wire`].
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
@@ -16,30 +16,30 @@ use crate::net::local::is_local;
 use crate::net::socket::{Socket, Wire};
 use crate::net::tls::{self, Asked, TlsClient};
 
-/// How much plaintext rustls may hold encrypted before it is sent: four records, so that a large
-/// write goes out in few system calls and memory stays bounded.
+/// How much encrypted data rustls may hold before it is sent: four records, so that a large write
+/// needs few system calls and memory stays limited.
 const TLS_SEND_BUFFER: usize = 64 * 1024;
 
-/// Records of one key in TLS 1.2. rustls stops at 2^24 with AES-GCM (RFC 8446 section 5.5 gives the
-/// reason) and then drops what it is handed without a word; well before that a write fails here,
-/// and long before that no connection is kept.
+/// How many records one key may protect in TLS 1.2. At 2^24 with AES-GCM (RFC 8446 section 5.5
+/// gives the reason) rustls silently drops what it is given. So a write fails here 2^16 records
+/// earlier, and a connection is no longer reused after half of this number.
 const TLS12_RECORDS: u64 = (1 << 24) - (1 << 16);
 
-/// How often one look at an idle connection reads from it, 4 KiB at a time: who floods it with
-/// tickets is not to hold up the look.
+/// How often one look at an idle connection reads, 4 KiB at a time: a server that sends many
+/// tickets must not hold up the look.
 const LOOK_READS: usize = 16;
 
-/// How often a connection that is closed is read from for its tickets, 4 KiB at a time.
+/// How often closing a connection reads to get its tickets, 4 KiB at a time.
 const FAREWELL_READS: usize = 4;
 
 /// A TLS session of a client.
 pub(super) struct Session {
     tls: ClientConnection,
     client: Arc<TlsClient>,
-    /// Whether the server asked for a client certificate. With TLS 1.3 its refusal comes only after
-    /// the handshake.
+    /// Whether the server asked for a client certificate. A TLS 1.3 server refuses the certificate
+    /// only after the handshake.
     asked: Asked,
-    /// Records sent, at most: what TLS 1.2 allows under one key is counted in them.
+    /// An upper bound of the records sent; see [`TLS12_RECORDS`].
     records: u64,
 }
 
@@ -71,7 +71,7 @@ impl Session {
         self.tls.wants_write()
     }
 
-    /// Whether it may serve another payload: see [`TLS12_RECORDS`].
+    /// Whether it may be used for another payload: see [`TLS12_RECORDS`].
     pub(super) fn has_life_left(&self) -> bool {
         !self.is_used_up(TLS12_RECORDS / 2)
     }
@@ -81,16 +81,16 @@ impl Session {
     }
 
     pub(super) fn explain(&self, error: &rustls::Error) -> Failure {
-        let (status, text) = tls::error::explain(error, &self.client, self.asked);
+        let (status, text) = tls::explain(error, &self.client, self.asked);
         (status, 0, text)
     }
 
-    /// Hands encrypted bytes to the system, once.
+    /// Sends encrypted bytes with one system call.
     pub(super) fn send(&mut self, socket: &Socket) -> io::Result<usize> {
         self.tls.write_tls(&mut Wire(socket))
     }
 
-    /// Takes records from the system, once; they count with [`Session::process`]. 0 is the end of
+    /// Receives records with one system call; [`Session::process`] decrypts them. 0 is the end of
     /// the stream.
     pub(super) fn receive(&mut self, socket: &Socket) -> io::Result<usize> {
         self.tls.read_tls(&mut Wire(socket))
@@ -101,8 +101,8 @@ impl Session {
         self.tls.process_new_packets().map(drop).map_err(|error| self.explain(&error))
     }
 
-    /// As [`Session::process`], during the handshake: notes whether a client certificate was asked
-    /// for.
+    /// As [`Session::process`], during the handshake: remembers whether the server asks for a
+    /// client certificate.
     pub(super) fn process_handshake(&mut self) -> Result<(), Failure> {
         let (outcome, asked) =
             tls::watch_for_certificate_request(|| self.tls.process_new_packets());
@@ -117,14 +117,14 @@ impl Session {
         self.asked
     }
 
-    /// Whether the verdict on the client certificate comes only after the handshake (RFC 8446
-    /// section 4.4.2.4).
+    /// Whether the server's verdict on the client certificate comes only after the handshake (RFC
+    /// 8446 section 4.4.2.4).
     pub(super) fn awaits_verdict(&self) -> bool {
         self.asked != Asked::No && self.tls.protocol_version() == Some(ProtocolVersion::TLSv1_3)
     }
 
-    /// Takes in what has come since the handshake: whether the server has sent a record of its own,
-    /// which it does only to a client that it takes.
+    /// Receives what came since the handshake. Returns whether the server has sent a record: it
+    /// sends one only if it accepts the client.
     pub(super) fn has_verdict(&mut self, socket: &Socket) -> Result<bool, Failure> {
         for _ in 0..LOOK_READS {
             let state = self.tls.process_new_packets().map_err(|error| self.explain(&error))?;
@@ -165,27 +165,26 @@ impl Session {
         Ok(true)
     }
 
-    /// The server closed without an alert, right after it had seen what there is of a client
-    /// certificate.
+    /// The failure if the server closes without an alert, right after it saw the client certificate
+    /// or that there is none.
     fn turned_away(&self) -> Failure {
         let text = match self.asked {
             Asked::InVain => {
-                "the server asks for a client certificate and closed the connection without one; \
-                 set \
-                 tls.crt_file and tls.key_file"
+                "the server asks for a client certificate and closed the connection because there \
+                 is none; set tls.crt_file and tls.key_file"
             }
             _ => {
-                "the server closed the connection once it had seen the client certificate of \
+                "the server closed the connection after it saw the client certificate of \
                  tls.crt_file; does it trust the CA that signed it?"
             }
         };
         (Status::Cert, 0, text.to_owned())
     }
 
-    /// Encrypts and sends what goes without waiting; whether nothing is left, held bytes included.
-    /// New bytes are taken only when none are held, so that records stay large however little the
-    /// socket takes.
-    #[inline(never)] // beside the plaintext that the caller inlines
+    /// Encrypts and sends what it can without waiting. Returns whether everything is sent, also
+    /// what rustls held. It takes new bytes only when rustls holds none, so that records stay large
+    /// even if the socket takes little at a time.
+    #[inline(never)] // the caller inlines only the plaintext path
     pub(super) fn offer(
         &mut self,
         socket: &Socket,
@@ -197,8 +196,8 @@ impl Session {
                 match self.send(socket) {
                     Ok(_) => progress.moved = true,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                    // A server that refuses us sends an alert and closes; the alert says more than
-                    // the closing.
+                    // A server that refuses the client sends an alert and closes. The alert says
+                    // more than the error of the socket.
                     Err(error) => {
                         return Err(self.last_alert(socket).unwrap_or_else(|| broken(&error)));
                     }
@@ -208,12 +207,12 @@ impl Session {
                 return Ok(true);
             }
             if self.is_used_up(TLS12_RECORDS) {
-                let text = "TLS 1.2 allows no more records under one key; take a new connection";
+                let text = "TLS 1.2 allows no more records under one key; use a new connection";
                 return Err((Status::Closed, 0, text.to_owned()));
             }
             let mut writer = self.tls.writer();
             let taken = match unsent.offer() {
-                // Slices share records, so that a short header costs none of its own.
+                // Slices share records, so that a short header does not need its own record.
                 Offer::Slices(slices) => writer.write_vectored(slices),
                 Offer::Rest(bytes) => writer.write(bytes),
             };
@@ -237,16 +236,15 @@ impl Session {
         }
     }
 
-    /// Receives what is there; 0 is the end of the stream in good order, `None` that nothing is
-    /// there.
+    /// Receives what is there. 0 is the proper end of the stream; `None`: nothing is there.
     pub(super) fn try_read(
         &mut self,
         socket: &Socket,
         buffer: &mut [u8],
     ) -> Result<Option<usize>, Failure> {
         loop {
-            // Held bytes of a write, or the answer to a key update. Whether they go is for the next
-            // write to tell.
+            // Bytes that a write left, or the answer to a key update. The next write reports a
+            // failure.
             if self.tls.wants_write() {
                 let _ = self.send(socket);
             }
@@ -267,8 +265,8 @@ impl Session {
         }
     }
 
-    /// Moves what is there to `inbox`; whether nothing more will come. rustls takes no records
-    /// while 16 KiB of what it decrypted lie unread, so they are taken out before and after.
+    /// Moves what is there to `inbox`. Returns whether nothing more will come. rustls accepts no
+    /// records while it holds 16 KiB of unread plaintext, so that is taken out before and after.
     pub(super) fn absorb(&mut self, socket: &Socket, inbox: &mut Inbox) -> Result<bool, Failure> {
         inbox.fill_all(|room| self.tls.reader().read(room));
         match self.receive(socket) {
@@ -288,8 +286,8 @@ impl Session {
         for _ in 0..LOOK_READS {
             match self.tls.process_new_packets() {
                 Err(error) => return Look::Ended(Ending::Refused(self.explain(&error))),
-                // A ticket or key update is no business of the plugin's; anything else ends the
-                // reuse.
+                // A ticket or a key update does not concern the plugin; after anything else the
+                // connection must not be reused.
                 Ok(state) => {
                     unread |= state.plaintext_bytes_to_read() > 0;
                     if state.peer_has_closed() {
@@ -313,16 +311,16 @@ impl Session {
         Look::Ended(Ending::Unread)
     }
 
-    /// rustls takes no records while 16 KiB of what it decrypted lie unread.
-    #[inline(never)] // its buffer is not to lie under what look() calls
+    /// Throws unread plaintext away: rustls accepts no records while it holds 16 KiB of it.
+    #[inline(never)] // keeps its buffer off the stack of what look() calls
     fn drop_unread(&mut self) {
         let mut waste = [0; 512];
         while matches!(self.tls.reader().read(&mut waste), Ok(1..)) {}
     }
 
-    /// Says goodbye as far as that goes without waiting. The tickets of TLS 1.3 come after the
-    /// handshake: what is there is taken in first, or a connection that only ever wrote would leave
-    /// nothing to resume the next one by.
+    /// Sends close_notify, without waiting. First it receives what is there: the tickets of TLS 1.3
+    /// come after the handshake, and without this a connection that only wrote would leave no
+    /// ticket with which the next one could resume.
     pub(super) fn say_goodbye(&mut self, socket: &Socket) {
         let reads = if self.tls.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
             FAREWELL_READS
@@ -336,7 +334,7 @@ impl Session {
             }
         }
         self.tls.send_close_notify();
-        // Best effort: the peer may be gone, and nothing depends on it.
+        // The peer may be gone, and nothing depends on this.
         let _ = self.send(socket);
     }
 }

@@ -1,19 +1,19 @@
-//! What is left of a caller's slices. They go out as they are, none copied or changed; only the
-//! rest of one that was split goes by itself.
+//! What is left to send of a caller's slices. They are sent as they are, without a copy. If a slice
+//! was sent in part, its rest is sent alone.
 
 use std::io::IoSlice;
 
-/// The part of a write that nobody has taken yet.
+/// The part of a write that is not sent yet.
 pub struct Unsent<'a, 'b> {
     slices: &'a [IoSlice<'b>],
-    /// Bytes of the first slice that have gone.
+    /// How many bytes of the first slice are sent.
     done: usize,
 }
 
-/// How far a write has come, failure or not.
+/// How far a write got, also if it failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Payload bytes that the system or the TLS layer has taken.
+    /// Payload bytes that the system or TLS has taken.
     pub taken: u64,
     /// The system has taken bytes.
     pub moved: bool,
@@ -23,7 +23,7 @@ pub struct Progress {
 pub(super) enum Offer<'a, 'b> {
     /// Whole slices.
     Slices(&'a [IoSlice<'b>]),
-    /// The rest of one that was split.
+    /// The rest of a slice that was sent in part.
     Rest(&'a [u8]),
 }
 
@@ -77,7 +77,9 @@ mod tests {
                     break;
                 }
                 let offered: Vec<u8> = match unsent.offer() {
-                    Offer::Slices(slices) => slices.iter().flat_map(|slice| slice.to_vec()).collect(),
+                    Offer::Slices(slices) => {
+                        slices.iter().flat_map(|slice| slice.to_vec()).collect()
+                    }
                     Offer::Rest(bytes) => bytes.to_vec(),
                 };
                 prop_assert!(!offered.is_empty());

@@ -1,9 +1,9 @@
-//! The dialer thread with what it works on. Where another part of the process closes its
-//! descriptors, as a host does that becomes a daemon late, the desk is lost: its dials fail, its
-//! thread ends, and the next dial gets a desk of its own.
+//! The dialer thread with what it works on. If another part of the process closes its descriptors,
+//! as a host does that becomes a daemon late, the desk is lost: its dials fail, its thread ends,
+//! and the next dial makes a new desk.
 //!
-//! Invariant: a lost desk closes nothing more, since its numbers may be others' by now, and nobody
-//! waits for its thread.
+//! Invariant: a lost desk closes nothing, because its numbers may belong to other files by now, and
+//! nobody waits for its thread.
 
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -17,8 +17,8 @@ use crate::base::sync::Mutex;
 use crate::net::cancel::Cancel;
 use crate::net::thread;
 
-/// Stack of the dialer thread: a rustls handshake was measured at 37 KB, certificate checks add to
-/// it.
+/// Stack of the dialer thread. A rustls handshake was measured at 37 KB; certificate checks need
+/// more.
 const STACK: usize = 512 * 1024;
 
 /// A dialer thread, and what reaches it.
@@ -26,7 +26,7 @@ pub(super) struct Desk {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) work: Arc<Mutex<Work>>,
     pub(super) thread: Mutex<Thread>,
-    /// The one in its place once it is lost.
+    /// The desk that replaces it when it is lost.
     pub(super) next: OnceLock<Box<Desk>>,
 }
 
@@ -66,7 +66,7 @@ impl Desk {
     /// Ends every dial and waits for the thread.
     pub(super) fn stop(&self) {
         self.mailbox.post(|letters| letters.stop = true);
-        // Joined without the lock: a last orphan may ask this desk for more.
+        // Joined without the lock, because a last orphan may call this desk.
         let thread = std::mem::replace(&mut *self.thread.lock(), Thread::Stopped);
         if let Thread::Running(thread) = thread {
             // It catches its own panics.
@@ -74,10 +74,10 @@ impl Desk {
         }
     }
 
-    /// Gives a desk up whose descriptors were closed; `heir` gets the tasks that it had yet to do.
-    /// The answer is to be told to those who wait, outside every lock. A thread that is at work
-    /// just now finds the loss by itself and tells them. One that sleeps cannot be woken any more
-    /// and ends with its longest sleep; it is left to itself.
+    /// Gives up a desk whose descriptors were closed. `heir` gets its open tasks. Call
+    /// [`Lost::tell`] on the result outside every lock: it tells those who wait. If the thread is
+    /// working, it finds the loss itself and tells them. If it sleeps, nothing can wake it; it ends
+    /// after its longest sleep, and nobody waits for it.
     pub(super) fn retire(&self, heir: Option<&Desk>) -> Lost {
         self.mailbox.disown();
         *self.thread.lock() = Thread::Stopped;

@@ -1,5 +1,5 @@
-//! What reaches the dialer thread, and what a forked child needs to close of its: the wake-up and
-//! the epoll.
+//! The way to reach the dialer thread, and the descriptors of the thread that a forked child must
+//! close: the wake-up and the epoll.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,14 +22,14 @@ use crate::net::channel::Channel;
 use crate::net::resolve::Answer;
 use crate::net::socket::Socket;
 
-/// The epoll token of the mailbox; dials and lingering sockets count from 1.
+/// The epoll token of the mailbox; dials and lingering sockets have tokens from 1.
 pub(super) const MAILBOX: u64 = 0;
 
-/// How many connections that are closed on this side are held for their peers at once; beyond it
-/// the oldest is closed. A quarter of the 1,024 descriptors that a process has by default.
+/// How many connections closed on this side are held for their peers; with one more, the oldest is
+/// closed. A quarter of the 1,024 descriptors that a process may have by default.
 pub(super) const LINGERING: usize = 256;
 
-/// Work for later: see [`Dialer::at`](super::Dialer::at).
+/// Work for later, see [`Dialer::at`](super::Dialer::at).
 pub type Task = Box<dyn FnOnce() + Send>;
 
 /// A connection that was closed on this side.
@@ -48,15 +48,15 @@ pub(super) struct Mailbox {
 #[derive(Default)]
 pub(super) struct Letters {
     pub(super) dials: Vec<(u64, Dial)>,
-    /// Dials that nobody waits for any longer.
+    /// Dials that nobody waits for any more.
     pub(super) abandoned: Vec<u64>,
-    /// Outcomes that came, but not before the caller gave up.
+    /// Outcomes that the caller did not take before it gave up.
     pub(super) orphaned: Vec<(Orphan, Result<Channel>)>,
     pub(super) answers: Vec<(Arc<str>, Answer)>,
     /// Connections closed on this side.
     pub(super) closed: VecDeque<(u64, Closed)>,
     pub(super) timers: Vec<(Instant, Task)>,
-    /// Who gets the tasks for later, once the descriptors are lost.
+    /// Gets the tasks for later when the descriptors are lost.
     pub(super) heir: Option<Arc<Mailbox>>,
     pub(super) stop: bool,
     /// The thread has read its last letter.
@@ -64,8 +64,8 @@ pub(super) struct Letters {
 }
 
 impl Letters {
-    /// Hands the tasks for later to the heir, where there is one yet. Its lock is taken under this
-    /// one's, and never the other way.
+    /// Gives the tasks for later to the heir, if there is one. Locks the heir's letters while these
+    /// are locked; never do it the other way round.
     pub(super) fn bequeath(&mut self) {
         if let Some(heir) = &self.heir {
             let timers = std::mem::take(&mut self.timers);
@@ -83,15 +83,14 @@ impl Mailbox {
         Ok(Mailbox { letters: Mutex::default(), wake, epoll: Shared::new(epoll, number) })
     }
 
-    /// Whether its descriptors are what they were: a number that another file has got by now does
-    /// not pass for the old one, since the epoll knows the wake-up by both. One system call.
+    /// Whether its descriptors are still the same. If another file has one of the numbers by now,
+    /// this notices it, because epoll knows the wake-up by number and file. One system call.
     pub(super) fn is_whole(&self) -> bool {
         let mut letters = EpollEvent::new(EpollFlags::EPOLLIN, MAILBOX);
         !self.wake.is_given_up() && self.epoll.get().modify(self.wake.get(), &mut letters).is_ok()
     }
 
-    /// Waits for something to do. Where the descriptors are lost that is an error, once and for
-    /// all.
+    /// Waits for something to do. If the descriptors are lost, every call is an error.
     pub(super) fn wait(
         &self,
         events: &mut [EpollEvent],
@@ -109,15 +108,15 @@ impl Mailbox {
         outcome
     }
 
-    /// Its descriptors were closed by others, and are not to be closed again. No letter is taken
-    /// from now on.
+    /// Another part of the process closed the descriptors: they must not be closed again. From now
+    /// on no letter is accepted.
     pub(super) fn disown(&self) {
         self.wake.disown();
         self.epoll.disown();
     }
 
-    /// Writes a letter and wakes the thread; whether it will be read. It is not in a forked child,
-    /// which has no such thread, and after the thread's end.
+    /// Writes a letter and wakes the thread. Returns whether the thread will read it: not in a
+    /// forked child, which has no such thread, and not after the thread's end.
     pub(super) fn post(&self, write: impl FnOnce(&mut Letters)) -> bool {
         let Some(wake) = self.wake.get_here().filter(|_| !self.wake.is_given_up()) else {
             return false;
@@ -128,12 +127,12 @@ impl Mailbox {
         }
         write(&mut letters);
         drop(letters);
-        // Fails only when the counter is full, and then the thread is awake anyway.
+        // Fails only if the counter is full, and then the thread is awake anyway.
         let _ = wake.write(1);
         true
     }
 
-    /// Has the thread call `orphan`, or does so here where the thread has ended.
+    /// Lets the thread call `orphan`, or calls it here if the thread has ended.
     pub(super) fn hand_over(&self, orphan: Orphan, result: Result<Channel>) {
         let Some(wake) = self.wake.get_here() else { return };
         let mut letters = self.letters.lock();

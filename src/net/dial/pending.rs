@@ -1,4 +1,4 @@
-//! A dial under way, as its caller holds it.
+//! A running dial, as its caller holds it.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use super::reply::{Outcome, Reply};
 use crate::base::error::Result;
 use crate::net::channel::Channel;
 
-/// A dial under way, as its caller holds it. Dropping it gives the dial up: with an
-/// [`Orphan`](super::Orphan) the dial goes on for that; without one it is ended and its sockets are
-/// closed.
+/// A running dial, as its caller holds it. Dropping it gives the dial up: with an
+/// [`Orphan`](super::Orphan) the dial goes on for the orphan; without one it ends and its sockets
+/// are closed.
 pub struct Pending {
     id: u64,
     reply: Arc<Reply>,
@@ -27,7 +27,7 @@ impl Pending {
         Pending { id, reply, notify, mailbox }
     }
 
-    /// The outcome, once; `None` where `until` comes first, or it was taken before.
+    /// The outcome, once; `None` if `until` comes first, or if it was taken before.
     pub fn wait(&mut self, until: Instant) -> Option<Result<Channel>> {
         let mut state = self.reply.state.lock();
         while matches!(state.outcome, Outcome::Awaited) {
@@ -40,12 +40,12 @@ impl Pending {
         state.take()
     }
 
-    /// The outcome, once; `None` where it is not there yet, or was taken before.
+    /// The outcome, once; `None` if it is not there yet, or was taken before.
     pub fn poll(&mut self) -> Option<Result<Channel>> {
         self.reply.state.lock().take()
     }
 
-    /// Readable once the outcome is there; `None` where that was not asked for.
+    /// A descriptor that becomes readable with the outcome; `None` if `notify` was not asked for.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.notify.as_ref().map(|notify| notify.as_fd())
     }
@@ -53,7 +53,7 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        // In a forked child nobody works on the dial, and the lock's holder may not exist.
+        // In a forked child nobody works on the dial, and the holder of the lock may not exist.
         let Some(mut state) = self.reply.state.reach(self.reply.birthplace) else { return };
         state.notify = None;
         match std::mem::replace(&mut state.outcome, Outcome::Abandoned) {

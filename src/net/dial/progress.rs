@@ -1,5 +1,5 @@
-//! One dial's way through its stages: name, race of addresses, TLS handshake. Each step goes as far
-//! as it can without waiting.
+//! Takes a dial through its stages: name lookup, race of addresses, TLS handshake. Each step goes
+//! as far as it can without waiting.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
@@ -21,21 +21,21 @@ use crate::net::resolve::{Answer, NoAnswer};
 use crate::net::socket::{Ready, Socket};
 use crate::net::target::Target;
 
-/// How long after a look-up began its answer is waited for by a dial that has an old one. RFC 8767
-/// section 5 suggests 1.8 s for a resolver that serves stale data; here the old addresses are most
-/// likely good, and a payload waits.
+/// How long after the start of a lookup a dial waits for the answer if it has an old answer. RFC
+/// 8767 section 5 suggests 1.8 s for a resolver that serves stale data. Here the old addresses are
+/// probably good, and a payload waits.
 const REFRESH_WAIT: Duration = Duration::from_millis(250);
 
-/// The same for a dial whose old addresses have failed, so that nothing else is left to it: the
+/// The same for a dial whose old addresses have all failed, so that it has nothing else to try: the
 /// client response timer that RFC 8767 section 5 suggests.
 const ANSWER_WAIT: Duration = Duration::from_millis(1800);
 
-/// How long a connection to a server that ended the last ones at once is to stand before it is
-/// used: two round trips as the connecting took them, since the server accepts it one after this
-/// side has it; at least so long,
+/// If a server ended the last connections at once, a new one is used only after it has stayed open
+/// for two round trips, measured from the connect (the server accepts it one trip after this side
+/// has it). This is the shortest such wait.
 const STANDS_LEAST: Duration = Duration::from_millis(100);
 
-/// and at most so long.
+/// The longest such wait.
 const STANDS_MOST: Duration = Duration::from_millis(250);
 
 impl Work {
@@ -69,14 +69,14 @@ impl Work {
                 mailbox.post(|letters| letters.answers.push((name, answer)));
             };
             if let Err(error) = self.resolver.start(&host, answer) {
-                let cause = format!("no thread for the look-up: {error}");
+                let cause = format!("the thread for the lookup cannot be started: {error}");
                 let errno = error.raw_os_error().unwrap_or(0);
                 self.resolved(&host, &Err(NoAnswer { cause, blame: Blame::Local, errno }));
             }
         }
     }
 
-    /// The new answer did not come in its time.
+    /// The new answer did not come in time: uses the old one.
     pub(super) fn settle_for_old(&mut self, id: u64) {
         if let Some(Dial { stage: Stage::Resolving(old), .. }) = self.dials.get_mut(&id)
             && let Some((_, addresses)) = old.take()
@@ -98,7 +98,7 @@ impl Work {
                     if let Ok(addresses) = answer {
                         race.add(ordered(addresses, &dial.target));
                     }
-                    self.advance(id); // it may have nothing else left
+                    self.advance(id); // it may have nothing else to try
                 }
                 (Stage::Handshaking(_) | Stage::Standing(..), _) => {}
             }
@@ -121,8 +121,8 @@ impl Work {
         self.winners.lead(&dial.target.name, &mut ordered, Instant::now());
         if ordered.is_empty() {
             let cause = format!(
-                "\"{}\" has no address of the family of net.source_address; set one of its family, \
-                 or none",
+                "\"{}\" has no address of the same family (IPv4 or IPv6) as net.source_address; \
+                 set net.source_address to an address of the other family, or remove it",
                 dial.target.host
             );
             let error = dial.target.error(Status::Connect, Phase::Connect, cause);
@@ -133,7 +133,7 @@ impl Work {
         self.advance(id);
     }
 
-    /// Takes a dial as far as it goes without waiting.
+    /// Takes a dial as far as it can go without waiting.
     pub(super) fn advance(&mut self, id: u64) {
         let Some(dial) = self.dials.get_mut(&id) else {
             return;
@@ -178,7 +178,7 @@ impl Work {
         }
     }
 
-    /// An address has won the race: the handshake is next, or nothing.
+    /// An address has won the race: the TLS handshake is next, or the dial is done.
     fn won(&mut self, id: u64, peer: SocketAddr, socket: Socket) {
         let Some(dial) = self.dials.get_mut(&id) else {
             return;
@@ -229,7 +229,7 @@ impl Work {
         }
     }
 
-    /// It stands, as far as there is time to know.
+    /// The connection is good, as far as the time allowed to see.
     pub(super) fn stands(&mut self, id: u64) {
         let Some(dial) = self.dials.get_mut(&id) else {
             return;
@@ -241,7 +241,8 @@ impl Work {
         }
     }
 
-    /// A server that only ever ends what it took must show first that it does not do so again.
+    /// Uses the connection, or first waits to see that the server does not end it at once, as it
+    /// did with the last ones.
     fn stand_or_go(&mut self, id: u64, channel: Channel) {
         let Some(dial) = self.dials.get_mut(&id) else {
             return;
@@ -279,9 +280,8 @@ impl Work {
             }
             Err((_, errno, cause)) => {
                 let cause = format!(
-                    "{cause} as soon as it stood, as the one before it; if this is a balancer, has \
-                     it a \
-                     server behind it?"
+                    "{cause} as soon as it was made, like the one before; if this is a balancer, \
+                     does it have a server behind it?"
                 );
                 let error = target.failure(Phase::Connect, (Status::Connect, errno, cause));
                 self.finish(id, Err(error));
@@ -293,7 +293,7 @@ impl Work {
         let Some(dial) = self.dials.remove(&id) else {
             return;
         };
-        // Registered with this thread's epoll; the caller must not wake it.
+        // Taken out of this thread's epoll, so that the caller's traffic does not wake the thread.
         let result = self.unwatch(&channel).map(|()| channel);
         let failed = |error| dial.target.system_error(Status::Connect, Phase::Connect, &error);
         dial.reply.leave(result.map_err(failed));
@@ -305,20 +305,21 @@ impl Work {
     }
 }
 
-/// The addresses of an answer as a race takes them.
+/// The addresses of an answer, in the order of the race and with the port.
 fn ordered(addresses: &[SocketAddr], target: &Target) -> Vec<SocketAddr> {
     let mut ordered = race::order(addresses, &target.net);
     ordered.iter_mut().for_each(|address| address.set_port(target.port));
     ordered
 }
 
-/// The error of a race that no address won; `unanswered` where a look-up that might have brought
-/// others is still under way.
+/// The error of a race that no address won. `unanswered`: a lookup that might bring other addresses
+/// is still running.
 fn lost(target: &Target, race: &Race, unanswered: bool) -> Error {
     let failures = race.failures();
     let find = |telling: fn(&Failed) -> bool| failures.iter().find(|failed| telling(failed));
-    // An address that could not be tried for want of a descriptor or of memory might have been the
-    // one that answers. Else one that a server had a part in says more than one of this machine.
+    // An address that could not be tried because a descriptor or memory was missing might have been
+    // the one that answers, so it counts first. Next counts a failure with a server in it: it says
+    // more than a failure of this machine.
     let exhausted = find(|failed| local::is_exhausted(&failed.error));
     let of_server = find(|failed| !local::is_local_at(&failed.error, failed.step));
     let telling = exhausted.or(of_server).or(failures.first());
@@ -331,7 +332,8 @@ fn lost(target: &Target, race: &Race, unanswered: bool) -> Error {
     if unanswered {
         let host = &target.host;
         cause.push_str(&format!(
-            "; these are old addresses, and the look-up of \"{host}\" has not answered in time; see to this machine's resolver"
+            "; these are old addresses, because the lookup of \"{host}\" did not answer in time; \
+             check this machine's resolver"
         ));
     }
     let blame = if is_local { Blame::Local } else { Blame::Open };

@@ -1,7 +1,7 @@
-//! Where the dialer thread leaves the outcome of a dial.
+//! The place where the dialer thread leaves the outcome of a dial.
 //!
-//! Invariant: an outcome reaches exactly one of the caller and the orphan's closure, whenever the
-//! caller gives up.
+//! Invariant: an outcome reaches either the caller or the orphan, never both and never neither,
+//! whenever the caller gives up. Without an orphan, an outcome that the caller gave up is dropped.
 
 use std::io;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use crate::base::sync::{Condvar, Mutex};
 use crate::net::cancel::eventfd;
 use crate::net::channel::Channel;
 
-/// What becomes of a dial that its caller gave up: called with the outcome on the dialer thread,
-/// where it must not wait.
+/// Gets the outcome of a dial that its caller gave up. It is called on the dialer thread, so it
+/// must not block.
 pub type Orphan = Box<dyn FnOnce(Result<Channel>) + Send>;
 
-/// Where the outcome is left.
+/// Holds the outcome for the caller.
 pub(super) struct Reply {
     pub(super) state: Mutex<State>,
     pub(super) came: Condvar,
@@ -27,9 +27,9 @@ pub(super) struct Reply {
 
 pub(super) struct State {
     pub(super) outcome: Outcome,
-    /// Given back with the outcome or the giving up, under the lock: the caller's drop closes the
-    /// descriptor then and there. Closed later by this thread it would leave a number in the
-    /// caller's epoll that the caller knows no more.
+    /// Dropped under the lock, with the outcome or when the caller gives up. So the caller's drop
+    /// is the one that closes the descriptor. If this thread closed it later, the caller's epoll
+    /// would still hold a number that the caller no longer knows.
     pub(super) notify: Option<Arc<EventFd>>,
     pub(super) orphan: Option<Orphan>,
 }
@@ -54,24 +54,24 @@ impl Reply {
         })
     }
 
-    /// Leaves the outcome for whoever is to have it.
+    /// Gives the outcome to the caller or to the orphan.
     pub(super) fn leave(&self, result: Result<Channel>) {
         let mut state = self.state.lock();
         if matches!(state.outcome, Outcome::Awaited) {
             state.outcome = Outcome::Came(result);
             self.came.notify_one();
             if let Some(notify) = state.notify.take() {
-                // The first write to it, which cannot find the counter full.
+                // It is the first write, so the counter cannot be full.
                 let _ = notify.write(1);
             }
         } else if let Some(orphan) = state.orphan.take() {
             drop(state);
             orphan(result);
         }
-        // Else a channel that nobody waits for: its drop closes it.
+        // If nobody waits for the channel, its drop closes it.
     }
 
-    /// Whether nobody is there for the outcome any longer.
+    /// Whether nobody waits for the outcome any more.
     pub(super) fn is_forsaken(&self) -> bool {
         let state = self.state.lock();
         matches!(state.outcome, Outcome::Abandoned) && state.orphan.is_none()

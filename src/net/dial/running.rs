@@ -1,5 +1,5 @@
-//! The dialer thread's round: wait, read the letters, take each dial on, ring the alarms. Never
-//! waits for anything else.
+//! What the dialer thread does again and again: wait, read the letters, advance each dial, do what
+//! is due. It waits at no other place.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -24,8 +24,8 @@ use crate::net::resolve::Resolver;
 use crate::net::resolve::cache::Cache;
 use crate::net::socket::{Drained, Socket, poll_timeout};
 
-/// What the dialer thread has at hand. It holds the lock on it only between two waits, so that a
-/// forked child finds it free and can close the sockets.
+/// What the dialer thread works on. The thread holds the lock on it only between two waits, so that
+/// a forked child usually finds it free and can close the sockets.
 pub(super) struct Work {
     pub(super) mailbox: Arc<Mailbox>,
     cancel: Arc<Cancel>,
@@ -33,25 +33,25 @@ pub(super) struct Work {
     pub(super) cache: Cache,
     pub(super) winners: Winners,
     pub(super) dials: HashMap<u64, Dial>,
-    /// The dials that wait for each name under look-up, or would profit from its answer.
+    /// For each name that is being looked up: the dials that wait for the answer or could use it.
     pub(super) names: HashMap<Arc<str>, Vec<u64>>,
-    /// Closed connections whose peers have not closed yet, each with the moment it is waited for no
-    /// longer; oldest first.
+    /// Closed connections whose peers have not closed yet, each with the moment at which the wait
+    /// ends; oldest first.
     pub(super) lingering: BTreeMap<u64, (Instant, Closed)>,
     timers: Vec<(Instant, Task)>,
     stopping: bool,
 }
 
-/// How long a closed connection is kept for its peer to close too, so that what is still on its way
-/// arrives. nginx's lingering_timeout is 5 s; here the peer has been told that nothing more comes,
-/// and need only read.
+/// How long to keep a closed connection until its peer closes too, so that data on the way arrives.
+/// nginx's lingering_timeout is 5 s; here the peer knows already that nothing more comes, and only
+/// has to read.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How long the thread sleeps at most. Its wake-up ends every sleep, unless another part of the
-/// process has closed that.
+/// The thread's longest sleep. The wake-up ends every sleep, unless another part of the process has
+/// closed it.
 const SLEEP: Duration = Duration::from_secs(3600);
 
-/// The outcomes of a desk that is lost, for those who wait for them.
+/// The outcomes of a lost desk, for those who wait for them.
 #[derive(Default)]
 pub(super) struct Lost {
     dials: Vec<(Arc<Reply>, Error)>,
@@ -59,7 +59,7 @@ pub(super) struct Lost {
 }
 
 impl Lost {
-    /// Tells them. Not under a lock: an orphan may ask the dialer for more.
+    /// Delivers them. Call it without a lock: an orphan may call the dialer.
     pub(super) fn tell(self) {
         self.dials.into_iter().for_each(|(reply, error)| reply.leave(Err(error)));
         self.orphaned.into_iter().for_each(|(orphan, result)| orphan(result));
@@ -88,8 +88,8 @@ pub(super) fn run(mailbox: &Mailbox, work: &Mutex<Work>) {
     }
 }
 
-/// What is done between two waits. Breaks where it was the last; else tells when the next is due
-/// though nothing happens.
+/// What is done between two waits. Breaks if it was the last; otherwise returns when the next one
+/// is due even if nothing happens.
 pub(super) fn round(
     mailbox: &Mailbox,
     work: &Mutex<Work>,
@@ -129,7 +129,8 @@ impl Work {
         }
     }
 
-    /// What is to be dropped in a forked child: its threads and dials are the parent's.
+    /// In a forked child: returns what to drop there. Forgets the resolver's threads, which are the
+    /// parent's.
     pub(super) fn give_up(&mut self) -> impl Sized + use<> {
         std::mem::forget(std::mem::take(&mut self.resolver));
         let (dials, lingering) =
@@ -137,8 +138,8 @@ impl Work {
         (dials, lingering, std::mem::take(&mut self.timers))
     }
 
-    /// After the loss of the descriptors: the sockets are as lost as the epoll, where the host has
-    /// closed all it found.
+    /// After the loss of the descriptors: gives up every socket without closing it. If the host
+    /// closed all descriptors, the sockets are lost too.
     pub(super) fn lose(&mut self, errno: i32) -> Lost {
         let mut letters = self.mailbox.letters.lock();
         letters.ended = true;
@@ -177,7 +178,7 @@ impl Work {
         }
     }
 
-    /// The last letters, once nobody works on them.
+    /// Answers the last letters when the thread no longer works.
     pub(super) fn end(mailbox: &Mailbox) {
         let mut letters = mailbox.letters.lock();
         letters.ended = true;
@@ -192,7 +193,7 @@ impl Work {
         }
     }
 
-    /// How many dials are under way.
+    /// How many dials are running.
     #[cfg(test)]
     pub(super) fn gauge(&self) -> usize {
         self.dials.len()
@@ -216,7 +217,7 @@ impl Work {
         for event in events {
             match event.data() {
                 MAILBOX => {
-                    // Only empties the counter; the letters are read below.
+                    // This only empties the counter; the letters are read below.
                     let _ = self.mailbox.wake.get().read();
                 }
                 id if self.lingering.contains_key(&id) => self.linger_on(id),
@@ -270,19 +271,19 @@ impl Work {
         }
     }
 
-    /// After a defect, which may have left any of them half done.
+    /// Fails all dials after a panic, which may have left any of them half done.
     fn fail_all(&mut self) {
         self.lingering.clear();
         for (_, dial) in std::mem::take(&mut self.dials) {
             let cause = "a defect of libupstream was caught on its dialer thread; report this";
             let error = dial.target.error(Status::Panic, dial.phase(), cause);
-            // An orphan's own defect is caught for the same reason.
+            // The orphan may panic too.
             let left = catch_unwind(AssertUnwindSafe(|| dial.reply.leave(Err(error))));
             std::mem::forget(left.err());
         }
     }
 
-    /// Nobody waits for it any longer, unless an orphan does.
+    /// Ends a dial that its caller gave up, unless an orphan waits for it.
     fn abandon(&mut self, id: u64) {
         if let Some(dial) = self.dials.get(&id)
             && dial.reply.is_forsaken()
@@ -297,9 +298,9 @@ impl Work {
             && let Some((_, (_, oldest))) = self.lingering.pop_first()
         {
             self.forget(&oldest.socket);
-            oldest.socket.drain(); // what lies unread would make a reset of its closing
+            oldest.socket.drain(); // closing with unread bytes would send a reset
         }
-        // A socket that cannot be watched is closed as it is.
+        // A socket that cannot be watched is closed at once.
         if self
             .mailbox
             .epoll
@@ -351,7 +352,7 @@ impl Work {
                 Stage::Resolving(_) | Stage::Racing(_) => false,
             };
             if dial.deadline <= now && stands {
-                self.stands(id); // its deadline leaves no time for more
+                self.stands(id); // there is no time to wait longer
             } else if dial.deadline <= now && !lost {
                 let error = dial.timed_out();
                 self.finish(id, Err(error));
@@ -365,8 +366,8 @@ impl Work {
 
     pub(super) fn finish(&mut self, id: u64, result: Result<Channel>) {
         if let Some(mut dial) = self.dials.remove(&id) {
-            // A server that breaks off the handshake, or has another's certificate, may have moved
-            // in where the node was.
+            // A server that breaks off the handshake, or has the wrong certificate, may be another
+            // one that now has the node's old address.
             if !matches!(&dial.stage, Stage::Resolving(_))
                 && let Err(error) = &result
                 && !matches!(error.status, Status::Cancelled)
@@ -388,10 +389,10 @@ impl Work {
         }
     }
 
-    /// Unwatches a socket that is about to be closed. Closing alone does not do it where a forked
-    /// child holds a copy of the descriptor: its events would come for ever, for nobody.
+    /// Takes a socket out of epoll before it is closed. Closing is not enough if a forked child
+    /// holds a copy of the descriptor: its events would still come, for ever.
     fn forget(&self, socket: &Socket) {
-        // Not watched is as good: an attempt may fail before it is registered.
+        // It may not be watched: an attempt can fail before it is registered.
         let _ = self.mailbox.epoll.get().delete(socket);
     }
 }

@@ -1,4 +1,4 @@
-//! One connection in the making, and how far it has come.
+//! One dial, and how far it has come.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,27 +11,27 @@ use crate::net::local::explained_at;
 use crate::net::race::{Failed, Race};
 use crate::net::target::Target;
 
-/// One connection in the making.
+/// One dial.
 pub(super) struct Dial {
     pub(super) target: Arc<Target>,
     pub(super) deadline: Instant,
-    /// From the start to the deadline.
+    /// The time from the start to the deadline.
     pub(super) granted: Duration,
     pub(super) reply: Arc<Reply>,
     pub(super) stage: Stage,
     /// When the race of its addresses began.
     pub(super) raced: Instant,
-    /// While a look-up of its name is under way that may bring other addresses than the old ones it
-    /// has: until when that is waited for once those have failed.
+    /// Set while the dial uses old addresses and a lookup of its name is running: until when to
+    /// wait for new addresses after the old ones have failed.
     pub(super) answer_by: Option<Instant>,
 }
 
 pub(super) enum Stage {
-    /// With an old answer: until when a newer one is waited for.
+    /// With an old answer: until when to wait for a newer one.
     Resolving(Option<(Instant, Arc<[SocketAddr]>)>),
     Racing(Race),
     Handshaking(Handshake),
-    /// It stands. Until when it is to show that the server does not end it at once.
+    /// Connected. Until when to watch that the server does not end it at once.
     Standing(Box<Channel>, Instant),
 }
 
@@ -44,7 +44,7 @@ impl Dial {
         }
     }
 
-    /// When it must be looked at again even if nothing happens.
+    /// When to look at it again even if nothing happens.
     pub(super) fn alarm(&self) -> Instant {
         let next = match &self.stage {
             Stage::Resolving(old) => old.as_ref().map(|(until, _)| *until),
@@ -56,8 +56,8 @@ impl Dial {
         next.map_or(self.deadline, |next| next.min(self.deadline))
     }
 
-    /// The time that was too short, as a message names it: the key that set it, or where a delivery
-    /// had less left, that.
+    /// The time that was too short, for a message: the key that set it, or the time left to a
+    /// delivery if that was shorter.
     pub(super) fn limit(&self) -> String {
         let key = self.target.net.connect_timeout;
         match self.granted < key - key / 8 {
@@ -83,13 +83,16 @@ impl Dial {
             Stage::Handshaking(_) => {
                 format!("the server did not finish the TLS handshake within {limit}")
             }
-            Stage::Standing(..) => format!("the server did not show within {limit} that it stays"),
+            Stage::Standing(..) => {
+                format!("the server did not show within {limit} that it keeps the connection")
+            }
         };
         Error { errno: libc::ETIMEDOUT, ..self.target.error(Status::Timeout, self.phase(), cause) }
     }
 }
 
-/// An address that is the node's own already stands in front of the whole.
+/// Appends the failure of each address. Leaves out an address that is the node's own: the message
+/// begins with it.
 pub(super) fn append_failures(text: &mut String, race: &Race, target: &Target) {
     for Failed { address, step, error } in race.failures() {
         if !text.is_empty() {

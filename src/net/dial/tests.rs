@@ -196,7 +196,7 @@ fn a_defect_fails_the_dials_at_hand_and_the_thread_goes_on() {
 
 const ABSENT: &str = "no-such-host.invalid";
 
-/// Has the dialer know `addresses` of [`ABSENT`] since ten seconds ago, and suspect them.
+/// Makes the dialer know `addresses` of [`ABSENT`] since ten seconds ago, and suspect them.
 fn know_of_old(dialer: &Dialer, addresses: &[[u8; 4]]) -> Arc<str> {
     let (host, past) = (Arc::from(ABSENT), Instant::now() - Duration::from_secs(10));
     let cache = &mut dialer.first.work.lock().cache;
@@ -227,7 +227,7 @@ fn an_old_answer_serves_where_the_new_one_takes_its_time() {
     let (listener, _) = listener();
     let (_, dialer) = dialer();
     let host = know_of_old(&dialer, &[[127, 0, 0, 1]]);
-    // A look-up that never ends.
+    // A lookup that never ends.
     assert!(dialer.first.work.lock().cache.ask(&host, LONG, Instant::now()).1);
     let target = named(ABSENT, listener.local_addr().unwrap().port());
     assert!(dialer.dial(&target, far()).is_ok());
@@ -252,7 +252,7 @@ fn a_dial_that_lost_goes_on_with_a_newer_answer() {
 }
 
 #[test]
-fn a_dial_that_lost_waits_for_a_look_up_that_hangs_no_longer_than_its_time() {
+fn a_dial_that_lost_waits_for_a_hanging_lookup_no_longer_than_its_time() {
     let (_, dialer) = dialer();
     let host = know_of_old(&dialer, &[[127, 0, 0, 2]]);
     assert!(dialer.first.work.lock().cache.ask(&host, LONG, Instant::now()).1);
@@ -264,10 +264,10 @@ fn a_dial_that_lost_waits_for_a_look_up_that_hangs_no_longer_than_its_time() {
         assert_eq!((error.status, error.errno), (Status::Connect, libc::ECONNREFUSED));
         let text = error.to_string();
         assert!(
-            text.contains("127.0.0.2:9: ") && text.contains("has not answered in time"),
+            text.contains("127.0.0.2:9: ") && text.contains("did not answer in time"),
             "{text}"
         );
-        // Nobody has answered: for those that come after it the look-up is still under way.
+        // Nobody has answered: for those that come after it the lookup is still running.
         assert!(!dialer.first.work.lock().cache.ask(&host, LONG, Instant::now()).1);
     }
     dialer.stop();
@@ -290,7 +290,7 @@ fn a_newer_answer_of_the_same_addresses_ends_a_dial_that_lost() {
 }
 
 #[test]
-fn a_failed_look_up_says_whether_the_name_exists() {
+fn a_failed_lookup_says_whether_the_name_exists() {
     use crate::net::resolve::NoAnswer;
     let (_, dialer) = dialer();
     let target = named(ABSENT, 9);
@@ -424,7 +424,7 @@ fn a_storm_of_closings_holds_so_many_descriptors_and_no_more() {
 }
 
 #[test]
-fn a_failure_of_this_machine_says_so_with_the_mend() {
+fn a_failure_of_this_machine_says_so_with_the_fix() {
     let (_, dialer) = dialer();
     let bound = crate::config::NetSettings { source_address: Some([192, 0, 2, 1].into()), ..net() };
     let target = Arc::new(Target { net: bound.into(), ..Arc::into_inner(target(9)).unwrap() });
@@ -436,12 +436,12 @@ fn a_failure_of_this_machine_says_so_with_the_mend() {
             .ends_with("net.source_address 192.0.2.1 must be an address of this machine"),
         "{error}"
     );
-    for (errno, mend) in
+    for (errno, fix) in
         [(libc::EMFILE, "ulimit -n"), (libc::ENFILE, "fs.file-max"), (libc::EPERM, "firewall")]
     {
         let error = io::Error::from_raw_os_error(errno);
         let error = super::tests::target(9).system_error(Status::Connect, Phase::Connect, &error);
-        assert!(error.is_local() && error.cause.contains(mend), "{error}");
+        assert!(error.is_local() && error.cause.contains(fix), "{error}");
     }
     for (errno, local) in
         [(0, false), (libc::ECONNRESET, false), (libc::ENOBUFS, true), (libc::ENOMEM, true)]

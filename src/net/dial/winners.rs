@@ -1,17 +1,16 @@
-//! Which address of a node won where the first of its name did not: the next race starts with it,
-//! so that a dead first address costs its 250 ms once and not with each connection. Pure: time is
-//! passed in.
+//! Remembers which address of a node won a race although it was not the first. The next race starts
+//! with it, so that a dead first address costs 250 ms once and not for each connection. Pure: the
+//! caller passes the time in.
 //!
-//! RFC 8305 section 4 lets history sort the addresses. A winner that was the first anyway is not
-//! remembered: nothing is to keep the turns that a name server gives its addresses from coming
-//! through.
+//! RFC 8305 section 4 allows to sort addresses by history. A winner that was the first address is
+//! not remembered, so that the order in which a name server rotates its addresses stays effective.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// How long a winner is remembered: the preferred family, or the address that was down, is to get
-/// another chance. RFC 6555 section 4.2 recommends to forget on the order of ten minutes.
+/// How long a winner is remembered: then the preferred family, or the address that was down, gets
+/// another chance. RFC 6555 section 4.2 recommends about ten minutes.
 const MEMORY: Duration = Duration::from_secs(600);
 
 /// The winners of a set's nodes, by name.
@@ -21,8 +20,7 @@ pub(super) struct Winners {
 }
 
 impl Winners {
-    /// Puts the address that won last in front of the others; forgets it where it is no longer
-    /// among them.
+    /// Moves the last winner to the front; forgets it if it is no longer among the addresses.
     pub(super) fn lead(&mut self, node: &str, addresses: &mut [SocketAddr], now: Instant) {
         let Some((winner, since)) = self.of.get(node) else { return };
         match addresses.iter().position(|address| address == winner) {
@@ -33,12 +31,12 @@ impl Winners {
         }
     }
 
-    /// `winner` won a race that another had started.
+    /// `winner` won a race in which another address was first.
     pub(super) fn won(&mut self, node: &str, winner: SocketAddr, now: Instant) {
         self.of.insert(node.into(), (winner, now));
     }
 
-    /// A connection to the node failed.
+    /// Forgets the winner: a connection to the node failed.
     pub(super) fn forget(&mut self, node: &str) {
         self.of.remove(node);
     }

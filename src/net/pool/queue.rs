@@ -1,18 +1,19 @@
-//! The queue at the cap for those who cannot wait: they take a ticket, are told when its turn may
-//! have come, and ask. One queue with those who wait in [`Pool::acquire`], served in the order they
-//! came.
+//! The queue at the cap for callers that must not block: they take a ticket, are told when its turn
+//! may have come, and then ask. It is the same queue as that of [`Pool::acquire`]; all are served
+//! in the order in which they came.
 
 use std::time::{Duration, Instant};
 
 use super::{Permit, Pool, State, Waker};
 use crate::base::moment::Moment;
 
-/// A permit in the queue. Ends with a claim that is met, or with [`Pool::give_up_turn`].
+/// A turn in the queue. It ends when [`Pool::claim`] gives a permit, or with
+/// [`Pool::give_up_turn`].
 #[derive(Debug)]
 pub struct Ticket(u64);
 
 impl<T> Pool<T> {
-    /// As [`Pool::acquire`] without waiting: `None` at the cap, or where others are in the queue.
+    /// As [`Pool::acquire`], without waiting: `None` at the cap, or if others are in the queue.
     pub fn try_acquire(&self, expired: impl FnMut(T)) -> Option<Permit<T>> {
         let mut state = self.state.lock();
         let old = state.take_expired(Moment::tick(), self.idle_timeout);
@@ -27,8 +28,8 @@ impl<T> Pool<T> {
         permit
     }
 
-    /// A permit at the end of the queue. Ask for it with [`Pool::claim`], now and whenever `wake`
-    /// was called.
+    /// A ticket at the end of the queue. Call [`Pool::claim`] with it now, and each time after
+    /// `wake` was called.
     pub fn queue(&self, wake: Waker) -> Ticket {
         let mut state = self.state.lock();
         let ticket = state.next_ticket;
@@ -37,7 +38,7 @@ impl<T> Pool<T> {
         Ticket(ticket)
     }
 
-    /// What the ticket gives; `None` where its turn has not come.
+    /// The permit of a ticket; `None` if its turn has not come.
     pub fn claim(&self, ticket: &Ticket, expired: impl FnMut(T)) -> Option<Permit<T>> {
         let mut state = self.state.lock();
         let old = state.take_expired(Moment::tick(), self.idle_timeout);
@@ -50,7 +51,8 @@ impl<T> Pool<T> {
         if permit.is_some() {
             self.leave_queue(&mut state, ticket.0);
         } else {
-            state.told = state.told.filter(|(told, _)| *told != ticket.0); // it does come, and has its time anew
+            // The holder came, so its time starts again.
+            state.told = state.told.filter(|(told, _)| *told != ticket.0);
         }
         drop(state);
         old.into_iter().for_each(expired);
@@ -83,8 +85,8 @@ impl<T> State<T> {
         }
     }
 
-    /// From when on one who waits may take a permit before those ahead of it: all of them must be
-    /// of those who do not wait, and the first must have been told.
+    /// From when on a waiting thread may take a permit before those ahead of it: none of them may
+    /// be a waiting thread, and the first must have been told of its turn.
     pub(super) fn overtakes_at(&self, ticket: u64, comes_within: Duration) -> Option<Instant> {
         let (_, since) = self.told.filter(|(told, _)| *told == self.served_ticket)?;
         let comes_by_itself = |ahead: u64| self.wakers.iter().any(|(ticket, _)| *ticket == ahead);

@@ -1,9 +1,9 @@
-//! What is known of each name, and when to ask again. A pure state: the clock is passed in, the
-//! asking is done elsewhere.
+//! What is known of each name, and when to look it up again. Pure: the caller passes the time in
+//! and does the lookup.
 //!
-//! Invariants: of one name no two look-ups run at once and no two begin within a second; a good
-//! answer is kept until there is a newer one (the idea of RFC 8767, "Serving Stale Data to Improve
-//! DNS Resiliency").
+//! Invariants: a name never has two lookups at once; two lookups of a name never begin within a
+//! second; a good answer is kept until a newer one comes (the idea of RFC 8767, "Serving Stale Data
+//! to Improve DNS Resiliency").
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use super::{Answer, NoAnswer};
 
-/// The least time between two look-ups of a name.
+/// The shortest time between the starts of two lookups of a name.
 const RATE: Duration = Duration::from_secs(1);
 
-/// How long a failed look-up answers for those that come after it.
+/// How long dials get the failure of the last lookup without a new one.
 const NEGATIVE: Duration = Duration::from_secs(1);
 
 /// The names of one set.
@@ -28,29 +28,30 @@ pub(in crate::net) struct Cache {
 struct Name {
     good: Option<(Arc<[SocketAddr]>, Instant)>,
     failed: Option<(NoAnswer, Instant)>,
-    /// When the last look-up began.
+    /// When the last lookup began.
     asked: Option<Instant>,
     asking: bool,
-    /// Its addresses took no connection since they came.
+    /// A connection to its addresses failed since they came.
     suspect: bool,
 }
 
-/// What a dial has to go by.
+/// What a dial gets.
 #[derive(Clone, Debug)]
 pub(in crate::net) enum Known {
-    /// An answer that holds, or an old one where it is too soon to ask again.
+    /// An answer that is still good, or an old one if it is too early for another lookup.
     Good(Arc<[SocketAddr]>),
-    /// An old one. A look-up is under way since then, and worth a short wait.
+    /// An old answer. A lookup began at this moment and is running; a short wait for it is worth
+    /// it.
     Old(Arc<[SocketAddr]>, Instant),
-    /// None. A look-up is under way.
+    /// No answer. A lookup is running.
     Nothing,
-    /// None, and the last look-up has just failed.
+    /// No answer, and the last lookup has just failed.
     Failed(NoAnswer),
 }
 
 impl Cache {
-    /// What is known of `host`, with answers good for `ttl`; the second value asks for a look-up,
-    /// whose [`Cache::answered`] must follow.
+    /// What is known of `host`, if answers are good for `ttl`. If the second value is true, the
+    /// caller must start a lookup and call [`Cache::answered`] with its result.
     pub(in crate::net) fn ask(
         &mut self,
         host: &Arc<str>,
@@ -83,7 +84,7 @@ impl Cache {
         (known, ask)
     }
 
-    /// The look-up of `host` has ended.
+    /// Takes the result of a lookup of `host`.
     pub(in crate::net) fn answered(&mut self, host: &Arc<str>, answer: &Answer, now: Instant) {
         let name = self.names.entry(Arc::clone(host)).or_default();
         name.asking = false;
@@ -97,7 +98,7 @@ impl Cache {
         }
     }
 
-    /// No address of `host` gave a connection: the next dial asks again.
+    /// A connection to `host` failed: the next dial asks for a lookup.
     pub(in crate::net) fn suspect(&mut self, host: &str) {
         if let Some(name) = self.names.get_mut(host) {
             name.suspect = true;
@@ -141,7 +142,7 @@ mod tests {
         assert!(matches!(cache.ask(&host, TTL, start), (Known::Nothing, true)));
         assert!(
             matches!(cache.ask(&host, TTL, start), (Known::Nothing, false)),
-            "the first look-up answers both"
+            "the first lookup answers both"
         );
         cache.answered(&host, &Ok(addresses(1)), start);
         assert!(matches!(cache.ask(&host, TTL, start + seconds(29)), (Known::Good(_), false)));
@@ -251,14 +252,14 @@ mod tests {
                                 prop_assert!(failed.is_some_and(|failed| now - failed < NEGATIVE));
                             }
                             Known::Good(_) => {
-                                let holds = !suspect && good.is_some_and(|(_, came)| now - came < ttl);
-                                let too_soon = !asking && asked.is_some_and(|asked| now - asked < RATE);
-                                prop_assert!(holds || too_soon);
+                                let is_fresh = good.is_some_and(|(_, came)| now - came < ttl);
+                                let is_recent = asked.is_some_and(|asked| now - asked < RATE);
+                                prop_assert!(!suspect && is_fresh || !asking && is_recent);
                             }
                         }
                         if let Some((address, _)) = good {
                             prop_assert_eq!(last(&known), Some(address), "the last good answer is \
-                                 what holds");
+                                                                          what holds");
                         }
                     }
                 }

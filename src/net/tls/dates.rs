@@ -1,5 +1,5 @@
-//! From when until when a certificate is valid. Neither rustls nor webpki tells that of one's own
-//! certificate, and a server that refuses it says so to each new connection.
+//! The dates of the client certificate. Neither rustls nor webpki checks the client's own
+//! certificate, and a server would refuse an expired one at each new connection.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use rustls::pki_types::CertificateDer;
 
 /// What is wrong with the dates of the client certificates in `chain` at `now`, with the fix.
 pub(super) fn complaint(chain: &[CertificateDer<'_>], now: SystemTime) -> Option<String> {
-    // One that cannot be read is for the server to judge.
+    // The server judges a certificate that cannot be read here.
     let mut dates =
         chain.iter().enumerate().filter_map(|(at, one)| Some((at, validity(one).ok()?)));
     dates.find_map(|(at, (begins, ends))| {
@@ -20,13 +20,12 @@ pub(super) fn complaint(chain: &[CertificateDer<'_>], now: SystemTime) -> Option
         let since = |date: DateTime| now.duration_since(UNIX_EPOCH + date.unix_duration());
         match (since(ends), since(begins)) {
             (Ok(past), _) if !past.is_zero() => Some(format!(
-                "{which} has expired on {ends} ({} ago), and servers refuse it; renew it",
+                "{which} expired on {ends} ({} ago), and servers refuse it; renew it",
                 age(past.as_secs())
             )),
             (_, Err(ahead)) => Some(format!(
-                "{which} is not valid before {begins} ({} from now), and servers refuse it; see \
-                 that this \
-                 machine's clock is right, or take one that is valid",
+                "{which} is not valid before {begins} ({} from now), and servers refuse it; check \
+                 this machine's clock, or use a certificate that is valid",
                 age(ahead.duration().max(Duration::from_secs(1)).as_secs())
             )),
             _ => None,
@@ -104,9 +103,8 @@ mod tests {
             assert_eq!(
                 late,
                 format!(
-                    "the certificate has expired on {ends}-01-01T00:00:00Z (12 h ago), and servers \
-                     refuse \
-                     it; renew it"
+                    "the certificate expired on {ends}-01-01T00:00:00Z (12 h ago), and servers \
+                     refuse it; renew it"
                 )
             );
             let early = complaint(&chain, at(begins) - DAY).unwrap();
@@ -115,7 +113,7 @@ mod tests {
                     "not valid before {begins}-01-01T00:00:00Z (12 h from now)"
                 ))
             );
-            assert!(early.contains("clock is right"), "{early}");
+            assert!(early.contains("check this machine's clock"), "{early}");
         }
     }
 
@@ -123,7 +121,7 @@ mod tests {
     fn every_certificate_of_the_file_is_looked_at_and_garbage_is_passed_over() {
         let chain = [certificate(2020, 2040), certificate(2020, 2030)];
         let text = complaint(&chain, at(2035)).unwrap();
-        assert!(text.starts_with("certificate 2 of the file has expired on 2030-01-01"), "{text}");
+        assert!(text.starts_with("certificate 2 of the file expired on 2030-01-01"), "{text}");
         let whole = certificate(2020, 2030);
         for cut in 0..whole.len() {
             complaint(&[CertificateDer::from(whole[..cut].to_vec())], at(2025));

@@ -1,15 +1,15 @@
-//! What a failed handshake or record means, in the words of the keys that mend it.
+//! Explains a failed handshake or record, and names the keys that fix it.
 
-use rustls::{
-    AlertDescription, CertificateError, Error as TlsError, InvalidMessage, PeerIncompatible,
-};
+use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage};
 
+use super::client::TlsClient;
 use super::dates::age;
-use super::{Asked, TlsClient, is_ca_as_server};
+use super::identity::Asked;
+use super::reasons;
+use super::verifier::is_ca_as_server;
 use crate::base::error::Status;
 
-/// The status and the text for a TLS failure. `asked`: whether the server asked for a client
-/// certificate.
+/// Status and text for a TLS failure. `asked`: whether the server asked for a client certificate.
 pub(in crate::net) fn explain(
     error: &TlsError,
     client: &TlsClient,
@@ -19,12 +19,9 @@ pub(in crate::net) fn explain(
         TlsError::InvalidCertificate(refusal) => {
             (Status::Cert, certificate(error, refusal, client))
         }
-        TlsError::NoCertificatesPresented => (
-            Status::Cert,
-            "the server sent no \
-             certificate"
-                .to_owned(),
-        ),
+        TlsError::NoCertificatesPresented => {
+            (Status::Cert, "the server sent no certificate; set one on the server".to_owned())
+        }
         TlsError::AlertReceived(alert) => alert_received(*alert, client, asked),
         TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => (
             Status::Tls,
@@ -32,8 +29,8 @@ pub(in crate::net) fn explain(
              its TLS port"
                 .to_owned(),
         ),
-        TlsError::PeerIncompatible(reason) => (Status::Tls, incompatible(reason)),
-        other => (Status::Tls, other.to_string()),
+        TlsError::PeerIncompatible(reason) => (Status::Tls, reasons::incompatible(reason)),
+        other => (Status::Tls, format!("TLS failed ({other}); see the server's log")),
     }
 }
 
@@ -42,38 +39,38 @@ fn certificate(error: &TlsError, refusal: &CertificateError, client: &TlsClient)
         CertificateError::UnknownIssuer => {
             let trusted = match (&client.settings.ca_file, &client.settings.ca_path) {
                 (None, None) => "the system's certificate store does not know",
-                _ => "tls.ca_file and tls.ca_path do not hold",
+                _ => "tls.ca_file and tls.ca_path do not contain",
             };
             format!(
                 "the certificate's issuer is not trusted: {trusted} it; set tls.ca_file to the CA \
-                 that signed it \
-                 (or tls.verify off, which lets anyone pose as the server)"
+                 that signed it (or tls.verify off, which lets anyone pose as the server)"
             )
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
-            let presented = match presented.as_slice() {
-                [] => "carries no subjectAltName".to_owned(),
-                // rustls hands the names in the form DnsName("a.example").
-                names => {
-                    let bare = names.iter().map(|name| name.split('"').nth(1).unwrap_or(name));
-                    format!("is for {}", bare.collect::<Vec<_>>().join(", "))
-                }
-            };
+            let expected = expected.to_str();
+            if presented.is_empty() {
+                return format!(
+                    "the certificate has no subjectAltName, so it is not for \"{expected}\"; issue \
+                     it with one, or set tls.verify_hostname off"
+                );
+            }
+            // rustls gives the names in the form DnsName("a.example").
+            let bare = presented.iter().map(|name| name.split('"').nth(1).unwrap_or(name));
             format!(
-                "the certificate {presented}, not for \"{}\"; set tls.vhost to a name it carries, \
-                 or \
-                 tls.verify_hostname off",
-                expected.to_str()
+                "the certificate is for {}, not for \"{expected}\"; set tls.vhost to a name it \
+                 carries, or tls.verify_hostname off",
+                bare.collect::<Vec<_>>().join(", ")
             )
         }
         CertificateError::ExpiredContext { time, not_after } => format!(
-            "the certificate has expired ({} ago); renew it on the server, and see that this \
-             machine's clock is \
-             right",
+            "the certificate has expired ({} ago); renew it on the server, and check this \
+             machine's clock",
             age(time.as_secs().saturating_sub(not_after.as_secs()))
         ),
         CertificateError::Expired => {
-            "the certificate's dates are not in order: it ends before it begins; renew it on the server".to_owned()
+            "the certificate's dates are not in order: it ends before it begins; renew it on the \
+             server"
+                .to_owned()
         }
         CertificateError::NotValidYetContext { time, not_before } => format!(
             "the certificate is not valid yet (for another {}); is this machine's clock right?",
@@ -81,15 +78,14 @@ fn certificate(error: &TlsError, refusal: &CertificateError, client: &TlsClient)
         ),
         CertificateError::InvalidPurposeContext { .. } | CertificateError::InvalidPurpose => {
             "the certificate is not meant for a server (extended key usage lacks serverAuth); have \
-             it issued as a \
-             server's"
+             it issued for a server"
                 .to_owned()
         }
-        _ if is_ca_as_server(error) => "the certificate is a CA's own and self-signed; name this \
-             very certificate in \
-                                        tls.ca_file, or have the server use one that its CA signed"
+        _ if is_ca_as_server(error) => "the certificate is a self-signed certificate of a CA; set \
+                                        tls.ca_file to this very certificate, or let the server \
+                                        use one that its CA signed"
             .to_owned(),
-        other => format!("the certificate is refused: {other}"),
+        other => reasons::certificate(other),
     }
 }
 
@@ -108,31 +104,17 @@ fn alert_received(alert: AlertDescription, client: &TlsClient, asked: Asked) -> 
         }
     }
     match alert {
-        Alert::CertificateRequired => (Status::Cert, asks.to_owned()),
+        Alert::CertificateRequired | Alert::NoCertificate => (Status::Cert, asks.to_owned()),
         // Before TLS 1.3 a server has only general alerts to say the same with.
         Alert::HandshakeFailure if asked == Asked::InVain => (Status::Cert, asks.to_owned()),
-        Alert::ProtocolVersion => (
-            Status::Tls,
-            "the server speaks no TLS version between tls.min_version and tls.max_version (alert \
-             ProtocolVersion)"
-                .to_owned(),
-        ),
         Alert::UnrecognisedName => (
             Status::Tls,
             format!(
-                "the server does not know the name \"{}\"; set tls.vhost to its \
-                 name",
+                "the server does not know the name \"{}\"; set tls.vhost to its name",
                 client.name.to_str()
             ),
         ),
-        Alert::HandshakeFailure => (
-            Status::Tls,
-            "the server refuses the handshake (alert HandshakeFailure): no cipher or signature in \
-             common; see \
-             tls.ciphers and tls.min_version"
-                .to_owned(),
-        ),
-        other => (Status::Tls, format!("the server sent the alert {other:?}")),
+        other => (Status::Tls, reasons::alert(other)),
     }
 }
 
@@ -145,29 +127,17 @@ fn certificate_refused(alert: AlertDescription) -> Option<&'static str> {
         Alert::CertificateRevoked => "it was revoked; have a new one issued",
         Alert::UnknownCA => {
             "the server does not trust the CA that signed it; name that CA to the server, or have \
-             the \
-             certificate issued by one that it trusts"
+             the certificate issued by one that it trusts"
         }
         Alert::UnsupportedCertificate => {
-            "the server does not read its kind; see its key, and that its extended key usage \
-             allows clientAuth"
+            "the server does not read this kind of certificate; check its key, and that its \
+             extended key usage allows clientAuth"
         }
-        Alert::AccessDenied => "it is valid, but not allowed in; see the server's access rules",
+        Alert::AccessDenied => "it is valid, but has no access; check the server's access rules",
         Alert::BadCertificate | Alert::CertificateUnknown => {
-            "see that it is within its dates, meant for a client, and signed by a CA that the \
+            "check that it is within its dates, meant for a client, and signed by a CA that the \
              server trusts"
         }
         _ => return None,
     })
-}
-
-fn incompatible(reason: &PeerIncompatible) -> String {
-    match reason {
-        PeerIncompatible::ServerDoesNotSupportTls12Or13
-        | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig => {
-            "the server speaks no TLS version between tls.min_version and tls.max_version"
-                .to_owned()
-        }
-        other => format!("the server speaks TLS in a way that is not supported ({other:?})"),
-    }
 }

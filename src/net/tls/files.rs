@@ -1,7 +1,7 @@
-//! What stands in the files that `tls.*` keys name: trust roots, certificates, private keys.
+//! Reads the files that `tls.*` keys name: trust roots, certificates, private keys.
 //!
-//! All of it is read when the set is created; an error carries the line that names the file and the
-//! mend.
+//! They are all read when the set is created. An error has the line that names the file, and the
+//! fix.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use crate::base::error::{Error, Result, Status};
 use crate::config::{TlsFile, TlsSettings};
 use parking_lot::Mutex;
 
-/// Trust roots for `tls`: `tls.ca_file` and `tls.ca_path` together, else the system's store. Beside
-/// the store, the certificates themselves.
+/// The trust roots: those of `tls.ca_file` and `tls.ca_path` together; if neither is set, the
+/// system's store. The second value are the certificates of the two keys.
 pub(super) fn roots(
     tls: &TlsSettings,
 ) -> Result<(Arc<RootCertStore>, Vec<CertificateDer<'static>>)> {
@@ -42,14 +42,14 @@ pub(super) fn roots(
             return Err(refuse(
                 key,
                 file,
-                &format!("holds a certificate that cannot be a trust root ({error})"),
+                &format!("holds a certificate that cannot be a trust root ({error}); remove it"),
             ));
         }
     }
     Ok((Arc::new(store), given))
 }
 
-/// The client certificate chain and its key, where both are set.
+/// The client certificate chain and its key, if both are set.
 pub(super) fn identity(
     tls: &TlsSettings,
 ) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>> {
@@ -62,15 +62,15 @@ pub(super) fn identity(
     Ok(Some((chain, key)))
 }
 
-/// The refusal of a file's content, with the line that names it.
+/// The error about a file's content, with the line that names the file.
 pub(super) fn refuse(key: &str, file: &TlsFile, cause: &str) -> Error {
     Error::config(&file.position, format!("{key} {}: {cause}", file.path.display()))
 }
 
-/// The system's store, read once in a process: it holds over a hundred certificates.
+/// The system's store. It is read once in a process, because it holds over a hundred certificates.
 fn system_roots() -> Result<Arc<RootCertStore>> {
-    // Not a OnceLock: forked while another thread reads, a child would wait for that thread for
-    // ever. So two threads may both read it.
+    // Not a OnceLock: a child forked while another thread reads would wait for that thread for
+    // ever. So two threads may both read the store.
     static STORE: Mutex<Option<Result<Arc<RootCertStore>, String>>> = Mutex::new(None);
     let known = STORE.try_lock().and_then(|store| store.clone());
     let loaded = known.unwrap_or_else(|| {
@@ -84,7 +84,8 @@ fn system_roots() -> Result<Arc<RootCertStore>> {
         Error::new(
             Status::Config,
             format!(
-                "{cause}; install the package ca-certificates, or set tls.ca_file to the CA of the server"
+                "{cause}; install the package ca-certificates, or set tls.ca_file to the CA of the \
+                 server"
             ),
         )
     })
@@ -107,16 +108,26 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = std::fs::read(path).map_err(|error| error.to_string())?;
     let found: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, pem::Error>>()
-        .map_err(|error| format!("is not good PEM ({error:?})"))?;
+        .map_err(|error| bad_pem(&error))?;
     if found.is_empty() {
         return Err(
-            "holds no certificate; it wants PEM (\"-----BEGIN CERTIFICATE-----\"). DER is \
-             converted by \
-                    `openssl x509 -inform der -in FILE -out FILE.pem`"
+            "holds no certificate; write it in PEM (\"-----BEGIN CERTIFICATE-----\"). To convert \
+             DER: `openssl x509 -inform der -in FILE -out FILE.pem`"
                 .to_owned(),
         );
     }
     Ok(found)
+}
+
+fn bad_pem(error: &pem::Error) -> String {
+    let what = match error {
+        pem::Error::MissingSectionEnd { .. } => "a section has no \"-----END\" line",
+        pem::Error::IllegalSectionStart { .. } => "a \"-----BEGIN\" line is broken",
+        pem::Error::Base64Decode(_) => "the text of a section is not base64",
+        pem::Error::SectionTooLarge => "a section is too large",
+        _ => "it cannot be read",
+    };
+    format!("is not good PEM: {what}; write the file again")
 }
 
 fn folder_certificates(folder: &TlsFile) -> Result<Vec<CertificateDer<'static>>> {
@@ -127,17 +138,17 @@ fn folder_certificates(folder: &TlsFile) -> Result<Vec<CertificateDer<'static>>>
         .filter(|path| path.is_file())
         .collect();
     files.sort();
-    // Such folders hold other things too (revocation lists, notes), so a file without a certificate
-    // is passed over; a folder without one is refused.
+    // Such folders also hold other things (revocation lists, notes), so a file without a
+    // certificate is skipped. A folder without any certificate is an error.
     let mut found: Vec<CertificateDer<'static>> = Vec::new();
     for certificate in files.iter().filter_map(|path| certificates(path).ok()).flatten() {
-        // An OpenSSL folder names each certificate twice: by its file, and by a link of its hash.
+        // An OpenSSL folder has each certificate twice: as a file, and as a link named by its hash.
         if !found.contains(&certificate) {
             found.push(certificate);
         }
     }
     if found.is_empty() {
-        return Err(refuse("holds no PEM certificate"));
+        return Err(refuse("holds no PEM certificate; put one in it"));
     }
     Ok(found)
 }
@@ -149,23 +160,25 @@ fn private_key(path: &Path, passphrase: Option<&str>) -> Result<PrivateKeyDer<'s
         return decrypt(&text, passphrase);
     }
     if text.contains("Proc-Type: 4,ENCRYPTED") {
-        return Err("is encrypted in OpenSSL's old form, which is not read; convert it with \
-                    `openssl pkcs8 -topk8 -in FILE -out FILE.p8` and set tls.key_passwd"
-            .to_owned());
+        return Err(
+            "is encrypted in OpenSSL's old form, which the library does not read; convert it with \
+             `openssl pkcs8 -topk8 -in FILE -out FILE.p8` and set tls.key_passwd"
+                .to_owned(),
+        );
     }
     if passphrase.is_some() {
         return Err(
-            "is not encrypted, but tls.key_passwd is set; take tls.key_passwd out, or name the \
+            "is not encrypted, but tls.key_passwd is set; remove tls.key_passwd, or name the \
              encrypted key"
                 .to_owned(),
         );
     }
     PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
         pem::Error::NoItemsFound => {
-            "holds no private key; it wants PEM in PKCS#8, PKCS#1 (RSA) or SEC1 (EC) form"
+            "holds no private key; write it in PEM, in the form PKCS#8, PKCS#1 (RSA) or SEC1 (EC)"
                 .to_owned()
         }
-        other => format!("is not good PEM ({other:?})"),
+        other => bad_pem(&other),
     })
 }
 
@@ -178,10 +191,27 @@ fn decrypt(pem: &str, passphrase: Option<&str>) -> Result<PrivateKeyDer<'static>
         .map_err(|error| format!("is not an encrypted PKCS#8 key ({error})"))?;
     let plain = encrypted.decrypt(passphrase).map_err(|error| {
         format!(
-            "cannot be decrypted ({error}); is tls.key_passwd its passphrase? Encryption is \
-             read in the forms \
-                 PBES2 with PBKDF2 or scrypt and AES or 3DES"
+            "cannot be decrypted ({error}); is tls.key_passwd its passphrase? The library reads \
+             PBES2 with PBKDF2 or scrypt, and AES or 3DES"
         )
     })?;
     Ok(PrivatePkcs8KeyDer::from(plain.as_bytes().to_vec()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn broken_pem_is_told_in_a_sentence() {
+        for (pem, words) in [
+            ("-----BEGIN CERTIFICATE-----\nAAAA\n", "has no \"-----END\" line"),
+            ("-----BEGIN CERTIFICATE\nAAAA\n", "\"-----BEGIN\" line is broken"),
+            ("-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n", "not base64"),
+        ] {
+            let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+            let text = bad_pem(&found.unwrap_err());
+            assert!(text.starts_with("is not good PEM: ") && text.contains(words), "{text}");
+        }
+    }
 }

@@ -1,9 +1,9 @@
-//! What a node has given for resuming TLS: the tickets of 1.3, the session of 1.2, the key exchange
-//! it chose.
+//! What a server sent for resuming TLS: the tickets of 1.3, the session of 1.2, the key exchange
+//! that it chose.
 //!
-//! Each node has a store of its own, never one by server name: nodes that share a name (the ports
-//! of a host, a tls.vhost) need not read each other's tickets, and a foreign ticket costs a whole
-//! handshake.
+//! Each node has its own store, not one for each server name: nodes with the same name (several
+//! ports of a host, the same tls.vhost) may not accept each other's tickets, and a ticket that is
+//! not accepted costs a full handshake.
 
 use std::collections::VecDeque;
 
@@ -13,11 +13,11 @@ use rustls::pki_types::ServerName;
 
 use crate::base::sync::{Guard, Mutex};
 
-/// Tickets of TLS 1.3, each good for one handshake, that are kept for as many connections at once;
-/// rustls's own store keeps as many.
+/// How many tickets of TLS 1.3 are kept. Each is good for one handshake, so as many connections can
+/// resume at once. rustls's own store keeps the same number.
 const TICKETS: usize = 8;
 
-/// The sessions of one node. No memory before its first handshake.
+/// The sessions of one node. Uses no memory before the first handshake.
 #[derive(Debug, Default)]
 pub(super) struct Sessions(Mutex<Option<Box<Held>>>);
 

@@ -1,5 +1,5 @@
 //! The shared-key handshake of the Forward protocol, from the server's side: HELO, PING, PONG.
-//! Pure: the random bytes come in with the `Challenge`. It must never accept a PING it did not
+//! Pure: the random bytes come with the `Challenge`. It must never accept a PING that it did not
 //! check.
 
 use crate::forward::{encode, name, parse};
@@ -11,7 +11,7 @@ pub struct Credentials {
     pub shared_key: String,
     /// Name and password; empty when any client that has the key may send.
     pub users: Vec<(String, String)>,
-    /// The name this server proves itself under.
+    /// The name that this server uses in its proof.
     pub hostname: String,
 }
 
@@ -21,15 +21,15 @@ pub struct Challenge {
     pub auth_salt: [u8; 16],
 }
 
-/// What came of a PING.
+/// The result of a PING.
 pub struct Verdict {
     pub accepted: Result<(), String>,
-    /// The salt the client chose, which the server's proof has to cover.
+    /// The salt that the client chose; the server's proof must include it.
     salt: Vec<u8>,
 }
 
 impl Credentials {
-    /// The first word of the server. `word` is HELO, unless a test wants to see another.
+    /// The server's first message. `word` is HELO, unless a test wants another word.
     pub fn helo(&self, challenge: &Challenge, word: &str) -> Vec<u8> {
         let auth = if self.users.is_empty() { Vec::new() } else { challenge.auth_salt.to_vec() };
         encode(&Value::Array(vec![
@@ -97,7 +97,7 @@ impl Credentials {
     }
 }
 
-/// A PING's elements: clients send the salt as binary data or as a string that is no UTF-8.
+/// An element of a PING: clients send the salt as binary data or as a string that is not UTF-8.
 fn text<'a>(value: &'a ValueRef<'_>) -> Result<&'a [u8], DecodeError> {
     match value {
         ValueRef::String(text) => Ok(text.as_bytes()),

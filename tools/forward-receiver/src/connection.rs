@@ -1,5 +1,6 @@
-//! The life of one connection: handshake if asked for, then messages, each written out, counted and
-//! acknowledged in that order. A record must never be counted before its whole message was decoded.
+//! The life of one connection: the handshake if it is wanted, then messages. Each message is
+//! written out, counted and acknowledged, in that order. Never count a record before its whole
+//! message is decoded.
 
 use crate::auth::Challenge;
 use crate::fluentd;
@@ -12,7 +13,7 @@ use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
-/// Between the bytes of a split ack: long enough for each to travel, and be read, alone.
+/// The pause between the bytes of a split ack: long enough for each to arrive and be read alone.
 const SPLIT_PAUSE: Duration = Duration::from_millis(2);
 
 /// Runs until the connection ends. The socket is closed by its last owner, the server's table.
@@ -29,7 +30,8 @@ pub fn serve(server: &Server, peer: &Peer) {
     let Err(mut end) = session.run(peer);
     let unfinished = session.splitter.unfinished();
     if peer.fate() == Fate::Reset {
-        // Told in the middle of a read: nothing more may be sent, not even the end of TLS.
+        // The order came in the middle of a read: nothing more may be sent, not even the end of
+        // TLS.
         end = End::Reset;
     }
     match &end {
@@ -56,7 +58,7 @@ struct Session<'a, 'b> {
 }
 
 enum Step {
-    /// The next message has to be a PING that answers this.
+    /// The next message must be a PING that answers this.
     Ping(Challenge),
     Records,
 }
@@ -116,8 +118,8 @@ fn check(
 ) -> Result<(), End> {
     let credentials = server.settings.credentials.as_ref().expect("a challenge was made from them");
     let verdict = credentials.check(challenge, bytes)?;
-    // Records that follow without a PONG, or after a forged one, are counted like any others: that
-    // is how a test sees a client that sends them.
+    // Records that come without a PONG, or after a forged one, are counted like all others, so that
+    // a test can see that the client sent them.
     if !server.faults.no_pong.is_on() {
         let forged = server.faults.wrong_pong_digest.is_on();
         wire.send(&credentials.pong(challenge, &verdict, forged))?;
@@ -210,7 +212,7 @@ fn send_ack(server: &Server, wire: &mut Wire<'_>, chunk: &str) -> Result<(), End
     Ok(())
 }
 
-/// An id that differs from `chunk` in its first letter alone, where it has one.
+/// An id that differs from `chunk` only in its first letter, if it has one.
 fn another(chunk: &str) -> String {
     let mut letters = chunk.chars();
     let first = if letters.next() == Some('A') { 'B' } else { 'A' };

@@ -1,5 +1,5 @@
-//! The control commands: one line in, one line out, over standard input and over TCP alike.
-//! Commands from several sources take turns; each has done its work when its answer is written.
+//! The control commands: one line in, one line out, over standard input and over TCP. Commands from
+//! several sources take turns. When the answer is written, the command has done its work.
 
 use crate::server::Server;
 use parking_lot::Mutex;
@@ -33,7 +33,7 @@ impl Control {
                     true
                 }
                 ["quit"] => {
-                    // What does not end by itself is ended with the process.
+                    // Threads that do not end by themselves end with the process.
                     let _ = self.server.refuse();
                     true
                 }
@@ -58,7 +58,7 @@ impl Control {
         process::exit(0)
     }
 
-    /// Takes control connections, each on a thread of its own, for as long as the process runs.
+    /// Accepts control connections as long as the process runs, each on its own thread.
     pub fn serve(self: &Arc<Self>, listener: TcpListener) -> io::Result<()> {
         let control = Arc::clone(self);
         thread::Builder::new().name("control".into()).spawn(move || {
@@ -123,13 +123,13 @@ impl Control {
     }
 }
 
-/// One line to the caller, who may be gone already.
+/// Sends one line to the caller, who may be gone already.
 pub fn say(line: &str) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// Listens for control connections, from this machine alone.
+/// Listens for control connections, only from this machine.
 pub fn listen(port: u16) -> io::Result<TcpListener> {
     TcpListener::bind(("127.0.0.1", port))
 }

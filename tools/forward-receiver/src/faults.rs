@@ -1,6 +1,5 @@
-//! The ways this server can be told to misbehave towards a client, and what it has counted so far.
-//! Shared by all connections; read anew at each use, so that a command holds from the next message
-//! on.
+//! The faults that this server can be told to show to clients, and what it has counted so far. All
+//! connections share them. Each use reads them again, so a command holds from the next message on.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -18,7 +17,7 @@ impl Switch {
     }
 }
 
-/// Switched by the control commands of the same names.
+/// The control commands of the same names switch them.
 #[derive(Default)]
 pub struct Faults {
     pub drop_acks: Switch,
@@ -28,7 +27,7 @@ pub struct Faults {
     pub no_pong: Switch,
     pub wrong_pong_digest: Switch,
     pub wrong_helo: Switch,
-    /// Bytes after which a new connection is reset, plus one; 0 is off.
+    /// The number of bytes after which a new connection is reset, plus 1; 0 is off.
     reset_after: AtomicU64,
 }
 
@@ -74,17 +73,17 @@ impl Count {
 
 #[derive(Default)]
 pub struct Counts {
-    /// Records of messages that were decoded whole, and written out where that was asked for.
+    /// Records of messages that were decoded completely, and written out if `--out` is set.
     pub records: Count,
-    /// Connections accepted, since the start.
+    /// Connections accepted since the start.
     pub connections: Count,
-    /// Of these, the ones that completed a TLS handshake.
+    /// Those of them that completed a TLS handshake.
     pub tls: Count,
-    /// Bytes read from sockets, under TLS as encrypted.
+    /// Bytes read from sockets; with TLS, encrypted bytes.
     pub bytes: Count,
-    /// Right acks, sent whole.
+    /// Correct acks, sent completely.
     pub acks: Count,
-    /// Connections ended here because of what came over them.
+    /// Connections that this server ended because of what came over them.
     pub errors: Count,
     /// Events that a fluentd would have dropped, and acknowledged.
     pub dropped: Count,
@@ -98,8 +97,7 @@ impl fmt::Display for Counts {
         write!(
             f,
             "records={records} connections={connections} tls={tls} bytes={bytes} acks={acks} \
-             errors={errors} \
-             dropped={dropped}"
+             errors={errors} dropped={dropped}"
         )
     }
 }

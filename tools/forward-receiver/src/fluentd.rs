@@ -1,7 +1,7 @@
-//! A message read exactly as fluentd 1.19 reads it (in_forward, with skip_invalid_event as it is by
-//! default): an event whose time is no integer and no EventTime, or whose record is no map, is
-//! dropped, and the message acknowledged all the same. What fluentd cannot read at all is an error,
-//! as there.
+//! Reads a message exactly as fluentd 1.19 does (in_forward, with the default of
+//! skip_invalid_event): an event is dropped if its time is neither an integer nor an EventTime, or
+//! if its record is not a map; the message is acknowledged all the same. What fluentd cannot read
+//! at all is an error here too.
 
 use crate::forward::{Event, Message, Options, each_packed, parse, time_of};
 use crate::scan::{DecodeError, err};
@@ -72,7 +72,7 @@ fn packed_events(
     Ok(options)
 }
 
-/// As Ruby hands a value to a block of two parameters.
+/// Splits a value as Ruby does for a block with two parameters.
 fn taken_apart<'a>(
     entry: &'a ValueRef<'a>,
 ) -> (Option<&'a ValueRef<'a>>, Option<&'a ValueRef<'a>>) {
@@ -100,7 +100,7 @@ mod tests {
         Value::Array(vec![time, record])
     }
 
-    /// What fluentd takes, and what it drops with a warning.
+    /// What fluentd accepts, and what it drops with a warning.
     fn entries() -> Vec<Value> {
         let nothing = || Value::Map(vec![]);
         vec![

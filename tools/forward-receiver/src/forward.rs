@@ -1,5 +1,5 @@
 //! The Forward protocol's messages (specification v1 and v1.5): bytes in, events out.
-//! Pure: no socket, no clock, no counter. A message is taken whole or refused whole.
+//! Pure: no socket, no clock, no counter. A message is accepted or refused as a whole.
 
 use crate::scan::{DecodeError, LIMIT, err, value_length};
 use flate2::read::MultiGzDecoder;
@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::Read;
 
-/// When an event happened, to the nanosecond (0 where the sender used whole seconds).
+/// When an event happened, to the nanosecond (0 if the sender used whole seconds).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Time {
     pub seconds: i64,
@@ -24,29 +24,29 @@ impl fmt::Display for Time {
 pub struct Event<'a> {
     pub tag: &'a str,
     pub time: Time,
-    /// What stands beside the time in an `[[time, metadata], record]` event.
+    /// The metadata of an `[[time, metadata], record]` event.
     pub metadata: Option<&'a ValueRef<'a>>,
-    /// The event, or for another signal than logs the map that holds it.
+    /// The event; for other signals than logs, the map that holds it.
     pub record: &'a ValueRef<'a>,
     /// Fluent Bit's number of what the chunk holds: 0 logs, 1 metrics, 2 traces.
     pub signal: u64,
 }
 
-/// What is known of a message once all its events have been handed out.
+/// What is known of a message after all its events have been handed out.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Message {
     pub events: u64,
-    /// Entries that were thrown away; only a receiver that reads as fluentd does that.
+    /// Entries that were dropped; only a receiver that reads like fluentd drops any.
     pub dropped: u64,
     /// The id to acknowledge, if the sender wants an answer.
     pub chunk: Option<String>,
-    /// The number of events the sender says it sent.
+    /// The number of events that the sender says it sent.
     pub size: Option<u64>,
 }
 
-/// Decodes one whole message and hands each event to `take`, in order. After an error the events
-/// already handed out must be forgotten. A nil, the protocol's heartbeat, is a message of no
-/// events.
+/// Decodes one whole message and passes each event to `take`, in order. After an error the caller
+/// must forget the events that it already got. A nil, the protocol's heartbeat, is a message
+/// without events.
 pub fn decode(bytes: &[u8], take: &mut dyn FnMut(Event<'_>)) -> Result<Message, DecodeError> {
     let items = match parse(bytes)? {
         ValueRef::Nil => return Ok(Message::default()),
@@ -134,14 +134,14 @@ pub fn encode(value: &Value) -> Vec<u8> {
     bytes
 }
 
-/// Decodes one value that is known to be whole.
+/// Decodes one value, which must be complete.
 pub fn parse(bytes: &[u8]) -> Result<ValueRef<'_>, DecodeError> {
     let mut rest = bytes;
     rmpv::decode::read_value_ref(&mut rest)
         .map_err(|error| DecodeError(format!("MessagePack: {error}")))
 }
 
-/// What `value` is, for messages about what it should have been.
+/// The type of `value`, for messages that say what it should have been.
 pub fn name(value: &ValueRef<'_>) -> &'static str {
     match value {
         ValueRef::Nil => "nil",
@@ -162,7 +162,7 @@ enum Body<'a> {
     Packed(&'a [u8]),
 }
 
-/// Hands out the entries of a packed body, unpacked first where the options say so.
+/// Passes on the entries of a packed body; first decompresses it if the options say so.
 pub fn each_packed(
     packed: &[u8],
     options: &Options,
@@ -230,7 +230,7 @@ impl Options {
     }
 }
 
-/// Unpacks all members: senders append one per batch they collected.
+/// Decompresses all members: senders append one for each batch.
 fn gunzip(packed: &[u8]) -> Result<Cow<'static, [u8]>, DecodeError> {
     let mut plain = Vec::new();
     match MultiGzDecoder::new(packed).take(LIMIT as u64 + 1).read_to_end(&mut plain) {

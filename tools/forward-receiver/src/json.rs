@@ -1,12 +1,12 @@
-//! Writes what was received as JSON, one line per record, for callers that check each one.
-//! It must never fail and never break a line: what JSON cannot say is written in a form of its own.
+//! Writes what was received as JSON, one line per record, for callers that check each one. It must
+//! never fail and never break a line: values that JSON does not have get their own form.
 
 use rmpv::ValueRef;
 use std::fmt::Write;
 
 /// Appends `value`. Binary data, and text that is not UTF-8, becomes `{"hex":"..."}`; an extension
-/// `{"ext":type,"hex":"..."}`; a float that is no number `null`; a map key that is not text, the
-/// text of its JSON.
+/// `{"ext":type,"hex":"..."}`; a float that is not a number becomes `null`; a map key that is not
+/// text becomes the text of its JSON.
 pub fn write_value(out: &mut String, value: &ValueRef<'_>) {
     match value {
         ValueRef::Nil => out.push_str("null"),

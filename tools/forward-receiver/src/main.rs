@@ -1,5 +1,5 @@
-//! A Forward protocol server for demonstrations and tests: it counts every record it receives, and
-//! fails on command. Not for production: it stores nothing but what `--out` asks for.
+//! A Forward protocol server for demonstrations and tests: it counts every record that it receives,
+//! and fails on command. Not for production: it stores only what `--out` asks for.
 
 mod auth;
 mod connection;

@@ -1,5 +1,5 @@
-//! The command line: what `-h` prints, and the checked result.
-//! Options that would have no effect are an error, so that no test runs without what it asked for.
+//! The command line: the text of `-h`, and the checked options. An option that would have no effect
+//! is an error, so that no test runs without what it asked for.
 
 use crate::auth::Credentials;
 use crate::tls::Identity;
@@ -82,7 +82,7 @@ pub struct Options {
     pub as_fluentd: bool,
 }
 
-/// `None` when help was asked for.
+/// `None` if help was asked for.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Option<Options>, lexopt::Error> {
     let mut parser = lexopt::Parser::from_args(args);
     let (mut port, mut bind) = (0, IpAddr::from(Ipv4Addr::LOCALHOST));

@@ -1,13 +1,13 @@
-//! Finds where one MessagePack value ends, in bytes that arrive piece by piece.
-//! Each byte is looked at once, however small the pieces. It must never read past what has arrived,
-//! and never trust a length further than `LIMIT`.
+//! Finds the end of one MessagePack value in bytes that arrive piece by piece. It looks at each
+//! byte once, however small the pieces are. It must never read past what has arrived, and never
+//! trust a length above `LIMIT`.
 
 use std::fmt;
 
-/// The largest message taken. A length field beyond it is a broken sender, not a big batch.
+/// The largest message accepted. A larger length field means a broken sender, not a big batch.
 pub const LIMIT: usize = 256 << 20;
 
-/// Why a message cannot be taken. The connection it came over has to be closed.
+/// Why a message cannot be accepted. Its connection must be closed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct DecodeError(pub String);
 
@@ -21,19 +21,19 @@ pub fn err<T>(text: impl Into<String>) -> Result<T, DecodeError> {
     Err(DecodeError(text.into()))
 }
 
-/// Progress through one value. A value inside an array or map is one more to read, so a count of
-/// what is still to come replaces a stack, and no depth of nesting can exhaust anything.
+/// Progress through one value. Each value inside an array or map is one more to read. So a count of
+/// the values still to come is enough, without a stack, and deep nesting cannot use up memory.
 struct Scan {
-    /// Offset of the next header; beyond the end of the buffer while a payload is still arriving.
+    /// Offset of the next header; past the end of the buffer while a payload is still arriving.
     next: usize,
-    /// Values still to be read, the enclosing one included.
+    /// Values still to be read, including the outer one.
     pending: u64,
 }
 
 impl Scan {
     const START: Scan = Scan { next: 0, pending: 1 };
 
-    /// The length of the value at the start of `bytes`, or `None` while its end has not arrived.
+    /// The length of the value at the start of `bytes`; `None` until its end has arrived.
     fn advance(&mut self, bytes: &[u8]) -> Result<Option<usize>, DecodeError> {
         while self.pending > 0 {
             let Some(rest) = bytes.get(self.next..) else { return Ok(None) };
@@ -55,7 +55,8 @@ struct Head {
     children: u64,
 }
 
-/// Reads one header (MessagePack specification, "Formats"), or `None` if it has not arrived whole.
+/// Reads one header (MessagePack specification, "Formats"); `None` if it has not arrived
+/// completely.
 fn head(bytes: &[u8]) -> Result<Option<Head>, DecodeError> {
     let Some(&kind) = bytes.first() else { return Ok(None) };
     let number = |width: usize| {
@@ -93,12 +94,12 @@ fn head(bytes: &[u8]) -> Result<Option<Head>, DecodeError> {
     })
 }
 
-/// The length of the first value in `bytes`, or `None` if it is cut short.
+/// The length of the first value in `bytes`; `None` if it is not complete.
 pub fn value_length(bytes: &[u8]) -> Result<Option<usize>, DecodeError> {
     Scan { ..Scan::START }.advance(bytes)
 }
 
-/// Collects what a connection delivers and hands it out one whole value at a time.
+/// Collects what a connection delivers and returns it one whole value at a time.
 pub struct Splitter {
     buffer: Vec<u8>,
     start: usize,

@@ -1,5 +1,5 @@
-//! The listener and the table of open connections, and what the control commands do to both. Each
-//! connection has a thread of its own; none of them may do anything while the server is stalled.
+//! The listener, the table of open connections, and what the control commands do to both. Each
+//! connection has its own thread. No thread may do anything while the server is stalled.
 
 use crate::auth::Credentials;
 use crate::connection;
@@ -16,10 +16,9 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long a command waits for threads that are in the middle of something. Far more than they
-/// need.
+/// How long a command waits for threads that are working. Far more than they need.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long one write may block before the thread looks whether its connection is to end.
+/// How long one write may block before the thread checks whether its connection must end.
 const WRITE_SLICE: Duration = Duration::from_millis(100);
 
 pub struct Settings {
@@ -27,7 +26,7 @@ pub struct Settings {
     pub tls: Option<Arc<ServerConfig>>,
     pub credentials: Option<Credentials>,
     pub out: Option<Mutex<File>>,
-    /// Take what fluentd takes, and drop what it drops.
+    /// Accept what fluentd accepts, and drop what it drops.
     pub as_fluentd: bool,
 }
 
@@ -36,7 +35,7 @@ pub struct Server {
     pub faults: Faults,
     pub counts: Counts,
     pub address: SocketAddr,
-    /// Bound and never listening: it keeps the port for this process while the server refuses.
+    /// Bound, but never listening: keeps the port for this process while the server refuses.
     _reservation: Socket,
     state: Mutex<State>,
     changed: Condvar,
@@ -45,7 +44,7 @@ pub struct Server {
 #[derive(Default)]
 struct State {
     stalled: bool,
-    /// Connection threads at work on something they read.
+    /// Connection threads that work on what they read.
     busy: usize,
     next_id: u64,
     open: HashMap<u64, Arc<Peer>>,
@@ -58,7 +57,7 @@ struct Listener {
     thread: JoinHandle<()>,
 }
 
-/// How a connection is to end. `Open` means not yet.
+/// How a connection must end. `Open` means not yet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Fate {
@@ -67,11 +66,11 @@ pub enum Fate {
     Reset,
 }
 
-/// One connection, as its thread and the commands share it.
+/// One connection; its thread and the commands share it.
 pub struct Peer {
     pub address: SocketAddr,
     pub stream: TcpStream,
-    /// Bytes to read before it is reset, as told when it was accepted.
+    /// How many bytes to read before it is reset, as set when it was accepted.
     pub budget: Option<u64>,
     fate: AtomicU8,
 }
@@ -92,18 +91,18 @@ impl Peer {
         if fate == Fate::Reset {
             reset_on_close(&self.stream);
         }
-        // Fails when the client is gone already, and then the thread is awake.
+        // Fails if the client is gone already, and then the thread is awake.
         let _ = self.stream.shutdown(Shutdown::Read);
     }
 }
 
-/// Makes the closing of `stream` an RST instead of a FIN.
+/// Makes closing `stream` send an RST instead of a FIN.
 pub fn reset_on_close(stream: &TcpStream) {
-    // Fails only on a socket that is dead already.
+    // Fails only if the socket is dead already.
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
-/// Leave to work on what was read; `stall` waits until it is handed back.
+/// Permission to work on what was read; `stall` waits until it is dropped.
 pub struct Pass<'a>(&'a Server);
 
 impl Drop for Pass<'_> {
@@ -129,7 +128,7 @@ impl Drop for Seat {
 }
 
 impl Server {
-    /// Binds `address`; `listen` has to follow.
+    /// Binds `address`; call `listen` next.
     pub fn bind(address: SocketAddr, settings: Settings) -> io::Result<Arc<Server>> {
         let reservation = reusable(address)?;
         let address = reservation.local_addr()?.as_socket().expect("bound to an IP address");
@@ -181,7 +180,8 @@ impl Server {
         self.end_all(Fate::Reset)
     }
 
-    /// Stops all reading, accepting and answering. Once it returns, no more is counted or sent.
+    /// Stops all reading, accepting and answering. After it returns, nothing more is counted or
+    /// sent.
     pub fn stall(&self) -> Result<(), String> {
         let mut state = self.state.lock();
         state.stalled = true;
@@ -195,8 +195,8 @@ impl Server {
         self.changed.notify_all();
     }
 
-    /// Prepares the end of the process such that all connections get an RST by it. The counts are
-    /// final afterwards.
+    /// Prepares the end of the process, so that all connections then get an RST. After this the
+    /// counts are final.
     pub fn prepare_to_die(&self) {
         // A thread that still writes does not change what the clients see next.
         let _ = self.stall();
@@ -254,7 +254,7 @@ impl Server {
                 Err(_) if closing.load(SeqCst) => return,
                 Err(error) => {
                     eprintln!("{}: accept: {error}", self.settings.name);
-                    // Out of descriptors, most likely: no use in asking again at once.
+                    // Probably out of descriptors: it does not help to try again at once.
                     thread::sleep(Duration::from_millis(50));
                 }
             }
@@ -267,7 +267,7 @@ impl Server {
         address: SocketAddr,
         closing: &AtomicBool,
     ) -> io::Result<()> {
-        // So that the client of a process that dies now sees the RST, too.
+        // The client must see the RST even if the process dies now.
         reset_on_close(&stream);
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(WRITE_SLICE))?;
@@ -287,7 +287,8 @@ impl Server {
             Arc::new(Peer { address, stream, budget, fate: AtomicU8::new(Fate::Open as u8) });
         state.open.insert(id, Arc::clone(&peer));
         drop(state);
-        // Dropped with the closure if the thread cannot be made. In the thread, `peer` goes first.
+        // Dropped with the closure if the thread cannot be started. In the thread, `peer` is
+        // dropped first.
         let seat = Seat { server: Arc::clone(self), id };
         thread::Builder::new().name(format!("peer {id}")).spawn(move || {
             let seat = seat;

@@ -1,5 +1,5 @@
-//! The server's side of TLS: a certificate made on the spot, or one given as PEM files.
-//! It must never fall back from what was asked for: settings that cannot be met are an error.
+//! The server's side of TLS: a certificate made at the start, or one given as PEM files. It must
+//! never do less than was asked for: settings that cannot be met are an error.
 
 use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The names a made certificate is for, unless others are given.
+/// The names in the certificate that it makes, unless others are given.
 const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 pub enum Identity {
@@ -26,7 +26,7 @@ pub enum Identity {
     },
 }
 
-/// `client_ca`, if given, makes a client certificate from one of its authorities a must.
+/// If `client_ca` is given, a client must have a certificate from one of its authorities.
 pub fn configure(
     identity: &Identity,
     client_ca: Option<&Path>,

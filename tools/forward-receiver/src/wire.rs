@@ -1,5 +1,5 @@
-//! The bytes of one connection: plain or under TLS, counted, and cut off where a fault says so. It
-//! must never read while the server is stalled, so waiting for bytes and taking them are two steps.
+//! The bytes of one connection: plain or with TLS, counted, and cut off if a fault says so. It must
+//! never read while the server is stalled, so waiting for bytes and reading them are two steps.
 
 use crate::scan::Splitter;
 use crate::server::{Fate, Peer, Server};
@@ -9,18 +9,18 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a refused client gets to read the reason and close.
+/// How long a refused client has to read the reason and close.
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// Why a connection ends.
 pub enum End {
-    /// The client closed it, or it is to be closed here.
+    /// The client closed it, or this server must close it.
     Closed,
-    /// It is to be reset here.
+    /// This server must reset it.
     Reset,
     /// The client broke it off.
     Lost,
-    /// What came over it cannot be taken.
+    /// What came over it cannot be accepted.
     Refused(String),
 }
 
@@ -53,7 +53,7 @@ impl<'a> Wire<'a> {
         Ok(Wire { server, peer, tls, handshake_counted: false, budget, buffer: vec![0; 64 * 1024] })
     }
 
-    /// Waits until the socket can be read, without taking anything from it.
+    /// Waits until the socket can be read, without reading.
     pub fn wait(&self) -> Result<(), End> {
         if self.budget == Some(0) {
             return Err(End::Reset);
@@ -67,7 +67,7 @@ impl<'a> Wire<'a> {
         }
     }
 
-    /// Reads once and feeds what that gives to `splitter`. `Closed` at the end of the stream.
+    /// Reads once and feeds the bytes to `splitter`. `Closed` at the end of the stream.
     pub fn receive(&mut self, splitter: &mut Splitter) -> Result<(), End> {
         let most = self.budget.map_or(self.buffer.len(), |left| {
             usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len())
@@ -88,7 +88,7 @@ impl<'a> Wire<'a> {
                     self.handshake_counted = true;
                     self.server.counts.tls.add(1);
                 }
-                // Also after an error: it is the alert that tells the client.
+                // Also after an error: the alert tells the client.
                 let flushed = self.flush();
                 fed?;
                 flushed?;
@@ -97,7 +97,7 @@ impl<'a> Wire<'a> {
         Ok(())
     }
 
-    /// Sends all of `bytes`; under TLS, after the handshake at the earliest.
+    /// Sends all of `bytes`; with TLS, not before the handshake is done.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), End> {
         match &mut self.tls {
             None => Socket(self.peer).write_all(bytes)?,
@@ -106,14 +106,14 @@ impl<'a> Wire<'a> {
         self.flush()
     }
 
-    /// Ends the connection as `end` asks for. The socket itself is closed by its last owner.
+    /// Ends the connection as `end` says. The socket's last owner closes it.
     pub fn finish(&mut self, end: &End) {
         match end {
             End::Closed => self.close_notify(),
             End::Refused(_) => {
                 self.close_notify();
-                // Closing with unread bytes would send an RST, which may overtake what was said
-                // last.
+                // Closing with unread bytes would send an RST, which may overtake the last bytes
+                // sent.
                 let mut stream = &self.peer.stream;
                 let _ = stream.shutdown(Shutdown::Write);
                 let _ = stream.set_read_timeout(Some(DRAIN));
@@ -130,7 +130,7 @@ impl<'a> Wire<'a> {
     fn close_notify(&mut self) {
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
-            // The client may be gone, and need not be told then.
+            // The client may be gone; then it does not matter.
             let _ = self.flush();
         }
     }
@@ -165,7 +165,7 @@ fn decrypt(
     Ok(())
 }
 
-/// Writes to a client that may not be reading, and gives up when the connection is to end.
+/// Writes to a client that may not be reading, and gives up if the connection must end.
 struct Socket<'a>(&'a Peer);
 
 impl Write for Socket<'_> {

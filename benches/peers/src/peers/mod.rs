@@ -1,4 +1,5 @@
-//! The peers through their real code, each as a plugin would use it. No file here may know another.
+//! The peers, through their real code, each used as a plugin would use it. No file here may use
+//! another.
 
 pub mod pingora;
 pub mod tower;

@@ -6,7 +6,7 @@ use pingora_load_balancing::selection::RoundRobin;
 use pingora_load_balancing::{Backend, LoadBalancer};
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// Nodes differ by port, so that a port tells a node's place.
+/// Nodes differ by port, so that the port shows a node's place.
 const FIRST_PORT: u16 = 10_000;
 /// As pingora's own examples call `select`.
 const MAX_ITERATIONS: usize = 256;
@@ -14,7 +14,7 @@ const MAX_ITERATIONS: usize = 256;
 pub fn balancer(nodes: usize) -> LoadBalancer<RoundRobin> {
     let ports = (FIRST_PORT..).take(nodes);
     LoadBalancer::try_from_iter(ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
-        .expect("addresses need no look-up")
+        .expect("addresses need no lookup")
 }
 
 pub struct Handle<'a>(pub &'a LoadBalancer<RoundRobin>);

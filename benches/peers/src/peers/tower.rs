@@ -1,6 +1,6 @@
 //! tower's `p2c::Balance` over a fixed list of services that are always ready and answer at once
 //! with their place. It takes `&mut self`: threads that share it need a mutex, one thread alone
-//! does without. The load is constant, the cheapest there is; a call's future is polled outside the
+//! needs none. The load is constant, which is the cheapest. A call's future is polled outside the
 //! mutex.
 
 use crate::measure::Pick;
@@ -61,7 +61,7 @@ fn answer(called: <Nodes as Service<()>>::Future) -> usize {
     }
 }
 
-/// The balance of one thread alone.
+/// The balance of a single thread.
 pub struct Alone(pub Nodes);
 
 impl Pick for Alone {

@@ -1,6 +1,6 @@
-//! The installed libupstream.so through its C ABI, as a plugin in C calls it. Declared by hand, so
-//! that what is measured is the library that is installed and nothing of its source. It must never
-//! be linked: without it the other rows still print.
+//! The installed libupstream.so through its C ABI, as a plugin in C calls it. The functions are
+//! declared by hand, so that only the installed library is measured and nothing of its source. Do
+//! not link it: without the library the other rows must still print.
 
 use crate::measure::Pick;
 use std::collections::HashMap;
@@ -38,10 +38,10 @@ impl Library {
     pub fn open(prefix: &Path) -> Result<Self, String> {
         let file = find(prefix)?;
         let path = CString::new(file.as_os_str().as_bytes()).map_err(|error| error.to_string())?;
-        // SAFETY: a path that ends in NUL; what the library does at its start is its own affair.
+        // SAFETY: a path that ends in NUL; libupstream's start-up code needs nothing of the caller.
         let library = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
         if library.is_null() {
-            // SAFETY: dlopen just failed in this thread, the only one there is yet.
+            // SAFETY: dlopen just failed in this thread, and there is no other thread yet.
             let why = unsafe { CStr::from_ptr(libc::dlerror()) };
             return Err(why.to_string_lossy().into_owned());
         }
@@ -114,7 +114,7 @@ impl Library {
     }
 }
 
-/// In `lib`, `lib64`, or the directory below `lib` that Debian names after the machine.
+/// In `lib`, `lib64`, or the directory in `lib` that Debian names after the machine.
 fn find(prefix: &Path) -> Result<PathBuf, String> {
     let lib = prefix.join("lib");
     let below = std::fs::read_dir(&lib).into_iter().flatten().flatten().map(|entry| entry.path());

@@ -1,9 +1,9 @@
-//! loom's atomics, under which no order of steps is left out. Of an atomic's accesses loom (0.7)
-//! keeps the last in mind and takes two loads to be independent: a thread's load goes forgotten
-//! behind another's, and a store is never tried between them.
+//! loom's atomics, changed so that loom leaves out no order of steps. loom (0.7) remembers only the
+//! last access to an atomic and takes two loads to be independent. So it forgets a thread's load
+//! when another thread loads, and never tries a store between the two.
 //!
-//! So each load here first stores to a twin of the atomic that nobody reads. Accesses to one atomic
-//! thus all depend on each other, and since nothing is read of it the twin orders nothing.
+//! Here each load first stores to a twin of the atomic that nobody reads. So all accesses to one
+//! atomic depend on each other. The twin adds no ordering, because nobody reads it.
 
 pub use loom::sync::atomic::{Ordering, fence};
 

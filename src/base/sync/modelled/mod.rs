@@ -1,8 +1,8 @@
-//! The same locks and atomics on loom, for the models alone (`make test-model`): it runs a model
-//! under every order of their steps, and lets a load see each value that its ordering allows. Of no
-//! use outside a model.
+//! The same locks and atomics built on loom, for the models only (`make test-model`). loom runs a
+//! model under every order of its steps, and lets a load see each value that its ordering allows.
+//! They do not work outside a model.
 
-#![allow(missing_docs)] // locks.rs tells what each is for
+#![allow(missing_docs)] // locks.rs says what each is for
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{self, OnceLock, PoisonError};
@@ -27,18 +27,18 @@ impl<T> Deref for Guard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.held.as_ref().expect("held but in a wait")
+        self.held.as_ref().expect("held, except during a wait")
     }
 }
 
 impl<T> DerefMut for Guard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        self.held.as_mut().expect("held but in a wait")
+        self.held.as_mut().expect("held, except during a wait")
     }
 }
 
-/// loom's own cannot be made in a const, as the library's statics are: it is made with the first
-/// use.
+/// The library's statics are made in a const, and a mutex of loom cannot be. So the first use makes
+/// it.
 #[derive(Debug)]
 pub struct Mutex<T> {
     value: sync::Mutex<Option<T>>,
@@ -85,9 +85,8 @@ impl Condvar {
         self.0.get_or_init(loom::sync::Condvar::new)
     }
 
-    /// A model has no time. A deadline that has passed ends the wait at once, whatever else happens
-    /// in it; one to come never does, so that a waiter nobody wakes is a deadlock, which loom
-    /// tells.
+    /// A model has no time. If the deadline has passed, the wait ends at once. If not, the deadline
+    /// never ends the wait: a waiter that nobody wakes is then a deadlock, and loom reports it.
     pub fn wait_until<'a, T>(
         &self,
         mut guard: Guard<'a, T>,

@@ -10,7 +10,7 @@ fn lose(dialer: &Dialer) {
 }
 
 #[test]
-fn a_dialer_whose_descriptors_were_closed_is_made_anew() {
+fn a_dialer_whose_descriptors_were_closed_is_replaced() {
     let (_listener, open) = listener();
     let (_held, silent) = silent();
     let (cancel, dialer) = dialer();
@@ -39,7 +39,7 @@ fn a_dialer_whose_descriptors_were_closed_is_made_anew() {
         std::thread::yield_now();
     }
     assert!(told.try_recv().is_err());
-    // A word to cancel reaches the dials all the same, and an end does not wait for a thread that
+    // Cancelling reaches the dials all the same, and stopping does not wait for a thread that
     // cannot be woken.
     let mut pending = dialer.start(&silent, far(), false, None).unwrap();
     assert!(pending.wait(Instant::now() + Duration::from_millis(20)).is_none());
