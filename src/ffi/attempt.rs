@@ -1,4 +1,5 @@
-//! `upstream_attempt_t`: the same choice of nodes for a plugin that does its own I/O.
+//! `upstream_attempt_t`: for a plugin that does its own I/O, nodes chosen as a delivery chooses
+//! them.
 
 use std::ffi::c_char;
 use std::ptr::{null, null_mut};
@@ -124,7 +125,9 @@ pub unsafe extern "C" fn upstream_attempt_begin_with(
 /// Ownership: borrowed until upstream_destroy().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_attempt_next(a: *mut upstream_attempt_t) -> *mut upstream_node_t {
-    mutable!(a, |_| null_mut() => |attempt: &mut Attempt| attempt.next_node().map_or(null_mut(), node::lend))
+    mutable!(a, |_| null_mut() => |attempt: &mut Attempt| {
+        attempt.next_node().map_or(null_mut(), node::lend)
+    })
 }
 
 /// Connects to the next node, and to others if that fails: never to one that this attempt had.
@@ -226,7 +229,9 @@ pub unsafe extern "C" fn upstream_attempt_report(
 pub unsafe extern "C" fn upstream_attempt_payload_id(
     a: *const upstream_attempt_t,
 ) -> *const c_char {
-    mutable!(a.cast_mut(), |_| null() => |attempt: &mut Attempt| attempt.payload_id().as_c_str().as_ptr())
+    mutable!(a.cast_mut(), |_| null() => |attempt: &mut Attempt| {
+        attempt.payload_id().as_c_str().as_ptr()
+    })
 }
 
 /// Ends an attempt and frees it. Takes NULL.
@@ -243,7 +248,7 @@ pub unsafe extern "C" fn upstream_attempt_end(
     a: *mut upstream_attempt_t,
     outcome: upstream_status_t,
 ) {
-    // A number that is no status tells nothing either.
+    // A number that is no status says nothing of the node, as UPSTREAM_ERR_INVALID_ARG does.
     let outcome = Status::from_number(outcome).unwrap_or(Status::InvalidArg);
     mutable!(take a, |_| () => |mut attempt: Box<Attempt>| attempt.end(outcome))
 }

@@ -1,31 +1,31 @@
-//! The way through the boundary that every export takes: [`shared!`] for a handle that any number
-//! of calls may use at once, [`mutable!`] for one that takes one call at a time.
+//! The two macros that every export goes through: [`shared!`] for a handle that any number of calls
+//! may use at once, [`mutable!`] for one that takes one call at a time.
 //!
-//! Both refuse a handle that is NULL or poisoned, keep errno, and make a panic a status that
-//! poisons the handle.
+//! Invariants: a handle that is NULL or poisoned is refused. errno is kept. A panic becomes a
+//! status and poisons the handle.
 
 use crate::base::error::Status;
 use crate::ffi::handle::{Handle, Opaque, borrow, borrow_mut, take};
 use crate::ffi::panic::catch;
 
-/// A call on a shared handle: `shared!(handle, fallback => body)`. `fallback` makes the answer of
-/// the status that stands for NULL ([`Status::InvalidArg`]), for a poisoned handle, and for a panic
-/// (both [`Status::Panic`]).
+/// A call on a shared handle: `shared!(handle, fallback => body)`. `fallback` makes the result from
+/// a status: [`Status::InvalidArg`] if the handle is NULL, [`Status::Panic`] if it is poisoned or
+/// `body` panics.
 macro_rules! shared {
-    // Without a handle, and without a system call, so that errno stays as it is.
+    // Without a handle. `body` makes no system call, so errno stays as it is.
     (pure none, $fallback:expr => $body:expr) => {
         $crate::ffi::boundary::on_none($fallback, $body)
     };
-    // Without a system call.
+    // `body` makes no system call.
     (pure $handle:expr, $fallback:expr => $body:expr) => {
         $crate::ffi::boundary::on_shared($handle, $fallback, $body)
     };
-    // Cannot panic, makes no system call, and has no instruction to spare: the pick
+    // `body` cannot panic and makes no system call. Each instruction counts here: this is the pick
     // (docs/performance.md).
     (quick $handle:expr, $fallback:expr => $body:expr) => {
         $crate::ffi::boundary::on_quick($handle, $fallback, $body)
     };
-    // There is no handle, or none yet.
+    // Without a handle.
     (none, $fallback:expr => $body:expr) => {{
         let _errno = $crate::ffi::panic::KeepErrno::new();
         $crate::ffi::boundary::on_none($fallback, $body)
@@ -43,7 +43,7 @@ macro_rules! shared {
 
 /// A call on a handle that takes one call at a time; as [`shared!`].
 macro_rules! mutable {
-    // The last call, poisoned or not: the body gets the value itself.
+    // The last call on the handle, poisoned or not: `body` gets the value itself.
     (take $handle:expr, $fallback:expr => $body:expr) => {{
         let _errno = $crate::ffi::panic::KeepErrno::new();
         $crate::ffi::boundary::on_taken($handle, $fallback, $body)
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn poisoned_options_are_refused_by_every_call_with_words_where_it_has_an_error() {
+    fn poisoned_options_are_refused_by_every_call_with_an_error_if_it_takes_one() {
         let o = options();
         mutable!(o, |_| () => |handle: &mut OptionsHandle| handle.poison.set());
         let mut up = null_mut();
@@ -293,7 +293,7 @@ mod tests {
             let (text, len) = (TEXT.as_ptr().cast(), TEXT.len());
             let created = upstream_create_from_text(text, len, null(), o, &mut up, &mut err);
             assert_eq!(created, UPSTREAM_ERR_PANIC);
-            assert!(message(err).contains("of no more use"));
+            assert!(message(err).contains("make new ones"));
             upstream_options_destroy(o);
         }
     }

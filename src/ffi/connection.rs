@@ -1,5 +1,5 @@
-//! `upstream_conn_t`: a connection in the plugin's hands, and the calls on it that wait. Those of
-//! an event loop are in `nonblocking`.
+//! `upstream_conn_t`: a connection that the plugin uses, and the calls on it that wait. The calls
+//! for an event loop are in `nonblocking`.
 
 use std::ffi::{c_char, c_void};
 use std::io::IoSlice;
@@ -103,7 +103,7 @@ pub unsafe extern "C" fn upstream_node_connect(
     })
 }
 
-/// Hands a connection to C: ready, or still to be made.
+/// Gives a connection to C; it may still be connecting.
 pub(crate) fn hand_over(
     conn: Result<Conn>,
     out: *mut *mut upstream_conn_t,
@@ -185,8 +185,7 @@ pub unsafe extern "C" fn upstream_conn_writev(
     else {
         return number(Status::InvalidArg);
     };
-    // SAFETY: `n` is as long as `slices`, whose memory this is; looked at as C's type to find NULL
-    // parts.
+    // SAFETY: this is the memory of `slices`, seen as C's type to find parts that are NULL.
     let parts = unsafe { std::slice::from_raw_parts(iov, slices.len()) };
     if parts.iter().any(|part| part.iov_base.is_null() || !strings::fits::<u8>(part.iov_len)) {
         return write_without_null(c, parts);
@@ -194,7 +193,7 @@ pub unsafe extern "C" fn upstream_conn_writev(
     with(c, |conn| conn.write(slices))
 }
 
-/// An empty part may be NULL in C, never in Rust.
+/// An empty part may be NULL in C, but never in Rust.
 #[cold]
 fn write_without_null(c: *mut upstream_conn_t, parts: &[libc::iovec]) -> upstream_status_t {
     let Some(slices) = parts
@@ -391,7 +390,8 @@ fn say(c: *mut upstream_conn_t, work: impl FnOnce(&mut Conn, Option<&str>), text
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_time_left_ms(c: *const upstream_conn_t) -> i64 {
     shared!(pure c, |_| -1 => |conn: &Conn| {
-        conn.time_left_for_payload().map_or(-1, |left| i64::try_from(left.as_millis()).unwrap_or(i64::MAX))
+        let millis = |left: Duration| i64::try_from(left.as_millis()).unwrap_or(i64::MAX);
+        conn.time_left_for_payload().map_or(-1, millis)
     })
 }
 
@@ -408,7 +408,9 @@ pub unsafe extern "C" fn upstream_conn_time_left_ms(c: *const upstream_conn_t) -
 /// Ownership: borrowed for as long as you have the connection.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_payload_id(c: *const upstream_conn_t) -> *const c_char {
-    shared!(pure c, |_| null() => |conn: &Conn| conn.payload_id().map_or(null(), |id| id.as_c_str().as_ptr()))
+    shared!(pure c, |_| null() => |conn: &Conn| {
+        conn.payload_id().map_or(null(), |id| id.as_c_str().as_ptr())
+    })
 }
 
 /// Receives everything up to the bytes of `end`, and `end` too: a line, for example. Stores in
@@ -496,7 +498,8 @@ pub unsafe extern "C" fn upstream_conn_reused(c: *const upstream_conn_t) -> i32 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_tls_version(c: *const upstream_conn_t) -> *const c_char {
     shared!(pure c, |_| null() => |conn: &Conn| {
-        conn.channel().and_then(|channel| channel.tls_version()).map_or(null(), |version| version.as_ptr())
+        let version = conn.channel().and_then(|channel| channel.tls_version());
+        version.map_or(null(), |version| version.as_ptr())
     })
 }
 
@@ -532,7 +535,8 @@ pub unsafe extern "C" fn upstream_conn_set_data(
         before = conn.set_data(user_data::attach(data, free_fn));
         Status::Ok
     });
-    drop(before); // only now that nothing borrows the connection: the plugin's function may call back
+    // Only now, when nothing borrows the connection: the plugin's function may call back.
+    drop(before);
     status
 }
 
@@ -588,7 +592,7 @@ fn end(c: *mut upstream_conn_t, if_lent: impl FnOnce(&mut Conn), if_owned: impl 
     }
 }
 
-/// Only for the deliver room: a connection that is lent to C.
+/// A connection that is lent to C for a deliver callback.
 pub(crate) fn lend(conn: &mut Conn) -> *mut upstream_conn_t {
     std::ptr::from_mut(conn).cast()
 }

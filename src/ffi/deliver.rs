@@ -10,6 +10,7 @@ use crate::ffi::error::{null_argument, refuse, tell, upstream_error_t};
 use crate::ffi::set::upstream_t;
 use crate::ffi::status::{UPSTREAM_OK, upstream_status_t};
 use crate::ffi::strings;
+use crate::set::conn::Conn;
 use crate::set::deliver::{Delivery, Done};
 use crate::set::payload::PayloadId;
 use crate::set::upstream::Upstream;
@@ -142,23 +143,24 @@ pub unsafe extern "C" fn upstream_deliver_with(
     deliver(up, r#fn, ctx, || read(how), err, "upstream_deliver_with")
 }
 
-/// What C says of a payload.
+/// Reads what C says of a payload.
 pub(crate) fn read(how: *const upstream_delivery_t) -> Result<Delivery> {
     let invalid = |cause: String| Error::new(Status::InvalidArg, cause);
     if how.is_null() {
         return Ok(Delivery::default());
     }
-    // SAFETY: not NULL, so by the API's rules a struct whose first member tells how much of it
-    // there is.
+    // SAFETY: not NULL, so by the API's rules a struct whose first member says how large it is.
     let size = unsafe { how.cast::<usize>().read() };
     if size < size_of::<upstream_delivery_t>() {
-        return Err(invalid(format!("struct_size is {size}; start from UPSTREAM_DELIVERY_INIT")));
+        return Err(invalid(format!(
+            "struct_size is {size}; initialize the struct with UPSTREAM_DELIVERY_INIT"
+        )));
     }
-    // SAFETY: as large as this version's struct, by its own word.
+    // SAFETY: by its own size, as large as the struct of this version.
     let upstream_delivery_t { timeout_ms, payload_id, key, key_len, .. } = unsafe { how.read() };
     if !key.is_null() || key_len > 0 {
         return Err(invalid(
-            "key is for balancing by key, which this version does not know; leave it NULL".into(),
+            "key is for balancing by key, which this version cannot do; leave it NULL".into(),
         ));
     }
     let id = strings::bytes(payload_id).map(PayloadId::of_host).transpose()?;
@@ -178,7 +180,7 @@ fn deliver(
     };
     shared!(up.cast_const(), |status| refuse(err, call, status) => |up: &Upstream| {
         // SAFETY: the plugin's own function with its own `ctx`; the connection outlives the call.
-        let send = |conn: &mut crate::set::conn::Conn| unsafe { function(connection::lend(conn), ctx) };
+        let send = |conn: &mut Conn| unsafe { function(connection::lend(conn), ctx) };
         match how().and_then(|how| up.deliver(how, send)) {
             Ok(Done::Delivered) => UPSTREAM_OK,
             Ok(Done::Stopped(error)) | Err(error) => tell(err, error),

@@ -23,7 +23,7 @@ impl Opaque for upstream_error_t {
     type Inner = Report;
 }
 
-/// Hands `error` to C, if C wants it, and gives its status.
+/// Gives `error` to C, if C asked for it, and returns its status.
 pub(crate) fn tell(err: *mut *mut upstream_error_t, error: Error) -> upstream_status_t {
     let status = error.status as upstream_status_t;
     if !err.is_null() {
@@ -39,7 +39,7 @@ pub(crate) fn tell(err: *mut *mut upstream_error_t, error: Error) -> upstream_st
 /// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_error_status(err: *const upstream_error_t) -> upstream_status_t {
-    shared!(pure err, |status| status as upstream_status_t => |report: &Report| report.error.status as upstream_status_t)
+    shared!(pure err, number => |report: &Report| number(report.error.status))
 }
 
 /// The text of an error, in one line, for a log.
@@ -76,7 +76,9 @@ pub unsafe extern "C" fn upstream_error_errno(err: *const upstream_error_t) -> c
 /// Ownership: borrowed. It lives as long as `err`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_error_node(err: *const upstream_error_t) -> *const c_char {
-    shared!(pure err, |_| null() => |report: &Report| report.node.as_ref().map_or(null(), |name| name.as_ptr()))
+    shared!(pure err, |_| null() => |report: &Report| {
+        report.node.as_ref().map_or(null(), |name| name.as_ptr())
+    })
 }
 
 /// Whether the payload may have arrived although the call failed.
@@ -121,12 +123,12 @@ pub(crate) fn number(status: Status) -> upstream_status_t {
     status as upstream_status_t
 }
 
-/// The error of a call that was handed NULL.
+/// The error of a call that got NULL.
 pub(crate) fn null_argument(call: &str) -> Error {
-    Error::new(Status::InvalidArg, format!("{call} was handed NULL where it wants a value"))
+    Error::new(Status::InvalidArg, format!("{call}: an argument is NULL that must not be NULL"))
 }
 
-/// Ends a call on a handle that is NULL or poisoned, or one that panicked: its words go to `*err`.
+/// Ends a call whose handle is NULL or poisoned, or which panicked: the error goes to `*err`.
 pub(crate) fn refuse(
     err: *mut *mut upstream_error_t,
     call: &str,

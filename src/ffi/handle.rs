@@ -1,5 +1,5 @@
 //! C pointers and the Rust types behind them. Each opaque C type stands for one Rust type and one
-//! kind of ownership, so that nothing is freed as what it is not.
+//! kind of ownership, so that nothing is freed as the wrong type.
 
 use crate::base::error::{Poison, Report};
 use crate::set::attempt::Attempt;
@@ -9,7 +9,7 @@ use crate::set::upstream::Upstream;
 
 /// A Rust type that C holds pointers to.
 pub(crate) trait Handle {
-    /// The mark of a caught defect, if the type has one.
+    /// The mark that a defect was caught, if the type has one.
     fn poison(&self) -> Option<&Poison>;
 }
 
@@ -49,19 +49,19 @@ pub(crate) trait Opaque {
     type Inner: Handle;
 }
 
-/// A reference to what a C pointer stands for; `None` for NULL.
+/// A reference to the value behind a C pointer; `None` for NULL.
 #[inline(always)]
 pub(crate) fn borrow<'a, C: Opaque>(pointer: *const C) -> Option<&'a C::Inner> {
     // SAFETY: by the API's rules a handle that is not NULL came from this library as a pointer to
-    // `C::Inner` and lives until the call that ends it, which may not run beside this one.
+    // `C::Inner`, and it lives until the call that ends it. That call may not run at the same time.
     unsafe { pointer.cast::<C::Inner>().as_ref() }
 }
 
-/// A mutable reference to what a C pointer stands for; `None` for NULL.
+/// A mutable reference to the value behind a C pointer; `None` for NULL.
 #[inline(always)]
 pub(crate) fn borrow_mut<'a, C: Opaque>(pointer: *mut C) -> Option<&'a mut C::Inner> {
-    // SAFETY: as in `borrow`; the types it is used for (connections, options) take one call at a
-    // time.
+    // SAFETY: as in `borrow`; the types that it is used for (connections, options) take one call at
+    // a time.
     unsafe { pointer.cast::<C::Inner>().as_mut() }
 }
 

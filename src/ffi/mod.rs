@@ -1,13 +1,13 @@
-//! The C boundary, and the only one: pointers to references, strings to strings, panics to a
-//! status.
-//! Conversion alone; what a call does is decided in the rooms below. One file per C object.
+//! The only C boundary: it turns pointers into references, C strings into Rust strings, and panics
+//! into a status. It only converts; the rooms below decide what a call does. One file for each C
+//! object.
 //!
 //! Every export goes through one of the two macros of [`boundary`].
 
 // The names are C's.
 #![allow(non_camel_case_types)]
-// Each pointer's contract is in its function's C comment; the rules common to all are in the
-// header's top.
+// The contract of each pointer is in the C comment of its function; the rules that all share are at
+// the top of the header.
 #![allow(clippy::missing_safety_doc)]
 
 mod attempt;

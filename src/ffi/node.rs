@@ -33,16 +33,16 @@ impl Opaque for upstream_node_t {
     type Inner = Node;
 }
 
-/// The pointer that C knows a node by.
+/// The pointer to a node that C gets.
 #[inline(always)]
 pub(crate) fn lend(node: &Arc<Node>) -> *mut upstream_node_t {
     Arc::as_ptr(node).cast_mut().cast()
 }
 
-/// The node behind a reference that came from [`lend`], with a share of its own.
+/// The node behind a reference that came from [`lend`], as an Arc of its own.
 pub(crate) fn share(node: &Node) -> Arc<Node> {
     let pointer: *const Node = node;
-    // SAFETY: C's node pointers all come from `lend`, so this one points into a living Arc, which
+    // SAFETY: all node pointers of C come from `lend`, so this one points into a living Arc, which
     // the set or a connection holds.
     unsafe {
         Arc::increment_strong_count(pointer);
@@ -130,7 +130,9 @@ pub unsafe extern "C" fn upstream_node_get_prop(
     let Some(key) = strings::bytes(key) else {
         return null();
     };
-    shared!(pure n, |_| null() => |node: &Node| node.property(key).map_or(null(), |value| value.as_ptr().cast()))
+    shared!(pure n, |_| null() => |node: &Node| {
+        node.property(key).map_or(null(), |value| value.as_ptr().cast())
+    })
 }
 
 /// The value of `key` as a switch.
@@ -297,7 +299,7 @@ pub unsafe extern "C" fn upstream_node_set_data(
 ) -> upstream_status_t {
     shared!(n.cast_const(), number => |node: &Node| {
         let Some(mut held) = node.data.reach(node.runtime.birthplace) else {
-            return number(Status::Forked); // a thread of the parent's held the lock
+            return number(Status::Forked); // a thread of the parent process held the lock
         };
         let before = std::mem::replace(&mut *held, user_data::attach(data, free_fn));
         drop(held);

@@ -40,7 +40,8 @@ pub unsafe extern "C" fn upstream_connect_start(
     if out.is_null() {
         return tell(err, null_argument("upstream_connect_start"));
     }
-    shared!(up.cast_const(), |status| refuse(err, "upstream_connect_start", status) => |up: &Upstream| {
+    let refused = |status| refuse(err, "upstream_connect_start", status);
+    shared!(up.cast_const(), refused => |up: &Upstream| {
         hand_over(set::share(up).connect_start(), out, err)
     })
 }
@@ -59,7 +60,8 @@ pub unsafe extern "C" fn upstream_node_connect_start(
     if out.is_null() {
         return tell(err, null_argument("upstream_node_connect_start"));
     }
-    shared!(n.cast_const(), |status| refuse(err, "upstream_node_connect_start", status) => |node: &Node| {
+    let refused = |status| refuse(err, "upstream_node_connect_start", status);
+    shared!(n.cast_const(), refused => |node: &Node| {
         let conn = Conn::start(&node.runtime, Box::new(OneNode::new(node::share(node))));
         hand_over(conn.map(Conn::alone), out, err)
     })
@@ -238,7 +240,9 @@ pub unsafe extern "C" fn upstream_conn_flush(c: *mut upstream_conn_t) -> upstrea
 /// Time: constant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_fd(c: *const upstream_conn_t) -> c_int {
-    shared!(pure c, |_| -1 => |conn: &Conn| conn.descriptor().map_or(-1, |descriptor| descriptor.as_raw_fd()))
+    shared!(pure c, |_| -1 => |conn: &Conn| {
+        conn.descriptor().map_or(-1, |descriptor| descriptor.as_raw_fd())
+    })
 }
 
 /// What to watch the descriptor for: UPSTREAM_POLL_IN, UPSTREAM_POLL_OUT, or both.

@@ -1,4 +1,5 @@
-//! `upstream_options_t`: values for what the file leaves open, the plugin's keys, log and clock.
+//! `upstream_options_t`: values for keys that the file leaves out, the plugin's own keys, the log
+//! and the clock.
 
 use std::ffi::{CString, c_char, c_void};
 
@@ -48,7 +49,7 @@ pub const UPSTREAM_LOG_TRACE: i32 = 5;
 pub type upstream_log_fn =
     Option<unsafe extern "C" fn(level: i32, message: *const c_char, ctx: *mut c_void)>;
 
-/// What `upstream_options_t` stands for.
+/// The value behind `upstream_options_t`.
 #[derive(Default)]
 pub(crate) struct OptionsHandle {
     pub(crate) poison: Poison,
@@ -199,7 +200,7 @@ pub unsafe extern "C" fn upstream_options_declare_key(
     })
 }
 
-/// The numbers of both sides are the same.
+/// The numbers are the same in C and in Rust.
 const _: () = {
     assert!(UPSTREAM_KEY_TEXT == KeyType::Text as i32);
     assert!(UPSTREAM_KEY_BOOL == KeyType::Bool as i32);
@@ -215,7 +216,7 @@ const _: () = {
 };
 
 fn no_such_type(number: i32) -> String {
-    format!("{number} is no type of a key; write one of UPSTREAM_KEY_TEXT to UPSTREAM_KEY_SECRET")
+    format!("{number} is not a key type; use one of UPSTREAM_KEY_TEXT to UPSTREAM_KEY_SECRET")
 }
 
 /// Sends log lines up to `max_level` (UPSTREAM_LOG_*) to `fn`, together with `ctx`.
@@ -304,7 +305,7 @@ unsafe impl Sync for HostClock {}
 
 impl HostClock {
     fn now(&self) -> u64 {
-        // SAFETY: by the header's words both stay good as long as a set uses them.
+        // SAFETY: by the header's rules both stay valid as long as a set uses them.
         unsafe { (self.function)(self.ctx) }
     }
 }
@@ -321,7 +322,7 @@ unsafe impl Sync for HostLog {}
 
 impl HostLog {
     fn log(&self, level: Level, line: &CString) {
-        // SAFETY: by the header's words both stay good as long as a set uses them.
+        // SAFETY: by the header's rules both stay valid as long as a set uses them.
         unsafe { (self.function)(level as i32, line.as_ptr(), self.ctx) }
     }
 }

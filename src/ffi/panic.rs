@@ -1,4 +1,4 @@
-//! Panics end here: caught, kept from stderr, told as a status.
+//! Panics end here: they are caught, kept from stderr, and reported as a status.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -6,20 +6,20 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use crate::base::error::{Error, Status};
 use parking_lot::Mutex;
 
-/// What the last panic of any thread said. Only for the words of an error: a library thread may
+/// The message of the last panic of any thread, only for the text of an error: a library thread may
 /// panic, and the caller's thread reports it.
 static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
 
 /// Keeps panics off the host's stderr. The hook belongs to this library's own copy of the runtime,
 /// not to the host.
 pub(crate) fn silence() {
-    // Not a Once: forked while another thread is in there, a child would wait for that thread for
-    // ever. Twice does no harm.
+    // Not a Once: if the process forks while another thread is in there, the child would wait for
+    // that thread for ever. To do it twice does no harm.
     static DONE: AtomicBool = AtomicBool::new(false);
     // The Rust tests link the library as a crate and want their own messages.
     if cfg!(not(test)) && !DONE.load(Relaxed) {
         std::panic::set_hook(Box::new(|info| {
-            // Never waits, for the same reason.
+            // Must not wait, for the same reason.
             if let Some(mut last) = LAST_PANIC.try_lock() {
                 *last = Some(info.to_string());
             }
@@ -28,7 +28,7 @@ pub(crate) fn silence() {
     }
 }
 
-/// What the last caught panic said, as an error.
+/// The error for the last caught panic.
 pub(crate) fn report() -> Error {
     let text = LAST_PANIC
         .try_lock()
@@ -38,8 +38,8 @@ pub(crate) fn report() -> Error {
     Error::new(
         Status::Panic,
         format!(
-            "a defect of libupstream was caught ({text}); the handle is of no more use, destroy it \
-             and report this"
+            "a defect of libupstream was caught ({text}); destroy the handle, which cannot be used \
+             any more, and report this text"
         ),
     )
 }
@@ -51,13 +51,14 @@ pub(crate) struct Panicked;
 #[inline(always)]
 pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
-        // A payload whose drop panics would get past the catch; it is not worth its memory.
+        // If the drop of the payload panicked, that panic would get out. The memory is not worth
+        // that risk.
         std::mem::forget(payload);
         Panicked
     })
 }
 
-/// errno as it was, once dropped.
+/// Sets errno back to its old value when it is dropped.
 pub(crate) struct KeepErrno(i32);
 
 impl KeepErrno {

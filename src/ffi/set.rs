@@ -34,10 +34,10 @@ impl Opaque for upstream_t {
     type Inner = Upstream;
 }
 
-/// The set behind a reference that came from C, with a share of its own.
+/// The set behind a reference that came from C, as an Arc of its own.
 pub(crate) fn share(up: &Upstream) -> Arc<Upstream> {
     let pointer: *const Upstream = up;
-    // SAFETY: C's set pointers all come from `create`, as the raw form of an Arc that lives until
+    // SAFETY: all set pointers of C come from `create`, as the raw form of an Arc that lives until
     // upstream_destroy().
     unsafe {
         Arc::increment_strong_count(pointer);
@@ -109,7 +109,7 @@ pub unsafe extern "C" fn upstream_create_from_text(
     }
     let Some(text) = strings::slice(text.cast::<u8>(), len) else {
         let cause = format!(
-            "upstream_create_from_text was handed a length of {len} bytes, which no text has"
+            "upstream_create_from_text: len is {len} bytes, and no text is as long as that"
         );
         return tell(err, Error::new(Status::InvalidArg, cause));
     };
@@ -127,7 +127,7 @@ fn create(
     watch_forks();
     shared!(none, |_| tell(err, panic::report()) => || {
         let made = options::copy(o)
-            .map_err(|status| Error::new(status, "these options are of no more use; make new ones"))
+            .map_err(|status| Error::new(status, "these options are poisoned; make new ones"))
             .and_then(|(options, hooks)| Upstream::load(source, options, hooks));
         match made {
             Ok(upstream) => {
@@ -139,18 +139,18 @@ fn create(
     })
 }
 
-/// Tells the library of each fork, so that a child never touches its parent's connections.
+/// Makes the library notice each fork, so that a child never uses the connections of its parent.
 fn watch_forks() {
     extern "C" fn in_child() {
         process::forked();
     }
-    // Not a Once: see `panic::silence`. A handler that is there twice counts each fork twice, which
-    // is as good.
+    // Not a Once: see `panic::silence`. A handler that is registered twice counts each fork twice,
+    // which does no harm.
     static DONE: AtomicBool = AtomicBool::new(false);
     if !DONE.load(Relaxed) {
         // SAFETY: the handler is async-signal-safe (one atomic increment) and stays mapped: the
-        // library is linked -z nodelete. A failure for want of memory leaves fork unwatched, as it
-        // is for any program that does not ask.
+        // library is linked with -z nodelete. If there is no memory for it, forks are not noticed,
+        // as in any program that does not ask for them.
         let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
         DONE.store(true, Relaxed);
     }
@@ -169,7 +169,7 @@ fn watch_forks() {
 /// a signal handler.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_cancel(up: *mut upstream_t) {
-    // A poisoned set too may have calls in flight.
+    // A poisoned set may have calls in flight too.
     shared!(even poisoned up.cast_const(), |_| () => Upstream::cancel)
 }
 
@@ -189,8 +189,8 @@ pub unsafe extern "C" fn upstream_destroy(up: *mut upstream_t) {
         return;
     }
     shared!(none, |_| () => || {
-        // SAFETY: not NULL, so it came from `create` as the raw form of an Arc, and is handed back
-        // once.
+        // SAFETY: not NULL, so it came from `create` as the raw form of an Arc, and it is given
+        // back once.
         let upstream = unsafe { Arc::from_raw(up.cast::<Upstream>().cast_const()) };
         upstream.close();
     })
@@ -230,7 +230,9 @@ pub unsafe extern "C" fn upstream_node_at(
     up: *const upstream_t,
     index: usize,
 ) -> *mut upstream_node_t {
-    shared!(pure up, |_| null_mut() => |up: &Upstream| up.nodes().get(index).map_or(null_mut(), node::lend))
+    shared!(pure up, |_| null_mut() => |up: &Upstream| {
+        up.nodes().get(index).map_or(null_mut(), node::lend)
+    })
 }
 
 /// The node called `name`. Letter case counts.
@@ -248,7 +250,9 @@ pub unsafe extern "C" fn upstream_node_by_name(
     let Some(name) = strings::text(name) else {
         return null_mut();
     };
-    shared!(pure up, |_| null_mut() => |up: &Upstream| up.node_by_name(&name).map_or(null_mut(), node::lend))
+    shared!(pure up, |_| null_mut() => |up: &Upstream| {
+        up.node_by_name(&name).map_or(null_mut(), node::lend)
+    })
 }
 
 /// Picks the next node, for a plugin that does its own I/O and takes one node for each payload.
@@ -286,7 +290,7 @@ pub unsafe extern "C" fn upstream_node_by_name(
 /// ```
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_next_node(up: *mut upstream_t) -> *mut upstream_node_t {
-    // Only what cannot panic and needs no register saved: see Rotation::try_next().
+    // Only code that cannot panic and saves no register: see Rotation::try_next().
     match shared!(quick up.cast_const(), |_| None => |up: &Upstream| Some(up.try_next_node())) {
         Some(Ok(node)) => node.cast_mut().cast(),
         Some(Err(rest)) => finish_next_node(up, rest),
@@ -297,7 +301,9 @@ pub unsafe extern "C" fn upstream_next_node(up: *mut upstream_t) -> *mut upstrea
 #[cold]
 #[inline(never)]
 fn finish_next_node(up: *const upstream_t, rest: Rest) -> *mut upstream_node_t {
-    shared!(pure up, |_| null_mut() => |up: &Upstream| up.finish_next_node(rest).map_or(null_mut(), node::lend))
+    shared!(pure up, |_| null_mut() => |up: &Upstream| {
+        up.finish_next_node(rest).map_or(null_mut(), node::lend)
+    })
 }
 
 /// How long to wait before you try again, in milliseconds.

@@ -93,7 +93,7 @@ fn fill(out: *mut upstream_stats_t, snapshot: Snapshot) -> upstream_status_t {
     if out.is_null() {
         return number(Status::InvalidArg);
     }
-    // SAFETY: not NULL; by the API's rules at least a `struct_size` stands there.
+    // SAFETY: not NULL; by the API's rules there is at least a `struct_size`.
     let room = unsafe { (*out).struct_size };
     if room < size_of::<usize>() {
         return number(Status::InvalidArg);

@@ -86,7 +86,7 @@ pub extern "C" fn upstream_status_name(status: upstream_status_t) -> *const c_ch
     shared!(pure none, |_| null() => name)
 }
 
-/// The numbers of both sides are the same.
+/// The numbers are the same in C and in Rust.
 const _: () = {
     let c = [
         UPSTREAM_OK,

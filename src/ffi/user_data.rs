@@ -1,10 +1,10 @@
-//! A plugin's own pointer on a node or connection, freed by the plugin's own function.
+//! A plugin's own pointer on a node or connection; the plugin's own function frees it.
 
 use std::ffi::c_void;
 
 use crate::set::link::UserData;
 
-/// Frees what was attached.
+/// Frees the attached data.
 type FreeFn = Option<unsafe extern "C" fn(*mut c_void)>;
 
 struct Attached {
@@ -18,7 +18,7 @@ unsafe impl Send for Attached {}
 impl Drop for Attached {
     fn drop(&mut self) {
         if let Some(free) = self.free {
-            // SAFETY: the plugin handed this function for this pointer, and it is called once.
+            // SAFETY: the plugin gave this function for this pointer, and it is called once.
             unsafe { free(self.data) }
         }
     }

@@ -1,10 +1,11 @@
-//! Models of the rooms that threads share: loom runs each under every order of the threads' steps,
-//! within a bound on how often one is interrupted, and lets a load see each value that its ordering
-//! allows. The code that runs is the library's own; only the locks and atomics of `sync` are
-//! loom's. `make test-model`; what was seen to fail is in docs/testing.md.
+//! Models of the code that threads share. loom runs each model under every order of the threads'
+//! steps, up to a limit on how often a thread is interrupted, and lets a load see each value that
+//! its memory ordering allows. The code is the library's own; only the locks and atomics of
+//! `base::sync` are loom's. Run them with `make test-model`. docs/testing.md lists which defects
+//! they were seen to catch.
 //!
-//! A model asserts at the end of each run; a waiter that nobody wakes ends it as a deadlock. Time
-//! stands still: a deadline is over or never comes.
+//! Each model asserts at the end of each run. A waiter that nobody wakes ends the run as a
+//! deadlock. Time stands still: a deadline is over, or it never comes.
 
 mod budget;
 mod pool;
@@ -17,9 +18,8 @@ use std::time::{Duration, Instant};
 
 use loom::thread::JoinHandle;
 
-/// How often a thread may be interrupted in one run, where the environment does not say
-/// (LOOM_MAX_PREEMPTIONS). Most defects of this kind need two (M. Musuvathi, S. Qadeer, "Iterative
-/// context bounding", 2007).
+/// How often a thread may be interrupted in one run, unless LOOM_MAX_PREEMPTIONS is set. Most
+/// defects of this kind need two (M. Musuvathi, S. Qadeer, "Iterative context bounding", 2007).
 const PREEMPTIONS: usize = 3;
 
 /// Runs `body` under every order of its threads' steps.
@@ -27,7 +27,7 @@ pub(crate) fn check(body: impl Fn() + Send + Sync + 'static) {
     check_within(PREEMPTIONS, body);
 }
 
-/// As [`check`], for a model of many steps, with a bound of its own.
+/// As [`check`], with a limit of its own, for a model with many steps.
 pub(crate) fn check_within(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound.get_or_insert(preemptions);

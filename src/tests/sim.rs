@@ -1,10 +1,10 @@
-//! Random histories of nodes and clients, run in virtual time through the rooms that decide:
-//! `balance`, `health`, `roster`, `budget`, `visits`. Only the network is invented, and the order
-//! in which `deliver` and `conn` call these rooms is told again.
+//! Random histories of nodes and clients, run in virtual time through the real code of `balance`:
+//! the breaker, the roster, the rotation, the budget and the visits. Only the network is invented,
+//! and the order in which `deliver` and `conn` call this code is written here once more.
 //!
-//! Every run checks every step against a second, plain telling of the rules (`expected`, `shares`,
-//! `thrift`); the tests in `properties` differ in the histories they draw and in what must have
-//! come of it at the end.
+//! In every run, every step is checked against a second, plain version of the rules (`expected`,
+//! `shares`, `thrift`). The tests in `properties` differ in the histories that they draw, and in
+//! what must hold at the end.
 
 mod clients;
 mod expected;

@@ -1,11 +1,11 @@
-//! Retries taken at once.
+//! Several threads take retries at once.
 
 use std::sync::Arc;
 
 use super::{check, spawn};
 use crate::balance::budget::Budget;
 
-/// Between two of the ten a second.
+/// The time between two of the 10 retries a second.
 const INTERVAL: u64 = 100_000_000;
 
 /// A budget that gives no retry at 0.
@@ -15,7 +15,7 @@ fn empty() -> Budget {
     budget
 }
 
-/// How many retries it gives at `now`.
+/// How many retries the budget gives at `now`.
 fn retries(budget: &Budget, now: u64) -> usize {
     (0..30).take_while(|_| budget.retry(now).is_ok()).count()
 }
@@ -56,7 +56,7 @@ fn successes_and_retries_lose_nothing_to_each_other() {
         let others = [(); 2].map(|()| spawn(&full, Budget::succeeded));
         let taken = usize::from(full.retry(0).is_ok());
         others.into_iter().for_each(|other| other.join().unwrap());
-        // At most the tenths of two successes came after it, which are worth no retry.
+        // At most the tenths of two successes came after it: less than a retry.
         assert_eq!(taken + retries(&full, 0), 20);
     });
 }

@@ -1,6 +1,6 @@
-//! Models of the way of an outcome from the dialer thread to its caller: see `crate::tests::loom`.
-//! The thread's rounds are the real ones, over the real descriptors; a thread of the model turns to
-//! the others where the real one would sleep.
+//! Models of how an outcome gets from the dialer thread to its caller: see `crate::tests::loom`.
+//! The thread's rounds are the real ones, with real descriptors. If the real thread would sleep,
+//! the model's thread lets the others run.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -13,21 +13,22 @@ use crate::net::resolve::NoAnswer;
 use crate::tests::loom::{check, never, spawn};
 
 impl Dialer {
-    /// The thread is the model's to run, and the look-up of `host` under way for ever: a dial to it
-    /// ends when it is given up, cancelled or stopped, at its deadline, or by [`Dialer::answer`].
+    /// Leaves the thread to the model, and lets the lookup of `host` go on for ever. A dial to it
+    /// ends when its caller leaves, when it is cancelled or stopped, at its deadline, or by
+    /// [`Dialer::answer`].
     pub(crate) fn prepare(&self, host: &str) {
         *self.first.thread.lock() = Thread::Running(std::thread::spawn(|| {}));
         let _under_way =
             self.first.work.lock().cache.ask(&host.into(), Duration::ZERO, Instant::now());
     }
 
-    /// The look-up of `host` fails, and `blame` tells through whom.
+    /// The lookup of `host` fails; `blame` says who is to blame.
     pub(crate) fn answer(&self, host: &str, blame: Blame) {
         let no = NoAnswer { cause: "no answer".to_owned(), blame, errno: 0 };
         self.first.mailbox.post(|letters| letters.answers.push((host.into(), Err(no))));
     }
 
-    /// As the dialer thread does, until it is stopped.
+    /// Does what the dialer thread does, until it is stopped.
     pub(crate) fn run(&self) {
         let mut events = [EpollEvent::empty(); 8];
         loop {
@@ -63,7 +64,7 @@ struct Room {
     dialer: Dialer,
     cancel: Arc<Cancel>,
     target: Arc<Target>,
-    /// Outcomes that went to the orphan.
+    /// How many outcomes went to the orphan.
     orphaned: AtomicUsize,
 }
 
@@ -77,7 +78,7 @@ fn room() -> Arc<Room> {
 }
 
 impl Room {
-    /// A dial under way; where nobody stays for its outcome, that is counted.
+    /// Begins a dial. If its caller leaves, the outcome is counted.
     fn start(self: &Arc<Room>, notify: bool, with_orphan: bool) -> Result<Pending> {
         let room = Arc::clone(self);
         let count: Orphan = Box::new(move |outcome| {
@@ -101,8 +102,8 @@ fn is_readable(pending: &Pending) -> bool {
     poll(&mut [PollFd::new(descriptor, PollFlags::POLLIN)], PollTimeout::ZERO) == Ok(1)
 }
 
-/// The caller gives the dial up in its way, beside the end of the dialer: the outcome is the
-/// caller's or the orphan's.
+/// The caller leaves the dial in one of several ways, while the dialer ends: the outcome goes to
+/// the caller or to the orphan.
 fn given_up(take: fn(&mut Pending) -> bool) {
     check(move || {
         let room = room();
@@ -142,7 +143,7 @@ fn a_readable_descriptor_shows_an_outcome() {
         let outcome = pending.poll();
         assert!(
             outcome.is_some() || !readable,
-            "the outcome comes before the descriptor tells of it"
+            "the outcome is there before the descriptor shows it"
         );
         outcome.is_some()
     });
@@ -155,15 +156,17 @@ fn stopping_answers_whoever_waits() {
         let mut pending = room.start(true, false).unwrap();
         let thread = spawn(&room, |room| room.dialer.run());
         let stopper = spawn(&room, |room| room.dialer.stop());
-        assert!(is_cancelled(pending.wait(never()).expect("a wait without an end has an outcome")));
-        assert!(is_readable(&pending), "an event loop hears of it too");
+        assert!(is_cancelled(
+            pending.wait(never()).expect("a wait without a deadline has an outcome")
+        ));
+        assert!(is_readable(&pending), "an event loop sees it too");
         stopper.join().unwrap();
         thread.join().unwrap();
         assert_eq!(room.dialer.first.work.lock().gauge(), 0);
     });
 }
 
-/// The word to cancel may come before, beside and after the start of a dial.
+/// The cancel may come before, during and after the start of a dial.
 #[test]
 fn cancelling_ends_a_dial_whenever_it_began() {
     check(|| {
@@ -184,7 +187,7 @@ fn cancelling_ends_a_dial_whenever_it_began() {
     });
 }
 
-/// Nobody stops or cancels it: the letter alone ends a dial that was given up.
+/// Nobody stops or cancels the dial that its caller left: only the letter ends it.
 #[test]
 fn a_dial_given_up_is_ended() {
     check(|| {

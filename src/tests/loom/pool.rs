@@ -1,5 +1,5 @@
-//! Places at the cap: waiters that block, waiters that are told, and all that may give a permit
-//! back.
+//! Permits when all are in use: waiters that block, waiters that are told, and everything that may
+//! give a permit back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -10,17 +10,17 @@ use crate::base::moment::Moment;
 use crate::base::sync::{Condvar, Mutex};
 use crate::net::pool::{Permit, Pool, Put, Waker};
 
-/// A pool whose "connections" are numbers. The count of those in use is the model's own, beside the
-/// pool's.
+/// A pool whose "connections" are numbers. The model counts those in use itself, in addition to the
+/// pool.
 struct Capped {
     pool: Pool<u32>,
     cap: usize,
     in_use: AtomicUsize,
-    /// Set by the first in line, where a model has one.
+    /// Set by the first waiter, in the models that need it.
     first_had_it: AtomicBool,
 }
 
-/// How a wait ended that the caller has no permit of.
+/// How a wait without a permit ended.
 #[derive(Debug, PartialEq)]
 enum Without {
     Time,
@@ -42,7 +42,7 @@ impl Capped {
         })
     }
 
-    /// What a permit holds: the idle connection, if it is one.
+    /// What a permit holds: an idle connection, or none.
     fn taken(&self, permit: Permit<u32>) -> Result<Option<u32>, Without> {
         let had = match permit {
             Permit::Idle(item) => Some(item),
@@ -72,7 +72,7 @@ impl Capped {
         }
     }
 
-    /// Takes a turn and gives it back, unless it is cancelled.
+    /// Takes a permit and gives it back, unless it is cancelled.
     fn turn(&self) -> Result<Option<u32>, Without> {
         let had = self.acquire(never());
         if had.is_ok() {
@@ -81,7 +81,7 @@ impl Capped {
         had
     }
 
-    /// As [`Capped::turn`], by a ticket.
+    /// As [`Capped::turn`], with a ticket.
     fn turn_by_ticket(&self) -> Result<Option<u32>, Without> {
         let bell = Bell::new();
         let ticket = self.pool.queue(bell.waker());
@@ -99,7 +99,8 @@ impl Capped {
         }
     }
 
-    /// At the end nobody waits, and every permit is free: who asks gets one, and then no other.
+    /// At the end nobody waits and every permit is free: so many callers get one, and the next gets
+    /// none.
     fn is_free(&self) {
         assert_eq!((self.pool.gauge(), self.in_use.load(SeqCst)), (Some((0, 0)), 0));
         for _ in 0..self.cap {
@@ -109,7 +110,7 @@ impl Capped {
     }
 }
 
-/// Rung by a waker, and waited for: an event loop with one event.
+/// A bell that a waker rings and a caller waits for: an event loop with one event.
 struct Bell(Arc<(Mutex<bool>, Condvar)>);
 
 impl Bell {
@@ -155,7 +156,7 @@ fn three_share_two_permits() {
     });
 }
 
-/// Turns come in the order of the tickets, and nobody goes before those who wait.
+/// Permits come in the order of the tickets, and nobody overtakes those who wait.
 #[test]
 fn nobody_overtakes_a_waiter() {
     check(|| {
@@ -182,9 +183,9 @@ fn nobody_overtakes_a_waiter() {
     });
 }
 
-/// Neither gives its permit back before the other has one: the second is not to wait for the first.
+/// Neither gives its permit back before the other has one: the second must not wait for the first.
 #[test]
-fn places_freed_at_once_serve_both_waiters() {
+fn permits_freed_at_once_serve_both_waiters() {
     check(|| {
         let capped = Capped::new(2);
         assert_eq!([(); 2].map(|()| capped.acquire(never())), [Ok(None), Ok(None)]);
@@ -198,7 +199,7 @@ fn places_freed_at_once_serve_both_waiters() {
     });
 }
 
-/// Each wake-up is for the first in line, whoever else it meets.
+/// Each wake-up is for the first waiter, whoever else it wakes.
 #[test]
 fn waiters_behind_a_ticket_get_their_turns() {
     check(|| {
@@ -291,8 +292,8 @@ fn cancelling_beside_a_release_loses_no_permit() {
     });
 }
 
-/// The connection is dead: it is purged, or whoever gets it exchanges it. In each case its permit
-/// serves the waiters.
+/// The connection is dead: it is purged, or the caller that gets it exchanges it. In each case its
+/// permit serves the waiters.
 #[test]
 fn a_purge_beside_waiters_frees_each_permit_once() {
     check(|| {
@@ -301,7 +302,11 @@ fn a_purge_beside_waiters_frees_each_permit_once() {
         let purger = spawn(&capped, |capped| capped.pool.purge(Moment::now(), |_| false).0.len());
         let waiter = spawn(&capped, |capped| {
             let had = capped.acquire(never());
-            assert_eq!(capped.pool.exchange(), None, "at a cap of one nothing lies beside it");
+            assert_eq!(
+                capped.pool.exchange(),
+                None,
+                "with one permit there is no other connection"
+            );
             capped.leave();
             usize::from(had == Ok(Some(7)))
         });
@@ -320,7 +325,7 @@ fn an_exchange_frees_one_of_two_permits() {
         assert_eq!(capped.acquire(never()), Ok(None));
         assert_eq!(capped.acquire(never()), Ok(None));
         capped.put(7);
-        // It has found its own dead, and takes what lies there if it still does.
+        // Its own connection is dead; it takes the idle one if that is still there.
         let exchanger = spawn(&capped, |capped| {
             let other = capped.pool.exchange();
             capped.leave();

@@ -1,4 +1,4 @@
-//! Picks against changes of the order.
+//! Picks while the order changes.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ fn even(places: &[u32]) -> Order {
     Mode::RoundRobin.order(&places.iter().map(|place| (*place, 1)).collect::<Vec<_>>())
 }
 
-/// How often each of the picks' places occurs in them.
+/// How often each place occurs in the picks.
 fn count(places: usize, picks: impl IntoIterator<Item = usize>) -> Vec<u64> {
     let mut counts = vec![0; places];
     picks.into_iter().for_each(|place| counts[place] += 1);
     counts
 }
 
-/// How often the ledger has each place handed out.
+/// How often each place was handed out, by the ledger.
 fn booked(rotation: &Rotation, ledger: &Ledger, places: usize) -> Vec<u64> {
     (0..places).map(|place| rotation.picks_of(ledger, place)).collect()
 }
@@ -39,7 +39,7 @@ fn each_slot_is_taken_once_across_threads() {
     });
 }
 
-/// The frame that the old order is in is left alone, so that no pick is taken anew: the books are
+/// The frame of the old order is not overwritten, so no pick takes a second turn: the books are
 /// exact.
 #[test]
 fn a_pick_belongs_to_the_old_order_or_to_the_new_one() {
@@ -57,9 +57,9 @@ fn a_pick_belongs_to_the_old_order_or_to_the_new_one() {
     });
 }
 
-/// The second change rewrites the frame of the first order under a reader that may still be in it.
-/// The turn it had taken there is lost; the place it gets is of an order that was there and is
-/// booked for it.
+/// The second change overwrites the frame of the first order while a reader may still use it. The
+/// turn that the reader took there is lost; the place that it gets belongs to an order that
+/// existed, and is counted there.
 #[test]
 fn a_reader_never_sees_half_of_an_order() {
     check(|| {
@@ -75,8 +75,8 @@ fn a_reader_never_sees_half_of_an_order() {
     });
 }
 
-/// Each order has an untried place, so that there is always one to be had; where it is the order's
-/// only place, the turn is its own.
+/// Each order has an untried place, so there is always one to get. If it is the only place of the
+/// order, the turn is its own.
 #[test]
 fn a_retry_gets_an_untried_place_of_one_order_while_orders_change() {
     check(|| {
@@ -111,7 +111,7 @@ fn an_order_that_empties_gives_nothing_or_the_old_places() {
     });
 }
 
-/// Past the table's end whichever thread sees it goes on with the next lap.
+/// The thread that sees the end of the table starts the next lap.
 #[test]
 fn the_next_lap_loses_no_turn() {
     check(|| {

@@ -1,5 +1,5 @@
-//! The word to cancel against calls that wait, and trials that their callers leave: a whole set,
-//! whose dialer thread is one of the model's.
+//! Cancelling while calls wait, and trials whose callers leave. Each model has a whole set; one of
+//! its threads is the dialer thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -17,9 +17,9 @@ use crate::set::conn::{Choice, Conn, Trial};
 use crate::set::node::Node;
 use crate::set::upstream::{Hooks, Upstream};
 
-/// Its look-up never ends, but by a model's word.
+/// Its lookup never ends, unless a model ends it.
 const HOST: &str = "no-such-host.invalid";
-/// After any backoff.
+/// A time after any backoff.
 const DUE: u64 = 3_600_000_000_000;
 
 fn definition() -> Definition {
@@ -47,7 +47,7 @@ fn connect(upstream: &Upstream, node: usize, deadline: Instant) -> Status {
         .status
 }
 
-/// Each of the nodes has its one connection in use.
+/// A set of nodes whose only connection is in use.
 fn at_the_cap(definition: &Definition) -> Arc<Upstream> {
     let upstream = set(definition, Clock::default());
     for node in upstream.nodes() {
@@ -83,9 +83,9 @@ fn a_wait_at_the_cap_that_runs_out_beside_the_cancelling_ends_as_either() {
     });
 }
 
-/// The word to cancel comes before, beside and after the begin of the dial.
+/// The cancel comes before, during and after the start of the dial.
 #[test]
-fn cancelling_a_set_ends_a_connect_and_leaves_its_place() {
+fn cancelling_a_set_ends_a_connect_and_frees_its_permit() {
     let definition = definition();
     check(move || {
         let upstream = set(&definition, Clock::default());
@@ -99,7 +99,7 @@ fn cancelling_a_set_ends_a_connect_and_leaves_its_place() {
     });
 }
 
-/// A set whose first node is out and due for a trial; the trial.
+/// A set whose first node is out and due for a trial, and that trial.
 fn with_a_trial(definition: &Definition) -> (Arc<Upstream>, Choice) {
     let now = Arc::new(AtomicU64::new(0));
     let hand = Arc::clone(&now);
@@ -116,14 +116,13 @@ fn trial(upstream: &Upstream) -> Option<Turn> {
     upstream.runtime().roster.trial_due(&Tried::new(), Trials::All, || DUE)
 }
 
-/// How the node stands whose trial came to nothing: out, how often it was ejected, and what its
-/// pool holds.
+/// The state of a node, how often it was ejected, and what its pool holds.
 fn standing(node: &Node) -> (NodeState, u64, Option<(usize, usize)>) {
     (node.state(), node.runtime.roster.ejections(node.place), node.pool.gauge())
 }
 
-/// The caller's time is up at once; the look-up fails beside that or after it. The node is told by
-/// whichever of the two, caller and thread, has the outcome: once.
+/// The caller's time is up at once; the lookup fails at the same time or later. Either the caller
+/// or the thread gets the outcome and tells the node: once.
 #[test]
 fn a_trial_left_by_its_caller_ends_for_the_node_once() {
     let definition = definition();
@@ -145,8 +144,7 @@ fn a_trial_left_by_its_caller_ends_for_the_node_once() {
     });
 }
 
-/// What fails for a reason of this machine tells nothing of the node: the trial is given back,
-/// once.
+/// A failure whose cause is this machine says nothing of the node: the trial is given back, once.
 #[test]
 fn a_trial_that_told_nothing_is_given_back() {
     let definition = definition();
@@ -163,9 +161,9 @@ fn a_trial_that_told_nothing_is_given_back() {
     });
 }
 
-/// The trial stays at work for the node when the set is cancelled; its place is left.
+/// The trial goes on for the node when its caller is cancelled; its permit is given back.
 #[test]
-fn a_cancelled_trial_leaves_its_place() {
+fn a_cancelled_trial_frees_its_permit() {
     let definition = definition();
     check(move || {
         let (upstream, choice) = with_a_trial(&definition);

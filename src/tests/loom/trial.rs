@@ -10,9 +10,9 @@ use crate::balance::roster::{Ask, Change, Member, NodeState, Roster, Trials, Tur
 use crate::balance::visits::{Next, SetBack, Visits};
 use crate::balance::{Mode, Tried};
 
-/// After any backoff, before any trial that begins there ends.
+/// A time after any backoff; a trial that begins then has not ended yet.
 const DUE: u64 = 10_000_000_000;
-/// After any trial that began at [`DUE`].
+/// A time after the end of any trial that began at [`DUE`].
 const TRIAL_OVER: u64 = 30_000_000_000;
 
 fn roster(nodes: usize) -> Roster {
@@ -26,7 +26,7 @@ fn roster(nodes: usize) -> Roster {
     Roster::new(Mode::RoundRobin, vec![member; nodes], 0, 1, 0, false)
 }
 
-/// Of so many nodes the first is out, and its time is up at [`DUE`].
+/// A roster of so many nodes. The first is out and due for a trial at [`DUE`].
 fn with_one_out(nodes: usize) -> Roster {
     let roster = roster(nodes);
     assert!(matches!(roster.failed(0, 0, Fault::Hard(Way::Connect), 0), Some(Change::Ejected(_))));
@@ -41,7 +41,7 @@ fn trial(roster: &Roster, now: u64) -> Option<Turn> {
     roster.trial_due(&Tried::new(), Trials::All, || now)
 }
 
-/// A node and its visitor's trial of it.
+/// The turn of a payload that has been nowhere yet.
 fn turn(roster: &Roster) -> Turn {
     let ask = Ask { trials: Trials::All, last_resort: true, wait: true };
     roster.turn(&mut Tried::new(), ask, || DUE).expect("a node is up")
@@ -72,7 +72,7 @@ fn a_trial_given_back_is_anothers_and_only_one_others() {
             others.into_iter().filter_map(|other| other.join().unwrap()).collect();
         trials.extend(trial(&roster, DUE));
         assert_eq!(trials.len(), 1, "{trials:?}");
-        // The trial is no longer the first one's to give back.
+        // The first caller has no trial to give back any more.
         roster.give_back(first, DUE);
         assert_eq!(trial(&roster, DUE), None);
     });
@@ -93,7 +93,7 @@ fn a_trial_that_failed_is_due_again_later() {
     });
 }
 
-/// The first one's trial is over; its outcome races with the second trial.
+/// The time of the first trial is over; its outcome races with the second trial.
 fn late(tell: fn(&Roster, Turn), alone: NodeState) {
     check(move || {
         let roster = Arc::new(with_one_out(2));
@@ -101,7 +101,7 @@ fn late(tell: fn(&Roster, Turn), alone: NodeState) {
         let second = spawn(&roster, |roster| trial(roster, TRIAL_OVER));
         tell(&roster, first);
         match second.join().unwrap() {
-            // It came too late: the second one's word alone counts.
+            // It came too late: only the outcome of the second trial counts.
             Some(second) if state(&roster) == NodeState::OnTrial => {
                 assert_eq!(roster.ejections(0), 1);
                 let back = roster.succeeded(0, second.generation, Proof::Answered, || TRIAL_OVER);
@@ -122,7 +122,7 @@ fn a_late_success_brings_the_node_back_all_the_same() {
         assert_eq!(back, Some(Change::Restored));
         let second = second.join().unwrap();
         assert_eq!((state(&roster), roster.ejections(0)), (NodeState::Up, 1));
-        // What the second one has to say then is of earlier times.
+        // The outcome of the second trial is then too old to count.
         if let Some(second) = second {
             let change = roster.failed(0, second.generation, Fault::Hard(Way::Connect), TRIAL_OVER);
             assert_eq!(change, None);

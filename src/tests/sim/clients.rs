@@ -1,5 +1,5 @@
-//! The callers. The deliveries take the way of `deliver` and `conn`: which room is asked when, and
-//! what is told to whom.
+//! The clients. Their deliveries do what `deliver` and `conn` do: they call the same code in the
+//! same order and report the same outcomes.
 
 use super::MILLI;
 use super::history::{CONNECT_TIMEOUT, Client, Errand};
@@ -9,17 +9,17 @@ use crate::balance::breaker::{Fault, Proof, Way};
 use crate::balance::roster::Turn;
 use crate::balance::visits::{Next, PATIENCE, SetBack, Visits};
 
-/// What is to happen at some moment.
+/// An event that is planned for some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     Begin(usize),
-    /// A delivery goes on: it has waited for the budget.
+    /// A delivery that has waited for the budget goes on.
     GoOn(usize),
     DialEnded(Dial),
-    /// A delivery waits no longer for a node on trial.
+    /// A delivery stops waiting for a node on trial.
     Leaves(usize, u64),
     Sent(usize, Link, Fate),
-    /// An attempt's own I/O has ended.
+    /// The I/O of an attempt has ended.
     Answered(usize, Turn, bool),
     Reported(usize, bool),
     Jump(i64),
@@ -34,7 +34,7 @@ pub struct Dial {
     outcome: Result<(), Option<Fault>>,
 }
 
-/// A client in the middle of things.
+/// A client and its current payload.
 pub struct Running {
     script: Client,
     left: u32,
@@ -42,17 +42,17 @@ pub struct Running {
     visits: Visits,
     record: usize,
     waits: Option<Wait>,
-    /// Failures that may be the payload's own fault: where, and of which generation.
+    /// Failures that the payload may have caused: the place, and the generation.
     suspects: Vec<(usize, u32)>,
-    /// It reached a node and fared otherwise there.
+    /// It reached a node and did not fail there in that way.
     differs: bool,
-    /// No node was up when the one it is at was asked.
+    /// No node was up when its current node was asked.
     all_out: bool,
-    /// When the time of that node is over.
+    /// When its time at that node ends.
     by: u64,
 }
 
-/// The dial a delivery waits for.
+/// The dial that a delivery waits for.
 struct Wait {
     number: u64,
     why: Why,
@@ -63,9 +63,9 @@ struct Wait {
 enum Why {
     /// A node whose turn it is, or the only one that is left.
     Turn,
-    /// One on trial, which others could stand in for.
+    /// A node on trial, while others could take the payload.
     Aside,
-    /// A kept connection was dead. Whether nothing of the payload had gone.
+    /// A kept connection was dead. `unsent`: nothing of the payload was sent.
     Fresh { unsent: bool },
 }
 
@@ -118,7 +118,7 @@ impl World {
         }
     }
 
-    /// Whether a node does what is asked of it, for those who do their own I/O.
+    /// Whether a node does what a client asks that does its own I/O.
     fn answers(&self, place: usize) -> bool {
         let by = self.now + 50 * MILLI;
         let (_, dialled) = self.server(place).dial(self.now, by);
@@ -168,7 +168,7 @@ impl World {
         }
     }
 
-    /// The payload is done with; the next one comes after a pause.
+    /// The payload is done; the next one comes after a pause.
     fn end(&mut self, client: usize) {
         let Running { left, script, .. } = &self.clients[client];
         if *left > 0 {
@@ -216,7 +216,7 @@ impl World {
         }
     }
 
-    /// How a connect that failed leaves the payload.
+    /// What a failed connect means for the payload.
     fn unsent(&self, all_out: bool) -> SetBack {
         SetBack::Unsent { all_out }
     }
@@ -310,7 +310,7 @@ impl World {
         number
     }
 
-    /// As `Dial::ended`, and what its caller makes of it.
+    /// As `Dial::ended`, and what its caller does with the result.
     fn dial_ended(&mut self, dial: Dial) {
         let Link { place, generation, .. } = dial.link;
         let mut link = dial.link;
@@ -345,7 +345,8 @@ impl World {
                 };
                 self.set_back(client, how);
             }
-            // A trial that was given up is kept; an active check is closed.
+            // The connection of a trial whose caller has left is kept; that of an active check is
+            // closed.
             (None, Ok(())) if self.clients[client].script.errand == Errand::Deliver => {
                 if self.roster.due(place).is_some() {
                     self.give_back_of(place, generation);
@@ -357,7 +358,7 @@ impl World {
         }
     }
 
-    /// The trial of that generation told nothing.
+    /// The trial of that generation had no result.
     fn give_back_of(&mut self, place: usize, generation: u32) {
         self.give_back(
             Turn { place, generation, is_trial: true, last_resort: false },
@@ -423,7 +424,7 @@ impl World {
         }
     }
 
-    /// As `Attempt::end`, or as its next call where it failed.
+    /// As `Attempt::end`, or as `Attempt::next_node` if it failed.
     fn answered(&mut self, client: usize, turn: Turn, good: bool) {
         self.tell(turn.place, turn.generation, good);
         if good {

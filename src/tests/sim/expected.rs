@@ -1,5 +1,5 @@
-//! Health once more, in plain words: how each node must stand after what was told of it. Chance
-//! alone is taken from the roster, and checked against its bounds.
+//! A second, plain version of the health rules: the state that each node must have after what was
+//! reported on it. Only the random part is taken from the roster, and checked against its bounds.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,27 +11,27 @@ use crate::balance::breaker::{Fault, JITTER, Proof, Way};
 use crate::balance::roster::{Change, Member, NodeState, Roster, Trials, Turn};
 use crate::balance::visits::PATIENCE;
 
-/// A node as it must stand.
+/// The state that a node must have.
 #[derive(Clone, Debug)]
 pub struct Standing {
     pub member: Member,
-    /// Out of the rotation until its next trial is due.
+    /// If it is out: when its next trial is due.
     pub due: Option<u64>,
     /// One caller has it on trial.
     pub on_trial: bool,
     generation: u32,
     fails: u32,
-    /// Ejections whose growth still counts.
+    /// How many ejections count for the growth of the next one.
     steps: i32,
     up_since: u64,
     ejections: u64,
-    /// The generation of the last ejection.
+    /// The generation that began with the last ejection.
     fell: u32,
-    /// How it fell out, until it is well again.
+    /// How it failed when it was ejected, until it is well again.
     pub fell_by: Option<Way>,
-    /// When it was asked last beside the rotation, or fell out.
+    /// When it was last ejected or handed out without a turn, as a number in order.
     asked: u64,
-    /// When the last ejection was to end at the latest, to hold a trial to it.
+    /// When the last ejection began and how long it was: no trial may begin earlier than its end.
     ejected: Option<(u64, Duration)>,
 }
 
@@ -49,7 +49,7 @@ impl Standing {
         self.generation += 1;
     }
 
-    /// The ejection that must come next, chance aside.
+    /// The length of the next ejection in seconds, before jitter.
     fn backoff(&self) -> f64 {
         let settings = &self.member.breaker;
         let grown = settings.backoff.as_secs_f64() * 1.6f64.powi(self.steps);
@@ -79,7 +79,7 @@ impl Standing {
             (1.0 - JITTER - 1e-6..=1.0 + JITTER + 1e-6).contains(&part),
             "{time:?} for {backoff} s"
         );
-        assert!(time <= self.member.breaker.backoff_max, "{time:?} is longer than the longest");
+        assert!(time <= self.member.breaker.backoff_max, "{time:?} is longer than backoff_max");
         if backoff < self.member.breaker.backoff_max.as_secs_f64() {
             self.steps += 1;
         }
@@ -94,9 +94,9 @@ impl Standing {
 /// All nodes.
 pub struct Expected {
     pub standings: Vec<Standing>,
-    /// How often any node was asked beside the rotation, or fell out.
+    /// How often any node was ejected or handed out without a turn.
     asked: u64,
-    /// The clock has gone back: what lies in its future is no proof of anything for so long.
+    /// The clock has gone back: a time in its future then proves nothing.
     pub clock_went_back: bool,
 }
 
@@ -129,7 +129,7 @@ impl Expected {
         self.standings.iter().filter(|node| node.is_up()).map(|node| node.member.priority).min()
     }
 
-    /// What the rotation goes over, with weights.
+    /// The places in the rotation, with their weights.
     pub fn rotation(&self) -> Vec<(usize, u32)> {
         let Some(tier) = self.tier() else {
             return self
@@ -144,7 +144,7 @@ impl Expected {
         nodes.map(|(place, node)| (place, node.member.weight)).collect()
     }
 
-    /// Of the nodes that are out and not in `tried` those that may be handed out where nothing else
+    /// Of the nodes that are out and not in `tried`, those that may be handed out if no other node
     /// is left: the one whose ejection ends first, or whose trial does.
     fn soonest(&self, tried: &Tried) -> Vec<usize> {
         let out = || {
@@ -158,7 +158,7 @@ impl Expected {
         waiting.into_iter().chain(any).map(|(place, _)| place).collect()
     }
 
-    /// Nodes one of which must be handed out on trial to a payload that has been to those in
+    /// The nodes of which one must be handed out on trial, to a payload that has been to those in
     /// `tried`.
     pub fn due_trials(&self, tried: &Tried, trials: Trials, now: u64) -> BTreeSet<usize> {
         let tier = self.tier().unwrap_or(u32::MAX);
@@ -178,8 +178,8 @@ impl Expected {
         (0..self.standings.len()).filter(may).collect()
     }
 
-    /// Holds the turn of a payload to the rules; `tried` is without it. `last_resort` tells whether
-    /// it may have one that is out.
+    /// Checks the turn of a payload against the rules. `tried` does not include it. `last_resort`:
+    /// the payload may get a node that is out.
     pub fn turn(
         &mut self,
         turn: Option<Turn>,
@@ -192,7 +192,7 @@ impl Expected {
         let open = |place: &usize| self.standings[*place].takes_turns() && !tried.contains(*place);
         let all = || (0..self.standings.len()).filter(open);
         let up = || all().filter(|place| self.standings[*place].is_up());
-        // One that fell silent is left alone until its time is up.
+        // A node that fell silent is left alone until its time is up.
         let quick = |place: &usize| {
             let node = &self.standings[*place];
             !(node.is_silent() && node.due.is_some_and(|due| now < due))
@@ -206,21 +206,21 @@ impl Expected {
         let Some(turn) = turn else {
             assert!(
                 up().next().is_none() && out().next().is_none(),
-                "no node, though one was left"
+                "no node, although one was left"
             );
             return;
         };
         let Turn { place, generation, .. } = turn;
         assert!(open(&place), "{place} has no weight, or was tried before");
         if turn.is_trial {
-            assert!(due_trials.contains(&place), "{place} on trial, which is not due");
+            assert!(due_trials.contains(&place), "{place} is on trial, but it is not due");
             return self.begin_trial(place, now, generation);
         }
-        // After a jump back of the clock a trial may come later, but within the longest wait; see
+        // After the clock jumped back a trial may come later, but within the longest wait; see
         // `properties`.
         assert!(
             due_trials.is_empty() || self.clock_went_back,
-            "{place} handed out, though {due_trials:?} must be tried"
+            "{place} was handed out, but {due_trials:?} must be tried"
         );
         assert_eq!(generation, self.standings[place].generation);
         let asked = |place: &usize| self.standings[*place].asked;
@@ -232,14 +232,14 @@ impl Expected {
             assert_eq!(
                 out().map(|other| asked(&other)).min(),
                 Some(asked(&place)),
-                "another waits longer"
+                "another node has waited longer"
             );
             return self.asks(place);
         };
         let node = &self.standings[place];
         assert!(
             !turn.last_resort && node.is_up() && node.member.priority == best,
-            "{place}, though better is up"
+            "{place}, although a better node is up"
         );
         if self.tier().is_some_and(|tier| best > tier) {
             let spare = || up().filter(|place| self.standings[*place].member.priority == best);
@@ -248,7 +248,7 @@ impl Expected {
         }
     }
 
-    /// Holds a bare pick to the rules.
+    /// Checks a plain pick against the rules.
     pub fn picked(&mut self, turn: Turn, now: u64) {
         let none = Tried::new();
         if turn.is_trial || self.tier().is_some() {
@@ -284,8 +284,8 @@ impl Expected {
     ) {
         let node = &mut self.standings[place];
         let is_out = node.due.is_some();
-        // News of a trial counts as long as its ejection does; news of a node that is up as long as
-        // it is.
+        // A report on a trial counts as long as its ejection does; a report on a node that is up,
+        // as long as it stays up.
         let oldest = if is_out { node.fell } else { node.generation };
         let counts = (oldest..=node.generation).contains(&generation);
         let enough = proof == Proof::Answered || !node.is_silent();
@@ -309,8 +309,8 @@ impl Expected {
         got: Option<Change>,
     ) {
         let node = &mut self.standings[place];
-        let on_leave = node.due.is_some() && !node.on_trial;
-        if generation != node.generation || on_leave {
+        let is_ejected = node.due.is_some() && !node.on_trial;
+        if generation != node.generation || is_ejected {
             assert_eq!(
                 got, None,
                 "an old outcome, or one of a node that is out, changed something"
@@ -341,13 +341,13 @@ impl Expected {
         }
     }
 
-    /// Whether a node that is up is left.
+    /// Whether a node that is up and not in `tried` is left.
     pub fn has_eligible(&self, tried: &Tried) -> bool {
         let up = |place: &usize| self.standings[*place].is_up() && !tried.contains(*place);
         (0..self.standings.len()).any(|place| up(&place))
     }
 
-    /// Holds what the roster shows to what must be.
+    /// Checks that the roster shows what it must.
     pub fn agrees(&self, roster: &Roster, now: u64) {
         for (place, node) in self.standings.iter().enumerate() {
             let state = match (node.takes_turns(), node.due, node.on_trial) {

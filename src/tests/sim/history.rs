@@ -1,5 +1,5 @@
-//! What happens from outside: how the nodes behave and when, what the clients want, when the clock
-//! jumps. A history alone determines a run.
+//! What happens from outside: how the nodes behave and when, what the clients ask for, and when the
+//! clock jumps. The history alone determines a run.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use crate::balance::roster::Member;
 /// Everything a run needs.
 #[derive(Clone, Debug)]
 pub struct History {
-    /// Of the roster's chance.
+    /// The seed of the roster's chance.
     pub seed: u64,
-    /// What the health clock shows at the beginning.
+    /// What the health clock shows at the start.
     pub morning: u64,
-    /// The place the rotation starts at.
+    /// The place at which the rotation starts.
     pub start: usize,
     /// `deliver.attempts`.
     pub attempts: usize,
@@ -22,12 +22,12 @@ pub struct History {
     pub jumps: Vec<(u64, i64)>,
 }
 
-/// A node, from outside.
+/// A node, seen from outside.
 #[derive(Clone, Debug)]
 pub struct Server {
     pub member: Member,
-    /// Since when it behaves how, in rising order; the first from the beginning. Each change ends
-    /// its connections.
+    /// How it behaves and since when, in rising order; the first entry counts from the start. Each
+    /// change ends its connections.
     pub phases: Vec<(u64, Manner)>,
 }
 
@@ -35,18 +35,18 @@ pub struct Server {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
     Serves,
-    /// Serves, but a connection takes so long.
+    /// Serves, but connecting takes so long.
     Slow(u64),
     Refuses,
     /// Answers nothing at all.
     Silent,
-    /// Accepts, then fails each delivery, before a byte of it has gone or after.
+    /// Accepts, then fails each delivery, before or after bytes were sent.
     Breaks {
         unsent: bool,
     },
-    /// Takes each record and fails before it says so.
+    /// Stores each record and fails before it acknowledges it.
     LosesAck,
-    /// Every place at the connection cap is held by somebody else.
+    /// Other callers hold every permit of `net.max_connections`.
     Full,
 }
 
@@ -56,10 +56,10 @@ pub struct Client {
     pub errand: Errand,
     /// When its first payload comes.
     pub begins: u64,
-    /// Between the end of one and the next.
+    /// The time between the end of one payload and the next.
     pub pause: u64,
     pub payloads: u32,
-    /// For one delivery.
+    /// The time for one delivery.
     pub timeout: Duration,
 }
 
@@ -70,7 +70,7 @@ pub enum Errand {
     Deliver,
     /// `upstream_attempt_*`.
     Attempt,
-    /// The same, but it never says how it went.
+    /// The same, but it never reports how it went.
     Forget,
     /// `upstream_next_node`.
     Pick,
@@ -78,7 +78,7 @@ pub enum Errand {
     Report,
     /// The active check of a node.
     Check(usize),
-    /// Tells late of a node what happened some generations ago.
+    /// Reports late on a node: on work that began `age` generations ago.
     Late { place: usize, age: u32, good: bool },
 }
 

@@ -1,4 +1,4 @@
-//! The invented network: what a dial and a delivery come to with a node that behaves so.
+//! The invented network: how a dial or a delivery ends at a node that behaves in a given way.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use crate::set::outcome::{had_its_time, is_black_hole};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
     pub place: usize,
-    /// Of the node when the connection was asked for.
+    /// The generation of the node when the connection was begun.
     pub generation: u32,
-    /// It lay in the pool.
+    /// It came from the pool.
     pub reused: bool,
-    /// The phase of its node when it was made. A later one has ended it.
+    /// The phase of its node when it was made. The next phase ended it.
     pub phase: usize,
 }
 
-/// What a delivery over a connection comes to.
+/// How a delivery over a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     Stored,
@@ -28,7 +28,7 @@ pub enum Fate {
     Failed {
         unsent: bool,
     },
-    /// The connection was dead before.
+    /// The connection was already dead.
     Dead,
 }
 
@@ -42,8 +42,8 @@ impl Server {
         self.phases[self.phase(now)].1
     }
 
-    /// When a dial begun `now`, which must end by `by`, ends, and with which fault; `None` for a
-    /// fault where the node has none.
+    /// When a dial that begins `now` and must end by `by` ends, and with which fault. The fault is
+    /// `None` if the node is not to blame.
     pub fn dial(&self, now: u64, by: u64) -> (u64, Result<(), Option<Fault>>) {
         let (took, outcome) = match self.manner(now) {
             Manner::Serves | Manner::Breaks { .. } | Manner::LosesAck => (MILLI, Ok(())),
@@ -66,18 +66,18 @@ impl Server {
         (by, Err(fault))
     }
 
-    /// Whether the cap keeps a new connection from being begun.
+    /// Whether there is no permit for a new connection.
     pub fn is_full(&self, now: u64) -> bool {
         self.manner(now) == Manner::Full
     }
 
-    /// Whether a connection shows at once that it is dead: its end takes a while to get here.
+    /// Whether a connection shows at once that it is dead: news of its end takes a while to arrive.
     pub fn is_seen_dead(&self, link: &Link, now: u64) -> bool {
         let phase = self.phase(now);
         phase != link.phase && now - self.phases[phase].0 >= MILLI
     }
 
-    /// What a delivery begun `now` comes to, and when.
+    /// How a delivery that begins `now` ends, and when.
     pub fn send(&self, link: &Link, now: u64, last: u64) -> (u64, Fate) {
         if self.phase(now) != link.phase {
             return (now.saturating_add(MILLI / 2).min(last), Fate::Dead);

@@ -1,4 +1,4 @@
-//! What must hold in every history. Each run holds every single step to the rules as well; see
+//! What must hold in every history. Each run also checks every single step against the rules; see
 //! `world`.
 
 use proptest::prelude::*;
@@ -8,16 +8,16 @@ use super::strategies::{any_history, healing, restless, with_a_good_node, with_j
 use super::world::World;
 use crate::balance::roster::NodeState;
 
-/// What holds at the end of any run.
+/// Runs a history and checks what must hold at the end of any run.
 fn run(history: &History) -> World {
     let world = World::run(history);
     for record in &world.records {
         assert!(
             record.stored <= 1 + record.acks_lost,
-            "sent again, though it was acknowledged: {record:?}"
+            "sent again, although it was acknowledged: {record:?}"
         );
         match record.delivered {
-            Some(true) => assert!(record.stored > 0, "acknowledged, and lost"),
+            Some(true) => assert!(record.stored > 0, "acknowledged and lost"),
             Some(false) => assert_eq!(record.stored, record.acks_lost),
             None => panic!("a delivery never ended"),
         }
@@ -25,7 +25,7 @@ fn run(history: &History) -> World {
     world
 }
 
-/// That every node is up at the end, but for those in reserve, which nobody tries while they are
+/// Whether every node is up at the end, except those in reserve, which nobody tries while they are
 /// not needed.
 fn is_whole(world: &World) -> bool {
     let tier = world.expected.tier();
@@ -48,7 +48,7 @@ proptest! {
     }
 
     #[test]
-    fn every_step_keeps_the_rules_though_the_clock_jumps(history in with_jumps()) {
+    fn every_step_keeps_the_rules_when_the_clock_jumps(history in with_jumps()) {
         run(&history);
     }
 
@@ -69,7 +69,9 @@ proptest! {
     }
 
     #[test]
-    fn healed_nodes_are_back_within_the_longest_wait((history, _) in any_history().prop_map(healing)) {
+    fn healed_nodes_are_back_within_the_longest_wait(
+        (history, _) in any_history().prop_map(healing),
+    ) {
         prop_assert!(is_whole(&run(&history)));
     }
 
@@ -80,32 +82,49 @@ proptest! {
 
     #[test]
     fn no_node_starves_because_others_come_and_go(history in restless()) {
-        let moves = |place: usize| {
-            history.clients.iter().any(|client| matches!(client.errand, Errand::Late { place: other, .. } if other == place))
-        };
+        let moved: Vec<usize> = history
+            .clients
+            .iter()
+            .filter_map(|client| match client.errand {
+                Errand::Late { place, .. } => Some(place),
+                _ => None,
+            })
+            .collect();
         let world = run(&history);
         let booked = world.shares.booked();
-        let steady: Vec<usize> = (0..booked.len()).filter(|place| !moves(*place)).collect();
-        let mut weights: Vec<u32> = history.servers.iter().map(|server| server.member.weight).collect();
+        let steady: Vec<usize> =
+            (0..booked.len()).filter(|place| !moved.contains(place)).collect();
+        let mut weights: Vec<u32> =
+            history.servers.iter().map(|server| server.member.weight).collect();
         weights.sort_unstable();
         weights.dedup();
         for (place, due) in steady.iter().map(|place| (*place, world.shares.due[*place])) {
             let had = booked[place];
             if weights.len() == 1 {
-                // Between two turns of one, each other has exactly one, whatever comes and goes
-                // between them.
-                prop_assert!(steady.iter().all(|other| had.abs_diff(booked[*other]) <= 1), "{}: \
-                     {:?}", place, booked);
+                // Between two turns of one node, each other has exactly one, whatever comes and
+                // goes in between.
+                prop_assert!(
+                    steady.iter().all(|other| had.abs_diff(booked[*other]) <= 1),
+                    "{}: {:?}",
+                    place,
+                    booked
+                );
             }
             if due > 50.0 {
-                // Six standard deviations, were every turn drawn by lot: one run in a billion by
-                // chance.
+                // Six standard deviations, as if every turn were drawn at random: by chance one run
+                // in a billion fails.
                 let lot = 6.0 * due.sqrt();
-                // Where some weights are equal, one of them that returns has its turn at once, at
-                // the others' cost.
-                let (least, most) = if weights.len() == booked.len() { (due, due) } else { (due / 2.0, due * 2.0) };
-                prop_assert!((least - lot..most + lot).contains(&(had as f64)), "{}: {} of \
-                     {}", place, had, due);
+                // If some weights are equal, a node of such a weight that comes back may get its
+                // turn at once, at the cost of the others.
+                let all_differ = weights.len() == booked.len();
+                let (least, most) = if all_differ { (due, due) } else { (due / 2.0, due * 2.0) };
+                prop_assert!(
+                    (least - lot..most + lot).contains(&(had as f64)),
+                    "{}: {} of {}",
+                    place,
+                    had,
+                    due
+                );
             }
         }
     }

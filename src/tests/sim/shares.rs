@@ -1,23 +1,23 @@
-//! The rotation once more, in plain words: whose turn it is, and how far the counts may stray from
-//! what is due. A turn belongs to one node even where another gets it, because the caller has been
-//! there.
+//! A second, plain version of the rotation: whose turn it is, and how far the counts may differ
+//! from each node's share. A turn belongs to one node even if another node gets the payload,
+//! because it has been to the first one.
 
 use crate::balance::Tried;
 use crate::balance::roster::{Roster, Turn};
 
-/// What was handed out, and what must come.
+/// What was handed out, and what must come next.
 pub struct Shares {
-    /// What the rotation goes over.
+    /// The places in the rotation, with their weights.
     nodes: Vec<(usize, u32)>,
-    /// Whose turn was last; `None` where no plain rule says it.
+    /// Whose turn was last; `None` if no plain rule says so.
     last: Option<usize>,
-    /// Turns since the nodes last changed.
+    /// The turns since the rotation last changed.
     stretch: Vec<usize>,
-    /// Turns of each place, from the beginning.
+    /// The turns of each place since the start.
     booked: Vec<u64>,
-    /// What was due to each place, from the beginning.
+    /// The share of each place since the start, in turns.
     pub due: Vec<f64>,
-    /// How often each place was handed out, in whosever turn.
+    /// How often each place was handed out, whoever's turn it was.
     handed: Vec<u64>,
 }
 
@@ -35,8 +35,8 @@ impl Shares {
         &self.booked
     }
 
-    /// The rotation goes over `nodes` from here on. A tier that comes into use goes on where it was
-    /// left, which is not followed here; it then keeps to the order from its first turn on.
+    /// The rotation consists of `nodes` from now on. A tier that comes into use goes on where it
+    /// left off. That is not followed here; the order is checked from its first turn on.
     pub fn follow(&mut self, nodes: Vec<(usize, u32)>, tier_of: impl Fn(usize) -> u32) {
         if nodes != self.nodes {
             let was_even = self.is_even();
@@ -52,7 +52,7 @@ impl Shares {
         self.nodes.iter().all(|(_, weight)| *weight == self.nodes[0].1)
     }
 
-    /// Whose turn is next, where weights are equal: the successor of the last, in the order of the
+    /// Whose turn is next, if weights are equal: the successor of the last one, in the order of the
     /// file.
     fn successor(&self) -> Option<usize> {
         let last = self.last.filter(|_| self.is_even())?;
@@ -60,8 +60,8 @@ impl Shares {
         places.clone().find(|place| *place > last).or_else(|| places.next())
     }
 
-    /// Holds a turn of the rotation to the rules. Trials, nodes in reserve and those that are out
-    /// must take none.
+    /// Checks a turn of the rotation against the rules. Trials, nodes in reserve and nodes that are
+    /// out must take no turn.
     pub fn turn(&mut self, turn: Option<Turn>, tried: &Tried, roster: &Roster) {
         let left = self.nodes.iter().any(|(place, _)| !tried.contains(*place));
         let taken = roster.turns() - self.booked.iter().sum::<u64>();
@@ -93,7 +93,7 @@ impl Shares {
                 assert_eq!(places.into_iter().find(|place| !tried.contains(*place)), Some(place));
             }
         } else {
-            assert_eq!(place, whose, "handed out, though it was another's turn");
+            assert_eq!(place, whose, "handed out, but it was another node's turn");
         }
         self.last = Some(whose);
         self.stretch.push(whose);
@@ -105,9 +105,9 @@ impl Shares {
         self.keeps_the_bound();
     }
 
-    /// Every cycle of the stretch is exact, and within it no node is further from its due than
-    /// Tijdeman's bound allows between any two moments: twice 1 - 1/(2n - 2), and one pick where
-    /// all are equal.
+    /// Checks that every cycle since the last change is exact, and that within a cycle no node
+    /// differs from its share by more than Tijdeman's bound allows between any two moments: 2 * (1
+    /// - 1/(2n - 2)), or one turn if all weights are equal.
     fn keeps_the_bound(&self) {
         let gcd = self.nodes.iter().fold(0, |gcd, (_, weight)| common(gcd, *weight));
         let cycle = self.nodes.iter().map(|(_, weight)| (weight / gcd) as usize).sum::<usize>();
@@ -120,16 +120,16 @@ impl Shares {
                 let picks = of(&self.stretch[turns - cycle..]);
                 assert_eq!(picks, weight as usize, "of {place} in a cycle of {cycle}");
             }
-            // Whole cycles being exact, what strays is in the last one.
+            // Whole cycles are exact, so any difference is in the last one.
             let rest = turns % cycle;
             let due = f64::from(weight) * rest as f64 / cycle as f64;
             let astray = (of(&self.stretch[turns - rest..]) as f64 - due).abs();
             let most = if self.is_even() { 1.0 } else { 2.0 * (1.0 - 1.0 / (2.0 * n - 2.0)) };
-            assert!(astray < most + 1e-9, "{place} is {astray} from its due");
+            assert!(astray < most + 1e-9, "{place} is {astray} turns from its share");
         }
     }
 
-    /// Holds the books to what was handed out.
+    /// Checks that the roster's counts are what was handed out.
     pub fn agrees(&self, roster: &Roster) {
         for (place, turns) in self.booked.iter().enumerate() {
             assert_eq!(roster.turns_of(place), *turns, "turns of {place}");

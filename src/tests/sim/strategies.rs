@@ -1,5 +1,5 @@
-//! Histories to draw. Times are chosen so that what interacts meets often: pauses near connection
-//! times, outages near backoffs.
+//! The histories that are drawn. Times are chosen so that events that interact often coincide:
+//! pauses near connection times, outages near backoffs.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ fn errand() -> impl Strategy<Value = Errand> {
     ]
 }
 
-/// The places that errands name, brought within the set.
+/// Brings the places that errands name within the set.
 fn aim(mut history: History) -> History {
     let places = history.servers.len();
     for client in &mut history.clients {
@@ -112,17 +112,17 @@ pub fn any_history() -> impl Strategy<Value = History> {
     )
 }
 
-/// The clock jumps as well, back and forth.
+/// The same, and the clock jumps back and forth.
 pub fn with_jumps() -> impl Strategy<Value = History> {
     let by = prop_oneof![-900_000i64..900_000, -3000i64..3000];
     let jump = (0u64..8000, by).prop_map(|(at, by)| (at * MILLI, by * MILLI as i64));
     (any_history(), vec(jump, 1..4)).prop_map(|(history, jumps)| {
-        // Far enough from 0, where a clock would stand still.
+        // Far enough from 0, at which the clock would stop.
         History { jumps, morning: 10_000 * SECOND, ..history }
     })
 }
 
-/// One node of some tier serves throughout, and the deliveries have time for all the others.
+/// One node of some tier always serves, and the deliveries have enough time for all the others.
 pub fn with_a_good_node() -> impl Strategy<Value = (History, usize)> {
     let deliver = vec(client(Errand::Deliver, 60_000..90_000), 1..=4);
     (any_history(), deliver, 0usize..6).prop_map(|(mut history, deliver, good)| {
@@ -139,8 +139,8 @@ pub fn with_a_good_node() -> impl Strategy<Value = (History, usize)> {
     })
 }
 
-/// All nodes serve in the end, and somebody asks for nodes every 20 ms for so long that each must
-/// have been tried.
+/// In the end all nodes serve, and a client asks for nodes every 20 ms for so long that each node
+/// must have been tried.
 pub fn healing(history: History) -> (History, u64) {
     let mut history = history;
     let mut end = 0;
@@ -152,8 +152,8 @@ pub fn healing(history: History) -> (History, u64) {
         end = end.max(healed);
         wait = wait.max(server.member.breaker.backoff_max.mul_f64(1.2).as_nanos() as u64);
     }
-    // Whoever never says how it went holds a trial for the whole of its time, again and again; and
-    // words come too late for good.
+    // A client that never reports holds a trial for its whole time, again and again. Late reports
+    // could eject a node for good.
     history.clients.retain(|client| matches!(client.errand, Errand::Deliver | Errand::Check(_)));
     let last_jump = history.jumps.iter().map(|(at, _)| *at).max().unwrap_or(0);
     let begins = end.max(last_jump) + CONNECT_TIMEOUT.as_nanos() as u64;
@@ -166,7 +166,7 @@ pub fn healing(history: History) -> (History, u64) {
     (history, begins)
 }
 
-/// Nodes of uneven weights that fall out and come back all the time, between a few picks.
+/// Nodes of equal or unequal weights that are ejected and restored all the time, a few picks apart.
 pub fn restless() -> impl Strategy<Value = History> {
     let comes_and_goes = (0usize..6, 1u64..20, 1u64..20).prop_map(|(place, pause, shift)| {
         let change = move |begins, good| Client {

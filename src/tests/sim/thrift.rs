@@ -1,26 +1,26 @@
-//! The retry budget once more, in plain words: never more than ten at once, ten a second and one
-//! for ten successes (and another ten at once of those a second); never fewer than ten a second.
+//! A second, plain version of the retry budget. At most: 10 retries at once, 10 a second, 1 for 10
+//! successes, and once another 10 at the rate of 10 a second. At least: 10 a second.
 
 use std::collections::VecDeque;
 
 use super::SECOND;
 
-/// Retries that were granted.
+/// The retries that were granted.
 #[derive(Default)]
 pub struct Thrift {
-    /// In retries, what the two buckets together hold no longer.
+    /// How many retries are missing in the two buckets together.
     spent: f64,
     since: u64,
-    /// In true time.
+    /// When retries were granted in the last second, in true time.
     granted: VecDeque<u64>,
-    /// The clock went back so often: each time the ten a second may begin anew.
+    /// How often the clock went back. Each time the 10 a second may start again.
     jumps_back: u32,
-    /// The latest that the clock ever showed at a retry.
+    /// The latest time that the clock showed at a retry.
     latest: u64,
-    /// For each jump back, until when, in true time, the clock shows what it has shown before, or a
-    /// burst after that: meanwhile retries of the past may look like those of the present, once.
+    /// For each jump back: until when, in true time, the clock shows times that it has shown
+    /// before, plus the time of one burst. Meanwhile, once, old retries may be counted as new ones.
     excuses: Vec<u64>,
-    /// That has happened, and ends then.
+    /// That has happened, and ends at this time.
     excused: u64,
 }
 
@@ -35,13 +35,13 @@ impl Thrift {
         self.spent = (self.spent - 0.1).max(0.0);
     }
 
-    /// At true `time`, to `now`.
+    /// The clock jumped back to `now` at true `time`.
     pub fn jumped_back(&mut self, time: u64, now: u64) {
         self.jumps_back += 1;
         self.excuses.push(time + self.latest.saturating_sub(now) + SECOND);
     }
 
-    /// One more, at true `time`, when the clock shows `now`.
+    /// One more retry was granted at true `time`, when the clock showed `now`.
     pub fn granted(&mut self, time: u64, now: u64) {
         self.at(now);
         self.latest = self.latest.max(now);
@@ -54,15 +54,15 @@ impl Thrift {
         self.granted.push_back(time);
     }
 
-    /// One more if there was one: it was not waited for. It counts where it might have been denied
-    /// later for it.
+    /// One more retry was taken if there was one; nobody waited for it. It counts as granted here,
+    /// because a later retry may be denied because of it.
     pub fn may_have_granted(&mut self, time: u64, now: u64) {
         self.at(now);
         self.latest = self.latest.max(now);
         self.granted.push_back(time);
     }
 
-    /// None, for the time being.
+    /// A retry was denied at true `time`.
     pub fn denied(&mut self, time: u64) {
         while self.granted.front().is_some_and(|then| then + SECOND <= time) {
             self.granted.pop_front();

@@ -1,4 +1,4 @@
-//! Virtual time, the rooms under test, and every call into them held to what must come of it.
+//! Virtual time, the code under test, and a check of every call into it.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::balance::roster::{Change, Roster, Trials, Turn};
 use crate::balance::visits::{LAST_RESORTS, Next, Visits, next_of_attempt};
 use crate::balance::{Mode, Tried};
 
-/// One thing that happened, for comparing runs.
+/// One thing that happened, to compare runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     pub at: u64,
@@ -31,21 +31,21 @@ pub enum What {
     Told { client: usize, delivered: bool },
 }
 
-/// What became of a payload of a client that delivers.
+/// What happened to a payload of a client that delivers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Record {
-    /// How often it arrived.
+    /// How often a node stored it.
     pub stored: u32,
-    /// How often a node took it and did not say so.
+    /// How often a node stored it and did not acknowledge it.
     pub acks_lost: u32,
-    /// What the caller was told.
+    /// What the caller was told: whether it was delivered.
     pub delivered: Option<bool>,
 }
 
 pub struct World {
-    /// True time. Deadlines go by it.
+    /// True time, which the deadlines use.
     pub now: u64,
-    /// How far the health clock is from it.
+    /// The difference of the health clock from it.
     skew: i64,
     epoch: Instant,
     pub history: History,
@@ -142,7 +142,7 @@ impl World {
         u64::try_from(self.now as i64 + self.skew).unwrap_or(0)
     }
 
-    /// True time as the rooms want it.
+    /// True time as an Instant.
     pub fn instant(&self, time: u64) -> Instant {
         self.epoch + Duration::from_nanos(time)
     }
@@ -155,7 +155,7 @@ impl World {
         &self.history.servers[place]
     }
 
-    /// Everything in line after a change.
+    /// Checks that everything agrees after a change.
     fn settle(&mut self) {
         let now = self.clock();
         self.expected.agrees(&self.roster, now);
@@ -163,7 +163,7 @@ impl World {
         self.shares.follow(self.expected.rotation(), tier_of);
     }
 
-    /// The next turn of a payload that has been to `before`.
+    /// Checks the next turn of a payload that has been to `before`.
     fn judge(&mut self, turn: Option<Turn>, before: &Tried, trials: Trials, last_resort: bool) {
         let now = self.clock();
         self.note(What::Turn(turn));
@@ -172,14 +172,14 @@ impl World {
         self.settle();
     }
 
-    /// The next node of a delivery, and whether others could take over from one on trial.
+    /// The next node of a delivery, and whether others could take the payload if it is on trial.
     pub fn visit(&mut self, visits: &mut Visits) -> Option<Next> {
         let (before, now) = (visits.tried().clone(), self.clock());
         let (trials, resorts) = (visits.trials(), visits.last_resorts());
         let all_out = self.expected.tier().is_none();
         let next = visits.next(&self.roster, || now);
         if all_out && resorts >= LAST_RESORTS {
-            assert_eq!(next, None, "of those that are out a payload asks a few");
+            assert_eq!(next, None, "a payload asks only a few of the nodes that are out");
             return None;
         }
         self.judge(next.map(|next| next.turn), &before, trials, resorts < LAST_RESORTS);
@@ -189,7 +189,7 @@ impl World {
         next
     }
 
-    /// A trial that a payload begins and does not stay for.
+    /// A trial that a payload begins and does not wait for.
     pub fn aside(&mut self, visits: &Visits) -> Option<Turn> {
         let now = self.clock();
         let turn = self.roster.trial_due(visits.tried(), Trials::ByConnection, || now)?;
@@ -203,7 +203,7 @@ impl World {
         visits.has_next(&self.roster, || now)
     }
 
-    /// Pays for the next attempt, or tells how long to wait.
+    /// Pays for the next attempt. `Err`: how long to wait.
     pub fn pay(&mut self, visits: &mut Visits) -> Result<(), Duration> {
         let (owes, now) = (visits.owes(), self.clock());
         let paid = visits.pay(&self.budget, || now);
@@ -295,7 +295,7 @@ impl World {
         self.settle();
     }
 
-    /// The trial could not be begun.
+    /// The trial could not begin, or had no result.
     pub fn give_back(&mut self, turn: Turn, pause: Duration) {
         let at = self.clock().saturating_add(pause.as_nanos() as u64);
         self.roster.give_back(turn, at);
@@ -303,7 +303,7 @@ impl World {
         self.settle();
     }
 
-    /// A payload went well.
+    /// A payload was delivered.
     pub fn paid_back(&mut self) {
         self.budget.succeeded();
         self.thrift.succeeded();
