@@ -54,7 +54,8 @@ pub fn overview() -> String {
         let names = std::iter::once(&entry.name).chain(entry.aliases);
         let names = names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
         let default = default(entry.default);
-        let _ = writeln!(text, "| {names} | {} | {default} |", kind(entry.kind));
+        let later = if entry.effect == Effect::Later { ", not in this version" } else { "" };
+        let _ = writeln!(text, "| {names} | {}{later} | {default} |", kind(entry.kind));
     }
     text
 }
