@@ -62,9 +62,10 @@ pub(super) struct Exchange {
 
 impl Exchange {
     pub(super) fn begin(node: &Node, generation: u32, trial: Option<Turn>) -> Exchange {
-        node.forget_failure();
-        let (reports, spoken) = (node.reports.count(), node.spoken.count());
-        let visited = node.visitors.load(Relaxed) > 0;
+        let told = &node.told_once;
+        told.forget_failure();
+        let (reports, spoken) = (told.reports.count(), told.spoken.count());
+        let visited = told.visitors.load(Relaxed) > 0;
         Exchange { generation, trial, reports, visited, spoken, ..Exchange::default() }
     }
 
