@@ -277,7 +277,7 @@ impl Turn {
 
     fn advance(&mut self) -> Result<Option<Stand>> {
         may_connect(&self.node)?;
-        // Read before the pool is asked: a permit that comes in between makes it readable again.
+        // Emptied before the pool is asked: a permit that comes in between makes it readable again.
         let _ = self.ready.read();
         let Some(ticket) = &self.ticket else { return Ok(None) };
         match self.node.pool.claim(ticket, |link| self.node.retire_quietly(*link)) {
