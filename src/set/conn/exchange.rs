@@ -33,8 +33,8 @@ pub(super) struct Exchange {
     pub(super) trial: Option<Turn>,
     /// How many reports for the node alone there were when it began.
     pub(super) reports: u64,
-    /// An attempt with work of the plugin's own was at the node when the exchange began; `spoken` is
-    /// the number of failures that such attempts had reported by then. See
+    /// An attempt with work of the plugin's own was at the node when the exchange began; `spoken`
+    /// is the number of failures that such attempts had reported by then. See
     /// [`ToldOnce`](crate::set::told_once::ToldOnce).
     pub(super) visited: bool,
     pub(super) spoken: u64,
