@@ -43,7 +43,7 @@ enum Stage {
     Resting { until: Instant, node: Arc<Node> },
 }
 
-/// A place in the queue for a permit: all of `net.max_connections` are in use.
+/// A position in the queue for a permit: all of `net.max_connections` are in use.
 struct Turn {
     node: Arc<Node>,
     deadline: Instant,
