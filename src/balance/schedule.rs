@@ -3,8 +3,8 @@
 //! R. Tijdeman, "The chairman assignment problem", Discrete Mathematics 32 (1980): with n nodes of
 //! weights w and total weight W, the count of turns of each node never differs from its share
 //! (turns so far) * w / W by more than 1 - 1/(2n - 2), at any moment of the cycle. The rule: of the
-//! nodes that lag behind their share by at least 1/(2n - 2) of a turn, the one goes next that would
-//! pass the bound first.
+//! nodes that lag behind their share by at least 1/(2n - 2) of a turn, this turn included, the one
+//! goes next that would pass the bound first.
 
 mod free;
 

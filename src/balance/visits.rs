@@ -123,8 +123,9 @@ impl Visits {
     }
 
     /// Pays for the next attempt, if it has to be paid for. `Err`: when to ask again. Only a resend
-    /// waits for the budget. One more of the nodes that are out takes a retry if there is one and
-    /// goes on if there is none, so that it leaves the budget to the resends.
+    /// waits for the budget. To ask one more of the nodes that are out takes a retry if there is
+    /// one, and goes on if there is none. So while all nodes are out, few retries are left for
+    /// resends.
     pub fn pay(&mut self, budget: &Budget, now: impl FnOnce() -> u64) -> Result<(), Duration> {
         if self.pay != Pay::Nothing {
             let paid = budget.retry(now());

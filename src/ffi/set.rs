@@ -108,9 +108,8 @@ pub unsafe extern "C" fn upstream_create_from_text(
         return tell(err, null_argument("upstream_create_from_text"));
     }
     let Some(text) = strings::slice(text.cast::<u8>(), len) else {
-        let cause = format!(
-            "upstream_create_from_text: len is {len} bytes, and no text is as long as that"
-        );
+        let cause =
+            format!("upstream_create_from_text: a length of {len} bytes is more than any text has");
         return tell(err, Error::new(Status::InvalidArg, cause));
     };
     let name = strings::text(source_name).unwrap_or("text".into()).into_owned();

@@ -1,5 +1,6 @@
 //! The active check of a node that is out (`health.check`): the dialer thread opens a connection
-//! every `health.interval`, without a caller. If that works, the node is restored at once.
+//! every `health.interval`, without a caller. If a connection is all that the node needs to show,
+//! this restores it at once.
 //!
 //! It never sends anything but a TLS handshake.
 

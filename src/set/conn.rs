@@ -422,5 +422,5 @@ impl Drop for Conn {
 }
 
 fn cut_off() -> Failure {
-    (Status::Closed, 0, "an earlier write was cut off; discard this connection".to_owned())
+    (Status::Closed, 0, "an earlier write on this connection was cut off; discard it".to_owned())
 }

@@ -132,7 +132,7 @@ impl Upstream {
                 Status::NoNode,
                 "every node is drained (weight 0); give one a weight above 0",
             ),
-            false => Error::new(Status::NoNode, "every node is out of the rotation"),
+            false => Error::new(Status::NoNode, "no node may be tried now"),
         }
     }
 }

@@ -14,5 +14,6 @@ pub(crate) mod payload;
 mod round;
 mod runtime;
 mod suspects;
+mod told_once;
 pub(crate) mod upstream;
 mod verdict;

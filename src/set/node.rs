@@ -1,7 +1,6 @@
 //! A node of the set: its properties, its counters, and its kept connections.
 
 use std::fmt;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -18,8 +17,8 @@ use crate::net::pool::{Pool, Put};
 use crate::net::target::Target;
 use crate::net::tls::TlsClient;
 use crate::set::link::{Link, UserData};
-use crate::set::outcome::Words;
 use crate::set::runtime::Runtime;
+use crate::set::told_once::ToldOnce;
 
 /// What a look at the kept connections needs to remember.
 #[derive(Default)]
@@ -46,16 +45,8 @@ pub struct Node {
     pub target: Arc<Target>,
     /// The counters of this node.
     pub counters: Counters,
-    /// What the plugin reported for the node alone, without a connection or attempt.
-    pub reports: Words,
-    /// Failures of connections that the plugin opened to the node alone.
-    pub failed_alone: Words,
-    /// Failures that attempts reported about the plugin's own work here.
-    pub spoken: Words,
-    /// How many attempts are at this node now with work of the plugin's own, and report for it.
-    pub visitors: AtomicUsize,
-    /// See [`Node::note_failure`].
-    pub(super) is_failure_noted: AtomicBool,
+    /// What keeps a failure that is reported in two ways from counting twice.
+    pub told_once: ToldOnce,
     /// Failures that change nothing: the first is logged, the others are counted.
     pub failures: Repeated,
     /// The connections to it.
@@ -103,11 +94,7 @@ impl Node {
             poison: Poison::default(),
             place,
             counters: Counters::default(),
-            reports: Words::default(),
-            failed_alone: Words::default(),
-            spoken: Words::default(),
-            visitors: AtomicUsize::new(0),
-            is_failure_noted: AtomicBool::new(false),
+            told_once: ToldOnce::default(),
             failures: Repeated::default(),
             pool: Pool::new(cap, idle_timeout),
             runtime,

@@ -2,7 +2,6 @@
 //!
 //! Invariant: each exchange has one outcome and is reported once.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::balance::breaker::{Fault, Proof, Way};
@@ -58,38 +57,6 @@ pub fn of_status(status: Status, answered: bool, error: impl FnOnce() -> Error) 
         Status::Busy => Outcome::Busy(None),
         Status::WantRead | Status::WantWrite => Outcome::Nothing,
         _ => Outcome::Bad(Box::new(error())),
-    }
-}
-
-/// Reports about a node, numbered. One failure may be reported in two ways: a report of one kind
-/// can replace one of another kind, but only one of them, however many exchanges run at once.
-#[derive(Debug, Default)]
-pub struct Words {
-    said: AtomicU64,
-    /// All reports up to this number have replaced another one, or are too old for that.
-    claimed: AtomicU64,
-}
-
-impl Words {
-    /// How many reports there were.
-    pub fn count(&self) -> u64 {
-        self.said.load(Relaxed)
-    }
-
-    /// One more.
-    pub fn add(&self) {
-        self.said.fetch_add(1, Relaxed);
-    }
-
-    /// Whether a report that came after the first `since` replaces the caller's. If so, the caller
-    /// must not report.
-    pub fn claim(&self, since: u64) -> bool {
-        let said = self.count();
-        if said == since {
-            return false;
-        }
-        let next = |claimed: u64| Some(claimed.max(since) + 1).filter(|next| *next <= said);
-        self.claimed.fetch_update(Relaxed, Relaxed, next).is_ok()
     }
 }
 

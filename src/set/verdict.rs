@@ -12,7 +12,6 @@ use crate::base::clock::millis;
 use crate::base::error::{Error, Status};
 use crate::base::log::Level;
 use crate::base::stats::count;
-use crate::base::sync::atomic::Ordering::Relaxed;
 use crate::set::node::Node;
 use crate::set::outcome::{Outcome, fault_of, had_its_time, is_black_hole, of_status};
 
@@ -20,25 +19,11 @@ impl Node {
     /// A plugin that does its own I/O reports how it went.
     pub fn told(self: &Arc<Self>, outcome: Status) {
         self.book(outcome);
-        if (outcome as i32) < 0 && self.is_failure_noted.swap(false, Relaxed) {
+        if (outcome as i32) < 0 && self.told_once.take_noted_failure() {
             return;
         }
-        self.reports.add();
+        self.told_once.reports.add();
         self.hear(self.generation(), None, self.outcome_of(outcome));
-    }
-
-    /// A connection has reported its own failure. The plugin's next report about the node is about
-    /// the same failure and is not counted again, unless another exchange begins here first.
-    pub fn note_failure(&self) {
-        self.is_failure_noted.store(true, Relaxed);
-    }
-
-    /// An exchange begins here: see [`Node::note_failure`].
-    #[inline]
-    pub fn forget_failure(&self) {
-        if self.is_failure_noted.load(Relaxed) {
-            self.is_failure_noted.store(false, Relaxed);
-        }
     }
 
     /// Counts a delivery by its outcome.

@@ -66,12 +66,12 @@ pub(super) struct Current {
     pub(super) generation: u32,
     pub(super) trial: Option<Turn>,
     /// How many reports the node had when it was handed out: see
-    /// [`Words`](crate::set::outcome::Words).
+    /// [`ToldOnce`](crate::set::told_once::ToldOnce).
     pub(super) reports: u64,
     pub(super) failed_alone: u64,
     /// The plugin has reported on the node itself since then.
     pub(super) is_reported: bool,
-    /// It counts as a visitor of the node: see [`Node::visitors`].
+    /// It counts as a visitor of the node: see [`ToldOnce`](crate::set::told_once::ToldOnce).
     pub(super) is_visitor: bool,
     /// What the plugin said of it.
     pub(super) said: Option<Status>,
@@ -82,14 +82,14 @@ pub(super) struct Current {
 impl Current {
     /// Whether the plugin has reported on the node itself.
     pub(super) fn is_reported(&mut self, node: &Node) -> bool {
-        self.is_reported = self.is_reported || node.reports.claim(self.reports);
+        self.is_reported = self.is_reported || node.told_once.reports.claim(self.reports);
         self.is_reported
     }
 
     /// It is no longer a visitor of the node.
     fn leave(&self, node: &Node) {
         if self.is_visitor {
-            node.visitors.fetch_sub(1, Relaxed);
+            node.told_once.visitors.fetch_sub(1, Relaxed);
         }
     }
 }
@@ -130,7 +130,9 @@ impl State {
             // It was already reported, for the node alone or as the failure of a connection to it,
             // and counts once.
             _ if is_told => Outcome::Nothing,
-            Outcome::Bad(_) if is_alone && node.failed_alone.claim(current.failed_alone) => {
+            Outcome::Bad(_)
+                if is_alone && node.told_once.failed_alone.claim(current.failed_alone) =>
+            {
                 Outcome::Nothing
             }
             outcome => outcome,
@@ -142,7 +144,7 @@ impl State {
             (_, false) => SetBack::Unsent { all_out: node.runtime.roster.is_all_out() },
         };
         if current.is_visitor && matches!(outcome, Outcome::Bad(_)) {
-            node.spoken.add();
+            node.told_once.spoken.add();
         }
         self.suspects.take(node, current.generation, current.trial, reached, outcome);
         Some(how)
@@ -174,14 +176,14 @@ impl State {
         is_visitor: bool,
     ) {
         if is_visitor {
-            node.visitors.fetch_add(1, Relaxed);
+            node.told_once.visitors.fetch_add(1, Relaxed);
         }
         self.current = Some(Current {
             place: node.place,
             generation,
             trial,
-            reports: node.reports.count(),
-            failed_alone: node.failed_alone.count(),
+            reports: node.told_once.reports.count(),
+            failed_alone: node.told_once.failed_alone.count(),
             is_reported: false,
             is_visitor,
             said: None,

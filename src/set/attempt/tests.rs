@@ -5,7 +5,7 @@ use crate::balance::roster::NodeState;
 use crate::base::clock::Clock;
 use crate::base::stats::Snapshot;
 use crate::config::Options;
-use crate::set::outcome::Words;
+use crate::set::told_once::Words;
 use crate::set::upstream::{Hooks, Source};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;

@@ -43,7 +43,7 @@ enum Stage {
     Resting { until: Instant, node: Arc<Node> },
 }
 
-/// A place in the queue for a permit: all of `net.max_connections` are in use.
+/// A position in the queue for a permit: all of `net.max_connections` are in use.
 struct Turn {
     node: Arc<Node>,
     deadline: Instant,
@@ -277,7 +277,7 @@ impl Turn {
 
     fn advance(&mut self) -> Result<Option<Stand>> {
         may_connect(&self.node)?;
-        // Read before the pool is asked: a permit that comes in between makes it readable again.
+        // Emptied before the pool is asked: a permit that comes in between makes it readable again.
         let _ = self.ready.read();
         let Some(ticket) = &self.ticket else { return Ok(None) };
         match self.node.pool.claim(ticket, |link| self.node.retire_quietly(*link)) {

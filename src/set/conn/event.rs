@@ -123,7 +123,7 @@ impl Conn {
         if self.torn {
             return (self.fail(Phase::Write, cut_off(), None), 0);
         }
-        let channel = match self.attempt(Phase::Write) {
+        let channel = match self.without_waiting(Phase::Write) {
             Ok(channel) => channel,
             Err(status) => return (status, 0),
         };
@@ -150,7 +150,7 @@ impl Conn {
 
     /// Sends what TLS holds: `Ok` if nothing is left, or `WantWrite`.
     pub fn flush(&mut self) -> Status {
-        let channel = match self.attempt(Phase::Write) {
+        let channel = match self.without_waiting(Phase::Write) {
             Ok(channel) => channel,
             Err(status) => return status,
         };
@@ -179,7 +179,7 @@ impl Conn {
 
     /// Receives what has come: `Ok` and 1 to `buffer.len()`, `Eof`, or `WantRead`.
     pub fn try_read(&mut self, buffer: &mut [u8]) -> (Status, usize) {
-        let outcome = match self.attempt(Phase::Read) {
+        let outcome = match self.without_waiting(Phase::Read) {
             Ok(channel) => channel.try_read(buffer),
             Err(status) => return (status, 0),
         };
@@ -195,7 +195,7 @@ impl Conn {
     }
 
     /// The stream for a call that does not wait. Goes on connecting first.
-    fn attempt(&mut self, phase: Phase) -> Result<&mut Channel, Status> {
+    fn without_waiting(&mut self, phase: Phase) -> Result<&mut Channel, Status> {
         self.check(phase)?;
         match self.go_on() {
             Status::Ok => {}

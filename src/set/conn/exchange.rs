@@ -33,13 +33,14 @@ pub(super) struct Exchange {
     pub(super) trial: Option<Turn>,
     /// How many reports for the node alone there were when it began.
     pub(super) reports: u64,
-    /// An attempt with work of the plugin's own was at the node when it began, and so many failures
-    /// had been reported by such attempts.
+    /// An attempt with work of the plugin's own was at the node when the exchange began; `spoken`
+    /// is the number of failures that such attempts had reported by then. See
+    /// [`ToldOnce`](crate::set::told_once::ToldOnce).
     pub(super) visited: bool,
     pub(super) spoken: u64,
     /// Payload bytes sent.
     pub(super) sent: u64,
-    /// Bytes came.
+    /// Bytes were received.
     pub(super) received: bool,
     /// Bytes were received since the last ones were sent.
     pub(super) answered: bool,
@@ -62,13 +63,14 @@ pub(super) struct Exchange {
 
 impl Exchange {
     pub(super) fn begin(node: &Node, generation: u32, trial: Option<Turn>) -> Exchange {
-        node.forget_failure();
-        let (reports, spoken) = (node.reports.count(), node.spoken.count());
-        let visited = node.visitors.load(Relaxed) > 0;
+        let told = &node.told_once;
+        told.forget_failure();
+        let (reports, spoken) = (told.reports.count(), told.spoken.count());
+        let visited = told.visitors.load(Relaxed) > 0;
         Exchange { generation, trial, reports, visited, spoken, ..Exchange::default() }
     }
 
-    /// Bytes went.
+    /// Bytes were sent.
     pub(super) fn wrote(&mut self, bytes: u64) {
         if bytes > 0 {
             self.sent += bytes;
@@ -105,7 +107,7 @@ impl Exchange {
         *slot = Some(Box::new(error.clone()));
     }
 
-    /// A call waited, since `since`.
+    /// A call waited; `since` says since when.
     #[inline]
     pub(super) fn waited(&mut self, since: Option<Instant>) {
         if self.waits_since.is_none() {

@@ -73,7 +73,9 @@ impl Conn {
         let is_told = match outcome {
             // A pause is reported by the connection alone.
             Outcome::Nothing | Outcome::Busy(_) => false,
-            Outcome::Good(_) | Outcome::Bad(_) => self.node.reports.claim(self.exchange.reports),
+            Outcome::Good(_) | Outcome::Bad(_) => {
+                self.node.told_once.reports.claim(self.exchange.reports)
+            }
         };
         if is_told {
             outcome = Outcome::Nothing;
@@ -218,14 +220,14 @@ impl Conn {
         // reported a failure.
         let is_anothers = match outcome {
             Outcome::Good(_) => is_visit && !is_said,
-            Outcome::Bad(_) => is_visit && node.spoken.claim(self.exchange.spoken),
+            Outcome::Bad(_) => is_visit && node.told_once.spoken.claim(self.exchange.spoken),
             Outcome::Busy(_) | Outcome::Nothing => false,
         };
         let is_bad = matches!(outcome, Outcome::Bad(_));
         if !is_anothers && node.hear(generation, trial, outcome) && is_bad {
-            node.note_failure();
+            node.told_once.note_failure();
             if is_visit {
-                node.failed_alone.add();
+                node.told_once.failed_alone.add();
             }
         }
     }

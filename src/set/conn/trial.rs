@@ -80,8 +80,8 @@ fn usable_trial(node: &Arc<Node>, mut link: Box<Link>) -> Option<Box<Link>> {
     None
 }
 
-/// What happens to a trial whose caller has left: if it connects, the node is restored and the
-/// connection waits in the pool.
+/// What happens to a trial whose caller has left: the node is told, and the connection, if there is
+/// one, waits in the pool.
 fn orphan(node: &Arc<Node>, dial: Dial) -> Orphan {
     let node = Arc::downgrade(node);
     Box::new(move |outcome| {

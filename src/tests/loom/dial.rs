@@ -119,17 +119,17 @@ fn given_up(take: fn(&mut Pending) -> bool) {
 }
 
 #[test]
-fn an_outcome_given_up_at_once_is_the_orphans() {
+fn an_outcome_whose_caller_leaves_at_once_goes_to_the_orphan() {
     given_up(|_| false);
 }
 
 #[test]
-fn an_outcome_asked_for_once_is_had_by_one() {
+fn an_outcome_that_is_polled_once_goes_to_one_of_the_two() {
     given_up(|pending| pending.poll().is_some());
 }
 
 #[test]
-fn an_outcome_waited_for_in_vain_is_had_by_one() {
+fn an_outcome_that_is_waited_for_goes_to_one_of_the_two() {
     given_up(|pending| pending.wait(Instant::now()).is_some());
 }
 

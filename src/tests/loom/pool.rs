@@ -278,7 +278,7 @@ fn a_cancelled_pool_lets_every_waiter_go() {
 }
 
 #[test]
-fn cancelling_beside_a_release_loses_no_permit() {
+fn cancelling_during_a_release_loses_no_permit() {
     check(|| {
         let capped = Capped::new(1);
         assert_eq!(capped.acquire(never()), Ok(None));
@@ -295,7 +295,7 @@ fn cancelling_beside_a_release_loses_no_permit() {
 /// The connection is dead: it is purged, or the caller that gets it exchanges it. In each case its
 /// permit serves the waiters.
 #[test]
-fn a_purge_beside_waiters_frees_each_permit_once() {
+fn a_purge_during_waits_frees_each_permit_once() {
     check(|| {
         let capped = Capped::new(1);
         assert_eq!(capped.acquire(never()), Ok(None));
@@ -341,7 +341,7 @@ fn an_exchange_frees_one_of_two_permits() {
 }
 
 #[test]
-fn closing_beside_a_release_leaves_nothing_behind() {
+fn closing_during_a_release_leaves_nothing_behind() {
     check(|| {
         let capped = Capped::new(1);
         assert_eq!(capped.acquire(never()), Ok(None));

@@ -57,7 +57,7 @@ fn at_the_cap(definition: &Definition) -> Arc<Upstream> {
 }
 
 #[test]
-fn cancelling_a_set_ends_the_waits_at_every_cap() {
+fn cancelling_a_set_ends_all_waits_for_permits() {
     let definition = definition();
     check(move || {
         let upstream = at_the_cap(&definition);
@@ -70,7 +70,7 @@ fn cancelling_a_set_ends_the_waits_at_every_cap() {
 }
 
 #[test]
-fn a_wait_at_the_cap_that_runs_out_beside_the_cancelling_ends_as_either() {
+fn a_wait_that_runs_out_during_the_cancel_ends_as_either() {
     let definition = definition();
     check(move || {
         let upstream = at_the_cap(&definition);
@@ -146,7 +146,7 @@ fn a_trial_left_by_its_caller_ends_for_the_node_once() {
 
 /// A failure whose cause is this machine says nothing of the node: the trial is given back, once.
 #[test]
-fn a_trial_that_told_nothing_is_given_back() {
+fn a_trial_without_a_result_is_given_back() {
     let definition = definition();
     check(move || {
         let (upstream, choice) = with_a_trial(&definition);

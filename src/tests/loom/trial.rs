@@ -62,7 +62,7 @@ fn one_of_several_gets_the_trial_and_the_others_a_node_that_is_up() {
 }
 
 #[test]
-fn a_trial_given_back_is_anothers_and_only_one_others() {
+fn a_trial_given_back_goes_to_one_other_caller() {
     check(|| {
         let roster = Arc::new(with_one_out(2));
         let first = trial(&roster, DUE).unwrap();
@@ -113,7 +113,7 @@ fn late(tell: fn(&Roster, Turn), alone: NodeState) {
 }
 
 #[test]
-fn a_late_success_brings_the_node_back_all_the_same() {
+fn a_late_success_restores_the_node() {
     check(|| {
         let roster = Arc::new(with_one_out(2));
         let first = trial(&roster, DUE).unwrap();
