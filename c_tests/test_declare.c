@@ -142,7 +142,7 @@ static void what_cannot_be_declared(void **state)
     not_declared("", UPSTREAM_KEY_TEXT, "1 to 1024 bytes");
     not_declared("a b", UPSTREAM_KEY_TEXT, "no blank");
     not_declared(long_key, UPSTREAM_KEY_TEXT, "1 to 1024 bytes");
-    not_declared("a\xff", UPSTREAM_KEY_TEXT, "none");
+    not_declared("a\xff", UPSTREAM_KEY_TEXT, "cannot be a key");
     not_declared("Tls.Verify", UPSTREAM_KEY_BOOL, "the library's own");
     not_declared("net.max_worker_connections", UPSTREAM_KEY_INT, "the library's own");
     not_declared("deliver.wait", UPSTREAM_KEY_BOOL, "the library's own");

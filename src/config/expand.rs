@@ -267,7 +267,9 @@ mod tests {
         }
 
         #[test]
-        fn text_around_a_variable_is_kept(before in "[ -#%-~é]{0,20}", after in "[ -#%-~é]{0,20}") {
+        fn text_around_a_variable_is_kept(
+            before in "[ -#%-~é]{0,20}", after in "[ -#%-~é]{0,20}",
+        ) {
             let expected = format!("{before}a{after}");
             let text = format!("{before}${{A}}{after}");
             prop_assert_eq!(Variables::new(&environment).expand(&text).unwrap(), expected);

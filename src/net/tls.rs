@@ -1,9 +1,9 @@
 //! TLS for a node. The configuration is made from the node's `tls.*` keys when the set is created:
-//! `client` makes it, `files` reads the files, `verifier` checks the server's certificate, `error`
-//! explains failures.
+//! `client` makes it, `files` reads the files, `ciphers` chooses suites and versions, `verifier`
+//! checks the server's certificate, `error` and `reasons` explain failures.
 //!
-//! Never weaker than the keys ask for: if a key cannot be honoured, creating the set fails; the
-//! handshake does not come as a surprise.
+//! TLS is never weaker than the keys ask for: if the library cannot do what a key says, creating the
+//! set fails, not a later handshake.
 
 mod ciphers;
 mod client;

@@ -33,10 +33,10 @@ const ANSWER_WAIT: Duration = Duration::from_millis(1800);
 /// If a server ended the last connections at once, a new one is used only after it has stayed open
 /// for two round trips, measured from the connect (the server accepts it one trip after this side
 /// has it). This is the shortest such wait.
-const STANDS_LEAST: Duration = Duration::from_millis(100);
+const OBSERVE_LEAST: Duration = Duration::from_millis(100);
 
 /// The longest such wait.
-const STANDS_MOST: Duration = Duration::from_millis(250);
+const OBSERVE_MOST: Duration = Duration::from_millis(250);
 
 impl Work {
     pub(super) fn begin(&mut self, id: u64, dial: Dial) {
@@ -100,7 +100,7 @@ impl Work {
                     }
                     self.advance(id); // it may have nothing else to try
                 }
-                (Stage::Handshaking(_) | Stage::Standing(..), _) => {}
+                (Stage::Handshaking(_) | Stage::Observing(..), _) => {}
             }
         }
     }
@@ -143,7 +143,7 @@ impl Work {
             Stage::Racing(race) => {
                 let standing = race.advance(&dial.target.net, Instant::now());
                 for socket in race.take_over() {
-                    let _ = self.mailbox.epoll.get().delete(&socket); // see `forget`
+                    let _ = self.mailbox.epoll.get().delete(&socket); // see `unwatch_closing`
                 }
                 match standing {
                     Standing::Running { started } => {
@@ -174,7 +174,7 @@ impl Work {
                 }
             }
             Stage::Handshaking(_) => self.handshake(id),
-            Stage::Standing(..) => self.stand(id),
+            Stage::Observing(..) => self.observe(id),
         }
     }
 
@@ -185,10 +185,10 @@ impl Work {
         };
         let target = &dial.target;
         if matches!(&dial.stage, Stage::Racing(race) if !race.is_first(peer)) {
-            self.winners.won(&target.name, peer, Instant::now());
+            self.winners.remember(&target.name, peer, Instant::now());
         }
         let Some(tls) = &target.tls else {
-            return self.stand_or_go(id, Channel::plain(socket, peer));
+            return self.observe_or_give(id, Channel::plain(socket, peer));
         };
         match Handshake::new(socket, peer, tls) {
             Ok(handshake) => {
@@ -221,7 +221,7 @@ impl Work {
                     self.finish(id, Err(error));
                 }
             }
-            Ok(HandshakeStep::Done) => self.stands(id),
+            Ok(HandshakeStep::Done) => self.passes(id),
             Err(failure) => {
                 let error = target.failure(Phase::Tls, failure);
                 self.finish(id, Err(error));
@@ -230,33 +230,34 @@ impl Work {
     }
 
     /// The connection is good, as far as the time allowed to see.
-    pub(super) fn stands(&mut self, id: u64) {
+    pub(super) fn passes(&mut self, id: u64) {
         let Some(dial) = self.dials.get_mut(&id) else {
             return;
         };
         match std::mem::replace(&mut dial.stage, Stage::Resolving(None)) {
-            Stage::Handshaking(handshake) => self.stand_or_go(id, handshake.into_channel()),
-            Stage::Standing(channel, _) => self.go(id, *channel),
+            Stage::Handshaking(handshake) => self.observe_or_give(id, handshake.into_channel()),
+            Stage::Observing(channel, _) => self.give(id, *channel),
             Stage::Resolving(_) | Stage::Racing(_) => {}
         }
     }
 
     /// Uses the connection, or first waits to see that the server does not end it at once, as it
     /// did with the last ones.
-    fn stand_or_go(&mut self, id: u64, channel: Channel) {
+    fn observe_or_give(&mut self, id: u64, channel: Channel) {
         let Some(dial) = self.dials.get_mut(&id) else {
             return;
         };
         let now = Instant::now();
         if !dial.target.wary.load(Relaxed) || dial.deadline <= now {
-            return self.go(id, channel);
+            return self.give(id, channel);
         }
-        let wait = (now.saturating_duration_since(dial.raced) * 2).clamp(STANDS_LEAST, STANDS_MOST);
+        let wait =
+            (now.saturating_duration_since(dial.raced) * 2).clamp(OBSERVE_LEAST, OBSERVE_MOST);
         let mut event = EpollEvent::new(EpollFlags::EPOLLIN, id);
         let watched = self.mailbox.epoll.get().modify(channel.socket(), &mut event);
-        dial.stage = Stage::Standing(Box::new(channel), now + wait);
+        dial.stage = Stage::Observing(Box::new(channel), now + wait);
         match watched {
-            Ok(()) => self.stand(id),
+            Ok(()) => self.observe(id),
             Err(error) => {
                 let error =
                     dial.target.system_error(Status::Connect, Phase::Connect, &error.into());
@@ -265,15 +266,15 @@ impl Work {
         }
     }
 
-    fn stand(&mut self, id: u64) {
-        let Some(Dial { stage: Stage::Standing(channel, until), target, .. }) =
+    fn observe(&mut self, id: u64) {
+        let Some(Dial { stage: Stage::Observing(channel, until), target, .. }) =
             self.dials.get_mut(&id)
         else {
             return;
         };
         match channel.has_spoken() {
             Ok(false) if Instant::now() < *until => {}
-            Ok(_) => self.stands(id),
+            Ok(_) => self.passes(id),
             Err(failure @ (Status::Tls | Status::Cert, ..)) => {
                 let error = target.failure(Phase::Tls, failure);
                 self.finish(id, Err(error));
@@ -289,7 +290,7 @@ impl Work {
         }
     }
 
-    fn go(&mut self, id: u64, channel: Channel) {
+    fn give(&mut self, id: u64, channel: Channel) {
         let Some(dial) = self.dials.remove(&id) else {
             return;
         };

@@ -168,7 +168,7 @@ impl Work {
                     race.take_over().into_iter().for_each(Socket::disown);
                 }
                 Stage::Handshaking(handshake) => handshake.into_socket().disown(),
-                Stage::Standing(channel, _) => channel.into_socket().disown(),
+                Stage::Observing(channel, _) => channel.into_socket().disown(),
             }
             (dial.reply, error)
         };
@@ -297,7 +297,7 @@ impl Work {
         if self.lingering.len() >= LINGERING
             && let Some((_, (_, oldest))) = self.lingering.pop_first()
         {
-            self.forget(&oldest.socket);
+            self.unwatch_closing(&oldest.socket);
             oldest.socket.drain(); // closing with unread bytes would send a reset
         }
         // A socket that cannot be watched is closed at once.
@@ -318,7 +318,7 @@ impl Work {
         if drained == Drained::Open {
             return;
         }
-        self.forget(&closed.socket);
+        self.unwatch_closing(&closed.socket);
         if let Some((_, Closed { on_reset: Some(told), .. })) = self.lingering.remove(&id)
             && drained == Drained::Broken
         {
@@ -335,7 +335,7 @@ impl Work {
         self.lingering.retain(|_, (end, closed)| {
             let stays = *end > now;
             if !stays {
-                let _ = self.mailbox.epoll.get().delete(&closed.socket); // see `forget`
+                let _ = self.mailbox.epoll.get().delete(&closed.socket); // see `unwatch_closing`
             }
             stays
         });
@@ -346,13 +346,13 @@ impl Work {
                 continue;
             };
             let lost = matches!(&dial.stage, Stage::Racing(race) if race.is_lost());
-            let stands = match &dial.stage {
+            let passes = match &dial.stage {
                 Stage::Handshaking(handshake) => handshake.verdict_by().is_some(),
-                Stage::Standing(..) => true,
+                Stage::Observing(..) => true,
                 Stage::Resolving(_) | Stage::Racing(_) => false,
             };
-            if dial.deadline <= now && stands {
-                self.stands(id); // there is no time to wait longer
+            if dial.deadline <= now && passes {
+                self.passes(id); // there is no time to wait longer
             } else if dial.deadline <= now && !lost {
                 let error = dial.timed_out();
                 self.finish(id, Err(error));
@@ -379,10 +379,10 @@ impl Work {
             match &mut dial.stage {
                 Stage::Racing(race) => {
                     race.abort();
-                    race.take_over().iter().for_each(|socket| self.forget(socket));
+                    race.take_over().iter().for_each(|socket| self.unwatch_closing(socket));
                 }
-                Stage::Handshaking(handshake) => self.forget(handshake.socket()),
-                Stage::Standing(channel, _) => self.forget(channel.socket()),
+                Stage::Handshaking(handshake) => self.unwatch_closing(handshake.socket()),
+                Stage::Observing(channel, _) => self.unwatch_closing(channel.socket()),
                 Stage::Resolving(_) => {}
             }
             dial.reply.leave(result);
@@ -391,7 +391,7 @@ impl Work {
 
     /// Takes a socket out of epoll before it is closed. Closing is not enough if a forked child
     /// holds a copy of the descriptor: its events would still come, for ever.
-    fn forget(&self, socket: &Socket) {
+    fn unwatch_closing(&self, socket: &Socket) {
         // It may not be watched: an attempt can fail before it is registered.
         let _ = self.mailbox.epoll.get().delete(socket);
     }

@@ -32,14 +32,14 @@ pub(super) enum Stage {
     Racing(Race),
     Handshaking(Handshake),
     /// Connected. Until when to watch that the server does not end it at once.
-    Standing(Box<Channel>, Instant),
+    Observing(Box<Channel>, Instant),
 }
 
 impl Dial {
     pub(super) fn phase(&self) -> Phase {
         match self.stage {
             Stage::Resolving(_) => Phase::Resolve,
-            Stage::Racing(_) | Stage::Standing(..) => Phase::Connect,
+            Stage::Racing(_) | Stage::Observing(..) => Phase::Connect,
             Stage::Handshaking(_) => Phase::Tls,
         }
     }
@@ -51,7 +51,7 @@ impl Dial {
             Stage::Racing(race) if race.is_lost() => self.answer_by,
             Stage::Racing(race) => race.next_start(),
             Stage::Handshaking(handshake) => handshake.verdict_by(),
-            Stage::Standing(_, until) => Some(*until),
+            Stage::Observing(_, until) => Some(*until),
         };
         next.map_or(self.deadline, |next| next.min(self.deadline))
     }
@@ -83,7 +83,7 @@ impl Dial {
             Stage::Handshaking(_) => {
                 format!("the server did not finish the TLS handshake within {limit}")
             }
-            Stage::Standing(..) => {
+            Stage::Observing(..) => {
                 format!("the server did not show within {limit} that it keeps the connection")
             }
         };

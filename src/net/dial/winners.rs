@@ -32,7 +32,7 @@ impl Winners {
     }
 
     /// `winner` won a race in which another address was first.
-    pub(super) fn won(&mut self, node: &str, winner: SocketAddr, now: Instant) {
+    pub(super) fn remember(&mut self, node: &str, winner: SocketAddr, now: Instant) {
         self.of.insert(node.into(), (winner, now));
     }
 
@@ -60,8 +60,8 @@ mod tests {
     fn the_winner_leads_and_the_others_keep_their_order() {
         let (mut winners, now) = (Winners::default(), Instant::now());
         assert_eq!(led(&mut winners, &[1, 2, 3], now), [address(1), address(2), address(3)]);
-        winners.won("n", address(3), now);
-        winners.won("another", address(2), now);
+        winners.remember("n", address(3), now);
+        winners.remember("another", address(2), now);
         assert_eq!(
             led(&mut winners, &[1, 2, 3, 4], now),
             [address(3), address(1), address(2), address(4)]
@@ -74,14 +74,14 @@ mod tests {
     #[test]
     fn it_is_forgotten_with_its_answer_and_with_time() {
         let (mut winners, now) = (Winners::default(), Instant::now());
-        winners.won("n", address(3), now);
+        winners.remember("n", address(3), now);
         assert_eq!(led(&mut winners, &[1, 2], now), [address(1), address(2)]);
         assert_eq!(
             led(&mut winners, &[1, 2, 3], now)[0],
             address(1),
             "it is back, and as good as new"
         );
-        winners.won("n", address(3), now);
+        winners.remember("n", address(3), now);
         assert_eq!(
             led(&mut winners, &[1, 3], now + MEMORY - Duration::from_secs(1))[0],
             address(3)

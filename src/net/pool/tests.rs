@@ -243,7 +243,7 @@ fn a_loop_that_does_not_come_for_its_turn_holds_no_thread_up() {
     let begun = Instant::now();
     assert!(matches!(pool.acquire(later, never), Permit::New));
     assert!(begun.elapsed() < Duration::from_secs(30), "there was room all the time");
-    // It is first in line all the same, and has its time anew once it has come.
+    // It is first in line all the same, and its time starts again after it has come.
     assert!(pool.claim(&ticket, never).is_none());
     pool.comes_within = Duration::from_secs(3600);
     pool.leave();

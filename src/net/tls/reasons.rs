@@ -209,12 +209,11 @@ fn flaw_of_chain(flaw: &webpki::Error) -> (&'static str, &'static str) {
         | webpki::Error::MalformedExtensions
         | webpki::Error::EmptyEkuExtension
         | webpki::Error::MalformedDnsIdentifier => {
-            ("an extension of the certificate is broken", "issue the certificate anew")
+            ("an extension of the certificate is broken", "issue a new certificate")
         }
-        webpki::Error::SignatureAlgorithmMismatch => (
-            "the certificate names two different signature algorithms",
-            "issue the certificate anew",
-        ),
+        webpki::Error::SignatureAlgorithmMismatch => {
+            ("the certificate names two different signature algorithms", "issue a new certificate")
+        }
         _ => REFUSED,
     }
 }
