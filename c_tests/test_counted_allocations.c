@@ -1,5 +1,5 @@
 /*
- * Allocations, and readings of the clock: none in a pick, a look-up and a plaintext write, a
+ * Allocations, and readings of the clock: none in a pick, a lookup and a plaintext write, a
  * bounded number in the other operations; and those of loading grow with the nodes. Counted in the
  * functions themselves (counted/allocations.h, counted/clock.h), bounds in counted/bounds.h.
  */

@@ -1,5 +1,5 @@
 /*
- * System calls: none in a pick and a look-up, one in a plaintext write, one in taking a connection
+ * System calls: none in a pick and a lookup, one in a plaintext write, one in taking a connection
  * from the pool and giving it back. Counted by tracing a child (counted/system_calls.h), bounds in
  * counted/bounds.h.
  */

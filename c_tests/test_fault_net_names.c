@@ -48,7 +48,7 @@ static void start(const char *settings, unsigned timeout_ms)
 static void stop(void)
 {
     senders_stop(&senders);
-    /* a look-up under way may still hold its socket; the server has three */
+    /* a lookup under way may still hold its socket; the server has three */
     assert_true(descriptors_fall_to(descriptors_before + 3));
     dns_server_stop(dns);
     assert_true(descriptors_fall_to(descriptors_before));
@@ -133,7 +133,7 @@ static void name_resolves_slowly(void **state)
                    "\"node-1.test\" did not resolve within net.connect_timeout");
     upstream_error_free(err);
     assert_true(seconds() - begun < 0.5 + SLACK / 1e3);
-    upstream_destroy(alone); /* with the look-up still under way */
+    upstream_destroy(alone); /* with the lookup still under way */
 
     dns_server_set(dns, name, DNS_ANSWER, addresses[0], 300);
     netns_resolver_options("timeout:5 attempts:2");
@@ -288,7 +288,7 @@ static void stranger_at_the_address(void **state)
             usleep(10000);
         }
         assert_int_equal(dns_server_asked(dns, name), i);
-        usleep(1100 * 1000); /* no two look-ups within a second */
+        usleep(1100 * 1000); /* no two lookups within a second */
     }
     upstream_destroy(up);
     loopback_stop(stranger);
@@ -348,7 +348,7 @@ static void names_without_descriptors(void **state)
         assert_int_equal(upstream_node_state(upstream_node_at(senders.up, 0)), UPSTREAM_NODE_UP);
         assert_int_equal(senders_stats(&senders, 0).ejections, 0);
     }
-    usleep(1100 * 1000); /* the failed look-up is forgotten */
+    usleep(1100 * 1000); /* the failed lookup is forgotten */
     senders_even(&senders, 3);
     assert_int_equal(senders_balance(&senders, SLACK), 0);
     stop();

@@ -326,7 +326,7 @@ static void silence_ends_by_the_time_that_was_told(void **state)
     conn = connect_by_loop(up);
     assert_status(event_loop_write(&loop, conn, out, room), UPSTREAM_ERR_TIMEOUT);
     check_contains(upstream_error_message(upstream_conn_last_error(conn)),
-                   "write: the server took no more");
+                   "write: the server took no more data");
     /* never into the middle of a message */
     assert_status(upstream_conn_write(conn, out, 1), UPSTREAM_ERR_CLOSED);
     upstream_conn_discard(conn);

@@ -1,6 +1,6 @@
 /*
  * Every function of the header on a stack of 24 KiB between guard pages, as agents give their
- * plugins: with refused files, a look-up, full TLS handshakes, and each failure that has a message.
+ * plugins: with refused files, a lookup, full TLS handshakes, and each failure that has a message.
  * Each call gets a fresh stack filled with a pattern, which then shows how deep the call went. If a
  * function of the header is missing here, the test fails.
  */
@@ -158,7 +158,7 @@ static int ends_with(upstream_status_t expected, upstream_status_t status)
     CALL(write_much, upstream_conn_write(conn, much, sizeof(much)) == UPSTREAM_OK)                 \
     CALL(read_much, upstream_conn_read_exact(conn, much, sizeof(much) / 2) == UPSTREAM_OK)         \
     CALL(discard_older, (upstream_conn_discard(conn), conn = NULL) == NULL)                        \
-    /* a look-up and a handshake with a client certificate; again, on the kept connection */       \
+    /* a lookup and a handshake with a client certificate; again, on the kept connection */        \
     CALL(node_connect, upstream_node_connect(node, &conn, &err) == UPSTREAM_OK)                    \
     CALL(write, upstream_conn_write(conn, "hello\n", 6) == UPSTREAM_OK)                            \
     CALL(read_exact, upstream_conn_read_exact(conn, back, 6) == UPSTREAM_OK &&                     \
@@ -184,7 +184,7 @@ static int ends_with(upstream_status_t expected, upstream_status_t status)
     CALL(read_too_late, upstream_conn_read_exact(conn, back, 60) == UPSTREAM_ERR_TIMEOUT)          \
     CALL(last_error, upstream_conn_last_error(conn) != NULL)                                       \
     CALL(discard, (upstream_conn_discard(conn), conn = NULL) == NULL)                              \
-    /* without blocking: look-up and handshake; a write, a read; again, on the kept connection */  \
+    /* without blocking: lookup and handshake; a write, a read; again, on the kept connection */   \
     CALL(connect_start, upstream_connect_start(up, &conn, &err) == UPSTREAM_WANT_READ)             \
     CALL(give_up, (upstream_conn_release(conn), conn = NULL) == NULL)                              \
     CALL(node_connect_start, upstream_node_connect_start(node, &conn, &err) == UPSTREAM_WANT_READ) \

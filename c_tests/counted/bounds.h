@@ -13,7 +13,7 @@
  * measured. The instructions were measured with rustc 1.95, gcc 12, glibc 2.36 and valgrind 3.19 on
  * x86-64, and the last two columns hold only there. Their bound is the measured number + 10 % + 3,
  * so that it also holds with another compiler or C library. A lock shows in the atomics, a clock in
- * its readings, and a look-up or a scan is more than the tenth.
+ * its readings, and a lookup or a scan is more than the tenth.
  */
 #define NOT_COUNTED ((size_t)-1)
 /* clang-format off */

@@ -142,7 +142,7 @@ pub(crate) fn with(
 ///
 /// Returns:
 /// - UPSTREAM_OK: the system has taken all bytes. That does not mean that they arrived.
-/// - UPSTREAM_ERR_TIMEOUT: the server took no more in time.
+/// - UPSTREAM_ERR_TIMEOUT: the server took no more data in time.
 /// - UPSTREAM_ERR_CLOSED: the server closed the connection; an earlier write was cut off; or TLS
 ///   1.2 allows no more data on this connection.
 /// - UPSTREAM_ERR_NETWORK: the connection broke, as by a reset.

@@ -216,7 +216,7 @@ impl Conn {
         // What follows a part of a message would be read as part of it.
         self.torn |= self.unfinished || self.waiting.interest().write;
         let text = match status {
-            Status::WantWrite => "the server took no more",
+            Status::WantWrite => "the server took no more data",
             _ => "the server sent nothing",
         };
         let over = self.bound().filter(|bound| Instant::now() >= bound.at);
