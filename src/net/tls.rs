@@ -2,8 +2,8 @@
 //! `client` makes it, `files` reads the files, `ciphers` chooses suites and versions, `verifier`
 //! checks the server's certificate, `error` and `reasons` explain failures.
 //!
-//! TLS is never weaker than the keys ask for: if the library cannot do what a key says, creating the
-//! set fails, not a later handshake.
+//! TLS is never weaker than the keys ask for: if the library cannot do what a key says, creating
+//! the set fails, not a later handshake.
 
 mod ciphers;
 mod client;
