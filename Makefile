@@ -35,14 +35,14 @@ build: setup
 	cmake --build $(BUILD) -j $(JOBS)
 
 test:
-	@echo "make test: packages, build, all tests; about ten minutes the first time on two cores"
+	@echo "make test: packages, build, all tests; about half an hour on two cores"
 	@$(MAKE) build
 	$(CARGO) test --workspace --locked
 	@$(MAKE) test-model
 	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 	@echo "make test: all passed"
 
-# Runs the library's own code on loom's locks and atomics: src/tests/loom. About two minutes on two
+# Runs the library's own code on loom's locks and atomics: src/tests/loom. About eight minutes on two
 # cores, the build included.
 test-model:
 	$(CARGO) test --lib --locked --features model -- $(MODEL)
