@@ -42,8 +42,8 @@ test:
 	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 	@echo "make test: all passed"
 
-# Runs the library's own code on loom's locks and atomics: src/tests/loom. About eight minutes on two
-# cores, the build included.
+# Runs the library's own code on loom's locks and atomics: src/tests/loom. About eight minutes on
+# two cores, the build included.
 test-model:
 	$(CARGO) test --lib --locked --features model -- $(MODEL)
 
