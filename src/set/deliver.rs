@@ -17,7 +17,7 @@ use crate::net::patience::after;
 use crate::set::conn::{Conn, Ending, Loan, connect_deadline};
 use crate::set::journey::{Leg, nap};
 use crate::set::payload::PayloadId;
-use crate::set::round::{Round, Setback};
+use crate::set::round::{Failed, Round};
 use crate::set::upstream::Upstream;
 
 /// What a deliver callback returned.
@@ -134,7 +134,7 @@ impl Upstream {
         leg: &Leg,
         round: &mut Round,
         send: &mut impl FnMut(&mut Conn) -> S,
-    ) -> Result<Done, Setback> {
+    ) -> Result<Done, Failed> {
         let node = &self.nodes()[leg.place];
         let settings = self.deliver_settings();
         let last = round.term.map_or_else(Instant::now, |(_, last)| last);
@@ -207,7 +207,7 @@ impl Upstream {
                     (false, true) => leg.set_back(),
                     (false, false) => SetBack::MayHaveArrived,
                 };
-                return Err(Setback::TryOn { error, how });
+                return Err(Failed::TryOn { error, how });
             }
             round.may_have_arrived |= unconfirmed;
             if unconfirmed && !settings.resend {
@@ -216,11 +216,11 @@ impl Upstream {
                     "{}; the payload may have arrived, and deliver.resend is off",
                     error.cause
                 );
-                return Err(Setback::Final(Error { cause, ..error }));
+                return Err(Failed::Final(Error { cause, ..error }));
             }
             if is_mistake || matches!(status, Status::Cancelled | Status::Forked) {
                 count(counter);
-                return Err(Setback::Final(error));
+                return Err(Failed::Final(error));
             }
             let how = if unsent { leg.set_back() } else { SetBack::MayHaveArrived };
             // The server may have closed a kept connection just as it was used again, which says
@@ -229,11 +229,11 @@ impl Upstream {
             let deadline = leg.share.map_or(last, |share| share.ends).min(connect_deadline(node));
             if !stale || Instant::now() >= deadline {
                 count(counter);
-                return Err(Setback::TryOn { error, how });
+                return Err(Failed::TryOn { error, how });
             }
             conn = Conn::open_fresh(Arc::clone(node), generation, deadline).map_err(|error| {
                 count(counter);
-                Setback::TryOn { error, how }
+                Failed::TryOn { error, how }
             })?;
         }
     }

@@ -13,7 +13,7 @@ use crate::set::suspects::Suspects;
 use crate::set::upstream::Upstream;
 
 /// Why one attempt failed.
-pub(super) enum Setback {
+pub(super) enum Failed {
     /// Another node may take the payload.
     TryOn { error: Error, how: SetBack },
     /// No other node may be asked.
@@ -59,7 +59,7 @@ impl Upstream {
     pub(super) fn visit<T>(
         &self,
         round: &mut Round,
-        mut work: impl FnMut(Conn, &Leg, &mut Round) -> Result<T, Setback>,
+        mut work: impl FnMut(Conn, &Leg, &mut Round) -> Result<T, Failed>,
     ) -> Result<T> {
         if self.runtime().birthplace.is_elsewhere() {
             return Err(forked());
@@ -72,16 +72,16 @@ impl Upstream {
             let Some((leg, conn)) = self.next_conn(round) else { break };
             let outcome = match conn {
                 Ok(conn) => work(conn, &leg, round),
-                Err(error) => Err(Setback::TryOn { error, how: leg.set_back() }),
+                Err(error) => Err(Failed::TryOn { error, how: leg.set_back() }),
             };
             match outcome {
                 Ok(done) => return Ok(done),
-                Err(Setback::TryOn { error, how }) => {
+                Err(Failed::TryOn { error, how }) => {
                     round.setbacks.push(error);
                     round.visits.set_back(how);
                     round.later();
                 }
-                Err(Setback::Final(error)) => {
+                Err(Failed::Final(error)) => {
                     round.setbacks.push(Error { is_final: true, ..error });
                     break;
                 }

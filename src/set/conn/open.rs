@@ -73,8 +73,8 @@ impl Conn {
     }
 
     /// A new connection to a node on trial, by `deadline`.
-    pub(super) fn try_out(node: Arc<Node>, own: Trial, deadline: Instant) -> Result<Conn> {
-        let mut trying = match trial::begin(&node, own, deadline, false)? {
+    pub(super) fn try_out(node: Arc<Node>, trial: Trial, deadline: Instant) -> Result<Conn> {
+        let mut trying = match trial::begin(&node, trial, deadline, false)? {
             trial::Begun::Ready(ready) => return Ok(Conn::new(node, ready)),
             trial::Begun::Trying(trying) => trying,
         };
@@ -87,8 +87,8 @@ impl Conn {
     /// Begins the trial of a node for which no caller waits. If a connection is all that the node
     /// needs to show, this restores it.
     pub fn try_out_aside(node: &Arc<Node>, turn: Turn) {
-        let own = Trial { turn, others: true, patience: Duration::ZERO };
+        let trial = Trial { turn, others: true, patience: Duration::ZERO };
         // A failure is reported to the node. The dial goes on when its handle is dropped.
-        drop(trial::begin(node, own, Instant::now(), false));
+        drop(trial::begin(node, trial, Instant::now(), false));
     }
 }
