@@ -33,6 +33,12 @@ endif()
 add_test(NAME crate_type
     COMMAND grep -qxF "crate-type = [\"rlib\"]" "${PROJECT_SOURCE_DIR}/Cargo.toml")
 
+# A machine without the packages of the tests and of most examples configures all the same.
+add_test(NAME configure_bare
+    COMMAND "${CMAKE_CURRENT_SOURCE_DIR}/consumer/bare.sh" "${PROJECT_SOURCE_DIR}"
+        "${CMAKE_CURRENT_BINARY_DIR}/bare" "${CMAKE_COMMAND}" "${CMAKE_C_COMPILER}")
+set_tests_properties(configure_bare PROPERTIES TIMEOUT 120)
+
 # The installed library, used by others.
 set(stage "${CMAKE_CURRENT_BINARY_DIR}/stage")
 set(tools "CC=${CMAKE_C_COMPILER}" "CXX=${CMAKE_CXX_COMPILER}" "CMAKE=${CMAKE_COMMAND}")
