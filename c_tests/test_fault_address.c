@@ -1,6 +1,7 @@
 /* The fault matrix: a name of several addresses of which the first is dead. The resolver is this
  * program's own: the library's calls of getaddrinfo() come here. Rows of docs/testing.md. */
 #define _GNU_SOURCE
+#include "support/openssl.h"
 #include "support/unanswered.h"
 
 #include <arpa/inet.h>
@@ -147,13 +148,189 @@ static void every_address_dead(void **state)
     testbed_close(&bed);
 }
 
+/* net.connect_timeout is shorter than the usual delay between two addresses. */
+static void silent_address_first_and_little_time(void **state)
+{
+    static const char *const limits[] = {"net.connect_timeout 250ms\n",
+                                         "net.connect_timeout 100ms\n"};
+    size_t i;
+    (void)state;
+    if (check_slow()) {
+        return; /* there the connection itself may take as long */
+    }
+    for (i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+        struct testbed bed;
+        char keys[128];
+        int dead, syns[SYNS], j;
+        snprintf(keys, sizeof(keys), "net.keepalive off\n%s", limits[i]);
+        open_by_name(&bed, keys);
+        dead = socket_at_dead(proxy_port(bed.proxies[0]), 0);
+        assert_int_equal(listen(dead, 0), 0);
+        for (j = 0; j < SYNS; j++) {
+            syns[j] = socket_at_dead(proxy_port(bed.proxies[0]), 1);
+        }
+        testbed_shares_are_even(&bed, 3, 3);
+        nothing_was_amiss(&bed, 3);
+        for (j = 0; j < SYNS; j++) {
+            close(syns[j]);
+        }
+        close(dead);
+        testbed_close(&bed);
+    }
+}
+
+/* A node over TLS by the name; behind its living address is `server`. */
+static upstream_t *open_over_tls(uint16_t port, const char *keys)
+{
+    char text[1024];
+    atomic_store(&looked_up, 0);
+    snprintf(text, sizeof(text),
+             "[UPSTREAM]\nname u\nnet.keepalive off\n[NODE]\nname n\nhost " NAME "\nport %u\n"
+             "tls on\ntls.vhost localhost\ntls.ca_file %s/ca.crt\n%s",
+             (unsigned)port, openssl_folder, keys);
+    return check_create(text, NULL);
+}
+
+/* At the first address TLS hangs, fails or is another's; the second is well. Each connection is
+ * made, and nobody is blamed. */
+static void address_dead_in_tls_first(void **state)
+{
+    enum { HANGS, IS_ANOTHER_S, WAYS };
+    int way;
+    (void)state;
+    for (way = HANGS; way < WAYS; way++) {
+        struct openssl_server *alive, *stranger = NULL;
+        upstream_t *up;
+        size_t i;
+        int dead = -1;
+        alive = openssl_start(openssl_folder, "-accept " ALIVE ":0 -cert valid.crt -key valid.key");
+        if (way == HANGS) {
+            dead = socket_at_dead(openssl_port(alive), 0);
+            assert_int_equal(listen(dead, SYNS), 0); /* the kernel accepts, and nobody answers */
+        } else {
+            char arguments[128];
+            snprintf(arguments, sizeof(arguments),
+                     "-accept " DEAD ":%u -cert wrong-name.crt -key wrong-name.key",
+                     (unsigned)openssl_port(alive));
+            stranger = openssl_start(openssl_folder, arguments);
+        }
+        up = open_over_tls(openssl_port(alive), "");
+        for (i = 0; i < 3; i++) {
+            upstream_conn_t *conn = NULL;
+            assert_status(upstream_connect(up, &conn, NULL), UPSTREAM_OK);
+            upstream_conn_release(conn);
+        }
+        assert_int_equal(check_node_stats(upstream_node_at(up, 0)).connects_failed, 0);
+        assert_int_equal(check_node_stats(upstream_node_at(up, 0)).handshakes, 3);
+        upstream_destroy(up);
+        openssl_stop(alive);
+        if (stranger != NULL) {
+            openssl_stop(stranger);
+        }
+        if (dead >= 0) {
+            close(dead);
+        }
+    }
+}
+
+/* A socket that listens at `address`; 0 takes a free port. The kernel takes the connections. */
+static int listen_at(const char *address, uint16_t *port)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(*port)};
+    socklen_t size = sizeof(at);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(inet_pton(AF_INET, address, &at.sin_addr), 1);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)), 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(listen(fd, 64), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &size), 0);
+    *port = ntohs(at.sin_port);
+    return fd;
+}
+
+/* Both are dead, each in its own way: the error names each address and what it did. */
+static void every_address_is_named(void **state)
+{
+    struct openssl_server *stranger = openssl_start(
+        openssl_folder, "-accept " DEAD ":0 -cert wrong-name.crt -key wrong-name.key");
+    uint16_t port = openssl_port(stranger);
+    upstream_conn_t *conn = NULL;
+    upstream_error_t *err = NULL;
+    upstream_t *up = open_over_tls(port, "net.connect_timeout 2s\n");
+    char address[64];
+    int silent;
+    (void)state;
+    assert_status(upstream_connect(up, &conn, &err), UPSTREAM_ERR_CERT);
+    snprintf(address, sizeof(address), DEAD ":%u: ", (unsigned)port);
+    check_contains(upstream_error_message(err), address);
+    check_contains(upstream_error_message(err), "not for \"localhost\"");
+    snprintf(address, sizeof(address), ALIVE ":%u: ", (unsigned)port);
+    check_contains(upstream_error_message(err), address);
+    check_contains(upstream_error_message(err), "Connection refused");
+    upstream_error_free(err);
+    err = NULL;
+    openssl_stop(stranger);
+
+    silent = listen_at(ALIVE, &port);
+    assert_status(upstream_node_connect(upstream_node_at(up, 0), &conn, &err),
+                  UPSTREAM_ERR_TIMEOUT);
+    snprintf(address, sizeof(address), "server at " ALIVE ":%u did not finish the TLS handshake",
+             (unsigned)port);
+    check_contains(upstream_error_message(err), address);
+    snprintf(address, sizeof(address), DEAD ":%u: ", (unsigned)port);
+    check_contains(upstream_error_message(err), address);
+    upstream_error_free(err);
+    upstream_destroy(up);
+    close(silent);
+}
+
+/* A name of two addresses is used evenly. */
+static void addresses_take_turns(void **state)
+{
+    enum { CONNECTIONS = 20 };
+    int listeners[2];
+    uint16_t port = 0;
+    upstream_t *up;
+    char text[256];
+    size_t i;
+    (void)state;
+    atomic_store(&looked_up, 0);
+    listeners[0] = listen_at(DEAD, &port); /* alive, for once */
+    listeners[1] = listen_at(ALIVE, &port);
+    snprintf(text, sizeof(text),
+             "[UPSTREAM]\nname u\nnet.keepalive off\n[NODE]\nname n\nhost " NAME "\nport %u\n",
+             (unsigned)port);
+    up = check_create(text, NULL);
+    for (i = 0; i < CONNECTIONS; i++) {
+        upstream_conn_t *conn = NULL;
+        assert_status(upstream_connect(up, &conn, NULL), UPSTREAM_OK);
+        upstream_conn_release(conn);
+    }
+    upstream_destroy(up);
+    for (i = 0; i < 2; i++) {
+        size_t came = 0;
+        int fd;
+        while ((fd = accept4(listeners[i], NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+            came++;
+            close(fd);
+        }
+        assert_int_equal(came, CONNECTIONS / 2);
+        close(listeners[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(silent_address_first_and_little_time),
+        cmocka_unit_test(address_dead_in_tls_first),
+        cmocka_unit_test(every_address_is_named),
+        cmocka_unit_test(addresses_take_turns),
         cmocka_unit_test(dead_address_first),
         cmocka_unit_test(dead_address_first_without_answers),
         cmocka_unit_test(silent_address_first),
         cmocka_unit_test(every_address_dead),
     };
-    return check_run_tests(tests, NULL, NULL);
+    return check_run_tests(tests, openssl_folder_setup, openssl_folder_teardown);
 }

@@ -9,6 +9,7 @@
 #include "support/netns.h"
 #include "support/senders.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <time.h>
 #include <unistd.h>
@@ -143,6 +144,90 @@ static void name_resolves_slowly(void **state)
     senders.timeout_ms = SHORT;
     assert_int_equal(senders_balance(&senders, SLACK), 0);
     stop();
+}
+
+/* The name server never answers for IPv6: nobody waits for that. With an IPv4 source address it is
+ * not even asked. */
+static void one_family_is_never_answered(void **state)
+{
+    size_t asked;
+    (void)state;
+    netns_resolver_options("timeout:10 attempts:1");
+    start("net.connect_timeout 20s\nnet.keepalive off", TIMEOUT);
+    dns_server_set(dns, name, DNS_ANSWER, addresses[0], 0);
+    dns_server_silence_v6(dns, 1);
+    {
+        double begun = seconds();
+        deliver_many(20);
+        assert_true(seconds() - begun < SLACK / 1e3);
+    }
+    assert_int_equal(senders_came(&senders, 0), 10);
+    assert_int_equal(senders_stats(&senders, 0).connects_failed, 0);
+    assert_int_equal(dns_server_asked_v6(dns, name), 1);
+    assert_int_equal(senders_balance(&senders, SLACK), 0);
+    stop();
+
+    start("net.source_address 127.0.0.1", TIMEOUT);
+    dns_server_set(dns, name, DNS_ANSWER, addresses[0], 0);
+    asked = dns_server_asked_v6(dns, name);
+    deliver_many(4);
+    assert_int_equal(senders_came(&senders, 0), 2);
+    assert_int_equal(dns_server_asked_v6(dns, name), asked);
+    assert_int_equal(senders_balance(&senders, SLACK), 0);
+    netns_resolver_options("timeout:5 attempts:2");
+    stop();
+}
+
+static size_t threads_now(void)
+{
+    struct dirent *entry;
+    DIR *folder = opendir("/proc/self/task");
+    size_t count = 0;
+    assert_non_null(folder);
+    while ((entry = readdir(folder)) != NULL) {
+        count += entry->d_name[0] != '.';
+    }
+    closedir(folder);
+    return count;
+}
+
+/* A few hundred names that nobody answers for take a few threads and descriptors, and the one name
+ * that is answered for is found. */
+static void many_names_that_nobody_answers_for(void **state)
+{
+    enum { SILENT = 400, MOST_THREADS = 20, MOST_DESCRIPTORS = 60 };
+    upstream_conn_t *conns[SILENT];
+    size_t threads = threads_now(), before = descriptors_open(), i;
+    char *text = malloc(SILENT * 96), *at = text;
+    upstream_t *up;
+    (void)state;
+    assert_non_null(text);
+    netns_resolver_options("timeout:1 attempts:1");
+    dns = dns_server_start();
+    at += sprintf(at, "[UPSTREAM]\nname u\nnet.connect_timeout 60s\n");
+    for (i = 0; i < SILENT; i++) {
+        char host[32];
+        snprintf(host, sizeof(host), "silent-%u.test", (unsigned)i);
+        dns_server_set(dns, host, DNS_SILENCE, "", 0);
+        at += sprintf(at, "[NODE]\nname n%u\nhost %s\nport 9\n", (unsigned)i, host);
+    }
+    up = check_create(text, NULL);
+    for (i = 0; i < SILENT; i++) {
+        upstream_node_t *node = upstream_node_at(up, i);
+        assert_true(upstream_node_connect_start(node, &conns[i], NULL) >= 0);
+    }
+    usleep(300 * 1000);
+    assert_in_range(threads_now() - threads, 2, MOST_THREADS);
+    /* each connection under way has a descriptor of its own to wait on */
+    assert_in_range(descriptors_open() - before, SILENT, SILENT + MOST_DESCRIPTORS);
+    for (i = 0; i < SILENT; i++) {
+        upstream_conn_discard(conns[i]);
+    }
+    upstream_destroy(up);
+    dns_server_stop(dns);
+    netns_resolver_options("timeout:5 attempts:2");
+    free(text);
+    assert_true(descriptors_fall_to(before));
 }
 
 /* node-1's server moves. */
@@ -360,6 +445,8 @@ int main(void)
         cmocka_unit_test(black_holed_address_first),
         cmocka_unit_test(name_does_not_exist),
         cmocka_unit_test(name_resolves_slowly),
+        cmocka_unit_test(one_family_is_never_answered),
+        cmocka_unit_test(many_names_that_nobody_answers_for),
         cmocka_unit_test(name_changes_address),
         cmocka_unit_test(answer_ages),
         cmocka_unit_test(one_question_a_second),

@@ -22,10 +22,11 @@
 enum {
     HEADER = 12,
     MOST_BYTES = 512,
-    MOST_NAMES = 16,
+    MOST_NAMES = 512,
     MOST_ADDRESSES = 8,
-    MOST_LATE = 256,
-    TYPE_A = 1
+    MOST_LATE = 2048,
+    TYPE_A = 1,
+    TYPE_AAAA = 28
 };
 
 struct entry {
@@ -34,7 +35,7 @@ struct entry {
     struct in_addr addresses[MOST_ADDRESSES];
     size_t count;
     unsigned delay_ms;
-    size_t asked;
+    size_t asked, asked_v6;
 };
 
 struct late {
@@ -50,6 +51,7 @@ struct dns_server {
     pthread_mutex_t lock;
     struct entry names[MOST_NAMES];
     size_t count;
+    int v6_is_silent;
     struct late late[MOST_LATE];
     size_t waiting;
 };
@@ -145,7 +147,13 @@ static void take_query(struct dns_server *server)
     if (entry != NULL && type == TYPE_A) {
         entry->asked++;
     }
+    if (entry != NULL && type == TYPE_AAAA) {
+        entry->asked_v6++;
+    }
     if (entry != NULL && entry->way == DNS_SILENCE) {
+        return;
+    }
+    if (server->v6_is_silent && type == TYPE_AAAA) {
         return;
     }
     late->length = write_answer(late->bytes, question, entry, type);
@@ -234,15 +242,34 @@ void dns_server_set(struct dns_server *server, const char *name, enum dns_way wa
     pthread_mutex_unlock(&server->lock);
 }
 
-size_t dns_server_asked(struct dns_server *server, const char *name)
+void dns_server_silence_v6(struct dns_server *server, int silent)
+{
+    pthread_mutex_lock(&server->lock);
+    server->v6_is_silent = silent;
+    pthread_mutex_unlock(&server->lock);
+}
+
+static size_t count_asked(struct dns_server *server, const char *name, unsigned type)
 {
     struct entry *entry;
-    size_t asked;
+    size_t asked = 0;
     pthread_mutex_lock(&server->lock);
     entry = find(server, name);
-    asked = entry != NULL ? entry->asked : 0;
+    if (entry != NULL) {
+        asked = type == TYPE_A ? entry->asked : entry->asked_v6;
+    }
     pthread_mutex_unlock(&server->lock);
     return asked;
+}
+
+size_t dns_server_asked(struct dns_server *server, const char *name)
+{
+    return count_asked(server, name, TYPE_A);
+}
+
+size_t dns_server_asked_v6(struct dns_server *server, const char *name)
+{
+    return count_asked(server, name, TYPE_AAAA);
 }
 
 void dns_server_stop(struct dns_server *server)

@@ -25,8 +25,15 @@ struct dns_server *dns_server_start(void);
 void dns_server_set(struct dns_server *server, const char *name, enum dns_way way,
                     const char *addresses, unsigned delay_ms);
 
+/* From now on no question for IPv6 addresses is answered (or each, as by default: no name has one).
+ */
+void dns_server_silence_v6(struct dns_server *server, int silent);
+
 /* How often the IPv4 addresses of `name` were asked for. */
 size_t dns_server_asked(struct dns_server *server, const char *name);
+
+/* The same for its IPv6 addresses. */
+size_t dns_server_asked_v6(struct dns_server *server, const char *name);
 
 void dns_server_stop(struct dns_server *server);
 

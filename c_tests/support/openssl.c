@@ -108,10 +108,12 @@ struct openssl_server *openssl_start(const char *folder, const char *arguments)
     }
     server->process = process_start(list, folder);
     free(words);
-    /* It says "ACCEPT 127.0.0.1:PORT" when it listens. */
+    /* It says "ACCEPT 127.0.0.1:PORT" when it listens, and "ACCEPT" at a port of the test's choice.
+     */
     while (process_read_line(&server->process, line, sizeof(line))) {
-        if (strncmp(line, "ACCEPT ", 7) == 0) {
-            server->port = (uint16_t)strtoul(strrchr(line, ':') + 1, NULL, 10);
+        if (strncmp(line, "ACCEPT", 6) == 0) {
+            const char *colon = strrchr(line, ':');
+            server->port = colon != NULL ? (uint16_t)strtoul(colon + 1, NULL, 10) : 0;
             return server;
         }
     }

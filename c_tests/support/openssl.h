@@ -18,7 +18,8 @@ int openssl_folder_setup(void **state);
 int openssl_folder_teardown(void **state);
 
 /* Runs `openssl s_server` in `folder` with `arguments` (separated by blanks). It sends each line
- * back reversed. */
+ * back reversed. It listens on a free port of 127.0.0.1, or as `-accept` says; openssl_port() is 0
+ * if that names the port. */
 struct openssl_server;
 struct openssl_server *openssl_start(const char *folder, const char *arguments);
 uint16_t openssl_port(const struct openssl_server *server);

@@ -144,7 +144,11 @@ table! {
         "Level of the log line about each TLS connection: INFO for 3 and 4, DEBUG for less.";
 
     NetConnectTimeout "net.connect_timeout", WAIT, ANYWHERE, Is("10s"), Acts:
-        "Limit for name lookup, TCP to all addresses, and TLS handshake together.";
+        "Limit for name lookup, TCP to all addresses, and TLS handshake together. Of a name with \
+         several addresses each connect starts at the next one. If that has no connection within \
+         250 ms (a quarter of this time, if that is less), or no TLS within 1 s, another one is \
+         tried beside it. An address that was passed over comes last for ten minutes, or until a \
+         connect to the node fails.";
     NetConnectTimeoutLogError "net.connect_timeout_log_error", Bool, ANYWHERE, Is("on"), Acts:
         "Log a connect that ran out of time at level ERROR. `off`: at level DEBUG.";
     NetIoTimeout "net.io_timeout", WAIT, ANYWHERE, Is("60s"), Acts:
@@ -175,11 +179,10 @@ table! {
     NetSourceAddress "net.source_address", Address, ANYWHERE, Unset("the system's choice"), Acts:
         "Local IP address to connect from.";
     NetDnsPreferIpv4 "net.dns.prefer_ipv4", Bool, ANYWHERE, Is("off"), Acts:
-        "Try IPv4 addresses first. If the first address of a name does not answer and another one \
-         does, the one that answered is tried first for ten minutes, or until a connect to the \
-         node fails. `net.dns.prefer_ipv6` overrides this key.";
+        "Try IPv4 addresses before IPv6 addresses. Without this key IPv6 comes first (RFC 8305), \
+         whatever the system's `gai.conf` says. `net.dns.prefer_ipv6` overrides this key.";
     NetDnsPreferIpv6 "net.dns.prefer_ipv6", Bool, ANYWHERE, Is("off"), Acts:
-        "As `net.dns.prefer_ipv4`, with IPv6 addresses first.";
+        "Try IPv6 addresses before IPv4 addresses, as by default.";
     NetDnsResolver "net.dns.resolver", idle(&["LEGACY", "ASYNC"]), ANYWHERE,
         Unset("the system resolver"), SystemResolver: "The agent's choice of resolver.";
     NetDnsMode "net.dns.mode", idle(&["UDP", "TCP"]), ANYWHERE, Unset("the system resolver's"),

@@ -5,13 +5,14 @@
 //! writing on a finished connection do not come here.
 
 mod desk;
+mod history;
+mod lookup;
 mod mailbox;
 mod pending;
 mod progress;
 mod reply;
 mod running;
 mod stage;
-mod winners;
 
 use std::io;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::base::process::Birthplace;
 use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use desk::{Desk, Thread};
+use lookup::Lookup;
 pub use mailbox::Task;
 use mailbox::{Closed, LINGERING, MAILBOX};
 pub use pending::Pending;
@@ -131,8 +133,8 @@ impl Dialer {
             raced: now,
             granted: deadline.saturating_duration_since(now),
             reply: Arc::clone(&reply),
-            stage: Stage::Resolving(None),
-            answer_by: None,
+            stage: Stage::Resolving,
+            lookup: Lookup::new(None, &target.net),
         };
         // Made before the thread gets the dial, because the thread drops its half of the descriptor
         // together with the outcome.

@@ -1,56 +1,157 @@
 //! The race of a dial over the addresses of one name (RFC 8305). IPv4 and IPv6 take turns; a new
-//! attempt starts every 250 ms, or as soon as one fails; earlier attempts go on; the first that
-//! connects wins.
+//! attempt starts every 250 ms, or as soon as one fails; earlier attempts go on. The first whose
+//! connection is ready, TLS handshake included, wins: an address whose handshake fails or hangs is
+//! passed over as one that does not connect.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
-use super::local::Step;
-use super::socket::Socket;
-use crate::config::NetSettings;
+use super::channel::{Channel, Failure, Handshake, HandshakeStep};
+use super::local::{self, Step};
+use super::socket::{Ready, Socket};
+use super::target::Target;
+use crate::base::error::Status;
 
-/// RFC 8305 section 5, "Connection Attempt Delay": the recommended 250 ms.
+/// RFC 8305 section 5, "Connection Attempt Delay": the recommended 250 ms. If there is little time,
+/// a quarter of it, or less if there are more addresses, so that each has its attempt.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
+/// RFC 8305 section 5: the least that this delay may be.
+const ATTEMPT_DELAY_LEAST: Duration = Duration::from_millis(10);
+
+/// How long an address that took the connection has for its handshake before the next address
+/// starts. Longer than the delay above: servers that are only busy with handshakes must not get
+/// twice as many.
+const HANDSHAKE_DELAY: Duration = Duration::from_secs(1);
+
+/// How many addresses one dial tries; the next dial starts at the next address. A name server may
+/// give thousands, and each attempt under way holds a descriptor.
+pub(super) const MOST: usize = 16;
+
 /// A running race. Call [`Race::advance`] when one of its sockets is ready, and no later than
-/// [`Race::next_start`].
+/// [`Race::alarm`].
 pub(super) struct Race {
-    first: Option<SocketAddr>,
     waiting: VecDeque<SocketAddr>,
-    running: Vec<(SocketAddr, Socket)>,
+    running: Vec<Runner>,
     next_start: Instant,
+    attempt_delay: Duration,
+    handshake_delay: Duration,
+    /// How many addresses it was given.
+    entered: usize,
     failures: Vec<Failed>,
     /// Sockets of attempts that are over. Take them out of epoll before they are closed.
     over: Vec<Socket>,
 }
 
+/// An attempt under way.
+struct Runner {
+    address: SocketAddr,
+    way: Way,
+    /// What its socket is watched for.
+    watched: Option<Ready>,
+}
+
+enum Way {
+    Connecting(Socket),
+    Handshaking(Handshake),
+}
+
+impl Runner {
+    fn socket(&self) -> &Socket {
+        match &self.way {
+            Way::Connecting(socket) => socket,
+            Way::Handshaking(handshake) => handshake.socket(),
+        }
+    }
+
+    fn into_socket(self) -> Socket {
+        match self.way {
+            Way::Connecting(socket) => socket,
+            Way::Handshaking(handshake) => handshake.into_socket(),
+        }
+    }
+
+    fn verdict_by(&self) -> Option<Instant> {
+        match &self.way {
+            Way::Connecting(_) => None,
+            Way::Handshaking(handshake) => handshake.verdict_by(),
+        }
+    }
+}
+
 /// An address that failed.
 pub(super) struct Failed {
     pub(super) address: SocketAddr,
-    pub(super) step: Step,
-    pub(super) error: io::Error,
+    pub(super) why: Why,
+}
+
+/// Why an address failed.
+pub(super) enum Why {
+    /// No connection, and at which step.
+    Connect(Step, io::Error),
+    /// The TLS handshake.
+    Tls(Failure),
+}
+
+impl Why {
+    /// The system's error; number 0 if there is none.
+    pub(super) fn error(&self) -> io::Error {
+        let errno = match self {
+            Why::Connect(_, error) => error.raw_os_error(),
+            Why::Tls((_, errno, _)) => Some(*errno),
+        };
+        io::Error::from_raw_os_error(errno.unwrap_or(0))
+    }
+
+    /// Whether the reason is on this machine.
+    pub(super) fn is_local(&self) -> bool {
+        match self {
+            Why::Connect(step, error) => local::is_local_at(error, *step),
+            Why::Tls(_) => local::is_local(&self.error()),
+        }
+    }
 }
 
 /// The state of a race.
 pub(super) enum Standing {
-    /// Not decided. `started` are the new sockets; watch each for writing.
-    Running { started: Vec<i32> },
-    /// This address is connected; the other attempts are over.
-    Won(SocketAddr, Socket),
+    /// Not decided. Watch these sockets.
+    Running { watch: Vec<Watch> },
+    /// This stream is ready; the other attempts are over.
+    Won(Channel),
     /// Every address failed.
     Lost,
 }
 
+/// What to watch a socket for.
+pub(super) struct Watch {
+    pub(super) fd: RawFd,
+    pub(super) ready: Ready,
+    /// It is not watched yet.
+    pub(super) is_new: bool,
+}
+
+/// How far a runner came.
+enum Came {
+    /// It waits for this.
+    Waits(Ready),
+    Through(Channel),
+    Down(Why, Socket),
+}
+
 impl Race {
-    /// A race over `addresses`, already in the order of [`order`].
-    pub(super) fn new(addresses: Vec<SocketAddr>, now: Instant) -> Race {
+    /// A race over `addresses`, already in the order of [`order`], for which there is `time`.
+    pub(super) fn new(addresses: Vec<SocketAddr>, time: Duration, now: Instant) -> Race {
+        let share = time / u32::try_from(addresses.len() + 1).unwrap_or(u32::MAX).max(4);
         Race {
-            first: addresses.first().copied(),
+            entered: addresses.len(),
             waiting: addresses.into(),
             running: Vec::new(),
             next_start: now,
+            attempt_delay: share.clamp(ATTEMPT_DELAY_LEAST, ATTEMPT_DELAY),
+            handshake_delay: share.clamp(ATTEMPT_DELAY_LEAST, HANDSHAKE_DELAY),
             failures: Vec::new(),
             over: Vec::new(),
         }
@@ -62,22 +163,21 @@ impl Race {
         let before = self.waiting.len();
         for address in addresses {
             let tried = self.failures.iter().map(|failed| &failed.address);
-            let running = self.running.iter().map(|(address, _)| address);
-            if !self.waiting.iter().chain(tried).chain(running).any(|known| *known == address) {
+            let running = self.running.iter().map(|runner| &runner.address);
+            let is_known =
+                self.waiting.iter().chain(tried).chain(running).any(|known| *known == address);
+            if !is_known && self.entered < MOST {
                 self.waiting.push_back(address);
+                self.entered += 1;
             }
         }
         self.waiting.len() > before
     }
 
-    /// When to call [`Race::advance`] even if no socket is ready; `None` if no address waits.
-    pub(super) fn next_start(&self) -> Option<Instant> {
-        (!self.waiting.is_empty()).then_some(self.next_start)
-    }
-
-    /// Whether the race started with this address.
-    pub(super) fn is_first(&self, address: SocketAddr) -> bool {
-        self.first == Some(address)
+    /// When to call [`Race::advance`] even if no socket is ready.
+    pub(super) fn alarm(&self) -> Option<Instant> {
+        let next_start = (!self.waiting.is_empty()).then_some(self.next_start);
+        self.running.iter().filter_map(Runner::verdict_by).chain(next_start).min()
     }
 
     /// Whether every address has failed.
@@ -85,53 +185,101 @@ impl Race {
         self.running.is_empty() && self.waiting.is_empty()
     }
 
+    /// Whether it is, or was, about one address only.
+    pub(super) fn is_of_one(&self) -> bool {
+        self.entered == 1
+    }
+
     /// The addresses that failed, each with its reason.
     pub(super) fn failures(&self) -> &[Failed] {
         &self.failures
     }
 
-    /// The addresses whose attempts are still running.
-    pub(super) fn running(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.running.iter().map(|(address, _)| *address)
+    /// The addresses whose connection is not made yet.
+    pub(super) fn connecting(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let is_connecting = |runner: &&Runner| matches!(runner.way, Way::Connecting(_));
+        self.running.iter().filter(is_connecting).map(|runner| runner.address)
     }
 
-    /// Looks at the running attempts and starts the next ones that are due.
-    pub(super) fn advance(&mut self, net: &NetSettings, now: Instant) -> Standing {
+    /// The addresses whose TLS handshake is not done yet.
+    pub(super) fn handshaking(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let is_handshaking = |runner: &&Runner| matches!(runner.way, Way::Handshaking(_));
+        self.running.iter().filter(is_handshaking).map(|runner| runner.address)
+    }
+
+    /// Every address that was begun with, whatever became of it.
+    pub(super) fn begun(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let failed = self.failures.iter().map(|failed| failed.address);
+        failed.chain(self.running.iter().map(|runner| runner.address))
+    }
+
+    /// Looks at the running attempts and starts the next ones that are due. After
+    /// [`Standing::Won`], [`Race::begun`] are the losers, until [`Race::abort`].
+    pub(super) fn advance(&mut self, target: &Target, now: Instant) -> Standing {
+        let mut watch = Vec::new();
         let mut at = 0;
         while at < self.running.len() {
-            match self.running[at].1.finish_connect() {
-                Ok(()) => {
-                    let (address, socket) = self.running.swap_remove(at);
-                    self.over.extend(self.running.drain(..).map(|(_, socket)| socket));
-                    socket.bound_silence(net.io_timeout);
-                    return Standing::Won(address, socket);
+            let was_connecting = matches!(self.running[at].way, Way::Connecting(_));
+            let Runner { address, way, watched } = self.running.remove(at);
+            match step(way, address, target) {
+                (Came::Waits(ready), Some(way)) => {
+                    if was_connecting && matches!(way, Way::Handshaking(_)) {
+                        self.next_start = self.next_start.max(now + self.handshake_delay);
+                    }
+                    let runner = Runner { address, way, watched: Some(ready) };
+                    if watched != Some(ready) {
+                        watch.push(Watch { fd: runner.socket().fd(), ready, is_new: false });
+                    }
+                    self.running.insert(at, runner);
+                    at += 1;
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => at += 1,
-                Err(error) => {
-                    let (address, socket) = self.running.remove(at);
+                (Came::Through(channel), _) => return Standing::Won(channel),
+                (Came::Down(why, socket), _) => {
                     self.over.push(socket);
-                    self.failures.push(Failed { address, step: Step::Later, error });
+                    self.failures.push(Failed { address, why });
                     self.next_start = now;
                 }
+                (Came::Waits(_), None) => {}
             }
         }
-        let mut started = Vec::new();
+        self.start_due(target, now, &mut watch);
+        match self.is_lost() {
+            true => Standing::Lost,
+            false => Standing::Running { watch },
+        }
+    }
+
+    fn start_due(&mut self, target: &Target, now: Instant, watch: &mut Vec<Watch>) {
         while self.next_start <= now
             && let Some(address) = self.waiting.pop_front()
         {
-            match Socket::start_connect(address, net) {
+            match Socket::start_connect(address, &target.net) {
                 Ok(socket) => {
-                    started.push(socket.fd());
-                    self.running.push((address, socket));
-                    self.next_start = now + ATTEMPT_DELAY;
+                    watch.push(Watch { fd: socket.fd(), ready: Ready::Write, is_new: true });
+                    let watched = Some(Ready::Write);
+                    self.running.push(Runner { address, way: Way::Connecting(socket), watched });
+                    self.next_start = now + self.attempt_delay;
                 }
-                Err((step, error)) => self.failures.push(Failed { address, step, error }),
+                Err((step, error)) => {
+                    self.failures.push(Failed { address, why: Why::Connect(step, error) })
+                }
             }
         }
-        if self.is_lost() {
-            return Standing::Lost;
+    }
+
+    /// Whether there is a stream that only waits for that verdict: [`Race::take_unjudged`].
+    pub(super) fn is_through(&self) -> bool {
+        self.running.iter().any(|runner| runner.verdict_by().is_some())
+    }
+
+    /// A stream that only waits for the server's verdict on the client certificate, if there is
+    /// one: there is no time to wait longer.
+    pub(super) fn take_unjudged(&mut self) -> Option<Channel> {
+        let at = self.running.iter().position(|runner| runner.verdict_by().is_some())?;
+        match self.running.remove(at).way {
+            Way::Handshaking(handshake) => Some(handshake.into_channel()),
+            Way::Connecting(_) => None,
         }
-        Standing::Running { started }
     }
 
     /// The sockets of attempts that are over since the last call.
@@ -141,36 +289,67 @@ impl Race {
 
     /// Ends every attempt; [`Race::take_over`] returns their sockets.
     pub(super) fn abort(&mut self) {
-        self.over.extend(self.running.drain(..).map(|(_, socket)| socket));
+        self.over.extend(self.running.drain(..).map(Runner::into_socket));
     }
 
     /// The running socket with this descriptor.
-    pub(super) fn socket(&self, fd: i32) -> Option<&Socket> {
-        self.running.iter().map(|(_, socket)| socket).find(|socket| socket.fd() == fd)
+    pub(super) fn socket(&self, fd: RawFd) -> Option<&Socket> {
+        self.running.iter().map(Runner::socket).find(|socket| socket.fd() == fd)
     }
 }
 
-/// The order in which to try addresses: the preferred family first (without a preference, the
-/// family of the system's first address), then in turns (RFC 8305 section 4). Addresses that
-/// `net.source_address` cannot reach are left out.
-pub(super) fn order(addresses: &[SocketAddr], net: &NetSettings) -> Vec<SocketAddr> {
-    let usable = |address: &&SocketAddr| match net.source_address {
-        Some(IpAddr::V4(_)) => address.is_ipv4(),
-        Some(IpAddr::V6(_)) => address.is_ipv6(),
-        None => true,
+/// Takes an attempt as far as it goes without waiting. Returns its way if it waits.
+fn step(way: Way, address: SocketAddr, target: &Target) -> (Came, Option<Way>) {
+    let mut handshake = match way {
+        Way::Handshaking(handshake) => handshake,
+        Way::Connecting(socket) => match socket.finish_connect() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return (Came::Waits(Ready::Write), Some(Way::Connecting(socket)));
+            }
+            Err(error) => return (Came::Down(Why::Connect(Step::Later, error), socket), None),
+            Ok(()) => {
+                socket.bound_silence(target.net.io_timeout);
+                let Some(tls) = &target.tls else {
+                    return (Came::Through(Channel::plain(socket, address)), None);
+                };
+                match Handshake::new(socket, address, tls) {
+                    Ok(handshake) => handshake,
+                    Err((socket, cause)) => {
+                        let why = Why::Tls((Status::Tls, 0, cause));
+                        return (Came::Down(why, socket), None);
+                    }
+                }
+            }
+        },
     };
-    let (v6, v4): (Vec<SocketAddr>, Vec<SocketAddr>) =
-        addresses.iter().filter(usable).partition(|address| address.is_ipv6());
-    let system_prefers_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let v6_first = net.prefer_ipv6 || (system_prefers_v6 && !net.prefer_ipv4);
-    let (mut first, mut second) = if v6_first { (v6, v4) } else { (v4, v6) };
-    if first.is_empty() {
-        std::mem::swap(&mut first, &mut second);
+    match handshake.advance() {
+        Ok(HandshakeStep::Done) => (Came::Through(handshake.into_channel()), None),
+        Ok(HandshakeStep::Wait(ready)) => (Came::Waits(ready), Some(Way::Handshaking(handshake))),
+        Ok(HandshakeStep::Verdict) => (Came::Waits(Ready::Read), Some(Way::Handshaking(handshake))),
+        Err(failure) => (Came::Down(Why::Tls(failure), handshake.into_socket()), None),
     }
+}
+
+/// The order in which to try addresses that are sorted within their families: one family, then in
+/// turns (RFC 8305 section 4). Of each family the first `good` ones are in good standing; the
+/// others of both families come last.
+pub(super) fn order(
+    [first, second]: [&[SocketAddr]; 2],
+    [good_first, good_second]: [usize; 2],
+) -> Vec<SocketAddr> {
+    let (first, first_bad) = first.split_at(good_first);
+    let (second, second_bad) = second.split_at(good_second);
+    let mut ordered = in_turns(first, second);
+    ordered.extend(in_turns(first_bad, second_bad));
+    ordered.truncate(MOST);
+    ordered
+}
+
+fn in_turns(first: &[SocketAddr], second: &[SocketAddr]) -> Vec<SocketAddr> {
     let mut ordered = Vec::with_capacity(first.len() + second.len());
-    let mut second = second.into_iter();
+    let mut second = second.iter();
     for address in first {
-        ordered.push(address);
+        ordered.push(*address);
         ordered.extend(second.next());
     }
     ordered.extend(second);
@@ -180,9 +359,10 @@ pub(super) fn order(addresses: &[SocketAddr], net: &NetSettings) -> Vec<SocketAd
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::config::NetSettings;
 
     pub(in crate::net) fn net() -> NetSettings {
-        crate::config::NetSettings {
+        NetSettings {
             connect_timeout: Duration::from_secs(10),
             connect_timeout_log_error: true,
             io_timeout: Duration::from_secs(60),
@@ -202,36 +382,54 @@ pub(super) mod tests {
         }
     }
 
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn target() -> Target {
+        Target {
+            name: "n".into(),
+            host: "h".into(),
+            port: 9,
+            net: net().into(),
+            tls: None,
+            wary: Default::default(),
+        }
+    }
+
     fn addresses(list: &[&str]) -> Vec<SocketAddr> {
         list.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 9)).collect()
     }
 
     #[test]
-    fn families_take_turns_in_the_systems_order() {
-        let found = addresses(&["::1", "::2", "::3", "10.0.0.1", "10.0.0.2"]);
+    fn families_take_turns_and_those_passed_over_come_last() {
+        let v6 = addresses(&["::1", "::2", "::3"]);
+        let v4 = addresses(&["10.0.0.1", "10.0.0.2"]);
         assert_eq!(
-            order(&found, &net()),
+            order([&v6, &v4], [3, 2]),
             addresses(&["::1", "10.0.0.1", "::2", "10.0.0.2", "::3"])
         );
+        assert_eq!(
+            order([&v4, &v6], [1, 1]),
+            addresses(&["10.0.0.1", "::1", "10.0.0.2", "::2", "::3"])
+        );
+        assert_eq!(order([&v6, &v4], [0, 2])[0], v4[0]);
+        assert_eq!(order([&[], &v4], [0, 2]), v4);
+        let many = vec![v4[0]; 4000];
+        assert_eq!(order([&many, &v6], [4000, 3]).len(), MOST);
     }
 
+    /// Each address has its attempt, however little time there is and however many are silent.
     #[test]
-    fn a_preferred_family_goes_first_and_neither_is_dropped() {
-        let found = addresses(&["::1", "10.0.0.1", "10.0.0.2"]);
-        let prefer_v4 = NetSettings { prefer_ipv4: true, ..net() };
-        assert_eq!(order(&found, &prefer_v4), addresses(&["10.0.0.1", "::1", "10.0.0.2"]));
-        let found = addresses(&["10.0.0.1", "::1"]);
-        let prefer_v6 = NetSettings { prefer_ipv6: true, ..net() };
-        assert_eq!(order(&found, &prefer_v6), addresses(&["::1", "10.0.0.1"]));
-        let only_v4 = addresses(&["10.0.0.1", "10.0.0.2"]);
-        assert_eq!(order(&only_v4, &prefer_v6), only_v4);
-    }
-
-    #[test]
-    fn a_source_address_keeps_to_its_family() {
-        let found = addresses(&["::1", "127.0.0.1"]);
-        let bound = NetSettings { source_address: Some("127.0.0.1".parse().unwrap()), ..net() };
-        assert_eq!(order(&found, &bound), addresses(&["127.0.0.1"]));
+    fn every_address_has_its_attempt_in_the_time() {
+        for (count, millis) in [(2, 40), (2, 100), (2, 250), (3, 60), (5, 1000), (16, 10_000)] {
+            let time = Duration::from_millis(millis);
+            let now = Instant::now();
+            // The last one answers; the others are black holes (RFC 5737) or refuse at once.
+            let race = Race::new(vec![addresses(&["192.0.2.1"])[0]; count], time, now);
+            let last = race.attempt_delay * u32::try_from(count - 1).unwrap();
+            assert!(last * 4 <= time * 3 || count > 4, "{count} in {millis} ms: {last:?}");
+            assert!(last < time, "{count} in {millis} ms: {last:?}");
+            assert!(race.attempt_delay <= ATTEMPT_DELAY);
+        }
     }
 
     #[test]
@@ -239,12 +437,12 @@ pub(super) mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let refused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let open = listener.local_addr().unwrap();
-        let mut race = Race::new(vec![refused, open], Instant::now());
+        let mut race = Race::new(vec![refused, open], LONG, Instant::now());
         // The clock stands still: only a failure can start the second address.
         let now = Instant::now();
         loop {
-            match race.advance(&net(), now) {
-                Standing::Won(address, _) => break assert_eq!(address, open),
+            match race.advance(&target(), now) {
+                Standing::Won(channel) => break assert_eq!(channel.peer(), open),
                 Standing::Lost => panic!("lost"),
                 Standing::Running { .. } => std::thread::yield_now(),
             }
@@ -263,15 +461,15 @@ pub(super) mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let open = listener.local_addr().unwrap();
         let now = Instant::now();
-        let mut race = Race::new(vec![refused], now);
-        while !matches!(race.advance(&net(), now), Standing::Lost) {
+        let mut race = Race::new(vec![refused], LONG, now);
+        while !matches!(race.advance(&target(), now), Standing::Lost) {
             std::thread::yield_now();
         }
         assert!(!race.add(vec![refused]));
         assert!(race.add(vec![refused, open, open]));
         loop {
-            match race.advance(&net(), now) {
-                Standing::Won(address, _) => break assert_eq!(address, open),
+            match race.advance(&target(), now) {
+                Standing::Won(channel) => break assert_eq!(channel.peer(), open),
                 Standing::Lost => panic!("lost"),
                 Standing::Running { .. } => std::thread::yield_now(),
             }
@@ -281,11 +479,11 @@ pub(super) mod tests {
     #[test]
     fn an_aborted_race_hands_its_sockets_over() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut race = Race::new(vec![listener.local_addr().unwrap()], Instant::now());
-        assert!(matches!(race.advance(&net(), Instant::now()), Standing::Running { .. }));
+        let mut race = Race::new(vec![listener.local_addr().unwrap()], LONG, Instant::now());
+        assert!(matches!(race.advance(&target(), Instant::now()), Standing::Running { .. }));
         assert!(race.take_over().is_empty());
         race.abort();
         assert_eq!(race.take_over().len(), 1);
-        assert_eq!(race.running().count(), 0);
+        assert_eq!(race.connecting().count(), 0);
     }
 }

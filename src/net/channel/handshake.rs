@@ -50,14 +50,17 @@ pub enum HandshakeStep {
 }
 
 impl Handshake {
-    /// Prepares a handshake. [`Handshake::advance`] sends the first bytes.
+    /// Prepares a handshake. [`Handshake::advance`] sends the first bytes. An error gives the
+    /// socket back.
     pub fn new(
         socket: Socket,
         peer: SocketAddr,
         client: &Arc<TlsClient>,
-    ) -> Result<Handshake, String> {
-        let session = Session::new(client).map_err(|error| error.to_string())?;
-        let session = Box::new(session);
+    ) -> Result<Handshake, (Socket, String)> {
+        let session = match Session::new(client) {
+            Ok(session) => Box::new(session),
+            Err(error) => return Err((socket, error.to_string())),
+        };
         Ok(Handshake {
             socket,
             peer,

@@ -19,7 +19,7 @@ use crate::base::process::Shared;
 use crate::base::sync::Mutex;
 use crate::net::cancel::shared_eventfd;
 use crate::net::channel::Channel;
-use crate::net::resolve::Answer;
+use crate::net::resolve::{Answer, Family};
 use crate::net::socket::Socket;
 
 /// The epoll token of the mailbox; dials and lingering sockets have tokens from 1.
@@ -52,7 +52,7 @@ pub(super) struct Letters {
     pub(super) abandoned: Vec<u64>,
     /// Outcomes that the caller did not take before it gave up.
     pub(super) orphaned: Vec<(Orphan, Result<Channel>)>,
-    pub(super) answers: Vec<(Arc<str>, Answer)>,
+    pub(super) answers: Vec<(Arc<str>, Family, Answer)>,
     /// Connections closed on this side.
     pub(super) closed: VecDeque<(u64, Closed)>,
     pub(super) timers: Vec<(Instant, Task)>,

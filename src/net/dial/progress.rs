@@ -10,25 +10,16 @@ use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
+use super::lookup::{Lookup, Next};
 use super::running::Work;
 use super::stage::{Dial, Stage, append_failures};
 use crate::base::error::{Blame, Error, Phase, Status};
-use crate::net::channel::{Channel, Handshake, HandshakeStep};
+use crate::net::channel::Channel;
 use crate::net::local;
-use crate::net::race::{self, Failed, Race, Standing};
-use crate::net::resolve::cache::Known;
-use crate::net::resolve::{Answer, NoAnswer};
-use crate::net::socket::{Ready, Socket};
+use crate::net::race::{self, Failed, Race, Standing, Watch, Why};
+use crate::net::resolve::{Answer, Family, NoAnswer};
+use crate::net::socket::Ready;
 use crate::net::target::Target;
-
-/// How long after the start of a lookup a dial waits for the answer if it has an old answer. RFC
-/// 8767 section 5 suggests 1.8 s for a resolver that serves stale data. Here the old addresses are
-/// probably good, and a payload waits.
-const REFRESH_WAIT: Duration = Duration::from_millis(250);
-
-/// The same for a dial whose old addresses have all failed, so that it has nothing else to try: the
-/// client response timer that RFC 8767 section 5 suggests.
-const ANSWER_WAIT: Duration = Duration::from_millis(1800);
 
 /// If a server ended the last connections at once, a new one is used only after it has stayed open
 /// for two round trips, measured from the connect (the server accepts it one trip after this side
@@ -39,69 +30,96 @@ const OBSERVE_LEAST: Duration = Duration::from_millis(100);
 const OBSERVE_MOST: Duration = Duration::from_millis(250);
 
 impl Work {
-    pub(super) fn begin(&mut self, id: u64, dial: Dial) {
+    pub(super) fn begin(&mut self, id: u64, mut dial: Dial) {
+        let net = Arc::clone(&dial.target.net);
         if let Ok(address) = dial.target.host.parse::<IpAddr>() {
+            dial.lookup = Lookup::new(Some(SocketAddr::new(address, 0)), &net);
             self.dials.insert(id, dial);
-            return self.race(id, &[SocketAddr::new(address, 0)]);
+            return self.race(id);
         }
         let host: Arc<str> = dial.target.host.as_str().into();
         let now = Instant::now();
-        let (known, ask) = self.cache.ask(&host, dial.target.net.dns_ttl, now);
+        let mut asked = Vec::new();
+        for family in Lookup::wanted(&net) {
+            let (known, ask) = self.cache.ask(&host, family, net.dns_ttl, now);
+            if ask {
+                asked.push((family, known.is_in_vain()));
+            }
+            dial.lookup.know(family, known);
+        }
+        dial.lookup.plan(false, now, dial.deadline);
+        let awaits = dial.lookup.awaits_any();
         self.dials.insert(id, dial);
-        match known {
-            Known::Good(addresses) => return self.race(id, &addresses),
-            Known::Failed(cause) => return self.unresolved(id, &cause),
-            Known::Old(addresses, asked) => {
-                if let Some(dial) = self.dials.get_mut(&id) {
-                    let half = dial.deadline.saturating_duration_since(now) / 2;
-                    let until = (asked + REFRESH_WAIT).min(now + half);
-                    dial.stage = Stage::Resolving(Some((until, addresses)));
-                    dial.answer_by = Some((asked + ANSWER_WAIT).min(dial.deadline));
-                }
-            }
-            Known::Nothing => {}
+        if awaits {
+            self.await_names(&host, id);
         }
-        self.names.entry(Arc::clone(&host)).or_default().push(id);
-        if ask {
-            let mailbox = Arc::clone(&self.mailbox);
-            let name = Arc::clone(&host);
-            let answer = move |answer| {
-                mailbox.post(|letters| letters.answers.push((name, answer)));
-            };
-            if let Err(error) = self.resolver.start(&host, answer) {
-                let cause = format!("the thread for the lookup cannot be started: {error}");
-                let errno = error.raw_os_error().unwrap_or(0);
-                self.resolved(&host, &Err(NoAnswer { cause, blame: Blame::Local, errno }));
-            }
+        for (family, in_vain) in asked {
+            self.look_up(&host, family, in_vain);
+        }
+        self.go_on(id);
+    }
+
+    fn await_names(&mut self, host: &Arc<str>, id: u64) {
+        let waiting = self.names.entry(Arc::clone(host)).or_default();
+        // A lookup may take long, and the dials that do without it are over before.
+        if waiting.len() >= 64 && waiting.len().is_power_of_two() {
+            waiting.retain(|id| self.dials.contains_key(id));
+        }
+        waiting.push(id);
+    }
+
+    fn look_up(&mut self, host: &Arc<str>, family: Family, in_vain: bool) {
+        let mailbox = Arc::clone(&self.mailbox);
+        let name = Arc::clone(host);
+        let answer = move |answer| {
+            mailbox.post(|letters| letters.answers.push((name, family, answer)));
+        };
+        if let Err(error) = self.resolver.start(host, family, in_vain, answer) {
+            let cause = format!("the thread for the lookup cannot be started: {error}");
+            let errno = error.raw_os_error().unwrap_or(0);
+            self.resolved(host, family, &Err(NoAnswer { cause, blame: Blame::Local, errno }));
         }
     }
 
-    /// The new answer did not come in time: uses the old one.
-    pub(super) fn settle_for_old(&mut self, id: u64) {
-        if let Some(Dial { stage: Stage::Resolving(old), .. }) = self.dials.get_mut(&id)
-            && let Some((_, addresses)) = old.take()
-        {
-            self.race(id, &addresses);
-        }
-    }
-
-    pub(super) fn resolved(&mut self, host: &Arc<str>, answer: &Answer) {
-        self.cache.answered(host, answer, Instant::now());
-        for id in self.names.remove(host).unwrap_or_default() {
+    /// Takes the answer to a lookup to the dials that wait for it or could use it.
+    pub(super) fn resolved(&mut self, host: &Arc<str>, family: Family, answer: &Answer) {
+        let now = Instant::now();
+        self.cache.answered(host, family, answer, now);
+        let waiting = self.names.remove(host).unwrap_or_default();
+        let mut left = Vec::new();
+        for id in waiting {
             let Some(dial) = self.dials.get_mut(&id) else { continue };
-            dial.answer_by = None;
-            match (&mut dial.stage, answer) {
-                (Stage::Resolving(_), Ok(addresses)) => self.race(id, addresses),
-                (Stage::Resolving(Some(_)), Err(_)) => self.settle_for_old(id),
-                (Stage::Resolving(None), Err(cause)) => self.unresolved(id, cause),
-                (Stage::Racing(race), answer) => {
-                    if let Ok(addresses) = answer {
-                        race.add(ordered(addresses, &dial.target));
-                    }
-                    self.advance(id); // it may have nothing else to try
-                }
-                (Stage::Handshaking(_) | Stage::Observing(..), _) => {}
+            if dial.lookup.awaits(family) {
+                dial.lookup.answered(family, answer);
+                dial.lookup.plan(true, now, dial.deadline);
+                self.go_on(id);
             }
+            if self.dials.get(&id).is_some_and(|dial| dial.lookup.awaits_any()) {
+                left.push(id);
+            }
+        }
+        if !left.is_empty() {
+            self.names.entry(Arc::clone(host)).or_default().extend(left);
+        }
+    }
+
+    /// Goes on with what is known of the name.
+    pub(super) fn go_on(&mut self, id: u64) {
+        let Some(dial) = self.dials.get_mut(&id) else { return };
+        match &dial.stage {
+            Stage::Resolving => match dial.lookup.next(Instant::now()) {
+                Next::Wait => {}
+                Next::Race => self.race(id),
+                Next::Fail(no) => self.unresolved(id, &no),
+            },
+            Stage::Racing(_) => {
+                let addresses = arranged(dial, &mut |_, families| families.map(|list| list.len()));
+                if let Stage::Racing(race) = &mut dial.stage {
+                    race.add(addresses);
+                }
+                self.advance(id); // it may have nothing else to try
+            }
+            Stage::Observing(..) => {}
         }
     }
 
@@ -113,13 +131,14 @@ impl Work {
         }
     }
 
-    fn race(&mut self, id: u64, addresses: &[SocketAddr]) {
+    fn race(&mut self, id: u64) {
         let Some(dial) = self.dials.get_mut(&id) else {
             return;
         };
-        let mut ordered = ordered(addresses, &dial.target);
-        self.winners.lead(&dial.target.name, &mut ordered, Instant::now());
-        if ordered.is_empty() {
+        let now = Instant::now();
+        let addresses =
+            arranged(dial, &mut |node, families| self.history.arrange(node, families, now));
+        if addresses.is_empty() {
             let cause = format!(
                 "\"{}\" has no address of the same family (IPv4 or IPv6) as net.source_address; \
                  set net.source_address to an address of the other family, or remove it",
@@ -128,8 +147,9 @@ impl Work {
             let error = dial.target.error(Status::Connect, Phase::Connect, cause);
             return self.finish(id, Err(Error { blame: Blame::Local, ..error }));
         }
-        dial.raced = Instant::now();
-        dial.stage = Stage::Racing(Race::new(ordered, dial.raced));
+        let time = dial.deadline.saturating_duration_since(now);
+        dial.raced = now;
+        dial.stage = Stage::Racing(Race::new(addresses, time, now));
         self.advance(id);
     }
 
@@ -138,95 +158,66 @@ impl Work {
         let Some(dial) = self.dials.get_mut(&id) else {
             return;
         };
-        match &mut dial.stage {
-            Stage::Resolving(_) => {}
+        let Dial { stage, target, lookup, .. } = dial;
+        match stage {
+            Stage::Resolving => {}
             Stage::Racing(race) => {
-                let standing = race.advance(&dial.target.net, Instant::now());
+                let now = Instant::now();
+                let standing = race.advance(target, now);
                 for socket in race.take_over() {
                     let _ = self.mailbox.epoll.get().delete(&socket); // see `unwatch_closing`
                 }
                 match standing {
-                    Standing::Running { started } => {
-                        let watched = started
-                            .iter()
-                            .filter_map(|fd| race.socket(*fd))
-                            .try_for_each(|socket| {
-                                self.mailbox
-                                    .epoll
-                                    .get()
-                                    .add(socket, EpollEvent::new(EpollFlags::EPOLLOUT, id))
-                            });
-                        if let Err(error) = watched {
-                            let error = dial.target.system_error(
-                                Status::Connect,
-                                Phase::Connect,
-                                &error.into(),
-                            );
-                            self.finish(id, Err(error));
-                        }
-                    }
-                    Standing::Lost if dial.answer_by.is_some_and(|by| Instant::now() < by) => {}
+                    Standing::Running { watch } => self.watch(id, &watch),
+                    Standing::Lost if lookup.hope_until().is_some_and(|by| now < by) => {}
                     Standing::Lost => {
-                        let error = lost(&dial.target, race, dial.answer_by.is_some());
+                        let error = lost(target, race, lookup.awaits_any());
                         self.finish(id, Err(error));
                     }
-                    Standing::Won(peer, socket) => self.won(id, peer, socket),
+                    Standing::Won(channel) => self.won(id, channel),
                 }
             }
-            Stage::Handshaking(_) => self.handshake(id),
             Stage::Observing(..) => self.observe(id),
         }
     }
 
-    /// An address has won the race: the TLS handshake is next, or the dial is done.
-    fn won(&mut self, id: u64, peer: SocketAddr, socket: Socket) {
-        let Some(dial) = self.dials.get_mut(&id) else {
+    fn watch(&mut self, id: u64, watch: &[Watch]) {
+        let Some(Dial { stage: Stage::Racing(race), target, .. }) = self.dials.get(&id) else {
             return;
         };
-        let target = &dial.target;
-        if matches!(&dial.stage, Stage::Racing(race) if !race.is_first(peer)) {
-            self.winners.remember(&target.name, peer, Instant::now());
-        }
-        let Some(tls) = &target.tls else {
-            return self.observe_or_give(id, Channel::plain(socket, peer));
-        };
-        match Handshake::new(socket, peer, tls) {
-            Ok(handshake) => {
-                dial.stage = Stage::Handshaking(handshake);
-                self.handshake(id);
-            }
-            Err(cause) => {
-                let error = target.error(Status::Tls, Phase::Tls, cause);
-                self.finish(id, Err(error));
+        let epoll = self.mailbox.epoll.get();
+        for Watch { fd, ready, is_new } in watch {
+            let Some(socket) = race.socket(*fd) else { continue };
+            let flags = match ready {
+                Ready::Write => EpollFlags::EPOLLOUT,
+                Ready::Read => EpollFlags::EPOLLIN,
+            };
+            let mut event = EpollEvent::new(flags, id);
+            let watched = match is_new {
+                true => epoll.add(socket, event),
+                false => epoll.modify(socket, &mut event),
+            };
+            if let Err(error) = watched {
+                let error = target.system_error(Status::Connect, Phase::Connect, &error.into());
+                return self.finish(id, Err(error));
             }
         }
     }
 
-    fn handshake(&mut self, id: u64) {
-        let Some(Dial { stage: Stage::Handshaking(handshake), target, .. }) =
-            self.dials.get_mut(&id)
-        else {
+    /// A connection has won the race.
+    fn won(&mut self, id: u64, channel: Channel) {
+        let Some(dial) = self.dials.get_mut(&id) else {
             return;
         };
-        match handshake.advance() {
-            Ok(step @ (HandshakeStep::Wait(_) | HandshakeStep::Verdict)) => {
-                let flags = match step {
-                    HandshakeStep::Wait(Ready::Write) => EpollFlags::EPOLLOUT,
-                    _ => EpollFlags::EPOLLIN,
-                };
-                let mut event = EpollEvent::new(flags, id);
-                if let Err(error) = self.mailbox.epoll.get().modify(handshake.socket(), &mut event)
-                {
-                    let error = target.system_error(Status::Tls, Phase::Tls, &error.into());
-                    self.finish(id, Err(error));
-                }
-            }
-            Ok(HandshakeStep::Done) => self.passes(id),
-            Err(failure) => {
-                let error = target.failure(Phase::Tls, failure);
-                self.finish(id, Err(error));
+        if let Stage::Racing(race) = &mut dial.stage {
+            let (node, winner) = (&dial.target.name, channel.peer());
+            self.history.won(node, winner, race.begun(), Instant::now());
+            race.abort();
+            for socket in race.take_over() {
+                let _ = self.mailbox.epoll.get().delete(&socket); // see `unwatch_closing`
             }
         }
+        self.observe_or_give(id, channel);
     }
 
     /// The connection is good, as far as the time allowed to see.
@@ -234,10 +225,16 @@ impl Work {
         let Some(dial) = self.dials.get_mut(&id) else {
             return;
         };
-        match std::mem::replace(&mut dial.stage, Stage::Resolving(None)) {
-            Stage::Handshaking(handshake) => self.observe_or_give(id, handshake.into_channel()),
+        match std::mem::replace(&mut dial.stage, Stage::Resolving) {
+            Stage::Racing(mut race) => {
+                let unjudged = race.take_unjudged();
+                dial.stage = Stage::Racing(race);
+                if let Some(channel) = unjudged {
+                    self.won(id, channel);
+                }
+            }
             Stage::Observing(channel, _) => self.give(id, *channel),
-            Stage::Resolving(_) | Stage::Racing(_) => {}
+            Stage::Resolving => {}
         }
     }
 
@@ -306,37 +303,54 @@ impl Work {
     }
 }
 
-/// The addresses of an answer, in the order of the race and with the port.
-fn ordered(addresses: &[SocketAddr], target: &Target) -> Vec<SocketAddr> {
-    let mut ordered = race::order(addresses, &target.net);
-    ordered.iter_mut().for_each(|address| address.set_port(target.port));
-    ordered
+/// The addresses that a dial knows, in the order of the race and with the port. `arrange` sorts
+/// those of each family and says how many are in good standing.
+fn arranged(
+    dial: &Dial,
+    arrange: &mut dyn FnMut(&str, [&mut [SocketAddr]; 2]) -> [usize; 2],
+) -> Vec<SocketAddr> {
+    let mut families = dial.lookup.addresses();
+    let source = dial.target.net.source_address.map(Family::of);
+    for addresses in &mut families {
+        addresses.retain(|address| source.is_none_or(|only| only == Family::of(address.ip())));
+        addresses.iter_mut().for_each(|address| address.set_port(dial.target.port));
+    }
+    let [first, second] = &mut families;
+    let good = arrange(&dial.target.name, [first, second]);
+    race::order([first, second], good)
 }
 
 /// The error of a race that no address won. `unanswered`: a lookup that might bring other addresses
 /// is still running.
 fn lost(target: &Target, race: &Race, unanswered: bool) -> Error {
     let failures = race.failures();
-    let find = |telling: fn(&Failed) -> bool| failures.iter().find(|failed| telling(failed));
+    let find = |telling: fn(&Why) -> bool| failures.iter().find(|failed| telling(&failed.why));
     // An address that could not be tried because a descriptor or memory was missing might have been
     // the one that answers, so it counts first. Next counts a failure with a server in it: it says
-    // more than a failure of this machine.
-    let exhausted = find(|failed| local::is_exhausted(&failed.error));
-    let of_server = find(|failed| !local::is_local_at(&failed.error, failed.step));
-    let telling = exhausted.or(of_server).or(failures.first());
-    let errno = telling.and_then(|failed| failed.error.raw_os_error()).unwrap_or(0);
+    // more than a failure of this machine; a failed handshake more than no connection.
+    let exhausted = find(|why| local::is_exhausted(&why.error()));
+    let of_tls = find(|why| matches!(why, Why::Tls(_)) && !why.is_local());
+    let of_server = of_tls.or_else(|| find(|why| !why.is_local()));
     let is_local = exhausted.is_some() || of_server.is_none();
-    let timed_out = failures.iter().all(|failed| failed.error.kind() == ErrorKind::TimedOut);
-    let status = if timed_out { Status::Timeout } else { Status::Connect };
+    let (status, phase, errno) = match exhausted.or(of_server).or(failures.first()) {
+        Some(Failed { why: Why::Tls((status, errno, _)), .. }) => (*status, Phase::Tls, *errno),
+        telling => {
+            let timed_out = |failed: &Failed| failed.why.error().kind() == ErrorKind::TimedOut;
+            let status =
+                if failures.iter().all(timed_out) { Status::Timeout } else { Status::Connect };
+            let errno = telling.and_then(|failed| failed.why.error().raw_os_error());
+            (status, Phase::Connect, errno.unwrap_or(0))
+        }
+    };
     let mut cause = String::new();
-    append_failures(&mut cause, race, target);
+    append_failures(&mut cause, race, target, phase);
     if unanswered {
         let host = &target.host;
         cause.push_str(&format!(
-            "; these are old addresses, because the lookup of \"{host}\" did not answer in time; \
-             check this machine's resolver"
+            "; the lookup of \"{host}\" did not answer in time, and might have brought other \
+             addresses; check this machine's resolver"
         ));
     }
     let blame = if is_local { Blame::Local } else { Blame::Open };
-    Error { errno, blame, ..target.error(status, Phase::Connect, cause) }
+    Error { errno, blame, ..target.error(status, phase, cause) }
 }

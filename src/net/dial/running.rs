@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
+use super::history::History;
 use super::mailbox::{Closed, LINGERING, MAILBOX, Mailbox, Task};
 use super::reply::{Orphan, Reply};
 use super::stage::{Dial, Stage};
-use super::winners::Winners;
+
 use crate::base::error::{Blame, Error, Result, Status};
 use crate::base::sync::Mutex;
 use crate::net::cancel::Cancel;
@@ -31,7 +32,7 @@ pub(super) struct Work {
     cancel: Arc<Cancel>,
     pub(super) resolver: Resolver,
     pub(super) cache: Cache,
-    pub(super) winners: Winners,
+    pub(super) history: History,
     pub(super) dials: HashMap<u64, Dial>,
     /// For each name that is being looked up: the dials that wait for the answer or could use it.
     pub(super) names: HashMap<Arc<str>, Vec<u64>>,
@@ -120,7 +121,7 @@ impl Work {
             cancel,
             resolver: Resolver::default(),
             cache: Cache::default(),
-            winners: Winners::default(),
+            history: History::default(),
             dials: HashMap::new(),
             names: HashMap::new(),
             lingering: BTreeMap::new(),
@@ -162,12 +163,11 @@ impl Work {
             let error = dial.target.error(Status::Connect, dial.phase(), cause);
             let error = Error { errno, blame: Blame::Local, ..error };
             match dial.stage {
-                Stage::Resolving(_) => {}
+                Stage::Resolving => {}
                 Stage::Racing(mut race) => {
                     race.abort();
                     race.take_over().into_iter().for_each(Socket::disown);
                 }
-                Stage::Handshaking(handshake) => handshake.into_socket().disown(),
                 Stage::Observing(channel, _) => channel.into_socket().disown(),
             }
             (dial.reply, error)
@@ -237,8 +237,8 @@ impl Work {
         for id in letters.abandoned {
             self.abandon(id);
         }
-        for (host, answer) in letters.answers {
-            self.resolved(&host, &answer);
+        for (host, family, answer) in letters.answers {
+            self.resolved(&host, family, &answer);
         }
         for (id, closed) in letters.closed {
             self.linger(id, closed);
@@ -347,17 +347,17 @@ impl Work {
             };
             let lost = matches!(&dial.stage, Stage::Racing(race) if race.is_lost());
             let passes = match &dial.stage {
-                Stage::Handshaking(handshake) => handshake.verdict_by().is_some(),
+                Stage::Racing(race) => race.is_through(),
                 Stage::Observing(..) => true,
-                Stage::Resolving(_) | Stage::Racing(_) => false,
+                Stage::Resolving => false,
             };
             if dial.deadline <= now && passes {
                 self.passes(id); // there is no time to wait longer
             } else if dial.deadline <= now && !lost {
                 let error = dial.timed_out();
                 self.finish(id, Err(error));
-            } else if matches!(dial.stage, Stage::Resolving(_)) {
-                self.settle_for_old(id);
+            } else if matches!(dial.stage, Stage::Resolving) {
+                self.go_on(id);
             } else {
                 self.advance(id);
             }
@@ -368,22 +368,21 @@ impl Work {
         if let Some(mut dial) = self.dials.remove(&id) {
             // A server that breaks off the handshake, or has the wrong certificate, may be another
             // one that now has the node's old address.
-            if !matches!(&dial.stage, Stage::Resolving(_))
+            if !matches!(&dial.stage, Stage::Resolving)
                 && let Err(error) = &result
                 && !matches!(error.status, Status::Cancelled)
                 && !error.is_local()
             {
                 self.cache.suspect(&dial.target.host);
-                self.winners.forget(&dial.target.name);
+                self.history.forget(&dial.target.name);
             }
             match &mut dial.stage {
                 Stage::Racing(race) => {
                     race.abort();
                     race.take_over().iter().for_each(|socket| self.unwatch_closing(socket));
                 }
-                Stage::Handshaking(handshake) => self.unwatch_closing(handshake.socket()),
                 Stage::Observing(channel, _) => self.unwatch_closing(channel.socket()),
-                Stage::Resolving(_) => {}
+                Stage::Resolving => {}
             }
             dial.reply.leave(result);
         }

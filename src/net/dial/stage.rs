@@ -1,14 +1,14 @@
 //! One dial, and how far it has come.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::lookup::Lookup;
 use super::reply::Reply;
 use crate::base::error::{Error, Phase, Status};
-use crate::net::channel::{Channel, Handshake};
+use crate::net::channel::Channel;
 use crate::net::local::explained_at;
-use crate::net::race::{Failed, Race};
+use crate::net::race::{Failed, Race, Why};
 use crate::net::target::Target;
 
 /// One dial.
@@ -19,38 +19,34 @@ pub(super) struct Dial {
     pub(super) granted: Duration,
     pub(super) reply: Arc<Reply>,
     pub(super) stage: Stage,
+    /// What it knows of its name. Lookups may be under way after the race has begun.
+    pub(super) lookup: Lookup,
     /// When the race of its addresses began.
     pub(super) raced: Instant,
-    /// Set while the dial uses old addresses and a lookup of its name is running: until when to
-    /// wait for new addresses after the old ones have failed.
-    pub(super) answer_by: Option<Instant>,
 }
 
 pub(super) enum Stage {
-    /// With an old answer: until when to wait for a newer one.
-    Resolving(Option<(Instant, Arc<[SocketAddr]>)>),
+    Resolving,
     Racing(Race),
-    Handshaking(Handshake),
     /// Connected. Until when to watch that the server does not end it at once.
     Observing(Box<Channel>, Instant),
 }
 
 impl Dial {
     pub(super) fn phase(&self) -> Phase {
-        match self.stage {
-            Stage::Resolving(_) => Phase::Resolve,
+        match &self.stage {
+            Stage::Resolving => Phase::Resolve,
+            Stage::Racing(race) if race.handshaking().next().is_some() => Phase::Tls,
             Stage::Racing(_) | Stage::Observing(..) => Phase::Connect,
-            Stage::Handshaking(_) => Phase::Tls,
         }
     }
 
     /// When to look at it again even if nothing happens.
     pub(super) fn alarm(&self) -> Instant {
         let next = match &self.stage {
-            Stage::Resolving(old) => old.as_ref().map(|(until, _)| *until),
-            Stage::Racing(race) if race.is_lost() => self.answer_by,
-            Stage::Racing(race) => race.next_start(),
-            Stage::Handshaking(handshake) => handshake.verdict_by(),
+            Stage::Resolving => self.lookup.go_at(),
+            Stage::Racing(race) if race.is_lost() => self.lookup.hope_until(),
+            Stage::Racing(race) => race.alarm(),
             Stage::Observing(_, until) => Some(*until),
         };
         next.map_or(self.deadline, |next| next.min(self.deadline))
@@ -69,39 +65,73 @@ impl Dial {
     pub(super) fn timed_out(&self) -> Error {
         let (host, limit) = (&self.target.host, self.limit());
         let cause = match &self.stage {
-            Stage::Resolving(_) => format!("\"{host}\" did not resolve within {limit}"),
-            Stage::Racing(race) => {
-                let silent: Vec<String> =
-                    race.running().map(|address| address.to_string()).collect();
-                let mut text = match silent.as_slice() {
-                    [only] if *only == self.target.address() => format!("no answer within {limit}"),
-                    _ => format!("no answer from {} within {limit}", silent.join(", ")),
-                };
-                append_failures(&mut text, race, &self.target);
-                text
-            }
-            Stage::Handshaking(_) => {
-                format!("the server did not finish the TLS handshake within {limit}")
-            }
+            Stage::Resolving => format!("\"{host}\" did not resolve within {limit}"),
+            Stage::Racing(race) => self.undecided(race, &limit),
             Stage::Observing(..) => {
                 format!("the server did not show within {limit} that it keeps the connection")
             }
         };
         Error { errno: libc::ETIMEDOUT, ..self.target.error(Status::Timeout, self.phase(), cause) }
     }
+
+    /// What a race that ran out of time waited for.
+    fn undecided(&self, race: &Race, limit: &str) -> String {
+        let list = |addresses: Vec<String>| match addresses.as_slice() {
+            [only] if race.is_of_one() && *only == self.target.address() => None,
+            _ => Some(addresses.join(", ")),
+        };
+        let handshaking: Vec<String> =
+            race.handshaking().map(|address| address.to_string()).collect();
+        let connecting: Vec<String> =
+            race.connecting().map(|address| address.to_string()).collect();
+        let mut texts = Vec::new();
+        if !handshaking.is_empty() {
+            let servers = match list(handshaking) {
+                Some(addresses) if !race.is_of_one() => format!("the server at {addresses}"),
+                _ => "the server".to_owned(),
+            };
+            texts.push(format!("{servers} did not finish the TLS handshake within {limit}"));
+        }
+        if !connecting.is_empty() {
+            texts.push(match list(connecting) {
+                Some(addresses) => format!("no answer from {addresses} within {limit}"),
+                None => format!("no answer within {limit}"),
+            });
+        }
+        let mut text = texts.join("; ");
+        append_failures(&mut text, race, &self.target, self.phase());
+        text
+    }
 }
 
-/// Appends the failure of each address. Leaves out an address that is the node's own: the message
-/// begins with it.
-pub(super) fn append_failures(text: &mut String, race: &Race, target: &Target) {
-    for Failed { address, step, error } in race.failures() {
+/// Appends the failure of each address. Leaves out an address that is the node's own, because the
+/// message begins with it, and the address of a handshake if there was no other. Names the step
+/// that failed if it is not of `phase`, with which the message begins too.
+pub(super) fn append_failures(text: &mut String, race: &Race, target: &Target, phase: Phase) {
+    for Failed { address, why } in race.failures() {
         if !text.is_empty() {
             text.push_str("; ");
         }
+        let is_named = match why {
+            Why::Connect(..) => true,
+            Why::Tls(_) => !race.is_of_one(),
+        };
         let address = address.to_string();
-        if address != target.address() {
+        if is_named && address != target.address() {
             text.push_str(&format!("{address}: "));
         }
-        text.push_str(&explained_at(error, *step, target.net.source_address));
+        let of = match why {
+            Why::Connect(..) => Phase::Connect,
+            Why::Tls(_) => Phase::Tls,
+        };
+        if of != phase {
+            text.push_str(&format!("{of}: "));
+        }
+        match why {
+            Why::Connect(step, error) => {
+                text.push_str(&explained_at(error, *step, target.net.source_address))
+            }
+            Why::Tls((_, _, cause)) => text.push_str(cause),
+        }
     }
 }

@@ -7,6 +7,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 
 use super::*;
 use crate::net::race::tests::net;
+use crate::net::resolve::{Answer, Family, NoAnswer};
 
 mod lost;
 
@@ -200,10 +201,26 @@ const ABSENT: &str = "no-such-host.invalid";
 fn know_of_old(dialer: &Dialer, addresses: &[[u8; 4]]) -> Arc<str> {
     let (host, past) = (Arc::from(ABSENT), Instant::now() - Duration::from_secs(10));
     let cache = &mut dialer.first.work.lock().cache;
-    assert!(cache.ask(&host, LONG, past).1);
-    cache.answered(&host, &Ok(sockets(addresses)), past);
+    for family in Family::BOTH {
+        assert!(cache.ask(&host, family, LONG, past).1);
+    }
+    cache.answered(&host, Family::V6, &Err(absent()), past);
+    cache.answered(&host, Family::V4, &Ok(sockets(addresses)), past);
     cache.suspect(&host);
     host
+}
+
+fn absent() -> NoAnswer {
+    NoAnswer { cause: "none of this family".to_owned(), blame: Blame::NoSuchName, errno: 0 }
+}
+
+/// A lookup of this family begins that never ends.
+fn ask(dialer: &Dialer, host: &Arc<str>, family: Family) -> bool {
+    dialer.first.work.lock().cache.ask(host, family, LONG, Instant::now()).1
+}
+
+fn answer(dialer: &Dialer, host: &Arc<str>, family: Family, answer: Answer) {
+    dialer.first.mailbox.post(|letters| letters.answers.push((Arc::clone(host), family, answer)));
 }
 
 fn sockets(addresses: &[[u8; 4]]) -> Arc<[SocketAddr]> {
@@ -228,7 +245,8 @@ fn an_old_answer_serves_where_the_new_one_takes_its_time() {
     let (_, dialer) = dialer();
     let host = know_of_old(&dialer, &[[127, 0, 0, 1]]);
     // A lookup that never ends.
-    assert!(dialer.first.work.lock().cache.ask(&host, LONG, Instant::now()).1);
+    assert!(ask(&dialer, &host, Family::V4));
+    let _v6 = ask(&dialer, &host, Family::V6);
     let target = named(ABSENT, listener.local_addr().unwrap().port());
     assert!(dialer.dial(&target, far()).is_ok());
     dialer.stop();
@@ -239,14 +257,14 @@ fn a_dial_that_lost_goes_on_with_a_newer_answer() {
     let (listener, _) = listener();
     let (_, dialer) = dialer();
     let host = know_of_old(&dialer, &[[127, 0, 0, 2]]);
-    assert!(dialer.first.work.lock().cache.ask(&host, LONG, Instant::now()).1);
+    assert!(ask(&dialer, &host, Family::V4));
+    let _v6 = ask(&dialer, &host, Family::V6);
     let target = named(ABSENT, listener.local_addr().unwrap().port());
     let mut pending = dialer.start(&target, far(), false, None).unwrap();
     // Longer than the wait for the new answer: the old address has refused by now, which is no
     // outcome yet.
     assert!(pending.wait(Instant::now() + Duration::from_millis(400)).is_none());
-    let answer = Ok(sockets(&[[127, 0, 0, 2], [127, 0, 0, 1]]));
-    dialer.first.mailbox.post(|letters| letters.answers.push((Arc::clone(&host), answer)));
+    answer(&dialer, &host, Family::V4, Ok(sockets(&[[127, 0, 0, 2], [127, 0, 0, 1]])));
     assert!(pending.wait(far()).unwrap().is_ok());
     dialer.stop();
 }
@@ -255,7 +273,8 @@ fn a_dial_that_lost_goes_on_with_a_newer_answer() {
 fn a_dial_that_lost_waits_for_a_hanging_lookup_no_longer_than_its_time() {
     let (_, dialer) = dialer();
     let host = know_of_old(&dialer, &[[127, 0, 0, 2]]);
-    assert!(dialer.first.work.lock().cache.ask(&host, LONG, Instant::now()).1);
+    assert!(ask(&dialer, &host, Family::V4));
+    let _v6 = ask(&dialer, &host, Family::V6);
     // The deadline is nearer than that time, then a minute away.
     for time in [Duration::from_millis(600), LONG] {
         let begun = Instant::now();
@@ -268,7 +287,7 @@ fn a_dial_that_lost_waits_for_a_hanging_lookup_no_longer_than_its_time() {
             "{text}"
         );
         // Nobody has answered: for those that come after it the lookup is still running.
-        assert!(!dialer.first.work.lock().cache.ask(&host, LONG, Instant::now()).1);
+        assert!(!ask(&dialer, &host, Family::V4));
     }
     dialer.stop();
 }
@@ -279,10 +298,11 @@ fn a_newer_answer_of_the_same_addresses_ends_a_dial_that_lost() {
     let (_, dialer) = dialer();
     let target = named(ABSENT, listener.local_addr().unwrap().port());
     let host = know_of_old(&dialer, &[[127, 0, 0, 2]]);
-    assert!(dialer.first.work.lock().cache.ask(&host, LONG, Instant::now()).1);
+    assert!(ask(&dialer, &host, Family::V4));
+    let _v6 = ask(&dialer, &host, Family::V6);
     let mut pending = dialer.start(&target, far(), false, None).unwrap();
-    let answer = Ok(sockets(&[[127, 0, 0, 2]]));
-    dialer.first.mailbox.post(|letters| letters.answers.push((host, answer)));
+    answer(&dialer, &host, Family::V6, Err(absent()));
+    answer(&dialer, &host, Family::V4, Ok(sockets(&[[127, 0, 0, 2]])));
     let error = pending.wait(far()).unwrap().err().unwrap();
     assert_eq!((error.status, error.errno), (Status::Connect, libc::ECONNREFUSED));
     assert!(!error.is_local() && !error.is_no_such_name());
@@ -291,13 +311,14 @@ fn a_newer_answer_of_the_same_addresses_ends_a_dial_that_lost() {
 
 #[test]
 fn a_failed_lookup_says_whether_the_name_exists() {
-    use crate::net::resolve::NoAnswer;
     let (_, dialer) = dialer();
     let target = named(ABSENT, 9);
     let host: Arc<str> = ABSENT.into();
     for blame in [Blame::NoSuchName, Blame::Open, Blame::Local] {
         let no = NoAnswer { cause: "the system's words".to_owned(), blame, errno: 0 };
-        dialer.first.work.lock().cache.answered(&host, &Err(no), far());
+        for family in Family::BOTH {
+            dialer.first.work.lock().cache.answered(&host, family, &Err(no.clone()), far());
+        }
         let error = dialer.dial(&target, far()).err().unwrap();
         assert_eq!((error.status, error.blame), (Status::Resolve, blame));
         assert_eq!(
@@ -308,62 +329,154 @@ fn a_failed_lookup_says_whether_the_name_exists() {
     dialer.stop();
 }
 
-#[test]
-fn a_race_starts_with_the_address_that_won_last() {
-    use std::io::ErrorKind;
-    let (first, second) = ([127, 0, 0, 2], [127, 0, 0, 1]);
-    let (listener, _) = listener();
-    let port = listener.local_addr().unwrap().port();
-    let (_, dialer) = dialer();
-    let (target, host) = (named(ABSENT, port), Arc::from(ABSENT));
-    let answered = |addresses: &[[u8; 4]]| {
-        dialer.first.work.lock().cache.answered(&host, &Ok(sockets(addresses)), far());
-    };
-    let dial = || dialer.dial(&target, far()).map(|channel| channel.peer()).ok().unwrap();
-    let [first_address, second_address] = [first, second].map(|ip| SocketAddr::from((ip, port)));
-    answered(&[first, second]);
-    assert_eq!(dial(), second_address, "the first one refuses");
-    // Whoever goes to the first address from now on is taken there, and seen.
-    let returned = TcpListener::bind(first_address).unwrap();
-    returned.set_nonblocking(true).unwrap();
-    for _ in 0..3 {
-        assert_eq!(dial(), second_address);
+/// Only IPv4 addresses are known of [`ABSENT`], and these.
+fn know(dialer: &Dialer, addresses: &[[u8; 4]]) {
+    let (host, cache) = (Arc::from(ABSENT), &mut dialer.first.work.lock().cache);
+    cache.answered(&host, Family::V4, &Ok(sockets(addresses)), far());
+    cache.answered(&host, Family::V6, &Err(absent()), far());
+}
+
+/// The last byte of the address to which a dial comes.
+fn comes_to(dialer: &Dialer, target: &Arc<Target>) -> u8 {
+    match dialer.dial(target, far()).map(|channel| channel.peer()) {
+        Ok(SocketAddr::V4(peer)) => peer.ip().octets()[3],
+        other => panic!("{other:?}"),
     }
-    assert_eq!(returned.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
-    // It fails: the other wins, and leads from then on.
-    drop(listener);
-    assert_eq!(dial(), first_address);
-    let back = TcpListener::bind(second_address).unwrap();
-    back.set_nonblocking(true).unwrap();
-    answered(&[second, first]);
-    assert_eq!(dial(), first_address);
-    // A newer answer does not hold it.
-    answered(&[second]);
-    assert_eq!(dial(), second_address);
-    answered(&[second, first]);
-    assert_eq!(dial(), second_address, "forgotten");
+}
+
+/// Listeners at the loopback addresses with these last bytes, all on one port.
+fn listeners<const N: usize>(last: [u8; N]) -> ([TcpListener; N], u16) {
+    loop {
+        let first = TcpListener::bind(SocketAddr::from(([127, 0, 0, last[0]], 0))).unwrap();
+        let port = first.local_addr().unwrap().port();
+        let mut first = Some(first);
+        let all = last.map(|last| match first.take() {
+            Some(first) => Ok(first),
+            None => TcpListener::bind(SocketAddr::from(([127, 0, 0, last], port))),
+        });
+        if all.iter().all(|listener| listener.is_ok()) {
+            return (all.map(|listener| listener.unwrap()), port);
+        }
+    }
+}
+
+#[test]
+fn the_addresses_of_a_name_are_used_evenly() {
+    let (_listeners, port) = listeners([1, 2, 3]);
+    let (_, dialer) = dialer();
+    know(&dialer, &[[127, 0, 0, 1], [127, 0, 0, 2], [127, 0, 0, 3]]);
+    let target = named(ABSENT, port);
+    let mut came = [0; 4];
+    for _ in 0..30 {
+        came[usize::from(comes_to(&dialer, &target))] += 1;
+    }
+    assert_eq!(came, [0, 10, 10, 10]);
     dialer.stop();
 }
 
 #[test]
-fn a_node_that_fails_forgets_the_address_that_won() {
-    let (listener, _) = listener();
-    let port = listener.local_addr().unwrap().port();
+fn an_address_that_fails_is_passed_over_until_another_one_does() {
+    use std::io::ErrorKind;
+    let ([first, second], port) = listeners([2, 1]);
     let (_, dialer) = dialer();
-    let (target, host) = (named(ABSENT, port), Arc::from(ABSENT));
-    let addresses = sockets(&[[127, 0, 0, 2], [127, 0, 0, 1]]);
-    dialer.first.work.lock().cache.answered(&host, &Ok(Arc::clone(&addresses)), far());
-    assert!(dialer.dial(&target, far()).is_ok());
-    let leads = |last: u8| {
-        let mut order: Vec<SocketAddr> =
-            addresses.iter().map(|address| SocketAddr::new(address.ip(), port)).collect();
-        dialer.first.work.lock().winners.lead(&target.name, &mut order, Instant::now());
-        order[0] == SocketAddr::from(([127, 0, 0, last], port))
+    let target = named(ABSENT, port);
+    know(&dialer, &[[127, 0, 0, 2], [127, 0, 0, 1]]);
+    drop(first);
+    assert_eq!(comes_to(&dialer, &target), 1, "the first one refuses");
+    // Whoever goes to the first address from now on is taken there, and seen.
+    let first = TcpListener::bind(SocketAddr::from(([127, 0, 0, 2], port))).unwrap();
+    first.set_nonblocking(true).unwrap();
+    for _ in 0..3 {
+        assert_eq!(comes_to(&dialer, &target), 1);
+    }
+    assert_eq!(first.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    // The second one fails: the first one wins, and leads from then on.
+    drop(second);
+    assert_eq!(comes_to(&dialer, &target), 2);
+    let _back = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
+    for _ in 0..3 {
+        assert_eq!(comes_to(&dialer, &target), 2);
+    }
+    dialer.stop();
+}
+
+#[test]
+fn a_node_that_fails_gives_each_address_its_chance_again() {
+    let ([first, second], port) = listeners([2, 1]);
+    let (_, dialer) = dialer();
+    let target = named(ABSENT, port);
+    know(&dialer, &[[127, 0, 0, 2], [127, 0, 0, 1]]);
+    drop(first);
+    assert_eq!(comes_to(&dialer, &target), 1);
+    let in_good_standing = || {
+        let addresses = &mut [2, 1].map(|last| SocketAddr::from(([127, 0, 0, last], port)));
+        let history = &mut dialer.first.work.lock().history;
+        history.arrange(&target.name, [&mut [], addresses], Instant::now())[1]
     };
-    assert!(leads(1));
-    drop(listener);
+    assert_eq!(in_good_standing(), 1);
+    drop(second);
     assert!(dialer.dial(&target, far()).is_err());
-    assert!(leads(2));
+    assert_eq!(in_good_standing(), 2);
+    dialer.stop();
+}
+
+#[test]
+fn a_family_that_is_never_answered_holds_no_dial_up() {
+    let (_listener, target) = listener();
+    let (_, dialer) = dialer();
+    let (host, target) = (Arc::from(ABSENT), named(ABSENT, target.port));
+    for family in Family::BOTH {
+        assert!(ask(&dialer, &host, family));
+    }
+    let mut pending = dialer.start(&target, far(), false, None).unwrap();
+    answer(&dialer, &host, Family::V4, Ok(sockets(&[[127, 0, 0, 1]])));
+    let begun = Instant::now();
+    assert!(pending.wait(far()).unwrap().is_ok());
+    assert!(dialer.dial(&target, far()).is_ok());
+    assert!(begun.elapsed() < LONG / 4, "it waited for the other family");
+    dialer.stop();
+}
+
+#[test]
+fn an_answer_of_the_other_family_saves_a_dial_that_lost() {
+    let (_listener, target) = listener();
+    let (_, dialer) = dialer();
+    let (host, target) = (Arc::from(ABSENT), named(ABSENT, target.port));
+    for family in Family::BOTH {
+        assert!(ask(&dialer, &host, family));
+    }
+    let mut pending = dialer.start(&target, far(), false, None).unwrap();
+    let v6 = SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 0)); // nobody listens there
+    answer(&dialer, &host, Family::V6, Ok([v6].into()));
+    answer(&dialer, &host, Family::V4, Ok(sockets(&[[127, 0, 0, 1]])));
+    assert!(pending.wait(far()).unwrap().is_ok());
+    dialer.stop();
+}
+
+#[test]
+fn a_source_address_is_of_one_family_and_only_that_is_asked_for() {
+    let (_, dialer) = dialer();
+    let host: Arc<str> = ABSENT.into();
+    let bound = crate::config::NetSettings { source_address: Some([127, 0, 0, 1].into()), ..net() };
+    let target =
+        Arc::new(Target { net: bound.into(), ..Arc::into_inner(named(ABSENT, 9)).unwrap() });
+    let error = dialer.dial(&target, far()).err().unwrap();
+    assert_eq!(error.status, Status::Resolve, "{error}");
+    assert!(ask(&dialer, &host, Family::V6), "it was asked for");
+    assert!(!ask(&dialer, &host, Family::V4));
+    dialer.stop();
+}
+
+#[test]
+fn a_time_too_short_for_the_usual_delay_is_enough_for_a_dead_first_address() {
+    let (held, target) = silent();
+    let (_, dialer) = dialer();
+    let alive = TcpListener::bind(SocketAddr::from(([127, 0, 0, 2], target.port))).unwrap();
+    know(&dialer, &[[127, 0, 0, 1], [127, 0, 0, 2]]);
+    let target = named(ABSENT, target.port);
+    let peer = dialer.dial(&target, Instant::now() + Duration::from_millis(240)).unwrap().peer();
+    assert_eq!(peer, alive.local_addr().unwrap());
+    drop(held);
     dialer.stop();
 }
 

@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::EpollEvent;
 
 use super::*;
-use crate::net::resolve::NoAnswer;
+use crate::net::resolve::{Family, NoAnswer};
 use crate::tests::loom::{check, never, spawn};
 
 impl Dialer {
@@ -18,14 +18,20 @@ impl Dialer {
     /// [`Dialer::answer`].
     pub(crate) fn prepare(&self, host: &str) {
         *self.first.thread.lock() = Thread::Running(std::thread::spawn(|| {}));
-        let _under_way =
-            self.first.work.lock().cache.ask(&host.into(), Duration::ZERO, Instant::now());
+        for family in Family::BOTH {
+            let cache = &mut self.first.work.lock().cache;
+            let _under_way = cache.ask(&host.into(), family, Duration::ZERO, Instant::now());
+        }
     }
 
     /// The lookup of `host` fails; `blame` says who is to blame.
     pub(crate) fn answer(&self, host: &str, blame: Blame) {
         let no = NoAnswer { cause: "no answer".to_owned(), blame, errno: 0 };
-        self.first.mailbox.post(|letters| letters.answers.push((host.into(), Err(no))));
+        self.first.mailbox.post(|letters| {
+            for family in Family::BOTH {
+                letters.answers.push((host.into(), family, Err(no.clone())));
+            }
+        });
     }
 
     /// Does what the dialer thread does, until it is stopped.
