@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use crate::base::text::message;
+use crate::base::text::{brief, message};
 
 /// How a call ended. The numbers are part of the C API and never change: 0 is success, a positive
 /// number asks the caller to wait or to stop, a negative number is an error.
@@ -147,10 +147,11 @@ pub struct Position {
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = brief(&self.file);
         match (self.line, self.column) {
-            (0, _) => write!(f, "{}", self.file),
-            (line, 0) => write!(f, "{}:{line}", self.file),
-            (line, column) => write!(f, "{}:{line}:{column}", self.file),
+            (0, _) => write!(f, "{file}"),
+            (line, 0) => write!(f, "{file}:{line}"),
+            (line, column) => write!(f, "{file}:{line}:{column}"),
         }
     }
 }
@@ -212,7 +213,9 @@ impl fmt::Display for Origin {
         match self {
             Origin::Call => Ok(()),
             Origin::File(position) => write!(f, "{position}: "),
-            Origin::Node { name, address, phase } => write!(f, "{name} ({address}): {phase}: "),
+            Origin::Node { name, address, phase } => {
+                write!(f, "{} ({}): {phase}: ", brief(name), brief(address))
+            }
         }
     }
 }

@@ -10,3 +10,4 @@ pub(crate) mod random;
 pub(crate) mod stats;
 pub(crate) mod sync;
 pub(crate) mod text;
+pub(crate) mod wiped;

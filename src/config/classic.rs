@@ -7,14 +7,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::document::{self, Document, Header, Main, Section};
-use super::expand::{Environment, Variables, is_name};
+use super::expand::{Environment, Expanded, Variables, is_all_variables, is_name};
 use super::include::{self, MAX_FILES};
 use super::limits::{MAX_FILE, MAX_KEY, MAX_VALUE};
-use super::lines::{At, Lines, TooMuch};
+use super::lines::{At, Lines, Origin, TooMuch};
 use super::source::{self, FileId};
-use super::suggest;
-use super::value::{is_unseen, opening, shown};
+use super::value::{is_unseen, opening};
+use super::{secret, unclear};
 use crate::base::error::{Error, Position, Result};
+use crate::base::text::{brief, brief_path};
+use crate::base::wiped::Wiped;
 
 /// How deep includes may be nested.
 const MAX_DEPTH: usize = 32;
@@ -31,6 +33,7 @@ pub(super) fn read(main: Main<'_>, environment: Environment<'_>) -> Result<Docum
             sections: Vec::new(),
             lines: Lines::default(),
             warnings: Vec::new(),
+            secrets: Vec::new(),
             start,
         },
         text_directories: main.text_directories,
@@ -40,7 +43,7 @@ pub(super) fn read(main: Main<'_>, environment: Environment<'_>) -> Result<Docum
         stack: Vec::new(),
     };
     let chain = Chain { name, id: main.id, depth: 0, parent: None };
-    reader.open(main.bytes, Rc::new(chain), main.directory)?;
+    reader.open(main.bytes, Rc::new(chain), main.directory, main.is_open)?;
     while let Some(step) = reader.stack.pop() {
         match step {
             Step::Include { path, chain, at } => reader.include(&path, &chain, &at)?,
@@ -77,7 +80,7 @@ struct Chain {
 }
 
 struct Open {
-    text: Rc<str>,
+    text: Rc<Wiped<String>>,
     offset: usize,
     line: usize,
     chain: Rc<Chain>,
@@ -96,16 +99,22 @@ enum Current {
 }
 
 impl Reader<'_> {
-    fn open(&mut self, bytes: &[u8], chain: Rc<Chain>, directory: Option<PathBuf>) -> Result<()> {
+    fn open(
+        &mut self,
+        bytes: &[u8],
+        chain: Rc<Chain>,
+        directory: Option<PathBuf>,
+        is_open: bool,
+    ) -> Result<()> {
         let text = source::decode(bytes).map_err(|bad| {
             let position =
                 Position { file: chain.name.clone(), line: bad.line, column: bad.column };
             Error::config(&position, bad.cause)
         })?;
         let directory: Option<Arc<Path>> = directory.map(Arc::from);
-        let file = self.document.lines.open(Arc::clone(&chain.name), directory.clone());
+        let file = self.document.lines.open(Arc::clone(&chain.name), directory.clone(), is_open);
         self.stack.push(Step::Read(Open {
-            text: text.into(),
+            text: Rc::new(Wiped::new(text.to_owned())),
             offset: 0,
             line: 0,
             chain,
@@ -117,8 +126,9 @@ impl Reader<'_> {
     }
 
     fn include(&mut self, path: &Path, chain: &Rc<Chain>, at: &Position) -> Result<()> {
-        let refuse =
-            |reason: &str| Err(Error::config(at, format!("@INCLUDE {}: {reason}", path.display())));
+        let refuse = |reason: &str| {
+            Err(Error::config(at, format!("@INCLUDE {}: {reason}", brief_path(path))))
+        };
         if chain.depth == MAX_DEPTH {
             return refuse(&format!("includes are nested more than {MAX_DEPTH} deep; nest fewer"));
         }
@@ -130,13 +140,13 @@ impl Reader<'_> {
                 "this version does not read the YAML form; write the file in the classic form",
             );
         }
-        let (bytes, id) = match source::read_regular(path, self.bytes_left) {
-            Ok(read) => read,
+        let content = match source::read_regular(path, self.bytes_left) {
+            Ok(content) => content,
             Err(unreadable) => return refuse(&unreadable.reason),
         };
         let mut above = Some(chain);
         while let Some(link) = above {
-            if link.id == Some(id) {
+            if link.id == Some(content.id) {
                 return refuse(
                     "the file includes itself, directly or through others; remove this line",
                 );
@@ -144,11 +154,11 @@ impl Reader<'_> {
             above = link.parent.as_ref();
         }
         self.files_left -= 1;
-        self.bytes_left -= bytes.len();
+        self.bytes_left -= content.bytes.len();
         let name = path.to_string_lossy().into();
-        let link =
-            Chain { name, id: Some(id), depth: chain.depth + 1, parent: Some(chain.clone()) };
-        self.open(&bytes, Rc::new(link), Some(directory_of(path)))
+        let (id, depth) = (Some(content.id), chain.depth + 1);
+        let link = Chain { name, id, depth, parent: Some(chain.clone()) };
+        self.open(&content.bytes, Rc::new(link), Some(directory_of(path)), content.is_open)
     }
 
     /// Reads to the end of the file, or to an `@INCLUDE`; the included files are then read before
@@ -198,7 +208,7 @@ impl Reader<'_> {
             let column = position.column + content[..content.len() - rest.len()].chars().count();
             return Err(Error::config(
                 &Position { column, ..position },
-                format!("there is text after [{name}]; put it on its own line"),
+                format!("there is text after [{}]; put it on its own line", brief(opening(name))),
             ));
         }
         let header = match () {
@@ -212,11 +222,8 @@ impl Reader<'_> {
             }
             () => {
                 let position = position();
-                let near = suggest::nearest(&name.to_ascii_uppercase(), ["UPSTREAM", "NODE"], 2);
-                let fix = near.map(|near| format!("; did you mean [{near}]?")).unwrap_or_default();
-                self.document
-                    .warnings
-                    .push(format!("{position}: unknown section {} is ignored{fix}", shown(name)));
+                let text = unclear::section(name);
+                self.document.warnings.push(format!("{position}: {text}"));
                 return Ok(Current::Unknown);
             }
         };
@@ -253,17 +260,18 @@ impl Reader<'_> {
             }
             let value = value.trim_start_matches(BLANKS);
             let column = position.column + content[..content.len() - value.len()].chars().count();
+            if secret::is_secret(name) && !is_all_variables(value) {
+                let at = At { file: open.file, line: open.line as u32, column: 0 };
+                self.document.secrets.push((at, name.to_owned()));
+            }
             let value = self.expand(value, &Position { column, ..position })?;
-            self.variables.set(name, value);
+            self.variables.set(name, value.text);
             return Ok(None);
         }
         if !word.eq_ignore_ascii_case("@INCLUDE") {
-            return Err(Error::config(
-                &position,
-                format!("unknown command {}; write @INCLUDE or @SET", shown(opening(word))),
-            ));
+            return Err(Error::config(&position, unclear::command(word, argument)));
         }
-        let pattern = self.expand(argument, &at)?;
+        let Expanded { text: pattern, is_secret } = self.expand(argument, &at)?;
         if pattern.is_empty() {
             return Err(Error::config(&position, "@INCLUDE has no path; write @INCLUDE path"));
         }
@@ -271,7 +279,10 @@ impl Reader<'_> {
             Some(directory) => include::find(&pattern, &[directory.to_path_buf()]),
             None => include::find(&pattern, &self.text_directories),
         };
-        let paths = found.map_err(|cause| Error::config(&at, cause))?;
+        let paths = found.map_err(|cause| match is_secret {
+            true => Error::config(&at, "@INCLUDE: the variable names no file; write a path"),
+            false => Error::config(&at, cause),
+        })?;
         let include = |path| Step::Include { path, chain: open.chain.clone(), at: at.clone() };
         Ok(Some(paths.into_iter().map(include).collect()))
     }
@@ -280,13 +291,9 @@ impl Reader<'_> {
         let section = match section {
             Current::Unknown => return Ok(()),
             Current::None => {
-                return Err(self.refusal(
-                    at,
-                    format!(
-                        "{} comes before the first section; put [UPSTREAM] or [NODE] above it",
-                        shown(opening(content))
-                    ),
-                ));
+                let text =
+                    unclear::no_section(&self.document.lines.spellings, content, at.file > 0);
+                return Err(self.refusal(at, text));
             }
             Current::Known(index) => index,
         };
@@ -297,28 +304,20 @@ impl Reader<'_> {
         let spellings = &self.document.lines.spellings;
         let behind = &content[spellings.get(key).len()..];
         let value = without_blanks_before(behind);
-        if value.is_empty() {
-            let key = spellings.get(key);
-            let more = if key.contains(['=', ':']) {
-                ", with a blank between them and no \"=\" or \":\""
-            } else {
-                ""
-            };
-            let text =
-                format!("the key {} has no value; write one after it{more}", shown(opening(key)));
-            return Err(self.refusal(at, text));
-        }
         let before = spellings.width(key) + behind.len() - value.len();
         let value_column = at.column + before as u32;
         let expanded;
+        let mut origin = Origin::default();
         let value = if value.as_bytes().contains(&b'$') || value.len() > MAX_VALUE {
             let position = self.document.lines.position(At { column: value_column, ..at });
+            origin.is_elsewhere = is_all_variables(value);
             expanded = self.expand(value, &position)?;
-            &expanded
+            origin.is_secret = expanded.is_secret;
+            &expanded.text
         } else {
             trimmed(value)
         };
-        let pushed = self.document.lines.push(section, key, at, value_column, value);
+        let pushed = self.document.lines.push(section, key, at, value_column, value, origin);
         pushed.map_err(|TooMuch| {
             self.refusal(at, "all values together are over 4 GiB; shorten them".into())
         })
@@ -326,8 +325,11 @@ impl Reader<'_> {
 
     /// The key at the start of `content`.
     fn key(&mut self, content: &str, at: At) -> Result<u32> {
-        let key = content.split_once(BLANKS).map_or(content, |(key, _)| key);
-        if !self.document.lines.spellings.knows(key) {
+        let spellings = &self.document.lines.spellings;
+        let Some((key, _)) = content.split_once(BLANKS) else {
+            return Err(self.refusal(at, unclear::one_word(spellings, content)));
+        };
+        if !spellings.knows(key) {
             if key.len() > MAX_KEY {
                 let text =
                     format!("the key has {} bytes; at most {MAX_KEY} are allowed", key.len());
@@ -335,13 +337,7 @@ impl Reader<'_> {
             }
             // A person who reads the file does not see the character and takes the key for another.
             if let Some((end, odd)) = key.char_indices().find(|&(_, c)| is_unseen(c)) {
-                let text = match opening(&key[..end]) {
-                    "" => format!("the key begins with the invisible character {odd:?}"),
-                    seen => {
-                        format!("after {} the key has the invisible character {odd:?}", shown(seen))
-                    }
-                };
-                return Err(self.refusal(at, format!("{text}; type the line again")));
+                return Err(self.refusal(at, unclear::unseen(spellings, &key[..end], odd)));
             }
         }
         Ok(self.document.lines.spellings.follow(key))
@@ -352,18 +348,18 @@ impl Reader<'_> {
     }
 
     /// The value with its variables expanded, trimmed. `at` is where it starts.
-    fn expand(&mut self, text: &str, at: &Position) -> Result<String> {
+    fn expand(&mut self, text: &str, at: &Position) -> Result<Expanded> {
         if text.len() > MAX_VALUE {
             return Err(Error::config(
                 at,
                 format!("the value has {} bytes; at most {MAX_VALUE} are allowed", text.len()),
             ));
         }
-        let expanded = self.variables.expand(text).map_err(|fault| {
+        let mut expanded = self.variables.expand(text).map_err(|fault| {
             let column = at.column + text[..fault.offset].chars().count();
             Error::config(&Position { column, ..at.clone() }, fault.cause)
         })?;
-        let trimmed = trimmed(&expanded);
+        let trimmed = trimmed(&expanded.text);
         self.growth_left = self
             .growth_left
             .checked_sub(trimmed.len().saturating_sub(text.len()))
@@ -374,7 +370,10 @@ impl Reader<'_> {
                 format!("the variables make the file more than {limit} MiB longer; shorten them"),
             )
         })?;
-        Ok(trimmed.to_owned())
+        if trimmed.len() < expanded.text.len() {
+            expanded.text = Wiped::new(trimmed.to_owned());
+        }
+        Ok(expanded)
     }
 }
 

@@ -8,7 +8,8 @@ use super::keys;
 use super::limits::MAX_KEY;
 use super::suggest;
 use super::value::{
-    is_unseen, opening, parse_bool, parse_duration_ms, parse_int, parse_size, shown, trap,
+    is_unseen, opening, parse_bool, parse_duration_ms, parse_int, parse_size, shown, shown_key,
+    shown_of, trap,
 };
 
 /// What the value of a plugin's key may be. The numbers are part of the C API
@@ -72,7 +73,7 @@ impl KeyType {
         };
         match text.is_empty() {
             true => Err(format!("{key}: {what}")),
-            false => Err(format!("{key}: {} {what}{}", shown(text), trap(text))),
+            false => Err(format!("{key}: {} {what}{}", shown_of(key, text), trap(text))),
         }
     }
 
@@ -190,18 +191,21 @@ fn writable(key: &str) -> Result<(), String> {
     let is_odd = key.chars().any(|c| is_unseen(c) || c == '\u{fffd}');
     if key.is_empty() || key.len() > MAX_KEY || is_odd {
         return Err(format!(
-            "{key:.40?} cannot be a key; a key has 1 to {MAX_KEY} bytes, no blank and no invisible \
-             character"
+            "{} cannot be a key; a key has 1 to {MAX_KEY} bytes, no blank and no invisible \
+             character",
+            shown_key(key)
         ));
     }
     match key.chars().next() {
         Some(sign @ ('#' | '[' | '@')) => Err(format!(
-            "no file can hold the key {key:.40?}: a line that begins with \"{sign}\" is not a key; \
-             choose another name"
+            "no file can hold the key {}: a line that begins with \"{sign}\" is not a key; choose \
+             another name",
+            shown_key(key)
         )),
         _ if opening(key).len() < key.len() => Err(format!(
-            "no file can hold the key {key:.40?}: \"=\" or \":\" in a key is taken for a mistake; \
-             choose another name"
+            "no file can hold the key {}: \"=\" or \":\" in a key is taken for a mistake; choose \
+             another name",
+            shown_key(key)
         )),
         _ => Ok(()),
     }

@@ -1,6 +1,7 @@
 //! Turns sections into a [`Definition`], whatever form they were written in: checks that nothing is
 //! missing, that nothing is there twice, and that the keys make sense together.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,20 +10,22 @@ use super::document::{Document, Header, Section};
 use super::idle;
 use super::keys::{Key, Scope};
 use super::layers::{Judge, Layer, Layers, Step, Warnings, read_own, seen_from};
-use super::lines::Lines;
+use super::lines::{At, Lines};
 use super::mandatory::mandatory_text;
 use super::members::Members;
 use super::options::Options;
 use super::properties::Properties;
 use super::settings::{DeliverSettings, SetSettings};
 use super::tls_files::TlsFiles;
-use super::value::shown;
+use super::value::{Kind, opening, shown};
+use super::{declared::KeyType, secret};
 use crate::base::error::{Error, Position, Result};
+use crate::base::text::{brief, has_login};
 
 /// Checks a whole document.
 pub(super) fn define(document: Document, options: &Options) -> Result<Definition> {
     let mut warnings = Warnings::after(document.warnings);
-    let (sections, mut lines) = (document.sections, document.lines);
+    let (sections, mut lines, secrets) = (document.sections, document.lines, document.secrets);
     let of_options = lines.append_options(options.lines(), options.position())?;
     lines.finish();
     let (upstream, nodes) = split(sections, &lines, &document.start)?;
@@ -47,6 +50,7 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
         ));
     }
 
+    warn_of_open_files(&lines, &secrets, options, &mut warnings);
     let inherited = [&upstream.lines, &of_options];
     let tls_files = TlsFiles::new(options.config_dir());
     let mut members = Members::new(&lines, judge, inherited, of_set, tls_files, nodes.len());
@@ -116,6 +120,49 @@ fn split(
         ));
     }
     Ok((upstream, sections))
+}
+
+/// Warns of each file that holds a secret and that every user of the machine may read.
+fn warn_of_open_files(
+    lines: &Lines,
+    set: &[(At, String)],
+    options: &Options,
+    warnings: &mut Warnings,
+) {
+    if !lines.is_any_open() {
+        return;
+    }
+    let mut told = HashSet::new();
+    let mut warn = |at: At, key: &str| {
+        if lines.is_open(at.file) && told.insert(at.file) {
+            let position = lines.position(at);
+            let text = format!(
+                "every user of this machine may read this file, which holds a secret ({key}); run: \
+                 chmod o-r {}",
+                brief(&position.file)
+            );
+            warnings.add(&position, &text);
+        }
+    };
+    for (at, name) in set {
+        warn(*at, &shown(name));
+    }
+    let mut kinds: Vec<Option<bool>> = vec![None; lines.spellings.count_of_names()];
+    for line in lines.all().map(|line| lines.line(line)) {
+        let number = line.key_number();
+        let known = &mut kinds[number as usize];
+        let is_secret = *known.get_or_insert_with(|| {
+            let name = lines.spellings.name(number);
+            match (name.entry, options.declared().get(&name.text)) {
+                (Some(entry), _) => matches!(entry.kind, Kind::Secret),
+                (None, Some(kind)) => kind == KeyType::Secret,
+                (None, None) => secret::is_secret(&name.text),
+            }
+        });
+        if !line.origin().is_elsewhere && (is_secret || has_login(line.value())) {
+            warn(line.at(), opening(line.key()));
+        }
+    }
 }
 
 /// Checks the lines of a section of this kind.

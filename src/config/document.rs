@@ -29,6 +29,8 @@ pub(super) struct Document {
     pub sections: Vec<Section>,
     pub lines: Lines,
     pub warnings: Vec<String>,
+    /// Where a `@SET` gives a secret that stands in the file, and its name.
+    pub secrets: Vec<(At, String)>,
     /// Where the text starts, for errors about what is missing.
     pub start: Position,
 }
@@ -38,6 +40,8 @@ pub(super) struct Main<'a> {
     pub bytes: &'a [u8],
     pub name: &'a str,
     pub id: Option<FileId>,
+    /// Every user of the machine may read the file.
+    pub is_open: bool,
     /// The file's directory; `None` for a text.
     pub directory: Option<PathBuf>,
     /// Where to look for the includes of a text.

@@ -1,11 +1,14 @@
 //! `${VAR}` and `${VAR:-default}`: puts the values of `@SET` and of the environment into a text.
 //! Never expands the value of a variable again, and never inserts a NUL byte or invalid UTF-8.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 
 use super::limits::MAX_VALUE;
+use super::secret;
+use crate::base::text::brief;
+use crate::base::wiped::{self, Wiped};
 
 /// How deep defaults may be nested.
 const MAX_NESTING: usize = 8;
@@ -16,7 +19,15 @@ pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 /// The variables that a file can use.
 pub(super) struct Variables<'a> {
     environment: Environment<'a>,
-    set: HashMap<String, String>,
+    set: HashMap<String, Wiped<String>>,
+}
+
+/// A text with its variables expanded.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Expanded {
+    pub text: Wiped<String>,
+    /// Some variable in it has the name of a secret.
+    pub is_secret: bool,
 }
 
 /// Why a text could not be expanded, and at which byte of it.
@@ -33,18 +44,15 @@ impl<'a> Variables<'a> {
 
     /// `@SET name=value`: replaces an earlier `@SET` of that name, and hides the variable of the
     /// environment.
-    pub fn set(&mut self, name: &str, value: String) {
+    pub fn set(&mut self, name: &str, value: Wiped<String>) {
         self.set.insert(name.to_owned(), value);
     }
 
     /// `text` with every variable expanded. A `$` without `{` after it stays as it is.
-    pub fn expand<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, Fault> {
-        if !text.contains("${") {
-            return Ok(Cow::Borrowed(text));
-        }
-        let mut out = String::with_capacity(text.len());
+    pub fn expand(&self, text: &str) -> Result<Expanded, Fault> {
+        let mut out = Expanded::default();
         self.expand_into(text, 0, 0, &mut out)?;
-        Ok(Cow::Owned(out))
+        Ok(out)
     }
 
     fn expand_into(
@@ -52,13 +60,13 @@ impl<'a> Variables<'a> {
         text: &str,
         start: usize,
         depth: usize,
-        out: &mut String,
+        out: &mut Expanded,
     ) -> Result<(), Fault> {
         let mut rest = 0;
         while let Some(found) = text[rest..].find("${") {
             let at = rest + found;
             let fault = |cause: String| Err(Fault { offset: start + at, cause });
-            out.push_str(&text[rest..at]);
+            wiped::push_str(&mut out.text, &text[rest..at]);
             let Some(end) = closing_brace(&text[at + 2..]) else {
                 return fault("\"${\" has no \"}\"; write ${NAME} or ${NAME:-default}".into());
             };
@@ -76,10 +84,13 @@ impl<'a> Variables<'a> {
                         .into(),
                 );
             }
+            out.is_secret |= secret::is_secret(name);
             match (self.get(name), default) {
                 (Err(cause), _) => return fault(cause),
-                (Ok(Some(value)), None) => out.push_str(&value),
-                (Ok(Some(value)), Some(_)) if !value.is_empty() => out.push_str(&value),
+                (Ok(Some(value)), None) => wiped::push_str(&mut out.text, &value),
+                (Ok(Some(value)), Some(_)) if !value.is_empty() => {
+                    wiped::push_str(&mut out.text, &value);
+                }
                 (Ok(_), Some(_)) if depth == MAX_NESTING => {
                     return fault(format!(
                         "defaults are nested more than {MAX_NESTING} deep; nest fewer"
@@ -89,35 +100,53 @@ impl<'a> Variables<'a> {
                     self.expand_into(default, start + at + 2 + name.len() + 2, depth + 1, out)?;
                 }
                 (Ok(None), None) => {
+                    let name = brief(name);
                     return fault(format!(
                         "the variable {name} is not set; set it, or give a default: \
                          ${{{name}:-default}}, or ${{{name}:-}} for an empty value"
                     ));
                 }
             }
-            if out.len() > MAX_VALUE {
+            if out.text.len() > MAX_VALUE {
                 return fault(format!(
                     "with its variables the value is over {MAX_VALUE} bytes; shorten it"
                 ));
             }
         }
-        out.push_str(&text[rest..]);
+        wiped::push_str(&mut out.text, &text[rest..]);
         Ok(())
     }
 
-    fn get(&self, name: &str) -> Result<Option<Cow<'_, str>>, String> {
+    fn get(&self, name: &str) -> Result<Option<Wiped<String>>, String> {
         if let Some(value) = self.set.get(name) {
-            return Ok(Some(Cow::Borrowed(value)));
+            return Ok(Some(value.clone()));
         }
         let Some(value) = (self.environment)(name) else { return Ok(None) };
-        match value.into_string() {
+        let name = brief(name);
+        match value.into_string().map(Wiped::new) {
             Ok(value) if value.contains('\0') => {
                 Err(format!("the variable {name} holds a NUL byte; set it to plain text"))
             }
-            Ok(value) => Ok(Some(Cow::Owned(value))),
-            Err(_) => Err(format!("the variable {name} is not valid UTF-8; set it to plain text")),
+            Ok(value) => Ok(Some(value)),
+            Err(value) => {
+                drop(Wiped::new(value.into_vec()));
+                Err(format!("the variable {name} is not valid UTF-8; set it to plain text"))
+            }
         }
     }
+}
+
+/// Whether all of `text` comes from variables. A default is of the text's own.
+pub(super) fn is_all_variables(text: &str) -> bool {
+    let mut rest = text;
+    while let Some(inner) = rest.strip_prefix("${") {
+        let Some(end) = closing_brace(inner) else { return false };
+        if inner[..end].split_once(":-").is_some_and(|(_, default)| !is_all_variables(default)) {
+            return false;
+        }
+        rest = &inner[end + 1..];
+    }
+    rest.is_empty()
 }
 
 /// The `}` that closes the `${` before `text`. The `}` of a `${}` inside does not count.
@@ -147,8 +176,6 @@ pub(super) fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::ffi::OsStringExt;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -168,7 +195,7 @@ mod tests {
     #[test]
     fn expands() {
         let mut variables = Variables::new(&environment);
-        variables.set("S", "of @SET".into());
+        variables.set("S", Wiped::new("of @SET".into()));
         for (text, expected) in [
             ("", ""),
             ("plain", "plain"),
@@ -193,7 +220,8 @@ mod tests {
             ("${U:-{x}}", "{x}"),
             ("${U:-$}", "$"),
         ] {
-            assert_eq!(variables.expand(text).as_deref(), Ok(expected), "{text}");
+            let expanded = variables.expand(text).map(|out| out.text.to_string());
+            assert_eq!(expanded.as_deref(), Ok(expected), "{text}");
         }
     }
 
@@ -249,18 +277,37 @@ mod tests {
     #[test]
     fn growth_is_bounded() {
         let mut variables = Variables::new(&environment);
-        variables.set("X", "x".repeat(MAX_VALUE));
-        assert_eq!(variables.expand("${X}").map(|text| text.len()), Ok(MAX_VALUE));
+        variables.set("X", Wiped::new("x".repeat(MAX_VALUE)));
+        assert_eq!(variables.expand("${X}").map(|out| out.text.len()), Ok(MAX_VALUE));
         let fault = variables.expand("${X}${X}").unwrap_err();
         assert_eq!(fault.cause, "with its variables the value is over 1048576 bytes; shorten it");
+    }
+
+    #[test]
+    fn what_comes_from_variables_alone() {
+        for (text, all, secret) in [
+            ("${DB_PASSWORD}", true, true),
+            ("${A}${API_KEY:-}", true, true),
+            ("${U:-${A}}", true, false),
+            ("", true, false),
+            ("x${DB_PASSWORD:-y}", false, true),
+            ("${U:-x}", false, false),
+            ("x", false, false),
+            ("$", false, false),
+        ] {
+            let mut variables = Variables::new(&environment);
+            variables.set("DB_PASSWORD", Wiped::new("p".into()));
+            let expanded = variables.expand(text).unwrap();
+            assert_eq!((is_all_variables(text), expanded.is_secret), (all, secret), "{text}");
+        }
     }
 
     proptest! {
         #[test]
         fn any_text_expands_or_is_refused_inside_itself(text in "([ -~é]|[$][{]|:-|[}]|A){0,40}") {
             match Variables::new(&environment).expand(&text) {
-                Ok(expanded) => {
-                    prop_assert!(expanded == text || text.contains("${"), "{}", expanded)
+                Ok(Expanded { text: expanded, .. }) => {
+                    prop_assert!(*expanded == text || text.contains("${"), "{}", *expanded)
                 }
                 Err(fault) => prop_assert!(text[fault.offset..].starts_with("${"), "{:?}", fault),
             }
@@ -272,7 +319,8 @@ mod tests {
         ) {
             let expected = format!("{before}a{after}");
             let text = format!("{before}${{A}}{after}");
-            prop_assert_eq!(Variables::new(&environment).expand(&text).unwrap(), expected);
+            let out = Variables::new(&environment).expand(&text).unwrap();
+            prop_assert_eq!(&*out.text, &expected);
         }
     }
 }

@@ -7,6 +7,7 @@ use super::layers::Warnings;
 use super::lines::{Given, Lines};
 use super::settings::NodeSettings;
 use super::words::Check;
+use crate::base::wiped::Wiped;
 
 /// Keys that have no effect under a certain setting.
 struct Rule {
@@ -95,5 +96,5 @@ fn warn(rule: &Rule, lines: &Lines, own: &Range<u32>, whose: &str, warnings: &mu
 
 fn idle_by<'a>(rule: &Rule, lines: &'a Lines, own: &Range<u32>) -> impl Iterator<Item = Given<'a>> {
     let own = own.clone().map(|line| lines.line(line));
-    own.filter(|line| (rule.concerns)(&line.key().to_ascii_lowercase()))
+    own.filter(|line| (rule.concerns)(&Wiped::new(line.key().to_ascii_lowercase())))
 }

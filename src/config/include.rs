@@ -6,6 +6,8 @@ use std::path::{Component, Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
 
+use crate::base::text::{brief, brief_path};
+
 /// The most files that one pattern may name, and that one upstream file may include.
 pub(super) const MAX_FILES: usize = 10_000;
 
@@ -30,7 +32,8 @@ pub(super) fn find(pattern: &str, directories: &[PathBuf]) -> Result<Vec<PathBuf
             }
         }
     }
-    let looked: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let looked: Vec<String> = paths.iter().map(|path| brief_path(path)).collect();
+    let pattern = brief(pattern);
     let what = if wild { "no file matches" } else { "there is no such file" };
     Err(format!("@INCLUDE {pattern}: {what}; looked for {}", looked.join(", then ")))
 }
@@ -49,17 +52,18 @@ fn matches(pattern: &str, directory: Option<&Path>) -> Result<Vec<PathBuf>, Stri
         require_literal_leading_dot: false,
     };
     let found = glob::glob_with(&whole, options).map_err(|error| {
-        format!("@INCLUDE {pattern}: not a valid pattern ({}); fix it", error.msg)
+        format!("@INCLUDE {}: not a valid pattern ({}); fix it", brief(pattern), error.msg)
     })?;
     let mut files = Vec::new();
     for file in found {
-        let file = file.map_err(|error| format!("@INCLUDE {pattern}: {error}"))?;
+        let file = file.map_err(|error| format!("@INCLUDE {}: {error}", brief(pattern)))?;
         if !is_hidden_from(Path::new(pattern), &file) {
             files.push(file);
         }
         if files.len() > MAX_FILES {
             return Err(format!(
-                "@INCLUDE {pattern}: names more than {MAX_FILES} files; include fewer"
+                "@INCLUDE {}: names more than {MAX_FILES} files; include fewer",
+                brief(pattern)
             ));
         }
     }

@@ -285,6 +285,11 @@ pub fn find(name: &str) -> Option<&'static Entry> {
     TABLE.iter().find(|entry| entry.name == name || entry.aliases.contains(&name))
 }
 
+/// Whether `name`, in small letters, is a key of the table or nearly one.
+pub fn is_near(name: &str) -> bool {
+    find(name).is_some() || names().any(|known| suggest::is_slip(name, known))
+}
+
 /// What a key is that is not in the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unknown {

@@ -8,7 +8,7 @@ use super::declared::{Declared, KeyType};
 use super::keys::{self, COUNT_OF_KEYS, Effect, Entry, Key, Scope, TABLE, Unknown};
 use super::lines::{Given, Lines};
 use super::spelling::Spellings;
-use super::value::{Kind, Value, opening};
+use super::value::{Kind, Value, opening, without_value};
 use super::words::Word;
 use crate::base::error::{Error, Position, Result};
 
@@ -184,8 +184,16 @@ impl<'a> Judge<'a> {
 
 /// Checks the value of a key that the plugin declared.
 pub(super) fn read_own(kind: KeyType, line: Given<'_>) -> Result<()> {
-    kind.check(line.key(), line.value())
-        .map_err(|cause| Error::config(&line.value_position(), cause))
+    kind.check(line.key(), line.value()).map_err(|cause| refused(line, cause))
+}
+
+/// The error about a value. Does not show one that comes from a variable with a secret.
+fn refused(line: Given<'_>, cause: String) -> Error {
+    let cause = match line.origin().is_secret {
+        true => without_value(&cause, line.value()),
+        false => cause,
+    };
+    Error::config(&line.value_position(), cause)
 }
 
 /// `other` for a message about `position`: only the line, if the file is the same.
@@ -226,10 +234,7 @@ impl<'a> Layer<'a> {
         warnings: &mut Warnings,
     ) -> Result<()> {
         let name = entry.name;
-        let value = entry
-            .kind
-            .read(name, line.value())
-            .map_err(|cause| Error::config(&line.value_position(), cause))?;
+        let value = entry.kind.read(name, line.value()).map_err(|cause| refused(line, cause))?;
         match entry.effect {
             Effect::Acts => {}
             Effect::Later if entry.default_value().as_ref() == Some(&value) => {}

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use super::spelling::Spellings;
 use crate::base::error::{Error, Position, Result};
+use crate::base::text::Text;
+use crate::base::wiped::{self, Wiped};
 
 /// A position in short form. [`Lines::position`] makes a [`Position`] from it.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +31,16 @@ pub(super) struct Line {
     /// Where the value begins and ends in the text of all values.
     start: u32,
     end: u32,
+    origin: Origin,
+}
+
+/// Where the text of a value comes from.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Origin {
+    /// From a variable whose name is that of a secret.
+    pub is_secret: bool,
+    /// Only from variables: the file itself does not hold it.
+    pub is_elsewhere: bool,
 }
 
 /// A file that was read, or the options.
@@ -37,6 +49,8 @@ struct File {
     name: Arc<str>,
     /// `None` for texts and options.
     directory: Option<Arc<Path>>,
+    /// Every user of the machine may read it.
+    is_open: bool,
 }
 
 /// All lines. Add them first, then call [`Lines::finish`], then read them.
@@ -45,8 +59,8 @@ pub(super) struct Lines {
     list: Vec<Line>,
     files: Vec<File>,
     /// The values while lines are added.
-    draft: String,
-    values: Arc<String>,
+    draft: Wiped<String>,
+    values: Arc<Wiped<String>>,
     pub spellings: Spellings,
     /// The lines of some section do not follow each other.
     scattered: bool,
@@ -54,8 +68,8 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Adds a file; its lines refer to it by the number returned.
-    pub fn open(&mut self, name: Arc<str>, directory: Option<Arc<Path>>) -> u32 {
-        self.files.push(File { name, directory });
+    pub fn open(&mut self, name: Arc<str>, directory: Option<Arc<Path>>, is_open: bool) -> u32 {
+        self.files.push(File { name, directory, is_open });
         self.files.len() as u32 - 1
     }
 
@@ -67,6 +81,7 @@ impl Lines {
         at: At,
         value_column: u32,
         value: &str,
+        origin: Origin,
     ) -> Result<(), TooMuch> {
         let (start, end) = (self.draft.len(), self.draft.len() + value.len());
         let (Ok(start), Ok(end)) = (u32::try_from(start), u32::try_from(end)) else {
@@ -75,10 +90,10 @@ impl Lines {
         if end == u32::MAX {
             return Err(TooMuch);
         }
-        self.draft.push_str(value);
-        self.draft.push('\0');
+        wiped::push_str(&mut self.draft, value);
+        wiped::push_str(&mut self.draft, "\0");
         self.scattered |= self.list.last().is_some_and(|last| last.section > section);
-        self.list.push(Line { section, key, at, value_column, start, end });
+        self.list.push(Line { section, key, at, value_column, start, end, origin });
         Ok(())
     }
 
@@ -87,8 +102,8 @@ impl Lines {
     pub fn finish(&mut self) {
         let mut values = std::mem::take(&mut self.draft);
         if self.scattered {
-            let scattered = std::mem::take(&mut values);
-            values.reserve_exact(scattered.len());
+            let room = String::with_capacity(values.len());
+            let scattered = std::mem::replace(&mut values, Wiped::new(room));
             self.list.sort_by_key(|line| line.section);
             for line in &mut self.list {
                 let start = values.len() as u32;
@@ -96,8 +111,7 @@ impl Lines {
                 (line.start, line.end) = (start, start + (line.end - line.start));
             }
         }
-        values.shrink_to_fit();
-        self.values = Arc::new(values);
+        self.values = Arc::new(wiped::fitted(values));
     }
 
     /// The lines of each section that has any, in the order of the sections.
@@ -116,12 +130,12 @@ impl Lines {
         options: impl Iterator<Item = (&'a str, &'a str)>,
         position: &Position,
     ) -> Result<Range<u32>> {
-        let file = self.open(Arc::clone(&position.file), None);
+        let file = self.open(Arc::clone(&position.file), None, false);
         let from = self.list.len() as u32;
         for (key, value) in options {
             let key = self.spellings.of(key);
             let at = At { file, line: 0, column: 0 };
-            self.push(u32::MAX, key, at, 0, value).map_err(|TooMuch| {
+            self.push(u32::MAX, key, at, 0, value, Origin::default()).map_err(|TooMuch| {
                 Error::config(position, "all values together are over 4 GiB; set fewer")
             })?;
         }
@@ -129,13 +143,28 @@ impl Lines {
     }
 
     /// All values, with a NUL byte after each.
-    pub fn values(&self) -> &Arc<String> {
+    pub fn values(&self) -> &Arc<Wiped<String>> {
         &self.values
     }
 
     /// Where each value begins in [`Lines::values`], and where the last one ends.
     pub fn starts(&self) -> Box<[u32]> {
         self.list.iter().map(|line| line.start).chain([self.values.len() as u32]).collect()
+    }
+
+    /// Whether every user of the machine may read some file.
+    pub fn is_any_open(&self) -> bool {
+        self.files.iter().any(|file| file.is_open)
+    }
+
+    /// Whether every user of the machine may read the file of this number.
+    pub fn is_open(&self, file: u32) -> bool {
+        self.files[file as usize].is_open
+    }
+
+    /// The numbers of all lines.
+    pub fn all(&self) -> Range<u32> {
+        0..self.list.len() as u32
     }
 
     /// A run of lines.
@@ -193,6 +222,21 @@ impl<'a> Given<'a> {
     /// Where the value begins in [`Lines::values`].
     pub fn start(self) -> u32 {
         self.line().start
+    }
+
+    /// `part`, which is all of the value or a part of it, without a copy if possible.
+    pub fn text(self, part: &str) -> Text {
+        Text::of(&self.lines.values, self.line().start, part)
+    }
+
+    /// Where the text of the value comes from.
+    pub fn origin(self) -> Origin {
+        self.line().origin
+    }
+
+    /// Where the key is, in short form.
+    pub fn at(self) -> At {
+        self.line().at
     }
 
     /// Where the key is.

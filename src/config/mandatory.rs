@@ -7,6 +7,7 @@ use super::lines::Lines;
 use super::suggest;
 use super::value::{Value, shown};
 use crate::base::error::{Error, Result};
+use crate::base::wiped::Wiped;
 
 /// A section's setting of a key that it must have; an error if it is missing.
 pub(super) fn mandatory<'a, 'b>(
@@ -30,7 +31,7 @@ pub(super) fn mandatory<'a, 'b>(
         .map(|line| lines.line(line))
         .filter(|line| !judge.is_own(lines, *line));
     let slip = others.into_iter().find(|line| {
-        let key = line.key().to_ascii_lowercase();
+        let key = Wiped::new(line.key().to_ascii_lowercase());
         suggest::is_slip(&key, name) || key.strip_suffix('s') == Some(name)
     });
     let fix = match slip {

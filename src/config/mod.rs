@@ -22,6 +22,7 @@ mod name_index;
 mod node_settings;
 mod options;
 mod properties;
+mod secret;
 mod settings;
 mod source;
 mod spelling;
@@ -29,12 +30,14 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 mod tls_files;
+mod unclear;
 pub(crate) mod value;
 mod words;
 
 use std::path::{Path, PathBuf};
 
 use crate::base::error::{Error, Position, Result, Status};
+use crate::base::text::brief_path;
 
 pub use declared::KeyType;
 pub use definition::{Definition, NodeDefinition};
@@ -60,7 +63,7 @@ pub fn load(path: &Path, options: &Options) -> Result<Definition> {
     let path = find(path, options);
     let name = path.to_string_lossy();
     let whole = Position { file: name.as_ref().into(), line: 0, column: 0 };
-    let (bytes, id) = source::read_regular(&path, MAX_FILE).map_err(|unreadable| {
+    let content = source::read_regular(&path, MAX_FILE).map_err(|unreadable| {
         let places = if path.is_relative() && unreadable.errno == libc::ENOENT {
             format!("; {}", places_looked_at(options))
         } else {
@@ -70,9 +73,10 @@ pub fn load(path: &Path, options: &Options) -> Result<Definition> {
         Error { errno: unreadable.errno, ..error }
     })?;
     let main = Main {
-        bytes: &bytes,
+        bytes: &content.bytes,
         name: &name,
-        id: Some(id),
+        id: Some(content.id),
+        is_open: content.is_open,
         directory: Some(classic::directory_of(&path)),
         text_directories: Vec::new(),
     };
@@ -105,7 +109,14 @@ fn parse_in(
     }
     let mut text_directories = vec![PathBuf::new()];
     text_directories.extend(options.config_dir());
-    let main = Main { bytes: text, name: source_name, id: None, directory: None, text_directories };
+    let main = Main {
+        bytes: text,
+        name: source_name,
+        id: None,
+        is_open: false,
+        directory: None,
+        text_directories,
+    };
     read(main, options, environment)
 }
 
@@ -137,12 +148,12 @@ fn find(path: &Path, options: &Options) -> PathBuf {
 
 fn places_looked_at(options: &Options) -> String {
     let working = match std::env::current_dir() {
-        Ok(directory) => format!("the working directory {}", directory.display()),
+        Ok(directory) => format!("the working directory {}", brief_path(&directory)),
         Err(_) => "the working directory".into(),
     };
     match options.config_dir() {
         Some(directory) => {
-            format!("looked in {working}, then in {} (config.dir)", directory.display())
+            format!("looked in {working}, then in {} (config.dir)", brief_path(&directory))
         }
         None => format!("looked in {working}; give an absolute path, or set the option config.dir"),
     }

@@ -89,7 +89,7 @@ fn tls_settings(
         );
     }
     let mut file = |key: Key| -> Result<Option<TlsFile>> {
-        node.given(key).map(|line| files.find(key, line)).transpose()
+        node.given(key).map(|line| files.find(key, line, warnings)).transpose()
     };
     Ok(TlsSettings {
         verify,
@@ -99,7 +99,10 @@ fn tls_settings(
         ca_path: file(Key::TlsCaPath)?,
         crt_file: file(Key::TlsCrtFile)?,
         key_file: file(Key::TlsKeyFile)?,
-        key_passwd: node.text(Key::TlsKeyPasswd).map(str::to_owned),
+        key_passwd: node
+            .given(Key::TlsKeyPasswd)
+            .zip(node.text(Key::TlsKeyPasswd))
+            .map(|(line, passphrase)| line.text(passphrase)),
         min_version: node.version(Key::TlsMinVersion),
         max_version: node.version(Key::TlsMaxVersion),
         ciphers: ciphers(node),

@@ -8,7 +8,10 @@ use std::path::PathBuf;
 use super::declared::{Declared, KeyType};
 use super::keys::{self, Scope, Unknown};
 use super::limits::{MAX_KEY, MAX_VALUE};
+use super::value::shown_key;
 use crate::base::error::{Error, Position, Result, Status};
+use crate::base::text::brief;
+use crate::base::wiped::Wiped;
 
 /// Defaults for what the file does not say: keys of the library, and keys of the plugin.
 ///
@@ -16,7 +19,7 @@ use crate::base::error::{Error, Position, Result, Status};
 #[derive(Clone)]
 pub struct Options {
     /// Keys as they were spelled, and values.
-    lines: Vec<(String, String)>,
+    lines: Vec<(String, Wiped<String>)>,
     index: HashMap<String, usize>,
     declared: Declared,
     position: Position,
@@ -57,13 +60,15 @@ impl Options {
             || key.contains(|c: char| c.is_whitespace() || c.is_control())
         {
             return refuse(format!(
-                "{key:.40?} cannot be a key; a key has 1 to {MAX_KEY} bytes and no blank"
+                "{} cannot be a key; a key has 1 to {MAX_KEY} bytes and no blank",
+                shown_key(key)
             ));
         }
         if value.len() > MAX_VALUE || value.contains('\0') {
             return refuse(format!(
-                "{key}: the value is too long or has a NUL byte; a value has at most {MAX_VALUE} \
-                 bytes and no NUL byte"
+                "{}: the value is too long or has a NUL byte; a value has at most {MAX_VALUE} \
+                 bytes and no NUL byte",
+                brief(key)
             ));
         }
         let mut name = key.to_ascii_lowercase();
@@ -93,7 +98,7 @@ impl Options {
                 Unknown::Suspect(_) | Unknown::Foreign => {}
             },
         }
-        let line = (key.to_owned(), value.to_owned());
+        let line = (key.to_owned(), Wiped::new(value.to_owned()));
         match self.index.get(&name) {
             Some(&at) => self.lines[at] = line,
             None => {
@@ -176,7 +181,7 @@ mod tests {
             (
                 "a b",
                 "x",
-                "options: \"a b\" cannot be a key; a key has 1 to 1024 bytes and no blank",
+                "options: \"a\"... cannot be a key; a key has 1 to 1024 bytes and no blank",
             ),
             (
                 "a",

@@ -5,16 +5,17 @@
 use std::sync::Arc;
 
 use super::lines::Lines;
+use crate::base::wiped::Wiped;
 
 /// The properties of the nodes of a set.
 #[derive(Clone, Debug)]
 pub struct Properties {
     /// Every value, with a NUL byte after each.
-    values: Arc<String>,
+    values: Arc<Wiped<String>>,
     /// Where the value of each line begins, and where the last one ends.
     starts: Box<[u32]>,
     /// Every key, with a NUL byte after each.
-    keys: Box<str>,
+    keys: Wiped<Box<str>>,
     shapes: Box<[Shape]>,
 }
 
@@ -87,7 +88,7 @@ impl Properties {
         Properties {
             values: Arc::clone(lines.values()),
             starts: lines.starts(),
-            keys: lines.spellings.text().into(),
+            keys: Wiped::new(lines.spellings.text().into()),
             shapes: shapes.into(),
         }
     }

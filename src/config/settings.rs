@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::words::{Balance, Check, Start};
 use crate::base::error::Position;
+use crate::base::text::Text;
 
 /// The library's settings of one node. Nodes with the same settings share them.
 #[derive(Clone, Debug)]
@@ -41,7 +42,7 @@ pub struct TlsSettings {
     /// Client private key, PEM.
     pub key_file: Option<TlsFile>,
     /// Passphrase of the key.
-    pub key_passwd: Option<String>,
+    pub key_passwd: Option<Text>,
     /// Lowest protocol version.
     pub min_version: TlsVersion,
     /// Highest protocol version; never below `min_version`.

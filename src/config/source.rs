@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::limits::MAX_FILE;
+use crate::base::wiped::Wiped;
 
 /// Why a file could not be read: the reason with the fix, and the system's errno or 0.
 #[derive(Debug)]
@@ -59,22 +60,63 @@ pub(super) fn open_regular(path: &Path) -> Result<(File, Metadata), Unreadable> 
     }))
 }
 
-/// The bytes of a regular file of at most `limit` bytes.
-pub(super) fn read_regular(path: &Path, limit: usize) -> Result<(Vec<u8>, FileId), Unreadable> {
+/// A file that was read.
+#[derive(Debug)]
+pub(super) struct Content {
+    pub bytes: Wiped<Vec<u8>>,
+    pub id: FileId,
+    /// See [`is_open`].
+    pub is_open: bool,
+}
+
+/// Whether every user of the machine may read the file. Its group may: a service often reads its
+/// configuration through it, and libpq and OpenSSH's host keys allow that too.
+pub(super) fn is_open(metadata: &Metadata) -> bool {
+    metadata.mode() & libc::S_IROTH != 0
+}
+
+/// The content of a regular file of at most `limit` bytes.
+pub(super) fn read_regular(path: &Path, limit: usize) -> Result<Content, Unreadable> {
     let (file, metadata) = open_regular(path)?;
-    let mut bytes = Vec::new();
     // Reading checks the size again: a file in /proc says 0, and a file may grow meanwhile.
-    if metadata.len() <= limit as u64 {
-        let bound = limit as u64 + 1;
-        file.take(bound).read_to_end(&mut bytes).map_err(|error| Unreadable::system(&error))?;
-    }
-    if metadata.len() > limit as u64 || bytes.len() > limit {
-        return Err(Unreadable::new(&format!(
+    let bytes = match metadata.len() <= limit as u64 {
+        true => read_all(file, metadata.len() as usize, limit)
+            .map_err(|error| Unreadable::system(&error))?,
+        false => None,
+    };
+    let bytes = bytes.ok_or_else(|| {
+        Unreadable::new(&format!(
             "the upstream file with its includes is over {} MiB; make it smaller",
             MAX_FILE >> 20
-        )));
+        ))
+    })?;
+    let id = (metadata.dev(), metadata.ino());
+    Ok(Content { bytes, id, is_open: is_open(&metadata) })
+}
+
+/// All bytes of a file that is probably `expected` bytes long; `None` if it is over `limit`. The
+/// buffer leaves no copy behind: it is made in the right size, and wiped if it has to grow.
+fn read_all(mut file: File, expected: usize, limit: usize) -> io::Result<Option<Wiped<Vec<u8>>>> {
+    let mut bytes = Wiped::new(vec![0; expected + 1]);
+    let mut length = 0;
+    loop {
+        match file.read(&mut bytes[length..]) {
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if length > limit {
+            return Ok(None);
+        }
+        if length == bytes.len() {
+            let mut larger = Wiped::new(vec![0; (2 * length).max(4096)]);
+            larger[..length].copy_from_slice(&bytes);
+            bytes = larger;
+        }
     }
-    Ok((bytes, (metadata.dev(), metadata.ino())))
+    bytes.truncate(length);
+    Ok(Some(bytes))
 }
 
 /// A byte that is not allowed in a configuration text: line and column, both from 1, and what is
@@ -141,7 +183,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("f");
         std::fs::write(&path, "12345").unwrap();
-        assert_eq!(read_regular(&path, 5).unwrap().0, b"12345");
+        assert_eq!(*read_regular(&path, 5).unwrap().bytes, b"12345");
+        let of_proc = read_regular(Path::new("/proc/self/status"), MAX_FILE).unwrap();
+        assert!(of_proc.bytes.starts_with(b"Name:") && of_proc.is_open);
         let over = "the upstream file with its includes is over 32 MiB; make it smaller";
         assert_eq!(read_regular(&path, 4).unwrap_err().reason, over);
         assert_eq!(read_regular(Path::new("/proc/self/status"), 5).unwrap_err().reason, over);

@@ -5,12 +5,13 @@
 use std::collections::HashMap;
 
 use super::keys::{self, Entry};
+use crate::base::wiped::{self, Wiped, Zeroize};
 
 /// Every spelling that was seen.
 #[derive(Clone, Debug)]
 pub(super) struct Spellings {
     /// The spellings, with a NUL byte after each.
-    text: String,
+    text: Wiped<String>,
     list: Vec<Spelling>,
     by_text: HashMap<Box<str>, u32>,
     names: Vec<Name>,
@@ -45,7 +46,7 @@ const BEGINNING: u32 = 0;
 impl Default for Spellings {
     fn default() -> Self {
         let mut spellings = Spellings {
-            text: String::new(),
+            text: Wiped::default(),
             list: Vec::new(),
             by_text: HashMap::new(),
             names: Vec::new(),
@@ -97,14 +98,14 @@ impl Spellings {
             name,
             next: BEGINNING,
         });
-        self.text.push_str(key);
-        self.text.push('\0');
+        wiped::push_str(&mut self.text, key);
+        wiped::push_str(&mut self.text, "\0");
         self.by_text.insert(key.into(), id);
         id
     }
 
     fn name_of_new(&mut self, key: &str) -> u32 {
-        let lower = key.to_ascii_lowercase();
+        let lower = Wiped::new(key.to_ascii_lowercase());
         let entry = keys::find(&lower);
         let text = entry.map_or(lower.as_str(), |entry| entry.name);
         if let Some(found) = self.by_name.get(text) {
@@ -155,6 +156,16 @@ impl Spellings {
     /// All spellings, with a NUL byte after each.
     pub fn text(&self) -> &str {
         &self.text
+    }
+}
+
+// A secret that stands in the place of a key was stored like one.
+impl Drop for Spellings {
+    fn drop(&mut self) {
+        let texts = self.by_text.drain().map(|(text, _)| text);
+        let names = self.by_name.drain().map(|(name, _)| name);
+        let keys = self.names.drain(..).map(|name| name.text);
+        texts.chain(names).chain(keys).for_each(|mut text| text.zeroize());
     }
 }
 

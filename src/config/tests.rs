@@ -112,7 +112,9 @@ fn the_reference_example() {
             format!("{file}:20:5 shared_key secret"),
         ]
     );
-    assert_eq!(d.warnings, [""; 0]);
+    // The file comes with the library, so all may read it, and git says nothing of its mode.
+    let of_mode = |warning: &&String| !warning.contains("chmod o-r");
+    assert_eq!(d.warnings.iter().filter(of_mode).count(), 0);
 }
 
 /// Rows of the grammar that mean something here, each with what a node's key `k` then holds.
@@ -251,8 +253,8 @@ fn refused_grammar() {
             &node("[NODE]\nhost h\nport 1\nname   n"),
             "f:10:8: two nodes have the name \"n\", the first one on line 4; rename one",
         ),
-        (&node(" alone"), "f:7:2: the key \"alone\" has no value; write one after it"),
-        (&node(" alone \t "), "f:7:2: the key \"alone\" has no value; write one after it"),
+        (&node(" alone"), "f:7:2: this line has no value; write a key, and a value after it"),
+        (&node(" weight \t "), "f:7:2: the key \"weight\" has no value; write one after it"),
         (
             &node(" tls=on"),
             "f:7:2: the key \"tls\" has no value; write one after it, with a blank between them \
@@ -268,7 +270,7 @@ fn refused_grammar() {
         ),
         (
             &node("t\u{200b}ls on"),
-            "f:7:1: after \"t\" the key has the invisible character '\\u{200b}'; type the line \
+            "f:7:1: the key has the invisible character '\\u{200b}'; type the line \
              again",
         ),
         (

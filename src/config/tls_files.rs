@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::keys::Key;
+use super::layers::Warnings;
 use super::lines::Given;
 use super::settings::TlsFile;
 use super::{source, value};
 use crate::base::error::{Error, Result};
+use crate::base::text::brief_path;
 
 /// Finds files, and remembers what it found.
 pub(super) struct TlsFiles {
@@ -22,7 +24,7 @@ impl TlsFiles {
     }
 
     /// The file (for `tls.ca_path`, the directory) that `line` names as `key`.
-    pub fn find(&mut self, key: Key, line: Given<'_>) -> Result<TlsFile> {
+    pub fn find(&mut self, key: Key, line: Given<'_>, warnings: &mut Warnings) -> Result<TlsFile> {
         let is_directory = key == Key::TlsCaPath;
         let directory = line.directory().map(Path::to_path_buf);
         let asked = (directory, line.value().to_owned(), is_directory);
@@ -33,6 +35,16 @@ impl TlsFiles {
                     self.look(&asked.1, asked.0.as_deref(), is_directory).map_err(|cause| {
                         Error::config(&line.value_position(), format!("{}: {cause}", key.name()))
                     })?;
+                let is_new = self.found.values().all(|known| *known != path);
+                let is_open = |metadata| source::is_open(&metadata);
+                if key == Key::TlsKeyFile && is_new && path.metadata().is_ok_and(is_open) {
+                    let path = brief_path(&path);
+                    let text = format!(
+                        "{}: every user of this machine may read {path}; run: chmod o-r {path}",
+                        key.name()
+                    );
+                    warnings.add(&line.position(), &text);
+                }
                 self.found.insert(asked, path.clone());
                 path
             }
@@ -46,6 +58,9 @@ impl TlsFiles {
         beside: Option<&Path>,
         is_directory: bool,
     ) -> Result<PathBuf, String> {
+        if name.contains("-----BEGIN") {
+            return Err("the value is the text of a file; write the path of the file".into());
+        }
         let mut paths = vec![PathBuf::from(name)];
         if Path::new(name).is_relative() {
             paths.extend(self.config_dir.iter().map(|directory| directory.join(name)));
@@ -59,19 +74,19 @@ impl TlsFiles {
                         if is_directory { check_directory(path) } else { check_file(path) };
                     return match checked {
                         Ok(()) => Ok(path.clone()),
-                        Err(reason) => Err(format!("{}: {reason}", path.display())),
+                        Err(reason) => Err(format!("{}: {reason}", brief_path(path))),
                     };
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                     return Err(format!(
                         "{}: {error}; allow the user of this process to reach it",
-                        path.display()
+                        brief_path(path)
                     ));
                 }
                 Err(_) => {}
             }
         }
-        let looked: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+        let looked: Vec<String> = paths.iter().map(|path| brief_path(path)).collect();
         let what = if is_directory { "directory" } else { "file" };
         let quotes =
             if name.starts_with(['"', '\'']) { "; write the value without quotes" } else { "" };

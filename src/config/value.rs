@@ -5,8 +5,10 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use super::secret;
 use super::settings::TlsVersion;
 use super::words::Words;
+use crate::base::text::without_login;
 
 /// What a key's value may be.
 #[derive(Clone, Copy, Debug)]
@@ -130,10 +132,32 @@ fn split_number(text: &str) -> Option<(i64, &str)> {
 /// `value` for a message: in quotes, escaped, and cut if it is long.
 pub(super) fn shown(value: &str) -> String {
     const LONGEST: usize = 64;
+    let value = &*without_login(value);
     match value.char_indices().nth(LONGEST) {
         None => format!("{value:?}"),
         Some((end, _)) => format!("{:?}...", &value[..end]),
     }
+}
+
+/// A key of the caller's for a message. It may be a line with a secret in it.
+pub(super) fn shown_key(key: &str) -> String {
+    match opening(key) {
+        head if head.len() < key.len() && !head.is_empty() => format!("{}...", shown(head)),
+        _ => shown(key),
+    }
+}
+
+/// What a message calls the value of a key that may be a secret.
+const UNSHOWN: &str = "the value";
+
+/// `value` of `key` for a message. Not shown if the key may hold a secret.
+pub fn shown_of(key: &str, value: &str) -> String {
+    if secret::may_be_secret(key) { UNSHOWN.to_owned() } else { shown(value) }
+}
+
+/// A message without the value that it shows.
+pub(super) fn without_value(message: &str, value: &str) -> String {
+    message.replace(&shown(value.trim()), UNSHOWN)
 }
 
 impl Kind {

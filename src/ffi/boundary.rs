@@ -180,7 +180,7 @@ mod tests {
     const TEXT: &[u8] = b"[UPSTREAM]\nname u\n[NODE]\nname n\nhost h\nport 1\n";
 
     fn set() -> Arc<Upstream> {
-        let source = Source::Text(TEXT.to_vec(), "t".to_owned());
+        let source = Source::Text(TEXT.to_vec().into(), "t".to_owned());
         Upstream::load(source, Options::default(), Hooks::default()).unwrap()
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::balance::roster::NodeState;
 use crate::base::error::Status;
 use crate::base::log::Level;
+use crate::base::text::brief;
 use crate::config::value;
 use crate::ffi::boundary::shared;
 use crate::ffi::error::number;
@@ -218,11 +219,12 @@ fn typed<T: Copy>(
         let text = text.trim_end_matches('\0');
         parse(text).unwrap_or_else(|| {
             let key = String::from_utf8_lossy(key);
-            let name = &node.target.name;
+            let (key, name) = (brief(&key), brief(&node.target.name));
+            let shown = value::shown_of(&key, text);
             node.runtime.logger.log(
                 Level::Warn,
-                format_args!("{name}: {key} \"{text}\" is not {wanted}; the plugin's default is \
-                     used instead"),
+                format_args!("{name}: {key} {shown} is not {wanted}; the plugin's default is used \
+                     instead"),
             );
             fallback
         })

@@ -1,11 +1,13 @@
 //! `upstream_options_t`: values for keys that the file leaves out, the plugin's own keys, the log
 //! and the clock.
 
+use std::borrow::Cow;
 use std::ffi::{CString, c_char, c_void};
 
 use crate::base::clock::Clock;
 use crate::base::error::{Error, Poison, Status, c_string};
 use crate::base::log::{Level, Logger};
+use crate::base::wiped::Zeroize;
 use crate::config::{KeyType, Options};
 use crate::ffi::boundary::{mutable, shared};
 use crate::ffi::error::{null_argument, number, refuse, tell, upstream_error_t};
@@ -126,12 +128,16 @@ pub unsafe extern "C" fn upstream_options_set(
     let (Some(key), Some(value)) = (strings::text(key), strings::text(value)) else {
         return tell(err, null_argument(call));
     };
-    mutable!(o, |status| refuse(err, call, status) => |handle: &mut OptionsHandle| {
+    let status = mutable!(o, |status| refuse(err, call, status) => |handle: &mut OptionsHandle| {
         match handle.options.set(&key, &value) {
             Ok(()) => UPSTREAM_OK,
             Err(error) => tell(err, error),
         }
-    })
+    });
+    if let Cow::Owned(mut copy) = value {
+        copy.zeroize();
+    }
+    status
 }
 
 /// Any text.

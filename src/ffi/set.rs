@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use crate::balance::roster::Rest;
 use crate::base::error::{Error, Status};
 use crate::base::process;
+use crate::base::wiped::Wiped;
 use crate::ffi::boundary::shared;
 use crate::ffi::error::{null_argument, tell, upstream_error_t};
 use crate::ffi::handle::{self, Opaque};
@@ -113,7 +114,7 @@ pub unsafe extern "C" fn upstream_create_from_text(
         return tell(err, Error::new(Status::InvalidArg, cause));
     };
     let name = strings::text(source_name).unwrap_or("text".into()).into_owned();
-    create(Source::Text(text.to_vec(), name), o, out, err)
+    create(Source::Text(Wiped::new(text.to_vec()), name), o, out, err)
 }
 
 fn create(

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use crate::base::error::{Result, Status};
 use crate::base::log::Level;
+use crate::base::text::brief;
 use crate::config::Check;
 use crate::net::channel::Channel;
 use crate::net::patience::{after, jittered};
@@ -44,9 +45,10 @@ impl Node {
         let when = after(Instant::now(), jittered(self.health.interval));
         if let Err(error) = self.runtime.dialer.at(when, Box::new(check)) {
             self.checker.due.store(false, Relaxed);
-            self.runtime
-                .logger
-                .log(Level::Warn, format_args!("cannot check {} actively: {error}", target.name));
+            self.runtime.logger.log(
+                Level::Warn,
+                format_args!("cannot check {} actively: {error}", brief(&target.name)),
+            );
         }
     }
 

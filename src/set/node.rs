@@ -11,6 +11,7 @@ use crate::base::moment::Moment;
 use crate::base::stats::{Counters, Snapshot};
 use crate::base::sync::Mutex;
 use crate::base::sync::atomic::AtomicBool;
+use crate::base::text::brief;
 use crate::config::{HealthSettings, NodeDefinition, NodeSettings, Owner, Properties};
 use crate::net::patience::jittered;
 use crate::net::pool::{Pool, Put};
@@ -171,7 +172,7 @@ impl Node {
         let target = &self.target;
         self.runtime
             .logger
-            .log(level, format_args!("{} ({}): {line}", target.name, target.address()));
+            .log(level, format_args!("{} ({}): {line}", brief(&target.name), target.address()));
     }
 
     /// Whether it is in the rotation, or why not.

@@ -17,6 +17,7 @@ use crate::base::error::{Error, Poison, Result, Status, c_string};
 use crate::base::log::{Level, Logger, Repeated};
 use crate::base::random::random;
 use crate::base::stats::Snapshot;
+use crate::base::wiped::Wiped;
 use crate::config::{
     self, Balance, Definition, DeliverSettings, NameIndex, NodeDefinition, Options, Start,
 };
@@ -64,7 +65,7 @@ pub enum Source {
     /// In the file system.
     File(PathBuf),
     /// In memory, with the name that errors use for it.
-    Text(Vec<u8>, String),
+    Text(Wiped<Vec<u8>>, String),
 }
 
 impl Upstream {

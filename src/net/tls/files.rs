@@ -9,9 +9,13 @@ use std::sync::Arc;
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
+};
 
 use crate::base::error::{Error, Result, Status};
+use crate::base::text::brief_path;
+use crate::base::wiped::Wiped;
 use crate::config::{TlsFile, TlsSettings};
 use parking_lot::Mutex;
 
@@ -64,7 +68,7 @@ pub(super) fn identity(
 
 /// The error about a file's content, with the line that names the file.
 pub(super) fn refuse(key: &str, file: &TlsFile, cause: &str) -> Error {
-    Error::config(&file.position, format!("{key} {}: {cause}", file.path.display()))
+    Error::config(&file.position, format!("{key} {}: {cause}", brief_path(&file.path)))
 }
 
 /// The system's store. It is read once in a process, because it holds over a hundred certificates.
@@ -154,7 +158,7 @@ fn folder_certificates(folder: &TlsFile) -> Result<Vec<CertificateDer<'static>>>
 }
 
 fn private_key(path: &Path, passphrase: Option<&str>) -> Result<PrivateKeyDer<'static>, String> {
-    let pem = std::fs::read(path).map_err(|error| error.to_string())?;
+    let pem = Wiped::new(std::fs::read(path).map_err(|error| error.to_string())?);
     let text = String::from_utf8_lossy(&pem);
     if text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") {
         return decrypt(&text, passphrase);
@@ -173,12 +177,34 @@ fn private_key(path: &Path, passphrase: Option<&str>) -> Result<PrivateKeyDer<'s
                 .to_owned(),
         );
     }
+    if let Some(key) = plain_key(&text) {
+        return Ok(key);
+    }
     PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
         pem::Error::NoItemsFound => {
             "holds no private key; write it in PEM, in the form PKCS#8, PKCS#1 (RSA) or SEC1 (EC)"
                 .to_owned()
         }
         other => bad_pem(&other),
+    })
+}
+
+/// The key of a file in the usual form, read without leaving a copy of its text in memory. `None`
+/// if it is not in that form; another reader then says what is wrong, if anything is.
+fn plain_key(text: &str) -> Option<PrivateKeyDer<'static>> {
+    let labels = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"];
+    let begin = |label: &str| text.find(&format!("-----BEGIN {label}-----"));
+    let (start, label) =
+        labels.into_iter().filter_map(|label| Some((begin(label)?, label))).min()?;
+    let end = format!("-----END {label}-----");
+    let length = text[start..].find(&end)? + end.len();
+    let (_, key) = pkcs8::SecretDocument::from_pem(&text[start..start + length]).ok()?;
+    // rustls wipes what it is given here.
+    let key = key.as_bytes().to_vec();
+    Some(match label {
+        "PRIVATE KEY" => PrivatePkcs8KeyDer::from(key).into(),
+        "RSA PRIVATE KEY" => PrivatePkcs1KeyDer::from(key).into(),
+        _ => PrivateSec1KeyDer::from(key).into(),
     })
 }
 

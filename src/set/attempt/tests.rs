@@ -22,7 +22,7 @@ impl Bench {
         let now = Arc::new(AtomicU64::new(0));
         let clock = Arc::clone(&now);
         let hooks = Hooks { clock: Clock::host(move || clock.load(Relaxed)), ..Hooks::default() };
-        let source = Source::Text(text.into_bytes(), "t".to_owned());
+        let source = Source::Text(text.into_bytes().into(), "t".to_owned());
         Bench { up: Upstream::load(source, Options::default(), hooks).unwrap(), now }
     }
 

@@ -144,7 +144,6 @@ pub(super) fn cap_held(node: &Node) -> Error {
 
 fn new_link(node: &Node, channel: Channel) -> Box<Link> {
     count(&node.counters.connects);
-    let logger = &node.runtime.logger;
     let target = &node.target;
     match (&target.tls, channel.tls_version(), channel.tls_cipher()) {
         (Some(tls), Some(version), Some(cipher)) => {
@@ -152,31 +151,19 @@ fn new_link(node: &Node, channel: Channel) -> Box<Link> {
             let level = if tls.settings.debug >= 3 { Level::Info } else { Level::Debug };
             let version = version.to_string_lossy();
             let peer = channel.peer();
-            logger.log(
-                level,
-                format_args!(
-                    "{} ({}): connected to {peer}, {version}, {cipher}",
-                    target.name,
-                    target.address()
-                ),
-            );
+            node.log(level, format_args!("connected to {peer}, {version}, {cipher}"));
         }
-        _ => logger.log(
-            Level::Debug,
-            format_args!("{} ({}): connected to {}", target.name, target.address(), channel.peer()),
-        ),
+        _ => node.log(Level::Debug, format_args!("connected to {}", channel.peer())),
     }
     if let Some(tls) = &target.tls
         && channel.is_certificate_missed()
         && tls.is_first_miss()
     {
-        logger.log(
+        node.log(
             Level::Warn,
             format_args!(
-                "{} ({}): the server asks for a client certificate and there is none; if the \
-                 server requires one, it stores nothing: set tls.crt_file and tls.key_file",
-                target.name,
-                target.address()
+                "the server asks for a client certificate and there is none; if the server \
+                 requires one, it stores nothing: set tls.crt_file and tls.key_file"
             ),
         );
     }

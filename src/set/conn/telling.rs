@@ -8,6 +8,7 @@ use super::terms::{Ended, Ending};
 use super::{Conn, Stage};
 use crate::balance::breaker::Proof;
 use crate::base::error::{Blame, Error, Phase, Status};
+use crate::base::text::without_logins;
 use crate::net::channel::Failure;
 use crate::set::outcome::{Outcome, blame_for_silence, of_status};
 
@@ -240,6 +241,7 @@ const TEXT: usize = 500;
 
 /// A plugin's text as part of one line.
 fn in_one_line(text: &str) -> Box<str> {
+    let text = without_logins(text); // before the cut, which may part a login from its "@"
     let clean = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
     let mut line: String = clean.take(TEXT + 1).collect();
     if let Some((end, _)) = line.char_indices().nth(TEXT) {

@@ -10,7 +10,8 @@ use std::net::TcpListener;
 use std::sync::atomic::AtomicBool;
 
 fn upstream(text: &str) -> Arc<Upstream> {
-    let source = Source::Text(format!("[UPSTREAM]\nname u\n{text}").into_bytes(), "t".to_owned());
+    let source =
+        Source::Text(format!("[UPSTREAM]\nname u\n{text}").into_bytes().into(), "t".to_owned());
     Upstream::load(source, Options::default(), Hooks::default()).unwrap()
 }
 
@@ -187,7 +188,8 @@ fn greet_and_converse(conn: &mut Conn) -> Status {
 /// A set whose clock stands still, so that the budget gets no retries with time.
 fn timeless(text: &str) -> Arc<Upstream> {
     let hooks = Hooks { clock: crate::base::clock::Clock::host(|| 1), ..Hooks::default() };
-    let source = Source::Text(format!("[UPSTREAM]\nname u\n{text}").into_bytes(), "t".to_owned());
+    let source =
+        Source::Text(format!("[UPSTREAM]\nname u\n{text}").into_bytes().into(), "t".to_owned());
     Upstream::load(source, Options::default(), hooks).unwrap()
 }
 

@@ -1,0 +1,83 @@
+//! The messages about lines that are not understood. Such a line may be a secret in the wrong place:
+//! a value whose key is missing, or all of an included file. So of its text only a word is shown
+//! that is certainly a key, and never what follows it.
+
+use super::spelling::Spellings;
+use super::value::{opening, shown};
+use super::{keys, secret, suggest};
+
+/// A line that is one word.
+pub(super) fn one_word(spellings: &Spellings, word: &str) -> String {
+    let more = if word.contains(['=', ':']) {
+        ", with a blank between them and no \"=\" or \":\""
+    } else {
+        ""
+    };
+    match key(spellings, word) {
+        Some(key) => format!("the key {} has no value; write one after it{more}", shown(key)),
+        None => format!("this line has no value; write a key, and a value after it{more}"),
+    }
+}
+
+/// A line before the first section of a file.
+pub(super) fn no_section(spellings: &Spellings, line: &str, is_included: bool) -> String {
+    let (what, hint) = match key(spellings, line) {
+        Some(key) => (shown(key), ""),
+        None if is_included => (
+            "this line".to_owned(),
+            " (an included file cannot be the value of a key, but ${VAR} can)",
+        ),
+        None => ("this line".to_owned(), ""),
+    };
+    format!("{what} comes before the first section; put [UPSTREAM] or [NODE] above it{hint}")
+}
+
+/// A key with a character that is not seen, `odd`, after its text `before`.
+pub(super) fn unseen(spellings: &Spellings, before: &str, odd: char) -> String {
+    let has = match key(spellings, before) {
+        _ if before.is_empty() => "the key begins with".to_owned(),
+        Some(seen) => format!("after {} the key has", shown(seen)),
+        None => "the key has".to_owned(),
+    };
+    format!("{has} the invisible character {odd:?}; type the line again")
+}
+
+/// A section that is not known.
+pub(super) fn section(name: &str) -> String {
+    let word = opening(name);
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if word.is_empty() || !word.chars().all(is_plain) {
+        return "this unknown section is ignored".to_owned();
+    }
+    let near = suggest::nearest(&name.to_ascii_uppercase(), ["UPSTREAM", "NODE"], 2);
+    let fix = near.map(|near| format!("; did you mean [{near}]?")).unwrap_or_default();
+    format!("unknown section {} is ignored{fix}", shown(word))
+}
+
+/// A line that begins with `@`: its first word, and what follows that.
+pub(super) fn command(word: &str, argument: &str) -> String {
+    let starts_with = |command: &str| {
+        word.get(..command.len()).is_some_and(|start| start.eq_ignore_ascii_case(command))
+    };
+    match argument.is_empty() {
+        false => format!("unknown command {}; write @INCLUDE or @SET", shown(opening(word))),
+        true if starts_with("@SET") => {
+            "there is no blank after @SET; write @SET NAME=value".to_owned()
+        }
+        true if starts_with("@INCLUDE") => {
+            "there is no blank after @INCLUDE; write @INCLUDE path".to_owned()
+        }
+        true => "this command is unknown; write @INCLUDE or @SET".to_owned(),
+    }
+}
+
+/// The key at the start of a line, if a message may show it: a key that is known, nearly one that is
+/// known, one that was seen before, or the name of a secret with something after it.
+fn key<'t>(spellings: &Spellings, line: &'t str) -> Option<&'t str> {
+    let word = opening(line);
+    let is_alone = word.len() == line.len();
+    let is_key = spellings.knows(word)
+        || keys::is_near(&word.to_ascii_lowercase())
+        || !is_alone && secret::is_secret(word);
+    is_key.then_some(word).filter(|word| !word.is_empty())
+}
