@@ -1,11 +1,13 @@
 //! The room as a whole: a text or file goes in, a [`Definition`] or one exact message comes out.
 
 mod files;
+mod hostile;
 mod idle;
 mod keys;
 mod likeness;
 mod properties;
 mod scale;
+mod secrets;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
