@@ -11,7 +11,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-enum { MASK = 0x80, CHUNK = 1 << 20, MAPS = 1 << 18 };
+enum { MASK = 0x80, SEARCHED = 24, CHUNK = 1 << 20, MAPS = 1 << 18 };
 
 /* Each byte with its highest bit set, which no letter has. */
 static unsigned char masked[MEMORY_NEEDLE];
@@ -53,15 +53,16 @@ void memory_wipe(void *memory, size_t size)
 
 static size_t count_in(const unsigned char *bytes, size_t length)
 {
-    const unsigned char first = masked[0] & (unsigned char)~MASK;
+    const unsigned char *tail = masked + MEMORY_NEEDLE - SEARCHED;
+    const unsigned char first = tail[0] & (unsigned char)~MASK;
     const unsigned char *at = bytes, *end = bytes + length;
     size_t found = 0;
     while (at < end && (at = memchr(at, first, (size_t)(end - at))) != NULL) {
         size_t i = 0;
-        while (i < sizeof(masked) && at + i < end && (at[i] | MASK) == masked[i] && at[i] < MASK) {
+        while (i < SEARCHED && at + i < end && (at[i] | MASK) == tail[i] && at[i] < MASK) {
             i++;
         }
-        found += i == sizeof(masked);
+        found += i == SEARCHED;
         at++;
     }
     return found;
@@ -79,10 +80,10 @@ static size_t count_mapping(int memory, unsigned char *chunk, uintptr_t start, u
             break; /* memory of the kernel's own */
         }
         found += count_in(chunk, (size_t)got);
-        if ((size_t)got < sizeof(masked) || start + (size_t)got >= end) {
+        if ((size_t)got < SEARCHED || start + (size_t)got >= end) {
             break;
         }
-        start += (size_t)got - (sizeof(masked) - 1);
+        start += (size_t)got - (SEARCHED - 1);
     }
     return found;
 }

@@ -7,8 +7,9 @@
 
 #include <stddef.h>
 
-/* How long the secret is. */
-#define MEMORY_NEEDLE 24
+/* How long the secret is. Only its end is searched for: the allocator overwrites the first bytes of
+ * memory that is given back, which hides copies there but does not wipe them. */
+#define MEMORY_NEEDLE 64
 
 /* A new secret, of letters. */
 void memory_random_needle(void);

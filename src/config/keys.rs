@@ -6,6 +6,7 @@ mod markdown;
 use super::suggest;
 use super::value::{Kind, Value, opening, shown};
 use super::words::{self, Word, Words};
+use crate::base::wiped::Wiped;
 
 pub use markdown::{overview, reference};
 
@@ -326,9 +327,9 @@ pub fn judge(name: &str) -> Unknown {
         return Unknown::Refused(unknown_in(family, name));
     }
     let strict = |name: &str| STRICT.iter().any(|family| name.starts_with(family));
-    let respelled = name.replacen(['_', '-'], ".", 1);
-    if respelled != name && find(&respelled).is_some() {
-        let text = format!("unknown key \"{name}\"; it is spelled \"{respelled}\"");
+    let respelled = Wiped::new(name.replacen(['_', '-'], ".", 1));
+    if *respelled != name && find(&respelled).is_some() {
+        let text = format!("unknown key \"{name}\"; it is spelled \"{}\"", *respelled);
         return if strict(&respelled) { Unknown::Refused(text) } else { Unknown::Suspect(text) };
     }
     if let Some(known) = names().find(|known| suggest::is_slip(name, known)) {

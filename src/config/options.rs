@@ -71,10 +71,10 @@ impl Options {
                 brief(key)
             ));
         }
-        let mut name = key.to_ascii_lowercase();
+        let mut name = Wiped::new(key.to_ascii_lowercase());
         match keys::find(&name) {
             Some(entry) if !entry.scopes.contains(&Scope::Options) => {
-                let more = if name == "name" {
+                let more = if *name == "name" {
                     "; to require a name of the upstream, set upstream.name"
                 } else {
                     ""
@@ -89,7 +89,7 @@ impl Options {
                     return refuse(cause);
                 }
                 // Stored under its first name, so that a later alias replaces it.
-                name = entry.name.to_owned();
+                name = Wiped::new(entry.name.to_owned());
             }
             None if self.declared.get(&name).is_some() => {} // checked when a set is created
             None => match keys::judge(&name) {
@@ -99,10 +99,10 @@ impl Options {
             },
         }
         let line = (key.to_owned(), Wiped::new(value.to_owned()));
-        match self.index.get(&name) {
+        match self.index.get(name.as_str()) {
             Some(&at) => self.lines[at] = line,
             None => {
-                self.index.insert(name, self.lines.len());
+                self.index.insert(name.to_string(), self.lines.len());
                 self.lines.push(line);
             }
         }

@@ -1,6 +1,8 @@
 //! Which keys hold a secret, told by their names. For keys whose type nobody has declared, a name
 //! is all there is.
 
+use crate::base::wiped::Wiped;
+
 /// Parts of such names, without what joins the parts of a name.
 const PARTS: [&str; 16] = [
     "passw",
@@ -41,9 +43,11 @@ pub(super) fn may_be_secret(key: &str) -> bool {
 }
 
 /// A name in small letters, without what joins its parts.
-fn letters(key: &str) -> String {
+fn letters(key: &str) -> Wiped<String> {
     let joins = |sign: &char| matches!(sign, '_' | '-' | '.');
-    key.chars().filter(|sign| !joins(sign)).map(|sign| sign.to_ascii_lowercase()).collect()
+    let mut name = Wiped::new(String::with_capacity(key.len()));
+    name.extend(key.chars().filter(|sign| !joins(sign)).map(|sign| sign.to_ascii_lowercase()));
+    name
 }
 
 #[cfg(test)]

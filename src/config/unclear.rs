@@ -5,6 +5,7 @@
 use super::spelling::Spellings;
 use super::value::{opening, shown};
 use super::{keys, secret, suggest};
+use crate::base::wiped::Wiped;
 
 /// A line that is one word.
 pub(super) fn one_word(spellings: &Spellings, word: &str) -> String {
@@ -77,7 +78,7 @@ fn key<'t>(spellings: &Spellings, line: &'t str) -> Option<&'t str> {
     let word = opening(line);
     let is_alone = word.len() == line.len();
     let is_key = spellings.knows(word)
-        || keys::is_near(&word.to_ascii_lowercase())
+        || keys::is_near(&Wiped::new(word.to_ascii_lowercase()))
         || !is_alone && secret::is_secret(word);
     is_key.then_some(word).filter(|word| !word.is_empty())
 }

@@ -151,7 +151,7 @@ pub(super) fn shown_key(key: &str) -> String {
 const UNSHOWN: &str = "the value";
 
 /// `value` of `key` for a message. Not shown if the key may hold a secret.
-pub fn shown_of(key: &str, value: &str) -> String {
+pub(super) fn shown_of(key: &str, value: &str) -> String {
     if secret::may_be_secret(key) { UNSHOWN.to_owned() } else { shown(value) }
 }
 

@@ -42,7 +42,7 @@ pub unsafe extern "C" fn upstream_error_status(err: *const upstream_error_t) -> 
     shared!(pure err, number => |report: &Report| number(report.error.status))
 }
 
-/// The text of an error, in one line, for a log.
+/// The text of an error, in one line of at most 2,000 bytes, for a log.
 ///
 /// It names the node, what was being done and the cause; or the file, line and column, what is
 /// wrong there, and how to fix it. After several failures it tells all of them.

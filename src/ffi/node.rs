@@ -220,11 +220,11 @@ fn typed<T: Copy>(
         parse(text).unwrap_or_else(|| {
             let key = String::from_utf8_lossy(key);
             let (key, name) = (brief(&key), brief(&node.target.name));
-            let shown = value::shown_of(&key, text);
+            // Not the value: it may be a secret, and the key says where it is.
             node.runtime.logger.log(
                 Level::Warn,
-                format_args!("{name}: {key} {shown} is not {wanted}; the plugin's default is used \
-                     instead"),
+                format_args!("{name}: the value of {key} is not {wanted}; the plugin's default is \
+                     used instead"),
             );
             fallback
         })

@@ -42,7 +42,8 @@ pub const UPSTREAM_LOG_TRACE: i32 = 5;
 
 /// Receives one line of the log.
 ///
-/// `message` has no newline and is borrowed during the call.
+/// `message` is one line of at most 2,000 bytes, without control characters. It is borrowed during
+/// the call.
 ///
 /// It must not block. A connect or a delivery from within it may wait for the very thread that is
 /// calling, until its time limit is over.
