@@ -184,8 +184,8 @@ pub fn without_login(piece: &str) -> Cow<'_, str> {
 
 /// Whether `piece` is a URL with a password.
 pub fn has_login(piece: &str) -> bool {
-    let login = piece.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
-    login.is_some_and(|(login, _)| login.contains(':'))
+    let login = piece.rsplit_once('@').and_then(|(before, _)| before.split_once("://"));
+    login.is_some_and(|(_, login)| login.contains(':'))
 }
 
 /// `text` without the users and passwords of the URLs in it. A URL ends at a blank.

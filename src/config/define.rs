@@ -17,7 +17,7 @@ use super::options::Options;
 use super::properties::Properties;
 use super::settings::{DeliverSettings, SetSettings};
 use super::tls_files::TlsFiles;
-use super::value::{Kind, opening, shown};
+use super::value::{Kind, opening, parse_bool, shown};
 use super::{declared::KeyType, secret};
 use crate::base::error::{Error, Position, Result};
 use crate::base::text::{brief, has_login};
@@ -159,6 +159,8 @@ fn warn_of_open_files(
                 (None, None) => secret::is_secret(&name.text),
             }
         });
+        // `password_auth on` is a switch.
+        let is_secret = is_secret && parse_bool(line.value()).is_none();
         if !line.origin().is_elsewhere && (is_secret || has_login(line.value())) {
             warn(line.at(), opening(line.key()));
         }

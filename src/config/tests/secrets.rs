@@ -205,6 +205,7 @@ fn a_file_with_a_secret_that_all_may_read_gets_one_warning() {
         ("shared_key ${NOT_SET:-}x\n", 1),
         ("shared_key ${PATH}\n", 0),
         ("@SET DB_PASS=${PATH}\nshared_key ${DB_PASS}\n", 0),
+        ("password_auth on\nuse_token No\n", 0),
         ("tag s\nurl https://user@host/\nkey_file s\n", 0),
         ("require_ack s\n", 1), // declared as a secret
     ] {
