@@ -167,7 +167,7 @@ typedef struct upstream_error_t upstream_error_t;
 upstream_status_t upstream_error_status(const upstream_error_t *err);
 
 /**
- * The text of an error, in one line, for a log.
+ * The text of an error, in one line of at most 2,000 bytes, for a log.
  *
  * It names the node, what was being done and the cause; or the file, line and column, what is wrong
  * there, and how to fix it. After several failures it tells all of them.
@@ -276,7 +276,8 @@ typedef struct upstream_options_t upstream_options_t;
 /**
  * Receives one line of the log.
  *
- * `message` has no newline and is borrowed during the call.
+ * `message` is one line of at most 2,000 bytes, without control characters. It is borrowed during
+ * the call.
  *
  * It must not block. A connect or a delivery from within it may wait for the very thread that is
  * calling, until its time limit is over.
