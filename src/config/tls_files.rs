@@ -1,7 +1,7 @@
 //! Finds the files that `tls.*` keys name and checks that they can be read, each once. Does not
 //! read their content; `net::tls` does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::keys::Key;
@@ -16,11 +16,13 @@ use crate::base::text::brief_path;
 pub(super) struct TlsFiles {
     config_dir: Option<PathBuf>,
     found: HashMap<(Option<PathBuf>, String, bool), PathBuf>,
+    /// Key files that every user of the machine may read.
+    open_keys: HashSet<PathBuf>,
 }
 
 impl TlsFiles {
     pub fn new(config_dir: Option<PathBuf>) -> Self {
-        TlsFiles { config_dir, found: HashMap::new() }
+        TlsFiles { config_dir, found: HashMap::new(), open_keys: HashSet::new() }
     }
 
     /// The file (for `tls.ca_path`, the directory) that `line` names as `key`.
@@ -35,9 +37,11 @@ impl TlsFiles {
                     self.look(&asked.1, asked.0.as_deref(), is_directory).map_err(|cause| {
                         Error::config(&line.value_position(), format!("{}: {cause}", key.name()))
                     })?;
-                let is_new = self.found.values().all(|known| *known != path);
                 let is_open = |metadata| source::is_open(&metadata);
-                if key == Key::TlsKeyFile && is_new && path.metadata().is_ok_and(is_open) {
+                if key == Key::TlsKeyFile
+                    && path.metadata().is_ok_and(is_open)
+                    && self.open_keys.insert(path.clone())
+                {
                     let path = brief_path(&path);
                     let text = format!(
                         "{}: every user of this machine may read {path}; run: chmod o-r {path}",
