@@ -1,6 +1,6 @@
-//! The messages about lines that are not understood. Such a line may be a secret in the wrong place:
-//! a value whose key is missing, or all of an included file. So of its text only a word is shown
-//! that is certainly a key, and never what follows it.
+//! The messages about lines that are not understood. Such a line may be a secret in the wrong
+//! place: a value whose key is missing, or all of an included file. So of its text only a word is
+//! shown that is certainly a key, and never what follows it.
 
 use super::spelling::Spellings;
 use super::value::{opening, shown};
@@ -72,8 +72,8 @@ pub(super) fn command(word: &str, argument: &str) -> String {
     }
 }
 
-/// The key at the start of a line, if a message may show it: a key that is known, nearly one that is
-/// known, one that was seen before, or the name of a secret with something after it.
+/// The key at the start of a line, if a message may show it: a key that is known, nearly one that
+/// is known, one that was seen before, or the name of a secret with something after it.
 fn key<'t>(spellings: &Spellings, line: &'t str) -> Option<&'t str> {
     let word = opening(line);
     let is_alone = word.len() == line.len();
