@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use super::document::{self, Document, Header, Main, Section};
 use super::expand::{Environment, Expanded, Variables, is_all_variables, is_name};
-use super::include::{self, MAX_FILES};
-use super::limits::{MAX_FILE, MAX_KEY, MAX_VALUE};
-use super::lines::{At, Lines, Origin, TooMuch};
+use super::include::Finder;
+use super::limits::{MAX_FILE, MAX_FILES, MAX_KEY, MAX_KEYS, MAX_NODES, MAX_VALUE};
+use super::lines::{At, Lines, Origin};
+use super::others;
 use super::source::{self, FileId};
 use super::value::{is_unseen, opening};
+use super::warnings::{About, Warnings};
 use super::{secret, unclear};
 use crate::base::error::{Error, Position, Result};
 use crate::base::text::{brief, brief_path};
@@ -32,7 +34,7 @@ pub(super) fn read(main: Main<'_>, environment: Environment<'_>) -> Result<Docum
         document: Document {
             sections: Vec::new(),
             lines: Lines::default(),
-            warnings: Vec::new(),
+            warnings: Warnings::default(),
             secrets: Vec::new(),
             start,
         },
@@ -40,6 +42,7 @@ pub(super) fn read(main: Main<'_>, environment: Environment<'_>) -> Result<Docum
         bytes_left: MAX_FILE.saturating_sub(main.bytes.len()),
         growth_left: MAX_FILE,
         files_left: MAX_FILES,
+        finder: Finder::new(),
         stack: Vec::new(),
     };
     let chain = Chain { name, id: main.id, depth: 0, parent: None };
@@ -61,6 +64,7 @@ struct Reader<'a> {
     /// By how many bytes variables may still lengthen the values, all together.
     growth_left: usize,
     files_left: usize,
+    finder: Finder,
     stack: Vec<Step>,
 }
 
@@ -206,30 +210,38 @@ impl Reader<'_> {
         if !rest.is_empty() {
             let position = position();
             let column = position.column + content[..content.len() - rest.len()].chars().count();
-            return Err(Error::config(
-                &Position { column, ..position },
-                format!("there is text after [{}]; put it on its own line", brief(opening(name))),
-            ));
+            let name = brief(opening(name));
+            let text = match rest.chars().next().filter(|&odd| is_unseen(odd)) {
+                Some(odd) => format!(
+                    "there is the invisible character {odd:?} after [{name}]; type the line again"
+                ),
+                None => format!("there is text after [{name}]; put it on its own line"),
+            };
+            return Err(Error::config(&Position { column, ..position }, text));
         }
         let header = match () {
             () if name.eq_ignore_ascii_case("UPSTREAM") => Header::Upstream,
             () if name.eq_ignore_ascii_case("NODE") => Header::Node,
-            () if name.is_empty() => {
-                return Err(Error::config(
-                    &position(),
-                    "this section header has no name; write [UPSTREAM] or [NODE]",
-                ));
-            }
-            () => {
-                let position = position();
-                let text = unclear::section(name);
-                self.document.warnings.push(format!("{position}: {text}"));
-                return Ok(Current::Unknown);
-            }
+            () => return self.unknown_section(name, &position()),
         };
+        // One more than the nodes, for [UPSTREAM].
+        if self.document.sections.len() > MAX_NODES {
+            let text = format!("the file has more than {MAX_NODES} sections; make it smaller");
+            return Err(self.refusal(at, text));
+        }
         self.document.lines.spellings.begin();
         self.document.sections.push(Section { header, at, lines: 0..0 });
         Ok(Current::Known(self.document.sections.len() as u32 - 1))
+    }
+
+    /// A section that is not read. If it is probably a misspelt `[NODE]`, it is an error: a server
+    /// must not be left out in silence.
+    fn unknown_section(&mut self, name: &str, at: &Position) -> Result<Current> {
+        if let Some(cause) = unclear::no_header(name) {
+            return Err(Error::config(at, cause));
+        }
+        self.document.warnings.add(About::Section, at, &unclear::section(name));
+        Ok(Current::Unknown)
     }
 
     /// Carries out `@SET`. For `@INCLUDE`, returns what to read next.
@@ -264,8 +276,9 @@ impl Reader<'_> {
                 let at = At { file: open.file, line: open.line as u32, column: 0 };
                 self.document.secrets.push((at, name.to_owned()));
             }
-            let value = self.expand(value, &Position { column, ..position })?;
-            self.variables.set(name, value.text);
+            let value = self.expand(value, &Position { column, ..position.clone() })?;
+            let set = self.variables.set(name, value.text);
+            set.map_err(|cause| Error::config(&position, cause))?;
             return Ok(None);
         }
         if !word.eq_ignore_ascii_case("@INCLUDE") {
@@ -276,8 +289,8 @@ impl Reader<'_> {
             return Err(Error::config(&position, "@INCLUDE has no path; write @INCLUDE path"));
         }
         let found = match &open.directory {
-            Some(directory) => include::find(&pattern, &[directory.to_path_buf()]),
-            None => include::find(&pattern, &self.text_directories),
+            Some(directory) => self.finder.find(&pattern, &[directory.to_path_buf()]),
+            None => self.finder.find(&pattern, &self.text_directories),
         };
         let paths = found.map_err(|cause| match is_secret {
             true => Error::config(&at, "@INCLUDE: the variable names no file; write a path"),
@@ -290,22 +303,21 @@ impl Reader<'_> {
     fn key_and_value(&mut self, content: &str, at: At, section: Current) -> Result<()> {
         let section = match section {
             Current::Unknown => return Ok(()),
-            Current::None => {
-                let text =
-                    unclear::no_section(&self.document.lines.spellings, content, at.file > 0);
-                return Err(self.refusal(at, text));
-            }
+            Current::None => return Err(self.before_the_first_section(content, at)),
             Current::Known(index) => index,
         };
         let key = match self.document.lines.spellings.expected(content) {
             Some(key) => key,
-            None => self.key(content, at)?,
+            None => self.key(content, at, section)?,
         };
         let spellings = &self.document.lines.spellings;
         let behind = &content[spellings.get(key).len()..];
         let value = without_blanks_before(behind);
         let before = spellings.width(key) + behind.len() - value.len();
         let value_column = at.column + before as u32;
+        if let [sign @ (b'=' | b':'), b' ' | b'\t', ..] = value.as_bytes() {
+            return Err(self.with_sign(key, *sign, At { column: value_column, ..at }));
+        }
         let expanded;
         let mut origin = Origin::default();
         let value = if value.as_bytes().contains(&b'$') || value.len() > MAX_VALUE {
@@ -317,17 +329,51 @@ impl Reader<'_> {
         } else {
             trimmed(value)
         };
+        if let Some(cause) = unseen_around(value) {
+            return Err(self.refusal(At { column: value_column, ..at }, cause));
+        }
         let pushed = self.document.lines.push(section, key, at, value_column, value, origin);
-        pushed.map_err(|TooMuch| {
-            self.refusal(at, "all values together are over 4 GiB; shorten them".into())
-        })
+        pushed.map_err(|too_much| self.refusal(at, too_much.to_string()))
+    }
+
+    fn before_the_first_section(&self, content: &str, at: At) -> Error {
+        let spellings = &self.document.lines.spellings;
+        let text = match document::looks_like_yaml(content) {
+            true => "this looks like the YAML form; this version does not read the YAML form; \
+                     write the file in the classic form, with [UPSTREAM] and [NODE]"
+                .to_owned(),
+            false => unclear::no_section(spellings, content, at.file > 0),
+        };
+        self.refusal(at, text)
+    }
+
+    /// A line that is one word: a setting in another program's file, or a mistake.
+    fn one_word(&mut self, word: &str, at: At, section: u32) -> Result<u32> {
+        let Document { sections, lines, .. } = &mut self.document;
+        if others::is_flag(word) {
+            return Ok(lines.spellings.follow(word));
+        }
+        let may_be_name =
+            sections[section as usize].header == Header::Upstream && !lines.has_any(section);
+        let text = unclear::one_word(&lines.spellings, word, may_be_name);
+        Err(self.refusal(at, text))
+    }
+
+    /// A value that begins with the sign that other formats have before it.
+    fn with_sign(&self, key: u32, sign: u8, at: At) -> Error {
+        let (sign, key) = (char::from(sign), self.document.lines.spellings.get(key));
+        let text = format!(
+            "{}: the value begins with \"{sign}\"; write only blanks between a key and its value",
+            brief(opening(key))
+        );
+        self.refusal(at, text)
     }
 
     /// The key at the start of `content`.
-    fn key(&mut self, content: &str, at: At) -> Result<u32> {
+    fn key(&mut self, content: &str, at: At, section: u32) -> Result<u32> {
         let spellings = &self.document.lines.spellings;
         let Some((key, _)) = content.split_once(BLANKS) else {
-            return Err(self.refusal(at, unclear::one_word(spellings, content)));
+            return self.one_word(content, at, section);
         };
         if !spellings.knows(key) {
             if key.len() > MAX_KEY {
@@ -338,6 +384,10 @@ impl Reader<'_> {
             // A person who reads the file does not see the character and takes the key for another.
             if let Some((end, odd)) = key.char_indices().find(|&(_, c)| is_unseen(c)) {
                 return Err(self.refusal(at, unclear::unseen(spellings, &key[..end], odd)));
+            }
+            if self.document.lines.spellings.count() > MAX_KEYS {
+                let text = format!("the file has more than {MAX_KEYS} different keys; use fewer");
+                return Err(self.refusal(at, text));
             }
         }
         Ok(self.document.lines.spellings.follow(key))
@@ -359,17 +409,19 @@ impl Reader<'_> {
             let column = at.column + text[..fault.offset].chars().count();
             Error::config(&Position { column, ..at.clone() }, fault.cause)
         })?;
-        let trimmed = trimmed(&expanded.text);
         self.growth_left = self
             .growth_left
-            .checked_sub(trimmed.len().saturating_sub(text.len()))
+            .checked_sub(expanded.text.len().saturating_sub(text.len()))
             .ok_or_else(|| {
-            let limit = MAX_FILE >> 20;
-            Error::config(
-                at,
-                format!("the variables make the file more than {limit} MiB longer; shorten them"),
-            )
-        })?;
+                let limit = MAX_FILE >> 20;
+                Error::config(
+                    at,
+                    format!(
+                        "the variables make the file more than {limit} MiB longer; shorten them"
+                    ),
+                )
+            })?;
+        let trimmed = trimmed(&expanded.text);
         if trimmed.len() < expanded.text.len() {
             expanded.text = Wiped::new(trimmed.to_owned());
         }
@@ -398,6 +450,24 @@ fn trimmed(value: &str) -> &str {
         (Some(first), Some(last)) => &value[first..=last],
         _ => "",
     }
+}
+
+/// What is wrong with a value that begins or ends with a character that nobody sees: a login would
+/// fail, and nobody could see why.
+fn unseen_around(value: &str) -> Option<String> {
+    let plain = |byte: Option<&u8>| byte.is_none_or(|byte| (b'!'..=b'~').contains(byte));
+    if plain(value.as_bytes().first()) && plain(value.as_bytes().last()) {
+        return None;
+    }
+    let unseen = |c: Option<char>| c.filter(|&c| is_unseen(c));
+    match (unseen(value.chars().next()), unseen(value.chars().next_back())) {
+        (Some(odd), _) => Some(("begins", odd)),
+        (None, Some(odd)) => Some(("ends", odd)),
+        (None, None) => None,
+    }
+    .map(|(does, odd)| {
+        format!("the value {does} with the invisible character {odd:?}; type the line again")
+    })
 }
 
 /// The directory of a file; empty for a file in the working directory.

@@ -9,22 +9,22 @@ use super::definition::Definition;
 use super::document::{Document, Header, Section};
 use super::idle;
 use super::keys::{Key, Scope};
-use super::layers::{Judge, Layer, Layers, Step, Warnings, read_own, seen_from};
+use super::layers::{Judge, Layer, Layers, Step, read_own, read_scheme, seen_from};
 use super::lines::{At, Lines};
 use super::mandatory::mandatory_text;
 use super::members::Members;
 use super::options::Options;
-use super::properties::Properties;
 use super::settings::{DeliverSettings, SetSettings};
 use super::tls_files::TlsFiles;
 use super::value::{Kind, opening, parse_bool, shown};
+use super::warnings::{About, Warnings};
 use super::{declared::KeyType, secret};
 use crate::base::error::{Error, Position, Result};
 use crate::base::text::{brief, has_login};
 
 /// Checks a whole document.
 pub(super) fn define(document: Document, options: &Options) -> Result<Definition> {
-    let mut warnings = Warnings::after(document.warnings);
+    let mut warnings = document.warnings;
     let (sections, mut lines, secrets) = (document.sections, document.lines, document.secrets);
     let of_options = lines.append_options(options.lines(), options.position())?;
     lines.finish();
@@ -57,7 +57,7 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
     for section in &nodes {
         members.add(section, &mut warnings)?;
     }
-    let (nodes, index, shapes) = members.finish();
+    let (nodes, index, properties) = members.finish();
     idle::warn_of_set(
         &lines,
         &upstream.lines,
@@ -66,6 +66,7 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
     );
     if nodes.iter().all(|node| node.settings.weight == 0) {
         warnings.add(
+            About::Value,
             &lines.position(upstream.at),
             "every node has weight 0, so none gets a payload; give at least one a weight from 1 to \
              1000",
@@ -76,7 +77,7 @@ pub(super) fn define(document: Document, options: &Options) -> Result<Definition
         nodes,
         settings: set_settings(set),
         warnings: warnings.finish(),
-        properties: Arc::new(Properties::new(&lines, shapes)),
+        properties: Arc::new(properties),
         index,
         lines,
     })
@@ -141,7 +142,7 @@ fn warn_of_open_files(
                  chmod o-r {}",
                 brief(&position.file)
             );
-            warnings.add(&position, &text);
+            warnings.add(About::Secret, &position, &text);
         }
     };
     for (at, name) in set {
@@ -182,6 +183,7 @@ fn read<'a>(
             None => {}
             Some(Step::Known(entry)) => layer.read(entry, line, warnings)?,
             Some(Step::Own(kind)) => read_own(kind, line)?,
+            Some(Step::Scheme) => read_scheme(line)?,
             Some(Step::Suspect) => judge.warn(lines, line, warnings),
         }
     }

@@ -1,11 +1,12 @@
 //! `${VAR}` and `${VAR:-default}`: puts the values of `@SET` and of the environment into a text.
 //! Never expands the value of a variable again, and never inserts a NUL byte or invalid UTF-8.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use super::limits::MAX_VALUE;
+use super::limits::{MAX_EXPANSIONS, MAX_VALUE, MAX_VARIABLES};
 use super::secret;
 use crate::base::text::brief;
 use crate::base::wiped::{self, Wiped};
@@ -20,6 +21,8 @@ pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 pub(super) struct Variables<'a> {
     environment: Environment<'a>,
     set: HashMap<String, Wiped<String>>,
+    /// How many variables may still be expanded.
+    left: Cell<usize>,
 }
 
 /// A text with its variables expanded.
@@ -39,13 +42,17 @@ pub(super) struct Fault {
 
 impl<'a> Variables<'a> {
     pub fn new(environment: Environment<'a>) -> Self {
-        Variables { environment, set: HashMap::new() }
+        Variables { environment, set: HashMap::new(), left: Cell::new(MAX_EXPANSIONS) }
     }
 
     /// `@SET name=value`: replaces an earlier `@SET` of that name, and hides the variable of the
     /// environment.
-    pub fn set(&mut self, name: &str, value: Wiped<String>) {
+    pub fn set(&mut self, name: &str, value: Wiped<String>) -> Result<(), String> {
+        if self.set.len() == MAX_VARIABLES && !self.set.contains_key(name) {
+            return Err(format!("more than {MAX_VARIABLES} variables are set; set fewer"));
+        }
         self.set.insert(name.to_owned(), value);
+        Ok(())
     }
 
     /// `text` with every variable expanded. A `$` without `{` after it stays as it is.
@@ -67,6 +74,12 @@ impl<'a> Variables<'a> {
             let at = rest + found;
             let fault = |cause: String| Err(Fault { offset: start + at, cause });
             wiped::push_str(&mut out.text, &text[rest..at]);
+            let Some(left) = self.left.get().checked_sub(1) else {
+                return fault(format!(
+                    "variables are used more than {MAX_EXPANSIONS} times; use fewer"
+                ));
+            };
+            self.left.set(left);
             let Some(end) = closing_brace(&text[at + 2..]) else {
                 return fault("\"${\" has no \"}\"; write ${NAME} or ${NAME:-default}".into());
             };
@@ -195,7 +208,7 @@ mod tests {
     #[test]
     fn expands() {
         let mut variables = Variables::new(&environment);
-        variables.set("S", Wiped::new("of @SET".into()));
+        variables.set("S", Wiped::new("of @SET".into())).unwrap();
         for (text, expected) in [
             ("", ""),
             ("plain", "plain"),
@@ -277,7 +290,7 @@ mod tests {
     #[test]
     fn growth_is_bounded() {
         let mut variables = Variables::new(&environment);
-        variables.set("X", Wiped::new("x".repeat(MAX_VALUE)));
+        variables.set("X", Wiped::new("x".repeat(MAX_VALUE))).unwrap();
         assert_eq!(variables.expand("${X}").map(|out| out.text.len()), Ok(MAX_VALUE));
         let fault = variables.expand("${X}${X}").unwrap_err();
         assert_eq!(fault.cause, "with its variables the value is over 1048576 bytes; shorten it");
@@ -296,10 +309,28 @@ mod tests {
             ("$", false, false),
         ] {
             let mut variables = Variables::new(&environment);
-            variables.set("DB_PASSWORD", Wiped::new("p".into()));
+            variables.set("DB_PASSWORD", Wiped::new("p".into())).unwrap();
             let expanded = variables.expand(text).unwrap();
             assert_eq!((is_all_variables(text), expanded.is_secret), (all, secret), "{text}");
         }
+    }
+
+    #[test]
+    fn variables_and_their_uses_are_counted() {
+        let mut variables = Variables::new(&environment);
+        for number in 0..MAX_VARIABLES {
+            variables.set(&number.to_string(), Wiped::default()).unwrap();
+        }
+        assert_eq!(variables.set("7", Wiped::default()), Ok(()));
+        let more = variables.set("more", Wiped::default());
+        assert_eq!(more, Err("more than 10000 variables are set; set fewer".into()));
+
+        for _ in 0..MAX_EXPANSIONS / 100 {
+            variables.expand(&"${7}".repeat(100)).unwrap();
+        }
+        assert!(variables.expand("$7").is_ok());
+        let fault = variables.expand("${U:-}").unwrap_err();
+        assert_eq!(fault.cause, "variables are used more than 1000000 times; use fewer");
     }
 
     proptest! {

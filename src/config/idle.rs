@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
-use super::layers::Warnings;
 use super::lines::{Given, Lines};
 use super::settings::NodeSettings;
+use super::warnings::{About, Warnings};
 use super::words::Check;
 use crate::base::wiped::Wiped;
 
@@ -90,11 +90,13 @@ fn warn(rule: &Rule, lines: &Lines, own: &Range<u32>, whose: &str, warnings: &mu
         let has = if keys.len() == 1 { "has" } else { "have" };
         let ((setting, so), keys, fix) = (rule.why, keys.join(", "), rule.fix);
         let text = format!("{setting} {whose}{so} {keys} {has} no effect; {fix}");
-        warnings.add(&first.position(), &text);
+        warnings.add(About::NoEffect, &first.position(), &text);
     }
 }
 
 fn idle_by<'a>(rule: &Rule, lines: &'a Lines, own: &Range<u32>) -> impl Iterator<Item = Given<'a>> {
     let own = own.clone().map(|line| lines.line(line));
+    // -1 is the agent's way to leave a value to the system; nothing is asked for.
+    let own = own.filter(|line| line.value() != "-1");
     own.filter(|line| (rule.concerns)(&Wiped::new(line.key().to_ascii_lowercase())))
 }

@@ -3,6 +3,7 @@
 
 mod markdown;
 
+use super::others;
 use super::suggest;
 use super::value::{Kind, Value, opening, shown};
 use super::words::{self, Word, Words};
@@ -96,10 +97,12 @@ use Kind::{Address, Bool, Directory, File, Host, Integer, Names, Port, Secret, T
 // to a clock.
 const WAIT: Kind = Kind::Duration { min: "1ms", max: "365d" };
 const TIME: Kind = Kind::Duration { min: "0", max: "365d" };
-/// Linux: MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL are 32767 seconds.
-const PROBE_TIME: Kind = Kind::Duration { min: "1s", max: "32767s" };
-/// Linux: MAX_TCP_KEEPCNT.
-const PROBES: Kind = Integer { min: 1, max: 127 };
+/// As `WAIT`. The agent's default is 0, which is "for ever" there.
+const WAIT_OR_ZERO: Kind = Kind::OrZero(&WAIT);
+/// Linux: MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL are 32767 seconds. The agent's default is -1.
+const PROBE_TIME: Kind = Kind::OrSystem(&Kind::Duration { min: "1s", max: "32767s" });
+/// Linux: MAX_TCP_KEEPCNT. The agent's default is -1.
+const PROBES: Kind = Kind::OrSystem(&Integer { min: 1, max: 127 });
 const COUNT: Kind = Integer { min: 0, max: 1_000_000_000 };
 
 /// Words that have no effect.
@@ -144,7 +147,7 @@ table! {
     TlsDebug "tls.debug", Integer { min: 0, max: 4 }, ANYWHERE, Is("1"), Acts:
         "Level of the log line about each TLS connection: INFO for 3 and 4, DEBUG for less.";
 
-    NetConnectTimeout "net.connect_timeout", WAIT, ANYWHERE, Is("10s"), Acts:
+    NetConnectTimeout "net.connect_timeout", WAIT_OR_ZERO, ANYWHERE, Is("10s"), Acts:
         "Limit for name lookup, TCP to all addresses, and TLS handshake together. Of a name with \
          several addresses each connect starts at the next one. If that has no connection within \
          250 ms (a quarter of this time, if that is less), or no TLS within 1 s, another one is \
@@ -152,7 +155,7 @@ table! {
          connect to the node fails.";
     NetConnectTimeoutLogError "net.connect_timeout_log_error", Bool, ANYWHERE, Is("on"), Acts:
         "Log a connect that ran out of time at level ERROR. `off`: at level DEBUG.";
-    NetIoTimeout "net.io_timeout", WAIT, ANYWHERE, Is("60s"), Acts:
+    NetIoTimeout "net.io_timeout", WAIT_OR_ZERO, ANYWHERE, Is("60s"), Acts:
         "How long one read or write may make no progress. While another node could take the \
          payload, a delivery also waits no longer than half of the time that it has left. The \
          kernel ends a connection if sent data is not acknowledged for this long \
@@ -296,6 +299,8 @@ pub fn is_near(name: &str) -> bool {
 pub enum Unknown {
     /// A plugin's own key.
     Foreign,
+    /// A key of the agent that means nothing here; this is the warning, given once.
+    OfTheAgent(String),
     /// Probably a misspelling; this is the warning.
     Suspect(String),
     /// An error; this is its text.
@@ -323,6 +328,9 @@ pub fn judge(name: &str) -> Unknown {
     if name.len() < whole.len() && find(name).is_some() {
         return Unknown::Refused(joined(name));
     }
+    if let Some(text) = others::of_the_agent(name) {
+        return Unknown::OfTheAgent(text);
+    }
     if let Some(family) = STRICT.into_iter().find(|family| name.starts_with(family)) {
         return Unknown::Refused(unknown_in(family, name));
     }
@@ -332,9 +340,16 @@ pub fn judge(name: &str) -> Unknown {
         let text = format!("unknown key \"{name}\"; it is spelled \"{}\"", *respelled);
         return if strict(&respelled) { Unknown::Refused(text) } else { Unknown::Suspect(text) };
     }
+    if let Some(text) = others::of_health(name) {
+        return Unknown::Suspect(text);
+    }
     if let Some(known) = names().find(|known| suggest::is_slip(name, known)) {
         let text = format!("unknown key \"{name}\"; did you mean \"{known}\"?");
-        return if strict(known) { Unknown::Refused(text) } else { Unknown::Suspect(text) };
+        let is_strict = strict(known) || others::of_tls(name).is_some();
+        return if is_strict { Unknown::Refused(text) } else { Unknown::Suspect(text) };
+    }
+    if let Some(text) = others::of_tls(name) {
+        return Unknown::Refused(text);
     }
     if let Some(family) = LOOSE.into_iter().find(|family| name.starts_with(family)) {
         return Unknown::Suspect(unknown_in(family, name));
@@ -344,17 +359,23 @@ pub fn judge(name: &str) -> Unknown {
             "\"{name}\" is read as a key; a comment starts with \"#\""
         ));
     }
+    if name.len() < whole.len() {
+        return Unknown::Suspect(format!(
+            "the key {} has a \"=\" or \":\" behind it; write a blank in its place",
+            shown(name)
+        ));
+    }
     Unknown::Foreign
 }
 
 fn unknown_in(family: &str, name: &str) -> String {
     let members = names().filter(|known| known.starts_with(family));
-    match suggest::nearest(name, members.clone(), 4) {
+    match suggest::nearest(name, members.clone(), 4).filter(|_| !others::is_switch(name)) {
         Some(known) => format!("unknown key \"{name}\"; did you mean \"{known}\"?"),
-        None => {
+        None => others::of_tls(name).unwrap_or_else(|| {
             let members: Vec<&str> = members.collect();
             format!("unknown key \"{name}\"; the keys of this family are {}", members.join(", "))
-        }
+        }),
     }
 }
 

@@ -2,13 +2,13 @@
 //! options and defaults are asked for a key. It judges each name and value alone; `define` and
 //! `node_settings` check what the keys mean together.
 
-use std::collections::HashSet;
-
 use super::declared::{Declared, KeyType};
-use super::keys::{self, COUNT_OF_KEYS, Effect, Entry, Key, Scope, TABLE, Unknown};
+use super::keys::{self, COUNT_OF_KEYS, Effect, Entry, Fallback, Key, Scope, TABLE, Unknown};
 use super::lines::{Given, Lines};
+use super::others;
 use super::spelling::Spellings;
 use super::value::{Kind, Value, opening, without_value};
+use super::warnings::{About, Warnings};
 use super::words::Word;
 use crate::base::error::{Error, Position, Result};
 
@@ -27,54 +27,6 @@ pub(super) struct Layer<'a> {
     given: Vec<Key>,
 }
 
-/// Warnings to log, each only once.
-#[derive(Default)]
-pub(super) struct Warnings {
-    lines: Vec<String>,
-    said: HashSet<String>,
-    /// How often a warning was added, repeated ones included.
-    tries: usize,
-}
-
-impl Warnings {
-    /// Starts with `lines`.
-    pub fn after(lines: Vec<String>) -> Self {
-        Warnings { lines, ..Warnings::default() }
-    }
-
-    /// Adds a line.
-    pub fn add(&mut self, position: &Position, text: &str) {
-        self.tries += 1;
-        let line = format!("{position}: {text}");
-        if self.said.insert(line.clone()) {
-            self.lines.push(line);
-        }
-    }
-
-    /// The lines. If there are very many, the first ones and the number of the others.
-    pub fn finish(mut self) -> Vec<String> {
-        const MOST: usize = 100;
-        if self.lines.len() > MOST {
-            let more = self.lines.len() - MOST;
-            self.lines.truncate(MOST);
-            self.lines.push(format!("{more} more warnings about this configuration are left out"));
-        }
-        self.lines
-    }
-
-    /// How often a warning was added so far, repeated ones included.
-    pub fn tries(&self) -> usize {
-        self.tries
-    }
-
-    /// Adds a line, unless there is one about this `subject` already, for whatever position.
-    fn add_once(&mut self, subject: &str, position: &Position, text: &str) {
-        if self.said.insert(subject.to_owned()) {
-            self.add(position, text);
-        }
-    }
-}
-
 /// What to do with a line. Depends on its key, not on its value.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
@@ -84,6 +36,8 @@ pub(super) enum Step {
     Own(KeyType),
     /// Warn of the key.
     Suspect,
+    /// Refuse a value that asks for TLS in other words.
+    Scheme,
 }
 
 /// Judges the keys of each section: which are known, set twice, or probably misspelled.
@@ -104,6 +58,8 @@ enum Foreign {
     Own(KeyType),
     /// It did not.
     Unknown(Unknown),
+    /// It did not, and the value may ask for TLS.
+    Scheme,
 }
 
 impl<'a> Judge<'a> {
@@ -150,8 +106,11 @@ impl<'a> Judge<'a> {
         }
         match self.foreign(lines, number) {
             Foreign::Own(kind) => Ok(Some(Step::Own(*kind))),
+            Foreign::Scheme => Ok(Some(Step::Scheme)),
             Foreign::Unknown(Unknown::Foreign) => Ok(None),
-            Foreign::Unknown(Unknown::Suspect(_)) => Ok(Some(Step::Suspect)),
+            Foreign::Unknown(Unknown::Suspect(_) | Unknown::OfTheAgent(_)) => {
+                Ok(Some(Step::Suspect))
+            }
             Foreign::Unknown(Unknown::Refused(text)) => {
                 Err(Error::config(&line.position(), text.clone()))
             }
@@ -160,8 +119,14 @@ impl<'a> Judge<'a> {
 
     /// Warns of a line's key.
     pub fn warn(&mut self, lines: &Lines, line: Given<'_>, warnings: &mut Warnings) {
-        if let Foreign::Unknown(Unknown::Suspect(text)) = self.foreign(lines, line.key_number()) {
-            warnings.add(&line.position(), text);
+        match self.foreign(lines, line.key_number()) {
+            Foreign::Unknown(Unknown::Suspect(text)) => {
+                warnings.add(About::Key, &line.position(), text);
+            }
+            Foreign::Unknown(Unknown::OfTheAgent(text)) => {
+                warnings.add_once(About::NoEffect, text, &line.position(), text);
+            }
+            _ => {}
         }
     }
 
@@ -176,6 +141,9 @@ impl<'a> Judge<'a> {
             }
             Foreign::Unknown(match (keys::judge(name), declared.slip(name)) {
                 (Unknown::Foreign | Unknown::Suspect(_), Some(text)) => Unknown::Refused(text),
+                (Unknown::Foreign, None) if others::may_name_a_scheme(name) => {
+                    return Foreign::Scheme;
+                }
                 (judgement, _) => judgement,
             })
         })
@@ -194,6 +162,14 @@ fn refused(line: Given<'_>, cause: String) -> Error {
         false => cause,
     };
     Error::config(&line.value_position(), cause)
+}
+
+/// Checks the value of a key that may ask for TLS in other words.
+pub(super) fn read_scheme(line: Given<'_>) -> Result<()> {
+    match others::asks_for_tls(line.key(), line.value()) {
+        Some(cause) => Err(Error::config(&line.position(), cause)),
+        None => Ok(()),
+    }
 }
 
 /// `other` for a message about `position`: only the line, if the file is the same.
@@ -235,11 +211,26 @@ impl<'a> Layer<'a> {
     ) -> Result<()> {
         let name = entry.name;
         let value = entry.kind.read(name, line.value()).map_err(|cause| refused(line, cause))?;
+        let value = match value {
+            Value::Zero => {
+                let Fallback::Value(default) = entry.default else {
+                    unreachable!("{name} has no default");
+                };
+                let text = format!(
+                    "{name} 0: no wait is for ever here, so this is the default, {default}; write \
+                     a longer time if you need one"
+                );
+                warnings.add_once(About::Value, name, &line.position(), &text);
+                entry.kind.read(name, default).unwrap_or(Value::Zero)
+            }
+            value => value,
+        };
         match entry.effect {
             Effect::Acts => {}
             Effect::Later if entry.default_value().as_ref() == Some(&value) => {}
             Effect::Later => {
                 warnings.add_once(
+                    About::NoEffect,
                     name,
                     &line.position(),
                     &format!("{name} has no effect in this version"),
@@ -247,13 +238,13 @@ impl<'a> Layer<'a> {
             }
             Effect::SystemResolver => {
                 let text = format!("{name} has no effect: the system resolver resolves all names");
-                warnings.add_once("the resolver", &line.position(), &text);
+                warnings.add_once(About::NoEffect, "the resolver", &line.position(), &text);
             }
             Effect::NoProxy => {
                 let text = format!(
                     "{name} has no effect: no proxy is used, whatever the environment says"
                 );
-                warnings.add_once("the proxy", &line.position(), &text);
+                warnings.add_once(About::NoEffect, "the proxy", &line.position(), &text);
             }
         }
         self.settings[entry.key as usize] = Some(Setting { value, line: Some(line) });
@@ -330,6 +321,7 @@ macro_rules! readers {
                 pub fn $given(self, key: Key) -> Option<$type> {
                     match self.get(key)?.value {
                         Value::$variant(value) => Some(value),
+                        Value::Unset => None,
                         ref other => unreachable!("{} is {other:?}", key.name()),
                     }
                 }

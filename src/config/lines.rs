@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::limits::MAX_LINES;
 use super::spelling::Spellings;
 use crate::base::error::{Error, Position, Result};
 use crate::base::text::Text;
@@ -85,16 +86,24 @@ impl Lines {
     ) -> Result<(), TooMuch> {
         let (start, end) = (self.draft.len(), self.draft.len() + value.len());
         let (Ok(start), Ok(end)) = (u32::try_from(start), u32::try_from(end)) else {
-            return Err(TooMuch);
+            return Err(TooMuch::Values);
         };
         if end == u32::MAX {
-            return Err(TooMuch);
+            return Err(TooMuch::Values);
+        }
+        if self.list.len() == MAX_LINES {
+            return Err(TooMuch::Lines);
         }
         wiped::push_str(&mut self.draft, value);
         wiped::push_str(&mut self.draft, "\0");
         self.scattered |= self.list.last().is_some_and(|last| last.section > section);
         self.list.push(Line { section, key, at, value_column, start, end, origin });
         Ok(())
+    }
+
+    /// Whether the section that is being read has a line already.
+    pub fn has_any(&self, section: u32) -> bool {
+        self.list.last().is_some_and(|last| last.section == section)
     }
 
     /// Ends the adding of lines. Brings the lines of each section together: an `@INCLUDE` of other
@@ -135,9 +144,8 @@ impl Lines {
         for (key, value) in options {
             let key = self.spellings.of(key);
             let at = At { file, line: 0, column: 0 };
-            self.push(u32::MAX, key, at, 0, value, Origin::default()).map_err(|TooMuch| {
-                Error::config(position, "all values together are over 4 GiB; set fewer")
-            })?;
+            self.push(u32::MAX, key, at, 0, value, Origin::default())
+                .map_err(|too_much| Error::config(position, too_much.to_string()))?;
         }
         Ok(from..self.list.len() as u32)
     }
@@ -184,9 +192,15 @@ impl Lines {
     }
 }
 
-/// The values together are longer than 32 bits can count.
-#[derive(Debug)]
-pub(super) struct TooMuch;
+/// Why a line cannot be added.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TooMuch {
+    /// The values together are longer than 32 bits can count.
+    #[error("all values together are over 4 GiB; shorten them")]
+    Values,
+    #[error("there are more than {MAX_LINES} lines with a key; use fewer")]
+    Lines,
+}
 
 /// A line among the others.
 #[derive(Clone, Copy, Debug)]

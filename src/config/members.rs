@@ -8,15 +8,17 @@ use super::definition::NodeDefinition;
 use super::document::Section;
 use super::idle;
 use super::keys::{Key, Scope};
-use super::layers::{Judge, Layer, Layers, Step, Warnings, read_own, seen_from};
+use super::layers::{Judge, Layer, Layers, Step, read_own, read_scheme, seen_from};
+use super::limits::MAX_INHERITED;
 use super::lines::{Given, Line, Lines};
 use super::mandatory::{mandatory, mandatory_text};
 use super::name_index::NameIndex;
 use super::node_settings::node_settings;
-use super::properties::{Owner, Shape};
+use super::properties::{Owner, Properties, Seed, Shape};
 use super::settings::NodeSettings;
 use super::tls_files::TlsFiles;
-use super::value::{Value, shown};
+use super::value::{Value, shown, with_port};
+use super::warnings::{About, Warnings};
 use crate::base::error::{Error, Result};
 use crate::base::text::Text;
 
@@ -29,8 +31,11 @@ pub(super) struct Members<'a> {
     tls_files: TlsFiles,
     /// What nodes inherit: lines, and the numbers of their keys.
     inherited: Vec<(u32, u32)>,
+    /// How many keys the plans may still inherit.
+    inherited_left: usize,
     plans: Vec<Plan>,
     shapes: Vec<Shape>,
+    seed: Seed,
     /// The number of the plan for sections with these keys.
     by_keys: HashMap<Box<[u32]>, usize>,
     /// The plan used last.
@@ -87,8 +92,10 @@ impl<'a> Members<'a> {
             of_set,
             tls_files,
             inherited: inherited(lines, sources),
+            inherited_left: MAX_INHERITED,
             plans: Vec::new(),
             shapes: Vec::new(),
+            seed: Seed::new(),
             by_keys: HashMap::new(),
             last_plan: 0,
             layer: Layer::new(),
@@ -98,9 +105,9 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// The nodes, their names, and the keys they have.
-    pub fn finish(self) -> (Vec<NodeDefinition>, NameIndex, Vec<Shape>) {
-        (self.nodes, self.index, self.shapes)
+    /// The nodes, their names, and their properties.
+    pub fn finish(self) -> (Vec<NodeDefinition>, NameIndex, Properties) {
+        (self.nodes, self.index, Properties::new(self.lines, self.seed, self.shapes))
     }
 
     /// Checks the next section.
@@ -109,7 +116,7 @@ impl<'a> Members<'a> {
         self.layer.clear();
         let (plan, same) = match self.known_plan(self.lines.of(own)) {
             Some(plan) => (plan, self.follow(plan, own.start, warnings)?),
-            None => (self.make_plan(own, warnings)?, false),
+            None => (self.make_plan(section, warnings)?, false),
         };
         self.last_plan = plan;
 
@@ -120,6 +127,7 @@ impl<'a> Members<'a> {
             Value::Integer(port) => u16::try_from(port).unwrap_or_default(),
             ref other => unreachable!("port is {other:?}"),
         };
+        self.warn_of_port(host, port, warnings);
         let number = self.nodes.len();
         if let Some(first) = self.index.insert(name, number, |at| &self.nodes[at].name) {
             return Err(self.second_of_name(name, first));
@@ -167,6 +175,7 @@ impl<'a> Members<'a> {
                 Step::Known(entry) if same && affects_shared(entry.key) => {}
                 Step::Known(entry) => self.layer.read(entry, line, warnings)?,
                 Step::Own(kind) => read_own(*kind, line)?,
+                Step::Scheme => read_scheme(line)?,
                 Step::Suspect => self.judge.warn(lines, line, warnings),
             }
         }
@@ -175,8 +184,8 @@ impl<'a> Members<'a> {
 
     /// Makes a plan and reads the lines at the same time, so that the first error is the one
     /// reported.
-    fn make_plan(&mut self, own: &Range<u32>, warnings: &mut Warnings) -> Result<usize> {
-        let lines = self.lines;
+    fn make_plan(&mut self, section: &Section, warnings: &mut Warnings) -> Result<usize> {
+        let (lines, own) = (self.lines, &section.lines);
         let (mut steps, mut bearing, mut may_be_idle) = (Vec::new(), Vec::new(), false);
         self.judge.begin();
         for (at, line) in own.clone().map(|line| lines.line(line)).enumerate() {
@@ -184,6 +193,7 @@ impl<'a> Members<'a> {
             match step {
                 None => continue,
                 Some(Step::Own(kind)) => read_own(kind, line)?,
+                Some(Step::Scheme) => read_scheme(line)?,
                 Some(Step::Suspect) => self.judge.warn(lines, line, warnings),
                 Some(Step::Known(entry)) => {
                     self.layer.read(entry, line, warnings)?;
@@ -198,8 +208,19 @@ impl<'a> Members<'a> {
         let is_open = |(_, name): &&(u32, u32)| !self.judge.has_seen(*name);
         let inherited: Vec<u32> =
             self.inherited.iter().filter(is_open).map(|(line, _)| *line).collect();
+        let Some(left) = self.inherited_left.checked_sub(inherited.len()) else {
+            return Err(Error::config(
+                &lines.position(section.at),
+                format!(
+                    "nodes with different keys inherit more than {MAX_INHERITED} keys together; \
+                     give fewer keys in [UPSTREAM], or the same keys in the same order in each \
+                     [NODE]"
+                ),
+            ));
+        };
+        self.inherited_left = left;
         let keys: Box<[u32]> = lines.of(own).iter().map(|line| line.key).collect();
-        self.shapes.push(Shape::new(lines, &keys, inherited));
+        self.shapes.push(Shape::new(lines, self.seed, &keys, inherited));
         self.by_keys.insert(keys.clone(), self.plans.len());
         self.plans.push(Plan { keys, steps, bearing, may_be_idle, last: None });
         Ok(self.plans.len() - 1)
@@ -233,6 +254,19 @@ impl<'a> Members<'a> {
             plan.last = (warnings.tries() == before).then(|| (settings.clone(), first));
         }
         Ok(settings)
+    }
+
+    /// Warns of an IPv6 address that seems to end in the port.
+    fn warn_of_port(&self, host: &str, port: u16, warnings: &mut Warnings) {
+        let Some(address) = with_port(host, port) else { return };
+        let line = self.layer.get(Key::Host).and_then(|setting| setting.line);
+        if let Some(line) = line.filter(|line| !line.value().starts_with('[')) {
+            let text = format!(
+                "host {host} ends in the port {port}, but is an address as a whole; write {address} \
+                 if that is the address, or [{host}]"
+            );
+            warnings.add(About::Value, &line.value_position(), &text);
+        }
     }
 
     /// `text`, which is the current node's value of `key`, without a copy if possible.

@@ -21,6 +21,7 @@ mod members;
 mod name_index;
 mod node_settings;
 mod options;
+mod others;
 mod properties;
 mod secret;
 mod settings;
@@ -32,6 +33,7 @@ mod tests;
 mod tls_files;
 mod unclear;
 pub(crate) mod value;
+mod warnings;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -127,10 +129,14 @@ fn read(
 ) -> Result<Definition> {
     if document::is_yaml(Path::new(main.name)) {
         let whole = Position { file: main.name.into(), line: 0, column: 0 };
-        return Err(Error::config(
-            &whole,
-            "this version does not read the YAML form; write the file in the classic form",
-        ));
+        let cause = match document::looks_classic(main.bytes) {
+            true => {
+                "this looks like the classic form, but the name ends as those of the YAML form do; \
+                 name the file .conf"
+            }
+            false => "this version does not read the YAML form; write the file in the classic form",
+        };
+        return Err(Error::config(&whole, cause));
     }
     define::define(classic::read(main, environment)?, options)
 }

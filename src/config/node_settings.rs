@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::keys::Key;
-use super::layers::{Layers, Warnings, seen_from};
+use super::layers::{Layers, seen_from};
 use super::settings::{
     CipherNames, HealthSettings, NetSettings, NodeSettings, TlsFile, TlsSettings,
 };
 use super::tls_files::TlsFiles;
 use super::value::Value;
+use super::warnings::{About, Warnings};
 use super::words::Check;
 use crate::base::error::{Error, Result};
 
@@ -45,6 +46,7 @@ pub(super) fn node_settings(
     let health = health_settings(node)?;
     if let (None, Check::Tls, Some(line)) = (&tls, health.check, node.given(Key::HealthCheck)) {
         warnings.add(
+            About::NoEffect,
             &line.position(),
             "health.check tls checks no more than health.check tcp: tls is off for this node; set \
              tls on, or health.check tcp",
@@ -83,6 +85,7 @@ fn tls_settings(
     if let (false, true, Some(line)) = (verify, verify_hostname, node.given(Key::TlsVerifyHostname))
     {
         warnings.add(
+            About::NoEffect,
             &line.position(),
             "tls.verify_hostname has no effect while tls.verify is off: if nobody checks the \
              chain, anyone can make a certificate with that name; set tls.verify on",

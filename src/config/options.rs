@@ -95,7 +95,7 @@ impl Options {
             None => match keys::judge(&name) {
                 Unknown::Refused(cause) => return refuse(cause),
                 Unknown::Suspect(cause) if name.starts_with("deliver.") => return refuse(cause),
-                Unknown::Suspect(_) | Unknown::Foreign => {}
+                Unknown::Suspect(_) | Unknown::OfTheAgent(_) | Unknown::Foreign => {}
             },
         }
         let line = (key.to_owned(), Wiped::new(value.to_owned()));

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::lines::Lines;
+use crate::base::random::random;
 use crate::base::wiped::Wiped;
 
 /// The properties of the nodes of a set.
@@ -17,6 +18,7 @@ pub struct Properties {
     /// Every key, with a NUL byte after each.
     keys: Wiped<Box<str>>,
     shapes: Box<[Shape]>,
+    seed: Seed,
 }
 
 /// Which properties belong to a node.
@@ -54,14 +56,14 @@ const FREE: Cell = Cell { length: 0, index: 0, ends: [0; 2] };
 impl Shape {
     /// The shape of a section whose lines have the keys `own`, and which inherits the lines
     /// `inherited`.
-    pub fn new(lines: &Lines, own: &[u32], inherited: Vec<u32>) -> Shape {
+    pub fn new(lines: &Lines, seed: Seed, own: &[u32], inherited: Vec<u32>) -> Shape {
         let of_others = inherited.iter().map(|line| lines.of(&(*line..*line + 1))[0].key);
         let spellings: Vec<u32> = own.iter().copied().chain(of_others).collect();
         // At most half full, so that most keys that are not there are missed at the first cell.
         let mut cells = vec![FREE; (2 * spellings.len()).next_power_of_two()];
         for (index, spelling) in spellings.iter().enumerate() {
             let key = lines.spellings.get(*spelling).as_bytes();
-            let folded = Folded::of(key);
+            let folded = Folded::of(key, seed);
             let mut at = folded.hash as usize & (cells.len() - 1);
             while cells[at].length > 0 {
                 at = (at + 1) & (cells.len() - 1);
@@ -84,12 +86,13 @@ impl Shape {
 }
 
 impl Properties {
-    pub(super) fn new(lines: &Lines, shapes: Vec<Shape>) -> Properties {
+    pub(super) fn new(lines: &Lines, seed: Seed, shapes: Vec<Shape>) -> Properties {
         Properties {
             values: Arc::clone(lines.values()),
             starts: lines.starts(),
             keys: Wiped::new(lines.spellings.text().into()),
             shapes: shapes.into(),
+            seed,
         }
     }
 
@@ -97,7 +100,7 @@ impl Properties {
     #[inline]
     pub fn get(&self, owner: Owner, key: &[u8]) -> Option<&[u8]> {
         let shape = &self.shapes[owner.shape as usize];
-        let folded = Folded::of(key);
+        let folded = Folded::of(key, self.seed);
         let mut at = folded.hash as usize;
         loop {
             let cell = &shape.cells[at & (shape.cells.len() - 1)];
@@ -157,16 +160,16 @@ struct Folded {
 
 impl Folded {
     #[inline]
-    fn of(key: &[u8]) -> Folded {
+    fn of(key: &[u8], seed: Seed) -> Folded {
         let ends = match (key.first_chunk::<8>(), key.last_chunk::<8>()) {
             (Some(first), Some(last)) => {
                 [lower(u64::from_le_bytes(*first)), lower(u64::from_le_bytes(*last))]
             }
             _ => [lower(short(key)), 0],
         };
-        let mut hash = mixed(ends[0] ^ key.len() as u64, ends[1]);
+        let mut hash = seed.mixed(ends[0] ^ key.len() as u64, ends[1]);
         for word in middle(key) {
-            hash = mixed(hash, word);
+            hash = seed.mixed(hash, word);
         }
         Folded { ends, hash }
     }
@@ -212,12 +215,22 @@ fn lower(word: u64) -> u64 {
     word | letter >> 2
 }
 
-/// Multiply and fold, as wyhash does (Wang Yi, 2019). The constants are digits of pi and of the
-/// golden ratio.
-#[inline]
-fn mixed(a: u64, b: u64) -> u64 {
-    let product = u128::from(a ^ 0x243f_6a88_85a3_08d3) * u128::from(b ^ 0x9e37_79b9_7f4a_7c15);
-    product as u64 ^ (product >> 64) as u64
+/// What the hash of a set's keys depends on, so that nobody can write a file whose keys all meet in
+/// one cell. Different in each set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seed([u64; 2]);
+
+impl Seed {
+    pub fn new() -> Seed {
+        Seed([random(), random()])
+    }
+
+    /// Multiply and fold, as wyhash does (Wang Yi, 2019), with the seed in place of its constants.
+    #[inline]
+    fn mixed(self, a: u64, b: u64) -> u64 {
+        let product = u128::from(a ^ self.0[0]) * u128::from(b ^ self.0[1]);
+        product as u64 ^ (product >> 64) as u64
+    }
 }
 
 #[cfg(test)]
@@ -238,6 +251,39 @@ mod tests {
         let definition = parse(text.as_bytes(), "f", &Options::default()).unwrap();
         let owner = definition.nodes[0].owner;
         (definition.properties, owner)
+    }
+
+    /// How many cells a look-up of each key visits before its own, in sum.
+    fn detours(shape: &Shape, keys: &str, seed: Seed) -> usize {
+        let detour = |(at, cell): (usize, &Cell)| {
+            let start = shape.keys[cell.index as usize] as usize;
+            let key = &keys.as_bytes()[start..start + cell.length as usize];
+            at.wrapping_sub(Folded::of(key, seed).hash as usize) & (shape.cells.len() - 1)
+        };
+        let filled = shape.cells.iter().enumerate().filter(|(_, cell)| cell.length > 0);
+        filled.map(detour).sum()
+    }
+
+    /// Keys that somebody chose for one seed. They meet under that seed alone, so nobody can choose
+    /// them for a set.
+    #[test]
+    fn keys_that_meet_in_one_cell_do_so_under_one_seed() {
+        const KEYS: usize = 250;
+        let known = Seed([0x243f_6a88_85a3_08d3, 0x9e37_79b9_7f4a_7c15]);
+        for tail in ["", "longer", "a-middle-and-an-end"] {
+            let meets = |key: &String| Folded::of(key.as_bytes(), known).hash & 511 == 7;
+            let all = (0..).map(|number| format!("x{number}{tail}"));
+            let keys: Vec<String> = all.filter(meets).take(KEYS).collect();
+            let (properties, _) = properties(&[], &keys);
+            let found = detours(&properties.shapes[0], &properties.keys, properties.seed);
+            assert!(found < 4 * KEYS, "{found}");
+
+            let mut lines = Lines::default();
+            let own: Vec<u32> = keys.iter().map(|key| lines.spellings.of(key)).collect();
+            let shape = Shape::new(&lines, known, &own, Vec::new());
+            let found = detours(&shape, lines.spellings.text(), known);
+            assert_eq!(found, KEYS * (KEYS - 1) / 2, "the keys meet");
+        }
     }
 
     #[test]

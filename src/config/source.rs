@@ -36,25 +36,31 @@ impl Unreadable {
     }
 }
 
-/// Opens a regular file for reading. Never waits for a writer of a FIFO.
+/// Opens a regular file for reading. Never waits for a writer of a FIFO. Looks before it opens: to
+/// open a device may start something, such as a watchdog.
 pub(super) fn open_regular(path: &Path) -> Result<(File, Metadata), Unreadable> {
+    let system = |error: io::Error| Unreadable::system(&error);
+    check_kind(&std::fs::metadata(path).map_err(system)?)?;
+    // The path may name another file by now.
     let opened =
         OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
-    let file = opened.map_err(|error| match error.raw_os_error() {
-        Some(libc::ENXIO) => {
-            Unreadable::new("is a socket or a device without a driver; name a regular file")
-        }
-        _ => Unreadable::system(&error),
-    })?;
-    let metadata = file.metadata().map_err(|error| Unreadable::system(&error))?;
+    let file = opened.map_err(system)?;
+    let metadata = file.metadata().map_err(system)?;
+    check_kind(&metadata)?;
+    Ok((file, metadata))
+}
+
+fn check_kind(metadata: &Metadata) -> Result<(), Unreadable> {
     let kind = metadata.file_type();
     if kind.is_file() {
-        return Ok((file, metadata));
+        return Ok(());
     }
     Err(Unreadable::new(if kind.is_dir() {
         "is a directory; name a file in it"
     } else if kind.is_fifo() {
         "is a FIFO; name a regular file"
+    } else if kind.is_socket() {
+        "is a socket; name a regular file"
     } else {
         "is a device; name a regular file"
     }))
@@ -197,7 +203,7 @@ mod tests {
         for (path, errno, reason) in [
             (directory.path(), 0, "is a directory; name a file in it"),
             (&fifo, 0, "is a FIFO; name a regular file"),
-            (&socket, 0, "is a socket or a device without a driver; name a regular file"),
+            (&socket, 0, "is a socket; name a regular file"),
             (Path::new("/dev/zero"), 0, "is a device; name a regular file"),
             (Path::new("/nowhere/f"), libc::ENOENT, "there is no such file"),
             (Path::new(""), libc::ENOENT, "there is no such file"),

@@ -148,6 +148,11 @@ impl Spellings {
         &self.names[name as usize]
     }
 
+    /// How many spellings were seen.
+    pub fn count(&self) -> usize {
+        self.list.len()
+    }
+
     /// How many keys were seen.
     pub fn count_of_names(&self) -> usize {
         self.names.len()

@@ -1,6 +1,8 @@
 //! The room as a whole: a text or file goes in, a [`Definition`] or one exact message comes out.
 
+mod bounds;
 mod files;
+mod habits;
 mod hostile;
 mod idle;
 mod keys;
@@ -177,8 +179,8 @@ fn accepted_grammar() {
 #[test]
 fn an_unknown_section_is_warned_of_and_the_rest_loads() {
     let text = node(
-        "[SERVICE]\n flush 1\n alone\n host x\n k ${UNSET}\n host y\n[NODES]\n k \
-         v\n[nod]\n[NODE]\nname m\nhost h\nport 2",
+        "[SERVICE]\n flush 1\n alone\n host x\n k ${UNSET}\n host y\n[NEDO]\n k \
+         v\n[bode x]\n[NODE]\nname m\nhost h\nport 2",
     );
     let definition = check(text).unwrap();
     assert_eq!(definition.nodes.len(), 2);
@@ -186,8 +188,8 @@ fn an_unknown_section_is_warned_of_and_the_rest_loads() {
         definition.warnings,
         [
             "f:7:1: unknown section \"SERVICE\" is ignored",
-            "f:13:1: unknown section \"NODES\" is ignored; did you mean [NODE]?",
-            "f:15:1: unknown section \"nod\" is ignored; did you mean [NODE]?",
+            "f:13:1: unknown section \"NEDO\" is ignored; did you mean [NODE]?",
+            "f:15:1: unknown section \"bode x\" is ignored",
         ]
     );
 }
@@ -339,19 +341,4 @@ fn what_grows_in_memory_is_bounded() {
     let text = vec![b'#'; (32 << 20) + 1];
     assert_eq!(refusal(&text), "f: the text is over 32 MiB; make it smaller");
     assert_eq!(refusal(&text[1..]), "f:1: there is no [UPSTREAM] section; add one with a name");
-}
-
-#[test]
-fn yaml_is_for_a_later_version() {
-    for name in ["f.yaml", "dir/f.YML"] {
-        let error = parse(b"upstream_servers: []", name, &Options::default()).unwrap_err();
-        assert_eq!(error.status, Status::Config);
-        assert_eq!(
-            error.to_string(),
-            format!(
-                "{name}: this version does not read the YAML form; write the file in the classic \
-                 form"
-            )
-        );
-    }
 }

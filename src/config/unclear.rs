@@ -3,12 +3,22 @@
 //! shown that is certainly a key, and never what follows it.
 
 use super::spelling::Spellings;
+<<<<<<< HEAD
 use super::value::{opening, shown};
 use super::{keys, secret, suggest};
 use crate::base::wiped::Wiped;
+=======
+use super::value::{is_unseen, opening, shown};
+use super::{keys, others, secret, suggest};
+use crate::base::text::brief;
+>>>>>>> e8dd201 (Files: bounds for what they ask for, errors for other programs' words)
 
-/// A line that is one word.
-pub(super) fn one_word(spellings: &Spellings, word: &str) -> String {
+/// A line that is one word. In `[UPSTREAM]` the first one may be the upstream's name.
+pub(super) fn one_word(spellings: &Spellings, word: &str, may_be_name: bool) -> String {
+    let lower = opening(word).to_ascii_lowercase();
+    if let (None, Some(text)) = (keys::find(&lower), others::of_tls(&lower)) {
+        return text;
+    }
     let more = if word.contains(['=', ':']) {
         ", with a blank between them and no \"=\" or \":\""
     } else {
@@ -16,6 +26,10 @@ pub(super) fn one_word(spellings: &Spellings, word: &str) -> String {
     };
     match key(spellings, word) {
         Some(key) => format!("the key {} has no value; write one after it{more}", shown(key)),
+        None if may_be_name && is_plain(word) => format!(
+            "this line has no value; if it is the name of the upstream, write \"name {}\"",
+            brief(word)
+        ),
         None => format!("this line has no value; write a key, and a value after it{more}"),
     }
 }
@@ -43,11 +57,40 @@ pub(super) fn unseen(spellings: &Spellings, before: &str, odd: char) -> String {
     format!("{has} the invisible character {odd:?}; type the line again")
 }
 
+/// Whether a text has the characters of a word only.
+fn is_plain(text: &str) -> bool {
+    text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
+}
+
+/// The error about the header of a section that is not known, if it is one: the text in its
+/// brackets is probably meant to be `UPSTREAM` or `NODE`.
+pub(super) fn no_header(name: &str) -> Option<String> {
+    if name.is_empty() {
+        return Some("this section header has no name; write [UPSTREAM] or [NODE]".into());
+    }
+    if let Some(odd) = name.chars().find(|&c| is_unseen(c) && !matches!(c, ' ' | '\t')) {
+        return Some(format!(
+            "this section header has the invisible character {odd:?}; type the line again"
+        ));
+    }
+    let (upper, words) = (name.to_ascii_uppercase(), ["NODE", "UPSTREAM"]);
+    let begun = words.into_iter().find(|word| {
+        let is_apart = |c: char| !c.is_alphabetic();
+        upper.strip_prefix(word).is_some_and(|rest| rest == "S" || rest.starts_with(is_apart))
+            || upper.strip_suffix(word).is_some_and(|rest| rest.ends_with(is_apart))
+    });
+    let meant = begun.or_else(|| suggest::nearest(&upper, words, 1))?;
+    let what = match is_plain(name) {
+        true => format!("unknown section {}", shown(name)),
+        false => "this section is unknown".into(),
+    };
+    Some(format!("{what}; did you mean [{meant}]?"))
+}
+
 /// A section that is not known.
 pub(super) fn section(name: &str) -> String {
     let word = opening(name);
-    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
-    if word.is_empty() || !word.chars().all(is_plain) {
+    if word.is_empty() || !is_plain(word) {
         return "this unknown section is ignored".to_owned();
     }
     let near = suggest::nearest(&name.to_ascii_uppercase(), ["UPSTREAM", "NODE"], 2);

@@ -98,7 +98,14 @@ fn values_are_checked_where_they_stand() {
                  value",
             ),
         ),
-        ("another_one = x", good),
+        ("another_one =x", good),
+        (
+            "another_one = x",
+            refused(
+                "13: another_one: the value begins with \"=\"; write only blanks between a key and \
+                 its value",
+            ),
+        ),
     ] {
         assert_eq!(outcome(line), expected, "{line}");
     }
@@ -148,7 +155,7 @@ fn a_slip_for_a_declared_key_is_an_error() {
 #[test]
 fn without_a_declared_key_nothing_is_new() {
     let text = "[UPSTREAM]\nname u\n[NODE]\nname n\nhost h\nport 1\nrequire_ack_respons \
-                7\nshared_key = s\n";
+                7\nshared_key =s\n";
     assert_eq!(parse(text.as_bytes(), "f", &Options::default()).unwrap().warnings, [""; 0]);
 }
 

@@ -97,6 +97,8 @@ fn value(of: Kind) -> String {
     match of {
         Kind::Duration { min, max } => format!("duration, {min} to {max}"),
         Kind::Integer { min, max } => number(min, max),
+        Kind::OrZero(of) => format!("{}; `0` is the default, with a warning", value(*of)),
+        Kind::OrSystem(of) => format!("{}; `-1` is the system's", value(*of)),
         Kind::Word(of) if !of.later.is_empty() => {
             format!("{}; reserved for later versions: {}", words(of.known), words(of.later))
         }
@@ -109,6 +111,7 @@ fn kind(of: Kind) -> String {
     match of {
         Kind::Bool => "`on`, `off`".into(),
         Kind::Duration { .. } => "duration".into(),
+        Kind::OrZero(of) | Kind::OrSystem(of) => kind(*of),
         Kind::Integer { min, max } if max < 10_000 => number(min, max),
         Kind::Integer { .. } => "whole number".into(),
         Kind::Word(of) => words(of.known),

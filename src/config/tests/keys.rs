@@ -20,7 +20,9 @@ fn refused_values() {
         ("tls 1", format!("f:7:5: tls: \"1\" {not_a_bool}")),
         ("tls   yess", format!("f:7:7: tls: \"yess\" {not_a_bool}")),
         ("tls x${ON}", format!("f:7:5: tls: \"xOn\" {not_a_bool}")),
-        ("tls = on", format!("f:7:5: tls: \"= on\" {not_a_bool}{apart}")),
+        ("tls =on", format!("f:7:5: tls: \"=on\" {not_a_bool}{apart}")),
+        ("tls = on", "f:7:5: tls: the value begins with \"=\"; write only blanks between a key and \
+                      its value".into()),
         ("tls on # x", format!("f:7:5: tls: \"on # x\" {not_a_bool}{own_line}")),
         ("tls \"on\"", format!("f:7:5: tls: \"\\\"on\\\"\" {not_a_bool} (write the value without \
                                 quotes)")),
@@ -36,8 +38,8 @@ fn refused_values() {
             format!("f:7:16: net.io_timeout: \"99999999999999999999\" {not_a_duration}"),
         ),
         (
-            "net.io_timeout 0",
-            "f:7:16: net.io_timeout: \"0\" is out of range; write a duration from 1ms to \
+            "health.backoff 0",
+            "f:7:16: health.backoff: \"0\" is out of range; write a duration from 1ms to \
              365d".into(),
         ),
         (
@@ -141,60 +143,136 @@ fn refused_in_the_upstream_section() {
 
 #[test]
 fn hosts() {
+    let label = "a".repeat(63);
+    let long = format!("{label}.{label}.{label}.{}", "a".repeat(61));
     for (host, expected) in [
         ("127.0.0.1", "127.0.0.1"),
         ("[::1]", "::1"),
         ("::1", "::1"),
         ("fe80::1%eth0", "fe80::1%eth0"),
+        ("[fe80::1%eth0.2]", "fe80::1%eth0.2"),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.1"),
         ("Logs.Example.", "Logs.Example."),
         ("a_b-c", "a_b-c"),
+        ("_agg._tcp", "_agg._tcp"),
+        ("xn--strae-oqa.example", "xn--strae-oqa.example"),
+        ("1.2.3.example", "1.2.3.example"),
+        ("10-0-0-1", "10-0-0-1"),
+        ("3com", "3com"),
+        ("a-.example", "a-.example"),
         ("${HOST}", "h"),
+        (&long, &long),
     ] {
         let definition = check(node("").replace("host h", &format!("host {host}"))).unwrap();
         assert_eq!(definition.nodes[0].host, expected);
+        assert_eq!(definition.warnings, [""; 0]);
     }
+}
+
+/// Each message says what to write.
+#[test]
+fn what_is_no_host() {
     let port = "contains a port; write only the host here, and its port in the key port";
+    let quotes = "contains quotes, which are not part of a host; write it without them";
+    let comment = "contains a \"#\"; put a comment on its own line, not after a value";
+    let url = "is a URL; write only the host here, and its port in the key port";
+    let several = "names several hosts; write one, and a [NODE] for each of them";
+    let blank =
+        "contains a blank; write one host name or address, and a [NODE] for each further one";
+    let ipv4 = "is not an IPv4 address; write four numbers from 0 to 255 without leading zeros, \
+                such as 192.0.2.1, or a host name";
+    let ipv6 = "is not an IPv6 address, such as ::1; write only the host here, and its port in \
+                the key port";
+    let brackets = "is not an IPv6 address in brackets, such as [::1]";
+    let label = "is not a host name: each part between dots has 1 to 63 letters, and the whole \
+                 name at most 253; write a name or an address";
+    let hyphen = "is not a host name: no part between dots begins with \"-\"; write a name or an \
+                  address";
+    let odd = |odd: char| {
+        format!("contains {odd:?}, which a host name cannot have; write only the name or address")
+    };
     for (host, expected) in [
-        (
-            "\"h\"",
-            "\"\\\"h\\\"\" contains quotes, which are not part of a host; write it without them"
-                .to_owned(),
-        ),
-        (
-            "'h'",
-            "\"'h'\" contains quotes, which are not part of a host; write it without them".into(),
-        ),
-        (
-            "h # first",
-            "\"h # first\" contains a \"#\"; put a comment on its own line, not after a value"
-                .into(),
-        ),
-        ("h#", "\"h#\" contains a \"#\"; put a comment on its own line, not after a value".into()),
-        ("a b", "\"a b\" contains a blank; write one host name or address".into()),
-        ("h:1", format!("\"h:1\" {port}")),
-        ("[::1]:1", format!("\"[::1]:1\" {port}")),
-        (
-            "tcp://h",
-            "\"tcp://h\" is a URL; write only the host here, and its port in the key port".into(),
-        ),
-        ("[h]", "\"[h]\" is not an IPv6 address in brackets, such as [::1]".into()),
-        ("1::2::3", "\"1::2::3\" is not an IPv6 address, such as ::1".into()),
-        ("a/b", "\"a/b\" contains '/', which a host name cannot have".into()),
+        ("'h'", quotes),
+        ("h # first", comment),
+        ("h#", comment),
+        ("a b", blank),
+        ("a,b,c", several),
+        ("192.168.2.3,192.168.2.4", several),
+        ("a:1, b:2", several),
+        ("a,", several),
+        ("a;b", several),
+        ("h:1", port),
+        ("10.0.0.1:43000", port),
+        ("localhost:24224", port),
+        ("[::1]:1", port),
+        ("3333:1:2:3:4:5:6:7:9092", port),
+        ("3333:...:9092", ipv6),
+        ("tcp://h", url),
+        ("http://h/x", url),
+        ("https://h:1", url),
+        ("1::2::3", ipv6),
+        ("[::1", ipv6),
+        ("[h]", brackets),
+        ("[10.0.0.1]", brackets),
+        ("256.1.1.1", ipv4),
+        ("1.2.3", ipv4),
+        ("1.2.3.4.5", ipv4),
+        ("1.2.3.4.", ipv4),
+        ("010.0.0.1", ipv4),
+        ("12345", ipv4),
+        ("0x7f000001", ipv4),
+        ("a.0x1f", ipv4),
+        ("a..b", label),
+        (".", label),
+        (".a", label),
+        ("a..", label),
+        ("-", hyphen),
+        ("-a", hyphen),
+        ("a.-b", hyphen),
+        ("a/b", &odd('/')),
+        ("a(b)", &odd('(')),
+        ("a@", &odd('@')),
+        ("*", "contains '*', and a pattern is not a host; write one name or address"),
         (
             "straße",
-            "\"straße\" contains 'ß', which a host name cannot have; write an international name \
-             in its xn-- form"
-                .into(),
-        ),
-        (
-            "a..b",
-            "\"a..b\" is not a host name: each part between dots has 1 to 63 letters, and the \
-             whole name at most 253"
-                .into(),
+            "contains 'ß', which a host name cannot have; write an international name in its xn-- \
+             form",
         ),
     ] {
         let text = node("").replace("host h", &format!("host {host}"));
-        assert_eq!(refusal(text), format!("f:5:7: host: {expected}"));
+        let shown = format!("{:?}", host.rsplit_once('@').map_or(host, |(_, host)| host));
+        assert_eq!(refusal(text), format!("f:5:7: host: {shown} {expected}"));
+    }
+    let long = ["a".repeat(64), format!("{}b", "a.".repeat(127))];
+    for host in &long {
+        let text = node("").replace("host h", &format!("host {host}"));
+        assert!(refusal(text).ends_with(label), "{host}");
+    }
+    assert_eq!(
+        refusal(node("").replace("port 1", "port 1,2")),
+        "f:6:7: port: \"1,2\" names several ports; write one, and a [NODE] for each of them"
+    );
+}
+
+#[test]
+fn an_ipv6_address_that_seems_to_end_in_its_port_is_warned_of() {
+    let with = |host: &str, port: &str| {
+        let text = node("").replace("host h", host).replace("port 1", port);
+        check(text).unwrap().warnings
+    };
+    assert_eq!(
+        with("host 2001:db8::1:9092", "port 9092"),
+        [
+            "f:5:7: host 2001:db8::1:9092 ends in the port 9092, but is an address as a whole; write \
+          2001:db8::1 if that is the address, or [2001:db8::1:9092]"
+        ]
+    );
+    for (host, port) in [
+        ("host [2001:db8::1:9092]", "port 9092"),
+        ("host 2001:db8::1:9092", "port 9093"),
+        ("host 1:2:3:4:5:6:7:9092", "port 9092"),
+    ] {
+        assert_eq!(with(host, port), [""; 0], "{host} {port}");
     }
 }
 
@@ -423,6 +501,6 @@ fn a_file_in_which_no_node_takes_anything_is_warned_of() {
 fn many_warnings_are_few_lines() {
     let lines: String = (0..150).map(|i| format!("[SECTION{i}]\n")).collect();
     let warnings = warnings(node(&lines));
-    assert_eq!(warnings.len(), 101);
-    assert_eq!(warnings[100], "50 more warnings about this configuration are left out");
+    assert_eq!(warnings.len(), 26);
+    assert_eq!(warnings[25], "125 more warnings about unknown sections are left out");
 }
