@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::blanks::{BLANKS, trimmed, unseen_around, without_blanks_before, without_blanks_behind};
 use super::document::{self, Document, Header, Main, Section};
 use super::expand::{Environment, Expanded, Variables, is_all_variables, is_name};
 use super::include::Finder;
@@ -22,8 +23,6 @@ use crate::base::wiped::Wiped;
 
 /// How deep includes may be nested.
 const MAX_DEPTH: usize = 32;
-/// What separates keys and values, and is trimmed from them.
-const BLANKS: [char; 2] = [' ', '\t'];
 
 /// Reads the classic form.
 pub(super) fn read(main: Main<'_>, environment: Environment<'_>) -> Result<Document> {
@@ -427,47 +426,6 @@ impl Reader<'_> {
         }
         Ok(expanded)
     }
-}
-
-/// The text without the blanks at its start.
-fn without_blanks_before(text: &str) -> &str {
-    let blanks = text.bytes().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-    &text[blanks..]
-}
-
-/// The text without the blanks at its end.
-fn without_blanks_behind(text: &str) -> &str {
-    let blanks = text.bytes().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-    &text[..text.len() - blanks]
-}
-
-/// A value without the blanks and newlines around it: a variable often ends with the newline of the
-/// file that it was read from.
-fn trimmed(value: &str) -> &str {
-    let stays = |byte: &u8| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
-    let bytes = value.as_bytes();
-    match (bytes.iter().position(stays), bytes.iter().rposition(stays)) {
-        (Some(first), Some(last)) => &value[first..=last],
-        _ => "",
-    }
-}
-
-/// What is wrong with a value that begins or ends with a character that nobody sees: a login would
-/// fail, and nobody could see why.
-fn unseen_around(value: &str) -> Option<String> {
-    let plain = |byte: Option<&u8>| byte.is_none_or(|byte| (b'!'..=b'~').contains(byte));
-    if plain(value.as_bytes().first()) && plain(value.as_bytes().last()) {
-        return None;
-    }
-    let unseen = |c: Option<char>| c.filter(|&c| is_unseen(c));
-    match (unseen(value.chars().next()), unseen(value.chars().next_back())) {
-        (Some(odd), _) => Some(("begins", odd)),
-        (None, Some(odd)) => Some(("ends", odd)),
-        (None, None) => None,
-    }
-    .map(|(does, odd)| {
-        format!("the value {does} with the invisible character {odd:?}; type the line again")
-    })
 }
 
 /// The directory of a file; empty for a file in the working directory.

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::definition::NodeDefinition;
 use super::document::Section;
+use super::host::with_port;
 use super::idle;
 use super::keys::{Key, Scope};
 use super::layers::{Judge, Layer, Layers, Step, read_own, read_scheme, seen_from};
@@ -17,7 +18,7 @@ use super::node_settings::node_settings;
 use super::properties::{Owner, Properties, Seed, Shape};
 use super::settings::NodeSettings;
 use super::tls_files::TlsFiles;
-use super::value::{Value, shown, with_port};
+use super::value::{Value, shown};
 use super::warnings::{About, Warnings};
 use crate::base::error::{Error, Result};
 use crate::base::text::Text;
@@ -262,8 +263,8 @@ impl<'a> Members<'a> {
         let line = self.layer.get(Key::Host).and_then(|setting| setting.line);
         if let Some(line) = line.filter(|line| !line.value().starts_with('[')) {
             let text = format!(
-                "host {host} ends in the port {port}, but is an address as a whole; write {address} \
-                 if that is the address, or [{host}]"
+                "host {host} ends in the port {port}, but is an address as a whole; write \
+                 {address} if that is the address, or [{host}]"
             );
             warnings.add(About::Value, &line.value_position(), &text);
         }

@@ -4,12 +4,14 @@
 //! This room reads files and never touches a socket. It knows every key (see [`keys`]), but it does
 //! not act on any.
 
+mod blanks;
 mod classic;
 mod declared;
 mod define;
 mod definition;
 mod document;
 mod expand;
+mod host;
 mod idle;
 mod include;
 pub(crate) mod keys;

@@ -1,6 +1,6 @@
-//! Keys that other agents and other programs read, and this library does not: what they ask for, and
-//! which key says it here. A file that asks for TLS in other words must never be read as plaintext
-//! in silence. A key that the plugin declared is the plugin's, so nobody asks here about it.
+//! Keys that other agents and other programs read, and this library does not: what they ask for,
+//! and which key says it here. A file that asks for TLS in other words must never be read as
+//! plaintext in silence. A key that the plugin declared is the plugin's; nobody asks here about it.
 
 /// Keys of Fluent Bit that mean nothing here, as a beginning or in full, and why.
 const OF_THE_AGENT: [(&str, &str); 7] = [
@@ -120,23 +120,9 @@ const OF_TLS: [&str; 40] = [
     "cadir",
 ];
 
-/// Keys whose value may ask for TLS.
-const WITH_A_SCHEME: [&str; 14] = [
-    "transport",
-    "protocol",
-    "proto",
-    "scheme",
-    "mode",
-    "security",
-    "connection",
-    "type",
-    "url",
-    "uri",
-    "endpoint",
-    "address",
-    "server",
-    "servers",
-];
+/// Keys whose value may ask for TLS. A URL is not among them: it is the plugin's own business.
+const WITH_A_SCHEME: [&str; 8] =
+    ["transport", "protocol", "proto", "scheme", "mode", "security", "connection", "type"];
 
 /// What a part of a key's name is about, and the key that says it here. The first that fits counts.
 const PARTS: [(&str, &str); 22] = [
@@ -221,7 +207,7 @@ pub fn may_name_a_scheme(name: &str) -> bool {
     WITH_A_SCHEME.contains(&name)
 }
 
-/// The error about such a key, if its value asks for TLS. Shows no value: a URL may hold a password.
+/// The error about such a key, if its value asks for TLS. Shows no value: it may hold a password.
 pub fn asks_for_tls(name: &str, value: &str) -> Option<String> {
     let value = value.trim().to_ascii_lowercase();
     let scheme = value.split_once("://").map_or(value.as_str(), |(scheme, _)| scheme);

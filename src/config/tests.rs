@@ -189,7 +189,7 @@ fn an_unknown_section_is_warned_of_and_the_rest_loads() {
         [
             "f:7:1: unknown section \"SERVICE\" is ignored",
             "f:13:1: unknown section \"NEDO\" is ignored; did you mean [NODE]?",
-            "f:15:1: unknown section \"bode x\" is ignored",
+            "f:15:1: unknown section \"bode\" is ignored",
         ]
     );
 }

@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::keys::Key;
-use super::layers::Warnings;
 use super::lines::Given;
 use super::settings::TlsFile;
+use super::warnings::{About, Warnings};
 use super::{source, value};
 use crate::base::error::{Error, Result};
 use crate::base::text::brief_path;
@@ -47,7 +47,7 @@ impl TlsFiles {
                         "{}: every user of this machine may read {path}; run: chmod o-r {path}",
                         key.name()
                     );
-                    warnings.add(&line.position(), &text);
+                    warnings.add(About::Secret, &line.position(), &text);
                 }
                 self.found.insert(asked, path.clone());
                 path

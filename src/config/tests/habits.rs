@@ -46,7 +46,6 @@ fn tls_asked_for_in_other_words() {
         ("protocol https", "\"tls on\""),
         ("scheme https", "\"tls on\""),
         ("mode tls", "\"tls on\""),
-        ("url https://h:1/x", "\"tls on\""),
         ("port 443s", "is not a port"),
         ("host https://h", "is a URL"),
     ] {
@@ -72,7 +71,8 @@ fn tls_asked_for_in_other_words() {
             assert!(made.is_err(), "{line} as an option");
         }
     }
-    for line in ["tls true", "TLS On", "transport tcp", "protocol http", "mode udp", "url http://h"]
+    for line in
+        ["tls true", "TLS On", "transport tcp", "protocol http", "mode udp", "url https://h/x"]
     {
         assert_eq!(warnings(node(line)), [""; 0], "{line}");
     }
@@ -109,7 +109,8 @@ fn other_words_for_health_are_warned_of() {
         assert_eq!(found.len(), 1, "{line}");
         assert!(found[0].starts_with("f:7:1: ") && found[0].contains(key), "{}", found[0]);
     }
-    assert_eq!(refusal(node("alone")), "f:7:1: the key \"alone\" has no value; write one after it");
+    let alone = "f:7:1: this line has no value; write a key, and a value after it";
+    assert_eq!(refusal(node("alone")), alone);
 }
 
 /// docs.fluentbit.io prints these as the defaults.
@@ -213,9 +214,8 @@ fn signs_of_other_formats_between_a_key_and_its_value() {
     let joined = warnings(node("shared_key=s3cret x"));
     assert_eq!(
         joined,
-        [
-            "f:7:1: the key \"shared_key\" has a \"=\" or \":\" behind it; write a blank in its place"
-        ]
+        ["f:7:1: the key \"shared_key\" has a \"=\" or \":\" behind it; write a blank in its \
+             place"]
     );
 }
 
@@ -225,21 +225,21 @@ fn a_section_that_is_nearly_one_is_an_error() {
         ("NODES", "NODE"),
         ("nodes", "NODE"),
         ("NODE1", "NODE"),
-        ("NODE 1", "NODE"),
         ("node-2", "NODE"),
         ("NOD", "NODE"),
         ("NOED", "NODE"),
-        ("NODE web", "NODE"),
         ("node.a", "NODE"),
-        ("NODE \"a\"", "NODE"),
         ("upstream_node", "NODE"),
-        ("UPSTREAM u", "UPSTREAM"),
         ("UPSTREAMS", "UPSTREAM"),
         ("UPSTREM", "UPSTREAM"),
     ] {
         let text = node(&format!("[{header}]\nname m\nhost h\nport 2\n"));
         let expected = format!("f:7:1: unknown section {header:?}; did you mean [{meant}]?");
         assert_eq!(refusal(text), expected);
+    }
+    for header in ["NODE 1", "NODE web", "NODE \"a\"", "node: a"] {
+        let text = node(&format!("[{header}]\nname m\nhost h\nport 2\n"));
+        assert_eq!(refusal(text), "f:7:1: this section is unknown; did you mean [NODE]?");
     }
     for header in ["SERVICE", "INPUT", "OUTPUT", "FILTER", "PARSER", "CUSTOM", "PLUGINS"] {
         let text = node(&format!("[{header}]\nx y\n"));

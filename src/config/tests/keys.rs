@@ -262,10 +262,8 @@ fn an_ipv6_address_that_seems_to_end_in_its_port_is_warned_of() {
     };
     assert_eq!(
         with("host 2001:db8::1:9092", "port 9092"),
-        [
-            "f:5:7: host 2001:db8::1:9092 ends in the port 9092, but is an address as a whole; write \
-          2001:db8::1 if that is the address, or [2001:db8::1:9092]"
-        ]
+        ["f:5:7: host 2001:db8::1:9092 ends in the port 9092, but is an address as a whole; \
+          write 2001:db8::1 if that is the address, or [2001:db8::1:9092]"]
     );
     for (host, port) in [
         ("host [2001:db8::1:9092]", "port 9092"),
