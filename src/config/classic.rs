@@ -239,7 +239,10 @@ impl Reader<'_> {
         if let Some(cause) = unclear::no_header(name) {
             return Err(Error::config(at, cause));
         }
-        self.document.warnings.add(About::Section, at, &unclear::section(name));
+        let warnings = &mut self.document.warnings;
+        if !warnings.only_counts(About::Section) {
+            warnings.add(About::Section, at, &unclear::section(name));
+        }
         Ok(Current::Unknown)
     }
 

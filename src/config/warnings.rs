@@ -61,6 +61,13 @@ impl Warnings {
         self.lines.push(line);
     }
 
+    /// Counts a warning of this kind, if no more of them are kept. So nobody has to write its text.
+    pub fn only_counts(&mut self, about: About) -> bool {
+        let (kept, more) = &mut self.counts[about as usize];
+        *more += usize::from(*kept == MOST);
+        *kept == MOST
+    }
+
     /// Adds a warning, unless there is one about this `subject` already, for whatever position. The
     /// subject is one of the library's words, so there are few.
     pub fn add_once(&mut self, about: About, subject: &str, position: &Position, text: &str) {
