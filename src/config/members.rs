@@ -15,7 +15,7 @@ use super::lines::{Given, Line, Lines};
 use super::mandatory::{mandatory, mandatory_text};
 use super::name_index::NameIndex;
 use super::node_settings::node_settings;
-use super::properties::{Owner, Properties, Seed, Shape};
+use super::properties::{Owner, Properties, Shape};
 use super::settings::NodeSettings;
 use super::tls_files::TlsFiles;
 use super::value::{Value, shown};
@@ -36,7 +36,6 @@ pub(super) struct Members<'a> {
     inherited_left: usize,
     plans: Vec<Plan>,
     shapes: Vec<Shape>,
-    seed: Seed,
     /// The number of the plan for sections with these keys.
     by_keys: HashMap<Box<[u32]>, usize>,
     /// The plan used last.
@@ -96,7 +95,6 @@ impl<'a> Members<'a> {
             inherited_left: MAX_INHERITED,
             plans: Vec::new(),
             shapes: Vec::new(),
-            seed: Seed::new(),
             by_keys: HashMap::new(),
             last_plan: 0,
             layer: Layer::new(),
@@ -108,7 +106,7 @@ impl<'a> Members<'a> {
 
     /// The nodes, their names, and their properties.
     pub fn finish(self) -> (Vec<NodeDefinition>, NameIndex, Properties) {
-        (self.nodes, self.index, Properties::new(self.lines, self.seed, self.shapes))
+        (self.nodes, self.index, Properties::new(self.lines, self.shapes))
     }
 
     /// Checks the next section.
@@ -221,7 +219,7 @@ impl<'a> Members<'a> {
         };
         self.inherited_left = left;
         let keys: Box<[u32]> = lines.of(own).iter().map(|line| line.key).collect();
-        self.shapes.push(Shape::new(lines, self.seed, &keys, inherited));
+        self.shapes.push(Shape::new(lines, &keys, inherited));
         self.by_keys.insert(keys.clone(), self.plans.len());
         self.plans.push(Plan { keys, steps, bearing, may_be_idle, last: None });
         Ok(self.plans.len() - 1)

@@ -18,7 +18,6 @@ pub struct Properties {
     /// Every key, with a NUL byte after each.
     keys: Wiped<Box<str>>,
     shapes: Box<[Shape]>,
-    seed: Seed,
 }
 
 /// Which properties belong to a node.
@@ -39,6 +38,7 @@ pub(super) struct Shape {
     /// The lines of the inherited keys.
     inherited: Box<[u32]>,
     cells: Box<[Cell]>,
+    seed: Seed,
 }
 
 /// A cell of the open-addressing table.
@@ -56,22 +56,19 @@ const FREE: Cell = Cell { length: 0, index: 0, ends: [0; 2] };
 impl Shape {
     /// The shape of a section whose lines have the keys `own`, and which inherits the lines
     /// `inherited`.
-    pub fn new(lines: &Lines, seed: Seed, own: &[u32], inherited: Vec<u32>) -> Shape {
+    pub fn new(lines: &Lines, own: &[u32], inherited: Vec<u32>) -> Shape {
         let of_others = inherited.iter().map(|line| lines.of(&(*line..*line + 1))[0].key);
         let spellings: Vec<u32> = own.iter().copied().chain(of_others).collect();
-        // At most half full, so that most keys that are not there are missed at the first cell.
-        let mut cells = vec![FREE; (2 * spellings.len()).next_power_of_two()];
-        for (index, spelling) in spellings.iter().enumerate() {
-            let key = lines.spellings.get(*spelling).as_bytes();
-            let folded = Folded::of(key, seed);
-            let mut at = folded.hash as usize & (cells.len() - 1);
-            while cells[at].length > 0 {
-                at = (at + 1) & (cells.len() - 1);
+        let usual = cells(lines, &spellings, Seed::USUAL);
+        let (cells, seed) = match usual.is_crowded {
+            false => (usual.cells, Seed::USUAL),
+            true => {
+                let seed = Seed::new();
+                (cells(lines, &spellings, seed).cells, seed)
             }
-            cells[at] = Cell { length: key.len() as u32, index: index as u32, ends: folded.ends };
-        }
+        };
         let keys = spellings.iter().map(|spelling| lines.spellings.start(*spelling)).collect();
-        Shape { keys, inherited: inherited.into(), cells: cells.into() }
+        Shape { keys, inherited: inherited.into(), cells: cells.into(), seed }
     }
 
     /// The number of a property's line.
@@ -85,14 +82,47 @@ impl Shape {
     }
 }
 
+/// The table of a shape.
+struct Table {
+    cells: Vec<Cell>,
+    /// Some key is more than [`FURTHEST`] cells from its own.
+    is_crowded: bool,
+}
+
+/// How far from its own cell a key may be. Further is one key in a million by chance, and else a
+/// file whose keys were chosen to meet.
+const FURTHEST: usize = 64;
+
+fn cells(lines: &Lines, spellings: &[u32], seed: Seed) -> Table {
+    // At most half full, so that most keys that are not there are missed at the first cell.
+    let mut cells = vec![FREE; (2 * spellings.len()).next_power_of_two()];
+    let mut is_crowded = false;
+    for (index, spelling) in spellings.iter().enumerate() {
+        let key = lines.spellings.get(*spelling).as_bytes();
+        let folded = Folded::of(key, seed);
+        let mut at = folded.hash as usize & (cells.len() - 1);
+        let mut detour = 0;
+        while cells[at].length > 0 {
+            at = (at + 1) & (cells.len() - 1);
+            detour += 1;
+            // The usual seed is given up then, so its table need not be right.
+            if detour > FURTHEST && seed == Seed::USUAL {
+                return Table { cells, is_crowded: true };
+            }
+        }
+        is_crowded |= detour > FURTHEST;
+        cells[at] = Cell { length: key.len() as u32, index: index as u32, ends: folded.ends };
+    }
+    Table { cells, is_crowded }
+}
+
 impl Properties {
-    pub(super) fn new(lines: &Lines, seed: Seed, shapes: Vec<Shape>) -> Properties {
+    pub(super) fn new(lines: &Lines, shapes: Vec<Shape>) -> Properties {
         Properties {
             values: Arc::clone(lines.values()),
             starts: lines.starts(),
             keys: Wiped::new(lines.spellings.text().into()),
             shapes: shapes.into(),
-            seed,
         }
     }
 
@@ -100,7 +130,7 @@ impl Properties {
     #[inline]
     pub fn get(&self, owner: Owner, key: &[u8]) -> Option<&[u8]> {
         let shape = &self.shapes[owner.shape as usize];
-        let folded = Folded::of(key, self.seed);
+        let folded = Folded::of(key, shape.seed);
         let mut at = folded.hash as usize;
         loop {
             let cell = &shape.cells[at & (shape.cells.len() - 1)];
@@ -215,13 +245,17 @@ fn lower(word: u64) -> u64 {
     word | letter >> 2
 }
 
-/// What the hash of a set's keys depends on, so that nobody can write a file whose keys all meet in
-/// one cell. Different in each set.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Seed([u64; 2]);
+/// What the hash of a shape's keys depends on. It is the same for all shapes, so that a look-up
+/// takes the same time in each process, unless the keys meet under it: somebody may have chosen
+/// them so. Then it is one that nobody can guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seed([u64; 2]);
 
 impl Seed {
-    pub fn new() -> Seed {
+    /// Digits of pi and of the golden ratio.
+    const USUAL: Seed = Seed([0x243f_6a88_85a3_08d3, 0x9e37_79b9_7f4a_7c15]);
+
+    fn new() -> Seed {
         Seed([random(), random()])
     }
 
@@ -254,35 +288,39 @@ mod tests {
     }
 
     /// How many cells a look-up of each key visits before its own, in sum.
-    fn detours(shape: &Shape, keys: &str, seed: Seed) -> usize {
+    fn detours(shape: &Shape, keys: &str) -> usize {
         let detour = |(at, cell): (usize, &Cell)| {
             let start = shape.keys[cell.index as usize] as usize;
             let key = &keys.as_bytes()[start..start + cell.length as usize];
-            at.wrapping_sub(Folded::of(key, seed).hash as usize) & (shape.cells.len() - 1)
+            at.wrapping_sub(Folded::of(key, shape.seed).hash as usize) & (shape.cells.len() - 1)
         };
         let filled = shape.cells.iter().enumerate().filter(|(_, cell)| cell.length > 0);
         filled.map(detour).sum()
     }
 
-    /// Keys that somebody chose for one seed. They meet under that seed alone, so nobody can choose
-    /// them for a set.
+    /// Keys that somebody chose for the usual seed: a look-up of them would visit half of them on
+    /// the way, and one of a key that is not there all of them.
     #[test]
-    fn keys_that_meet_in_one_cell_do_so_under_one_seed() {
+    fn keys_that_meet_in_one_cell_get_a_seed_of_their_own() {
         const KEYS: usize = 250;
-        let known = Seed([0x243f_6a88_85a3_08d3, 0x9e37_79b9_7f4a_7c15]);
         for tail in ["", "longer", "a-middle-and-an-end"] {
-            let meets = |key: &String| Folded::of(key.as_bytes(), known).hash & 511 == 7;
+            let meets = |key: &String| Folded::of(key.as_bytes(), Seed::USUAL).hash & 511 == 7;
             let all = (0..).map(|number| format!("x{number}{tail}"));
-            let keys: Vec<String> = all.filter(meets).take(KEYS).collect();
-            let (properties, _) = properties(&[], &keys);
-            let found = detours(&properties.shapes[0], &properties.keys, properties.seed);
-            assert!(found < 4 * KEYS, "{found}");
+            let chosen: Vec<String> = all.filter(meets).take(KEYS).collect();
+            let mut seeds = Vec::new();
+            for _ in 0..2 {
+                let (properties, owner) = properties(&[], &chosen);
+                let shape = &properties.shapes[0];
+                let found = detours(shape, &properties.keys);
+                assert!(found < 4 * KEYS, "{found}");
+                assert!(chosen.iter().all(|key| properties.get(owner, key.as_bytes()).is_some()));
+                seeds.push(shape.seed);
+            }
+            assert!(seeds[0] != seeds[1] && !seeds.contains(&Seed::USUAL));
 
-            let mut lines = Lines::default();
-            let own: Vec<u32> = keys.iter().map(|key| lines.spellings.of(key)).collect();
-            let shape = Shape::new(&lines, known, &own, Vec::new());
-            let found = detours(&shape, lines.spellings.text(), known);
-            assert_eq!(found, KEYS * (KEYS - 1) / 2, "the keys meet");
+            let few = &chosen[..FURTHEST / 2];
+            let (properties, _) = properties(&[], few);
+            assert_eq!(properties.shapes[0].seed, Seed::USUAL);
         }
     }
 

@@ -3,15 +3,10 @@
 //! shown that is certainly a key, and never what follows it.
 
 use super::spelling::Spellings;
-<<<<<<< HEAD
-use super::value::{opening, shown};
-use super::{keys, secret, suggest};
-use crate::base::wiped::Wiped;
-=======
 use super::value::{is_unseen, opening, shown};
 use super::{keys, others, secret, suggest};
 use crate::base::text::brief;
->>>>>>> e8dd201 (Files: bounds for what they ask for, errors for other programs' words)
+use crate::base::wiped::Wiped;
 
 /// A line that is one word. In `[UPSTREAM]` the first one may be the upstream's name.
 pub(super) fn one_word(spellings: &Spellings, word: &str, may_be_name: bool) -> String {
