@@ -148,7 +148,7 @@ fn cancelling_ends_every_wait_and_gives_no_permit_again() {
             std::thread::spawn(move || matches!(pool.acquire(|| far, never), Permit::Cancelled))
         })
         .collect();
-    while pool.state.lock().next_ticket < 4 {
+    while pool.state.lock().line.len() < 4 {
         std::thread::yield_now();
     }
     pool.cancel();
@@ -207,7 +207,7 @@ fn who_gets_a_dead_one_keeps_the_permit_and_others_get_the_rest() {
         let far = Instant::now() + Duration::from_secs(60);
         std::thread::spawn(move || matches!(pool.acquire(|| far, never), Permit::New))
     };
-    while pool.state.lock().next_ticket < 1 {
+    while pool.state.lock().line.len() < 1 {
         std::thread::yield_now();
     }
     assert_eq!(pool.exchange(), None);
