@@ -151,6 +151,16 @@ impl Visits {
         Some(Next { turn, others })
     }
 
+    /// It goes to `place` too, because the node that it was given is at its cap.
+    pub fn goes_to(&mut self, place: usize) {
+        self.tried.insert(place);
+    }
+
+    /// It did not ask `place` after all.
+    pub fn forget(&mut self, place: usize) {
+        self.tried.remove(place);
+    }
+
     /// Which trials it takes: none once its patience is used up, and at most one of a node that
     /// fell silent, because such a trial risks the payload.
     pub fn trials(&self) -> Trials {

@@ -180,7 +180,7 @@ impl Attempt {
                 }
             };
             let begun = Instant::now();
-            match Conn::open_choice(choice) {
+            match Conn::open_along(&mut route, choice) {
                 Ok(mut conn) => {
                     if let Some((loan, account)) = route.stands() {
                         conn.lend(loan);
@@ -220,6 +220,7 @@ impl Attempt {
             held_up: false,
             leg: None,
             stands: false,
+            is_redelivery: false,
         }
     }
 }

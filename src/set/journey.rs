@@ -34,6 +34,8 @@ pub struct Leg {
     by: Option<Instant>,
     /// No node is up.
     all_out: bool,
+    /// The nodes of this leg that are at their caps.
+    pub full: Vec<usize>,
 }
 
 /// Why a payload cannot go on now.
@@ -93,6 +95,7 @@ impl Upstream {
             is_aside,
             share,
             all_out,
+            full: Vec::new(),
         })
     }
 

@@ -9,6 +9,7 @@ use crate::base::stats::count;
 use crate::set::conn::{Conn, forked};
 use crate::set::journey::{Leg, Stopped, Term};
 use crate::set::payload::PayloadId;
+use crate::set::room::Search;
 use crate::set::suspects::Suspects;
 use crate::set::upstream::Upstream;
 
@@ -117,10 +118,12 @@ impl Upstream {
     /// A connection to the next node; `None` if all were tried.
     #[inline(always)]
     fn next_conn(&self, round: &mut Round) -> Option<(Leg, Result<Conn>)> {
-        let leg = self.next_leg(&mut round.visits, round.term)?;
-        let node = &self.nodes()[leg.place];
+        let mut leg = self.next_leg(&mut round.visits, round.term)?;
         let begun = leg.is_aside.then(Instant::now);
-        let conn = Conn::open_choice(self.choice(&leg));
+        let choice = self.choice(&leg);
+        let (visits, term) = (&mut round.visits, round.term);
+        let conn = Conn::open_along(&mut Search { up: self, visits, leg: &mut leg, term }, choice);
+        let node = &self.nodes()[leg.place];
         if let (Some(begun), Err(_)) = (begun, &conn) {
             round.visits.waited(begun.elapsed());
             return Some((leg, conn));

@@ -123,6 +123,40 @@ impl Roster {
         self.reserve(tried, ask, now)
     }
 
+    /// Another node in place of `full`, which is at its cap: the next of the rotation that is not in
+    /// `tried`, then one of the same tier in reserve. A node in reserve stays there while the tier
+    /// above it is only busy.
+    pub fn another(&self, tried: &Tried, full: usize) -> Option<Turn> {
+        if self.all_out.load(Relaxed) {
+            return None;
+        }
+        let place = match self.rotation.next_untried(tried) {
+            Some(picked) => {
+                self.handed_instead(picked.place, picked.turn_of);
+                picked.place
+            }
+            None => {
+                let mut table = self.table.lock();
+                let tier = self.members[full].priority;
+                let place = self
+                    .up(&table, tried)
+                    .filter(|place| self.members[*place].priority == tier)
+                    .min_by_key(|place| table.asked[*place])?;
+                table.ask(place);
+                drop(table);
+                self.handed_beside(place);
+                place
+            }
+        };
+        let generation = self.generation(place);
+        Some(Turn { place, generation, is_trial: false, last_resort: false })
+    }
+
+    /// `place` was picked, but it is at its cap, so it was not handed out.
+    pub fn passed_over(&self, place: usize) {
+        self.standings[place].beside.fetch_sub(1, Relaxed);
+    }
+
     fn reserve(&self, tried: &Tried, ask: Ask, now: impl Fn() -> u64) -> Option<Turn> {
         let now = now(); // the host's function: it must not run under the lock
         let mut table = self.read(ask.wait)?;
@@ -180,7 +214,7 @@ impl Roster {
     }
 
     /// `place` was handed out without a turn of the rotation.
-    pub(super) fn handed_beside(&self, place: usize) {
+    pub fn handed_beside(&self, place: usize) {
         self.standings[place].beside.fetch_add(1, Relaxed);
     }
 

@@ -40,6 +40,8 @@ pub(super) struct Line {
     waiting: VecDeque<(u64, Waiter)>,
     /// The ticket of the first, once it was called, and since when.
     called: Option<(u64, Instant)>,
+    #[cfg(test)]
+    calls: usize,
 }
 
 impl Line {
@@ -77,12 +79,20 @@ impl Line {
         let Some((ticket, first)) = self.waiting.front() else { return };
         if self.called.is_none_or(|(called, _)| called != *ticket) {
             first.call();
+            #[cfg(test)]
+            {
+                self.calls += 1;
+            }
             self.called = Some((*ticket, Instant::now()));
         }
         if !first.is_thread()
             && let Some((_, thread)) = self.waiting.iter().find(|(_, waiter)| waiter.is_thread())
         {
             thread.call();
+            #[cfg(test)]
+            {
+                self.calls += 1;
+            }
         }
     }
 
@@ -98,6 +108,12 @@ impl Line {
         let first_thread = self.waiting.iter().find(|(_, waiter)| waiter.is_thread())?.0;
         (first_thread == ticket && called != ticket && self.is_first(called))
             .then_some(since + comes_within)
+    }
+
+    /// How often somebody was called because of room.
+    #[cfg(test)]
+    pub(super) fn calls(&self) -> usize {
+        self.calls
     }
 
     /// How many wait.
