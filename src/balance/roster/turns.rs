@@ -112,6 +112,7 @@ impl Roster {
             && let Some(picked) = self.rotation.next_untried(tried)
         {
             self.handed_instead(picked.place, picked.turn_of);
+            self.take_off_laps();
             let generation = self.generation(picked.place);
             return Some(Turn {
                 place: picked.place,
@@ -218,11 +219,13 @@ impl Roster {
         self.standings[place].beside.fetch_add(1, Relaxed);
     }
 
-    /// `place` was handed out in the turn of another place, which had been tried.
-    fn handed_instead(&self, place: usize, turn_of: usize) {
-        if place != turn_of {
+    /// `place` was handed out. If the turn was that of another place, that had been tried.
+    fn handed_instead(&self, place: usize, turn_of: Option<usize>) {
+        if turn_of != Some(place) {
             self.handed_beside(place);
-            self.standings[turn_of].beside.fetch_sub(1, Relaxed);
+            if let Some(other) = turn_of {
+                self.standings[other].beside.fetch_sub(1, Relaxed);
+            }
         }
     }
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::{check, spawn};
-use crate::balance::{Ledger, Mode, Order, Rotation, Tried};
+use crate::balance::{Ledger, Order, Rotation, Tried};
 
 /// The order of places of equal weight.
 fn even(places: &[u32]) -> Order {
-    Mode::RoundRobin.order(&places.iter().map(|place| (*place, 1)).collect::<Vec<_>>())
+    Order { places: places.to_vec(), even: true, ..Order::default() }
 }
 
 /// How often each place occurs in the picks.
