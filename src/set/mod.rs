@@ -11,6 +11,7 @@ pub(crate) mod link;
 pub(crate) mod node;
 pub(crate) mod outcome;
 pub(crate) mod payload;
+mod retries;
 mod room;
 mod round;
 mod runtime;

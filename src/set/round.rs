@@ -1,7 +1,7 @@
 //! The loop of a blocking call over the nodes: one connection after the other, until its work
 //! succeeds.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::balance::visits::{SetBack, Visits};
 use crate::base::error::{Error, Result, summary};
@@ -12,6 +12,9 @@ use crate::set::payload::PayloadId;
 use crate::set::room::Search;
 use crate::set::suspects::Suspects;
 use crate::set::upstream::Upstream;
+
+/// How long a call without an end of its own sleeps in the line for the retry budget.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// Why one attempt failed.
 pub(super) enum Failed {
@@ -100,18 +103,33 @@ impl Upstream {
     /// Waits until the retry budget allows another attempt.
     #[inline(always)]
     fn wait_for_budget(&self, round: &mut Round) -> Result<()> {
-        let mut held_up = false;
+        if round.visits.resends() && self.retries.are_awaited() {
+            return self.stand_in_line(round); // others came first
+        }
+        match self.may_go_on(&mut round.visits, round.term, false) {
+            Ok(()) => Ok(()),
+            Err(Stopped::Because(error)) => Err(error),
+            Err(Stopped::For(_)) => self.stand_in_line(round),
+        }
+    }
+
+    #[cold]
+    fn stand_in_line(&self, round: &mut Round) -> Result<()> {
+        let stand = self.retries.join();
         loop {
-            match self.may_go_on(&mut round.visits, round.term, held_up) {
-                Ok(()) => return Ok(()),
-                Err(Stopped::Because(error)) => return Err(error),
-                Err(Stopped::For(wait)) => {
-                    held_up = true;
-                    let left = round.term.map(|(now, last)| last.saturating_duration_since(now));
-                    self.runtime().cancel.sleep(left.map_or(wait, |left| wait.min(left)));
-                    round.later();
+            let now = Instant::now();
+            let mut until = round.term.map_or(now + IDLE, |(_, last)| last);
+            if stand.is_first() {
+                match self.may_go_on(&mut round.visits, round.term, true) {
+                    Ok(()) => return Ok(()),
+                    Err(Stopped::Because(error)) => return Err(error),
+                    Err(Stopped::For(wait)) => until = until.min(now + self.until_retry(wait)),
                 }
+            } else {
+                self.has_time(round.term, true)?;
             }
+            stand.sleep(until);
+            round.later();
         }
     }
 

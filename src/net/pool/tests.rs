@@ -315,9 +315,8 @@ fn who_takes_a_permit_elsewhere_passes_its_turns_on() {
     }
     let of_one = [0, 1].map(|at| {
         let shared = Arc::clone(&pools);
-        let thread = std::thread::spawn(move || {
-            matches!(shared[at].acquire(|| far, never), Permit::New)
-        });
+        let thread =
+            std::thread::spawn(move || matches!(shared[at].acquire(|| far, never), Permit::New));
         while pools[at].state.lock().line.len() < 2 {
             std::thread::yield_now();
         }

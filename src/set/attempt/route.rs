@@ -45,7 +45,10 @@ impl Course for Route {
             Err(Stopped::For(wait)) => {
                 self.held_up = true;
                 let left = self.last.saturating_duration_since(now);
-                return Step::Wait(wait.min(left), Arc::clone(&self.up.nodes()[0]));
+                return Step::Wait(
+                    self.up.until_retry(wait).min(left),
+                    Arc::clone(&self.up.nodes()[0]),
+                );
             }
         }
         let may_go_on = state.visits.may_go_on();
