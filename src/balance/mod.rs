@@ -11,7 +11,7 @@ mod modes;
 mod plan;
 pub(crate) mod roster;
 mod rotation;
-mod schedule;
+pub(crate) mod schedule;
 mod tried;
 pub(crate) mod visits;
 

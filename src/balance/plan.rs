@@ -10,7 +10,7 @@
 use super::schedule::{self, Order, SHARED};
 
 /// How many turns a cycle has at most, for each node.
-const TURNS_PER_NODE: usize = 8;
+const TURNS_PER_NODE: usize = 6;
 /// How many turns a cycle may have in any case.
 const FEW: usize = 4096;
 /// An order of at most so many turns is computed anew each time, so that it keeps Tijdeman's bound

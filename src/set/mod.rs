@@ -11,7 +11,7 @@ pub(crate) mod link;
 pub(crate) mod node;
 pub(crate) mod outcome;
 pub(crate) mod payload;
-mod retries;
+pub(crate) mod retries;
 mod room;
 mod round;
 mod runtime;
