@@ -13,12 +13,9 @@ use crate::base::moment::Moment;
 use crate::base::process::Birthplace;
 use crate::base::sync::Mutex;
 use line::Line;
+pub use line::Waker;
 pub use queue::Ticket;
 pub use wait::wait_for_any;
-
-/// Tells the holder of a ticket that its turn may have come. It is called under the pool's lock, so
-/// it must not block.
-pub type Waker = Box<dyn Fn() + Send>;
 
 /// How long a ticket holder that was told of its turn may keep others waiting; after that a waiting
 /// thread may go first. An event loop comes at once, unless it is busy: perhaps in a call that
@@ -93,20 +90,6 @@ impl<T> Pool<T> {
         };
         let (state, birthplace) = (Mutex::new(state), Birthplace::here());
         Pool { state, cap, idle_timeout, comes_within: COMES_WITHIN, birthplace }
-    }
-
-    /// The newest idle connection, or a permit for a new one. At the cap it waits for its turn
-    /// until `deadline`, which is called only then. First it passes connections that were idle too
-    /// long to `expired`, outside the lock.
-    pub fn acquire(
-        &self,
-        deadline: impl FnOnce() -> Instant,
-        mut expired: impl FnMut(T),
-    ) -> Permit<T> {
-        match self.try_acquire(&mut expired) {
-            Some(permit) => permit,
-            None => wait_for_any(&[self], deadline(), |_, item| expired(item)).1,
-        }
     }
 
     /// As [`Pool::acquire`], without waiting: `None` at the cap, or if others are in line.

@@ -8,8 +8,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Waker;
 use super::seat::Seat;
+
+/// Tells the holder of a ticket that its turn may have come. It is called under the pool's lock, so
+/// it must not block.
+pub type Waker = Box<dyn Fn() + Send>;
 
 /// Who waits, and how to call it.
 pub(super) enum Waiter {

@@ -39,6 +39,22 @@ impl<T> Drop for Tickets<'_, T> {
     }
 }
 
+impl<T> Pool<T> {
+    /// The newest idle connection, or a permit for a new one. At the cap it waits for its turn
+    /// until `deadline`, which is called only then. First it passes connections that were idle too
+    /// long to `expired`, outside the lock.
+    pub fn acquire(
+        &self,
+        deadline: impl FnOnce() -> Instant,
+        mut expired: impl FnMut(T),
+    ) -> Permit<T> {
+        match self.try_acquire(&mut expired) {
+            Some(permit) => permit,
+            None => wait_for_any(&[self], deadline(), |_, item| expired(item)).1,
+        }
+    }
+}
+
 /// Waits in the lines of all `pools`, at least one, until one of them has a permit or until
 /// `deadline`. Returns which one it was. Connections that were idle too long go to `expired`, with
 /// the number of their pool, outside the locks.
