@@ -7,7 +7,7 @@ mod seat;
 mod wait;
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::base::moment::Moment;
 use crate::base::process::Birthplace;

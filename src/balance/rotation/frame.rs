@@ -141,6 +141,7 @@ impl Frame {
 
     /// Whose turn it is after `turns` turns of this order; anyone's if the frame is being
     /// overwritten; `None` if no node may be handed out.
+    #[inline]
     pub(super) fn slot(&self, turns: u64) -> Option<Slot> {
         let length = u64::from(self.length());
         let turn = turns.checked_rem(length)?;

@@ -251,7 +251,11 @@ fn laps_are_taken_off_while_threads_pick() {
     rotation.word.store(many, Ordering::Relaxed);
     let before = rotation.picks(&ledger);
     std::thread::scope(|scope| {
-        let picks = || (0..50_000).for_each(|_| drop(rotation.next()));
+        let picks = || {
+            (0..50_000).for_each(|_| {
+                rotation.next();
+            })
+        };
         let threads = [(); 3].map(|()| scope.spawn(picks));
         while !threads.iter().all(|thread| thread.is_finished()) {
             rotation.take_off_laps(&mut ledger);
