@@ -18,7 +18,9 @@ TITLES = {
     "pick": "The pick",
     "lookup": "Property lookup",
     "load": "Loading nodes",
+    "eject": "Ejections with weights",
     "pooled": "Kept connections",
+    "cap": "Threads at net.max_connections",
     "send": "Writes without TLS",
     "tls": "TLS",
     "deliver": "Deliveries",
@@ -63,6 +65,12 @@ it.""",
     "pooled": """\
 `upstream_node_connect` and `upstream_conn_release` of a kept connection, beside the one
 `recv(MSG_PEEK)` that they need.""",
+    "eject": """\
+`upstream_node_report` of a failed connect, 200 in a row, processor time. Memory is the heap in use
+of a set with weights, less that of one without.""",
+    "cap": """\
+Each connection is kept, so that the figure is what the wait for it costs. The slow node is one
+whose callback sleeps for 200 ms, where it sleeps for 2 ms at the others.""",
     "send": """\
 Writes to a process on loopback that reads and throws away, beside a bare `sendmsg` loop to the same
 process.""",

@@ -25,6 +25,7 @@
     OPERATION(pick_of_10000_ejected,       0,  0,  0,           1,          61) /* 52 */          \
     OPERATION(pick_at_leisure_ejected,     0,  1,  0,           1,         259) /* 242 */         \
     OPERATION(pick_weighted,               0,  0,  0,           1,          60) /* 52 */          \
+    OPERATION(pick_gets_trial,             0,  1,  0, NOT_COUNTED, NOT_COUNTED)                   \
     OPERATION(property,                    0,  0,  0,           0,         229) /* 206 */         \
     OPERATION(property_inherited,          0,  0,  0,           0,         230) /* 207 */         \
     OPERATION(property_unset,              0,  0,  0,           0,         183) /* 164 */         \

@@ -98,6 +98,28 @@ static void run_pick(void)
 #define run_pick_at_leisure_ejected run_pick
 #define run_pick_weighted run_pick
 
+/* Every second of 1,000 nodes is out and due: each pick begins a trial. */
+static void prepare_pick_gets_trial(void)
+{
+    enum { NODES = 1000, ALMOST_A_SECOND_NS = 999 * 1000 * 1000 };
+    size_t i;
+    up = sets_create(NODES, 1,
+                     "health.backoff 100ms\nhealth.backoff_max 100ms\nnet.connect_timeout 1ms\n");
+    for (i = 0; i < NODES; i += 2) {
+        assert_status(upstream_node_report(upstream_node_at(up, i), UPSTREAM_ERR_CONNECT),
+                      UPSTREAM_OK);
+    }
+    clock_step(ALMOST_A_SECOND_NS);
+}
+
+static void run_pick_gets_trial(void)
+{
+    upstream_node_t *picked = upstream_next_node(up);
+    if (upstream_node_state(picked) != UPSTREAM_NODE_PROBING) {
+        fail();
+    }
+}
+
 static void prepare_attempt(void)
 {
     prepare_pick();

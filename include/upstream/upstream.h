@@ -97,7 +97,10 @@ typedef int32_t upstream_status_t;
 #define UPSTREAM_ERR_NOT_FOUND -12
 /** No node is left to try. */
 #define UPSTREAM_ERR_NO_NODE -20
-/** All net.max_connections stayed in use until net.connect_timeout was over. */
+/**
+ * All net.max_connections stayed in use until net.connect_timeout was over, at each node that could
+ * take the payload.
+ */
 #define UPSTREAM_ERR_LIMIT -21
 /** The host name did not resolve. */
 #define UPSTREAM_ERR_RESOLVE -30
@@ -932,7 +935,8 @@ typedef struct upstream_conn_t upstream_conn_t;
  * Connects to the next node, and to others if that fails. A kept connection is used again.
  *
  * The connection is ready for data: TCP, and TLS if the node has it. Each node is tried once. If
- * all nodes are ejected, up to three of them are tried.
+ * all nodes are ejected, up to three of them are tried. A node at its net.max_connections is passed
+ * over while another one has room. If none has, the first place that becomes free will do.
  *
  * Returns:
  * - UPSTREAM_OK: `*out` is yours.
@@ -1337,9 +1341,9 @@ upstream_status_t upstream_node_connect_start(upstream_node_t *n,
  * Goes on connecting. Call it when upstream_conn_fd() is readable, or upstream_conn_timeout_ms()
  * has passed.
  *
- * A node fails if it refuses, if it does not answer within its net.connect_timeout, or if it stays
- * at its net.max_connections for that long. Then the next one is tried, unless you asked for one
- * node alone.
+ * A node fails if it refuses, or if it does not answer within its net.connect_timeout. Then the
+ * next one is tried, unless you asked for one node alone. A node at its net.max_connections is
+ * passed over while another one has room. If none has, the first place that becomes free will do.
  *
  * After an error you can only discard the connection. upstream_conn_last_error() tells of all
  * nodes.

@@ -36,13 +36,18 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// A payload was delivered.
-    pub fn succeeded(&self) {
-        if self.tokens.load(Relaxed) < FULL {
-            let _ = self
-                .tokens
-                .fetch_update(Relaxed, Relaxed, |tokens| Some(FULL.min(tokens + SUCCESS)));
-        }
+    /// A payload was delivered. Returns whether this may have made a retry possible: those who wait
+    /// for one should ask again.
+    #[inline]
+    pub fn succeeded(&self) -> bool {
+        self.tokens.load(Relaxed) < FULL && self.refill()
+    }
+
+    #[cold]
+    fn refill(&self) -> bool {
+        let more = |tokens: u64| Some(FULL.min(tokens + SUCCESS));
+        let before = self.tokens.fetch_update(Relaxed, Relaxed, more).unwrap_or(FULL);
+        before + SUCCESS >= RETRY
     }
 
     /// How long until a retry is certain to be allowed.
@@ -97,11 +102,14 @@ mod tests {
     fn ten_successes_are_worth_a_retry() {
         let budget = Budget::default();
         retries(&budget, 0);
-        (0..9).for_each(|_| budget.succeeded());
+        assert!((0..9).all(|_| !budget.succeeded()), "less than a retry calls nobody");
         assert!(budget.retry(0).is_err());
-        budget.succeeded();
+        assert!(budget.succeeded());
         assert!(budget.retry(0).is_ok());
-        (0..100_000).for_each(|_| budget.succeeded());
+        (0..100_000).for_each(|_| {
+            budget.succeeded();
+        });
+        assert!(!budget.succeeded(), "nobody waits while it is full");
         assert_eq!(retries(&budget, 0), 10);
     }
 

@@ -8,13 +8,15 @@
 pub(crate) mod breaker;
 pub(crate) mod budget;
 mod modes;
+mod plan;
 pub(crate) mod roster;
 mod rotation;
-mod schedule;
+pub(crate) mod schedule;
 mod tried;
 pub(crate) mod visits;
 
 pub use modes::Mode;
-pub use rotation::{Ledger, Rotation, Taken};
-pub use schedule::{Order, cycle_length};
+pub use plan::Plan;
+pub use rotation::{Ledger, Pick, Rotation, Taken};
+pub use schedule::Order;
 pub use tried::Tried;

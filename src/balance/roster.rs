@@ -7,14 +7,16 @@
 //! up first is picked, and one payload gets at most a few of them. A pick takes no lock; it asks
 //! the clock only while a node is out, see [`pace`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::balance::breaker::{Breaker, BreakerSettings, State};
-use crate::balance::{self, Ledger, Mode, Rotation};
+use crate::balance::breaker::{Breaker, BreakerSettings};
+use crate::balance::schedule::SHARED;
+use crate::balance::{Ledger, Mode, Order, Plan, Rotation};
 use crate::base::random::SplitMix;
 use crate::base::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::base::sync::{Guard, Mutex};
+use calendar::Calendar;
 use pace::Pace;
 pub use pick::Rest;
 pub use turns::{Ask, Trials};
@@ -68,6 +70,9 @@ pub enum NodeState {
     Paused = 4,
 }
 
+/// For the one node that is handed out while no node is up.
+const NO_PLAN: &Plan = &Plan::NONE;
+
 /// Nothing will be due.
 const NEVER: u64 = u64::MAX;
 
@@ -91,6 +96,8 @@ pub struct Roster {
     standings: Box<[Standing]>,
     members: Box<[Member]>,
     takers: usize,
+    /// The plan of each tier, in rising order of tiers.
+    plans: Box<[(u32, Plan)]>,
     table: Mutex<Table>,
 }
 
@@ -116,14 +123,19 @@ struct Standing {
 struct Table {
     breakers: Box<[Breaker]>,
     ledger: Ledger,
+    /// Which places are up and not paused, and take turns.
+    up: Box<[bool]>,
     /// The places in the rotation, with their weights; empty if no node may be handed out.
     eligible: Vec<(u32, u32)>,
+    /// Memory for the next ones, and for their order.
+    spare: Vec<(u32, u32)>,
+    order: Order,
     /// The tier in use; `None` if no node is up.
     tier: Option<u32>,
     /// For each tier that was in use, the place that it handed out last.
     left: BTreeMap<u32, u32>,
     /// The nodes that are out or paused, sorted by when that ends.
-    calendar: BTreeSet<(u64, u32)>,
+    calendar: Calendar,
     /// For each place, when it was last ejected or handed out without a turn: consecutive numbers,
     /// not times.
     asked: Box<[u64]>,
@@ -150,25 +162,33 @@ impl Roster {
         now: u64,
         clock_runs: bool,
     ) -> Roster {
-        let capacity = capacity(&members);
+        let plans = plans(&members);
+        let takers = members.iter().filter(|member| member.weight > 0).count();
         let breakers: Box<[Breaker]> =
             members.iter().map(|member| Breaker::new(member.breaker, now)).collect();
         let mut table = Table {
             breakers,
             ledger: Ledger::default(),
-            eligible: Vec::new(),
+            up: members.iter().map(|member| member.weight > 0).collect(),
+            eligible: Vec::with_capacity(takers),
+            spare: Vec::with_capacity(takers),
+            order: Order::default(),
             tier: None,
             left: BTreeMap::new(),
-            calendar: BTreeSet::new(),
+            calendar: Calendar::new(takers),
             asked: vec![0; members.len()].into(),
             last_asked: 0,
             chance: SplitMix::new(seed),
         };
         let standings: Box<[Standing]> = members.iter().map(|_| Standing::default()).collect();
-        (table.tier, table.eligible) = eligible(&members, &table.breakers, &standings);
-        let order = mode.order(&table.eligible);
-        let first = order.places.iter().position(|place| *place as usize >= start).unwrap_or(0);
-        let (rotation, ledger) = Rotation::new(&order, first, capacity, members.len());
+        table.tier = eligible(&members, &table.up, &mut table.eligible);
+        if let Some((_, plan)) = plans.first() {
+            mode.order(plan, &table.eligible, |_| true, &mut table.order);
+        }
+        let places = &table.order.places;
+        let at_start = |place: &u32| *place as usize >= start && *place < SHARED;
+        let first = places.iter().position(at_start).unwrap_or(0);
+        let (rotation, ledger) = Rotation::new(&table.order, first, room(&plans), members.len());
         table.ledger = ledger;
         Roster {
             mode,
@@ -179,7 +199,8 @@ impl Roster {
             guarded: AtomicU64::new(NEVER),
             all_out: AtomicBool::new(table.tier.is_none()),
             standings,
-            takers: members.iter().filter(|member| member.weight > 0).count(),
+            takers,
+            plans,
             members: members.into(),
             table: Mutex::new(table),
         }
@@ -298,39 +319,34 @@ impl Roster {
     }
 }
 
-/// The tier in use, and the places of its nodes that are up, with their weights.
-fn eligible(
-    members: &[Member],
-    breakers: &[Breaker],
-    standings: &[Standing],
-) -> (Option<u32>, Vec<(u32, u32)>) {
-    let up = || {
-        (0..members.len())
-            .filter(|place| members[*place].weight > 0 && breakers[*place].state() == State::Up)
-            .filter(|place| standings[*place].paused.load(Relaxed) == 0)
-    };
-    let tier = up().map(|place| members[place].priority).min();
-    let nodes = up()
-        .filter(|place| Some(members[*place].priority) == tier)
-        .map(|place| (place as u32, members[place].weight))
-        .collect();
-    (tier, nodes)
+/// Writes the places of the tier in use that are up, with their weights. Returns the tier.
+fn eligible(members: &[Member], up: &[bool], nodes: &mut Vec<(u32, u32)>) -> Option<u32> {
+    let up = members.iter().enumerate().filter(|(place, _)| up[*place]);
+    let tier = up.clone().map(|(_, member)| member.priority).min();
+    nodes.clear();
+    nodes.extend(
+        up.filter(|(_, member)| Some(member.priority) == tier)
+            .map(|(place, member)| (place as u32, member.weight)),
+    );
+    tier
 }
 
-/// The longest cycle that any set of eligible nodes can have.
-fn capacity(members: &[Member]) -> usize {
-    let mut tiers: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    for member in members {
-        tiers.entry(member.priority).or_default().push(member.weight);
+/// The plan of each tier.
+fn plans(members: &[Member]) -> Box<[(u32, Plan)]> {
+    let mut tiers: BTreeMap<u32, Vec<(u32, u32)>> = BTreeMap::new();
+    for (place, member) in (0..).zip(members).filter(|(_, member)| member.weight > 0) {
+        tiers.entry(member.priority).or_default().push((place, member.weight));
     }
-    tiers
-        .values()
-        .map(|weights| balance::cycle_length(weights.iter().copied()))
-        .max()
-        .unwrap_or(0)
-        .max(1) as usize
+    tiers.into_iter().map(|(tier, nodes)| (tier, Plan::new(&nodes))).collect()
 }
 
+/// The most that an order may hold. Any tier's may hold one place.
+fn room(plans: &[(u32, Plan)]) -> (usize, usize) {
+    let rooms = plans.iter().map(|(_, plan)| plan.room());
+    rooms.fold((1, 0), |most, room| (most.0.max(room.0), most.1.max(room.1)))
+}
+
+mod calendar;
 mod changes;
 mod pace;
 mod pick;

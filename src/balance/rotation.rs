@@ -8,13 +8,13 @@
 //! starts the next lap. The two latest orders are kept in two frames. A new order overwrites the
 //! older frame and gives it a new number (a seqlock, as H.-J. Boehm describes it in "Can seqlocks
 //! get along with programming language memory models?", 2012). A reader whose order was overwritten
-//! meanwhile takes a new turn.
+//! meanwhile takes a new turn. Laps are taken off the word under the lock of the [`Ledger`] alone.
 
 use super::{Order, Tried};
 use crate::base::random::scattered;
 use crate::base::sync::atomic::{AtomicU64, Ordering};
 use crate::base::sync::hint;
-use frame::Frame;
+use frame::{Frame, Slot};
 pub use ledger::Ledger;
 
 /// The rotation of a set. It has many readers, and one writer at a time: whoever holds the
@@ -45,6 +45,8 @@ pub struct Pick {
     pub place: usize,
     /// How many turns of this lap were taken before it, by any thread.
     pub position: u64,
+    /// The turn is shared: the rotation does not count it.
+    pub is_shared: bool,
 }
 
 /// As [`Pick`], with the token of the place.
@@ -63,8 +65,30 @@ pub struct Named {
 pub struct Untried {
     /// The place it gets.
     pub place: usize,
-    /// The place whose turn it was; it differs from `place` if the payload had been there.
-    pub turn_of: usize,
+    /// The place whose turn it was; it differs from `place` if the payload had been there. `None`
+    /// for a turn that is shared: the rotation does not count it.
+    pub turn_of: Option<usize>,
+}
+
+/// How much an order may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Turns of a cycle.
+    pub turns: usize,
+    /// Places that share turns.
+    pub sharing: usize,
+}
+
+impl From<usize> for Room {
+    fn from(turns: usize) -> Room {
+        Room { turns, sharing: 0 }
+    }
+}
+
+impl From<(usize, usize)> for Room {
+    fn from((turns, sharing): (usize, usize)) -> Room {
+        Room { turns, sharing }
+    }
 }
 
 /// A turn that was taken; its place is not known yet.
@@ -92,12 +116,18 @@ fn next_number(number: u64) -> u64 {
 
 impl Rotation {
     /// A rotation over `order`, whose first pick is the turn at `start`. It has room for orders of
-    /// up to `capacity` turns over `places` places.
-    pub fn new(order: &Order, start: usize, capacity: usize, places: usize) -> (Rotation, Ledger) {
+    /// up to `room` over `places` places.
+    pub fn new(
+        order: &Order,
+        start: usize,
+        room: impl Into<Room>,
+        places: usize,
+    ) -> (Rotation, Ledger) {
+        let Room { turns, sharing } = room.into();
         let ledger = Ledger::new(order, start, places);
-        let of = [Frame::new(capacity), Frame::new(capacity)];
+        let of = [Frame::new(turns, sharing), Frame::new(turns, sharing)];
         of[0].write(0, order, &ledger.tokens);
-        let mask = (Frame::most(capacity) as u64 + ROOM).next_power_of_two() - 1;
+        let mask = (Frame::most(turns) as u64 + ROOM).next_power_of_two() - 1;
         let frames = Frames { number: AtomicU64::new(0), mask, of };
         let word = AtomicU64::new(word(0, start as u64));
         (Rotation { word, frames }, ledger)
@@ -130,11 +160,15 @@ impl Rotation {
     }
 
     /// Turns of the order of `word`, counted from the beginning of its cycle: so the turns before
-    /// the one where the order started are included.
-    fn turns(&self, word: u64) -> u64 {
+    /// the one where the order started are included. Those that were taken off are not.
+    fn turns_of_word(&self, word: u64) -> u64 {
         let frame = self.frame(number_of(word));
-        let renewed = frame.renewed.load(Ordering::Relaxed);
-        renewed + self.laps(word) * u64::from(frame.reach()) + self.index(word)
+        self.laps(word) * u64::from(frame.reach()) + self.index(word)
+    }
+
+    /// The same, with those that were taken off.
+    fn turns(&self, ledger: &Ledger, word: u64) -> u64 {
+        ledger.renewed + self.turns_of_word(word)
     }
 
     /// Takes a turn.
@@ -172,11 +206,15 @@ impl Rotation {
         let Taken(mut word) = taken;
         loop {
             let (frame, index) = (self.frame(number_of(word)), self.index(word));
-            let pick =
-                frame.place(index).map(|place| Pick { place, position: frame.within_reach(index) });
+            let slot = frame.slot(self.turns_of_word(word));
+            let position = frame.within_reach(index);
             if frame.is_still(number_of(word)) {
                 self.go_round_from(word);
-                return pick;
+                match slot? {
+                    Slot::Own(place) => return Some(Pick { place, position, is_shared: false }),
+                    Slot::Shared(place) => return Some(Pick { place, position, is_shared: true }),
+                    Slot::Nobodys => {}
+                }
             }
             Taken(word) = self.take();
         }
@@ -196,14 +234,13 @@ impl Rotation {
     /// turn.
     pub fn next_untried(&self, tried: &Tried) -> Option<Untried> {
         if tried.count() == 0 {
-            return self
-                .pick_of(self.take())
-                .map(|Pick { place, .. }| Untried { place, turn_of: place });
+            let Pick { place, is_shared, .. } = self.pick_of(self.take())?;
+            return Some(Untried { place, turn_of: (!is_shared).then_some(place) });
         }
         loop {
             let seen = self.word.load(Ordering::Acquire);
             let frame = self.frame(number_of(seen));
-            let none = frame.first_untried(self.index(seen), tried).is_none();
+            let none = frame.first_untried(self.turns_of_word(seen), tried).is_none();
             if !frame.is_still(number_of(seen)) {
                 hint::spin_loop(); // until this thread sees the word of the new order
                 continue;
@@ -213,11 +250,12 @@ impl Rotation {
             }
             let Taken(word) = self.take();
             let frame = self.frame(number_of(word));
-            let place = frame.first_untried(self.index(word), tried);
-            let turn_of = frame.place(self.index(word));
+            let turns = self.turns_of_word(word);
+            let (place, slot) = (frame.first_untried(turns, tried), frame.slot(turns));
             if frame.is_still(number_of(word)) {
                 self.go_round_from(word);
-                if let (Some(place), Some(turn_of)) = (place, turn_of) {
+                if let (Some(place), Some(slot)) = (place, slot) {
+                    let turn_of = if let Slot::Own(place) = slot { Some(place) } else { None };
                     return Some(Untried { place, turn_of });
                 }
             }
@@ -245,15 +283,12 @@ impl Rotation {
             let (laps, index) = index
                 .checked_div(reach)
                 .map_or((0, 0), |more| (self.laps(seen) + more, index % reach));
-            let taken_down = if laps > self.most_laps() { laps - 1 } else { 0 };
-            let next = self.at(number, laps - taken_down, index);
+            // Half of the bits of the laps are left for the time until they are taken off. Only in
+            // a forked child can that be for ever, if the lock was held in the parent: then no more
+            // laps are counted, and nobody asks for the count there.
+            let next = self.at(number, laps.min(2 * self.most_laps() - 1), index);
             match self.word.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => {
-                    // If a new order is published between these two lines, its count of these turns
-                    // is wrong, and nothing else is.
-                    frame.renewed.fetch_add(taken_down * reach, Ordering::Relaxed);
-                    return;
-                }
+                Ok(_) => return,
                 Err(now) => seen = now,
             }
         }
@@ -264,10 +299,34 @@ impl Rotation {
         (1 << (POSITION - 1)) / (self.frames.mask + 1)
     }
 
+    /// Whether [`Rotation::take_off_laps`] should be called.
+    #[inline]
+    pub fn has_many_laps(&self) -> bool {
+        self.laps(self.word.load(Ordering::Relaxed)) >= self.most_laps()
+    }
+
+    /// Takes laps off the word and books them, if there are many. Orders are published under the
+    /// same lock, so no count is lost between the two.
+    #[cold]
+    pub fn take_off_laps(&self, ledger: &mut Ledger) {
+        let mut seen = self.word.load(Ordering::Acquire);
+        while self.laps(seen) >= self.most_laps() {
+            let off = self.laps(seen) - 1;
+            let next = seen - off * (self.frames.mask + 1);
+            match self.word.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    ledger.renewed += off * u64::from(self.frame(number_of(seen)).reach());
+                    return;
+                }
+                Err(now) => seen = now,
+            }
+        }
+    }
+
     /// The place handed out last.
     pub fn last(&self, ledger: &Ledger) -> u32 {
         let word = self.word.load(Ordering::Acquire);
-        ledger.last_place(self.frame(number_of(word)), self.turns(word))
+        ledger.last_place(self.frame(number_of(word)), self.turns(ledger, word))
     }
 
     /// Replaces the order by `order`, which must fit the capacity. From equal weights to equal
@@ -284,7 +343,7 @@ impl Rotation {
         let (old, new) = (self.frame(number), self.frame(next));
         new.write(next, order, &ledger.tokens);
         loop {
-            let turns = self.turns(seen);
+            let turns = self.turns(ledger, seen);
             let begin = match order.even && ledger.even {
                 true => {
                     let last = after.unwrap_or_else(|| ledger.last_place(old, turns));
@@ -305,16 +364,16 @@ impl Rotation {
         }
     }
 
-    /// How many turns were taken in all.
+    /// How many turns were taken in all, without the shared ones.
     pub fn picks(&self, ledger: &Ledger) -> u64 {
         let word = self.word.load(Ordering::Acquire);
-        ledger.total(self.frame(number_of(word)), self.turns(word))
+        ledger.total(self.frame(number_of(word)), self.turns(ledger, word))
     }
 
-    /// How many turns `place` had.
+    /// How many turns `place` had, without the shared ones.
     pub fn picks_of(&self, ledger: &Ledger, place: usize) -> u64 {
         let word = self.word.load(Ordering::Acquire);
-        ledger.total_of(self.frame(number_of(word)), self.turns(word), place)
+        ledger.total_of(self.frame(number_of(word)), self.turns(ledger, word), place)
     }
 }
 

@@ -11,26 +11,38 @@ mod free;
 use free::FreeTurns;
 
 /// One cycle of turns.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Order {
-    /// The place of each turn.
+    /// The place of each turn; [`SHARED`] and its number among them for a turn that is shared.
     pub places: Vec<u32>,
     /// Every place has one turn, in rising order: plain round-robin.
     pub even: bool,
+    /// The places that share turns, each with the end of its part: the parts lie one behind the
+    /// other, and 2^32 is one turn.
+    pub parts: Vec<(u32, u64)>,
 }
+
+/// Marks a turn that is shared. No place is that high.
+pub const SHARED: u32 = 1 << 31;
 
 /// The cycle of `nodes`, given as pairs of place and weight in rising order of places. A node of
 /// weight 0 gets no turn. Equal weights give plain round-robin.
 pub fn order(nodes: &[(u32, u32)]) -> Order {
     let nodes: Vec<(u32, u32)> = nodes.iter().copied().filter(|(_, weight)| *weight > 0).collect();
     let divisor = common_divisor(nodes.iter().map(|(_, weight)| u64::from(*weight))) as u32;
-    if nodes.iter().all(|(_, weight)| *weight == divisor) {
-        return Order { places: nodes.iter().map(|(place, _)| *place).collect(), even: true };
+    if is_even(nodes.iter().map(|(_, weight)| *weight)) {
+        let places = nodes.iter().map(|(place, _)| *place).collect();
+        return Order { places, even: true, ..Order::default() };
     }
     let weights: Vec<u32> = nodes.iter().map(|(_, weight)| weight / divisor).collect();
     let mut places = chairmen(&weights);
     places.iter_mut().for_each(|at| *at = nodes[*at as usize].0);
-    Order { places, even: false }
+    Order { places, ..Order::default() }
+}
+
+/// Whether all weights are equal.
+pub fn is_even(mut weights: impl Iterator<Item = u32>) -> bool {
+    weights.next().is_none_or(|first| weights.all(|weight| weight == first))
 }
 
 /// The length of the cycle of these weights.
@@ -54,7 +66,7 @@ fn common_divisor(weights: impl Iterator<Item = u64>) -> u64 {
 /// Only the deadlines decide who comes first, so the result is the same if the claims are handled
 /// in order of their deadlines and each takes the first free turn from its beginning on. This needs
 /// no queue of waiting nodes, only a calendar of the next deadline of each node.
-fn chairmen(weights: &[u32]) -> Vec<u32> {
+pub(super) fn chairmen(weights: &[u32]) -> Vec<u32> {
     let cycle: u64 = weights.iter().copied().map(u64::from).sum();
     let d = 2 * weights.len() as u64 - 2;
     let mut claims: Vec<Claim> =
@@ -194,14 +206,18 @@ mod tests {
         assert!(turns.iter().zip(&weights).all(|(turns, weight)| turns * total == weight * cycle));
     }
 
+    fn even(places: &[u32]) -> Order {
+        Order { places: places.to_vec(), even: true, ..Order::default() }
+    }
+
     #[test]
     fn equal_weights_are_round_robin_by_the_same_rule() {
         for n in 2..50u64 {
             assert!(chairmen(&vec![1; n as usize]).into_iter().eq(0..n as u32));
         }
-        assert_eq!(order(&nodes(&[7, 7, 7])), Order { places: vec![0, 1, 2], even: true });
-        assert_eq!(order(&nodes(&[0, 5, 0])), Order { places: vec![1], even: true });
-        assert_eq!(order(&[]), Order { places: vec![], even: true });
+        assert_eq!(order(&nodes(&[7, 7, 7])), even(&[0, 1, 2]));
+        assert_eq!(order(&nodes(&[0, 5, 0])), even(&[1]));
+        assert_eq!(order(&[]), even(&[]));
     }
 
     /// The rule word for word: of the nodes that have a claim at a turn, the one goes whose claim

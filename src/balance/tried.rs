@@ -36,6 +36,18 @@ impl Tried {
         }
     }
 
+    /// Unmarks `place`.
+    pub fn remove(&mut self, place: usize) {
+        if !self.contains(place) {
+            return;
+        }
+        self.count -= 1;
+        match place.checked_sub(128) {
+            None => self.first &= !(1 << place),
+            Some(bit) => self.rest[bit / 64] &= !(1 << (bit % 64)),
+        }
+    }
+
     /// Whether `place` was tried.
     pub fn contains(&self, place: usize) -> bool {
         match place.checked_sub(128) {
@@ -60,6 +72,10 @@ mod tests {
             let set: std::collections::BTreeSet<usize> = places.into_iter().collect();
             prop_assert_eq!(tried.count(), set.len());
             prop_assert!((0..500).all(|place| tried.contains(place) == set.contains(&place)));
+            let (odd, left): (Vec<usize>, Vec<usize>) = set.iter().partition(|place| *place % 2 == 1);
+            odd.iter().chain(&odd).for_each(|place| tried.remove(*place));
+            prop_assert_eq!(tried.count(), left.len());
+            prop_assert!((0..500).all(|place| tried.contains(place) == left.contains(&place)));
         }
     }
 }

@@ -105,8 +105,7 @@ impl Visits {
         self.pay != Pay::Nothing
     }
 
-    /// Whether the next attempt sends again what may have arrived.
-    #[cfg(test)]
+    /// Whether the next attempt sends again what may have arrived: then it waits for the budget.
     pub fn resends(&self) -> bool {
         self.pay == Pay::Resend
     }
@@ -122,15 +121,15 @@ impl Visits {
         self.may_go_on() && roster.has_next(&self.tried, self.last_resorts < LAST_RESORTS, now)
     }
 
-    /// Pays for the next attempt, if it has to be paid for. `Err`: when to ask again. Only a resend
-    /// waits for the budget. To ask one more of the nodes that are out takes a retry if there is
+    /// Pays for the next attempt, if it has to be paid for. `Err`: when a retry is certain to be
+    /// allowed; the success of another payload may allow it earlier. Only a resend waits. To ask one more of the nodes that are out takes a retry if there is
     /// one, and goes on if there is none. So while all nodes are out, few retries are left for
     /// resends.
     pub fn pay(&mut self, budget: &Budget, now: impl FnOnce() -> u64) -> Result<(), Duration> {
         if self.pay != Pay::Nothing {
             let paid = budget.retry(now());
             if self.pay == Pay::Resend {
-                paid.map_err(|wait| wait.min(PAY_AGAIN))?;
+                paid?;
             }
             self.pay = Pay::Nothing;
         }
@@ -149,6 +148,16 @@ impl Visits {
         let others = turn.is_trial.then(|| roster.has_eligible(&self.tried));
         self.had_silent |= turn.is_trial && roster.needs_a_payload(turn.place);
         Some(Next { turn, others })
+    }
+
+    /// It goes to `place` too, because the node that it was given is at its cap.
+    pub fn goes_to(&mut self, place: usize) {
+        self.tried.insert(place);
+    }
+
+    /// It did not ask `place` after all.
+    pub fn forget(&mut self, place: usize) {
+        self.tried.remove(place);
     }
 
     /// Which trials it takes: none once its patience is used up, and at most one of a node that
@@ -213,10 +222,6 @@ pub enum SetBack {
     /// Some bytes of the payload were sent.
     MayHaveArrived,
 }
-
-/// How often a delivery that waits for the retry budget asks again: meanwhile the successes of
-/// other payloads may have refilled it.
-const PAY_AGAIN: Duration = Duration::from_millis(5);
 
 /// The next node of an attempt for which the plugin does the I/O. There are at most `most` attempts
 /// (see [`Visits::new`]). Each attempt after the first needs a retry from the budget, unless it

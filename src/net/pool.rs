@@ -1,29 +1,32 @@
 //! The idle connections of one node, newest first, and the cap on open ones. It can hold anything;
 //! it knows neither sockets nor nodes.
 
+mod line;
 mod queue;
+mod seat;
+mod wait;
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::base::moment::Moment;
 use crate::base::process::Birthplace;
-use crate::base::sync::{Condvar, Guard, Mutex};
+use crate::base::sync::Mutex;
+use line::Line;
+pub use line::Waker;
 pub use queue::Ticket;
-
-/// Tells the holder of a ticket that its turn may have come. It is called under the pool's lock, so
-/// it must not block.
-pub type Waker = Box<dyn Fn() + Send>;
+pub use wait::wait_for_any;
 
 /// How long a ticket holder that was told of its turn may keep others waiting; after that a waiting
 /// thread may go first. An event loop comes at once, unless it is busy: perhaps in a call that
 /// itself waits for the pool.
-const COMES_WITHIN: Duration = Duration::from_millis(20);
+/// In the loom models, which may take long over one step, it is over only if a model says so.
+const COMES_WITHIN: Duration =
+    Duration::from_millis(if cfg!(feature = "model") { 86_400_000 } else { 20 });
 
 /// The pool of a node. Each open connection, idle or in use, holds one permit.
 pub struct Pool<T> {
     state: Mutex<State<T>>,
-    freed: Condvar,
     cap: usize,
     idle_timeout: Duration,
     /// See [`COMES_WITHIN`].
@@ -35,14 +38,8 @@ struct State<T> {
     /// Oldest first, so that what was idle too long is found without a look at the others.
     idle: VecDeque<(Moment, T)>,
     open: usize,
-    /// Those who wait at the cap get numbers and are served in that order.
-    next_ticket: u64,
-    served_ticket: u64,
-    abandoned: Vec<u64>,
-    /// How to tell those who do not wait in [`Pool::acquire`].
-    wakers: Vec<(u64, Waker)>,
-    /// The last ticket whose holder was told that its turn has come, and when.
-    told: Option<(u64, Instant)>,
+    /// Those who wait at the cap.
+    line: Line,
     closed: bool,
     cancelled: bool,
     /// A purge is planned.
@@ -86,23 +83,18 @@ impl<T> Pool<T> {
         let state = State {
             idle: VecDeque::new(),
             open: 0,
-            next_ticket: 0,
-            served_ticket: 0,
-            abandoned: Vec::new(),
-            wakers: Vec::new(),
-            told: None,
+            line: Line::default(),
             closed: false,
             cancelled: false,
             purge_due: false,
         };
-        let (state, freed, birthplace) = (Mutex::new(state), Condvar::new(), Birthplace::here());
-        Pool { state, freed, cap, idle_timeout, comes_within: COMES_WITHIN, birthplace }
+        let (state, birthplace) = (Mutex::new(state), Birthplace::here());
+        Pool { state, cap, idle_timeout, comes_within: COMES_WITHIN, birthplace }
     }
 
-    /// The newest idle connection, or a permit for a new one. At the cap it waits for its turn
-    /// until `deadline`, which is called only then. First it passes connections that were idle too
-    /// long to `expired`, outside the lock.
-    pub fn acquire(&self, deadline: impl FnOnce() -> Instant, expired: impl FnMut(T)) -> Permit<T> {
+    /// As [`Pool::acquire`], without waiting: `None` at the cap, or if others are in line.
+    #[inline]
+    pub fn try_acquire(&self, expired: impl FnMut(T)) -> Option<Permit<T>> {
         let mut state = self.state.lock();
         if !state.idle.is_empty() && state.holds_expired(Moment::tick(), self.idle_timeout) {
             let old = state.take_expired(Moment::tick(), self.idle_timeout);
@@ -111,46 +103,9 @@ impl<T> Pool<T> {
             state = self.state.lock();
         }
         if state.cancelled {
-            Permit::Cancelled
-        } else if state.nobody_waits() && state.has_room(self.cap) {
-            state.take()
+            Some(Permit::Cancelled)
         } else {
-            self.wait_turn(state, deadline())
-        }
-    }
-
-    fn wait_turn(&self, mut state: Guard<'_, State<T>>, deadline: Instant) -> Permit<T> {
-        let ticket = state.next_ticket;
-        state.next_ticket += 1;
-        let mut passed = false;
-        loop {
-            state.skip_abandoned();
-            if state.cancelled {
-                state.give_way(ticket);
-                return Permit::Cancelled;
-            }
-            if state.served_ticket == ticket && state.has_room(self.cap) {
-                state.give_way(ticket);
-                let permit = state.take();
-                self.wake(&mut state); // the next in line may have room too
-                return permit;
-            }
-            let overtakes =
-                state.overtakes_at(ticket, self.comes_within).filter(|_| state.has_room(self.cap));
-            if overtakes.is_some_and(|at| Instant::now() >= at) {
-                state.give_way(ticket);
-                let permit = state.take();
-                self.wake(&mut state);
-                return permit;
-            }
-            if passed {
-                state.give_way(ticket);
-                self.wake(&mut state);
-                return Permit::None;
-            }
-            let until = overtakes.map_or(deadline, |at| at.min(deadline));
-            (state, passed) = self.freed.wait_until(state, until);
-            passed = passed && until == deadline;
+            (state.line.is_empty() && state.has_room(self.cap)).then(|| state.take())
         }
     }
 
@@ -249,25 +204,17 @@ impl<T> Pool<T> {
 
     #[inline]
     fn wake(&self, state: &mut State<T>) {
-        if !state.nobody_waits() {
-            self.wake_next(state);
+        if !state.line.is_empty() && state.has_room(self.cap) {
+            state.line.call_first();
         }
     }
 
-    fn wake_next(&self, state: &mut State<T>) {
-        state.skip_abandoned();
-        if !state.nobody_waits() && state.has_room(self.cap) {
-            self.freed.notify_all();
-            state.wake_holder();
-        }
-    }
-
-    /// Takes everything out and wakes those in the queue; from now on nothing is kept. Returns
+    /// Takes everything out and wakes those in line; from now on nothing is kept. Returns
     /// nothing in a forked child if a thread of the parent held the lock.
     pub fn close(&self) -> Vec<T> {
         let Some(mut state) = self.state.reach(self.birthplace) else { return Vec::new() };
         if !self.birthplace.is_elsewhere() {
-            state.wakers.iter().for_each(|(_, wake)| wake()); // in a child it would wake the parent
+            state.line.call_all(); // in a child it would wake the parent
         }
         state.closed = true;
         state.take_idle()
@@ -277,8 +224,7 @@ impl<T> Pool<T> {
     pub fn cancel(&self) {
         let mut state = self.state.lock();
         state.cancelled = true;
-        self.freed.notify_all();
-        state.wakers.iter().for_each(|(_, wake)| wake());
+        state.line.call_all();
     }
 
     /// The numbers of idle and of open connections; `None` in a forked child if a thread of the
@@ -291,27 +237,6 @@ impl<T> Pool<T> {
 impl<T> State<T> {
     fn gauge(&self) -> (usize, usize) {
         (self.idle.len(), self.open)
-    }
-
-    fn nobody_waits(&self) -> bool {
-        self.served_ticket == self.next_ticket
-    }
-
-    fn skip_abandoned(&mut self) {
-        while let Some(at) = self.abandoned.iter().position(|ticket| *ticket == self.served_ticket)
-        {
-            self.abandoned.swap_remove(at);
-            self.served_ticket += 1;
-        }
-    }
-
-    /// The holder of `ticket` no longer waits.
-    fn give_way(&mut self, ticket: u64) {
-        if self.served_ticket == ticket {
-            self.served_ticket += 1;
-        } else {
-            self.abandoned.push(ticket);
-        }
     }
 
     fn has_room(&self, cap: usize) -> bool {

@@ -128,7 +128,7 @@ impl Attempt {
                 }
                 state.settle(upstream, Some(outcome));
                 if said.unwrap_or(outcome) == Status::Ok {
-                    upstream.budget.succeeded();
+                    upstream.arrived();
                     state.suspects.settle();
                     return 0;
                 }
@@ -167,11 +167,18 @@ impl Attempt {
         let (ledger, last) = self.begin()?;
         let mut route = self.route(ledger, last);
         let mut setbacks = Vec::new();
+        let upstream = Arc::clone(&self.upstream);
+        let mut stand = None;
         loop {
-            let choice = match route.next() {
+            let step = route.next();
+            if !matches!(step, Step::Wait(..)) {
+                stand = None; // it waits for the budget no longer
+            }
+            let choice = match step {
                 Step::Try(choice) => choice,
                 Step::Wait(time, _) => {
-                    self.upstream.runtime().cancel.sleep(time);
+                    let stand = stand.get_or_insert_with(|| upstream.retries.join());
+                    stand.sleep(after(Instant::now(), time));
                     continue;
                 }
                 Step::Over(why) => {
@@ -180,7 +187,7 @@ impl Attempt {
                 }
             };
             let begun = Instant::now();
-            match Conn::open_choice(choice) {
+            match Conn::open_along(&mut route, choice) {
                 Ok(mut conn) => {
                     if let Some((loan, account)) = route.stands() {
                         conn.lend(loan);
@@ -220,6 +227,7 @@ impl Attempt {
             held_up: false,
             leg: None,
             stands: false,
+            is_redelivery: false,
         }
     }
 }

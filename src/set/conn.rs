@@ -25,7 +25,8 @@ use connecting::Connecting;
 use exchange::Exchange;
 use outcome::Ready;
 pub use terms::{
-    Account, Choice, Course, Ended, Ending, Loan, OneNode, Step, Trial, connect_deadline, forked,
+    Account, Choice, Course, Detour, Ended, Ending, Loan, OneNode, Step, Trial, connect_deadline,
+    forked,
 };
 use waiting::Waiting;
 

@@ -101,7 +101,7 @@ impl Upstream {
                     format_args!("a payload was dropped: {error}"),
                 );
             }
-            Ok(Done::Delivered) => self.budget.succeeded(),
+            Ok(Done::Delivered) => self.arrived(),
         }
         outcome
     }

@@ -34,6 +34,8 @@ pub struct Leg {
     by: Option<Instant>,
     /// No node is up.
     all_out: bool,
+    /// The nodes of this leg that are at their caps.
+    pub full: Vec<usize>,
 }
 
 /// Why a payload cannot go on now.
@@ -54,24 +56,39 @@ impl Upstream {
         held_up: bool,
     ) -> Result<(), Stopped> {
         let runtime = self.runtime();
-        let stop = |error| Err(Stopped::Because(error));
-        if runtime.birthplace.is_elsewhere() {
-            return stop(forked()); // a callback has forked
-        }
-        if runtime.closed.load(Relaxed) {
-            return stop(Error::new(Status::Cancelled, "the upstream was destroyed"));
-        }
-        if runtime.cancel.is_set() {
-            return stop(Error::cancelled());
-        }
-        if term.is_some_and(|(now, last)| now >= last) {
-            return stop(out_of_time(held_up));
-        }
+        self.has_time(term, held_up).map_err(Stopped::Because)?;
         let now = || runtime.clock.now();
         if visits.owes() && !visits.has_next(&runtime.roster, now) {
             return Ok(()); // no node is left to pay for
         }
         visits.pay(&self.budget, now).map_err(Stopped::For)
+    }
+
+    /// Whether there is time left, and nothing has ended the set.
+    pub fn has_time(&self, term: Option<Term>, held_up: bool) -> Result<()> {
+        let runtime = self.runtime();
+        if runtime.birthplace.is_elsewhere() {
+            return Err(forked()); // a callback has forked
+        }
+        if runtime.closed.load(Relaxed) {
+            return Err(Error::new(Status::Cancelled, "the upstream was destroyed"));
+        }
+        if runtime.cancel.is_set() {
+            return Err(Error::cancelled());
+        }
+        match term {
+            Some((now, last)) if now >= last => Err(out_of_time(held_up)),
+            _ => Ok(()),
+        }
+    }
+
+    /// How long to sleep if the budget has a retry in `wait` of its clock, which may be the host's
+    /// own.
+    pub fn until_retry(&self, wait: Duration) -> Duration {
+        match self.runtime().clock.runs_by_itself() {
+            true => wait,
+            false => nap(self.runtime(), wait),
+        }
     }
 
     /// The next node of a payload; `None` if there is none to ask.
@@ -93,6 +110,7 @@ impl Upstream {
             is_aside,
             share,
             all_out,
+            full: Vec::new(),
         })
     }
 

@@ -11,6 +11,8 @@ pub(crate) mod link;
 pub(crate) mod node;
 pub(crate) mod outcome;
 pub(crate) mod payload;
+pub(crate) mod retries;
+mod room;
 mod round;
 mod runtime;
 mod suspects;

@@ -1,7 +1,7 @@
 //! The loop of a blocking call over the nodes: one connection after the other, until its work
 //! succeeds.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::balance::visits::{SetBack, Visits};
 use crate::base::error::{Error, Result, summary};
@@ -9,8 +9,12 @@ use crate::base::stats::count;
 use crate::set::conn::{Conn, forked};
 use crate::set::journey::{Leg, Stopped, Term};
 use crate::set::payload::PayloadId;
+use crate::set::room::Search;
 use crate::set::suspects::Suspects;
 use crate::set::upstream::Upstream;
+
+/// How long a call without an end of its own sleeps in the line for the retry budget.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// Why one attempt failed.
 pub(super) enum Failed {
@@ -99,28 +103,45 @@ impl Upstream {
     /// Waits until the retry budget allows another attempt.
     #[inline(always)]
     fn wait_for_budget(&self, round: &mut Round) -> Result<()> {
-        let mut held_up = false;
+        if round.visits.resends() && self.retries.are_awaited() {
+            return self.stand_in_line(round); // others came first
+        }
+        match self.may_go_on(&mut round.visits, round.term, false) {
+            Ok(()) => Ok(()),
+            Err(Stopped::Because(error)) => Err(error),
+            Err(Stopped::For(_)) => self.stand_in_line(round),
+        }
+    }
+
+    #[cold]
+    fn stand_in_line(&self, round: &mut Round) -> Result<()> {
+        let stand = self.retries.join();
         loop {
-            match self.may_go_on(&mut round.visits, round.term, held_up) {
-                Ok(()) => return Ok(()),
-                Err(Stopped::Because(error)) => return Err(error),
-                Err(Stopped::For(wait)) => {
-                    held_up = true;
-                    let left = round.term.map(|(now, last)| last.saturating_duration_since(now));
-                    self.runtime().cancel.sleep(left.map_or(wait, |left| wait.min(left)));
-                    round.later();
+            let now = Instant::now();
+            let mut until = round.term.map_or(now + IDLE, |(_, last)| last);
+            if stand.is_first() {
+                match self.may_go_on(&mut round.visits, round.term, true) {
+                    Ok(()) => return Ok(()),
+                    Err(Stopped::Because(error)) => return Err(error),
+                    Err(Stopped::For(wait)) => until = until.min(now + self.until_retry(wait)),
                 }
+            } else {
+                self.has_time(round.term, true)?;
             }
+            stand.sleep(until);
+            round.later();
         }
     }
 
     /// A connection to the next node; `None` if all were tried.
     #[inline(always)]
     fn next_conn(&self, round: &mut Round) -> Option<(Leg, Result<Conn>)> {
-        let leg = self.next_leg(&mut round.visits, round.term)?;
-        let node = &self.nodes()[leg.place];
+        let mut leg = self.next_leg(&mut round.visits, round.term)?;
         let begun = leg.is_aside.then(Instant::now);
-        let conn = Conn::open_choice(self.choice(&leg));
+        let choice = self.choice(&leg);
+        let (visits, term) = (&mut round.visits, round.term);
+        let conn = Conn::open_along(&mut Search { up: self, visits, leg: &mut leg, term }, choice);
+        let node = &self.nodes()[leg.place];
         if let (Some(begun), Err(_)) = (begun, &conn) {
             round.visits.waited(begun.elapsed());
             return Some((leg, conn));

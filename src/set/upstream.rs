@@ -24,6 +24,7 @@ use crate::config::{
 use crate::net::thread;
 use crate::net::tls::TlsClients;
 use crate::set::node::Node;
+use crate::set::retries::Retries;
 use crate::set::runtime::Runtime;
 
 /// Stack of the thread that reads a file. Parsing, certificates and the scrypt of an encrypted key
@@ -40,6 +41,8 @@ pub struct Upstream {
     runtime: Arc<Runtime>,
     /// The retry budget.
     pub budget: Budget,
+    /// The payloads that wait for it.
+    pub retries: Retries,
     name: CString,
     /// How many payloads no node took.
     pub deliveries_failed: AtomicU64,
@@ -129,6 +132,7 @@ impl Upstream {
             deliver: settings.deliver,
             runtime,
             budget: Budget::default(),
+            retries: Retries::default(),
             name: c_string(&name),
             deliveries_failed: AtomicU64::new(0),
             undelivered: Repeated::default(),
@@ -188,6 +192,14 @@ impl Upstream {
         Some(nodes.max(self.budget.wait(now)))
     }
 
+    /// A payload was delivered.
+    #[inline]
+    pub fn arrived(&self) {
+        if self.budget.succeeded() {
+            self.retries.refilled();
+        }
+    }
+
     /// Sums over the nodes.
     pub fn snapshot(&self) -> Snapshot {
         let mut sum = Snapshot::default();
@@ -207,6 +219,7 @@ impl Upstream {
         }
         self.runtime.cancel.set();
         self.runtime.dialer.cancel();
+        self.retries.call_all();
         for node in &self.nodes {
             node.pool.cancel();
         }
@@ -227,6 +240,7 @@ impl Upstream {
             }
             return;
         }
+        self.retries.call_all();
         for node in &self.nodes {
             for link in node.pool.close() {
                 node.retire_quietly(*link);

@@ -9,6 +9,8 @@
 
 mod budget;
 mod pool;
+mod retries;
+mod room;
 mod rotation;
 mod set;
 mod trial;

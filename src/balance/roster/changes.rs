@@ -1,6 +1,6 @@
 //! What outcomes and pauses change: the breakers, and with them the rotation.
 
-use super::{Change, LONGEST_PAUSE, NEVER, NodeState, Roster, Table, Turn, eligible};
+use super::{Change, LONGEST_PAUSE, NEVER, NO_PLAN, NodeState, Roster, Table, Turn, eligible};
 use crate::balance::breaker::{Fault, Proof, State, Way};
 use crate::base::sync::Guard;
 use crate::base::sync::atomic::Ordering::Relaxed;
@@ -146,31 +146,43 @@ impl Roster {
             return; // it never takes turns
         }
         let event = self.event(place);
-        table.calendar.remove(&(before, place as u32));
+        table.calendar.remove((before, place as u32));
         if event > 0 {
             table.calendar.insert((event, place as u32));
         }
-        self.refresh(table);
-    }
-
-    /// Publishes the rotation and the alarm that follow from the table.
-    fn refresh(&self, table: &mut Table) {
-        let (tier, mut now_eligible) = eligible(&self.members, &table.breakers, &self.standings);
-        table.tier = tier;
-        self.all_out.store(tier.is_none(), Relaxed);
-        if tier.is_none() {
-            now_eligible = self.soonest(table).into_iter().map(|place| (place, 1)).collect();
-        }
-        if now_eligible != table.eligible {
-            let order = self.mode.order(&now_eligible);
-            let after = self.place_in_tier(table, tier);
-            self.rotation.publish(&mut table.ledger, &order, after);
-            table.eligible = now_eligible;
+        let is_up = table.breakers[place].state() == State::Up
+            && self.standings[place].paused.load(Relaxed) == 0;
+        let was_up = std::mem::replace(&mut table.up[place], is_up);
+        if is_up != was_up || table.tier.is_none() {
+            self.refresh(table);
         }
         let next =
             table.calendar.iter().find(|(_, place)| self.is_watched_by(table, *place as usize));
         self.alarm.store(next.map_or(NEVER, |(due, _)| *due), Relaxed);
         self.pace.set(next.is_some());
+    }
+
+    /// Publishes the rotation that follows from the table.
+    fn refresh(&self, table: &mut Table) {
+        let mut now_eligible = std::mem::take(&mut table.spare);
+        let tier = eligible(&self.members, &table.up, &mut now_eligible);
+        table.tier = tier;
+        self.all_out.store(tier.is_none(), Relaxed);
+        if tier.is_none() {
+            now_eligible.extend(self.soonest(table).map(|place| (place, 1)));
+        }
+        if now_eligible != table.eligible {
+            let plan = tier.and_then(|tier| {
+                self.plans.iter().find(|(of_tier, _)| *of_tier == tier).map(|(_, plan)| plan)
+            });
+            let is_up = |place: u32| table.up[place as usize];
+            let plan = plan.unwrap_or(NO_PLAN);
+            self.mode.order(plan, &now_eligible, is_up, &mut table.order);
+            let after = self.place_in_tier(table, tier);
+            self.rotation.publish(&mut table.ledger, &table.order, after);
+            std::mem::swap(&mut table.eligible, &mut now_eligible);
+        }
+        table.spare = now_eligible;
     }
 
     /// The place after which a tier goes on when it comes into use: the one it handed out last.

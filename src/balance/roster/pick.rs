@@ -5,7 +5,7 @@
 use super::Roster;
 use super::pace::{Pace, Watch};
 use super::turns::Trials;
-use crate::balance::{Taken, Tried};
+use crate::balance::{Pick, Taken, Tried};
 use crate::base::sync::atomic::Ordering::Relaxed;
 
 /// What is left to do for a pick that took more than a few instructions.
@@ -48,19 +48,39 @@ impl Roster {
                 if let Some(turn) = self.trial(&Tried::new(), Trials::All, now) {
                     return Some(turn.place);
                 }
-                let pick = self.rotation.pick_of(self.rotation.take())?;
+                let pick = self.pick_of(self.rotation.take())?;
                 if Pace::is_marked(pick.position) {
                     self.look(now);
                 }
                 Some(pick.place)
             }
             Rest::Turn(taken) => {
-                let pick = self.rotation.pick_of(taken)?;
+                let pick = self.pick_of(taken)?;
                 if Pace::is_marked(pick.position) && self.pace.watch() == Watch::NowAndThen {
                     self.look(now());
                 }
                 Some(pick.place)
             }
+        }
+    }
+
+    /// The place of a turn, which it is handed out for.
+    fn pick_of(&self, taken: Taken) -> Option<Pick> {
+        let pick = self.rotation.pick_of(taken)?;
+        if pick.is_shared {
+            self.handed_beside(pick.place);
+        }
+        self.take_off_laps();
+        Some(pick)
+    }
+
+    /// Has laps taken off, if there are many and no other thread uses the table.
+    #[inline]
+    pub(super) fn take_off_laps(&self) {
+        if self.rotation.has_many_laps()
+            && let Some(mut table) = self.table.try_lock()
+        {
+            self.rotation.take_off_laps(&mut table.ledger);
         }
     }
 

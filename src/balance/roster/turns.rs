@@ -112,6 +112,7 @@ impl Roster {
             && let Some(picked) = self.rotation.next_untried(tried)
         {
             self.handed_instead(picked.place, picked.turn_of);
+            self.take_off_laps();
             let generation = self.generation(picked.place);
             return Some(Turn {
                 place: picked.place,
@@ -121,6 +122,40 @@ impl Roster {
             });
         }
         self.reserve(tried, ask, now)
+    }
+
+    /// Another node in place of `full`, which is at its cap: the next of the rotation that is not in
+    /// `tried`, then one of the same tier in reserve. A node in reserve stays there while the tier
+    /// above it is only busy.
+    pub fn another(&self, tried: &Tried, full: usize) -> Option<Turn> {
+        if self.all_out.load(Relaxed) {
+            return None;
+        }
+        let place = match self.rotation.next_untried(tried) {
+            Some(picked) => {
+                self.handed_instead(picked.place, picked.turn_of);
+                picked.place
+            }
+            None => {
+                let mut table = self.table.lock();
+                let tier = self.members[full].priority;
+                let place = self
+                    .up(&table, tried)
+                    .filter(|place| self.members[*place].priority == tier)
+                    .min_by_key(|place| table.asked[*place])?;
+                table.ask(place);
+                drop(table);
+                self.handed_beside(place);
+                place
+            }
+        };
+        let generation = self.generation(place);
+        Some(Turn { place, generation, is_trial: false, last_resort: false })
+    }
+
+    /// `place` was picked, but it is at its cap, so it was not handed out.
+    pub fn passed_over(&self, place: usize) {
+        self.standings[place].beside.fetch_sub(1, Relaxed);
     }
 
     fn reserve(&self, tried: &Tried, ask: Ask, now: impl Fn() -> u64) -> Option<Turn> {
@@ -180,15 +215,17 @@ impl Roster {
     }
 
     /// `place` was handed out without a turn of the rotation.
-    pub(super) fn handed_beside(&self, place: usize) {
+    pub fn handed_beside(&self, place: usize) {
         self.standings[place].beside.fetch_add(1, Relaxed);
     }
 
-    /// `place` was handed out in the turn of another place, which had been tried.
-    fn handed_instead(&self, place: usize, turn_of: usize) {
-        if place != turn_of {
+    /// `place` was handed out. If the turn was that of another place, that had been tried.
+    fn handed_instead(&self, place: usize, turn_of: Option<usize>) {
+        if turn_of != Some(place) {
             self.handed_beside(place);
-            self.standings[turn_of].beside.fetch_sub(1, Relaxed);
+            if let Some(other) = turn_of {
+                self.standings[other].beside.fetch_sub(1, Relaxed);
+            }
         }
     }
 }

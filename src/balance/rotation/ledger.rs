@@ -1,8 +1,9 @@
 //! What the writer of the rotation knows: where the current order started, and what was handed out
 //! in earlier orders.
 
-use super::frame::Frame;
+use super::frame::{Frame, Slot};
 use crate::balance::Order;
+use crate::balance::schedule::SHARED;
 use crate::base::sync::atomic::{AtomicU32, Ordering};
 
 /// The books of a rotation. Only its one writer has them.
@@ -12,9 +13,12 @@ pub struct Ledger {
     pub(super) begin: u32,
     /// The place that was handed out last when the current order started.
     last: u32,
+    /// Turns of the current order whose laps were taken off the word, so that the laps do not
+    /// overflow.
+    pub(super) renewed: u64,
     /// All weights of the current order are equal.
     pub(super) even: bool,
-    /// Turns of each place in earlier orders.
+    /// Turns of each place in earlier orders, without the shared ones.
     turns: Box<[u64]>,
     /// The token of each place.
     pub(super) tokens: Box<[usize]>,
@@ -24,10 +28,13 @@ impl Ledger {
     /// Books for `places` places; the first order starts at `start`.
     pub(super) fn new(order: &Order, start: usize, places: usize) -> Ledger {
         let length = order.places.len();
-        let before =
-            (start + length).checked_sub(1).and_then(|at| order.places.get(at % length.max(1)));
+        let before = (start + length)
+            .checked_sub(1)
+            .and_then(|at| order.places.get(at % length.max(1)))
+            .filter(|place| **place & SHARED == 0);
         Ledger {
             begin: start as u32,
+            renewed: 0,
             last: before.copied().unwrap_or(0),
             even: order.even,
             turns: vec![0; places].into(),
@@ -40,22 +47,34 @@ impl Ledger {
     pub(super) fn go_over(&mut self, frame: &Frame, turns: u64, begin: u32, even: bool) {
         self.last = self.last_place(frame, turns);
         self.close(frame, turns);
-        (self.begin, self.even) = (begin, even);
+        (self.begin, self.even, self.renewed) = (begin, even, 0);
     }
 
     /// The place that was handed out last. `turns` is counted from the beginning of the cycle, not
     /// from where the order started.
     pub(super) fn last_place(&self, frame: &Frame, turns: u64) -> u32 {
         let taken = turns != u64::from(self.begin);
-        let last = turns.checked_sub(1).filter(|_| taken).and_then(|last| frame.place(last));
-        last.map_or(self.last, |place| place as u32)
+        let last = turns.checked_sub(1).filter(|_| taken).and_then(|last| frame.slot(last));
+        last.and_then(Slot::place).map_or(self.last, |place| place as u32)
     }
 
-    /// Turns of all places.
+    /// Turns of all places, without the shared ones.
     pub(super) fn total(&self, frame: &Frame, turns: u64) -> u64 {
-        let counted =
-            if frame.length() == 0 { 0 } else { turns.saturating_sub(u64::from(self.begin)) };
-        self.turns.iter().sum::<u64>() + counted
+        let cycle = frame.cycle();
+        if cycle.is_empty() {
+            return self.turns.iter().sum();
+        }
+        let length = cycle.len() as u64;
+        let shared_up_to = |end: u64| {
+            let (cycles, rest) = (end / length, (end % length) as usize);
+            cycles * Frame::shared_of(cycle) + Frame::shared_of(&cycle[..rest])
+        };
+        let begin = u64::from(self.begin);
+        let shared = match frame.shares() {
+            true => shared_up_to(turns).saturating_sub(shared_up_to(begin)),
+            false => 0,
+        };
+        self.turns.iter().sum::<u64>() + turns.saturating_sub(begin).saturating_sub(shared)
     }
 
     /// Turns of one place.
@@ -95,7 +114,9 @@ impl Ledger {
         let (cycles, rest) = (count / length, (count % length) as usize);
         let mut book = |slots: &[AtomicU32], turns: u64| {
             for slot in slots {
-                self.turns[slot.load(Ordering::Relaxed) as usize] += turns;
+                if let Some(had) = self.turns.get_mut(slot.load(Ordering::Relaxed) as usize) {
+                    *had += turns; // a shared turn is counted where it is handed out
+                }
             }
         };
         let (before, after) = cycle.split_at((begin % length) as usize);

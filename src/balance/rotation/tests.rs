@@ -3,7 +3,7 @@ use crate::balance::schedule;
 use proptest::prelude::*;
 
 fn even(places: &[u32]) -> Order {
-    Order { places: places.to_vec(), even: true }
+    Order { places: places.to_vec(), even: true, ..Order::default() }
 }
 
 fn round_robin(nodes: usize, start: usize) -> (Rotation, Ledger) {
@@ -89,6 +89,9 @@ fn check_from(at: impl Fn(&Rotation) -> u64) {
     assert_eq!(before % 7, 0);
     for taken in 0..2_000 {
         assert_eq!(rotation.next(), Some(taken % 7));
+        if rotation.has_many_laps() {
+            rotation.take_off_laps(&mut ledger);
+        }
         let all = before + taken as u64 + 1;
         assert_eq!(rotation.picks(&ledger), all);
         assert_eq!((0..7).map(|place| rotation.picks_of(&ledger, place)).sum::<u64>(), all);
@@ -239,4 +242,30 @@ proptest! {
         }
         prop_assert_eq!(rotation.next_untried(&tried), None);
     }
+}
+
+#[test]
+fn laps_are_taken_off_while_threads_pick() {
+    let (rotation, mut ledger) = round_robin(7, 0);
+    let many = rotation.at(0, rotation.most_laps(), 0);
+    rotation.word.store(many, Ordering::Relaxed);
+    let before = rotation.picks(&ledger);
+    std::thread::scope(|scope| {
+        let picks = || {
+            (0..50_000).for_each(|_| {
+                rotation.next();
+            })
+        };
+        let threads = [(); 3].map(|()| scope.spawn(picks));
+        while !threads.iter().all(|thread| thread.is_finished()) {
+            rotation.take_off_laps(&mut ledger);
+            assert!(!rotation.has_many_laps());
+            // As often as possible between two laps of the others.
+            let laps = rotation.laps(rotation.word.load(Ordering::Relaxed));
+            let more = (rotation.most_laps() - laps) * (rotation.frames.mask + 1);
+            rotation.word.fetch_add(more, Ordering::Relaxed);
+            ledger.renewed -= (rotation.most_laps() - laps) * u64::from(rotation.frame(0).reach());
+        }
+    });
+    assert_eq!(rotation.picks(&ledger), before + 150_000);
 }

@@ -1,98 +1,87 @@
-//! The queue at the cap for callers that must not block: they take a ticket, are told when its turn
-//! may have come, and then ask. It is the same queue as that of [`Pool::acquire`]; all are served
-//! in the order in which they came.
+//! The line at the cap for callers that must not block: they take a ticket, are told when its turn
+//! may have come, and then ask. It is the same line as that of [`Pool::acquire`]; all are served in
+//! the order in which they came.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::line::Waiter;
 use super::{Permit, Pool, State, Waker};
 use crate::base::moment::Moment;
 
-/// A turn in the queue. It ends when [`Pool::claim`] gives a permit, or with
-/// [`Pool::give_up_turn`].
+/// A turn in the line. It ends when [`Pool::claim`] gives a permit, or with [`Pool::give_up_turn`].
 #[derive(Debug)]
 pub struct Ticket(u64);
 
-impl<T> Pool<T> {
-    /// As [`Pool::acquire`], without waiting: `None` at the cap, or if others are in the queue.
-    pub fn try_acquire(&self, expired: impl FnMut(T)) -> Option<Permit<T>> {
-        let mut state = self.state.lock();
-        let old = state.take_expired(Moment::tick(), self.idle_timeout);
-        state.skip_abandoned();
-        let permit = if state.cancelled {
-            Some(Permit::Cancelled)
-        } else {
-            (state.nobody_waits() && state.has_room(self.cap)).then(|| state.take())
-        };
-        drop(state);
-        old.into_iter().for_each(expired);
-        permit
-    }
+/// What the holder of a ticket gets.
+pub(super) enum Claim<T> {
+    /// Its permit. It has left the line.
+    Permit(Permit<T>),
+    /// Its turn has not come. A thread may go before those ahead of it from this time on.
+    NotYet(Option<Instant>),
+}
 
-    /// A ticket at the end of the queue. Call [`Pool::claim`] with it now, and each time after
+impl<T> Pool<T> {
+    /// A ticket at the end of the line. Call [`Pool::claim`] with it now, and each time after
     /// `wake` was called.
     pub fn queue(&self, wake: Waker) -> Ticket {
-        let mut state = self.state.lock();
-        let ticket = state.next_ticket;
-        state.next_ticket += 1;
-        state.wakers.push((ticket, wake));
-        Ticket(ticket)
+        Ticket(self.join(Waiter::Loop(wake)))
     }
 
     /// The permit of a ticket; `None` if its turn has not come.
     pub fn claim(&self, ticket: &Ticket, expired: impl FnMut(T)) -> Option<Permit<T>> {
+        match self.claim_by(ticket.0, false, expired) {
+            Claim::Permit(permit) => Some(permit),
+            Claim::NotYet(_) => None,
+        }
+    }
+
+    /// Leaves the line without a permit.
+    pub fn give_up_turn(&self, ticket: Ticket) {
+        self.leave_line(ticket.0);
+    }
+
+    pub(super) fn join(&self, waiter: Waiter) -> u64 {
+        self.state.lock().line.join(waiter)
+    }
+
+    pub(super) fn leave_line(&self, ticket: u64) {
+        let mut state = self.state.lock();
+        self.leave_line_of(&mut state, ticket);
+    }
+
+    fn leave_line_of(&self, state: &mut State<T>, ticket: u64) {
+        state.line.leave(ticket);
+        self.wake(state); // the next in line may have room too
+    }
+
+    pub(super) fn claim_by(
+        &self,
+        ticket: u64,
+        is_thread: bool,
+        expired: impl FnMut(T),
+    ) -> Claim<T> {
         let mut state = self.state.lock();
         let old = state.take_expired(Moment::tick(), self.idle_timeout);
-        state.skip_abandoned();
-        let permit = if state.cancelled {
-            Some(Permit::Cancelled)
-        } else {
-            (state.served_ticket == ticket.0 && state.has_room(self.cap)).then(|| state.take())
+        let overtakes = match is_thread && state.has_room(self.cap) {
+            true => state.line.overtakes_at(ticket, self.comes_within),
+            false => None,
         };
-        if permit.is_some() {
-            self.leave_queue(&mut state, ticket.0);
+        let is_next =
+            || state.line.is_first(ticket) || overtakes.is_some_and(|at| Instant::now() >= at);
+        let claim = if state.cancelled {
+            Claim::Permit(Permit::Cancelled)
+        } else if state.has_room(self.cap) && is_next() {
+            Claim::Permit(state.take())
         } else {
-            // The holder came, so its time starts again.
-            state.told = state.told.filter(|(told, _)| *told != ticket.0);
+            Claim::NotYet(overtakes)
+        };
+        match &claim {
+            Claim::Permit(_) => self.leave_line_of(&mut state, ticket),
+            Claim::NotYet(_) => state.line.came(ticket),
         }
         drop(state);
         old.into_iter().for_each(expired);
-        permit
-    }
-
-    /// Leaves the queue without a permit.
-    pub fn give_up_turn(&self, ticket: Ticket) {
-        let mut state = self.state.lock();
-        self.leave_queue(&mut state, ticket.0);
-    }
-
-    fn leave_queue(&self, state: &mut State<T>, ticket: u64) {
-        state.wakers.retain(|(other, _)| *other != ticket);
-        state.give_way(ticket);
-        self.wake(state); // the next in line may have room too
-    }
-}
-
-impl<T> State<T> {
-    /// Wakes the holder of the ticket whose turn it is, if it is one of those who do not wait.
-    pub(super) fn wake_holder(&mut self) {
-        if let Some((ticket, wake)) =
-            self.wakers.iter().find(|(ticket, _)| *ticket == self.served_ticket)
-        {
-            wake();
-            if self.told.is_none_or(|(told, _)| told != *ticket) {
-                self.told = Some((*ticket, Instant::now()));
-            }
-        }
-    }
-
-    /// From when on a waiting thread may take a permit before those ahead of it: none of them may
-    /// be a waiting thread, and the first must have been told of its turn.
-    pub(super) fn overtakes_at(&self, ticket: u64, comes_within: Duration) -> Option<Instant> {
-        let (_, since) = self.told.filter(|(told, _)| *told == self.served_ticket)?;
-        let comes_by_itself = |ahead: u64| self.wakers.iter().any(|(ticket, _)| *ticket == ahead);
-        let mut ahead =
-            (self.served_ticket..ticket).filter(|ahead| !self.abandoned.contains(ahead));
-        ahead.all(comes_by_itself).then_some(since + comes_within)
+        claim
     }
 }
 
@@ -103,6 +92,7 @@ mod tests {
     use crate::net::pool::Put;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::time::Duration;
 
     fn never(_: u32) {
         panic!("nothing is old here");
@@ -164,7 +154,7 @@ mod tests {
         assert!(is_new(pool.claim(&third.ticket, never)));
         pool.leave();
         assert!(is_new(pool.try_acquire(never)));
-        assert!(pool.state.lock().wakers.is_empty());
+        assert!(pool.state.lock().line.is_empty());
     }
 
     #[test]
@@ -183,7 +173,7 @@ mod tests {
                 )
             })
         };
-        while pool.state.lock().next_ticket < 2 {
+        while pool.state.lock().line.len() < 2 {
             std::thread::yield_now();
         }
         let last = queue(&pool);

@@ -3,6 +3,7 @@
 use super::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 fn soon() -> Instant {
     Instant::now() + Duration::from_millis(5)
@@ -148,7 +149,7 @@ fn cancelling_ends_every_wait_and_gives_no_permit_again() {
             std::thread::spawn(move || matches!(pool.acquire(|| far, never), Permit::Cancelled))
         })
         .collect();
-    while pool.state.lock().next_ticket < 4 {
+    while pool.state.lock().line.len() < 4 {
         std::thread::yield_now();
     }
     pool.cancel();
@@ -207,7 +208,7 @@ fn who_gets_a_dead_one_keeps_the_permit_and_others_get_the_rest() {
         let far = Instant::now() + Duration::from_secs(60);
         std::thread::spawn(move || matches!(pool.acquire(|| far, never), Permit::New))
     };
-    while pool.state.lock().next_ticket < 1 {
+    while pool.state.lock().line.len() < 1 {
         std::thread::yield_now();
     }
     assert_eq!(pool.exchange(), None);
@@ -251,4 +252,80 @@ fn a_loop_that_does_not_come_for_its_turn_holds_no_thread_up() {
     assert!(matches!(pool.claim(&ticket, never), Some(Permit::New)));
     pool.leave();
     assert!(matches!(pool.try_acquire(never), Some(Permit::New)));
+}
+
+/// Threads that wait in the line of `pool`, each with the number that it adds to what it takes.
+fn waiters(pool: &Arc<Pool<u32>>, count: usize) -> Vec<std::thread::JoinHandle<Option<u32>>> {
+    let start = |at: usize| {
+        let shared = Arc::clone(pool);
+        let far = Instant::now() + Duration::from_secs(60);
+        let thread = std::thread::spawn(move || taken(shared.acquire(|| far, never)));
+        while pool.state.lock().line.len() <= at {
+            std::thread::yield_now();
+        }
+        thread
+    };
+    (0..count).map(start).collect()
+}
+
+#[test]
+fn a_freed_permit_goes_to_the_first_in_line_and_wakes_nobody_else() {
+    let pool = Arc::new(pool(1));
+    assert!(matches!(pool.acquire(soon, never), Permit::New));
+    let threads = waiters(&pool, 8);
+    for (item, thread) in (0..).zip(threads) {
+        assert!(is_kept(pool.put(item, never)));
+        assert_eq!(thread.join().unwrap(), Some(item), "in the order in which they came");
+    }
+    assert_eq!(pool.state.lock().line.calls(), 8, "one call for each permit");
+}
+
+#[test]
+fn several_lines_give_one_permit_to_whoever_waits_in_all_of_them() {
+    let pools = [pool(1), pool(1), pool(1)];
+    let all: Vec<_> = pools.iter().collect();
+    pools.iter().for_each(|pool| assert!(matches!(pool.acquire(soon, never), Permit::New)));
+    for free in [1, 0, 2] {
+        pools[free].leave();
+        let (at, permit) = wait_for_any(&all, soon(), |_, item| never(item));
+        assert_eq!((at, matches!(permit, Permit::New)), (free, true));
+        assert!(pools.iter().all(|pool| pool.state.lock().line.is_empty()));
+    }
+    let (_, permit) = wait_for_any(&all, soon(), |_, item| never(item));
+    assert!(matches!(permit, Permit::None));
+    assert!(pools.iter().all(|pool| pool.state.lock().line.is_empty()), "it waits no longer");
+    pools[2].cancel();
+    let (at, permit) = wait_for_any(&all, soon(), |_, item| never(item));
+    assert_eq!((at, matches!(permit, Permit::Cancelled)), (2, true));
+}
+
+#[test]
+fn who_takes_a_permit_elsewhere_passes_its_turns_on() {
+    let pools = Arc::new([pool(1), pool(1)]);
+    pools.iter().for_each(|pool| assert!(matches!(pool.acquire(soon, never), Permit::New)));
+    let far = Instant::now() + Duration::from_secs(60);
+    let of_both = {
+        let pools = Arc::clone(&pools);
+        std::thread::spawn(move || {
+            let (at, _) = wait_for_any(&[&pools[0], &pools[1]], far, |_, item| never(item));
+            at
+        })
+    };
+    while pools[1].state.lock().line.len() < 1 {
+        std::thread::yield_now();
+    }
+    let of_one = [0, 1].map(|at| {
+        let shared = Arc::clone(&pools);
+        let thread =
+            std::thread::spawn(move || matches!(shared[at].acquire(|| far, never), Permit::New));
+        while pools[at].state.lock().line.len() < 2 {
+            std::thread::yield_now();
+        }
+        thread
+    });
+    // Both at once: whichever of them it takes, the other goes to the next in that line.
+    pools[0].leave();
+    pools[1].leave();
+    pools[of_both.join().unwrap()].leave();
+    assert!(of_one.into_iter().all(|thread| thread.join().unwrap()));
 }

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use super::books::Ledger;
 use crate::base::error::{Error, Status};
 use crate::base::stats::count;
-use crate::set::conn::{Account, Course, Loan, Step};
+use crate::set::conn::{Account, Choice, Course, Detour, Loan, Step};
 use crate::set::journey::{Leg, Stopped};
+use crate::set::node::Node;
 use crate::set::upstream::Upstream;
 
 /// The way of the next connection of an attempt.
@@ -18,6 +19,17 @@ pub(super) struct Route {
     pub(super) held_up: bool,
     pub(super) leg: Option<Leg>,
     pub(super) stands: bool,
+    /// The node of `leg` gets the payload after another.
+    pub(super) is_redelivery: bool,
+}
+
+impl Route {
+    /// The node of `leg` is the one that was asked, or another with room.
+    fn count_redelivery(&mut self, leg: &Leg) {
+        if std::mem::take(&mut self.is_redelivery) {
+            count(&self.up.nodes()[leg.place].counters.redeliveries);
+        }
+    }
 }
 
 impl Course for Route {
@@ -33,7 +45,10 @@ impl Course for Route {
             Err(Stopped::For(wait)) => {
                 self.held_up = true;
                 let left = self.last.saturating_duration_since(now);
-                return Step::Wait(wait.min(left), Arc::clone(&self.up.nodes()[0]));
+                return Step::Wait(
+                    self.up.until_retry(wait).min(left),
+                    Arc::clone(&self.up.nodes()[0]),
+                );
             }
         }
         let may_go_on = state.visits.may_go_on();
@@ -45,9 +60,7 @@ impl Course for Route {
             };
             return Step::Over(Some(state.over(error)));
         };
-        if state.visits.is_retry() && !leg.is_aside {
-            count(&self.up.nodes()[leg.place].counters.redeliveries);
-        }
+        self.is_redelivery = state.visits.is_retry() && !leg.is_aside;
         let choice = self.up.choice(&leg);
         self.leg = Some(leg);
         Step::Try(choice)
@@ -55,6 +68,7 @@ impl Course for Route {
 
     fn set_back(&mut self, _error: &Error, waited: Duration) {
         let Some(leg) = self.leg.take() else { return };
+        self.count_redelivery(&leg);
         let visits = &mut self.ledger.0.lock().visits;
         if leg.is_aside {
             visits.waited(waited);
@@ -67,6 +81,7 @@ impl Course for Route {
 
     fn stands(&mut self) -> Option<(Loan, Arc<dyn Account>)> {
         let leg = self.leg.take()?;
+        self.count_redelivery(&leg);
         let state = &mut *self.ledger.0.lock();
         state.visits.attempted();
         let node = &self.up.nodes()[leg.place];
@@ -79,6 +94,26 @@ impl Course for Route {
         let until_sent = !self.up.deliver_settings().resend;
         let loan = Loan { last: self.last, share: leg.share, until_sent, is_lent: false };
         Some((loan, Arc::clone(&self.ledger) as Arc<dyn Account>))
+    }
+}
+
+impl Detour for Route {
+    fn beyond(&mut self) -> Result<Choice, Option<Instant>> {
+        let leg = self.leg.as_mut().ok_or(None)?;
+        let term = Some((Instant::now(), self.last));
+        self.up.beyond(&mut self.ledger.0.lock().visits, leg, term)
+    }
+
+    fn found(&mut self, node: &Arc<Node>) {
+        if let Some(leg) = &mut self.leg {
+            self.up.found(&mut self.ledger.0.lock().visits, leg, node.place);
+        }
+    }
+
+    fn found_none(&mut self) {
+        if let Some(leg) = &mut self.leg {
+            self.up.found_none(leg);
+        }
     }
 }
 

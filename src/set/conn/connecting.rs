@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::EventFd;
 
-use super::outcome::{Dial, Ready, cap_held, first_usable, may_connect};
-use super::terms::{Account, Choice, Course, Loan, Step, Trial};
+use super::outcome::{
+    Dial, Ready, cap_held, caps_held, first_usable, hand_back, is_out, may_connect,
+};
+use super::terms::{Account, Choice, Course, Loan, Step, Trial, WAITS_AT, room_by};
 use super::trial;
 use crate::base::error::{Error, Phase, Result, Status, summary};
 use crate::net::cancel::eventfd;
@@ -43,13 +45,21 @@ enum Stage {
     Resting { until: Instant, node: Arc<Node> },
 }
 
-/// A position in the queue for a permit: all of `net.max_connections` are in use.
+/// A position in the line for a permit, at each of some nodes: all of `net.max_connections` are in
+/// use.
 struct Turn {
-    node: Arc<Node>,
+    lines: Vec<Place>,
+    /// Which of the lines gave the permit.
+    served: Option<usize>,
     deadline: Instant,
-    /// `None` once it was claimed.
-    ticket: Option<Ticket>,
     ready: Arc<EventFd>,
+}
+
+/// A position in the line of one node.
+struct Place {
+    node: Arc<Node>,
+    /// `None` once it was claimed or given up.
+    ticket: Option<Ticket>,
 }
 
 /// A dial under way.
@@ -97,7 +107,15 @@ impl Connecting {
     /// open the second descriptor under the number of the first, and the caller would take it for
     /// the one that it watches. After an error it must not be called again.
     pub(super) fn advance(&mut self) -> Option<Result<(Arc<Node>, Ready)>> {
-        let (node, stand) = match self.stage.advance() {
+        let step = self.stage.advance();
+        if let Stage::Queued(turn) = &self.stage {
+            match (&step, turn.served) {
+                (_, Some(at)) => self.course.found(&turn.lines[at].node),
+                (Err(_), None) => self.course.found_none(),
+                (Ok(_), None) => {}
+            }
+        }
+        let (node, stand) = match step {
             Ok(None) => return None,
             Ok(Some(stand)) => (Arc::clone(self.node()), stand),
             Err(error) => {
@@ -134,7 +152,7 @@ impl Connecting {
     /// The node that is being tried.
     pub(super) fn node(&self) -> &Arc<Node> {
         match &self.stage {
-            Stage::Queued(turn) => &turn.node,
+            Stage::Queued(turn) => turn.node(),
             Stage::Dialling(dialling) => &dialling.node,
             Stage::Resting { node, .. } => node,
         }
@@ -176,8 +194,9 @@ fn begin_with_next(
                 break;
             }
         };
-        match begin(&choice) {
-            Ok(stand) => return Ok((choice.node, stand)),
+        let mut node = Arc::clone(&choice.node);
+        match begin(course, choice, &mut node) {
+            Ok(stand) => return Ok((node, stand)),
             Err(error) => {
                 let over = is_final(&error);
                 course.set_back(&error, Duration::ZERO);
@@ -196,17 +215,38 @@ fn is_final(error: &Error) -> bool {
     matches!(error.status, Status::Forked | Status::Cancelled)
 }
 
-fn begin(choice: &Choice) -> Result<Stand> {
-    let (node, deadline) = (&choice.node, choice.deadline());
-    if let Some(trial) = choice.trial {
-        return try_out(node, trial, deadline);
+/// Begins with the node of `choice`, or with another one if that is at its cap. `at` is the node
+/// where it began.
+fn begin(course: &mut dyn Course, mut choice: Choice, at: &mut Arc<Node>) -> Result<Stand> {
+    let mut full = Vec::new();
+    let by = loop {
+        let (node, deadline) = (&choice.node, choice.deadline());
+        *at = Arc::clone(node);
+        if let Some(trial) = choice.trial {
+            return try_out(node, trial, deadline);
+        }
+        may_connect(node)?;
+        if let Some(permit) = node.pool.try_acquire(|link| node.retire_quietly(*link)) {
+            if !full.is_empty() {
+                course.found(node);
+            }
+            return take_permit(node, permit, deadline);
+        }
+        full.push(choice.node);
+        choice = match course.beyond() {
+            Ok(choice) => choice,
+            Err(by) => break by,
+        };
+    };
+    let mut turn = Turn::new(full, by)?;
+    let step = turn.advance();
+    *at = Arc::clone(turn.node());
+    match (&step, turn.served) {
+        (_, Some(_)) => course.found(at),
+        (Err(_), None) => course.found_none(),
+        (Ok(_), None) => {}
     }
-    may_connect(node)?;
-    if let Some(permit) = node.pool.try_acquire(|link| node.retire_quietly(*link)) {
-        return take_permit(node, permit, deadline);
-    }
-    let mut turn = Turn::new(node, deadline)?;
-    Ok(turn.advance()?.unwrap_or(Stand::At(Stage::Queued(turn))))
+    Ok(step?.unwrap_or(Stand::At(Stage::Queued(turn))))
 }
 
 /// What a permit leads to: an idle connection or a dial.
@@ -263,41 +303,71 @@ impl Stage {
 }
 
 impl Turn {
-    fn new(node: &Arc<Node>, deadline: Instant) -> Result<Turn> {
+    /// In the lines of `nodes`, until `by`, if there is such a limit.
+    fn new(mut nodes: Vec<Arc<Node>>, by: Option<Instant>) -> Result<Turn> {
+        let deadline = room_by(&nodes[0], by);
+        nodes.truncate(WAITS_AT);
         let ready = eventfd()
             .map(Arc::new)
-            .map_err(|error| node.target.system_error(Status::NoMemory, Phase::Wait, &error))?;
-        let wake = Arc::clone(&ready);
-        let ticket = node.pool.queue(Box::new(move || {
-            // It fails only if the counter is full, and then the descriptor is readable anyway.
-            let _ = wake.write(1);
-        }));
-        Ok(Turn { node: Arc::clone(node), deadline, ticket: Some(ticket), ready })
+            .map_err(|error| nodes[0].target.system_error(Status::NoMemory, Phase::Wait, &error))?;
+        let join = |node: Arc<Node>| {
+            let wake = Arc::clone(&ready);
+            let ticket = node.pool.queue(Box::new(move || {
+                // It fails only if the counter is full, and then the descriptor is readable anyway.
+                let _ = wake.write(1);
+            }));
+            Place { node, ticket: Some(ticket) }
+        };
+        let lines = nodes.into_iter().map(join).collect();
+        Ok(Turn { lines, served: None, deadline, ready })
+    }
+
+    /// The node that gave the permit, or the first of those that it waits for.
+    fn node(&self) -> &Arc<Node> {
+        &self.lines[self.served.unwrap_or(0)].node
     }
 
     fn advance(&mut self) -> Result<Option<Stand>> {
-        may_connect(&self.node)?;
-        // Emptied before the pool is asked: a permit that comes in between makes it readable again.
+        may_connect(self.node())?;
+        // Emptied before the pools are asked: a permit that comes in between makes it readable
+        // again.
         let _ = self.ready.read();
-        let Some(ticket) = &self.ticket else { return Ok(None) };
-        match self.node.pool.claim(ticket, |link| self.node.retire_quietly(*link)) {
-            Some(permit) => {
-                self.ticket = None;
-                take_permit(&self.node, permit, self.deadline).map(Some)
+        let several = self.lines.len() > 1;
+        for (at, Place { node, ticket }) in self.lines.iter_mut().enumerate() {
+            let Some(claimed) = ticket else { continue };
+            let expired = |link: Box<Link>| node.retire_quietly(*link);
+            let Some(permit) = node.pool.claim(claimed, expired) else { continue };
+            *ticket = None;
+            if several && matches!(permit, Permit::Idle(_) | Permit::New) && is_out(node) {
+                hand_back(node, permit);
+                continue;
             }
-            None if Instant::now() >= self.deadline => Err(cap_held(&self.node)),
-            None => Ok(None),
+            self.served = Some(at);
+            let node = Arc::clone(node);
+            self.leave(); // the next in the other lines need not wait for the end of the dial
+            return take_permit(&node, permit, self.deadline).map(Some);
+        }
+        let waits = self.lines.iter().any(|line| line.ticket.is_some());
+        match waits && Instant::now() < self.deadline {
+            true => Ok(None),
+            false => Err(caps_held(self.lines.iter().map(|line| &line.node))),
+        }
+    }
+
+    fn leave(&mut self) {
+        for Place { node, ticket } in &mut self.lines {
+            if let Some(ticket) = ticket.take() {
+                node.pool.give_up_turn(ticket);
+            }
         }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        // In a forked child the queue belongs to the parent.
-        if let Some(ticket) = self.ticket.take()
-            && !self.node.runtime.birthplace.is_elsewhere()
-        {
-            self.node.pool.give_up_turn(ticket);
+        // In a forked child the lines belong to the parent.
+        if !self.lines[0].node.runtime.birthplace.is_elsewhere() {
+            self.leave();
         }
     }
 }

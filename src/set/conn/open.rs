@@ -6,14 +6,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Conn;
-use super::outcome::{Dial, Ready, cap_held, first_usable, may_connect};
-use super::terms::{Choice, Trial};
+use super::outcome::{
+    Dial, Ready, cap_held, caps_held, first_usable, hand_back, is_out, may_connect,
+};
+use super::terms::{Choice, Detour, Trial, WAITS_AT, room_by};
 use super::trial;
 use crate::balance::roster::{NodeState, Turn};
 use crate::base::error::{Phase, Result, Status};
 use crate::net::patience::after;
-use crate::net::pool::Permit;
+use crate::net::pool::{Permit, wait_for_any};
+use crate::set::link::Link;
 use crate::set::node::Node;
+
+/// What [`Conn::open_now`] gives.
+#[expect(clippy::large_enum_variant, reason = "the connection is what nearly every call gets")]
+pub enum Opening {
+    /// A connection.
+    Stands(Conn),
+    /// The node is at its cap.
+    Full(Choice),
+}
 
 impl Conn {
     /// A connection to `node`, from the pool or new, by `deadline`, which is only worked out if
@@ -34,21 +46,81 @@ impl Conn {
         Conn::acquire(node, || deadline, false)
     }
 
-    /// A connection to `choice`, on trial or not.
+    /// A connection to `choice`, or to another node if that one is at its cap.
     #[inline(always)]
-    pub fn open_choice(choice: Choice) -> Result<Conn> {
-        match choice.trial {
-            Some(trial) => {
-                let deadline = choice.deadline();
-                Conn::try_out(choice.node, trial, deadline)
-            }
-            None => {
-                let Choice { node, by, .. } = choice;
-                let own = node.target.net.connect_timeout;
-                Conn::open(node, || {
-                    let own = after(Instant::now(), own);
-                    by.map_or(own, |by| by.min(own))
-                })
+    pub fn open_along(detour: &mut impl Detour, choice: Choice) -> Result<Conn> {
+        match Conn::open_now(choice)? {
+            Opening::Stands(conn) => Ok(conn),
+            Opening::Full(choice) => Conn::open_elsewhere(detour, choice),
+        }
+    }
+
+    /// A connection to `choice`, on trial or not, unless it is at its cap.
+    #[inline(always)]
+    pub fn open_now(choice: Choice) -> Result<Opening> {
+        if let Some(trial) = choice.trial {
+            let deadline = choice.deadline();
+            return Conn::try_out(choice.node, trial, deadline).map(Opening::Stands);
+        }
+        may_connect(&choice.node)?;
+        let generation = choice.node.generation();
+        let node = &choice.node;
+        let Some(permit) = node.pool.try_acquire(|link| node.retire_quietly(*link)) else {
+            return Ok(Opening::Full(choice));
+        };
+        let Choice { node, by, .. } = choice;
+        let own = node.target.net.connect_timeout;
+        let deadline = || {
+            let own = after(Instant::now(), own);
+            by.map_or(own, |by| by.min(own))
+        };
+        Conn::with_permit(node, permit, generation, deadline, true).map(Opening::Stands)
+    }
+
+    /// The node of `choice` is at its cap: the first node that has room, or at last the first one
+    /// that gets room.
+    #[cold]
+    fn open_elsewhere(detour: &mut impl Detour, choice: Choice) -> Result<Conn> {
+        let mut full = vec![choice.node];
+        let by = loop {
+            let choice = match detour.beyond() {
+                Ok(choice) => choice,
+                Err(by) => break by,
+            };
+            let node = Arc::clone(&choice.node);
+            let opened = match Conn::open_now(choice) {
+                Ok(Opening::Full(choice)) => {
+                    full.push(choice.node);
+                    continue;
+                }
+                Ok(Opening::Stands(conn)) => Ok(conn),
+                Err(error) => Err(error),
+            };
+            detour.found(&node);
+            return opened;
+        };
+        let deadline = room_by(&full[0], by);
+        full.truncate(WAITS_AT);
+        loop {
+            let pools: Vec<_> = full.iter().map(|node| &node.pool).collect();
+            let expired = |at: usize, link: Box<Link>| full[at].retire_quietly(*link);
+            let (at, permit) = wait_for_any(&pools, deadline, expired);
+            drop(pools);
+            let node = Arc::clone(&full[at]);
+            match permit {
+                Permit::None => {
+                    detour.found_none();
+                    return Err(caps_held(full.iter()));
+                }
+                Permit::Idle(_) | Permit::New if full.len() > 1 && is_out(&node) => {
+                    hand_back(&node, permit);
+                    full.remove(at);
+                }
+                permit => {
+                    detour.found(&node);
+                    let generation = node.generation();
+                    return Conn::with_permit(node, permit, generation, || deadline, true);
+                }
             }
         }
     }
@@ -58,7 +130,20 @@ impl Conn {
         may_connect(&node)?;
         let generation = node.generation();
         let deadline = LazyCell::new(deadline);
-        let idle = match node.pool.acquire(|| *deadline, |link| node.retire_quietly(*link)) {
+        let permit = node.pool.acquire(|| *deadline, |link| node.retire_quietly(*link));
+        Conn::with_permit(node, permit, generation, || *deadline, reuse)
+    }
+
+    /// What a permit for `node` leads to: an idle connection or a dial.
+    #[inline(always)]
+    fn with_permit(
+        node: Arc<Node>,
+        permit: Permit<Box<Link>>,
+        generation: u32,
+        deadline: impl FnOnce() -> Instant,
+        reuse: bool,
+    ) -> Result<Conn> {
+        let idle = match permit {
             Permit::Idle(link) => first_usable(&node, link, reuse)?,
             Permit::New => None,
             Permit::Cancelled => return Err(node.target.cancelled(Phase::Wait)),
@@ -68,7 +153,7 @@ impl Conn {
             return Ok(Conn::new(node, Ready { link, reused: true, generation, trial: None }));
         }
         let dial = Dial::of(&node); // the wait for a permit is not the node's fault
-        let outcome = node.runtime.dialer.dial(&node.target, *deadline);
+        let outcome = node.runtime.dialer.dial(&node.target, deadline());
         dial.ended(&node, outcome).map(|ready| Conn::new(node, ready))
     }
 

@@ -15,6 +15,7 @@ use crate::base::moment::Moment;
 use crate::base::stats::count;
 use crate::net::channel::Channel;
 use crate::net::patience::jittered;
+use crate::net::pool::Permit;
 use crate::set::link::Link;
 use crate::set::node::Node;
 
@@ -140,6 +141,33 @@ pub(super) fn cap_held(node: &Node) -> Error {
         "all {cap} connections are in use; raise net.max_connections, or release them sooner"
     );
     node.target.error(Status::Limit, Phase::Wait, cause)
+}
+
+/// The same for a call that waited at all of these nodes.
+pub(super) fn caps_held<'a>(mut nodes: impl Iterator<Item = &'a Arc<Node>>) -> Error {
+    let first = nodes.next().expect("a wait is for at least one node");
+    let mut error = cap_held(first);
+    let more = match nodes.count() {
+        0 => return error,
+        1 => "another node is at its limit too".to_owned(),
+        more => format!("{more} other nodes are at their limits too"),
+    };
+    error.cause = format!("{}; {more}", error.cause);
+    error
+}
+
+/// Whether the node was ejected, perhaps while a call waited for it.
+pub(super) fn is_out(node: &Node) -> bool {
+    node.runtime.roster.due(node.place).is_some()
+}
+
+/// Gives a permit back that is not used.
+pub(super) fn hand_back(node: &Arc<Node>, permit: Permit<Box<Link>>) {
+    match permit {
+        Permit::Idle(link) => node.keep(link),
+        Permit::New => node.pool.leave(),
+        Permit::None | Permit::Cancelled => {}
+    }
 }
 
 fn new_link(node: &Node, channel: Channel) -> Box<Link> {

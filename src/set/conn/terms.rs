@@ -40,6 +40,15 @@ pub struct Trial {
     pub patience: Duration,
 }
 
+/// At how many nodes one call waits for room at once. Each of them has it in its line meanwhile.
+pub(super) const WAITS_AT: usize = 64;
+
+/// When the wait for room ends, at `node` and perhaps others, if the caller waits until `by`.
+pub(super) fn room_by(node: &Node, by: Option<Instant>) -> Instant {
+    let own = connect_deadline(node);
+    by.map_or(own, |by| by.min(own))
+}
+
 /// When a connection to `node` that is begun now must be open.
 pub fn connect_deadline(node: &Node) -> Instant {
     after(Instant::now(), node.target.net.connect_timeout)
@@ -92,8 +101,21 @@ pub trait Account: Send + Sync {
     fn ended(&self, node: &Arc<Node>, exchange: Ended);
 }
 
+/// What a search for a node with room does, once the node to try is at its cap.
+pub trait Detour {
+    /// The node is at its cap: another one to try. `Err` if each is at its cap: until when the
+    /// caller may wait for one of them, if it has a limit of its own.
+    fn beyond(&mut self) -> Result<Choice, Option<Instant>>;
+
+    /// The search ended at this node: it had room.
+    fn found(&mut self, node: &Arc<Node>);
+
+    /// It ended without one.
+    fn found_none(&mut self);
+}
+
 /// The way over the nodes while a connection is being made.
-pub trait Course: Send {
+pub trait Course: Detour + Send {
     /// What to do next.
     fn next(&mut self) -> Step;
 
@@ -122,6 +144,16 @@ impl Course for OneNode {
     }
 
     fn set_back(&mut self, _error: &Error, _waited: Duration) {}
+}
+
+impl Detour for OneNode {
+    fn beyond(&mut self) -> Result<Choice, Option<Instant>> {
+        Err(None)
+    }
+
+    fn found(&mut self, _node: &Arc<Node>) {}
+
+    fn found_none(&mut self) {}
 }
 
 /// What comes next while a connection is being made.

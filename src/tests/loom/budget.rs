@@ -24,7 +24,9 @@ fn retries(budget: &Budget, now: u64) -> usize {
 fn the_last_token_is_taken_once() {
     check(|| {
         let budget = Arc::new(empty());
-        (0..10).for_each(|_| budget.succeeded());
+        (0..10).for_each(|_| {
+            budget.succeeded();
+        });
         let others = [(); 2].map(|()| spawn(&budget, |budget| budget.retry(0).is_ok()));
         let mut taken = usize::from(budget.retry(0).is_ok());
         others.into_iter().for_each(|other| taken += usize::from(other.join().unwrap()));
@@ -47,15 +49,21 @@ fn the_next_of_the_ten_a_second_is_taken_once() {
 fn successes_and_retries_lose_nothing_to_each_other() {
     check(|| {
         let budget = Arc::new(empty());
-        (0..8).for_each(|_| budget.succeeded());
+        (0..8).for_each(|_| {
+            budget.succeeded();
+        });
         let others = [(); 2].map(|()| spawn(&budget, Budget::succeeded));
-        others.into_iter().for_each(|other| other.join().unwrap());
+        others.into_iter().for_each(|other| {
+            other.join().unwrap();
+        });
         assert_eq!(retries(&budget, 0), 1);
 
         let full = Arc::new(Budget::default());
         let others = [(); 2].map(|()| spawn(&full, Budget::succeeded));
         let taken = usize::from(full.retry(0).is_ok());
-        others.into_iter().for_each(|other| other.join().unwrap());
+        others.into_iter().for_each(|other| {
+            other.join().unwrap();
+        });
         // At most the tenths of two successes came after it: less than a retry.
         assert_eq!(taken + retries(&full, 0), 20);
     });

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::{check, spawn};
-use crate::balance::{Ledger, Mode, Order, Rotation, Tried};
+use crate::balance::schedule::SHARED;
+use crate::balance::{Ledger, Order, Rotation, Tried};
 
 /// The order of places of equal weight.
 fn even(places: &[u32]) -> Order {
-    Mode::RoundRobin.order(&places.iter().map(|place| (*place, 1)).collect::<Vec<_>>())
+    Order { places: places.to_vec(), even: true, ..Order::default() }
 }
 
 /// How often each place occurs in the picks.
@@ -122,5 +123,24 @@ fn the_next_lap_loses_no_turn() {
         others.into_iter().for_each(|other| picks.extend(other.join().unwrap()));
         assert_eq!(count(2, picks), [3, 3]);
         assert_eq!(booked(&rotation, &ledger, 2), [3, 3]);
+    });
+}
+
+/// A turn that two places share by the number of the cycle.
+#[test]
+fn a_shared_turn_goes_to_a_place_of_one_order() {
+    check(|| {
+        let shared = |parts: [u32; 2]| Order {
+            places: vec![SHARED],
+            parts: vec![(parts[0], 1 << 31), (parts[1], 1 << 32)],
+            ..Order::default()
+        };
+        let (rotation, mut ledger) = Rotation::new(&shared([0, 1]), 0, (1, 2), 6);
+        let rotation = Arc::new(rotation);
+        let reader = spawn(&rotation, |rotation| rotation.next().expect("no order is empty"));
+        rotation.publish(&mut ledger, &shared([2, 3]), None);
+        rotation.publish(&mut ledger, &shared([4, 5]), None);
+        assert!(reader.join().unwrap() < 6, "a place of one of the orders");
+        assert_eq!(booked(&rotation, &ledger, 6), [0; 6], "shared turns are counted elsewhere");
     });
 }

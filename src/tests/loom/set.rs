@@ -135,7 +135,7 @@ fn a_trial_left_by_its_caller_ends_for_the_node_once() {
             other
         });
         let choice = Choice { by: Some(Instant::now()), ..choice };
-        let error = Conn::open_choice(choice).err().unwrap();
+        let error = Conn::open_now(choice).err().unwrap();
         assert!(matches!(error.status, Status::Timeout | Status::Resolve), "{error}");
         assert_eq!(resolver.join().unwrap(), None, "there is one trial at a time");
         upstream.runtime().dialer.finish();
@@ -152,7 +152,7 @@ fn a_trial_without_a_result_is_given_back() {
         let (upstream, choice) = with_a_trial(&definition);
         let thread = spawn(&upstream, run);
         let resolver = spawn(&upstream, |up| up.runtime().dialer.answer(HOST, Blame::Local));
-        let error = Conn::open_choice(choice).err().unwrap();
+        let error = Conn::open_now(choice).err().unwrap();
         assert!(error.status == Status::Resolve && error.is_local(), "{error}");
         assert_eq!(standing(&upstream.nodes()[0]), (NodeState::Ejected, 1, Some((0, 0))));
         resolver.join().unwrap();
@@ -169,7 +169,7 @@ fn a_cancelled_trial_frees_its_permit() {
         let (upstream, choice) = with_a_trial(&definition);
         let thread = spawn(&upstream, run);
         let canceller = spawn(&upstream, Upstream::cancel);
-        let error = Conn::open_choice(choice).err().unwrap();
+        let error = Conn::open_now(choice).err().unwrap();
         assert_eq!(error.status, Status::Cancelled);
         assert_eq!(upstream.nodes()[0].pool.gauge(), Some((0, 0)));
         canceller.join().unwrap();
