@@ -88,12 +88,9 @@ pub enum Sight {
 /// How many idle connections one purge checks, because it holds the lock meanwhile.
 const PURGE_LOOKS: usize = 64;
 
-/// How many connections one purge gives out to be closed: closing one means to read what its peer
-/// has sent.
-const PURGE_CLOSES: usize = 16;
-
-/// The same for a caller that wants a permit or gives one back.
-const CALLER_CLOSES: usize = 4;
+/// How many connections one call gets to close. Closing one means to read what its peer has sent, and
+/// others wait: a caller for its permit, or a dial for the dialer thread.
+const CLOSES: usize = 4;
 
 /// The shortest time between two purges, so that connections that become due one by one are closed
 /// in few rounds.
@@ -126,7 +123,7 @@ impl<T> Pool<T> {
     pub fn acquire(&self, deadline: impl FnOnce() -> Instant, expired: impl FnMut(T)) -> Permit<T> {
         let mut state = self.state.lock();
         if !state.idle.is_empty() && state.holds_expired(Moment::tick(), self.idle_timeout) {
-            let old = state.take_expired(Moment::tick(), self.idle_timeout, CALLER_CLOSES);
+            let old = state.take_expired(Moment::tick(), self.idle_timeout, CLOSES);
             drop(state); // closing may call this pool again
             old.into_iter().for_each(expired);
             state = self.state.lock();
@@ -184,7 +181,7 @@ impl<T> Pool<T> {
         let now = Moment::tick();
         let old = state
             .holds_expired(now, self.idle_timeout)
-            .then(|| state.take_expired(now, self.idle_timeout, CALLER_CLOSES));
+            .then(|| state.take_expired(now, self.idle_timeout, CLOSES));
         state.idle.push_back((now, item));
         let first = !std::mem::replace(&mut state.purge_due, true);
         self.wake(&mut state);
@@ -203,7 +200,7 @@ impl<T> Pool<T> {
         mut look: impl FnMut(&mut T) -> Sight,
     ) -> (Vec<T>, Option<Moment>) {
         let mut state = self.state.lock();
-        let mut gone = state.take_expired(now, self.idle_timeout, PURGE_CLOSES);
+        let mut gone = state.take_expired(now, self.idle_timeout, CLOSES);
         let (mut at, mut is_later) = (0, false);
         for _ in 0..PURGE_LOOKS.min(state.idle.len()) {
             match state.idle.get_mut(at).map_or(Sight::Later, |(_, item)| look(item)) {
@@ -258,7 +255,7 @@ impl<T> Pool<T> {
     pub fn take_idle(&self) -> (Vec<T>, bool) {
         let mut state = self.state.lock();
         state.leaving = state.take_idle();
-        let first = state.leave(PURGE_CLOSES);
+        let first = state.leave(CLOSES);
         self.wake(&mut state);
         (first, !state.leaving.is_empty())
     }
@@ -266,7 +263,7 @@ impl<T> Pool<T> {
     /// More of what [`Pool::take_idle`] took out, and whether there is still more.
     pub fn take_leaving(&self) -> (Vec<T>, bool) {
         let mut state = self.state.lock();
-        (state.leave(PURGE_CLOSES), !state.leaving.is_empty())
+        (state.leave(CLOSES), !state.leaving.is_empty())
     }
 
     /// Another idle connection for a caller that holds a permit but has closed its connection. One

@@ -2,8 +2,8 @@
 //! has more, or always takes more, never makes a call wait; so a call must not look at them only
 //! when it waits.
 
-/// What is left of one portion of work: 64 KiB, 16 TLS records, or 16 system calls, whichever is
-/// used up first.
+/// What is left of one portion of work: 64 KiB, 16 TLS records or session tickets, or 16 system
+/// calls, whichever is used up first.
 #[derive(Clone, Copy, Debug)]
 pub struct Portion {
     left: usize,

@@ -25,10 +25,12 @@ impl Heard {
     /// Nothing at all.
     pub const NOTHING: Heard = Heard { messages: false, part: false };
 
-    /// This, and what came after it.
+    /// This, and what came after it. Messages do not count any more once a record is on its way: it
+    /// may hold data.
     pub fn and(self, next: Heard) -> Heard {
         match next {
             Heard::NOTHING => self,
+            part if part.is_progress() => part,
             next => Heard { messages: self.messages || next.messages, part: next.part },
         }
     }

@@ -45,6 +45,12 @@ pub(super) struct Session {
     /// An upper bound of the records sent; see [`TLS12_RECORDS`].
     records: u64,
     received: Records,
+    /// How many records the last read brought.
+    fresh: usize,
+    /// How many session tickets have been counted.
+    tickets: u32,
+    /// A look found more to receive than it may: closing must not read on.
+    is_flooded: bool,
 }
 
 /// The socket, as rustls reads it; follows the records.
@@ -65,8 +71,16 @@ impl Session {
     pub(super) fn new(client: &Arc<TlsClient>) -> Result<Session, rustls::Error> {
         let mut tls = ClientConnection::new(client.config(), client.name.clone())?;
         tls.set_buffer_limit(Some(TLS_SEND_BUFFER));
-        let received = Records::default();
-        Ok(Session { tls, client: Arc::clone(client), asked: Asked::No, records: 0, received })
+        Ok(Session {
+            tls,
+            client: Arc::clone(client),
+            asked: Asked::No,
+            records: 0,
+            received: Records::default(),
+            fresh: 0,
+            tickets: 0,
+            is_flooded: false,
+        })
     }
 
     pub(super) fn version(&self) -> Option<&'static std::ffi::CStr> {
@@ -115,8 +129,20 @@ impl Session {
         let before = self.received.whole();
         let mut from = Followed { wire: Wire(socket), records: &mut self.received };
         let got = self.tls.read_tls(&mut from)?;
-        portion.take(got, (self.received.whole() - before) as usize);
+        self.fresh = (self.received.whole() - before) as usize;
+        portion.take(got, self.fresh);
         Ok(got)
+    }
+
+    /// Takes the tickets that were decrypted from `portion`: one long record may hold hundreds, and
+    /// each costs as much time as a record.
+    fn count_tickets(&mut self, portion: &mut Portion) {
+        let now = self.tls.tls13_tickets_received();
+        let new = now.saturating_sub(self.tickets) as usize;
+        self.tickets = now;
+        if new > self.fresh {
+            portion.take(0, new - self.fresh);
+        }
     }
 
     /// How many session tickets of TLS 1.3 have come.
@@ -182,6 +208,7 @@ impl Session {
             if state.plaintext_bytes_to_read() > 0 {
                 return Ok(true);
             }
+            self.count_tickets(&mut portion);
             match self.receive(socket, &mut portion) {
                 Ok(1..) if !state.peer_has_closed() => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock && !state.peer_has_closed() => {
@@ -317,6 +344,7 @@ impl Session {
                 Err(error) => return Err(broken(&error)),
                 Ok(_) => self.process()?,
             }
+            self.count_tickets(portion);
             heard = heard.and(Heard {
                 messages: self.received.whole() > before,
                 part: self.received.is_within(),
@@ -357,6 +385,7 @@ impl Session {
             if unread {
                 self.drop_unread();
             }
+            self.count_tickets(portion);
             let is_over = portion.is_used_up();
             match self.receive(socket, portion) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock && !unread => {
@@ -365,7 +394,10 @@ impl Session {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Ok(0) => return Look::Ended(Ending::Closed),
                 Err(error) => return Look::Ended(Ending::Broken(broken(&error))),
-                Ok(_) if is_over => break, // it is flooded
+                Ok(_) if is_over => {
+                    self.is_flooded = true;
+                    break;
+                }
                 Ok(_) => {}
             }
         }
@@ -383,18 +415,15 @@ impl Session {
     /// come after the handshake, and without this a connection that only wrote would leave no
     /// ticket with which the next one could resume.
     pub(super) fn say_goodbye(&mut self, socket: &Socket) {
-        let reads = if self.tls.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
-            FAREWELL_READS
-        } else {
-            0
-        };
+        let is_tls13 = self.tls.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        let reads = if is_tls13 && !self.is_flooded { FAREWELL_READS } else { 0 };
         let mut portion = Portion::new();
         for _ in 0..reads {
             if portion.is_used_up() {
                 break;
             }
             match self.receive(socket, &mut portion) {
-                Ok(1..) if self.process().is_ok() => {}
+                Ok(1..) if self.process().is_ok() => self.count_tickets(&mut portion),
                 _ => break,
             }
         }

@@ -19,9 +19,9 @@ use crate::net::tls::samples;
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// The most tickets that one step receives. The server sends them in long records, and each is at
-/// least 100 bytes long: a portion, and the last read.
-const STEP: u32 = (Portion::BYTES as u32 + 4096) / 100;
+/// The most tickets that one step receives: a portion of them, and what the last record holds. The
+/// server sends them in records of 16 KiB, and each is at least 64 bytes long.
+const STEP: u32 = 16 + 16 * 1024 / 64;
 
 /// A connection to a thread that does `work` with the other end.
 fn connected(

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{CALLER_CLOSES, Permit, Pool, State, Waker};
+use super::{CLOSES, Permit, Pool, State, Waker};
 use crate::base::moment::Moment;
 
 /// A turn in the queue. It ends when [`Pool::claim`] gives a permit, or with
@@ -16,7 +16,7 @@ impl<T> Pool<T> {
     /// As [`Pool::acquire`], without waiting: `None` at the cap, or if others are in the queue.
     pub fn try_acquire(&self, expired: impl FnMut(T)) -> Option<Permit<T>> {
         let mut state = self.state.lock();
-        let old = state.take_expired(Moment::tick(), self.idle_timeout, CALLER_CLOSES);
+        let old = state.take_expired(Moment::tick(), self.idle_timeout, CLOSES);
         state.skip_abandoned();
         let permit = if state.cancelled {
             Some(Permit::Cancelled)
@@ -41,7 +41,7 @@ impl<T> Pool<T> {
     /// The permit of a ticket; `None` if its turn has not come.
     pub fn claim(&self, ticket: &Ticket, expired: impl FnMut(T)) -> Option<Permit<T>> {
         let mut state = self.state.lock();
-        let old = state.take_expired(Moment::tick(), self.idle_timeout, CALLER_CLOSES);
+        let old = state.take_expired(Moment::tick(), self.idle_timeout, CLOSES);
         state.skip_abandoned();
         let permit = if state.cancelled {
             Some(Permit::Cancelled)

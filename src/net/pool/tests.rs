@@ -204,14 +204,14 @@ fn many_that_lie_too_long_are_closed_few_at_a_time() {
     let mut next = Some(later);
     while let Some(now) = next {
         let (gone, then) = pool.purge(now, |_| unreachable!());
-        assert!(gone.len() <= PURGE_CLOSES);
+        assert!(gone.len() <= CLOSES);
         assert_eq!(pool.gauge().unwrap(), (0, 0));
         closed.extend(gone);
         purges += 1;
         assert!(then.is_none_or(|then| then == now), "the rest must not wait");
         next = then;
     }
-    assert_eq!(purges, 7);
+    assert_eq!(purges, 100 / CLOSES);
     closed.sort_unstable();
     assert_eq!(closed, (0..100).collect::<Vec<_>>());
 
@@ -222,9 +222,9 @@ fn many_that_lie_too_long_are_closed_few_at_a_time() {
     drop(state);
     let mut old = Vec::new();
     assert!(matches!(pool.acquire(soon, |item| old.push(item)), Permit::New));
-    assert_eq!((old.len(), pool.gauge().unwrap()), (CALLER_CLOSES, (0, 1)));
+    assert_eq!((old.len(), pool.gauge().unwrap()), (CLOSES, (0, 1)));
     assert!(matches!(pool.try_acquire(|item| old.push(item)), Some(Permit::New)));
-    assert_eq!(old.len(), 2 * CALLER_CLOSES);
+    assert_eq!(old.len(), 2 * CLOSES);
     old.extend(pool.close());
     assert_eq!(old.len(), 9, "the end of the pool loses none");
 }
@@ -237,10 +237,10 @@ fn what_is_taken_out_at_once_is_closed_few_at_a_time() {
     }
     (0..40).for_each(|item| assert!(is_kept(pool.put(item, never))));
     let (mut all, mut is_more) = pool.take_idle();
-    assert_eq!((all.len(), is_more, pool.gauge().unwrap()), (PURGE_CLOSES, true, (0, 0)));
+    assert_eq!((all.len(), is_more, pool.gauge().unwrap()), (CLOSES, true, (0, 0)));
     while is_more {
         let (some, more) = pool.take_leaving();
-        assert!(!some.is_empty() && some.len() <= PURGE_CLOSES);
+        assert!(!some.is_empty() && some.len() <= CLOSES);
         all.extend(some);
         is_more = more;
     }

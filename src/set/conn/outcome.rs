@@ -110,7 +110,7 @@ pub(super) fn may_connect(node: &Node) -> Result<()> {
 
 /// How many idle connections one call looks at. If so many in a row were dead, the rest probably
 /// are too; they are found later.
-const LOOKS: usize = 64;
+const LOOKS: usize = 16;
 
 /// The first idle connection that may be used again: `link`, or one below it in the pool. Those
 /// that may not are closed, up to [`LOOKS`]. If there is none, the caller still has the permit. If the end of one of
