@@ -88,8 +88,8 @@ pub enum Sight {
 /// How many idle connections one purge checks, because it holds the lock meanwhile.
 const PURGE_LOOKS: usize = 64;
 
-/// How many connections one call gets to close. Closing one means to read what its peer has sent, and
-/// others wait: a caller for its permit, or a dial for the dialer thread.
+/// How many connections one call gets to close. Closing one means to read what its peer has sent,
+/// and others wait: a caller for its permit, or a dial for the dialer thread.
 const CLOSES: usize = 4;
 
 /// The shortest time between two purges, so that connections that become due one by one are closed

@@ -128,7 +128,7 @@ impl Node {
         self.close_all(first, is_more);
     }
 
-    fn close_all(self: &Arc<Node>, links: Vec<Box<Link>>, is_more: bool) {
+    fn close_all(self: &Arc<Node>, links: impl IntoIterator<Item = Box<Link>>, is_more: bool) {
         links.into_iter().for_each(|link| self.retire_quietly(*link));
         if !is_more {
             return;

@@ -98,8 +98,8 @@ impl Handshake {
         }
     }
 
-    /// Goes as far as it can without waiting, but not further than a [`Portion`]: then the socket is
-    /// still ready for what this returns.
+    /// Goes as far as it can without waiting, but not further than a [`Portion`]: then the socket
+    /// is still ready for what this returns.
     pub fn advance(&mut self) -> Result<HandshakeStep, Failure> {
         if self.verdict_by.is_some() {
             return self.await_verdict();

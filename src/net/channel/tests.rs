@@ -242,7 +242,8 @@ fn a_part_of_a_record_is_progress_and_is_not_called_nothing() {
         drop(channel);
         thread.join().unwrap();
     }
-    let kinds: [(fn(Duration) -> Limit, &str); 2] = [
+    type Kind = fn(Duration) -> Limit;
+    let kinds: [(Kind, &str); 2] = [
         (
             Limit::Silence,
             "the server sent a part of a TLS record and then nothing within the 50 ms",

@@ -113,9 +113,9 @@ pub(super) fn may_connect(node: &Node) -> Result<()> {
 const LOOKS: usize = 16;
 
 /// The first idle connection that may be used again: `link`, or one below it in the pool. Those
-/// that may not are closed, up to [`LOOKS`]. If there is none, the caller still has the permit. If the end of one of
-/// them ejected the node, the result is the error, and the permit is given back: nothing of the
-/// payload was sent, so another node must get it.
+/// that may not are closed, up to [`LOOKS`]. If there is none, the caller still has the permit. If
+/// the end of one of them ejected the node, the result is the error, and the permit is given back:
+/// nothing of the payload was sent, so another node must get it.
 #[inline(always)]
 pub(super) fn first_usable(
     node: &Arc<Node>,
