@@ -1007,7 +1007,7 @@ upstream_status_t upstream_node_connect(upstream_node_t *n,
  * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
  *
  * Time: net.io_timeout without progress, or the limit of upstream_conn_set_timeout_ms(). One system
- * call if the system takes all bytes at once.
+ * call for each 64 KiB if the system takes all bytes at once.
  */
 upstream_status_t upstream_conn_write(upstream_conn_t *c, const void *data, size_t len);
 
@@ -1038,7 +1038,8 @@ upstream_status_t upstream_conn_writev(upstream_conn_t *c, const struct iovec *i
  * - UPSTREAM_ERR_INVALID_ARG: `c`, `buf` or `got` is NULL, or `cap` is 0.
  * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
  *
- * Time: net.io_timeout without a byte, or the limit of upstream_conn_set_timeout_ms().
+ * Time: net.io_timeout without a byte, or the limit of upstream_conn_set_timeout_ms(). Messages of
+ * TLS itself, such as session tickets, are no bytes for you; a part of a TLS record counts.
  */
 upstream_status_t upstream_conn_read(upstream_conn_t *c, void *buf, size_t cap, size_t *got);
 
@@ -1056,7 +1057,8 @@ upstream_status_t upstream_conn_read(upstream_conn_t *c, void *buf, size_t cap, 
 upstream_status_t upstream_conn_read_exact(upstream_conn_t *c, void *buf, size_t len);
 
 /**
- * Limits each later call on the connection to `ms` milliseconds in all.
+ * Limits each later call on the connection to `ms` milliseconds in all, also if bytes move all the
+ * time.
  *
  * 0 goes back to the limit of the file: net.io_timeout without progress. For the calls of an event
  * loop `ms` also limits the time without progress, not the whole call.
@@ -1367,6 +1369,9 @@ upstream_status_t upstream_conn_connect_continue(upstream_conn_t *c);
 /**
  * Sends as many of `len` bytes as go without waiting. Stores in `*written` how many it took.
  *
+ * One call takes at most about 64 KiB, so that a fast server does not hold up your loop. Call it
+ * again while `*written` is less than `len`, now or when your loop comes round: there may be room.
+ *
  * If the connection is not ready yet, it goes on connecting first. The last bytes that it took may
  * be held by TLS: upstream_conn_poll_events() then asks for UPSTREAM_POLL_OUT, and
  * upstream_conn_flush() or the next write sends them.
@@ -1424,9 +1429,13 @@ upstream_status_t upstream_conn_try_write(upstream_conn_t *c,
  *
  * If the connection is not ready yet, it goes on connecting first.
  *
+ * One call takes at most about 64 KiB. If a server sends only messages of TLS itself, such as
+ * session tickets, the call ends after a few of them with UPSTREAM_WANT_READ, and
+ * upstream_conn_timeout_ms() is 0: call it again when your loop comes round.
+ *
  * Returns:
  * - UPSTREAM_OK: `*got` is 1 to `cap`.
- * - UPSTREAM_WANT_READ: nothing is there, or it is still connecting. `*got` is 0.
+ * - UPSTREAM_WANT_READ: nothing for you is there, or it is still connecting. `*got` is 0.
  * - UPSTREAM_EOF: the server ended the stream. `*got` is 0.
  * - UPSTREAM_ERR_TIMEOUT: nothing is there, and the time of upstream_conn_timeout_ms() is over.
  * - UPSTREAM_ERR_INVALID_ARG: `c`, `buf` or `got` is NULL, or `cap` is 0.
@@ -1496,6 +1505,9 @@ uint32_t upstream_conn_poll_events(const upstream_conn_t *c);
  * net.connect_timeout of the node that is being tried. After that, it is how long no byte may move
  * in either direction: net.io_timeout, or the limit of upstream_conn_set_timeout_ms(). The limits
  * of an attempt hold too.
+ *
+ * Do not leave it out: it is 0 if the last call could have gone on, or if what you want to read is
+ * already here, and the descriptor does not show that in each case.
  *
  * Returns: the time, rounded up; 0 if a call is due now; -1 if nothing is wanted, in a forked
  * child, or if `c` is NULL.

@@ -156,7 +156,7 @@ pub(crate) fn with(
 /// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
 ///
 /// Time: net.io_timeout without progress, or the limit of upstream_conn_set_timeout_ms(). One
-/// system call if the system takes all bytes at once.
+/// system call for each 64 KiB if the system takes all bytes at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_write(
     c: *mut upstream_conn_t,
@@ -223,7 +223,8 @@ fn write_without_null(c: *mut upstream_conn_t, parts: &[libc::iovec]) -> upstrea
 /// - UPSTREAM_ERR_INVALID_ARG: `c`, `buf` or `got` is NULL, or `cap` is 0.
 /// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
 ///
-/// Time: net.io_timeout without a byte, or the limit of upstream_conn_set_timeout_ms().
+/// Time: net.io_timeout without a byte, or the limit of upstream_conn_set_timeout_ms(). Messages of
+/// TLS itself, such as session tickets, are no bytes for you; a part of a TLS record counts.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn upstream_conn_read(
     c: *mut upstream_conn_t,
@@ -266,7 +267,8 @@ pub unsafe extern "C" fn upstream_conn_read_exact(
     with(c, |conn| conn.read_exact(buffer))
 }
 
-/// Limits each later call on the connection to `ms` milliseconds in all.
+/// Limits each later call on the connection to `ms` milliseconds in all, also if bytes move all the
+/// time.
 ///
 /// 0 goes back to the limit of the file: net.io_timeout without progress. For the calls of an event
 /// loop `ms` also limits the time without progress, not the whole call.

@@ -99,6 +99,9 @@ pub unsafe extern "C" fn upstream_conn_connect_continue(
 
 /// Sends as many of `len` bytes as go without waiting. Stores in `*written` how many it took.
 ///
+/// One call takes at most about 64 KiB, so that a fast server does not hold up your loop. Call it
+/// again while `*written` is less than `len`, now or when your loop comes round: there may be room.
+///
 /// If the connection is not ready yet, it goes on connecting first. The last bytes that it took may
 /// be held by TLS: upstream_conn_poll_events() then asks for UPSTREAM_POLL_OUT, and
 /// upstream_conn_flush() or the next write sends them.
@@ -170,9 +173,13 @@ pub unsafe extern "C" fn upstream_conn_try_write(
 ///
 /// If the connection is not ready yet, it goes on connecting first.
 ///
+/// One call takes at most about 64 KiB. If a server sends only messages of TLS itself, such as
+/// session tickets, the call ends after a few of them with UPSTREAM_WANT_READ, and
+/// upstream_conn_timeout_ms() is 0: call it again when your loop comes round.
+///
 /// Returns:
 /// - UPSTREAM_OK: `*got` is 1 to `cap`.
-/// - UPSTREAM_WANT_READ: nothing is there, or it is still connecting. `*got` is 0.
+/// - UPSTREAM_WANT_READ: nothing for you is there, or it is still connecting. `*got` is 0.
 /// - UPSTREAM_EOF: the server ended the stream. `*got` is 0.
 /// - UPSTREAM_ERR_TIMEOUT: nothing is there, and the time of upstream_conn_timeout_ms() is over.
 /// - UPSTREAM_ERR_INVALID_ARG: `c`, `buf` or `got` is NULL, or `cap` is 0.
@@ -267,6 +274,9 @@ pub unsafe extern "C" fn upstream_conn_poll_events(c: *const upstream_conn_t) ->
 /// net.connect_timeout of the node that is being tried. After that, it is how long no byte may move
 /// in either direction: net.io_timeout, or the limit of upstream_conn_set_timeout_ms(). The limits
 /// of an attempt hold too.
+///
+/// Do not leave it out: it is 0 if the last call could have gone on, or if what you want to read is
+/// already here, and the descriptor does not show that in each case.
 ///
 /// Returns: the time, rounded up; 0 if a call is due now; -1 if nothing is wanted, in a forked
 /// child, or if `c` is NULL.

@@ -10,8 +10,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::patience::is_closed;
-use super::socket::poll_timeout;
+use super::socket::{is_closed, poll_timeout};
 use crate::base::process::Shared;
 use crate::base::sync::atomic::{AtomicBool, Ordering::Relaxed};
 

@@ -6,7 +6,9 @@
 
 mod failure;
 mod handshake;
+mod heard;
 mod inbox;
+mod records;
 mod session;
 mod unsent;
 
@@ -17,15 +19,20 @@ use std::os::fd::{AsFd, BorrowedFd};
 use failure::broken;
 pub use failure::{Ending, Failure, Look, cancelled};
 pub use handshake::{Handshake, HandshakeStep};
+pub use heard::{Came, Heard};
 use inbox::Inbox;
 use session::Session;
 use unsent::Offer;
-pub use unsent::{Progress, Unsent};
+pub use unsent::{Offered, Progress, Unsent};
 
 use super::patience::{Patience, Woken};
+use super::portion::Portion;
 use super::socket::{Drained, Interest, Socket};
 use super::tls::Asked;
 use crate::base::error::Status;
+
+/// How many slices one system call sends (IOV_MAX).
+const SLICES: usize = libc::UIO_MAXIOV as usize;
 
 /// A connected stream.
 pub struct Channel {
@@ -98,35 +105,41 @@ impl Channel {
         self.socket
     }
 
-    /// Sends what it can without waiting. Returns whether everything is sent, also what TLS still
-    /// held. If `unsent` is empty, it only sends what TLS holds.
+    /// Sends what it can without waiting, within `portion`. It has sent everything if also what TLS
+    /// still held is sent. If `unsent` is empty, it only sends what TLS holds.
     #[inline(always)]
     pub fn offer(
         &mut self,
         unsent: &mut Unsent<'_, '_>,
         progress: &mut Progress,
-    ) -> Result<bool, Failure> {
+        portion: &mut Portion,
+    ) -> Result<Offered, Failure> {
         match &mut self.session {
-            None => offer_plain(&self.socket, unsent, progress),
-            Some(session) => session.offer(&self.socket, unsent, progress),
+            None => offer_plain(&self.socket, unsent, progress, portion),
+            Some(session) => session.offer(&self.socket, unsent, progress, portion),
         }
     }
 
-    /// Receives what is there. 0 is the proper end of the stream; `None`: nothing is there yet.
-    pub fn try_read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Failure> {
+    /// Receives what is there, within `portion`.
+    pub fn try_read(&mut self, buffer: &mut [u8], portion: &mut Portion) -> Result<Came, Failure> {
         if !self.inbox.is_empty() {
             self.answered = true;
-            return Ok(Some(self.inbox.read(buffer)));
+            return Ok(Came::Bytes(self.inbox.read(buffer)));
         }
         let outcome = match &mut self.session {
             None => match self.socket.receive(buffer) {
-                Ok(got) => Ok(Some(got)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+                Ok(got) => {
+                    portion.take(got, 1);
+                    Ok(Came::Bytes(got))
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    Ok(Came::Nothing(Heard::NOTHING))
+                }
                 Err(error) => Err(broken(&error)),
             },
-            Some(session) => session.try_read(&self.socket, buffer),
+            Some(session) => session.try_read(&self.socket, buffer, portion),
         };
-        self.answered |= matches!(outcome, Ok(Some(1..)));
+        self.answered |= matches!(outcome, Ok(Came::Bytes(1..)));
         outcome
     }
 
@@ -147,53 +160,81 @@ impl Channel {
         patience: &mut Patience<'_>,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
-        match self.offer(unsent, progress)? {
-            true => Ok(()),
-            false => self.write_rest(unsent, patience, progress),
-        }
+        let offered = self.offer(unsent, progress, &mut patience.portion)?;
+        self.write_rest(offered, unsent, patience, progress)
     }
 
-    /// As [`Channel::write_all`], after a first [`Channel::offer`].
+    /// As [`Channel::write_all`], after a first [`Channel::offer`] that got as far as `offered`.
     pub fn write_rest(
         &mut self,
+        mut offered: Offered,
         unsent: &mut Unsent<'_, '_>,
         patience: &mut Patience<'_>,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
-        loop {
+        while offered != Offered::All {
             if std::mem::take(&mut progress.moved) {
                 patience.progress();
             }
-            self.wait_for_room(patience)?;
-            if self.offer(unsent, progress)? {
-                return Ok(());
+            match offered {
+                Offered::Full => self.wait_for_room(patience, progress)?,
+                _ => patience
+                    .go_on()
+                    .map_err(|end| ended(end, patience, |patience| took(progress, patience)))?,
             }
+            offered = self.offer(unsent, progress, &mut patience.portion)?;
         }
+        Ok(())
     }
 
-    /// Receives at least one byte; 0 is the proper end of the stream.
+    /// Receives at least one byte; 0 is the proper end of the stream. Earlier reads of this call
+    /// have brought `before` bytes.
     pub fn read(
         &mut self,
         buffer: &mut [u8],
         patience: &mut Patience<'_>,
+        before: usize,
     ) -> Result<usize, Failure> {
+        let mut heard = Heard::NOTHING;
         loop {
-            if let Some(got) = self.try_read(buffer)? {
-                return Ok(got);
+            if patience.portion.is_used_up() {
+                let words = |patience: &Patience<'_>| sent(heard, before, patience);
+                patience.go_on().map_err(|end| ended(end, patience, words))?;
             }
-            // The server may wait for the end of a request that TLS still holds, so reading sends
-            // too.
-            let wanted = Interest { read: true, write: self.holds_unsent() };
-            wait(&self.socket, wanted, patience, "the server sent nothing")?;
+            let (now, wait_now) = match self.try_read(buffer, &mut patience.portion)? {
+                Came::Bytes(got) => return Ok(got),
+                Came::Nothing(now) => (now, true),
+                Came::Unfinished(now) => (now, false),
+            };
+            heard = heard.and(now);
+            match now {
+                Heard::NOTHING => {}
+                now if now.is_progress() => patience.stir(),
+                _ => patience.unstir(),
+            }
+            if wait_now {
+                // The server may wait for the end of a request that TLS still holds, so reading
+                // sends too.
+                let wanted = Interest { read: true, write: self.holds_unsent() };
+                let words = |patience: &Patience<'_>| sent(heard, before, patience);
+                wait(&self.socket, wanted, patience, words)?;
+            } else {
+                patience.deadline(); // the silence begins
+            }
         }
     }
 
     /// Waits until the peer takes more, and receives what it sends meanwhile. That does not count
     /// as progress: a peer that only sends must not keep a write waiting for ever.
-    fn wait_for_room(&mut self, patience: &mut Patience<'_>) -> Result<(), Failure> {
+    fn wait_for_room(
+        &mut self,
+        patience: &mut Patience<'_>,
+        progress: &Progress,
+    ) -> Result<(), Failure> {
         loop {
             let wanted = Interest { read: !self.ended && !self.inbox.is_full(), write: true };
-            let ready = wait(&self.socket, wanted, patience, "the server took no more data")?;
+            let words = |patience: &Patience<'_>| took(progress, patience);
+            let ready = wait(&self.socket, wanted, patience, words)?;
             if ready.write {
                 return Ok(());
             }
@@ -229,39 +270,40 @@ impl Channel {
     }
 
     /// Whether an idle stream may be used again, and if not, why. A socket error is reported only
-    /// once.
+    /// once. A stream that has more to receive than `portion` may not: it is flooded.
     #[inline(always)]
-    pub fn look(&mut self) -> Look {
+    pub fn look(&mut self, portion: &mut Portion) -> Look {
         if self.holds_unread() {
-            return Look::Ended(self.behind_unread());
+            return Look::Ended(self.behind_unread(portion));
         }
         match &mut self.session {
             None => match self.socket.peek() {
                 Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Look::Quiet,
-                shown => Look::Ended(self.shown(shown)),
+                shown => Look::Ended(self.shown(shown, portion)),
             },
-            Some(session) => session.look(&self.socket),
+            Some(session) => session.look(&self.socket, portion),
         }
     }
 
     #[cold]
-    fn shown(&mut self, shown: io::Result<usize>) -> Ending {
+    fn shown(&mut self, shown: io::Result<usize>, portion: &mut Portion) -> Ending {
         match shown {
             Ok(0) => Ending::Closed,
-            Ok(_) => self.behind_unread(),
+            Ok(_) => self.behind_unread(portion),
             Err(error) => Ending::Broken(broken(&error)),
         }
     }
 
     /// Unread bytes do not matter themselves; what matters is whether the stream ended after them.
     #[cold]
-    fn behind_unread(&mut self) -> Ending {
+    fn behind_unread(&mut self, portion: &mut Portion) -> Ending {
         if let Some(session) = &mut self.session {
-            return match session.look(&self.socket) {
+            return match session.look(&self.socket, portion) {
                 Look::Ended(ending) => ending,
                 Look::Quiet => Ending::Unread,
             };
         }
+        portion.take(Portion::BYTES, 0);
         match self.socket.drain() {
             Drained::Open => Ending::Unread,
             Drained::Ended => Ending::Closed,
@@ -286,15 +328,52 @@ fn wait(
     socket: &Socket,
     wanted: Interest,
     patience: &mut Patience<'_>,
-    silence: &str,
+    words: impl FnOnce(&Patience<'_>) -> String,
 ) -> Result<Interest, Failure> {
     match patience.wait(socket.as_fd(), wanted) {
         Ok(Woken::Ready(ready)) => Ok(ready),
-        Ok(Woken::TimedOut) => {
-            Err((Status::Timeout, 0, format!("{silence} {}", patience.struck())))
-        }
-        Ok(Woken::Interrupted) => Err(cancelled()),
+        Ok(end) => Err(ended(end, patience, words)),
         Err(error) => Err(broken(&error)),
+    }
+}
+
+/// The failure of a call that was cancelled, or whose time is over: then `words` say how far the
+/// server came.
+#[cold]
+fn ended(
+    end: Woken,
+    patience: &Patience<'_>,
+    words: impl FnOnce(&Patience<'_>) -> String,
+) -> Failure {
+    match end {
+        Woken::Interrupted => cancelled(),
+        Woken::TimedOut | Woken::Ready(_) => {
+            let text = format!("{} {}", words(patience), patience.struck());
+            (Status::Timeout, 0, text)
+        }
+    }
+}
+
+/// What the server has taken, if that was not everything in time.
+fn took(progress: &Progress, patience: &Patience<'_>) -> String {
+    match progress.taken {
+        1.. if !patience.is_silence() => "the server took only a part of the data".to_owned(),
+        _ => "the server took no more data".to_owned(),
+    }
+}
+
+/// What the server has sent, if that was not enough in time: `before` bytes, and what was `heard`
+/// after them.
+fn sent(heard: Heard, before: usize, patience: &Patience<'_>) -> String {
+    let is_silence = patience.is_silence();
+    let after = match heard {
+        Heard::NOTHING if patience.had_bytes && before == 0 => "nothing more",
+        heard => heard.words(is_silence),
+    };
+    match before {
+        0 => format!("the server sent {after}"),
+        1.. if is_silence => format!("the server sent {before} bytes, then {after}"),
+        1.. => format!("the server sent only {before} bytes"),
     }
 }
 
@@ -303,21 +382,30 @@ fn offer_plain(
     socket: &Socket,
     unsent: &mut Unsent<'_, '_>,
     progress: &mut Progress,
-) -> Result<bool, Failure> {
+    portion: &mut Portion,
+) -> Result<Offered, Failure> {
     while !unsent.is_empty() {
-        let offered = match unsent.offer() {
+        if portion.is_used_up() {
+            return Ok(Offered::Unfinished);
+        }
+        let offered = match unsent.offer(SLICES) {
             Offer::Slices(slices) => socket.send_vectored(slices),
+            Offer::Cut(slices, count) => socket.send_vectored(&slices[..count]),
             Offer::Rest(bytes) => socket.send(bytes),
         };
         match offered {
             Ok(taken) => {
+                portion.take(taken, 0);
                 progress.taken += taken as u64;
                 progress.moved = true;
                 unsent.advance(taken);
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Offered::Full),
             Err(error) => return Err(broken(&error)),
         }
     }
-    Ok(true)
+    Ok(Offered::All)
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ pub(crate) mod dial;
 mod local;
 pub(crate) mod patience;
 pub(crate) mod pool;
+pub(crate) mod portion;
 pub(crate) mod race;
 pub(crate) mod resolve;
 pub(crate) mod socket;

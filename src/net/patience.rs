@@ -1,5 +1,6 @@
-//! How long one call may wait, and the wait itself. With only `net.io_timeout`, the clock is read
-//! only if a call must wait. Every wait has an end.
+//! How long one call may wait or work, and the wait itself. With only `net.io_timeout`, the clock
+//! is read only if a call must wait, or once for each [`Portion`] of its work. Every wait has an
+//! end.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -8,7 +9,9 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 
-use super::socket::{Interest, poll_timeout};
+use super::cancel::Cancel;
+use super::portion::Portion;
+use super::socket::{Interest, is_closed, poll_timeout};
 use crate::base::random::random;
 
 /// The limits of one read or write.
@@ -16,8 +19,14 @@ use crate::base::random::random;
 pub struct Patience<'a> {
     limit: Limit,
     until: Option<Instant>,
+    /// When bytes last came that are a part of something which is not all there yet.
+    stirred: Option<Instant>,
     bound: Option<Bound>,
-    interrupt: Option<BorrowedFd<'a>>,
+    cancel: Option<&'a Cancel>,
+    /// What the call may still do before it looks at its limits.
+    pub portion: Portion,
+    /// The peer had sent bytes before the call, as an answer to the same message.
+    pub had_bytes: bool,
 }
 
 /// What a time limit applies to.
@@ -98,32 +107,54 @@ pub enum Woken {
 }
 
 impl<'a> Patience<'a> {
-    /// For a call with this `limit`, which ends at `bound` in any case, and as soon as `interrupt`
-    /// is readable.
-    pub fn new(
-        limit: Limit,
-        bound: Option<Bound>,
-        interrupt: Option<BorrowedFd<'a>>,
-    ) -> Patience<'a> {
+    /// For a call with this `limit`, which ends at `bound` in any case, and as soon as `cancel` is
+    /// set.
+    pub fn new(limit: Limit, bound: Option<Bound>, cancel: Option<&'a Cancel>) -> Patience<'a> {
         let until = match limit {
             Limit::Call(limit) => Some(after(Instant::now(), limit)),
             Limit::Silence(_) => None,
         };
-        Patience { limit, until, bound, interrupt }
+        let portion = Portion::new();
+        Patience { limit, until, stirred: None, bound, cancel, portion, had_bytes: false }
     }
 
     /// Bytes have moved.
     pub fn progress(&mut self) {
+        self.stirred = None;
         if let Limit::Silence(_) = self.limit {
             self.until = None;
         }
     }
 
+    /// Bytes came that are a part of something which is not all there yet: the silence begins with
+    /// them, until [`Patience::unstir`].
+    pub fn stir(&mut self) {
+        self.stirred = Some(Instant::now());
+    }
+
+    /// What seemed to be on its way was nothing for the caller.
+    pub fn unstir(&mut self) {
+        self.stirred = None;
+    }
+
     /// When a wait that begins now must end.
     pub fn deadline(&mut self) -> Instant {
         let time = self.limit.time();
-        let until = *self.until.get_or_insert_with(|| after(Instant::now(), time));
-        self.bound.map_or(until, |bound| bound.at.min(until))
+        self.until.get_or_insert_with(|| after(Instant::now(), time));
+        self.end().unwrap_or_else(Instant::now)
+    }
+
+    /// The end of its own limit, if that has begun.
+    fn own_end(&self) -> Option<Instant> {
+        match (self.limit, self.until, self.stirred) {
+            (Limit::Silence(time), Some(until), Some(at)) => Some(until.max(after(at, time))),
+            (_, until, _) => until,
+        }
+    }
+
+    fn end(&self) -> Option<Instant> {
+        let bound = self.bound.map(|bound| bound.at);
+        [self.own_end(), bound].into_iter().flatten().min()
     }
 
     /// Since when it waits for a byte; with a limit for the whole call, since the start of the
@@ -132,18 +163,43 @@ impl<'a> Patience<'a> {
         self.until.and_then(|until| until.checked_sub(self.limit.time()))
     }
 
+    /// When bytes last came that are a part of something, if they did.
+    pub fn stirred(&self) -> Option<Instant> {
+        self.stirred
+    }
+
     /// The limit that ended the wait, as [`Limit::struck`].
     pub fn struck(&self) -> String {
-        match (self.bound, self.until) {
-            (Some(bound), Some(until)) if bound.at <= until => bound.struck(),
-            _ => self.limit.struck(),
+        self.struck_bound().map_or_else(|| self.limit.struck(), Bound::struck)
+    }
+
+    /// Whether the limit that ended the wait is one of time without a byte.
+    pub fn is_silence(&self) -> bool {
+        matches!(self.limit, Limit::Silence(_)) && self.struck_bound().is_none()
+    }
+
+    fn struck_bound(&self) -> Option<Bound> {
+        self.bound.filter(|bound| self.own_end().is_none_or(|end| bound.at <= end))
+    }
+
+    /// Begins a new portion of work, if no limit is reached: otherwise what ended the call.
+    #[cold]
+    pub fn go_on(&mut self) -> Result<(), Woken> {
+        self.portion = Portion::new();
+        if self.cancel.is_some_and(Cancel::is_set) {
+            return Err(Woken::Interrupted);
+        }
+        match self.end() {
+            Some(end) if Instant::now() >= end => Err(Woken::TimedOut),
+            _ => Ok(()),
         }
     }
 
     /// Waits until `descriptor` is ready for what is wanted.
     pub fn wait(&mut self, descriptor: BorrowedFd<'_>, wanted: Interest) -> io::Result<Woken> {
+        self.portion = Portion::new();
         let deadline = self.deadline();
-        wait_until(descriptor, wanted, deadline, self.interrupt)
+        wait_until(descriptor, wanted, deadline, self.cancel.map(Cancel::descriptor))
     }
 }
 
@@ -175,11 +231,6 @@ pub fn wait_until(
             Err(error) => return Err(error.into()),
         }
     }
-}
-
-/// Whether the descriptor was closed.
-pub fn is_closed(polled: &PollFd<'_>) -> bool {
-    polled.revents().is_some_and(|found| found.contains(PollFlags::POLLNVAL))
 }
 
 fn readiness(polled: &PollFd<'_>, wanted: Interest) -> Interest {
@@ -274,11 +325,47 @@ mod tests {
     }
 
     #[test]
+    fn a_part_on_its_way_extends_silence_but_neither_a_call_nor_what_was_before_it() {
+        let start = Instant::now();
+        let later = start + HOUR / 2;
+        let mut silence = Patience::new(Limit::Silence(HOUR), None, None);
+        let first = silence.deadline();
+        silence.stirred = Some(later);
+        assert_eq!(silence.deadline(), later + HOUR);
+        silence.unstir();
+        assert_eq!(silence.deadline(), first);
+        let mut call = Patience::new(Limit::Call(HOUR), None, None);
+        let first = call.deadline();
+        call.stirred = Some(later);
+        assert_eq!(call.deadline(), first);
+        let bound = Some(Bound { at: later, of: Whole::Delivery });
+        let mut bounded = Patience::new(Limit::Silence(HOUR), bound, None);
+        bounded.stirred = Some(later);
+        assert_eq!(bounded.deadline(), later);
+    }
+
+    #[test]
+    fn work_ends_at_a_limit_and_when_cancelled_though_nothing_waits() {
+        let cancel = Cancel::new().unwrap();
+        let now = Instant::now();
+        let go_on = |limit, bound: Option<Instant>| {
+            let bound = bound.map(|at| Bound { at, of: Whole::Delivery });
+            Patience::new(limit, bound, Some(&cancel)).go_on()
+        };
+        assert_eq!(go_on(Limit::Silence(Duration::ZERO), None), Ok(()), "nothing has waited yet");
+        assert_eq!(go_on(Limit::Silence(HOUR), Some(now)), Err(Woken::TimedOut));
+        assert_eq!(go_on(Limit::Call(HOUR), None), Ok(()));
+        assert_eq!(go_on(Limit::Call(Duration::ZERO), None), Err(Woken::TimedOut));
+        cancel.set();
+        assert_eq!(go_on(Limit::Silence(HOUR), None), Err(Woken::Interrupted));
+    }
+
+    #[test]
     fn a_wait_tells_what_ended_it() {
         let (mut far, near) = UnixStream::pair().unwrap();
-        let (mut alarm, interrupt) = UnixStream::pair().unwrap();
+        let cancel = Cancel::new().unwrap();
         let wait = |wanted, limit| {
-            Patience::new(Limit::Call(limit), None, Some(interrupt.as_fd()))
+            Patience::new(Limit::Call(limit), None, Some(&cancel))
                 .wait(near.as_fd(), wanted)
                 .unwrap()
         };
@@ -287,13 +374,13 @@ mod tests {
         far.write_all(b"x").unwrap();
         assert_eq!(wait(Interest::READ, HOUR), Woken::Ready(Interest::READ));
         assert_eq!(wait(Interest::BOTH, HOUR), Woken::Ready(Interest::BOTH));
-        alarm.write_all(b"x").unwrap();
+        cancel.set();
         assert_eq!(wait(Interest::BOTH, HOUR), Woken::Interrupted);
         let passed = Instant::now();
         let wait_in_vain =
             |interrupt| wait_until(near.as_fd(), Interest::BOTH, passed, interrupt).unwrap();
         assert_eq!(wait_in_vain(None), Woken::TimedOut);
-        assert_eq!(wait_in_vain(Some(interrupt.as_fd())), Woken::Interrupted);
+        assert_eq!(wait_in_vain(Some(cancel.descriptor())), Woken::Interrupted);
         let deadline = Instant::now() + HOUR;
         assert_eq!(
             wait_until(near.as_fd(), Interest::READ, deadline, None).unwrap(),

@@ -37,6 +37,8 @@ pub struct Pool<T> {
 struct State<T> {
     /// Oldest first, so that what was idle too long is found without a look at the others.
     idle: VecDeque<(Moment, T)>,
+    /// Were idle too long, and wait for the next purge to be closed. Their permits are free.
+    leaving: Vec<T>,
     open: usize,
     /// Those who wait at the cap.
     line: Line,
@@ -69,8 +71,23 @@ pub enum Put<T> {
     Refused(T),
 }
 
+/// What a look at an idle connection shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// It may be used again.
+    Good,
+    /// It may not.
+    Bad,
+    /// It was not looked at, and neither are those after it: the next purge does.
+    Later,
+}
+
 /// How many idle connections one purge checks, because it holds the lock meanwhile.
 const PURGE_LOOKS: usize = 64;
+
+/// How many connections one call gets to close. Closing one means to read what its peer has sent,
+/// and others wait: a caller for its permit, or a dial for the dialer thread.
+const CLOSES: usize = 4;
 
 /// The shortest time between two purges, so that connections that become due one by one are closed
 /// in few rounds.
@@ -82,6 +99,7 @@ impl<T> Pool<T> {
     pub fn new(cap: usize, idle_timeout: Duration) -> Self {
         let state = State {
             idle: VecDeque::new(),
+            leaving: Vec::new(),
             open: 0,
             line: Line::default(),
             closed: false,
@@ -92,12 +110,14 @@ impl<T> Pool<T> {
         Pool { state, cap, idle_timeout, comes_within: COMES_WITHIN, birthplace }
     }
 
-    /// As [`Pool::acquire`], without waiting: `None` at the cap, or if others are in line.
+    /// As [`Pool::acquire`], without waiting: `None` at the cap, or if others are in line. First it
+    /// passes some of the connections that were idle too long to `expired`, outside the lock; the
+    /// others are left to the next purge.
     #[inline]
     pub fn try_acquire(&self, expired: impl FnMut(T)) -> Option<Permit<T>> {
         let mut state = self.state.lock();
         if !state.idle.is_empty() && state.holds_expired(Moment::tick(), self.idle_timeout) {
-            let old = state.take_expired(Moment::tick(), self.idle_timeout);
+            let old = state.take_expired(Moment::tick(), self.idle_timeout, CLOSES);
             drop(state); // closing may call this pool again
             old.into_iter().for_each(expired);
             state = self.state.lock();
@@ -118,7 +138,7 @@ impl<T> Pool<T> {
         let now = Moment::tick();
         let old = state
             .holds_expired(now, self.idle_timeout)
-            .then(|| state.take_expired(now, self.idle_timeout));
+            .then(|| state.take_expired(now, self.idle_timeout, CLOSES));
         state.idle.push_back((now, item));
         let first = !std::mem::replace(&mut state.purge_due, true);
         self.wake(&mut state);
@@ -129,27 +149,38 @@ impl<T> Pool<T> {
         Put::Kept { purge: first.then(|| now.after(self.idle_timeout)) }
     }
 
-    /// Takes out what was idle too long, and of the oldest others what is not `good`. Also returns
-    /// when the next purge is due, if one is.
+    /// Takes out some of what was idle too long, and of the oldest others what is not good by
+    /// `look`. Also returns when the next purge is due, if one is.
     pub fn purge(
         &self,
         now: Moment,
-        mut good: impl FnMut(&mut T) -> bool,
+        mut look: impl FnMut(&mut T) -> Sight,
     ) -> (Vec<T>, Option<Moment>) {
         let mut state = self.state.lock();
-        let mut gone = state.take_expired(now, self.idle_timeout);
-        let mut at = 0;
+        let mut gone = state.take_expired(now, self.idle_timeout, CLOSES);
+        let (mut at, mut is_later) = (0, false);
         for _ in 0..PURGE_LOOKS.min(state.idle.len()) {
-            if state.idle.get_mut(at).is_some_and(|(_, item)| good(item)) {
-                at += 1;
-            } else {
-                gone.extend(state.idle.remove(at).map(|(_, item)| item));
-                state.open -= 1;
+            match state.idle.get_mut(at).map_or(Sight::Later, |(_, item)| look(item)) {
+                Sight::Good => at += 1,
+                Sight::Bad => {
+                    gone.extend(state.idle.remove(at).map(|(_, item)| item));
+                    state.open -= 1;
+                }
+                Sight::Later => {
+                    is_later = true;
+                    break;
+                }
             }
         }
         let oldest = state.idle.front();
-        let next =
-            oldest.map(|(since, _)| since.after(self.idle_timeout).max(now.after(PURGE_PAUSE)));
+        let due = oldest.map(|(since, _)| match is_later {
+            true => now,
+            false => since.after(self.idle_timeout),
+        });
+        let next = match state.leaving.is_empty() {
+            true => due.map(|due| due.max(now.after(PURGE_PAUSE))),
+            false => Some(now),
+        };
         state.purge_due = next.is_some();
         if !gone.is_empty() {
             self.wake(&mut state);
@@ -176,12 +207,20 @@ impl<T> Pool<T> {
         gone
     }
 
-    /// Takes out every idle connection.
-    pub fn take_idle(&self) -> Vec<T> {
+    /// Takes out every idle connection. The caller closes the first of them, which it gets, and
+    /// calls [`Pool::take_leaving`] for the others if there are any: then the second is true.
+    pub fn take_idle(&self) -> (Vec<T>, bool) {
         let mut state = self.state.lock();
-        let idle = state.take_idle();
+        state.leaving = state.take_idle();
+        let first = state.leave(CLOSES);
         self.wake(&mut state);
-        idle
+        (first, !state.leaving.is_empty())
+    }
+
+    /// More of what [`Pool::take_idle`] took out, and whether there is still more.
+    pub fn take_leaving(&self) -> (Vec<T>, bool) {
+        let mut state = self.state.lock();
+        (state.leave(CLOSES), !state.leaving.is_empty())
     }
 
     /// Another idle connection for a caller that holds a permit but has closed its connection. One
@@ -259,23 +298,30 @@ impl<T> State<T> {
         self.idle.front().is_some_and(|(since, _)| now.since(*since) >= idle_timeout)
     }
 
-    /// Takes out what was idle too long. The permits are free at once; the caller closes the
-    /// connections.
+    /// Takes out what was idle too long. The permits are free at once. The caller closes the
+    /// connections that it gets; the others are left to the next purge, which is planned as long as
+    /// there was an idle connection.
     #[cold]
-    fn take_expired(&mut self, now: Moment, idle_timeout: Duration) -> Vec<T> {
-        let mut old = Vec::new();
+    fn take_expired(&mut self, now: Moment, idle_timeout: Duration, most: usize) -> Vec<T> {
         while self.holds_expired(now, idle_timeout)
             && let Some((_, item)) = self.idle.pop_front()
         {
-            old.push(item);
+            self.open -= 1;
+            self.leaving.push(item);
         }
-        self.open -= old.len();
-        old
+        self.leave(most)
+    }
+
+    fn leave(&mut self, most: usize) -> Vec<T> {
+        let rest = self.leaving.len().saturating_sub(most);
+        self.leaving.split_off(rest)
     }
 
     fn take_idle(&mut self) -> Vec<T> {
         self.open -= self.idle.len();
-        self.idle.drain(..).map(|(_, item)| item).collect()
+        let mut all = std::mem::take(&mut self.leaving);
+        all.extend(self.idle.drain(..).map(|(_, item)| item));
+        all
     }
 }
 

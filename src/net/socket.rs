@@ -11,12 +11,16 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, RawFd};
 use std::time::Duration;
 
-use nix::poll::PollTimeout;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket as RawSocket, TcpKeepalive, Type};
 
 use super::local::Step;
+use super::portion::Portion;
 use crate::config::NetSettings;
+
+/// In how many reads a portion is dropped: the buffer must be small, because it is on the stack.
+const DRAIN_READS: usize = 32;
 
 /// A non-blocking TCP socket, close-on-exec.
 #[derive(Debug)]
@@ -32,7 +36,7 @@ pub enum Ready {
 }
 
 /// What to wait for, or what is ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interest {
     /// Bytes, or the end of the stream.
     pub read: bool,
@@ -142,8 +146,11 @@ impl Socket {
         retry_interrupted(|| self.0.send_vectored_with_flags(slices, libc::MSG_NOSIGNAL))
     }
 
-    /// Receives what is there; 0 is the end of the stream.
+    /// Receives what is there; 0 is the end of the stream. One call takes no more than a
+    /// [`Portion`], because the kernel goes on while a fast peer sends more.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = buffer.len().min(Portion::BYTES);
+        let buffer = &mut buffer[..most];
         retry_interrupted(|| (&self.0).read(buffer))
     }
 
@@ -160,10 +167,10 @@ impl Socket {
         self.0.shutdown(std::net::Shutdown::Write)
     }
 
-    /// Reads what has come and drops it.
+    /// Reads what has come and drops it, but not more than a [`Portion`]: a peer may send for ever.
     pub fn drain(&self) -> Drained {
-        let mut waste = [0; 2048];
-        for _ in 0..256 {
+        let mut waste = [0; Portion::BYTES / DRAIN_READS];
+        for _ in 0..DRAIN_READS {
             match self.receive(&mut waste) {
                 Ok(0) => return Drained::Ended,
                 Ok(_) => {}
@@ -219,6 +226,11 @@ impl Write for Wire<'_> {
 pub fn poll_timeout(left: Duration) -> PollTimeout {
     let millis = left.as_nanos().div_ceil(1_000_000);
     PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+}
+
+/// Whether the descriptor was closed.
+pub fn is_closed(polled: &PollFd<'_>) -> bool {
+    polled.revents().is_some_and(|found| found.contains(PollFlags::POLLNVAL))
 }
 
 fn set_keepalive(socket: &RawSocket, net: &NetSettings) -> io::Result<()> {

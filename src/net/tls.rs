@@ -19,3 +19,6 @@ pub(super) use ciphers::iana_name;
 pub use client::{TlsClient, TlsClients};
 pub(super) use error::explain;
 pub(super) use identity::{Asked, watch_for_certificate_request};
+
+#[cfg(test)]
+pub(super) use sessions::tests as samples;

@@ -34,8 +34,9 @@ use crate::base::error::{Error, Phase, Poison, Report, Status};
 use crate::base::log::Level;
 use crate::base::process::Birthplace;
 use crate::base::stats::add;
-use crate::net::channel::{Channel, Failure, Progress, Unsent, cancelled};
+use crate::net::channel::{Channel, Failure, Offered, Progress, Unsent, cancelled};
 use crate::net::patience::{Bound, Limit, Patience, Whole};
+use crate::net::portion::Portion;
 use crate::set::link::{Link, UserData};
 use crate::set::node::Node;
 use crate::set::payload::PayloadId;
@@ -230,23 +231,30 @@ impl Conn {
             return status;
         }
         let (mut unsent, mut progress) = (Unsent::new(slices), Progress::default());
-        let timed = self.timeout.is_some();
+        let (timed, mut portion) = (self.timeout.is_some(), Portion::new());
         let mut since = None;
         let outcome = match &mut self.stage {
-            // Most writes go out at once. The time limit is worked out only if a write must wait,
-            // or if the whole call is timed.
-            Stage::Ready(link) if !timed => match link.channel.offer(&mut unsent, &mut progress) {
-                Ok(true) => return self.written(&progress),
-                Ok(false) => match self.patient() {
-                    Ok((channel, mut patience)) => {
-                        let outcome = channel.write_rest(&mut unsent, &mut patience, &mut progress);
-                        since = patience.waits_since();
-                        outcome
-                    }
-                    Err(status) => return status,
-                },
-                Err(failure) => Err(failure),
-            },
+            // Most writes go out at once. The time limit is worked out only if a write must wait or
+            // is long, or if the whole call is timed.
+            Stage::Ready(link) if !timed => {
+                match link.channel.offer(&mut unsent, &mut progress, &mut portion) {
+                    Ok(Offered::All) => return self.written(&progress),
+                    Ok(offered) => match self.patient() {
+                        Ok((channel, mut patience)) => {
+                            let outcome = channel.write_rest(
+                                offered,
+                                &mut unsent,
+                                &mut patience,
+                                &mut progress,
+                            );
+                            since = patience.waits_since();
+                            outcome
+                        }
+                        Err(status) => return status,
+                    },
+                    Err(failure) => Err(failure),
+                }
+            }
             _ => match self.patient() {
                 Ok((channel, mut patience)) => {
                     let outcome = channel.write_all(&mut unsent, &mut patience, &mut progress);
@@ -310,10 +318,11 @@ impl Conn {
             self.finish_connecting()?;
         }
         let (limit, bound) = (self.limit(), self.bound());
-        let Conn { stage, node, .. } = self;
+        let Conn { stage, node, exchange, .. } = self;
         match stage {
             Stage::Ready(link) => {
-                let patience = Patience::new(limit, bound, Some(node.runtime.cancel.descriptor()));
+                let mut patience = Patience::new(limit, bound, Some(&node.runtime.cancel));
+                patience.had_bytes = exchange.answered;
                 Ok((&mut link.channel, patience))
             }
             Stage::Connecting(_) => Err(Status::WantRead), // not after finish_connecting()
@@ -405,8 +414,10 @@ impl Conn {
 
 /// Whether everything that was written has been sent, or can be sent now without waiting.
 fn is_sent(channel: &mut Channel) -> bool {
+    let (mut nothing, mut progress, mut portion) =
+        (Unsent::new(&[]), Progress::default(), Portion::new());
     !channel.holds_unsent()
-        || matches!(channel.offer(&mut Unsent::new(&[]), &mut Progress::default()), Ok(true))
+        || matches!(channel.offer(&mut nothing, &mut progress, &mut portion), Ok(Offered::All))
 }
 
 impl Drop for Conn {

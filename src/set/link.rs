@@ -4,6 +4,7 @@ use std::any::Any;
 
 use crate::base::moment::Moment;
 use crate::net::channel::{Channel, Ending, Look};
+use crate::net::portion::Portion;
 
 /// Data that a plugin attaches to a node or a connection; it is dropped with it.
 pub type UserData = Box<dyn Any + Send>;
@@ -38,15 +39,30 @@ impl Link {
         self.expires.is_some_and(|expires| Moment::now() >= expires)
     }
 
-    /// Whether it may be used again. If it has ended, [`Link::found`] says how.
+    /// Whether it may be used again. If it has ended, [`Link::found`] says how. The look takes what
+    /// it needs from `portion`; see [`Channel::look`].
     #[inline(always)]
-    pub fn is_quiet(&mut self) -> bool {
-        match self.channel.look() {
+    pub fn is_quiet(&mut self, portion: &mut Portion) -> bool {
+        match self.channel.look(portion) {
             Look::Quiet => true,
             Look::Ended(ending) => {
                 self.found = Some(Box::new(ending));
                 false
             }
         }
+    }
+
+    /// What looks at several links may take together: a server may have flooded all of them.
+    pub const fn shared_portion() -> Portion {
+        Portion::of(4)
+    }
+
+    /// As [`Link::is_quiet`], with a whole portion, which is taken from what several links `share`.
+    #[inline(always)]
+    pub fn is_quiet_among(&mut self, share: &mut Portion) -> bool {
+        let mut own = Portion::new();
+        let is_quiet = self.is_quiet(&mut own);
+        share.take_used(own);
+        is_quiet
     }
 }

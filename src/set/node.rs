@@ -14,7 +14,7 @@ use crate::base::sync::atomic::AtomicBool;
 use crate::base::text::brief;
 use crate::config::{HealthSettings, NodeDefinition, NodeSettings, Owner, Properties};
 use crate::net::patience::jittered;
-use crate::net::pool::{Pool, Put};
+use crate::net::pool::{Pool, Put, Sight};
 use crate::net::target::Target;
 use crate::net::tls::TlsClient;
 use crate::set::link::{Link, UserData};
@@ -122,11 +122,27 @@ impl Node {
         }
     }
 
-    /// Closes every idle connection.
+    /// Closes every idle connection; if they are many, the dialer thread closes the rest, few at a
+    /// time.
     pub fn close_idle(self: &Arc<Node>) {
-        for link in self.pool.take_idle() {
-            self.retire_quietly(*link);
+        let (first, is_more) = self.pool.take_idle();
+        self.close_all(first, is_more);
+    }
+
+    fn close_all(self: &Arc<Node>, links: impl IntoIterator<Item = Box<Link>>, is_more: bool) {
+        links.into_iter().for_each(|link| self.retire_quietly(*link));
+        if !is_more {
+            return;
         }
+        let node: Weak<Node> = Arc::downgrade(self);
+        let go_on = move || {
+            if let Some(node) = node.upgrade() {
+                let (links, is_more) = node.pool.take_leaving();
+                node.close_all(links, is_more);
+            }
+        };
+        // Fails only if the dialer thread has ended, which closes the connections too.
+        let _ = self.runtime.dialer.at(Moment::now().instant(), Box::new(go_on));
     }
 
     /// Has the dialer thread close the connections that have been idle too long or that the server
@@ -135,8 +151,13 @@ impl Node {
         let node: Weak<Node> = Arc::downgrade(self); // the timer keeps nothing alive
         let purge = move || {
             let Some(node) = node.upgrade() else { return };
-            let good = |link: &mut Box<Link>| !link.is_too_old() && link.is_quiet();
-            let (gone, next) = node.pool.purge(Moment::now(), good);
+            let mut portion = Link::shared_portion();
+            let look = |link: &mut Box<Link>| match () {
+                () if portion.is_used_up() => Sight::Later,
+                () if !link.is_too_old() && link.is_quiet_among(&mut portion) => Sight::Good,
+                () => Sight::Bad,
+            };
+            let (gone, next) = node.pool.purge(Moment::now(), look);
             gone.into_iter().for_each(|link| node.retire_quietly(*link));
             if let Some(next) = next {
                 node.purge_at(next);

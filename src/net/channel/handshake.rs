@@ -11,6 +11,7 @@ use super::failure::{Failure, broken};
 use super::session::Session;
 use crate::base::error::Status;
 use crate::net::local::is_local;
+use crate::net::portion::Portion;
 use crate::net::socket::{Ready, Socket};
 use crate::net::tls::TlsClient;
 
@@ -97,17 +98,19 @@ impl Handshake {
         }
     }
 
-    /// Goes as far as it can without waiting.
+    /// Goes as far as it can without waiting, but not further than a [`Portion`]: then the socket
+    /// is still ready for what this returns.
     pub fn advance(&mut self) -> Result<HandshakeStep, Failure> {
         if self.verdict_by.is_some() {
             return self.await_verdict();
         }
         let Handshake { session, socket, hello, round_trip, .. } = self;
-        let mut asked = false;
+        let (mut asked, mut portion) = (false, Portion::new());
         loop {
             if session.holds_unsent() {
                 match session.send(socket) {
-                    Ok(_) => {
+                    Ok(sent) => {
+                        portion.take(sent, 0);
                         hello.get_or_insert_with(Instant::now);
                         asked = true;
                         continue;
@@ -126,10 +129,10 @@ impl Handshake {
                 break;
             }
             // The answer to what was just sent cannot be here yet: save the system call.
-            if asked {
+            if asked || portion.is_used_up() {
                 return Ok(HandshakeStep::Wait(Ready::Read));
             }
-            match session.receive(socket) {
+            match session.receive(socket, &mut portion) {
                 Ok(0) => {
                     let text = "the server closed the connection during the handshake; does it \
                                 speak TLS on this port?";

@@ -9,10 +9,13 @@ use std::sync::Arc;
 use rustls::{ClientConnection, ProtocolVersion};
 
 use super::failure::{Ending, Failure, Look, broken};
+use super::heard::{Came, Heard};
 use super::inbox::Inbox;
-use super::unsent::{Offer, Progress, Unsent};
+use super::records::Records;
+use super::unsent::{Offer, Offered, Progress, Unsent};
 use crate::base::error::Status;
 use crate::net::local::is_local;
+use crate::net::portion::Portion;
 use crate::net::socket::{Socket, Wire};
 use crate::net::tls::{self, Asked, TlsClient};
 
@@ -25,9 +28,9 @@ const TLS_SEND_BUFFER: usize = 64 * 1024;
 /// earlier, and a connection is no longer reused after half of this number.
 const TLS12_RECORDS: u64 = (1 << 24) - (1 << 16);
 
-/// How often one look at an idle connection reads, 4 KiB at a time: a server that sends many
-/// tickets must not hold up the look.
-const LOOK_READS: usize = 16;
+/// How many slices rustls gets at a time. It goes over all of them for each record that it makes,
+/// so more would cost time, and fewer would make short records of very short slices.
+const SLICES: usize = 4096;
 
 /// How often closing a connection reads to get its tickets, 4 KiB at a time.
 const FAREWELL_READS: usize = 4;
@@ -41,13 +44,43 @@ pub(super) struct Session {
     asked: Asked,
     /// An upper bound of the records sent; see [`TLS12_RECORDS`].
     records: u64,
+    received: Records,
+    /// How many records the last read brought.
+    fresh: usize,
+    /// How many session tickets have been counted.
+    tickets: u32,
+    /// A look found more to receive than it may: closing must not read on.
+    is_flooded: bool,
+}
+
+/// The socket, as rustls reads it; follows the records.
+struct Followed<'a> {
+    wire: Wire<'a>,
+    records: &'a mut Records,
+}
+
+impl Read for Followed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.wire.read(buffer)?;
+        self.records.follow(&buffer[..got]);
+        Ok(got)
+    }
 }
 
 impl Session {
     pub(super) fn new(client: &Arc<TlsClient>) -> Result<Session, rustls::Error> {
         let mut tls = ClientConnection::new(client.config(), client.name.clone())?;
         tls.set_buffer_limit(Some(TLS_SEND_BUFFER));
-        Ok(Session { tls, client: Arc::clone(client), asked: Asked::No, records: 0 })
+        Ok(Session {
+            tls,
+            client: Arc::clone(client),
+            asked: Asked::No,
+            records: 0,
+            received: Records::default(),
+            fresh: 0,
+            tickets: 0,
+            is_flooded: false,
+        })
     }
 
     pub(super) fn version(&self) -> Option<&'static std::ffi::CStr> {
@@ -90,10 +123,32 @@ impl Session {
         self.tls.write_tls(&mut Wire(socket))
     }
 
-    /// Receives records with one system call; [`Session::process`] decrypts them. 0 is the end of
-    /// the stream.
-    pub(super) fn receive(&mut self, socket: &Socket) -> io::Result<usize> {
-        self.tls.read_tls(&mut Wire(socket))
+    /// Receives records with one system call, as a part of `portion`; [`Session::process`] decrypts
+    /// them. 0 is the end of the stream.
+    pub(super) fn receive(&mut self, socket: &Socket, portion: &mut Portion) -> io::Result<usize> {
+        let before = self.received.whole();
+        let mut from = Followed { wire: Wire(socket), records: &mut self.received };
+        let got = self.tls.read_tls(&mut from)?;
+        self.fresh = (self.received.whole() - before) as usize;
+        portion.take(got, self.fresh);
+        Ok(got)
+    }
+
+    /// Takes the tickets that were decrypted from `portion`: one long record may hold hundreds, and
+    /// each costs as much time as a record.
+    fn count_tickets(&mut self, portion: &mut Portion) {
+        let now = self.tls.tls13_tickets_received();
+        let new = now.saturating_sub(self.tickets) as usize;
+        self.tickets = now;
+        if new > self.fresh {
+            portion.take(0, new - self.fresh);
+        }
+    }
+
+    /// How many session tickets of TLS 1.3 have come.
+    #[cfg(test)]
+    pub(super) fn tickets_received(&self) -> u32 {
+        self.tls.tls13_tickets_received()
     }
 
     /// Decrypts what was received.
@@ -126,7 +181,8 @@ impl Session {
     /// Receives what came since the handshake. Returns whether the server has sent a record: it
     /// sends one only if it accepts the client.
     pub(super) fn has_verdict(&mut self, socket: &Socket) -> Result<bool, Failure> {
-        for _ in 0..LOOK_READS {
+        let mut portion = Portion::new();
+        while !portion.is_used_up() {
             let state = self.tls.process_new_packets().map_err(|error| self.explain(&error))?;
             if state.peer_has_closed() {
                 return Err(self.turned_away());
@@ -134,7 +190,7 @@ impl Session {
             if state.plaintext_bytes_to_read() > 0 || self.tls.tls13_tickets_received() > 0 {
                 return Ok(true);
             }
-            match self.receive(socket) {
+            match self.receive(socket, &mut portion) {
                 Ok(1..) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if is_local(&error) => return Err(broken(&error)),
@@ -146,12 +202,14 @@ impl Session {
 
     /// As [`Channel::has_spoken`](super::Channel::has_spoken).
     pub(super) fn has_spoken(&mut self, socket: &Socket) -> Result<bool, Failure> {
-        for _ in 0..LOOK_READS {
+        let mut portion = Portion::new();
+        while !portion.is_used_up() {
             let state = self.tls.process_new_packets().map_err(|error| self.explain(&error))?;
             if state.plaintext_bytes_to_read() > 0 {
                 return Ok(true);
             }
-            match self.receive(socket) {
+            self.count_tickets(&mut portion);
+            match self.receive(socket, &mut portion) {
                 Ok(1..) if !state.peer_has_closed() => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock && !state.peer_has_closed() => {
                     return Ok(false);
@@ -181,21 +239,30 @@ impl Session {
         (Status::Cert, 0, text.to_owned())
     }
 
-    /// Encrypts and sends what it can without waiting. Returns whether everything is sent, also
-    /// what rustls held. It takes new bytes only when rustls holds none, so that records stay large
-    /// even if the socket takes little at a time.
+    /// Encrypts and sends what it can without waiting, also what rustls held. It takes new bytes
+    /// only when rustls holds none, so that records stay large even if the socket takes little at a
+    /// time.
     #[inline(never)] // the caller inlines only the plaintext path
     pub(super) fn offer(
         &mut self,
         socket: &Socket,
         unsent: &mut Unsent<'_, '_>,
         progress: &mut Progress,
-    ) -> Result<bool, Failure> {
+        portion: &mut Portion,
+    ) -> Result<Offered, Failure> {
         loop {
             while self.tls.wants_write() {
+                if portion.is_used_up() {
+                    return Ok(Offered::Unfinished);
+                }
                 match self.send(socket) {
-                    Ok(_) => progress.moved = true,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                    Ok(sent) => {
+                        portion.take(sent, 0);
+                        progress.moved = true;
+                    }
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        return Ok(Offered::Full);
+                    }
                     // A server that refuses the client sends an alert and closes. The alert says
                     // more than the error of the socket.
                     Err(error) => {
@@ -204,16 +271,20 @@ impl Session {
                 }
             }
             if unsent.is_empty() {
-                return Ok(true);
+                return Ok(Offered::All);
+            }
+            if portion.is_used_up() {
+                return Ok(Offered::Unfinished);
             }
             if self.is_used_up(TLS12_RECORDS) {
                 let text = "TLS 1.2 allows no more records under one key; use a new connection";
                 return Err((Status::Closed, 0, text.to_owned()));
             }
             let mut writer = self.tls.writer();
-            let taken = match unsent.offer() {
+            let taken = match unsent.offer(SLICES) {
                 // Slices share records, so that a short header does not need its own record.
                 Offer::Slices(slices) => writer.write_vectored(slices),
+                Offer::Cut(slices, count) => writer.write_vectored(&slices[..count]),
                 Offer::Rest(bytes) => writer.write(bytes),
             };
             let taken = taken.map_err(|error| broken(&error))?;
@@ -224,8 +295,9 @@ impl Session {
     }
 
     pub(super) fn last_alert(&mut self, socket: &Socket) -> Option<Failure> {
-        loop {
-            match self.receive(socket) {
+        let mut portion = Portion::new();
+        while !portion.is_used_up() {
+            match self.receive(socket, &mut portion) {
                 Ok(0) | Err(_) => return None,
                 Ok(_) => {
                     if let Err(failure) = self.process() {
@@ -234,14 +306,17 @@ impl Session {
                 }
             }
         }
+        None
     }
 
-    /// Receives what is there. 0 is the proper end of the stream; `None`: nothing is there.
+    /// Receives what is there, within `portion`.
     pub(super) fn try_read(
         &mut self,
         socket: &Socket,
         buffer: &mut [u8],
-    ) -> Result<Option<usize>, Failure> {
+        portion: &mut Portion,
+    ) -> Result<Came, Failure> {
+        let mut heard = Heard::NOTHING;
         loop {
             // Bytes that a write left, or the answer to a key update. The next write reports a
             // failure.
@@ -249,7 +324,7 @@ impl Session {
                 let _ = self.send(socket);
             }
             match self.tls.reader().read(buffer) {
-                Ok(got) => return Ok(Some(got)),
+                Ok(got) => return Ok(Came::Bytes(got)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
                     let text = "the server closed the connection without the close_notify of TLS";
@@ -257,11 +332,23 @@ impl Session {
                 }
                 Err(error) => return Err(broken(&error)),
             }
-            match self.receive(socket) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            // All that was received is decrypted, so the socket shows whether there is more.
+            if portion.is_used_up() {
+                return Ok(Came::Unfinished(heard));
+            }
+            let before = self.received.whole();
+            match self.receive(socket, portion) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Ok(Came::Nothing(heard));
+                }
                 Err(error) => return Err(broken(&error)),
                 Ok(_) => self.process()?,
             }
+            self.count_tickets(portion);
+            heard = heard.and(Heard {
+                messages: self.received.whole() > before,
+                part: self.received.is_within(),
+            });
         }
     }
 
@@ -269,7 +356,7 @@ impl Session {
     /// records while it holds 16 KiB of unread plaintext, so that is taken out before and after.
     pub(super) fn absorb(&mut self, socket: &Socket, inbox: &mut Inbox) -> Result<bool, Failure> {
         inbox.fill_all(|room| self.tls.reader().read(room));
-        match self.receive(socket) {
+        match self.receive(socket, &mut Portion::new()) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
             Err(error) => Err(broken(&error)),
             Ok(_) => {
@@ -281,9 +368,9 @@ impl Session {
 
     /// As [`Channel::look`](super::Channel::look).
     #[inline(never)]
-    pub(super) fn look(&mut self, socket: &Socket) -> Look {
+    pub(super) fn look(&mut self, socket: &Socket, portion: &mut Portion) -> Look {
         let mut unread = false;
-        for _ in 0..LOOK_READS {
+        loop {
             match self.tls.process_new_packets() {
                 Err(error) => return Look::Ended(Ending::Refused(self.explain(&error))),
                 // A ticket or a key update does not concern the plugin; after anything else the
@@ -298,13 +385,19 @@ impl Session {
             if unread {
                 self.drop_unread();
             }
-            match self.receive(socket) {
+            self.count_tickets(portion);
+            let is_over = portion.is_used_up();
+            match self.receive(socket, portion) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock && !unread => {
                     return Look::Quiet;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Ok(0) => return Look::Ended(Ending::Closed),
                 Err(error) => return Look::Ended(Ending::Broken(broken(&error))),
+                Ok(_) if is_over => {
+                    self.is_flooded = true;
+                    break;
+                }
                 Ok(_) => {}
             }
         }
@@ -322,14 +415,15 @@ impl Session {
     /// come after the handshake, and without this a connection that only wrote would leave no
     /// ticket with which the next one could resume.
     pub(super) fn say_goodbye(&mut self, socket: &Socket) {
-        let reads = if self.tls.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
-            FAREWELL_READS
-        } else {
-            0
-        };
+        let is_tls13 = self.tls.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        let reads = if is_tls13 && !self.is_flooded { FAREWELL_READS } else { 0 };
+        let mut portion = Portion::new();
         for _ in 0..reads {
-            match self.receive(socket) {
-                Ok(1..) if self.process().is_ok() => {}
+            if portion.is_used_up() {
+                break;
+            }
+            match self.receive(socket, &mut portion) {
+                Ok(1..) if self.process().is_ok() => self.count_tickets(&mut portion),
                 _ => break,
             }
         }

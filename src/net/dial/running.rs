@@ -52,6 +52,9 @@ const LINGER: Duration = Duration::from_secs(1);
 /// closed it.
 const SLEEP: Duration = Duration::from_secs(3600);
 
+/// How many tasks are run in one round, so that dials never wait for very many.
+const TASKS: usize = 16;
+
 /// The outcomes of a lost desk, for those who wait for them.
 #[derive(Default)]
 pub(super) struct Lost {
@@ -328,7 +331,8 @@ impl Work {
 
     fn ring_alarms(&mut self) {
         let now = Instant::now();
-        while let Some(at) = self.timers.iter().position(|(when, _)| *when <= now) {
+        for _ in 0..TASKS {
+            let Some(at) = self.timers.iter().position(|(when, _)| *when <= now) else { break };
             let (_, task) = self.timers.swap_remove(at);
             task();
         }

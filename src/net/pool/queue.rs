@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use super::line::Waiter;
-use super::{Permit, Pool, State, Waker};
+use super::{CLOSES, Permit, Pool, State, Waker};
 use crate::base::moment::Moment;
 
 /// A turn in the line. It ends when [`Pool::claim`] gives a permit, or with [`Pool::give_up_turn`].
@@ -61,7 +61,7 @@ impl<T> Pool<T> {
         expired: impl FnMut(T),
     ) -> Claim<T> {
         let mut state = self.state.lock();
-        let old = state.take_expired(Moment::tick(), self.idle_timeout);
+        let old = state.take_expired(Moment::tick(), self.idle_timeout, CLOSES);
         let overtakes = match is_thread && state.has_room(self.cap) {
             true => state.line.overtakes_at(ticket, self.comes_within),
             false => None,

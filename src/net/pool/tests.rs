@@ -24,6 +24,10 @@ fn taken(permit: Permit<u32>) -> Option<u32> {
     }
 }
 
+fn sight(good: bool) -> Sight {
+    if good { Sight::Good } else { Sight::Bad }
+}
+
 fn is_kept(put: Put<u32>) -> bool {
     matches!(put, Put::Kept { .. })
 }
@@ -175,17 +179,92 @@ fn one_purge_is_asked_for_at_a_time_and_takes_the_old_and_the_dead() {
         assert!(matches!(pool.put(item, never), Put::Kept { purge: None }));
     }
     let now = Moment::now();
-    let (gone, next) = pool.purge(now, |item| *item % 2 == 0);
+    let (gone, next) = pool.purge(now, |item| sight(*item % 2 == 0));
     assert_eq!(gone, [1, 3]);
     assert_eq!(next, Some(due));
     assert_eq!(pool.gauge().unwrap(), (2, 2));
-    let (gone, next) = pool.purge(now.after(hour), |_| true);
+    let (gone, next) = pool.purge(now.after(hour), |_| Sight::Good);
     assert_eq!((gone, next), (vec![0, 2], None));
     assert_eq!(pool.gauge().unwrap(), (0, 0));
     assert!(matches!(pool.acquire(soon, never), Permit::New));
     assert!(matches!(pool.put(9, never), Put::Kept { purge: Some(_) }), "none is due any more");
-    assert_eq!(pool.take_idle(), [9]);
+    assert_eq!(pool.take_idle(), (vec![9], false));
     assert_eq!(pool.gauge().unwrap(), (0, 0));
+}
+
+/// Whoever comes closes a few; the purges close the rest. The permits of all are free at once.
+#[test]
+fn many_that_lie_too_long_are_closed_few_at_a_time() {
+    let pool: Pool<u32> = Pool::new(0, Duration::from_secs(3600));
+    for _ in 0..100 {
+        assert!(matches!(pool.acquire(soon, never), Permit::New));
+    }
+    (0..100).for_each(|item| assert!(is_kept(pool.put(item, never))));
+    let later = Moment::now().after(Duration::from_secs(3600));
+    let (mut closed, mut purges) = (Vec::new(), 0);
+    let mut next = Some(later);
+    while let Some(now) = next {
+        let (gone, then) = pool.purge(now, |_| unreachable!());
+        assert!(gone.len() <= CLOSES);
+        assert_eq!(pool.gauge().unwrap(), (0, 0));
+        closed.extend(gone);
+        purges += 1;
+        assert!(then.is_none_or(|then| then == now), "the rest must not wait");
+        next = then;
+    }
+    assert_eq!(purges, 100 / CLOSES);
+    closed.sort_unstable();
+    assert_eq!(closed, (0..100).collect::<Vec<_>>());
+
+    let pool: Pool<u32> = Pool::new(0, Duration::ZERO);
+    let mut state = pool.state.lock();
+    state.idle = (0..9).map(|item| (Moment::tick(), item)).collect();
+    state.open = 9;
+    drop(state);
+    let mut old = Vec::new();
+    assert!(matches!(pool.acquire(soon, |item| old.push(item)), Permit::New));
+    assert_eq!((old.len(), pool.gauge().unwrap()), (CLOSES, (0, 1)));
+    assert!(matches!(pool.try_acquire(|item| old.push(item)), Some(Permit::New)));
+    assert_eq!(old.len(), 2 * CLOSES);
+    old.extend(pool.close());
+    assert_eq!(old.len(), 9, "the end of the pool loses none");
+}
+
+#[test]
+fn what_is_taken_out_at_once_is_closed_few_at_a_time() {
+    let pool = pool(0);
+    for _ in 0..40 {
+        assert!(matches!(pool.acquire(soon, never), Permit::New));
+    }
+    (0..40).for_each(|item| assert!(is_kept(pool.put(item, never))));
+    let (mut all, mut is_more) = pool.take_idle();
+    assert_eq!((all.len(), is_more, pool.gauge().unwrap()), (CLOSES, true, (0, 0)));
+    while is_more {
+        let (some, more) = pool.take_leaving();
+        assert!(!some.is_empty() && some.len() <= CLOSES);
+        all.extend(some);
+        is_more = more;
+    }
+    all.sort_unstable();
+    assert_eq!(all, (0..40).collect::<Vec<_>>());
+}
+
+/// The looks of one purge are limited: where one says that it was enough, the rest waits.
+#[test]
+fn a_purge_that_had_enough_goes_on_with_the_next() {
+    let pool = pool(0);
+    for _ in 0..9 {
+        assert!(matches!(pool.acquire(soon, never), Permit::New));
+    }
+    (0..9).for_each(|item| assert!(is_kept(pool.put(item, never))));
+    let now = Moment::now();
+    let mut looks = 0;
+    let (gone, next) = pool.purge(now, |_| {
+        looks += 1;
+        if looks > 3 { Sight::Later } else { Sight::Bad }
+    });
+    assert_eq!((gone, next), (vec![0, 1, 2], Some(now.after(PURGE_PAUSE))));
+    assert_eq!(pool.gauge().unwrap(), (6, 6));
 }
 
 #[test]
@@ -193,7 +272,7 @@ fn a_purge_makes_room_at_the_cap() {
     let pool = Arc::new(pool(1));
     assert!(matches!(pool.acquire(soon, never), Permit::New));
     assert!(is_kept(pool.put(1, never)));
-    assert_eq!(pool.purge(Moment::now(), |_| false).0, [1]);
+    assert_eq!(pool.purge(Moment::now(), |_| Sight::Bad).0, [1]);
     assert!(matches!(pool.acquire(soon, never), Permit::New));
 }
 

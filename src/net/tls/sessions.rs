@@ -77,7 +77,7 @@ impl ClientSessionStore for Sessions {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::net) mod tests {
     use std::sync::Arc;
 
     use rustls::crypto::aws_lc_rs;
@@ -105,7 +105,7 @@ mod tests {
         }
     }
 
-    fn server() -> Arc<ServerConfig> {
+    pub(in crate::net) fn server() -> Arc<ServerConfig> {
         let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
         let provider = Arc::new(aws_lc_rs::default_provider());
@@ -113,6 +113,13 @@ mod tests {
             ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let config = config.unwrap().with_no_client_auth();
         Arc::new(config.with_single_cert(vec![own.cert.der().clone()], key).unwrap())
+    }
+
+    /// A client that takes any certificate.
+    pub(in crate::net) fn client(version: TlsVersion) -> TlsClient {
+        let position = || Position { file: "t.conf".into(), line: 1, column: 1 };
+        let settings = Arc::new(settings(version));
+        TlsClients::default().client(&settings, "localhost", position).unwrap()
     }
 
     fn pass(from: &mut Connection, to: &mut Connection) {

@@ -1,5 +1,6 @@
-//! The calls for an event loop: none waits. Each goes as far as it can and says what it wants. The
-//! loop then watches the descriptor for that, until the deadline.
+//! The calls for an event loop: none waits. Each goes as far as it can, but not further than a
+//! [`Portion`], and says what it wants. The loop then watches the descriptor for that, until the
+//! deadline.
 
 use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
@@ -10,8 +11,9 @@ use super::connecting::{Begun, Connecting};
 use super::terms::{Account, Course, Loan};
 use super::{Conn, Stage, cut_off};
 use crate::base::error::{Error, Phase, Result, Status};
-use crate::net::channel::{Channel, Progress, Unsent};
+use crate::net::channel::{Came, Channel, Heard, Offered, Progress, Unsent};
 use crate::net::patience::{Bound, Limit, Woken, after, wait_until};
+use crate::net::portion::Portion;
 use crate::net::socket::Interest;
 use crate::set::runtime::Runtime;
 
@@ -118,7 +120,8 @@ impl Conn {
         }
     }
 
-    /// Takes as many of `bytes` as it can without waiting: `Ok` and how many, or `WantWrite`.
+    /// Takes as many of `bytes` as it can without waiting, up to a portion: `Ok` and how many, or
+    /// `WantWrite`.
     pub fn try_write(&mut self, bytes: &[u8]) -> (Status, usize) {
         if self.torn {
             return (self.fail(Phase::Write, cut_off(), None), 0);
@@ -128,17 +131,18 @@ impl Conn {
             Err(status) => return (status, 0),
         };
         let mut progress = Progress::default();
-        let outcome = channel.offer(&mut Unsent::new(&[IoSlice::new(bytes)]), &mut progress);
+        let (slices, mut portion) = ([IoSlice::new(bytes)], Portion::new());
+        let outcome = channel.offer(&mut Unsent::new(&slices), &mut progress, &mut portion);
         self.count_sent(&progress);
         let taken = progress.taken as usize;
-        let sent = match outcome {
-            Ok(sent) => sent,
+        let offered = match outcome {
+            Ok(offered) => offered,
             Err(failure) => return (self.fail(Phase::Write, failure, None), taken),
         };
         if !bytes.is_empty() {
             self.unfinished = taken < bytes.len();
         }
-        self.settle_write(sent && !self.unfinished, progress.moved);
+        self.settle_write(offered, progress.moved);
         if taken > 0 {
             self.exchange.went_well();
         }
@@ -155,23 +159,23 @@ impl Conn {
             Err(status) => return status,
         };
         let mut progress = Progress::default();
-        match channel.offer(&mut Unsent::new(&[]), &mut progress) {
-            Ok(true) => {
-                // The part of a write that was not taken is not held here: try_write() asks for
-                // room for it again.
-                self.settle_write(!self.unfinished, progress.moved);
-                Status::Ok
-            }
-            Ok(false) => {
-                self.settle_write(false, progress.moved);
-                self.want(Phase::Write, Status::WantWrite)
+        match channel.offer(&mut Unsent::new(&[]), &mut progress, &mut Portion::new()) {
+            Ok(offered) => {
+                self.settle_write(offered, progress.moved);
+                match offered {
+                    Offered::All => Status::Ok,
+                    _ => self.want(Phase::Write, Status::WantWrite),
+                }
             }
             Err(failure) => self.fail(Phase::Write, failure, None),
         }
     }
 
-    fn settle_write(&mut self, sent: bool, moved: bool) {
-        self.waiting.write(!sent, Instant::now);
+    fn settle_write(&mut self, offered: Offered, moved: bool) {
+        // The part of a write that was not taken is not held here: try_write() asks for room for it
+        // again.
+        self.waiting.write(offered != Offered::All || self.unfinished, Instant::now);
+        self.waiting.write_due(offered == Offered::Unfinished);
         if moved {
             self.waiting.moved(Instant::now);
         }
@@ -180,13 +184,15 @@ impl Conn {
     /// Receives what has come: `Ok` and 1 to `buffer.len()`, `Eof`, or `WantRead`.
     pub fn try_read(&mut self, buffer: &mut [u8]) -> (Status, usize) {
         let outcome = match self.without_waiting(Phase::Read) {
-            Ok(channel) => channel.try_read(buffer),
+            Ok(channel) => channel.try_read(buffer, &mut Portion::new()),
             Err(status) => return (status, 0),
         };
+        self.waiting.read_due(matches!(outcome, Ok(Came::Unfinished(_))));
         match outcome {
-            Ok(Some(got)) => self.received(got),
-            Ok(None) => {
+            Ok(Came::Bytes(got)) => self.received(got),
+            Ok(Came::Nothing(heard) | Came::Unfinished(heard)) => {
                 self.waiting.read(true, Instant::now);
+                self.waiting.hear(heard, Instant::now);
                 self.exchange.waited(self.waiting.since());
                 (self.want(Phase::Read, Status::WantRead), 0)
             }
@@ -215,13 +221,18 @@ impl Conn {
         }
         // What follows a part of a message would be read as part of it.
         self.torn |= self.unfinished || self.waiting.interest().write;
-        let text = match status {
-            Status::WantWrite => "the server took no more data",
-            _ => "the server sent nothing",
-        };
         let over = self.bound().filter(|bound| Instant::now() >= bound.at);
+        let heard = self.waiting.heard();
+        let text = match status {
+            Status::WantWrite => "the server took no more data".to_owned(),
+            _ if self.exchange.answered && heard == Heard::NOTHING => {
+                "the server sent nothing more".to_owned()
+            }
+            _ => format!("the server sent {}", heard.words(over.is_none())),
+        };
         let struck = over.map_or_else(|| self.limit().struck(), Bound::struck);
-        let since = self.waiting.since();
+        let stirred = self.waiting.stirred();
+        let since = self.exchange.stirred(stirred).or(self.waiting.since());
         self.fail(phase, (Status::Timeout, 0, format!("{text} {struck}")), since)
     }
 
@@ -257,6 +268,7 @@ impl Conn {
     pub fn time_left(&self) -> Option<Duration> {
         let deadline = match &self.stage {
             _ if self.birthplace.is_elsewhere() => None,
+            Stage::Ready(_) if self.waiting.is_due() => return Some(Duration::ZERO),
             Stage::Ready(link) if self.waiting.interest().read && link.channel.holds_unread() => {
                 // What is wanted was read by a blocking write, so the socket does not show it.
                 return Some(Duration::ZERO);

@@ -15,6 +15,7 @@ use crate::base::log::Level;
 use crate::base::moment::Moment;
 use crate::net::channel::{Ending, Failure};
 use crate::net::dial::Task;
+use crate::net::portion::Portion;
 use crate::set::link::Link;
 use crate::set::node::Node;
 
@@ -61,7 +62,7 @@ impl Node {
     /// the error if that ejected the node.
     pub fn retire(self: &Arc<Node>, mut link: Link) -> Option<Error> {
         if link.found.is_none() {
-            link.is_quiet();
+            link.is_quiet(&mut Portion::new());
         }
         let verdict = link.found.take().and_then(|ending| self.judged(&link, *ending));
         let on_reset = match verdict {
@@ -77,7 +78,7 @@ impl Node {
     /// plugin may have asked it to.
     pub fn retire_unkept(self: &Arc<Node>, mut link: Link) {
         // Only one look: what the server does between two looks would be taken for a sign.
-        if link.is_quiet() {
+        if link.is_quiet(&mut Portion::new()) {
             let on_reset = self.on_reset(&link);
             return self.runtime.close(link.channel, on_reset);
         }
@@ -217,16 +218,17 @@ impl Node {
         self.signs.look_due.store(false, Relaxed);
         let now = Moment::now();
         let (mut good, mut next) = (None, None::<Moment>);
-        let mut looks = 0;
+        let (mut looks, mut portion) = (0, Link::shared_portion());
         let stays = |link: &mut Box<Link>| {
             if !link.is_unproven() {
                 return true;
             }
             looks += 1;
-            if looks <= LOOKS && !link.is_quiet() {
+            let is_looked_at = looks <= LOOKS && !portion.is_used_up();
+            if is_looked_at && !link.is_quiet_among(&mut portion) {
                 return false;
             }
-            if looks <= LOOKS && link.age(now) >= YOUNG {
+            if is_looked_at && link.age(now) >= YOUNG {
                 link.stood = true;
                 good = Some(link.generation);
             } else {

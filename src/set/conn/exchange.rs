@@ -85,6 +85,15 @@ impl Exchange {
         }
     }
 
+    /// Bytes came at this moment, if any did, that are a part of something which is not all there
+    /// yet. Returns since when the node has been silent.
+    pub(super) fn stirred(&mut self, at: Option<Instant>) -> Option<Instant> {
+        if at.is_some() {
+            self.silent_since = None;
+        }
+        at
+    }
+
     /// Bytes came, and were put back for the next read.
     pub(super) fn put_back(&mut self, bytes: usize) {
         self.received |= bytes > 0;

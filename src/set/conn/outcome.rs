@@ -109,25 +109,33 @@ pub(super) fn may_connect(node: &Node) -> Result<()> {
     Ok(())
 }
 
+/// How many idle connections one call looks at. If so many in a row were dead, the rest probably
+/// are too; they are found later.
+const LOOKS: usize = 16;
+
 /// The first idle connection that may be used again: `link`, or one below it in the pool. Those
-/// that may not are closed. If there is none, the caller still has the permit. If the end of one of
-/// them ejected the node, the result is the error, and the permit is given back: nothing of the
-/// payload was sent, so another node must get it.
+/// that may not are closed, up to [`LOOKS`]. If there is none, the caller still has the permit. If
+/// the end of one of them ejected the node, the result is the error, and the permit is given back:
+/// nothing of the payload was sent, so another node must get it.
 #[inline(always)]
 pub(super) fn first_usable(
     node: &Arc<Node>,
     link: Box<Link>,
     reuse: bool,
 ) -> Result<Option<Box<Link>>> {
-    let mut next = Some(link);
+    let (mut next, mut looks, mut portion) = (Some(link), 0, Link::shared_portion());
     while let Some(mut link) = next {
-        if reuse && !link.is_too_old() && link.is_quiet() {
+        if reuse && !link.is_too_old() && link.is_quiet_among(&mut portion) {
             count(&node.counters.reused);
             return Ok(Some(link));
         }
         if let Some(error) = node.retire(*link) {
             node.pool.leave();
             return Err(error);
+        }
+        looks += 1;
+        if looks == LOOKS || portion.is_used_up() {
+            break;
         }
         next = node.pool.exchange();
     }

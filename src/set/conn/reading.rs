@@ -9,13 +9,15 @@ use crate::base::stats::add;
 impl Conn {
     /// Receives 1 to `buffer.len()` bytes; `Eof` at the end of the stream.
     pub fn read(&mut self, buffer: &mut [u8]) -> (Status, usize) {
-        let (outcome, since) = match self.begin(Phase::Read) {
+        let (outcome, since, stirred) = match self.begin(Phase::Read) {
             Ok((channel, mut patience)) => {
-                (channel.read(buffer, &mut patience), patience.waits_since())
+                let outcome = channel.read(buffer, &mut patience, 0);
+                (outcome, patience.waits_since(), patience.stirred())
             }
             Err(status) => return (status, 0),
         };
         self.exchange.waited(since);
+        let since = self.exchange.stirred(stirred).or(since);
         match outcome {
             Ok(got) => self.received(got),
             Err(failure) => (self.fail(Phase::Read, failure, since), 0),
@@ -24,14 +26,14 @@ impl Conn {
 
     /// Receives exactly `buffer.len()` bytes; `Closed` if the stream ends before that.
     pub fn read_exact(&mut self, buffer: &mut [u8]) -> Status {
-        let (mut filled, mut since, mut first) = (0, None, None);
+        let (mut filled, mut since, mut first, mut stirred) = (0, None, None, None);
         let mut outcome = Ok(1);
         match self.begin(Phase::Read) {
             Ok((channel, mut patience)) => {
                 while filled < buffer.len() && matches!(outcome, Ok(1..)) {
-                    outcome = channel.read(&mut buffer[filled..], &mut patience);
+                    outcome = channel.read(&mut buffer[filled..], &mut patience, filled);
                     filled += outcome.as_ref().map_or(0, |got| *got);
-                    since = patience.waits_since();
+                    (since, stirred) = (patience.waits_since(), patience.stirred());
                     first = first.or(since);
                     patience.progress();
                 }
@@ -40,6 +42,7 @@ impl Conn {
         }
         self.exchange.waited(first);
         self.count_received(filled);
+        let since = self.exchange.stirred(stirred).or(since);
         match outcome {
             Ok(0) => {
                 let text = format!(
@@ -60,10 +63,12 @@ impl Conn {
     /// everything that came stays.
     pub fn read_until(&mut self, buffer: &mut [u8], end: &[u8]) -> (Status, usize) {
         let (mut filled, mut since, mut first) = (0, None, None);
+        let mut stirred;
         let (outcome, found) = match self.begin(Phase::Read) {
             Ok((channel, mut patience)) => loop {
-                let outcome = channel.read(&mut buffer[filled..], &mut patience);
+                let outcome = channel.read(&mut buffer[filled..], &mut patience, filled);
                 since = patience.waits_since().or(since);
+                stirred = patience.stirred();
                 first = first.or(since);
                 let Ok(got @ 1..) = outcome else { break (outcome.map(drop), None) };
                 patience.progress();
@@ -89,6 +94,7 @@ impl Conn {
         self.exchange.put_back(filled - length);
         self.count_received(length);
         self.exchange.read(filled); // what is put back has come too
+        let since = self.exchange.stirred(stirred).or(since);
         match (outcome, found) {
             (Ok(()), Some(_)) => {
                 self.exchange.went_well();

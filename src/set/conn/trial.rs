@@ -15,6 +15,7 @@ use crate::base::stats::count;
 use crate::net::dial::{GUARD, Orphan, Pending};
 use crate::net::patience::after;
 use crate::net::pool::Permit;
+use crate::net::portion::Portion;
 use crate::set::link::Link;
 use crate::set::node::Node;
 
@@ -73,7 +74,7 @@ pub(super) fn begin(
 }
 
 fn usable_trial(node: &Arc<Node>, mut link: Box<Link>) -> Option<Box<Link>> {
-    if link.of_trial && link.is_quiet() {
+    if link.of_trial && link.is_quiet(&mut Portion::new()) {
         return Some(link);
     }
     node.retire_quietly(*link);

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::net::channel::Heard;
 use crate::net::patience::after;
 use crate::net::socket::Interest;
 
@@ -14,6 +15,12 @@ pub(super) struct Waiting {
     /// When the silence began: with the first want, or with the last byte that moved while
     /// something was wanted.
     since: Option<Instant>,
+    /// When bytes last came that are a part of something which is not all there yet.
+    stirred: Option<Instant>,
+    /// What came since the silence began, although nothing of it was for the plugin.
+    heard: Heard,
+    /// The last read, or the last write, could have gone on: a call is due now.
+    due: Interest,
 }
 
 impl Waiting {
@@ -24,6 +31,41 @@ impl Waiting {
     /// Bytes have moved, in either direction: the silence begins again.
     pub(super) fn moved(&mut self, clock: impl FnOnce() -> Instant) {
         self.since = (self.read || self.write).then(clock);
+        (self.stirred, self.heard) = (None, Heard::NOTHING);
+    }
+
+    /// A read heard this, and nothing for the plugin.
+    pub(super) fn hear(&mut self, heard: Heard, clock: impl FnOnce() -> Instant) {
+        self.heard = self.heard.and(heard);
+        match heard {
+            Heard::NOTHING => {}
+            heard => self.stirred = heard.is_progress().then(clock),
+        }
+    }
+
+    /// What came since the silence began.
+    pub(super) fn heard(&self) -> Heard {
+        self.heard
+    }
+
+    /// When bytes last came that are a part of something, if they did.
+    pub(super) fn stirred(&self) -> Option<Instant> {
+        self.stirred
+    }
+
+    /// The read that ends now could have gone on, or not.
+    pub(super) fn read_due(&mut self, is_due: bool) {
+        self.due.read = is_due;
+    }
+
+    /// The write that ends now could have gone on, or not.
+    pub(super) fn write_due(&mut self, is_due: bool) {
+        self.due.write = is_due;
+    }
+
+    /// Whether a call is due now, whatever the descriptor shows.
+    pub(super) fn is_due(&self) -> bool {
+        (self.due.read && self.read) || (self.due.write && self.write)
     }
 
     /// A read has finished, or must wait.
@@ -46,6 +88,7 @@ impl Waiting {
     fn settle(&mut self, clock: impl FnOnce() -> Instant) {
         if !self.read && !self.write {
             self.since = None;
+            (self.stirred, self.heard) = (None, Heard::NOTHING);
         } else if self.since.is_none() {
             self.since = Some(clock());
         }
@@ -53,7 +96,8 @@ impl Waiting {
 
     /// When a silence of `limit` ends; `None` if nothing is wanted.
     pub(super) fn deadline(&self, limit: Duration) -> Option<Instant> {
-        self.since.map(|since| after(since, limit))
+        let since = self.since?;
+        Some(after(self.stirred.map_or(since, |stirred| stirred.max(since)), limit))
     }
 }
 
@@ -85,6 +129,27 @@ mod tests {
         waiting.read(false, never);
         assert_eq!(waiting, Waiting::default());
         assert_eq!(waiting.deadline(MINUTE), None);
+    }
+
+    #[test]
+    fn a_part_on_its_way_is_progress_until_it_turns_out_to_be_of_tls_itself() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let (part, messages) =
+            (Heard { part: true, ..Heard::NOTHING }, Heard { messages: true, part: true });
+        let mut waiting = Waiting::default();
+        waiting.read(true, || at(0));
+        waiting.hear(part, || at(9));
+        assert_eq!(waiting.deadline(MINUTE), Some(at(69)));
+        waiting.hear(Heard::NOTHING, never);
+        assert_eq!(waiting.deadline(MINUTE), Some(at(69)));
+        waiting.hear(messages, never);
+        assert_eq!(waiting.deadline(MINUTE), Some(at(60)));
+        assert!(waiting.heard().messages);
+        waiting.hear(part, || at(10));
+        assert_eq!(waiting.deadline(MINUTE), Some(at(70)));
+        waiting.moved(|| at(20));
+        assert_eq!((waiting.deadline(MINUTE), waiting.heard()), (Some(at(80)), Heard::NOTHING));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{check, never, spawn};
 use crate::base::moment::Moment;
 use crate::base::sync::{Condvar, Mutex};
-use crate::net::pool::{Permit, Pool, Put, Waker};
+use crate::net::pool::{Permit, Pool, Put, Sight, Waker};
 
 /// A pool whose "connections" are numbers. The model counts those in use itself, in addition to the
 /// pool.
@@ -299,7 +299,8 @@ fn a_purge_during_waits_frees_each_permit_once() {
     check(|| {
         let capped = Capped::new(1);
         assert_eq!(capped.acquire(never()), Ok(None));
-        let purger = spawn(&capped, |capped| capped.pool.purge(Moment::now(), |_| false).0.len());
+        let purger =
+            spawn(&capped, |capped| capped.pool.purge(Moment::now(), |_| Sight::Bad).0.len());
         let waiter = spawn(&capped, |capped| {
             let had = capped.acquire(never());
             assert_eq!(
@@ -312,7 +313,7 @@ fn a_purge_during_waits_frees_each_permit_once() {
         });
         capped.put(7);
         let gone = purger.join().unwrap() + waiter.join().unwrap();
-        let left = capped.pool.take_idle().len();
+        let left = capped.pool.take_idle().0.len();
         assert_eq!(gone + left, 1);
         capped.is_free();
     });
