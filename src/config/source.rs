@@ -10,7 +10,7 @@ use super::limits::MAX_FILE;
 
 /// Why a file could not be read: the reason with the fix, and the system's errno or 0.
 #[derive(Debug)]
-pub(super) struct Unreadable {
+pub(crate) struct Unreadable {
     pub reason: String,
     pub errno: i32,
 }
@@ -36,7 +36,7 @@ impl Unreadable {
 }
 
 /// Opens a regular file for reading. Never waits for a writer of a FIFO.
-pub(super) fn open_regular(path: &Path) -> Result<(File, Metadata), Unreadable> {
+pub(crate) fn open_regular(path: &Path) -> Result<(File, Metadata), Unreadable> {
     let opened =
         OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
     let file = opened.map_err(|error| match error.raw_os_error() {
