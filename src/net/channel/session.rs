@@ -95,7 +95,8 @@ impl Session {
     }
 
     pub(super) fn explain(&self, error: &rustls::Error) -> Failure {
-        let (status, text) = tls::explain(error, &self.client, self.asked);
+        let (status, text) =
+            tls::explain(error, &self.client, self.asked, !self.tls.is_handshaking());
         (status, 0, text)
     }
 

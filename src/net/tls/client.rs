@@ -173,3 +173,85 @@ fn common(settings: &TlsSettings) -> TlsSettings {
         ..settings.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TlsVersion;
+
+    /// The settings of a node whose keys are in that line.
+    fn settings(folder: &std::path::Path, line: usize, vhost: &str) -> Arc<TlsSettings> {
+        let position = Position { file: "t.conf".into(), line, column: 1 };
+        let file =
+            |name: &str| Some(TlsFile { path: folder.join(name), position: position.clone() });
+        Arc::new(TlsSettings {
+            verify: true,
+            verify_hostname: true,
+            vhost: Some(vhost.to_owned()),
+            ca_file: file("ca.pem"),
+            ca_path: None,
+            crl_file: None,
+            crt_file: None,
+            key_file: None,
+            key_passwd: None,
+            min_version: TlsVersion::V1_2,
+            max_version: TlsVersion::V1_3,
+            ciphers: None,
+            alpn: Vec::new(),
+            debug: 1,
+        })
+    }
+
+    fn write_ca(folder: &std::path::Path) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut ca = rcgen::CertificateParams::default();
+        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        std::fs::write(folder.join("ca.pem"), ca.self_signed(&key).unwrap().pem()).unwrap();
+    }
+
+    fn client(clients: &mut TlsClients, settings: &Arc<TlsSettings>) -> TlsClient {
+        let position = || Position { file: "t.conf".into(), line: 1, column: 1 };
+        clients.client(settings, "h", position).unwrap()
+    }
+
+    #[test]
+    fn nodes_with_the_same_files_share_one_configuration_wherever_their_keys_are() {
+        let folder = tempfile::tempdir().unwrap();
+        write_ca(folder.path());
+        let mut clients = TlsClients::default();
+        let first = client(&mut clients, &settings(folder.path(), 5, "a.example"));
+        let second = client(&mut clients, &settings(folder.path(), 9, "b.example"));
+        assert!(Arc::ptr_eq(first.live(), second.live()));
+        let other = TlsSettings { verify_hostname: false, ..(*first.settings).clone() };
+        let third = client(&mut clients, &Arc::new(other));
+        assert!(!Arc::ptr_eq(first.live(), third.live()));
+    }
+
+    #[test]
+    fn sessions_of_before_a_change_are_not_resumed_and_a_failed_read_keeps_them() {
+        let folder = tempfile::tempdir().unwrap();
+        write_ca(folder.path());
+        let client = client(&mut TlsClients::default(), &settings(folder.path(), 5, "a.example"));
+        let before = client.config();
+        client.live().look();
+        assert!(Arc::ptr_eq(&before, &client.config()), "nothing has changed");
+        std::fs::write(folder.path().join("ca.pem"), "nonsense").unwrap();
+        client.live().look();
+        assert!(Arc::ptr_eq(&before, &client.config()), "what was good stays");
+        write_ca(folder.path());
+        client.live().look();
+        assert!(!Arc::ptr_eq(&before, &client.config()));
+    }
+
+    #[test]
+    fn one_look_serves_all_dials_that_wait_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        write_ca(folder.path());
+        let client = client(&mut TlsClients::default(), &settings(folder.path(), 5, "a.example"));
+        let live = client.live();
+        assert!(live.watches_files() && live.await_look(1));
+        assert!(!live.await_look(2) && !live.await_look(3));
+        assert_eq!(live.look().dials, [1, 2, 3]);
+        assert!(live.await_look(4), "a later dial needs a later look");
+    }
+}

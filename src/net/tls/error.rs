@@ -16,8 +16,18 @@ pub(in crate::net) fn explain(
     error: &TlsError,
     client: &TlsClient,
     asked: Asked,
+    is_after_handshake: bool,
 ) -> (Status, String) {
     match error {
+        TlsError::AlertReceived(
+            AlertDescription::HandshakeFailure | AlertDescription::NoRenegotiation,
+        ) if is_after_handshake && asked == Asked::No => {
+            let text = "the server ended TLS (alert 40 or 100): it wanted to renegotiate, which \
+                        the library does not do; switch renegotiation off there (for example, ask \
+                        for the client certificate at the start, not for some paths), or allow \
+                        TLSv1.3";
+            (Status::Tls, text.to_owned())
+        }
         TlsError::InvalidCertificate(refusal) => {
             (Status::Cert, certificate(error, refusal, client))
         }
@@ -48,22 +58,6 @@ fn certificate(error: &TlsError, refusal: &CertificateError, client: &TlsClient)
             format!(
                 "the certificate's issuer is not trusted: {trusted} it; set tls.ca_file to the CA \
                  that signed it (or tls.verify off, which lets anyone pose as the server)"
-            )
-        }
-        CertificateError::NotValidForNameContext { expected, presented } => {
-            let expected = expected.to_str();
-            if presented.is_empty() {
-                return format!(
-                    "the certificate has no subjectAltName, so it is not for \"{expected}\"; issue \
-                     it with one, or set tls.verify_hostname off"
-                );
-            }
-            // rustls gives the names in the form DnsName("a.example").
-            let bare = presented.iter().map(|name| name.split('"').nth(1).unwrap_or(name));
-            format!(
-                "the certificate is for {}, not for \"{expected}\"; set tls.vhost to a name it \
-                 carries, or tls.verify_hostname off",
-                bare.collect::<Vec<_>>().join(", ")
             )
         }
         CertificateError::ExpiredContext { time, not_after } => format!(
@@ -124,6 +118,13 @@ fn alert_received(alert: AlertDescription, client: &TlsClient, asked: Asked) -> 
                 .to_owned(),
         ),
         Alert::HandshakeFailure => (Status::Tls, nothing_in_common(client)),
+        Alert::IllegalParameter if asked == Asked::Answered => (
+            Status::Cert,
+            "the server refuses the client certificate of tls.crt_file (alert 47): if its key is \
+             on P-521, that works only with TLSv1.3; use a key on P-256 or P-384, or let the server \
+             speak TLSv1.3"
+                .to_owned(),
+        ),
         Alert::InsufficientSecurity if client.settings.ciphers.is_none() => {
             (Status::Tls, nothing_in_common(client))
         }
@@ -157,7 +158,8 @@ fn nothing_in_common(client: &TlsClient) -> String {
         false => format!(
             "{what}. The library speaks ECDHE (X25519, P-256, P-384) with AES-GCM or \
              ChaCha20-Poly1305, and no RSA or DHE key exchange; allow that on the server, and use \
-             there a certificate with an RSA, ECDSA (P-256, P-384 or P-521) or Ed25519 key"
+             there a certificate with an RSA, ECDSA (P-256 or P-384; P-521 only with TLSv1.3) or \
+             Ed25519 key"
         ),
     }
 }

@@ -63,8 +63,8 @@ pub(super) fn explained(error: Error, chain: &Chain<'_>, name: &ServerName<'_>) 
                  clock"
             ))
         }
-        CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
-            Some(nameless(&own, name))
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            Some(for_others(&own, presented, name))
         }
         _ if of_chain(&error).is_some() => chain.other(&own, of_chain(&error)),
         _ => None,
@@ -101,6 +101,39 @@ fn too_short(whose: &str, bits: usize) -> String {
     format!(
         "{whose} has an RSA key of {bits} bits, and fewer than {RSA_LEAST} are not safe; issue it \
          with a longer key"
+    )
+}
+
+/// How many names of a certificate a message lists.
+const NAMES_SHOWN: usize = 20;
+
+/// The certificate is not for `name`. `presented` are its names as rustls gives them:
+/// `DnsName("a.example")`, `IpAddress(10.0.0.7)`, and others that no server is checked for.
+fn for_others(own: &Certificate<'_>, presented: &[String], name: &ServerName<'_>) -> String {
+    let wanted = name.to_str();
+    let inside = |text: &'static str, end: &'static str| {
+        presented.iter().filter_map(move |name| name.strip_prefix(text)?.strip_suffix(end))
+    };
+    let names: Vec<&str> = inside("DnsName(\"", "\")").collect();
+    let addresses: Vec<&str> = inside("IpAddress(", ")").collect();
+    if names.is_empty() && addresses.is_empty() {
+        return nameless(own, name);
+    }
+    if matches!(name, ServerName::IpAddress(_)) && names.contains(&&*wanted) {
+        return format!(
+            "the certificate has \"{wanted}\" as a DNS name, and an IP address does not count \
+             there; issue it with subjectAltName=IP:{wanted}, or set tls.verify_hostname off"
+        );
+    }
+    let all = names.len() + addresses.len();
+    let mut list: Vec<&str> = names.into_iter().chain(addresses).take(NAMES_SHOWN).collect();
+    if all > NAMES_SHOWN {
+        list.push("and others");
+    }
+    format!(
+        "the certificate is for {}, not for \"{wanted}\"; set tls.vhost to a name it carries, or \
+         tls.verify_hostname off",
+        list.join(", ")
     )
 }
 

@@ -139,7 +139,8 @@ fn check(document: &[u8]) -> Result<(), String> {
 
 fn rounds_in_bounds(rounds: u64) -> Result<(), String> {
     match rounds {
-        0..=MOST_ROUNDS => Ok(()),
+        0 => Err(format!("wants no round of PBKDF2 to decrypt it, which is not safe; {CONVERT}")),
+        1..=MOST_ROUNDS => Ok(()),
         _ => Err(format!(
             "wants {} rounds of PBKDF2 to decrypt it, and the library does {MOST_ROUNDS} at most; \
              encrypt it again with `openssl pkcs8 -topk8 -iter 600000 -in FILE -out FILE.p8`",
@@ -167,6 +168,14 @@ fn scrypt_in_bounds(n: u64, r: u64, p: u64) -> Result<(), String> {
             count(n),
             count(r),
             count(p)
+        ));
+    }
+    // The crate that decrypts has room for no more than 16 bits of r and p.
+    let is_small = |number| (1..=u64::from(u16::MAX)).contains(&number);
+    if n < 2 || !n.is_power_of_two() || !is_small(r) || !is_small(p) {
+        return Err(format!(
+            "wants scrypt with N={n}, r={r}, p={p} to decrypt it, which are not valid together \
+             (N is a power of 2; r and p are 1 to 65535); {again}"
         ));
     }
     Ok(())
@@ -234,5 +243,89 @@ fn rsa(der: &[u8]) -> Option<String> {
     match bits {
         RSA_LEAST..=8192 => None,
         _ => Some(format!("an RSA key of {bits} bits")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+        let length = content.len();
+        let head = match length {
+            0..=127 => vec![tag, length as u8],
+            128..=255 => vec![tag, 0x81, length as u8],
+            _ => vec![tag, 0x82, (length >> 8) as u8, length as u8],
+        };
+        [head.as_slice(), content].concat()
+    }
+
+    fn sequence(parts: &[Vec<u8>]) -> Vec<u8> {
+        tlv(0x30, &parts.concat())
+    }
+
+    fn integer(number: u128) -> Vec<u8> {
+        let bytes = number.to_be_bytes();
+        let start = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len() - 1);
+        let sign: &[u8] = if bytes[start] >= 0x80 { &[0] } else { &[] };
+        tlv(2, &[sign, &bytes[start..]].concat())
+    }
+
+    /// An encrypted key whose bytes are derived as `kdf` with these parameters says.
+    fn key(kdf: &[u8], parameters: &[Vec<u8>]) -> String {
+        let derivation = sequence(&[tlv(6, kdf), sequence(parameters)]);
+        let aes = [0x60, 0x86, 0x48, 1, 0x65, 3, 4, 1, 0x2a];
+        let cipher = sequence(&[tlv(6, &aes), tlv(4, &[0; 16])]);
+        let scheme = sequence(&[tlv(6, PBES2), sequence(&[derivation, cipher])]);
+        let der = sequence(&[scheme, tlv(4, &[0; 64])]);
+        let document = pkcs8::Document::try_from(der).unwrap();
+        document.to_pem("ENCRYPTED PRIVATE KEY", Default::default()).unwrap()
+    }
+
+    #[test]
+    fn what_a_key_asks_for_is_bounded_before_the_work() {
+        let salt = |length| tlv(4, &vec![b's'; length]);
+        let pbkdf2 = |length, rounds| key(PBKDF2, &[salt(length), integer(rounds)]);
+        let scrypt = |n, r, p| key(SCRYPT, &[salt(8), integer(n), integer(r), integer(p)]);
+        for (pem, words) in [
+            (pbkdf2(8, 2000), "is tls.key_passwd its passphrase?"),
+            (pbkdf2(8, 0), "wants no round"),
+            (pbkdf2(8, 10_000_001), "wants 10000001 rounds of PBKDF2"),
+            (pbkdf2(8, 1 << 31), "wants 2147483648 rounds"),
+            (pbkdf2(8, 1 << 100), "wants over 2^63 rounds"),
+            (pbkdf2(33, 1), "has a salt of 33 bytes"),
+            (pbkdf2(4000, 1), "has a salt of 4000 bytes"),
+            (scrypt(2, 1, 1), "is tls.key_passwd its passphrase?"),
+            (scrypt(1 << 20, 8, 1), "64 MiB of memory"),
+            (scrypt(1 << 60, 1 << 60, 1), "64 MiB of memory"),
+            (scrypt(1 << 14, 8, 1 << 20), "N * r * p = 8388608 at most"),
+            (scrypt(1, 1 << 100, 1), "64 MiB of memory"),
+            (scrypt(0, 0, 0), "are not valid together"),
+            (scrypt(3, 8, 1), "are not valid together"),
+            (scrypt(2, 1 << 16, 1), "are not valid together"),
+            (scrypt(2, 1, 1 << 16), "are not valid together"),
+            (key(&[0x2a, 3], &[salt(8)]), "a key derivation other than"),
+            (key(PBKDF2, &[]), "is broken"),
+        ] {
+            let begun = std::time::Instant::now();
+            let cause = private_key(pem.as_bytes(), Some("secret")).unwrap_err();
+            assert!(cause.contains(words), "{cause}");
+            assert!(begun.elapsed().as_secs() < 30, "{cause}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_cut_anywhere_is_refused_in_a_sentence() {
+        let whole = key(PBKDF2, &[tlv(4, b"salt"), integer(2000)]);
+        for cut in 0..whole.len() {
+            let cause = private_key(&whole.as_bytes()[..cut], Some("secret")).unwrap_err();
+            assert!(cause.contains("; ") || cause.contains('?'), "{cause}");
+        }
+        let pem = whole.lines().collect::<Vec<_>>();
+        for line in 1..pem.len() - 1 {
+            let mut broken = pem.clone();
+            broken.remove(line);
+            let _ = private_key(broken.join("\n").as_bytes(), Some("secret")).unwrap_err();
+        }
     }
 }

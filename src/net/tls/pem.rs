@@ -90,7 +90,12 @@ fn none(bytes: &[u8], what: &str, label: &str, convert: &str) -> String {
 
 /// What the bytes are, if they are not the text of PEM.
 pub(super) fn binary(bytes: &[u8]) -> Option<&'static str> {
+    let is_der = bytes.first() == Some(&0x30)
+        && SliceReader::new(bytes)
+            .and_then(|mut reader| reader.tlv_bytes())
+            .is_ok_and(|whole| whole.len() == bytes.len());
     match bytes {
+        _ if is_der => Some("is binary (DER or PKCS#12), not the text of PEM"),
         [0x30, 0x80..=0x84, ..] => Some("is binary (DER or PKCS#12), not the text of PEM"),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("is in UTF-16, not in ASCII"),
         _ => None,

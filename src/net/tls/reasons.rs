@@ -214,6 +214,11 @@ fn flaw_of_chain(flaw: &webpki::Error) -> (&'static str, &'static str) {
             "a certificate of the chain is signed by one that is not a CA's",
             "sign it with a CA certificate (basicConstraints CA:TRUE)",
         ),
+        webpki::Error::UnsupportedCriticalExtension => (
+            "a certificate of the server's chain has a critical extension that the library does \
+             not know",
+            "issue it without that extension, or do not mark it critical",
+        ),
         webpki::Error::NameConstraintViolation => (
             "a CA of the chain must not issue certificates for this name",
             "let another CA sign it",
@@ -312,6 +317,7 @@ mod tests {
             (CertificateError::NotValidYet, "clock"),
             (CertificateError::ApplicationVerificationFailure, "openssl verify"),
             (of_chain(webpki::Error::UnsupportedCertVersion), "version 3"),
+            (of_chain(webpki::Error::UnsupportedCriticalExtension), "critical extension"),
             (of_chain(webpki::Error::EndEntityUsedAsCa), "CA:TRUE"),
             (of_chain(webpki::Error::NameConstraintViolation), "another CA"),
             (of_chain(webpki::Error::PathLenConstraintViolated), "shorter chain"),
