@@ -1,6 +1,7 @@
 //! TLS for a node. The configuration is made from the node's `tls.*` keys when the set is created:
-//! `live` keeps it and follows the files, `files` reads them, `build` makes it, `ciphers` chooses suites
-//! and versions, `verifier` checks the server's certificate, `error` and `reasons` explain failures.
+//! `live` keeps it and follows the files, `files` reads them, `build` makes it, `ciphers` chooses
+//! suites and versions, `verifier` checks the server's certificate, `error`, `flaw`, `reasons` and
+//! `breaches` explain failures.
 //!
 //! TLS is never weaker than the keys ask for: if the library cannot do what a key says, creating
 //! the set fails, not a later handshake.

@@ -121,8 +121,8 @@ fn alert_received(alert: AlertDescription, client: &TlsClient, asked: Asked) -> 
         Alert::IllegalParameter if asked == Asked::Answered => (
             Status::Cert,
             "the server refuses the client certificate of tls.crt_file (alert 47): if its key is \
-             on P-521, that works only with TLSv1.3; use a key on P-256 or P-384, or let the server \
-             speak TLSv1.3"
+             on P-521, that works only with TLSv1.3; use a key on P-256 or P-384, or let the \
+             server speak TLSv1.3"
                 .to_owned(),
         ),
         Alert::InsufficientSecurity if client.settings.ciphers.is_none() => {

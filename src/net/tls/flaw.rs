@@ -237,9 +237,9 @@ impl Chain<'_> {
             false => "tls.ca_file or tls.ca_path has a CA",
         };
         format!(
-            "{whose} named \"{}\", but another key signed the server's certificate: was the CA made \
-             anew under its old name? Set tls.ca_file to the CA's present certificate, or have the \
-             server's issued by the CA that you trust",
+            "{whose} named \"{}\", but another key signed the server's certificate: was the CA \
+             made anew under its old name? Set tls.ca_file to the CA's present certificate, or \
+             have the server's issued by the CA that you trust",
             name(subject)
         )
     }

@@ -153,7 +153,7 @@ mod tests {
             format!("{BEGIN}\r\nMAMCAQU=\r\n{END}\r\n"),
             format!("{BEGIN} \nMAMC \nAQU= \t\n{END}  \n"),
             format!("text before\n\n{BEGIN}\nMAMCAQU=\n{END}\ntext after"),
-            format!("-----BEGIN X509 CERTIFICATE-----\nMAMCAQU=\n-----END X509 CERTIFICATE-----"),
+            "-----BEGIN X509 CERTIFICATE-----\nMAMCAQU=\n-----END X509 CERTIFICATE-----".to_owned(),
             other_label,
         ] {
             let found = certificates(text.as_bytes());
