@@ -221,6 +221,9 @@ static void connection_calls(void **state)
     assert_null(upstream_conn_node(NULL));
     assert_int_equal(upstream_conn_reused(NULL), 0);
     assert_null(upstream_conn_tls_version(NULL));
+    assert_null(upstream_conn_alpn(NULL));
+    refused(upstream_conn_peer(NULL, buffer, sizeof(buffer)));
+    refused(upstream_conn_peer(conn, NULL, 1));
     refused(upstream_conn_set_data(NULL, buffer, NULL));
     assert_status(upstream_conn_set_data(conn, NULL, NULL), UPSTREAM_OK);
     assert_null(upstream_conn_get_data(NULL));

@@ -14,13 +14,14 @@ const WORDS: usize = 60;
 
 /// The groups of the header in reading order: the file of `src/ffi/`, the title, and what to know
 /// before the first function. Each group uses only those above it.
-const GROUPS: [(&str, &str, &str); 10] = [
+const GROUPS: [(&str, &str, &str); 11] = [
     ("status", "Statuses and version", ""),
     ("error", "Errors", ""),
     ("options", "Options", "They are optional: upstream_create() also takes NULL."),
     ("node", "Nodes", NODES),
     ("set", "Sets of nodes", ""),
     ("connection", "Connections", CONNECTIONS),
+    ("peer", "The other end of a connection", ""),
     ("nonblocking", "Connections in an event loop", EVENT_LOOP),
     ("deliver", "Deliveries", "upstream_deliver() is the call that most plugins need."),
     ("attempt", "Attempts", ATTEMPTS),

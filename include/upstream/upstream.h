@@ -1290,6 +1290,42 @@ void upstream_conn_discard(upstream_conn_t *c);
 /** @} */
 
 /**
+ * @defgroup upstream_peer The other end of a connection
+ * @{
+ */
+
+/**
+ * Writes the address of the server to `buf`, such as "127.0.0.1:43000" or "[::1]:43000".
+ *
+ * It is the address that the connection was made to: of a name with several addresses, the one that
+ * answered. A buffer of 64 bytes is large enough.
+ *
+ * Returns:
+ * - UPSTREAM_OK: `buf` holds the address and a NUL.
+ * - UPSTREAM_ERR_INVALID_ARG: `c` or `buf` is NULL; the connection is not ready; or `cap` is too
+ *   small. Then `buf` holds an empty string if `cap` is not 0, and upstream_conn_last_error() says
+ *   how many bytes are needed.
+ * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
+ *
+ * Time: constant.
+ */
+upstream_status_t upstream_conn_peer(const upstream_conn_t *c, char *buf, size_t cap);
+
+/**
+ * The protocol that the server chose of those that tls.alpn offers to it (ALPN).
+ *
+ * Returns: its name, such as "h2"; NULL if the server chose none, without tls.alpn or TLS, before
+ * the connection is ready, or if `c` is NULL.
+ *
+ * Time: constant.
+ *
+ * Ownership: borrowed until you end the connection.
+ */
+const char *upstream_conn_alpn(const upstream_conn_t *c);
+
+/** @} */
+
+/**
  * @defgroup upstream_nonblocking Connections in an event loop
  *
  * No call here waits. Each goes as far as it can. If it could not finish, it returns

@@ -11,6 +11,20 @@ pub fn forked() {
     GENERATION.fetch_add(1, Relaxed);
 }
 
+static PRIVILEGED: AtomicBool = AtomicBool::new(false);
+
+/// Tells that this process has privileges which its caller does not have (AT_SECURE: setuid, file
+/// capabilities). `ffi` asks the kernel.
+pub fn set_privileged() {
+    PRIVILEGED.store(true, Relaxed);
+}
+
+/// Whether the environment comes from somebody with fewer privileges, so that it must not decide
+/// whom to trust.
+pub fn is_privileged() -> bool {
+    PRIVILEGED.load(Relaxed)
+}
+
 /// The process in which something was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Birthplace(u32);

@@ -131,6 +131,10 @@ table! {
         "PEM file of trusted CA certificates. If `tls.ca_path` is set too, both are used.";
     TlsCaPath "tls.ca_path", Directory, ANYWHERE, Unset("the system's store"), Acts:
         "Directory of PEM files of trusted CA certificates.";
+    TlsCrlFile "tls.crl_file", File, ANYWHERE, Unset("none"), Acts:
+        "PEM file of revocation lists. A server is refused if its certificate, or that of a CA \
+         above it, is in a list. It is also refused if there is no list of the CA that issued its \
+         certificate, or that list is out of date.";
     TlsCrtFile "tls.crt_file", File, ANYWHERE, Unset("none"), Acts:
         "Client certificate chain, PEM. Needs `tls.key_file`.";
     TlsKeyFile "tls.key_file", File, ANYWHERE, Unset("none"), Acts:
@@ -144,6 +148,9 @@ table! {
         "Highest TLS version.";
     TlsCiphers "tls.ciphers", Names, ANYWHERE, Unset("the TLS library's own"), Acts:
         "Cipher suites by OpenSSL or IANA name, separated by colons, commas or blanks.";
+    TlsAlpn "tls.alpn", Names, ANYWHERE, Unset("none"), Acts:
+        "Application protocols to offer (ALPN), in order, such as `h2 http/1.1`, separated by \
+         colons, commas or blanks. `upstream_conn_alpn` tells which one the server chose.";
     TlsDebug "tls.debug", Integer { min: 0, max: 4 }, ANYWHERE, Is("1"), Acts:
         "Level of the log line about each TLS connection: INFO for 3 and 4, DEBUG for less.";
 

@@ -38,9 +38,11 @@ pub(crate) mod value;
 mod warnings;
 mod words;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use crate::base::error::{Error, Position, Result, Status};
+use crate::base::process;
 use crate::base::text::brief_path;
 
 pub use declared::KeyType;
@@ -54,6 +56,7 @@ pub use settings::{
     CipherNames, DeliverSettings, HealthSettings, NetSettings, NodeSettings, TlsFile, TlsSettings,
     TlsVersion,
 };
+pub(crate) use source::open_regular;
 pub use words::{Balance, Check, Start};
 
 /// Reads and checks an upstream file. A relative `path` is looked for in the working directory,
@@ -84,7 +87,7 @@ pub fn load(path: &Path, options: &Options) -> Result<Definition> {
         directory: Some(classic::directory_of(&path)),
         text_directories: Vec::new(),
     };
-    read(main, options, &|name| std::env::var_os(name))
+    with_environment(process::is_privileged(), |environment| read(main, options, environment))
 }
 
 /// Checks the text of an upstream file. Messages name it `source_name`. Relative paths in it are
@@ -95,7 +98,40 @@ pub fn load(path: &Path, options: &Options) -> Result<Definition> {
 ///
 /// [`Status::Config`], with the line.
 pub fn parse(text: &[u8], source_name: &str, options: &Options) -> Result<Definition> {
-    parse_in(text, source_name, options, &|name| std::env::var_os(name))
+    with_environment(process::is_privileged(), |environment| {
+        parse_in(text, source_name, options, environment)
+    })
+}
+
+/// Reads with the variables of the environment. In a privileged process they come from somebody
+/// with fewer privileges, who must not decide where data goes: there they count as unset.
+fn with_environment(
+    is_privileged: bool,
+    work: impl FnOnce(expand::Environment<'_>) -> Result<Definition>,
+) -> Result<Definition> {
+    if !is_privileged {
+        return work(&|name| std::env::var_os(name));
+    }
+    let refused = RefCell::new(None);
+    let outcome = work(&|name| {
+        if std::env::var_os(name).is_some() {
+            refused.borrow_mut().get_or_insert_with(|| name.to_owned());
+        }
+        None
+    });
+    let Some(name) = refused.into_inner() else { return outcome };
+    let why = format!(
+        "the variable {name} of the environment is not used, because this process has privileges \
+         that its caller does not have (AT_SECURE); write the value in the file, or set it there \
+         with @SET {name}=..."
+    );
+    match outcome {
+        Ok(mut definition) => {
+            definition.warnings.push(why);
+            Ok(definition)
+        }
+        Err(error) => Err(Error { cause: format!("{}; {why}", error.cause), ..error }),
+    }
 }
 
 fn parse_in(

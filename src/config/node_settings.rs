@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::keys::Key;
 use super::layers::{Layers, seen_from};
+use super::lines::Given;
 use super::settings::{
     CipherNames, HealthSettings, NetSettings, NodeSettings, TlsFile, TlsSettings,
 };
@@ -91,6 +92,19 @@ fn tls_settings(
              chain, anyone can make a certificate with that name; set tls.verify on",
         );
     }
+    for key in [Key::TlsCaFile, Key::TlsCaPath, Key::TlsCrlFile] {
+        if let (false, Some(line)) = (verify, node.given(key)) {
+            let key = key.name();
+            warnings.add(
+                About::NoEffect,
+                &line.position(),
+                &format!(
+                    "{key} has no effect while tls.verify is off: the server's certificate is not \
+                     checked; set tls.verify on, or remove {key}"
+                ),
+            );
+        }
+    }
     let mut file = |key: Key| -> Result<Option<TlsFile>> {
         node.given(key).map(|line| files.find(key, line, warnings)).transpose()
     };
@@ -100,6 +114,7 @@ fn tls_settings(
         vhost: node.text(Key::TlsVhost).map(str::to_owned),
         ca_file: file(Key::TlsCaFile)?,
         ca_path: file(Key::TlsCaPath)?,
+        crl_file: file(Key::TlsCrlFile)?,
         crt_file: file(Key::TlsCrtFile)?,
         key_file: file(Key::TlsKeyFile)?,
         key_passwd: node
@@ -109,6 +124,7 @@ fn tls_settings(
         min_version: node.version(Key::TlsMinVersion),
         max_version: node.version(Key::TlsMaxVersion),
         ciphers: ciphers(node),
+        alpn: alpn(node)?,
         debug: u8::try_from(node.integer(Key::TlsDebug)).unwrap_or(u8::MAX),
     })
 }
@@ -121,6 +137,40 @@ fn ciphers(node: Layers<'_, '_>) -> Option<CipherNames> {
         }),
         other => unreachable!("tls.ciphers is {other:?}"),
     }
+}
+
+/// The longest name of a protocol in ALPN, in bytes (RFC 7301 section 3.1).
+const LONGEST_PROTOCOL: usize = 255;
+
+/// How many protocols may be offered: so many that the first message still fits in one packet.
+const MOST_PROTOCOLS: usize = 16;
+
+fn alpn(node: Layers<'_, '_>) -> Result<Vec<String>> {
+    let Some(setting) = node.get(Key::TlsAlpn) else { return Ok(Vec::new()) };
+    let names = match &setting.value {
+        Value::Names(names) => names,
+        other => unreachable!("tls.alpn is {other:?}"),
+    };
+    let mut protocols: Vec<String> = Vec::new();
+    for name in names {
+        if !protocols.iter().any(|known| known == name) {
+            protocols.push((*name).to_owned());
+        }
+        let cause = if name.len() > LONGEST_PROTOCOL {
+            format!(
+                "tls.alpn: a name of {} bytes is too long; the longest has {LONGEST_PROTOCOL}",
+                name.len()
+            )
+        } else if protocols.len() > MOST_PROTOCOLS {
+            format!("tls.alpn names over {MOST_PROTOCOLS} protocols; name fewer")
+        } else {
+            continue;
+        };
+        let position = node.given(Key::TlsAlpn).map(Given::value_position);
+        let position = position.unwrap_or_else(|| unreachable!("it has no default"));
+        return Err(Error::config(&position, cause));
+    }
+    Ok(protocols)
 }
 
 fn check_versions(node: Layers<'_, '_>) -> Result<()> {

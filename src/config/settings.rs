@@ -37,6 +37,8 @@ pub struct TlsSettings {
     pub ca_file: Option<TlsFile>,
     /// Directory of PEM files of trust roots.
     pub ca_path: Option<TlsFile>,
+    /// PEM file of revocation lists.
+    pub crl_file: Option<TlsFile>,
     /// Client certificate chain, PEM.
     pub crt_file: Option<TlsFile>,
     /// Client private key, PEM.
@@ -49,6 +51,8 @@ pub struct TlsSettings {
     pub max_version: TlsVersion,
     /// The cipher suites wanted, if any. `net::tls` checks the names.
     pub ciphers: Option<CipherNames>,
+    /// The protocols offered by ALPN, in order; empty if none are.
+    pub alpn: Vec<String>,
     /// Log level of the line about a connection: 0 to 4.
     pub debug: u8,
 }

@@ -11,7 +11,7 @@ use crate::base::wiped::Wiped;
 
 /// Why a file could not be read: the reason with the fix, and the system's errno or 0.
 #[derive(Debug)]
-pub(super) struct Unreadable {
+pub(crate) struct Unreadable {
     pub reason: String,
     pub errno: i32,
 }
@@ -38,7 +38,7 @@ impl Unreadable {
 
 /// Opens a regular file for reading. Never waits for a writer of a FIFO. Looks before it opens: to
 /// open a device may start something, such as a watchdog.
-pub(super) fn open_regular(path: &Path) -> Result<(File, Metadata), Unreadable> {
+pub(crate) fn open_regular(path: &Path) -> Result<(File, Metadata), Unreadable> {
     let system = |error: io::Error| Unreadable::system(&error);
     check_kind(&std::fs::metadata(path).map_err(system)?)?;
     // The path may name another file by now.

@@ -20,6 +20,7 @@ mod node;
 mod nonblocking;
 mod options;
 mod panic;
+mod peer;
 mod set;
 mod stats;
 mod status;

@@ -125,6 +125,7 @@ fn create(
 ) -> upstream_status_t {
     panic::silence();
     watch_forks();
+    notice_privileges();
     shared!(none, |_| tell(err, panic::report()) => || {
         let made = options::copy(o)
             .map_err(|status| Error::new(status, "these options are poisoned; make new ones"))
@@ -153,6 +154,14 @@ fn watch_forks() {
         // as in any program that does not ask for them.
         let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
         DONE.store(true, Relaxed);
+    }
+}
+
+/// Makes the library ignore the environment if it comes from a caller with fewer privileges.
+fn notice_privileges() {
+    // SAFETY: getauxval only reads what the kernel gave the process at its start.
+    if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
+        process::set_privileged();
     }
 }
 

@@ -71,6 +71,11 @@ impl Channel {
         self.session.as_ref()?.version()
     }
 
+    /// The protocol agreed on by ALPN, if there is one.
+    pub fn alpn(&self) -> Option<&std::ffi::CStr> {
+        self.session.as_ref()?.alpn()
+    }
+
     /// The IANA name of the cipher suite; `None` on plaintext.
     pub fn tls_cipher(&self) -> Option<String> {
         self.session.as_ref()?.cipher()

@@ -6,6 +6,7 @@
 
 mod desk;
 mod history;
+mod looking;
 mod lookup;
 mod mailbox;
 mod pending;

@@ -4,6 +4,7 @@
 pub(crate) mod cancel;
 pub(crate) mod channel;
 pub(crate) mod dial;
+mod errands;
 mod local;
 pub(crate) mod patience;
 pub(crate) mod pool;

@@ -10,6 +10,7 @@ mod evidence;
 mod exchange;
 mod open;
 mod outcome;
+mod peer;
 mod reading;
 mod telling;
 mod terms;

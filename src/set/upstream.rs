@@ -108,7 +108,7 @@ impl Upstream {
         let runtime = Runtime::new(roster, clock, logger)
             .map_err(|error| Error::io(Status::NoMemory, "cannot create an eventfd", &error))?;
         let runtime = Arc::new(runtime);
-        let mut clients = TlsClients::default();
+        let mut clients = TlsClients::new(&runtime.logger);
         let mut nodes = Vec::with_capacity(definition.nodes.len());
         for (place, node) in std::mem::take(&mut definition.nodes).into_iter().enumerate() {
             let tls = match &node.settings.tls {

@@ -398,3 +398,24 @@ fn tls_files_of_the_options_are_checked_with_the_file() {
     );
     assert!(parse(node("").as_bytes(), "f", &options).is_ok(), "a plaintext node needs no roots");
 }
+
+#[test]
+fn a_privileged_process_does_not_ask_the_environment() {
+    let text = |value: &str| format!("[UPSTREAM]\nname {value}\n[NODE]\nname n\nhost h\nport 1\n");
+    let read = |is_privileged, text: &str| {
+        with_environment(is_privileged, |environment| {
+            parse_in(text.as_bytes(), "f", &Options::default(), environment)
+        })
+    };
+    // PATH is set in each process.
+    let open = read(false, &text("${PATH}")).unwrap();
+    assert!(open.warnings.is_empty() && open.name == std::env::var("PATH").unwrap());
+    let closed = read(true, &text("${PATH:-default}")).unwrap();
+    assert_eq!(closed.name, "default");
+    assert!(closed.warnings[0].contains("PATH of the environment is not used"));
+    let refused = read(true, &text("${PATH}")).unwrap_err().to_string();
+    assert!(refused.starts_with("f:2:6: the variable PATH is not set"), "{refused}");
+    assert!(refused.contains("AT_SECURE"), "{refused}");
+    let set = read(true, &format!("@SET PATH=own\n{}", text("${PATH}"))).unwrap();
+    assert!(set.warnings.is_empty() && set.name == "own");
+}

@@ -278,7 +278,8 @@ fn an_ipv6_address_that_seems_to_end_in_its_port_is_warned_of() {
 fn every_key_reaches_its_setting() {
     let definition = check(node(
         "tls ${ON}\ntls.verify yes\ntls.verify_hostname False\ntls.vhost [::1]\ntls.min_version \
-         tls1.3\ntls.max_version TLSV1.3\ntls.ciphers A:B,C D\ntls.debug 4\nnet.connect_timeout \
+         tls1.3\ntls.max_version TLSV1.3\ntls.ciphers A:B,C D\ntls.alpn h2,http/1.1 \
+         h2\ntls.debug 4\nnet.connect_timeout \
          250ms\nnet.connect_timeout_log_error off\nnet.io_timeout 2m\nnet.keepalive \
          no\nnet.keepalive_idle_timeout 1h\nnet.keepalive_max_recycle \
          7\nnet.keepalive_max_lifetime 1d\nnet.max_worker_connections 9\nnet.tcp_keepalive \
@@ -307,6 +308,7 @@ fn every_key_reaches_its_setting() {
             vhost: Some("::1".into()),
             ca_file: None,
             ca_path: None,
+            crl_file: None,
             crt_file: None,
             key_file: None,
             key_passwd: None,
@@ -316,6 +318,7 @@ fn every_key_reaches_its_setting() {
                 names: ["A", "B", "C", "D"].map(String::from).to_vec(),
                 position: position(19)
             }),
+            alpn: vec!["h2".into(), "http/1.1".into()],
             debug: 4,
         })
     );

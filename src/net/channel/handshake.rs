@@ -161,7 +161,8 @@ impl Handshake {
     }
 
     /// The stream; call it after [`HandshakeStep::Done`].
-    pub fn into_channel(self) -> Channel {
+    pub fn into_channel(mut self) -> Channel {
+        self.session.keep_alpn();
         Channel::new(self.socket, Some(self.session), self.peer)
     }
 }

@@ -3,6 +3,7 @@
 //! It calls rustls only through read_tls, process_new_packets and write_tls, never through its
 //! Stream. Everything it sends goes through [`Wire`].
 
+use std::ffi::{CStr, CString};
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 
@@ -42,6 +43,8 @@ pub(super) struct Session {
     /// Whether the server asked for a client certificate. A TLS 1.3 server refuses the certificate
     /// only after the handshake.
     asked: Asked,
+    /// The protocol agreed on by ALPN.
+    alpn: Option<Box<CStr>>,
     /// An upper bound of the records sent; see [`TLS12_RECORDS`].
     records: u64,
     received: Records,
@@ -75,6 +78,7 @@ impl Session {
             tls,
             client: Arc::clone(client),
             asked: Asked::No,
+            alpn: None,
             records: 0,
             received: Records::default(),
             fresh: 0,
@@ -83,12 +87,23 @@ impl Session {
         })
     }
 
-    pub(super) fn version(&self) -> Option<&'static std::ffi::CStr> {
+    pub(super) fn version(&self) -> Option<&'static CStr> {
         match self.tls.protocol_version()? {
             ProtocolVersion::TLSv1_3 => Some(c"TLSv1.3"),
             ProtocolVersion::TLSv1_2 => Some(c"TLSv1.2"),
             _ => None,
         }
+    }
+
+    /// The protocol agreed on by ALPN; call [`Session::keep_alpn`] before.
+    pub(super) fn alpn(&self) -> Option<&CStr> {
+        self.alpn.as_deref()
+    }
+
+    /// Keeps the name of the protocol agreed on as C wants it.
+    pub(super) fn keep_alpn(&mut self) {
+        let agreed = self.tls.alpn_protocol();
+        self.alpn = agreed.and_then(|name| Some(CString::new(name).ok()?.into_boxed_c_str()));
     }
 
     pub(super) fn cipher(&self) -> Option<String> {
@@ -114,7 +129,8 @@ impl Session {
     }
 
     pub(super) fn explain(&self, error: &rustls::Error) -> Failure {
-        let (status, text) = tls::explain(error, &self.client, self.asked);
+        let (status, text) =
+            tls::explain(error, &self.client, self.asked, !self.tls.is_handshaking());
         (status, 0, text)
     }
 

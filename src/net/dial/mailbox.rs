@@ -21,6 +21,7 @@ use crate::net::cancel::shared_eventfd;
 use crate::net::channel::Channel;
 use crate::net::resolve::{Answer, Family};
 use crate::net::socket::Socket;
+use crate::net::tls::{Live, Looked};
 
 /// The epoll token of the mailbox; dials and lingering sockets have tokens from 1.
 pub(super) const MAILBOX: u64 = 0;
@@ -53,6 +54,8 @@ pub(super) struct Letters {
     /// Outcomes that the caller did not take before it gave up.
     pub(super) orphaned: Vec<(Orphan, Result<Channel>)>,
     pub(super) answers: Vec<(Arc<str>, Family, Answer)>,
+    /// Looks at the files of TLS that are done.
+    pub(super) looked: Vec<(Arc<Live>, Looked)>,
     /// Connections closed on this side.
     pub(super) closed: VecDeque<(u64, Closed)>,
     pub(super) timers: Vec<(Instant, Task)>,

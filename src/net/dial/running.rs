@@ -20,6 +20,7 @@ use crate::base::error::{Blame, Error, Result, Status};
 use crate::base::sync::Mutex;
 use crate::net::cancel::Cancel;
 use crate::net::channel::Channel;
+use crate::net::errands::Errands;
 use crate::net::local::CLOSED_BY_HOST;
 use crate::net::resolve::Resolver;
 use crate::net::resolve::cache::Cache;
@@ -33,6 +34,9 @@ pub(super) struct Work {
     pub(super) resolver: Resolver,
     pub(super) cache: Cache,
     pub(super) history: History,
+    pub(super) errands: Errands,
+    /// The dials that wait for a look at the files of their TLS, and until when.
+    pub(super) looking: HashMap<u64, Instant>,
     pub(super) dials: HashMap<u64, Dial>,
     /// For each name that is being looked up: the dials that wait for the answer or could use it.
     pub(super) names: HashMap<Arc<str>, Vec<u64>>,
@@ -109,8 +113,10 @@ pub(super) fn round(
     }
     if work.stopping && work.lingering.is_empty() {
         let resolver = std::mem::take(&mut work.resolver);
+        let errands = std::mem::take(&mut work.errands);
         drop(work);
         resolver.stop();
+        errands.stop();
         Work::end(mailbox);
         return ControlFlow::Break(());
     }
@@ -125,6 +131,8 @@ impl Work {
             resolver: Resolver::default(),
             cache: Cache::default(),
             history: History::default(),
+            errands: Errands::default(),
+            looking: HashMap::new(),
             dials: HashMap::new(),
             names: HashMap::new(),
             lingering: BTreeMap::new(),
@@ -137,6 +145,7 @@ impl Work {
     /// parent's.
     pub(super) fn give_up(&mut self) -> impl Sized + use<> {
         std::mem::forget(std::mem::take(&mut self.resolver));
+        std::mem::forget(std::mem::take(&mut self.errands));
         let (dials, lingering) =
             (std::mem::take(&mut self.dials), std::mem::take(&mut self.lingering));
         (dials, lingering, std::mem::take(&mut self.timers))
@@ -212,7 +221,8 @@ impl Work {
     fn alarm(&self) -> Option<Instant> {
         let ends = self.lingering.values().map(|(end, _)| *end);
         let timers = self.timers.iter().map(|(when, _)| *when);
-        self.dials.values().map(Dial::alarm).chain(ends).chain(timers).min()
+        let looks = self.looking.values().copied();
+        self.dials.values().map(Dial::alarm).chain(ends).chain(timers).chain(looks).min()
     }
 
     /// Everything that is due now.
@@ -235,7 +245,11 @@ impl Work {
             read
         };
         for (id, dial) in letters.dials {
-            self.begin(id, dial);
+            self.look_first(id, dial);
+        }
+        for (live, looked) in letters.looked {
+            live.log(&looked);
+            looked.dials.into_iter().for_each(|id| self.has_looked(id));
         }
         for id in letters.abandoned {
             self.abandon(id);
@@ -343,6 +357,10 @@ impl Work {
             }
             stays
         });
+        let late = self.looking.iter().filter(|(_, until)| **until <= now);
+        for id in late.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.has_looked(id);
+        }
         let due: Vec<u64> =
             self.dials.iter().filter(|(_, dial)| dial.alarm() <= now).map(|(id, _)| *id).collect();
         for id in due {

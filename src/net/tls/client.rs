@@ -1,32 +1,31 @@
-//! From the `tls.*` keys of a node to its rustls configuration.
+//! What a handshake with one node needs.
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
 
+use rustls::ClientConfig;
 use rustls::client::Resumption;
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, InconsistentKeys, RootCertStore};
+use rustls::pki_types::ServerName;
 
-use super::ciphers::{provider, versions};
-use super::identity::Identity;
+use super::live::{Live, Made};
 use super::sessions::Sessions;
-use super::verifier::Verifier;
-use super::{dates, files};
-use crate::base::error::{Error, Position, Result, Status};
-use crate::config::TlsSettings;
+use super::store::Places;
+use crate::base::error::{Error, Position, Result};
+use crate::base::log::Logger;
+use crate::base::sync::Mutex;
+use crate::config::{CipherNames, TlsFile, TlsSettings};
 
 /// What a handshake with one node needs.
 pub struct TlsClient {
-    /// The rustls configuration, shared by all nodes with the same `tls.*` settings.
-    shared: Arc<ClientConfig>,
-    /// The same with the node's own sessions, made at its first handshake. A forked child makes no
-    /// handshake, so nothing can block there.
-    own: OnceLock<Arc<ClientConfig>>,
+    /// Shared by all nodes with the same `tls.*` settings.
+    live: Arc<Live>,
+    /// Its configuration with the node's own sessions, made at the node's first handshake and after
+    /// each change of the files: what was agreed on with an old certificate, or trusted because of
+    /// an old file, must not be resumed. A forked child makes no handshake, so nothing can block
+    /// there.
+    own: Mutex<Option<Made>>,
     /// The name to send (SNI), and the name that the certificate must have.
     pub name: ServerName<'static>,
     /// The settings, for the text of an error.
@@ -36,17 +35,12 @@ pub struct TlsClient {
 }
 
 impl TlsClient {
-    fn new(
-        shared: &Arc<ClientConfig>,
-        name: ServerName<'static>,
-        settings: &Arc<TlsSettings>,
-    ) -> TlsClient {
-        let (shared, settings) = (Arc::clone(shared), Arc::clone(settings));
+    fn new(live: &Arc<Live>, name: ServerName<'static>, settings: &Arc<TlsSettings>) -> TlsClient {
         TlsClient {
-            shared,
-            own: OnceLock::new(),
+            live: Arc::clone(live),
+            own: Mutex::new(None),
             name,
-            settings,
+            settings: Arc::clone(settings),
             is_miss_logged: AtomicBool::new(false),
         }
     }
@@ -56,15 +50,26 @@ impl TlsClient {
         !self.is_miss_logged.swap(true, Relaxed)
     }
 
+    /// The files behind it.
+    pub fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
     /// The rustls configuration for a connection. It keeps what the server sends for resuming, for
     /// the next connection.
     pub fn config(&self) -> Arc<ClientConfig> {
-        let own = || {
-            let mut config = ClientConfig::clone(&self.shared);
-            config.resumption = Resumption::store(Arc::new(Sessions::default()));
-            Arc::new(config)
-        };
-        Arc::clone(self.own.get_or_init(own))
+        let current = self.live.current();
+        let mut own = self.own.lock();
+        if let Some(made) = &*own
+            && made.generation == current.generation
+        {
+            return Arc::clone(&made.config);
+        }
+        let mut config = ClientConfig::clone(&current.config);
+        config.resumption = Resumption::store(Arc::new(Sessions::default()));
+        let config = Arc::new(config);
+        *own = Some(Made { generation: current.generation, config: Arc::clone(&config) });
+        config
     }
 }
 
@@ -77,14 +82,22 @@ impl fmt::Debug for TlsClient {
 /// Makes [`TlsClient`]s. Nodes with the same settings share one configuration.
 #[derive(Default)]
 pub struct TlsClients {
-    made: HashMap<Arc<TlsSettings>, Arc<ClientConfig>>,
+    made: HashMap<TlsSettings, Arc<Live>>,
     /// The last one made: most nodes have the same settings as the node before.
-    last: Option<(Arc<TlsSettings>, Arc<ClientConfig>)>,
+    last: Option<(Arc<TlsSettings>, Arc<Live>)>,
+    /// Where the system's store is.
+    places: Option<Places>,
+    logger: Logger,
     /// Warnings about the files, each only once.
     pub warnings: Vec<String>,
 }
 
 impl TlsClients {
+    /// Those of a set that logs to `logger`.
+    pub fn new(logger: &Logger) -> TlsClients {
+        TlsClients { logger: logger.clone(), ..TlsClients::default() }
+    }
+
     /// The client for a node with these settings. `position` is the node's, for errors about its
     /// host.
     pub fn client(
@@ -103,93 +116,142 @@ impl TlsClients {
                 ),
             )
         })?;
-        if let Some((last, config)) = &self.last
+        if let Some((last, live)) = &self.last
             && Arc::ptr_eq(last, settings)
         {
-            return Ok(TlsClient::new(config, name, settings));
+            return Ok(TlsClient::new(live, name, settings));
         }
-        let config = match self.made.get(settings) {
-            Some(config) => Arc::clone(config),
-            None => Arc::new(build(settings, &mut self.warnings)?),
+        let key = common(settings);
+        let live = match self.made.get(&key) {
+            Some(live) => Arc::clone(live),
+            None => {
+                let places = match &self.places {
+                    Some(places) => places.clone(),
+                    None => self.find_store(settings),
+                };
+                let live = Live::new(settings, &places, &self.logger, &mut self.warnings)?;
+                Arc::clone(self.made.entry(key).or_insert(Arc::new(live)))
+            }
         };
-        self.made.insert(Arc::clone(settings), Arc::clone(&config));
-        let client = TlsClient::new(&config, name, settings);
-        self.last = Some((Arc::clone(settings), config));
+        let client = TlsClient::new(&live, name, settings);
+        self.last = Some((Arc::clone(settings), live));
         Ok(client)
     }
-}
 
-fn build(settings: &TlsSettings, warnings: &mut Vec<String>) -> Result<ClientConfig> {
-    let provider = provider(settings.ciphers.as_ref())?;
-    let versions = versions(settings, &provider)?;
-    let (roots, given) = if settings.verify {
-        files::roots(settings)?
-    } else {
-        (Arc::new(RootCertStore::empty()), Vec::new())
-    };
-    let verifier = Verifier {
-        roots,
-        given,
-        chain: settings.verify,
-        hostname: settings.verify && settings.verify_hostname,
-        algorithms: provider.signature_verification_algorithms,
-    };
-    let identity = files::identity(settings)?;
-    if let (Some(file), Some((chain, _))) = (&settings.crt_file, &identity)
-        && let Some(cause) = dates::complaint(chain, SystemTime::now())
-    {
-        let warning = files::refuse("tls.crt_file", file, &cause).to_string();
-        if !warnings.contains(&warning) {
-            warnings.push(warning);
+    /// Where the system's store is, if it is needed.
+    fn find_store(&mut self, settings: &TlsSettings) -> Places {
+        if !settings.verify || settings.ca_file.is_some() || settings.ca_path.is_some() {
+            return Places::default();
         }
+        let (places, warning) = Places::find();
+        self.warnings.extend(warning);
+        self.places = Some(places.clone());
+        places
     }
-    let certified = match (&settings.key_file, identity) {
-        (Some(file), Some((chain, key))) => {
-            let certified = certify(chain, key, &provider);
-            Some(Arc::new(certified.map_err(|cause| files::refuse("tls.key_file", file, &cause))?))
-        }
-        _ => None,
-    };
-    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
-        .with_protocol_versions(&versions)
-        .map_err(|error| Error::new(Status::Config, format!("tls: {error}")))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_cert_resolver(Arc::new(Identity(certified)));
-    config.resumption = Resumption::disabled(); // see `TlsClient::config`
-    Ok(config)
 }
 
-/// The client certificate with its key; checks that they belong together.
-fn certify(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-    provider: &CryptoProvider,
-) -> Result<CertifiedKey, String> {
-    let key = provider.key_provider.load_private_key(key).map_err(|error| {
-        format!(
-            "holds a key of a kind that the library does not read ({error}); use RSA, ECDSA \
-             (P-256, P-384 or P-521) or Ed25519"
-        )
-    })?;
-    let certified = CertifiedKey::new(chain, key);
-    let fits = match certified.keys_match() {
-        // webpki does not read X.509 v1, but `openssl x509 -req` makes it by default, and servers
-        // accept it. So look for the key's public half in the certificate's bytes.
-        Err(rustls::Error::InvalidCertificate(_)) => holds_public_key(&certified),
-        Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => false,
-        Ok(()) | Err(_) => true,
+/// The settings without what two nodes with the same configuration may differ in: the name, and
+/// where in the file the keys are.
+fn common(settings: &TlsSettings) -> TlsSettings {
+    let nowhere = || Position { file: "".into(), line: 0, column: 0 };
+    let file = |file: &Option<TlsFile>| {
+        file.as_ref().map(|file| TlsFile { path: file.path.clone(), position: nowhere() })
     };
-    fits.then_some(certified).ok_or_else(|| {
-        "does not belong to the certificate of tls.crt_file; set both to a pair".to_owned()
-    })
+    let ciphers = settings
+        .ciphers
+        .as_ref()
+        .map(|ciphers| CipherNames { names: ciphers.names.clone(), position: nowhere() });
+    TlsSettings {
+        vhost: None,
+        ca_file: file(&settings.ca_file),
+        ca_path: file(&settings.ca_path),
+        crl_file: file(&settings.crl_file),
+        crt_file: file(&settings.crt_file),
+        key_file: file(&settings.key_file),
+        ciphers,
+        debug: 0,
+        ..settings.clone()
+    }
 }
 
-fn holds_public_key(certified: &CertifiedKey) -> bool {
-    match (certified.key.public_key(), certified.cert.first()) {
-        (Some(key), Some(certificate)) => {
-            certificate.windows(key.len()).any(|part| part == &key[..])
-        }
-        _ => false,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TlsVersion;
+
+    /// The settings of a node whose keys are in that line.
+    fn settings(folder: &std::path::Path, line: usize, vhost: &str) -> Arc<TlsSettings> {
+        let position = Position { file: "t.conf".into(), line, column: 1 };
+        let file =
+            |name: &str| Some(TlsFile { path: folder.join(name), position: position.clone() });
+        Arc::new(TlsSettings {
+            verify: true,
+            verify_hostname: true,
+            vhost: Some(vhost.to_owned()),
+            ca_file: file("ca.pem"),
+            ca_path: None,
+            crl_file: None,
+            crt_file: None,
+            key_file: None,
+            key_passwd: None,
+            min_version: TlsVersion::V1_2,
+            max_version: TlsVersion::V1_3,
+            ciphers: None,
+            alpn: Vec::new(),
+            debug: 1,
+        })
+    }
+
+    fn write_ca(folder: &std::path::Path) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut ca = rcgen::CertificateParams::default();
+        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        std::fs::write(folder.join("ca.pem"), ca.self_signed(&key).unwrap().pem()).unwrap();
+    }
+
+    fn client(clients: &mut TlsClients, settings: &Arc<TlsSettings>) -> TlsClient {
+        let position = || Position { file: "t.conf".into(), line: 1, column: 1 };
+        clients.client(settings, "h", position).unwrap()
+    }
+
+    #[test]
+    fn nodes_with_the_same_files_share_one_configuration_wherever_their_keys_are() {
+        let folder = tempfile::tempdir().unwrap();
+        write_ca(folder.path());
+        let mut clients = TlsClients::default();
+        let first = client(&mut clients, &settings(folder.path(), 5, "a.example"));
+        let second = client(&mut clients, &settings(folder.path(), 9, "b.example"));
+        assert!(Arc::ptr_eq(first.live(), second.live()));
+        let other = TlsSettings { verify_hostname: false, ..(*first.settings).clone() };
+        let third = client(&mut clients, &Arc::new(other));
+        assert!(!Arc::ptr_eq(first.live(), third.live()));
+    }
+
+    #[test]
+    fn sessions_of_before_a_change_are_not_resumed_and_a_failed_read_keeps_them() {
+        let folder = tempfile::tempdir().unwrap();
+        write_ca(folder.path());
+        let client = client(&mut TlsClients::default(), &settings(folder.path(), 5, "a.example"));
+        let before = client.config();
+        client.live().look();
+        assert!(Arc::ptr_eq(&before, &client.config()), "nothing has changed");
+        std::fs::write(folder.path().join("ca.pem"), "nonsense").unwrap();
+        client.live().look();
+        assert!(Arc::ptr_eq(&before, &client.config()), "what was good stays");
+        write_ca(folder.path());
+        client.live().look();
+        assert!(!Arc::ptr_eq(&before, &client.config()));
+    }
+
+    #[test]
+    fn one_look_serves_all_dials_that_wait_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        write_ca(folder.path());
+        let client = client(&mut TlsClients::default(), &settings(folder.path(), 5, "a.example"));
+        let live = client.live();
+        assert!(live.watches_files() && live.await_look(1));
+        assert!(!live.await_look(2) && !live.await_look(3));
+        assert_eq!(live.look().dials, [1, 2, 3]);
+        assert!(live.await_look(4), "a later dial needs a later look");
     }
 }

@@ -3,16 +3,17 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use pkcs8::der::asn1::{GeneralizedTime, UtcTime};
-use pkcs8::der::{DateTime, Decode, Header, Reader, Result, SliceReader, Tag, TagNumber};
+use pkcs8::der::DateTime;
 use rustls::pki_types::CertificateDer;
+
+use super::x509::{Certificate, name};
 
 /// What is wrong with the dates of the client certificates in `chain` at `now`, with the fix.
 pub(super) fn complaint(chain: &[CertificateDer<'_>], now: SystemTime) -> Option<String> {
     // The server judges a certificate that cannot be read here.
     let mut dates =
-        chain.iter().enumerate().filter_map(|(at, one)| Some((at, validity(one).ok()?)));
-    dates.find_map(|(at, (begins, ends))| {
+        chain.iter().enumerate().filter_map(|(at, one)| Some((at, Certificate::read(one).ok()?)));
+    dates.find_map(|(at, Certificate { begins, ends, .. })| {
         let which = match at {
             0 => "the certificate".to_owned(),
             _ => format!("certificate {} of the file", at + 1),
@@ -33,32 +34,17 @@ pub(super) fn complaint(chain: &[CertificateDer<'_>], now: SystemTime) -> Option
     })
 }
 
-/// notBefore and notAfter (RFC 5280 section 4.1).
-fn validity(certificate: &[u8]) -> Result<(DateTime, DateTime)> {
-    let mut outer = SliceReader::new(certificate)?;
-    Header::decode(&mut outer)?; // Certificate
-    Header::decode(&mut outer)?; // TBSCertificate
-    let version = Tag::ContextSpecific { constructed: true, number: TagNumber(0) };
-    if Tag::peek(&outer)? == version {
-        skip(&mut outer)?;
-    }
-    for _serial_algorithm_issuer in 0..3 {
-        skip(&mut outer)?;
-    }
-    Header::decode(&mut outer)?; // Validity
-    Ok((date(&mut outer)?, date(&mut outer)?))
-}
-
-fn skip<'a>(reader: &mut impl Reader<'a>) -> Result<()> {
-    let header = Header::decode(reader)?;
-    reader.read_slice(header.length()).map(drop)
-}
-
-fn date<'a>(reader: &mut impl Reader<'a>) -> Result<DateTime> {
-    match Tag::peek(reader)? {
-        Tag::UtcTime => Ok(UtcTime::decode(reader)?.to_date_time()),
-        _ => Ok(GeneralizedTime::decode(reader)?.to_date_time()),
-    }
+/// What is wrong with the dates of a trust root at `now`, with the fix.
+pub(super) fn of_root(root: &CertificateDer<'_>, now: SystemTime) -> Option<String> {
+    let read = Certificate::read(root).ok()?;
+    let past = now.duration_since(UNIX_EPOCH + read.ends.unix_duration()).ok()?;
+    Some(format!(
+        "the trust root {} expired on {} ({} ago); it is still used, but other libraries refuse \
+         what it signed: get the CA's present certificate",
+        name(read.subject),
+        read.ends,
+        age(past.as_secs())
+    ))
 }
 
 /// Seconds as a person reads them.

@@ -2,20 +2,32 @@
 
 use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage};
 
+use super::breaches;
 use super::client::TlsClient;
 use super::dates::age;
+use super::flaw::{Flaw, is_ca_as_server};
 use super::identity::Asked;
 use super::reasons;
-use super::verifier::is_ca_as_server;
 use crate::base::error::Status;
+use crate::config::TlsVersion;
 
 /// Status and text for a TLS failure. `asked`: whether the server asked for a client certificate.
 pub(in crate::net) fn explain(
     error: &TlsError,
     client: &TlsClient,
     asked: Asked,
+    is_after_handshake: bool,
 ) -> (Status, String) {
     match error {
+        TlsError::AlertReceived(
+            AlertDescription::HandshakeFailure | AlertDescription::NoRenegotiation,
+        ) if is_after_handshake && asked == Asked::No => {
+            let text = "the server ended TLS (alert 40 or 100): it wanted to renegotiate, which \
+                        the library does not do; switch renegotiation off there (for example, ask \
+                        for the client certificate at the start, not for some paths), or allow \
+                        TLSv1.3";
+            (Status::Tls, text.to_owned())
+        }
         TlsError::InvalidCertificate(refusal) => {
             (Status::Cert, certificate(error, refusal, client))
         }
@@ -30,12 +42,14 @@ pub(in crate::net) fn explain(
                 .to_owned(),
         ),
         TlsError::PeerIncompatible(reason) => (Status::Tls, reasons::incompatible(reason)),
-        other => (Status::Tls, format!("TLS failed ({other}); see the server's log")),
+        TlsError::InvalidCertRevocationList(flaw) => (Status::Cert, breaches::of_list(flaw)),
+        other => (Status::Tls, breaches::sentence(other)),
     }
 }
 
 fn certificate(error: &TlsError, refusal: &CertificateError, client: &TlsClient) -> String {
     match refusal {
+        CertificateError::Other(other) if other.0.is::<Flaw>() => other.0.to_string(),
         CertificateError::UnknownIssuer => {
             let trusted = match (&client.settings.ca_file, &client.settings.ca_path) {
                 (None, None) => "the system's certificate store does not know",
@@ -44,22 +58,6 @@ fn certificate(error: &TlsError, refusal: &CertificateError, client: &TlsClient)
             format!(
                 "the certificate's issuer is not trusted: {trusted} it; set tls.ca_file to the CA \
                  that signed it (or tls.verify off, which lets anyone pose as the server)"
-            )
-        }
-        CertificateError::NotValidForNameContext { expected, presented } => {
-            let expected = expected.to_str();
-            if presented.is_empty() {
-                return format!(
-                    "the certificate has no subjectAltName, so it is not for \"{expected}\"; issue \
-                     it with one, or set tls.verify_hostname off"
-                );
-            }
-            // rustls gives the names in the form DnsName("a.example").
-            let bare = presented.iter().map(|name| name.split('"').nth(1).unwrap_or(name));
-            format!(
-                "the certificate is for {}, not for \"{expected}\"; set tls.vhost to a name it \
-                 carries, or tls.verify_hostname off",
-                bare.collect::<Vec<_>>().join(", ")
             )
         }
         CertificateError::ExpiredContext { time, not_after } => format!(
@@ -75,6 +73,11 @@ fn certificate(error: &TlsError, refusal: &CertificateError, client: &TlsClient)
         CertificateError::NotValidYetContext { time, not_before } => format!(
             "the certificate is not valid yet (for another {}); is this machine's clock right?",
             age(not_before.as_secs().saturating_sub(time.as_secs()))
+        ),
+        CertificateError::ExpiredRevocationListContext { time, next_update } => format!(
+            "the revocation list of the CA in tls.crl_file ended {} ago, so nobody knows whether \
+             the certificate is revoked; get the CA's present list",
+            age(time.as_secs().saturating_sub(next_update.as_secs()))
         ),
         CertificateError::InvalidPurposeContext { .. } | CertificateError::InvalidPurpose => {
             "the certificate is not meant for a server (extended key usage lacks serverAuth); have \
@@ -107,6 +110,31 @@ fn alert_received(alert: AlertDescription, client: &TlsClient, asked: Asked) -> 
         Alert::CertificateRequired | Alert::NoCertificate => (Status::Cert, asks.to_owned()),
         // Before TLS 1.3 a server has only general alerts to say the same with.
         Alert::HandshakeFailure if asked == Asked::InVain => (Status::Cert, asks.to_owned()),
+        Alert::HandshakeFailure if asked == Asked::Answered => (
+            Status::Cert,
+            "the server refuses the handshake after it saw the client certificate of tls.crt_file \
+             (alert 40): it does not take its kind of key; use RSA of 2048 bits or more, or ECDSA \
+             with P-256"
+                .to_owned(),
+        ),
+        Alert::HandshakeFailure => (Status::Tls, nothing_in_common(client)),
+        Alert::IllegalParameter if asked == Asked::Answered => (
+            Status::Cert,
+            "the server refuses the client certificate of tls.crt_file (alert 47): if its key is \
+             on P-521, that works only with TLSv1.3; use a key on P-256 or P-384, or let the \
+             server speak TLSv1.3"
+                .to_owned(),
+        ),
+        Alert::InsufficientSecurity if client.settings.ciphers.is_none() => {
+            (Status::Tls, nothing_in_common(client))
+        }
+        Alert::NoApplicationProtocol if !client.settings.alpn.is_empty() => (
+            Status::Tls,
+            format!(
+                "the server speaks none of the protocols of tls.alpn ({}); name one that it speaks",
+                client.settings.alpn.join(", ")
+            ),
+        ),
         Alert::UnrecognisedName => (
             Status::Tls,
             format!(
@@ -115,6 +143,24 @@ fn alert_received(alert: AlertDescription, client: &TlsClient, asked: Asked) -> 
             ),
         ),
         other => (Status::Tls, reasons::alert(other)),
+    }
+}
+
+/// What a server may lack that sends only the alert `handshake_failure`.
+fn nothing_in_common(client: &TlsClient) -> String {
+    let what = "the server refuses the handshake (alert 40): no cipher suite, key exchange or kind \
+                of certificate in common";
+    match client.settings.ciphers.is_some() || client.settings.max_version < TlsVersion::V1_3 {
+        true => format!(
+            "{what}; see tls.ciphers and tls.max_version, and allow ECDHE with AES-GCM or \
+             ChaCha20-Poly1305 on the server"
+        ),
+        false => format!(
+            "{what}. The library speaks ECDHE (X25519, P-256, P-384) with AES-GCM or \
+             ChaCha20-Poly1305, and no RSA or DHE key exchange; allow that on the server, and use \
+             there a certificate with an RSA, ECDSA (P-256 or P-384; P-521 only with TLSv1.3) or \
+             Ed25519 key"
+        ),
     }
 }
 

@@ -33,17 +33,18 @@ pub(super) fn alert(alert: AlertDescription) -> String {
             ("the server does not support an extension of the handshake", "update its TLS software")
         }
         Alert::HandshakeFailure => (
-            "the server refuses the handshake (alert HandshakeFailure): no cipher or signature in \
-             common",
-            "see tls.ciphers and tls.min_version",
+            "the server refuses the handshake (alert 40): no cipher suite, key exchange or kind of \
+             certificate in common",
+            "allow ECDHE with AES-GCM or ChaCha20-Poly1305 on the server",
         ),
         Alert::InsufficientSecurity | Alert::ExportRestriction => {
             ("the server wants other ciphers", "see tls.ciphers")
         }
         Alert::ProtocolVersion => (
             "the server speaks no TLS version between tls.min_version and tls.max_version (alert \
-             ProtocolVersion)",
-            "allow a version that the server speaks",
+             70)",
+            "allow a version that the server speaks (the library speaks TLSv1.2 and TLSv1.3), or \
+             update its TLS software",
         ),
         Alert::InappropriateFallback => (
             "the server speaks a higher TLS version than was offered to it",
@@ -51,8 +52,8 @@ pub(super) fn alert(alert: AlertDescription) -> String {
         ),
         Alert::NoRenegotiation => ("the server does not renegotiate", "see its log"),
         Alert::NoApplicationProtocol => (
-            "the server wants an application protocol (ALPN), and the library offers none",
-            "name a port of the server that needs none",
+            "the server wants an application protocol (ALPN), and none is offered",
+            "set tls.alpn to one that it speaks",
         ),
         Alert::EncryptedClientHelloRequired => (
             "the server wants an encrypted ClientHello, which the library does not send",
@@ -98,7 +99,8 @@ pub(super) fn incompatible(reason: &PeerIncompatible) -> String {
         PeerIncompatible::ServerDoesNotSupportTls12Or13
         | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig => (
             "the server speaks no TLS version between tls.min_version and tls.max_version",
-            "allow a version that the server speaks",
+            "allow a version that the server speaks (the library speaks TLSv1.2 and TLSv1.3), or \
+             update its TLS software",
         ),
         PeerIncompatible::NoCipherSuitesInCommon => {
             ("the server has no cipher suite in common with the library", "see tls.ciphers")
@@ -150,18 +152,37 @@ pub(super) fn certificate(refusal: &CertificateError) -> String {
         CertificateError::Revoked => {
             ("the certificate is revoked", "install a new one on the server")
         }
+        CertificateError::UnknownRevocationStatus => (
+            "no list of tls.crl_file is of the CA that issued the certificate, so nobody knows \
+             whether it is revoked",
+            "add that CA's list to tls.crl_file",
+        ),
+        CertificateError::ExpiredRevocationList => (
+            "the revocation list of the CA in tls.crl_file is out of date",
+            "get the CA's present list",
+        ),
+        CertificateError::InvalidOcspResponse => {
+            ("the server sends a broken OCSP answer", "switch OCSP stapling off there, or fix it")
+        }
         CertificateError::UnhandledCriticalExtension => (
-            "the certificate has a critical extension that the library does not know",
-            "issue it without that extension",
+            "a certificate of the server's chain has a critical extension that the library does \
+             not know",
+            "issue it without that extension, or do not mark it critical",
         ),
         CertificateError::BadSignature => (
             "the signature of the certificate does not fit the CA's key",
             "see that the server sends the whole chain, and that tls.ca_file is the right CA",
         ),
-        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
-        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => (
-            "the certificate is signed in a way that the library does not accept",
-            "sign it with RSA of 2048 bits or more, ECDSA or Ed25519, and SHA-256 or better",
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. } => (
+            "a certificate of the server's chain is signed in a way that the library does not \
+             accept, such as with SHA-1",
+            "have it issued anew with SHA-256 or better, by RSA of 2048 bits or more, ECDSA or \
+             Ed25519",
+        ),
+        CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => (
+            "a certificate of the server's chain is signed by a kind of key that the library does \
+             not accept, or with a hash that does not go with it",
+            "have it issued by RSA of 2048 bits or more, ECDSA (P-256, P-384 or P-521) or Ed25519",
         ),
         CertificateError::NotValidForName => (
             "the certificate is for another name",
@@ -193,6 +214,11 @@ fn flaw_of_chain(flaw: &webpki::Error) -> (&'static str, &'static str) {
             "a certificate of the chain is signed by one that is not a CA's",
             "sign it with a CA certificate (basicConstraints CA:TRUE)",
         ),
+        webpki::Error::UnsupportedCriticalExtension => (
+            "a certificate of the server's chain has a critical extension that the library does \
+             not know",
+            "issue it without that extension, or do not mark it critical",
+        ),
         webpki::Error::NameConstraintViolation => (
             "a CA of the chain must not issue certificates for this name",
             "let another CA sign it",
@@ -200,6 +226,18 @@ fn flaw_of_chain(flaw: &webpki::Error) -> (&'static str, &'static str) {
         webpki::Error::PathLenConstraintViolated | webpki::Error::MaximumPathDepthExceeded => (
             "the certificate's chain is longer than its CAs or the library allow",
             "use a shorter chain on the server",
+        ),
+        webpki::Error::MaximumSignatureChecksExceeded
+        | webpki::Error::MaximumPathBuildCallsExceeded
+        | webpki::Error::MaximumNameConstraintComparisonsExceeded => (
+            "the server sends so many certificates that checking them takes too long",
+            "let it send only its own and those of the CAs that lead to the root",
+        ),
+        webpki::Error::UnsupportedNameType
+        | webpki::Error::MalformedNameConstraint
+        | webpki::Error::InvalidNetworkMaskConstraint => (
+            "a CA of the chain has name constraints that the library does not read",
+            "let another CA issue the certificate",
         ),
         webpki::Error::InvalidSerialNumber => (
             "the certificate's serial number is not valid",
@@ -279,6 +317,7 @@ mod tests {
             (CertificateError::NotValidYet, "clock"),
             (CertificateError::ApplicationVerificationFailure, "openssl verify"),
             (of_chain(webpki::Error::UnsupportedCertVersion), "version 3"),
+            (of_chain(webpki::Error::UnsupportedCriticalExtension), "critical extension"),
             (of_chain(webpki::Error::EndEntityUsedAsCa), "CA:TRUE"),
             (of_chain(webpki::Error::NameConstraintViolation), "another CA"),
             (of_chain(webpki::Error::PathLenConstraintViolated), "shorter chain"),
@@ -286,7 +325,11 @@ mod tests {
             (of_chain(webpki::Error::InvalidSerialNumber), "serial number"),
             (of_chain(webpki::Error::MalformedExtensions), "extension"),
             (of_chain(webpki::Error::SignatureAlgorithmMismatch), "signature algorithms"),
-            (of_chain(webpki::Error::MaximumSignatureChecksExceeded), "openssl verify"),
+            (of_chain(webpki::Error::MaximumSignatureChecksExceeded), "so many certificates"),
+            (of_chain(webpki::Error::UnsupportedNameType), "name constraints"),
+            (CertificateError::UnknownRevocationStatus, "add that CA's list"),
+            (CertificateError::ExpiredRevocationList, "present list"),
+            (CertificateError::InvalidOcspResponse, "OCSP"),
         ] {
             let text = certificate(&flaw);
             assert!(text.contains(words) && text.contains("; "), "{flaw:?}: {text}");

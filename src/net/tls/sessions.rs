@@ -95,12 +95,14 @@ pub(in crate::net) mod tests {
             vhost: None,
             ca_file: None,
             ca_path: None,
+            crl_file: None,
             crt_file: None,
             key_file: None,
             key_passwd: None,
             min_version: version,
             max_version: version,
             ciphers: None,
+            alpn: Vec::new(),
             debug: 0,
         }
     }
