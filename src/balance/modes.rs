@@ -12,8 +12,8 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Writes the order of the turns of the eligible nodes, given as pairs of place and weight. They
-    /// are those of `plan` for which `is_left` is true.
+    /// Writes the order of the turns of the eligible nodes, given as pairs of place and weight.
+    /// They are those of `plan` for which `is_left` is true.
     pub fn order(
         self,
         plan: &Plan,

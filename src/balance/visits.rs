@@ -122,9 +122,9 @@ impl Visits {
     }
 
     /// Pays for the next attempt, if it has to be paid for. `Err`: when a retry is certain to be
-    /// allowed; the success of another payload may allow it earlier. Only a resend waits. To ask one more of the nodes that are out takes a retry if there is
-    /// one, and goes on if there is none. So while all nodes are out, few retries are left for
-    /// resends.
+    /// allowed; the success of another payload may allow it earlier. Only a resend waits. To ask
+    /// one more of the nodes that are out takes a retry if there is one, and goes on if there is
+    /// none. So while all nodes are out, few retries are left for resends.
     pub fn pay(&mut self, budget: &Budget, now: impl FnOnce() -> u64) -> Result<(), Duration> {
         if self.pay != Pay::Nothing {
             let paid = budget.retry(now());

@@ -176,9 +176,9 @@ table! {
         "How long one connection may be used, less up to 10% at random. `0`: no limit.";
     NetMaxConnections "net.max_connections" or "net.max_worker_connections", COUNT, ANYWHERE,
         Is("0"), Acts:
-        "How many connections to the node may be open. If all are in use, a call goes on to another \
-         node of the same priority that has room. If none has, it waits for the first connection \
-         that becomes free, up to `net.connect_timeout`. `0`: no limit.";
+        "How many connections to the node may be open. If all are in use, a call goes on to \
+         another node of the same priority that has room. If none has, it waits for the first \
+         connection that becomes free, up to `net.connect_timeout`. `0`: no limit.";
     NetTcpKeepalive "net.tcp_keepalive", Bool, ANYWHERE, Is("off"), Acts:
         "Let the kernel send probes on idle connections (`SO_KEEPALIVE`).";
     NetTcpKeepaliveTime "net.tcp_keepalive_time", PROBE_TIME, ANYWHERE, Unset("the system's"), Acts:

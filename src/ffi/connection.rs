@@ -40,8 +40,8 @@ impl Opaque for upstream_conn_t {
 /// Connects to the next node, and to others if that fails. A kept connection is used again.
 ///
 /// The connection is ready for data: TCP, and TLS if the node has it. Each node is tried once. If
-/// all nodes are ejected, up to three of them are tried. A node at its net.max_connections is passed
-/// over while another one has room. If none has, the first place that becomes free will do.
+/// all nodes are ejected, up to three of them are tried. A node at its net.max_connections is
+/// passed over while another one has room. If none has, the first place that becomes free will do.
 ///
 /// Returns:
 /// - UPSTREAM_OK: `*out` is yours.

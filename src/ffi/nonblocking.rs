@@ -70,9 +70,9 @@ pub unsafe extern "C" fn upstream_node_connect_start(
 /// Goes on connecting. Call it when upstream_conn_fd() is readable, or upstream_conn_timeout_ms()
 /// has passed.
 ///
-/// A node fails if it refuses, or if it does not answer within its net.connect_timeout. Then the next
-/// one is tried, unless you asked for one node alone. A node at its net.max_connections is passed
-/// over while another one has room. If none has, the first place that becomes free will do.
+/// A node fails if it refuses, or if it does not answer within its net.connect_timeout. Then the
+/// next one is tried, unless you asked for one node alone. A node at its net.max_connections is
+/// passed over while another one has room. If none has, the first place that becomes free will do.
 ///
 /// After an error you can only discard the connection. upstream_conn_last_error() tells of all
 /// nodes.

@@ -39,8 +39,8 @@ pub const UPSTREAM_ERR_CONFIG: upstream_status_t = -11;
 pub const UPSTREAM_ERR_NOT_FOUND: upstream_status_t = -12;
 /// No node is left to try.
 pub const UPSTREAM_ERR_NO_NODE: upstream_status_t = -20;
-/// All net.max_connections stayed in use until net.connect_timeout was over, at each node that could
-/// take the payload.
+/// All net.max_connections stayed in use until net.connect_timeout was over, at each node that
+/// could take the payload.
 pub const UPSTREAM_ERR_LIMIT: upstream_status_t = -21;
 /// The host name did not resolve.
 pub const UPSTREAM_ERR_RESOLVE: upstream_status_t = -30;

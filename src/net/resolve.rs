@@ -6,17 +6,19 @@
 //! many lookups run at once is bounded; the others wait for their turn.
 
 pub(super) mod cache;
+mod family;
 mod queue;
 
 use std::collections::HashSet;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use dns_lookup::{AddrFamily, AddrInfoHints, LookupError, LookupErrorKind, SockType};
+pub(super) use family::Family;
 use nix::errno::Errno;
 use queue::{Queue, Turn};
 
@@ -24,29 +26,6 @@ use super::cancel::eventfd;
 use super::{local, thread};
 use crate::base::error::Blame;
 use crate::base::sync::{Condvar, Mutex};
-
-/// A family of addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    pub(super) const BOTH: [Family; 2] = [Family::V4, Family::V6];
-
-    pub(super) fn of(address: IpAddr) -> Family {
-        if address.is_ipv4() { Family::V4 } else { Family::V6 }
-    }
-
-    /// The other one.
-    pub(super) fn other(self) -> Family {
-        match self {
-            Family::V4 => Family::V6,
-            Family::V6 => Family::V4,
-        }
-    }
-}
 
 /// The result of a lookup of one family: its addresses (port 0, scope kept) in the system's order,
 /// at least one, or why there are none.
@@ -313,6 +292,11 @@ mod tests {
         };
         resolver.start(&host, Family::V4, false, other).unwrap();
         assert_eq!(told.recv_timeout(LONG), Ok(Family::V4));
+        let until = Instant::now() + LONG;
+        while running.load(SeqCst) < queue::THREADS {
+            assert!(Instant::now() < until, "fewer lookups run than may");
+            std::thread::yield_now();
+        }
         assert!(resolver.threads.len() <= 2 * queue::THREADS);
         *release.0.lock() = true;
         release.1.notify_all();

@@ -124,9 +124,9 @@ impl Roster {
         self.reserve(tried, ask, now)
     }
 
-    /// Another node in place of `full`, which is at its cap: the next of the rotation that is not in
-    /// `tried`, then one of the same tier in reserve. A node in reserve stays there while the tier
-    /// above it is only busy.
+    /// Another node in place of `full`, which is at its cap: the next of the rotation that is not
+    /// in `tried`, then one of the same tier in reserve. A node in reserve stays there while the
+    /// tier above it is only busy.
     pub fn another(&self, tried: &Tried, full: usize) -> Option<Turn> {
         if self.all_out.load(Relaxed) {
             return None;

@@ -140,7 +140,7 @@ impl Lookup {
         })
     }
 
-    /// Decides when to go on, after something was learned at `now`. `came`: an answer has just come.
+    /// Decides when to go on, after something was learned at `now`. `came`: an answer has come.
     pub(super) fn plan(&mut self, came: bool, now: Instant, deadline: Instant) {
         let half = now + deadline.saturating_duration_since(now) / 2;
         let awaited: Vec<&Awaited> = self.awaited().collect();

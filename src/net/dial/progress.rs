@@ -303,12 +303,12 @@ impl Work {
     }
 }
 
+/// Sorts the addresses of each family of a node, and says how many are in good standing.
+type Arrange<'a> = dyn FnMut(&str, [&mut [SocketAddr]; 2]) -> [usize; 2] + 'a;
+
 /// The addresses that a dial knows, in the order of the race and with the port. `arrange` sorts
 /// those of each family and says how many are in good standing.
-fn arranged(
-    dial: &Dial,
-    arrange: &mut dyn FnMut(&str, [&mut [SocketAddr]; 2]) -> [usize; 2],
-) -> Vec<SocketAddr> {
+fn arranged(dial: &Dial, arrange: &mut Arrange<'_>) -> Vec<SocketAddr> {
     let mut families = dial.lookup.addresses();
     let source = dial.target.net.source_address.map(Family::of);
     for addresses in &mut families {

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::Family;
+use super::family::Family;
 
 /// How many lookups of one family run at once. A lookup that nobody answers takes 10 s and more, a
 /// thread and a descriptor.
