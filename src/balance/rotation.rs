@@ -206,7 +206,7 @@ impl Rotation {
         let Taken(mut word) = taken;
         loop {
             let (frame, index) = (self.frame(number_of(word)), self.index(word));
-            let slot = frame.slot(self.turns_of_word(word));
+            let slot = frame.slot_at(index, || self.turns_of_word(word));
             let position = frame.within_reach(index);
             if frame.is_still(number_of(word)) {
                 self.go_round_from(word);

@@ -72,7 +72,7 @@ mod tests {
             let set: std::collections::BTreeSet<usize> = places.into_iter().collect();
             prop_assert_eq!(tried.count(), set.len());
             prop_assert!((0..500).all(|place| tried.contains(place) == set.contains(&place)));
-            let is_odd = |place: &usize| *place % 2 == 1;
+            let is_odd = |place: &&usize| **place % 2 == 1;
             let (odd, left): (Vec<usize>, Vec<usize>) = set.iter().partition(is_odd);
             odd.iter().chain(&odd).for_each(|place| tried.remove(*place));
             prop_assert_eq!(tried.count(), left.len());

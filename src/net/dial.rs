@@ -72,9 +72,18 @@ impl Dialer {
         self.desks().last().unwrap_or(&self.first)
     }
 
-    /// The current desk with its thread running. If the descriptors of the last desk were closed,
-    /// makes a new desk.
+    /// The current desk with its thread running.
     fn desk(&self) -> Result<&Desk> {
+        let last = self.last_desk();
+        let desk = if last.mailbox.is_whole() { last } else { self.whole_desk()? };
+        desk.start_thread()?;
+        Ok(desk)
+    }
+
+    /// The descriptors of the last desk were closed: makes a new desk.
+    #[cold]
+    #[inline(never)] // keeps it off the stack of what starts the thread
+    fn whole_desk(&self) -> Result<&Desk> {
         let mut desk = self.last_desk();
         while !desk.mailbox.is_whole() {
             let stopped = self.stopped.lock();
@@ -94,7 +103,6 @@ impl Dialer {
             drop(stopped);
             lost.tell();
         }
-        desk.start_thread()?;
         Ok(desk)
     }
 

@@ -141,14 +141,20 @@ impl Frame {
 
     /// Whose turn it is after `turns` turns of this order; anyone's if the frame is being
     /// overwritten; `None` if no node may be handed out.
-    #[inline]
     pub(super) fn slot(&self, turns: u64) -> Option<Slot> {
+        self.slot_at(turns, || turns)
+    }
+
+    /// As [`Frame::slot`], after `index` turns of this lap, which are whole cycles behind `turns`.
+    /// That is asked for only if the turn is shared.
+    #[inline]
+    pub(super) fn slot_at(&self, index: u64, turns: impl FnOnce() -> u64) -> Option<Slot> {
         let length = u64::from(self.length());
-        let turn = turns.checked_rem(length)?;
+        let turn = index.checked_rem(length)?;
         let place = self.places.get(turn as usize).map_or(0, |place| place.load(Ordering::Relaxed));
         Some(match place & SHARED {
             0 => Slot::Own(place as usize),
-            _ => self.shared(place & !SHARED, (turns / length) as u32),
+            _ => self.shared(place & !SHARED, (turns() / length) as u32),
         })
     }
 

@@ -149,7 +149,7 @@ impl Work {
         }
         let time = dial.deadline.saturating_duration_since(now);
         dial.raced = now;
-        dial.stage = Stage::Racing(Race::new(addresses, time, now));
+        dial.stage = Stage::Racing(Box::new(Race::new(addresses, time, now)));
         self.advance(id);
     }
 

@@ -27,7 +27,7 @@ pub(super) struct Dial {
 
 pub(super) enum Stage {
     Resolving,
-    Racing(Race),
+    Racing(Box<Race>),
     /// Connected. Until when to watch that the server does not end it at once.
     Observing(Box<Channel>, Instant),
 }

@@ -18,11 +18,23 @@ use crate::net::pool::{Permit, wait_for_any};
 use crate::set::link::Link;
 use crate::set::node::Node;
 
-/// What [`Conn::open_now`] gives.
-#[expect(clippy::large_enum_variant, reason = "the connection is what nearly every call gets")]
-pub enum Opening {
+/// What a connection is made of. It is small, and a [`Conn`] is not: that is made once, at the end.
+struct Opened {
+    node: Arc<Node>,
+    ready: Ready,
+}
+
+impl Opened {
+    #[inline(always)]
+    fn into_conn(self) -> Conn {
+        Conn::new(self.node, self.ready)
+    }
+}
+
+/// What [`open_now`] gives.
+enum Opening {
     /// A connection.
-    Stands(Conn),
+    Stands(Opened),
     /// The node is at its cap.
     Full(Choice),
 }
@@ -31,7 +43,7 @@ impl Conn {
     /// A connection to `node`, from the pool or new, by `deadline`, which is only worked out if
     /// there is something to wait for.
     pub fn open(node: Arc<Node>, deadline: impl FnOnce() -> Instant) -> Result<Conn> {
-        Conn::acquire(node, deadline, true)
+        acquire(node, deadline, true).map(Opened::into_conn)
     }
 
     /// A new connection to `node`, by `deadline`. Idle ones are closed, because one of them, of
@@ -43,130 +55,17 @@ impl Conn {
             let cause = "the node was ejected while the payload was being sent";
             return Err(node.target.error(Status::Closed, Phase::Connect, cause));
         }
-        Conn::acquire(node, || deadline, false)
+        acquire(node, || deadline, false).map(Opened::into_conn)
     }
 
     /// A connection to `choice`, or to another node if that one is at its cap.
     #[inline(always)]
     pub fn open_along(detour: &mut impl Detour, choice: Choice) -> Result<Conn> {
-        match Conn::open_now(choice)? {
-            Opening::Stands(conn) => Ok(conn),
-            Opening::Full(choice) => Conn::open_elsewhere(detour, choice),
-        }
-    }
-
-    /// A connection to `choice`, on trial or not, unless it is at its cap.
-    #[inline(always)]
-    pub fn open_now(choice: Choice) -> Result<Opening> {
-        if let Some(trial) = choice.trial {
-            let deadline = choice.deadline();
-            return Conn::try_out(choice.node, trial, deadline).map(Opening::Stands);
-        }
-        may_connect(&choice.node)?;
-        let generation = choice.node.generation();
-        let node = &choice.node;
-        let Some(permit) = node.pool.try_acquire(|link| node.retire_quietly(*link)) else {
-            return Ok(Opening::Full(choice));
+        let opened = match open_now(choice)? {
+            Opening::Stands(opened) => opened,
+            Opening::Full(choice) => open_elsewhere(detour, choice)?,
         };
-        let Choice { node, by, .. } = choice;
-        let own = node.target.net.connect_timeout;
-        let deadline = || {
-            let own = after(Instant::now(), own);
-            by.map_or(own, |by| by.min(own))
-        };
-        Conn::with_permit(node, permit, generation, deadline, true).map(Opening::Stands)
-    }
-
-    /// The node of `choice` is at its cap: the first node that has room, or at last the first one
-    /// that gets room.
-    #[cold]
-    fn open_elsewhere(detour: &mut impl Detour, choice: Choice) -> Result<Conn> {
-        let mut full = vec![choice.node];
-        let by = loop {
-            let choice = match detour.beyond() {
-                Ok(choice) => choice,
-                Err(by) => break by,
-            };
-            let node = Arc::clone(&choice.node);
-            let opened = match Conn::open_now(choice) {
-                Ok(Opening::Full(choice)) => {
-                    full.push(choice.node);
-                    continue;
-                }
-                Ok(Opening::Stands(conn)) => Ok(conn),
-                Err(error) => Err(error),
-            };
-            detour.found(&node);
-            return opened;
-        };
-        let deadline = room_by(&full[0], by);
-        full.truncate(WAITS_AT);
-        loop {
-            let pools: Vec<_> = full.iter().map(|node| &node.pool).collect();
-            let expired = |at: usize, link: Box<Link>| full[at].retire_quietly(*link);
-            let (at, permit) = wait_for_any(&pools, deadline, expired);
-            drop(pools);
-            let node = Arc::clone(&full[at]);
-            match permit {
-                Permit::None => {
-                    detour.found_none();
-                    return Err(caps_held(full.iter()));
-                }
-                Permit::Idle(_) | Permit::New if full.len() > 1 && is_out(&node) => {
-                    hand_back(&node, permit);
-                    full.remove(at);
-                }
-                permit => {
-                    detour.found(&node);
-                    let generation = node.generation();
-                    return Conn::with_permit(node, permit, generation, || deadline, true);
-                }
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn acquire(node: Arc<Node>, deadline: impl FnOnce() -> Instant, reuse: bool) -> Result<Conn> {
-        may_connect(&node)?;
-        let generation = node.generation();
-        let deadline = LazyCell::new(deadline);
-        let permit = node.pool.acquire(|| *deadline, |link| node.retire_quietly(*link));
-        Conn::with_permit(node, permit, generation, || *deadline, reuse)
-    }
-
-    /// What a permit for `node` leads to: an idle connection or a dial.
-    #[inline(always)]
-    fn with_permit(
-        node: Arc<Node>,
-        permit: Permit<Box<Link>>,
-        generation: u32,
-        deadline: impl FnOnce() -> Instant,
-        reuse: bool,
-    ) -> Result<Conn> {
-        let idle = match permit {
-            Permit::Idle(link) => first_usable(&node, link, reuse)?,
-            Permit::New => None,
-            Permit::Cancelled => return Err(node.target.cancelled(Phase::Wait)),
-            Permit::None => return Err(cap_held(&node)),
-        };
-        if let Some(link) = idle {
-            return Ok(Conn::new(node, Ready { link, reused: true, generation, trial: None }));
-        }
-        let dial = Dial::of(&node); // the wait for a permit is not the node's fault
-        let outcome = node.runtime.dialer.dial(&node.target, deadline());
-        dial.ended(&node, outcome).map(|ready| Conn::new(node, ready))
-    }
-
-    /// A new connection to a node on trial, by `deadline`.
-    pub(super) fn try_out(node: Arc<Node>, trial: Trial, deadline: Instant) -> Result<Conn> {
-        let mut trying = match trial::begin(&node, trial, deadline, false)? {
-            trial::Begun::Ready(ready) => return Ok(Conn::new(node, ready)),
-            trial::Begun::Trying(trying) => trying,
-        };
-        match trying.pending.wait(trying.until) {
-            Some(outcome) => trying.dial.ended(&node, outcome).map(|ready| Conn::new(node, ready)),
-            None => Err(trying.dial.left_alone(&node, trying.until)),
-        }
+        Ok(opened.into_conn())
     }
 
     /// Begins the trial of a node for which no caller waits. If a connection is all that the node
@@ -175,5 +74,121 @@ impl Conn {
         let trial = Trial { turn, others: true, patience: Duration::ZERO };
         // A failure is reported to the node. The dial goes on when its handle is dropped.
         drop(trial::begin(node, trial, Instant::now(), false));
+    }
+}
+
+/// A connection to `choice`, on trial or not, unless it is at its cap.
+#[inline(always)]
+fn open_now(choice: Choice) -> Result<Opening> {
+    if let Some(trial) = choice.trial {
+        let deadline = choice.deadline();
+        return try_out(choice.node, trial, deadline).map(Opening::Stands);
+    }
+    may_connect(&choice.node)?;
+    let generation = choice.node.generation();
+    let node = &choice.node;
+    let Some(permit) = node.pool.try_acquire(|link| node.retire_quietly(*link)) else {
+        return Ok(Opening::Full(choice));
+    };
+    let Choice { node, by, .. } = choice;
+    let own = node.target.net.connect_timeout;
+    let deadline = || {
+        let own = after(Instant::now(), own);
+        by.map_or(own, |by| by.min(own))
+    };
+    with_permit(node, permit, generation, deadline, true).map(Opening::Stands)
+}
+
+/// The node of `choice` is at its cap: the first node that has room, or at last the first one
+/// that gets room.
+#[cold]
+fn open_elsewhere(detour: &mut impl Detour, choice: Choice) -> Result<Opened> {
+    let mut full = vec![choice.node];
+    let by = loop {
+        let choice = match detour.beyond() {
+            Ok(choice) => choice,
+            Err(by) => break by,
+        };
+        let node = Arc::clone(&choice.node);
+        let opened = match open_now(choice) {
+            Ok(Opening::Full(choice)) => {
+                full.push(choice.node);
+                continue;
+            }
+            Ok(Opening::Stands(opened)) => Ok(opened),
+            Err(error) => Err(error),
+        };
+        detour.found(&node);
+        return opened;
+    };
+    let deadline = room_by(&full[0], by);
+    full.truncate(WAITS_AT);
+    loop {
+        let pools: Vec<_> = full.iter().map(|node| &node.pool).collect();
+        let expired = |at: usize, link: Box<Link>| full[at].retire_quietly(*link);
+        let (at, permit) = wait_for_any(&pools, deadline, expired);
+        drop(pools);
+        let node = Arc::clone(&full[at]);
+        match permit {
+            Permit::None => {
+                detour.found_none();
+                return Err(caps_held(full.iter()));
+            }
+            Permit::Idle(_) | Permit::New if full.len() > 1 && is_out(&node) => {
+                hand_back(&node, permit);
+                full.remove(at);
+            }
+            permit => {
+                detour.found(&node);
+                let generation = node.generation();
+                return with_permit(node, permit, generation, || deadline, true);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn acquire(node: Arc<Node>, deadline: impl FnOnce() -> Instant, reuse: bool) -> Result<Opened> {
+    may_connect(&node)?;
+    let generation = node.generation();
+    let deadline = LazyCell::new(deadline);
+    let permit = node.pool.acquire(|| *deadline, |link| node.retire_quietly(*link));
+    with_permit(node, permit, generation, || *deadline, reuse)
+}
+
+/// What a permit for `node` leads to: an idle connection or a dial.
+#[inline(always)]
+fn with_permit(
+    node: Arc<Node>,
+    permit: Permit<Box<Link>>,
+    generation: u32,
+    deadline: impl FnOnce() -> Instant,
+    reuse: bool,
+) -> Result<Opened> {
+    let idle = match permit {
+        Permit::Idle(link) => first_usable(&node, link, reuse)?,
+        Permit::New => None,
+        Permit::Cancelled => return Err(node.target.cancelled(Phase::Wait)),
+        Permit::None => return Err(cap_held(&node)),
+    };
+    if let Some(link) = idle {
+        let ready = Ready { link, reused: true, generation, trial: None };
+        return Ok(Opened { node, ready });
+    }
+    let dial = Dial::of(&node); // the wait for a permit is not the node's fault
+    let outcome = node.runtime.dialer.dial(&node.target, deadline());
+    dial.ended(&node, outcome).map(|ready| Opened { node, ready })
+}
+
+/// A new connection to a node on trial, by `deadline`.
+#[cold]
+fn try_out(node: Arc<Node>, trial: Trial, deadline: Instant) -> Result<Opened> {
+    let mut trying = match trial::begin(&node, trial, deadline, false)? {
+        trial::Begun::Ready(ready) => return Ok(Opened { node, ready }),
+        trial::Begun::Trying(trying) => trying,
+    };
+    match trying.pending.wait(trying.until) {
+        Some(outcome) => trying.dial.ended(&node, outcome).map(|ready| Opened { node, ready }),
+        None => Err(trying.dial.left_alone(&node, trying.until)),
     }
 }
