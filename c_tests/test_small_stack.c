@@ -30,7 +30,7 @@ static upstream_error_t *err;
 static upstream_stats_t stats = UPSTREAM_STATS_INIT;
 static char file_path[128], missing_path[128], bad_path[128];
 static char tls_text[2048], store_text[512], rsa_text[1024], bad_text[64] = "[NODE]\nname x\n";
-static char back[64], much[64 * 1024];
+static char back[64], peer[64], much[64 * 1024];
 static const char *key, *value;
 static size_t got;
 static struct iovec parts[2] = {{"hel", 3}, {"lo\n", 3}};
@@ -168,6 +168,8 @@ static int ends_with(upstream_status_t expected, upstream_status_t status)
     CALL(last_error_none, upstream_conn_last_error(conn) == NULL)                                  \
     CALL(conn_node, upstream_conn_node(conn) == node)                                              \
     CALL(tls_version, upstream_conn_tls_version(conn) != NULL)                                     \
+    CALL(alpn, upstream_conn_alpn(conn) == NULL)                                                   \
+    CALL(peer, upstream_conn_peer(conn, peer, sizeof(peer)) == UPSTREAM_OK)                        \
     CALL(conn_set_data, upstream_conn_set_data(conn, back, free_nothing) == UPSTREAM_OK)           \
     CALL(conn_get_data, upstream_conn_get_data(conn) == back)                                      \
     CALL(write_line, upstream_conn_write(conn, "a line\n", 7) == UPSTREAM_OK)                      \

@@ -31,8 +31,8 @@
     OPERATION(property_unset,              0,  0,  0,           0,         183) /* 164 */         \
     OPERATION(property_number,             0,  0,  0,           0,         571) /* 517 */         \
     OPERATION(attempt,                     1,  0,  0,           6,        1180) /* 1070 */        \
-    OPERATION(write_64,                    0,  0,  1,           3,         277) /* 249 */         \
-    OPERATION(write_4096,                  0,  0,  1,           3,         277) /* 249 */         \
+    OPERATION(write_64,                    0,  0,  1,           3,         280) /* 277 */         \
+    OPERATION(write_4096,                  0,  0,  1,           3,         280) /* 277 */         \
     OPERATION(write_tls_64,                1,  0,  1, NOT_COUNTED, NOT_COUNTED)                   \
     OPERATION(connect_release,             1,  2,  1,          10,        1914) /* 1737 */        \
     OPERATION(connect_release_10_idle,     1,  2,  1,           9,        1201) /* 1089 */        \

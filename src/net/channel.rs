@@ -390,6 +390,9 @@ fn offer_plain(
     portion: &mut Portion,
 ) -> Result<Offered, Failure> {
     while !unsent.is_empty() {
+        if portion.is_used_up() {
+            return Ok(Offered::Unfinished);
+        }
         let offered = match unsent.offer(SLICES) {
             Offer::Slices(slices) => socket.send_vectored(slices),
             Offer::Cut(slices, count) => socket.send_vectored(&slices[..count]),
@@ -397,16 +400,10 @@ fn offer_plain(
         };
         match offered {
             Ok(taken) => {
+                portion.take(taken, 0);
                 progress.taken += taken as u64;
                 progress.moved = true;
                 unsent.advance(taken);
-                if unsent.is_empty() {
-                    break; // nearly always; the rest is for long writes
-                }
-                portion.take(taken, 0);
-                if portion.is_used_up() {
-                    return Ok(Offered::Unfinished);
-                }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Offered::Full),
             Err(error) => return Err(broken(&error)),

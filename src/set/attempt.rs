@@ -188,7 +188,8 @@ impl Attempt {
             };
             let begun = Instant::now();
             match Conn::open_along(&mut route, choice) {
-                Ok(mut conn) => {
+                Ok(opened) => {
+                    let mut conn = opened.into_conn();
                     if let Some((loan, account)) = route.stands() {
                         conn.lend(loan);
                         conn.keep_account(account);

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use connecting::Connecting;
 use exchange::Exchange;
+pub use open::Opened;
 use outcome::Ready;
 pub use terms::{
     Account, Choice, Course, Detour, Ended, Ending, Loan, OneNode, Step, Trial, connect_deadline,

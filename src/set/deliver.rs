@@ -231,10 +231,13 @@ impl Upstream {
                 count(counter);
                 return Err(Failed::TryOn { error, how });
             }
-            conn = Conn::open_fresh(Arc::clone(node), generation, deadline).map_err(|error| {
-                count(counter);
-                Failed::TryOn { error, how }
-            })?;
+            let fresh = Conn::open_fresh(Arc::clone(node), generation, deadline);
+            conn = fresh
+                .map_err(|error| {
+                    count(counter);
+                    Failed::TryOn { error, how }
+                })?
+                .into_conn();
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::balance::visits::{SetBack, Visits};
 use crate::base::error::{Error, Result, summary};
 use crate::base::stats::count;
-use crate::set::conn::{Conn, forked};
+use crate::set::conn::{Conn, Opened, forked};
 use crate::set::journey::{Leg, Stopped, Term};
 use crate::set::payload::PayloadId;
 use crate::set::room::Search;
@@ -75,7 +75,7 @@ impl Upstream {
             }
             let Some((leg, conn)) = self.next_conn(round) else { break };
             let outcome = match conn {
-                Ok(conn) => work(conn, &leg, round),
+                Ok(opened) => work(opened.into_conn(), &leg, round),
                 Err(error) => Err(Failed::TryOn { error, how: leg.set_back() }),
             };
             match outcome {
@@ -135,7 +135,7 @@ impl Upstream {
 
     /// A connection to the next node; `None` if all were tried.
     #[inline(always)]
-    fn next_conn(&self, round: &mut Round) -> Option<(Leg, Result<Conn>)> {
+    fn next_conn(&self, round: &mut Round) -> Option<(Leg, Result<Opened>)> {
         let mut leg = self.next_leg(&mut round.visits, round.term)?;
         let begun = leg.is_aside.then(Instant::now);
         let choice = self.choice(&leg);

@@ -18,15 +18,17 @@ use crate::net::pool::{Permit, wait_for_any};
 use crate::set::link::Link;
 use crate::set::node::Node;
 
-/// What a connection is made of. It is small, and a [`Conn`] is not: that is made once, at the end.
-struct Opened {
+/// What a connection is made of. It is small, and a [`Conn`] is not: that is made once, where it is
+/// used, because each copy of it lies on the caller's stack while a deliver callback runs.
+pub struct Opened {
     node: Arc<Node>,
     ready: Ready,
 }
 
 impl Opened {
+    /// The connection.
     #[inline(always)]
-    fn into_conn(self) -> Conn {
+    pub fn into_conn(self) -> Conn {
         Conn::new(self.node, self.ready)
     }
 }
@@ -48,24 +50,23 @@ impl Conn {
 
     /// A new connection to `node`, by `deadline`. Idle ones are closed, because one of them, of
     /// this `generation`, was just found dead in use.
-    pub fn open_fresh(node: Arc<Node>, generation: u32, deadline: Instant) -> Result<Conn> {
+    pub fn open_fresh(node: Arc<Node>, generation: u32, deadline: Instant) -> Result<Opened> {
         // The end of the dead connection may have ejected the node: then another node must be
         // asked.
         if node.generation() != generation && node.state() == NodeState::Ejected {
             let cause = "the node was ejected while the payload was being sent";
             return Err(node.target.error(Status::Closed, Phase::Connect, cause));
         }
-        acquire(node, || deadline, false).map(Opened::into_conn)
+        acquire(node, || deadline, false)
     }
 
     /// A connection to `choice`, or to another node if that one is at its cap.
     #[inline(always)]
-    pub fn open_along(detour: &mut impl Detour, choice: Choice) -> Result<Conn> {
-        let opened = match open_now(choice)? {
-            Opening::Stands(opened) => opened,
-            Opening::Full(choice) => open_elsewhere(detour, choice)?,
-        };
-        Ok(opened.into_conn())
+    pub fn open_along(detour: &mut impl Detour, choice: Choice) -> Result<Opened> {
+        match open_now(choice)? {
+            Opening::Stands(opened) => Ok(opened),
+            Opening::Full(choice) => open_elsewhere(detour, choice),
+        }
     }
 
     /// Begins the trial of a node for which no caller waits. If a connection is all that the node
