@@ -13,7 +13,7 @@ use crate::base::clock::Clock;
 use crate::base::error::{Blame, Error, Status};
 use crate::config::{Definition, Options, parse};
 use crate::net::pool::Permit;
-use crate::set::conn::{Choice, Conn, Trial};
+use crate::set::conn::{Choice, Conn, OneNode, Trial};
 use crate::set::node::Node;
 use crate::set::upstream::{Hooks, Upstream};
 
@@ -54,6 +54,12 @@ fn at_the_cap(definition: &Definition) -> Arc<Upstream> {
         assert!(matches!(node.pool.acquire(never, |_| unreachable!()), Permit::New));
     }
     upstream
+}
+
+/// The error of a call that tries this one node, on trial.
+fn try_alone(choice: Choice) -> Error {
+    let mut alone = OneNode::new(Arc::clone(&choice.node));
+    Conn::open_along(&mut alone, choice).err().unwrap()
 }
 
 #[test]
@@ -135,7 +141,7 @@ fn a_trial_left_by_its_caller_ends_for_the_node_once() {
             other
         });
         let choice = Choice { by: Some(Instant::now()), ..choice };
-        let error = Conn::open_now(choice).err().unwrap();
+        let error = try_alone(choice);
         assert!(matches!(error.status, Status::Timeout | Status::Resolve), "{error}");
         assert_eq!(resolver.join().unwrap(), None, "there is one trial at a time");
         upstream.runtime().dialer.finish();
@@ -152,7 +158,7 @@ fn a_trial_without_a_result_is_given_back() {
         let (upstream, choice) = with_a_trial(&definition);
         let thread = spawn(&upstream, run);
         let resolver = spawn(&upstream, |up| up.runtime().dialer.answer(HOST, Blame::Local));
-        let error = Conn::open_now(choice).err().unwrap();
+        let error = try_alone(choice);
         assert!(error.status == Status::Resolve && error.is_local(), "{error}");
         assert_eq!(standing(&upstream.nodes()[0]), (NodeState::Ejected, 1, Some((0, 0))));
         resolver.join().unwrap();
@@ -169,7 +175,7 @@ fn a_cancelled_trial_frees_its_permit() {
         let (upstream, choice) = with_a_trial(&definition);
         let thread = spawn(&upstream, run);
         let canceller = spawn(&upstream, Upstream::cancel);
-        let error = Conn::open_now(choice).err().unwrap();
+        let error = try_alone(choice);
         assert_eq!(error.status, Status::Cancelled);
         assert_eq!(upstream.nodes()[0].pool.gauge(), Some((0, 0)));
         canceller.join().unwrap();
