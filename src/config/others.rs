@@ -2,6 +2,8 @@
 //! and which key says it here. A file that asks for TLS in other words must never be read as
 //! plaintext in silence. A key that the plugin declared is the plugin's; nobody asks here about it.
 
+use crate::base::wiped::Wiped;
+
 /// Keys of Fluent Bit that mean nothing here, as a beginning or in full, and why.
 const OF_THE_AGENT: [(&str, &str); 7] = [
     ("tls.proxy.", "no proxy is used"),
@@ -187,7 +189,8 @@ pub fn of_tls(name: &str) -> Option<String> {
             || part.ends_with("ssl")
     };
     let has_word = name.split(['_', '-', '.', '/']).any(is_word) && !name.contains("proxy");
-    let joined = name.replace('-', "_");
+    // A secret in the wrong place may be read as a key.
+    let joined = Wiped::new(name.replace('-', "_"));
     if !has_word && !OF_TLS.contains(&joined.as_str()) {
         return None;
     }
@@ -209,7 +212,7 @@ pub fn may_name_a_scheme(name: &str) -> bool {
 
 /// The error about such a key, if its value asks for TLS. Shows no value: it may hold a password.
 pub fn asks_for_tls(name: &str, value: &str) -> Option<String> {
-    let value = value.trim().to_ascii_lowercase();
+    let value = Wiped::new(value.trim().to_ascii_lowercase());
     let scheme = value.split_once("://").map_or(value.as_str(), |(scheme, _)| scheme);
     let is_one = scheme.split(['+', '-', '_', ' ', ',']).any(|word| {
         matches!(word, "tls" | "ssl" | "https" | "starttls" | "tcps" | "wss" | "mtls" | "dtls")

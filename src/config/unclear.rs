@@ -10,8 +10,10 @@ use crate::base::wiped::Wiped;
 
 /// A line that is one word. In `[UPSTREAM]` the first one may be the upstream's name.
 pub(super) fn one_word(spellings: &Spellings, word: &str, may_be_name: bool) -> String {
-    let lower = opening(word).to_ascii_lowercase();
-    if let (None, Some(text)) = (keys::find(&lower), others::of_tls(&lower)) {
+    let lower = Wiped::new(opening(word).to_ascii_lowercase());
+    // A word with digits may be a secret, and the text shows the word.
+    let may_be_shown = !lower.bytes().any(|byte| byte.is_ascii_digit());
+    if let (None, Some(text), true) = (keys::find(&lower), others::of_tls(&lower), may_be_shown) {
         return text;
     }
     let more = if word.contains(['=', ':']) {
@@ -68,7 +70,7 @@ pub(super) fn no_header(name: &str) -> Option<String> {
             "this section header has the invisible character {odd:?}; type the line again"
         ));
     }
-    let (upper, words) = (name.to_ascii_uppercase(), ["NODE", "UPSTREAM"]);
+    let (upper, words) = (Wiped::new(name.to_ascii_uppercase()), ["NODE", "UPSTREAM"]);
     let begun = words.into_iter().find(|word| {
         let is_apart = |c: char| !c.is_alphabetic();
         upper.strip_prefix(word).is_some_and(|rest| rest == "S" || rest.starts_with(is_apart))
@@ -88,7 +90,7 @@ pub(super) fn section(name: &str) -> String {
     if word.is_empty() || !is_plain(word) {
         return "this unknown section is ignored".to_owned();
     }
-    let near = suggest::nearest(&name.to_ascii_uppercase(), ["UPSTREAM", "NODE"], 2);
+    let near = suggest::nearest(&Wiped::new(name.to_ascii_uppercase()), ["UPSTREAM", "NODE"], 2);
     let fix = near.map(|near| format!("; did you mean [{near}]?")).unwrap_or_default();
     format!("unknown section {} is ignored{fix}", shown(word))
 }
