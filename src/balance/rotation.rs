@@ -47,6 +47,8 @@ pub struct Pick {
     pub position: u64,
     /// The turn is shared: the rotation does not count it.
     pub is_shared: bool,
+    /// It began a lap, and [`Rotation::take_off_laps`] should be called.
+    pub many_laps: bool,
 }
 
 /// As [`Pick`], with the token of the place.
@@ -68,6 +70,8 @@ pub struct Untried {
     /// The place whose turn it was; it differs from `place` if the payload had been there. `None`
     /// for a turn that is shared: the rotation does not count it.
     pub turn_of: Option<usize>,
+    /// As for [`Pick`].
+    pub many_laps: bool,
 }
 
 /// How much an order may hold.
@@ -209,12 +213,16 @@ impl Rotation {
             let slot = frame.slot_at(index, || self.turns_of_word(word));
             let position = frame.within_reach(index);
             if frame.is_still(number_of(word)) {
-                self.go_round_from(word);
-                match slot? {
-                    Slot::Own(place) => return Some(Pick { place, position, is_shared: false }),
-                    Slot::Shared(place) => return Some(Pick { place, position, is_shared: true }),
-                    Slot::Nobodys => {}
-                }
+                let many_laps = self.go_round_from(word);
+                let (place, is_shared) = match slot? {
+                    Slot::Own(place) => (place, false),
+                    Slot::Shared(place) => (place, true),
+                    Slot::Nobodys => {
+                        Taken(word) = self.take();
+                        continue;
+                    }
+                };
+                return Some(Pick { place, position, is_shared, many_laps });
             }
             Taken(word) = self.take();
         }
@@ -234,8 +242,8 @@ impl Rotation {
     /// turn.
     pub fn next_untried(&self, tried: &Tried) -> Option<Untried> {
         if tried.count() == 0 {
-            let Pick { place, is_shared, .. } = self.pick_of(self.take())?;
-            return Some(Untried { place, turn_of: (!is_shared).then_some(place) });
+            let Pick { place, is_shared, many_laps, .. } = self.pick_of(self.take())?;
+            return Some(Untried { place, turn_of: (!is_shared).then_some(place), many_laps });
         }
         loop {
             let seen = self.word.load(Ordering::Acquire);
@@ -253,21 +261,24 @@ impl Rotation {
             let turns = self.turns_of_word(word);
             let (place, slot) = (frame.first_untried(turns, tried), frame.slot(turns));
             if frame.is_still(number_of(word)) {
-                self.go_round_from(word);
+                let many_laps = self.go_round_from(word);
                 if let (Some(place), Some(slot)) = (place, slot) {
                     let turn_of = if let Slot::Own(place) = slot { Some(place) } else { None };
-                    return Some(Untried { place, turn_of });
+                    return Some(Untried { place, turn_of, many_laps });
                 }
             }
         }
     }
 
-    /// Starts the next lap if the turn of `taken` lies past the end of the table.
+    /// Starts the next lap if the turn of `taken` lies past the end of the table. Returns whether
+    /// there are many laps now.
     #[inline]
-    fn go_round_from(&self, taken: u64) {
-        if self.index(taken) >= u64::from(self.frame(number_of(taken)).reach()) {
+    fn go_round_from(&self, taken: u64) -> bool {
+        let is_past = self.index(taken) >= u64::from(self.frame(number_of(taken)).reach());
+        if is_past {
             self.go_round(taken);
         }
+        is_past && self.laps(taken) + 1 >= self.most_laps()
     }
 
     /// Starts the next lap, unless another thread did so or the order has been replaced.
@@ -299,8 +310,8 @@ impl Rotation {
         (1 << (POSITION - 1)) / (self.frames.mask + 1)
     }
 
-    /// Whether [`Rotation::take_off_laps`] should be called.
-    #[inline]
+    /// Whether there are many laps.
+    #[cfg(test)]
     pub fn has_many_laps(&self) -> bool {
         self.laps(self.word.load(Ordering::Relaxed)) >= self.most_laps()
     }

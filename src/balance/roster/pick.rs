@@ -70,16 +70,16 @@ impl Roster {
         if pick.is_shared {
             self.handed_beside(pick.place);
         }
-        self.take_off_laps();
+        if pick.many_laps {
+            self.take_off_laps();
+        }
         Some(pick)
     }
 
-    /// Has laps taken off, if there are many and no other thread uses the table.
-    #[inline]
+    /// Has laps taken off, if no other thread uses the table; the next lap asks again.
+    #[cold]
     pub(super) fn take_off_laps(&self) {
-        if self.rotation.has_many_laps()
-            && let Some(mut table) = self.table.try_lock()
-        {
+        if let Some(mut table) = self.table.try_lock() {
             self.rotation.take_off_laps(&mut table.ledger);
         }
     }

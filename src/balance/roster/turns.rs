@@ -112,7 +112,9 @@ impl Roster {
             && let Some(picked) = self.rotation.next_untried(tried)
         {
             self.handed_instead(picked.place, picked.turn_of);
-            self.take_off_laps();
+            if picked.many_laps {
+                self.take_off_laps();
+            }
             let generation = self.generation(picked.place);
             return Some(Turn {
                 place: picked.place,
