@@ -218,8 +218,11 @@ static void many_names_that_nobody_answers_for(void **state)
     }
     usleep(300 * 1000);
     assert_in_range(threads_now() - threads, 2, MOST_THREADS);
-    /* each connection under way has a descriptor of its own to wait on */
-    assert_in_range(descriptors_open() - before, SILENT, SILENT + MOST_DESCRIPTORS);
+    /* each connection under way has a descriptor of its own to wait on; that sanitizer has
+     * descriptors too, so they are not counted there */
+    if (!check_sanitized("thread")) {
+        assert_in_range(descriptors_open() - before, SILENT, SILENT + MOST_DESCRIPTORS);
+    }
     for (i = 0; i < SILENT; i++) {
         upstream_conn_discard(conns[i]);
     }
