@@ -209,10 +209,10 @@ mod tests {
         }
         for letter in ["x", "\u{e4}", "\u{20ac}", "\u{1f980}"] {
             for more in 0..4 {
-                let long = format!("{}{}; mend it", "y".repeat(more), letter.repeat(100_000));
+                let long = format!("{}{}; fix it", "y".repeat(more), letter.repeat(100_000));
                 let text = message(long);
                 assert!((MESSAGE - 6..=MESSAGE).contains(&text.len()), "{}", text.len());
-                assert!(text.contains("...") && text.ends_with("; mend it"), "{text}");
+                assert!(text.contains("...") && text.ends_with("; fix it"), "{text}");
             }
         }
         assert_eq!(message("x".repeat(MESSAGE)), "x".repeat(MESSAGE));

@@ -109,21 +109,23 @@ impl Roster {
     /// thread uses it.
     pub fn next_untried(&self, tried: &Tried, ask: Ask, now: impl Fn() -> u64) -> Option<Turn> {
         if !self.all_out.load(Relaxed)
-            && let Some(picked) = self.rotation.next_untried(tried)
+            && let Some(place) = self.hand_out_untried(tried)
         {
-            self.handed_instead(picked.place, picked.turn_of);
-            if picked.many_laps {
-                self.take_off_laps();
-            }
-            let generation = self.generation(picked.place);
-            return Some(Turn {
-                place: picked.place,
-                generation,
-                is_trial: false,
-                last_resort: false,
-            });
+            let generation = self.generation(place);
+            return Some(Turn { place, generation, is_trial: false, last_resort: false });
         }
         self.reserve(tried, ask, now)
+    }
+
+    /// The next node of the rotation that is not in `tried`, booked as handed out.
+    #[inline]
+    fn hand_out_untried(&self, tried: &Tried) -> Option<usize> {
+        let picked = self.rotation.next_untried(tried)?;
+        self.handed_instead(picked.place, picked.turn_of);
+        if picked.many_laps {
+            self.take_off_laps();
+        }
+        Some(picked.place)
     }
 
     /// Another node in place of `full`, which is at its cap: the next of the rotation that is not
@@ -133,11 +135,8 @@ impl Roster {
         if self.all_out.load(Relaxed) {
             return None;
         }
-        let place = match self.rotation.next_untried(tried) {
-            Some(picked) => {
-                self.handed_instead(picked.place, picked.turn_of);
-                picked.place
-            }
+        let place = match self.hand_out_untried(tried) {
+            Some(place) => place,
             None => {
                 let mut table = self.table.lock();
                 let tier = self.members[full].priority;
