@@ -69,9 +69,11 @@ void receiver_each(const struct receiver *receiver, void (*look)(const char *lin
     FILE *file = fopen(receiver->out, "re");
     char *line = NULL;
     size_t room = 0;
+    ssize_t used;
     assert_non_null(file);
-    while (getline(&line, &room, file) > 0) {
-        line[strcspn(line, "\n")] = '\0';
+    /* a line without its end is still being written */
+    while ((used = getline(&line, &room, file)) > 0 && line[used - 1] == '\n') {
+        line[used - 1] = '\0';
         look(line, context);
     }
     free(line);

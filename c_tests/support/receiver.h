@@ -34,7 +34,7 @@ void receiver_stop(struct receiver *receiver);
 size_t receiver_records(const struct receiver *receiver);
 /* Waits, at most 30 seconds, until there are so many; 1 if so. */
 int receiver_await(const struct receiver *receiver, size_t records);
-/* Calls `look` with each line of what it wrote. */
+/* Calls `look` with each line of what it wrote; it may be writing more. */
 void receiver_each(const struct receiver *receiver, void (*look)(const char *line, void *context),
                    void *context);
 
