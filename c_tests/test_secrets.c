@@ -191,6 +191,12 @@ static const char *const refused[] = {
     HEAD NODE "k " SECRET "\n\xff",
     "{\"shared_key\": \"" SECRET "\"}\n",
     HEAD NODE "[NODE]\nname n\nhost h\nport 1\nshared_key " SECRET "\n",
+    HEAD NODE "net.proxy http://u:" SECRET "@h\n",
+    HEAD NODE "net.proxy http://u:" SECRET "%zz@h:1\n",
+    HEAD NODE "net.proxy " SECRET ":1\n",
+    HEAD NODE "net.proxy=http://u:" SECRET "@h:1\n",
+    HEAD NODE "net.proxy http://u:" SECRET "@h:1\nweight x\n",
+    HEAD NODE "host http://u:" SECRET "@h:1\n",
 };
 
 static void a_refused_text_leaves_nothing_behind(void **state)
@@ -220,6 +226,24 @@ static void a_refused_text_leaves_nothing_behind(void **state)
     upstream_options_destroy(options);
     unset_variable();
     expect(0, "after all");
+}
+
+/* The value, and user and password as a proxy wants them. A dial leaves nothing more. */
+static void a_password_for_a_proxy(void **state)
+{
+    char *text =
+        with_secret("[UPSTREAM]\nname u\nnet.proxy http://u:" SECRET "@127.0.0.1:9\n" NODE);
+    upstream_t *up = check_create(text, NULL);
+    upstream_error_t *err = NULL;
+    upstream_conn_t *conn = NULL;
+    (void)state;
+    forget(text);
+    expect(2, "a proxy");
+    assert_status(upstream_connect(up, &conn, &err), UPSTREAM_ERR_CONNECT);
+    expect(2, "a dial to a proxy");
+    upstream_error_free(err);
+    upstream_destroy(up);
+    expect(0, "after a proxy");
 }
 
 static void a_variable_is_copied_once(void **state)
@@ -357,6 +381,7 @@ int main(void)
         cmocka_unit_test(a_set_keeps_one_copy_and_takes_it_along),
         cmocka_unit_test(buffers_that_grow_leave_nothing_behind),
         cmocka_unit_test(a_refused_text_leaves_nothing_behind),
+        cmocka_unit_test(a_password_for_a_proxy),
         cmocka_unit_test(a_variable_is_copied_once),
         cmocka_unit_test(options_keep_a_copy_of_their_own),
         cmocka_unit_test(files_leave_nothing_behind),

@@ -135,9 +135,9 @@ static void note_failure(const forward_delivery *d, const upstream_node_t *node,
                          upstream_status_t status, const char *reason)
 {
     (void)d;
-    char message[FORWARD_REASON_MAX + 400];
-    snprintf(message, sizeof message, "%s (%s:%u): %s (%s)", upstream_node_name(node),
-             upstream_node_host(node), (unsigned)upstream_node_port(node), reason,
+    char address[FORWARD_ADDRESS_MAX], message[FORWARD_REASON_MAX + sizeof address + 100];
+    forward_format_address(node, address, sizeof address);
+    snprintf(message, sizeof message, "%s (%s): %s (%s)", upstream_node_name(node), address, reason,
              upstream_status_name(status));
     report_log(UPSTREAM_LOG_WARN, message, NULL);
 }
@@ -266,24 +266,17 @@ static const char *tls_column(const tally *t)
     return t->tls_version[0] == '\0' ? "on" : t->tls_version;
 }
 
-static void format_address(const upstream_node_t *node, char *out, size_t cap)
-{
-    const char *host = upstream_node_host(node);
-    bool v6 = strchr(host, ':') != NULL && host[0] != '[';
-    snprintf(out, cap, v6 ? "[%s]:%u" : "%s:%u", host, (unsigned)upstream_node_port(node));
-}
-
 void sender_print_table(const sender *s, FILE *out)
 {
     static const char head[] = "%-*s  %-*s  %9s  %11s  %11s  %-7s  %8s\n";
     static const char row[] =
         "%-*s  %-*s  %9" PRIu64 "  %11" PRIu64 "  %11" PRIu64 "  %-7s  %8" PRIu64 "\n";
-    char address[300];
+    char address[FORWARD_ADDRESS_MAX];
     int name_width = 4, address_width = 7;
 
     for (size_t i = 0; i < s->tally_count; i++) {
         int n = (int)strlen(upstream_node_name(s->tallies[i].node));
-        format_address(s->tallies[i].node, address, sizeof address);
+        forward_format_address(s->tallies[i].node, address, sizeof address);
         name_width = n > name_width ? n : name_width;
         n = (int)strlen(address);
         address_width = n > address_width ? n : address_width;
@@ -294,7 +287,7 @@ void sender_print_table(const sender *s, FILE *out)
         const tally *t = &s->tallies[i];
         upstream_stats_t stats = UPSTREAM_STATS_INIT;
         upstream_node_stats(t->node, &stats);
-        format_address(t->node, address, sizeof address);
+        forward_format_address(t->node, address, sizeof address);
         fprintf(out, row, name_width, upstream_node_name(t->node), address_width, address,
                 t->records, t->bytes, stats.connects, tls_column(t), stats.deliveries_failed);
     }

@@ -114,9 +114,10 @@ outbox *outbox_create(const outbox_settings *settings)
 static void node_failed(const forward_delivery *d, const upstream_node_t *node,
                         upstream_status_t status, const char *reason)
 {
+    char address[FORWARD_ADDRESS_MAX];
     (void)status;
-    say(d->user, UPSTREAM_LOG_WARN, "%s (%s:%u): %s", upstream_node_name(node),
-        upstream_node_host(node), (unsigned)upstream_node_port(node), reason);
+    forward_format_address(node, address, sizeof(address));
+    say(d->user, UPSTREAM_LOG_WARN, "%s (%s): %s", upstream_node_name(node), address, reason);
 }
 
 static void give_up(const outbox *box, forward_batch *batch, const char *why)

@@ -20,6 +20,18 @@ upstream_status_t forward_fail(forward_delivery *d, upstream_status_t status, co
     return status;
 }
 
+void forward_format_address(const upstream_node_t *node, char *out, size_t cap)
+{
+    const char *host = upstream_node_host(node);
+    unsigned port = upstream_node_port(node);
+    bool is_v6 = strchr(host, ':') != NULL;
+    if (port == 0) {
+        snprintf(out, cap, "%s", host); /* a socket of this machine */
+    } else {
+        snprintf(out, cap, is_v6 ? "[%s]:%u" : "%s:%u", host, port);
+    }
+}
+
 /* The message without its beginning "NODE (ADDRESS): ". A reason is shown after the node's name. */
 static const char *without_node(const char *message, const char *node)
 {

@@ -181,6 +181,12 @@ typedef struct forward_delivery forward_delivery;
 typedef void (*forward_failure_fn)(const forward_delivery *delivery, const upstream_node_t *node,
                                    upstream_status_t status, const char *reason);
 
+/* Room for every text of forward_format_address. */
+#define FORWARD_ADDRESS_MAX 300
+
+/* Writes the address of a node for people to read: "host:port", "[::1]:port" or "unix:/path". */
+void forward_format_address(const upstream_node_t *node, char *out, size_t cap);
+
 /* The context of forward_deliver_fn for one upstream_deliver. */
 struct forward_delivery {
     forward_batch *batch;          /* in: what to deliver */

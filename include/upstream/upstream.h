@@ -496,7 +496,8 @@ typedef struct upstream_node_t upstream_node_t;
 const char *upstream_node_name(const upstream_node_t *n);
 
 /**
- * The host name or numeric address of the node, an IPv6 address without brackets.
+ * The host name or numeric address of the node, an IPv6 address without brackets; or `unix:` and a
+ * path, such as "unix:/run/aggregator.sock", if it is a stream socket of this machine.
  *
  * Returns: the host; NULL if `n` is NULL.
  *
@@ -509,7 +510,7 @@ const char *upstream_node_host(const upstream_node_t *n);
 /**
  * The TCP port of the node.
  *
- * Returns: the port; 0 if `n` is NULL.
+ * Returns: the port; 0 if `n` is NULL, or its host is a stream socket of this machine.
  *
  * Time: constant.
  */
@@ -1298,7 +1299,10 @@ void upstream_conn_discard(upstream_conn_t *c);
  * Writes the address of the server to `buf`, such as "127.0.0.1:43000" or "[::1]:43000".
  *
  * It is the address that the connection was made to: of a name with several addresses, the one that
- * answered. A buffer of 64 bytes is large enough.
+ * answered. If `net.proxy` is set, it is the address of the proxy. Of a stream socket of this
+ * machine it is `unix:` and the path.
+ *
+ * A buffer of 64 bytes is large enough for every address, and one of 128 bytes for every path too.
  *
  * Returns:
  * - UPSTREAM_OK: `buf` holds the address and a NUL.

@@ -3,6 +3,47 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+/// How a host begins that is a stream socket of this machine; its path follows.
+pub const UNIX: &str = "unix:";
+
+/// The longest path of a socket, in bytes: unix(7) has room for 108, with the NUL byte at the end.
+const LONGEST_PATH: usize = 107;
+
+/// The host of a node: as [`host`], or a socket of this machine.
+pub(super) fn node_host(text: &str) -> Result<&str, String> {
+    match text.strip_prefix(UNIX) {
+        Some(path) => socket_path(path).map(|()| text),
+        None if text.starts_with('/') => {
+            Err(format!("is a path; write {UNIX} before it if it is a socket of this machine"))
+        }
+        None if text.get(..UNIX.len()).is_some_and(|head| head.eq_ignore_ascii_case(UNIX)) => {
+            Err(format!("begins a path with other letters than {UNIX}; write it in small letters"))
+        }
+        None => host(text),
+    }
+}
+
+fn socket_path(path: &str) -> Result<(), String> {
+    match () {
+        () if !path.starts_with('/') => Err(format!(
+            "has no path that begins with /; write the whole path of the socket, such as \
+             {UNIX}/run/aggregator.sock"
+        )),
+        () if path.contains(char::is_control) => {
+            Err("contains a character that does not print; type it again".into())
+        }
+        () if path.len() > LONGEST_PATH => Err(format!(
+            "has a path of {} bytes, and that of a socket has at most {LONGEST_PATH} bytes; move \
+             the socket, or make a link to its directory",
+            path.len()
+        )),
+        () if path.ends_with('/') => {
+            Err("names a directory; write the whole path of the socket".into())
+        }
+        () => Ok(()),
+    }
+}
+
 /// The host without the brackets of an IPv6 literal. The error follows the quoted value in the
 /// message.
 pub(super) fn host(text: &str) -> Result<&str, String> {

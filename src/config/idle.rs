@@ -70,6 +70,20 @@ pub(super) fn warn_of_node(
     }
 }
 
+/// Warns of a node's own lines that concern TCP, if its host is a socket of this machine.
+pub(super) fn warn_of_local(lines: &Lines, own: &Range<u32>, warnings: &mut Warnings) {
+    const OF_TCP: Rule = Rule {
+        holds: |_| true,
+        concerns: |key| {
+            ["port", "net.source_address", "net.proxy"].contains(&key)
+                || ["net.tcp_keepalive", "net.dns.", "dns."].iter().any(|of| key.starts_with(of))
+        },
+        why: ("the host is a socket of this machine for", ", so"),
+        fix: "remove them, or give a host name or address",
+    };
+    warn(&OF_TCP, lines, own, "this node", warnings);
+}
+
 /// Warns of the lines of `[UPSTREAM]` that have no effect for any node.
 pub(super) fn warn_of_set<'a>(
     lines: &Lines,

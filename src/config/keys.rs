@@ -42,7 +42,7 @@ pub enum Effect {
     Later,
     /// It reads and checks it, and logs one line: the system resolver is used.
     SystemResolver,
-    /// It reads and checks it, and logs one line: no proxy is used.
+    /// It reads and checks it, and logs one line: no proxy of the environment is used.
     NoProxy,
 }
 
@@ -91,7 +91,10 @@ const FOR_THE_SET: &[Scope] = &[Scope::Upstream, Scope::Options];
 const OPTION: &[Scope] = &[Scope::Options];
 
 use Fallback::{Mandatory, Unset, Value as Is};
-use Kind::{Address, Bool, Directory, File, Host, Integer, Names, Port, Secret, Text, TlsVersion};
+use Kind::{
+    Address, Bool, Directory, File, Host, Integer, Names, NodeHost, Port, Proxy, Secret, Text,
+    TlsVersion,
+};
 
 // The bounds keep a value within what the system accepts, and far from an overflow when it is added
 // to a clock.
@@ -117,9 +120,11 @@ const CHECK: Kind = Kind::Word(words::Check::WORDS);
 table! {
     Name "name", Text, IN_SECTIONS, Mandatory, Acts:
         "The name of the upstream or of the node. Two nodes of one name are an error.";
-    Host "host", Host, IN_NODE, Mandatory, Acts:
-        "Host name, IPv4 address, or IPv6 address with or without brackets.";
-    Port "port", Port, IN_NODE, Mandatory, Acts: "TCP port.";
+    Host "host", NodeHost, IN_NODE, Mandatory, Acts:
+        "Host name, IPv4 address, or IPv6 address with or without brackets. `unix:` and a path, \
+         such as `unix:/run/aggregator.sock`: a stream socket of this machine.";
+    Port "port", Port, IN_NODE, Mandatory, Acts:
+        "TCP port. Not needed if the host is a socket of this machine.";
 
     Tls "tls", Bool, ANYWHERE, Is("off"), Acts: "Use TLS to the node.";
     TlsVerify "tls.verify", Bool, ANYWHERE, Is("on"), Acts: "Check the server's certificate chain.";
@@ -190,6 +195,11 @@ table! {
         "How many probes may stay unanswered before the connection counts as broken.";
     NetSourceAddress "net.source_address", Address, ANYWHERE, Unset("the system's choice"), Acts:
         "Local IP address to connect from.";
+    NetProxy "net.proxy", Proxy, ANYWHERE, Unset("none"), Acts:
+        "HTTP proxy to connect through (CONNECT), as `http://host:port` or \
+         `http://user:password@host:port`; in user and password, `%` and two hexadecimal digits \
+         stand for a byte. The proxy looks up the node's host, and TLS is between this library and \
+         the node. The proxy variables of the environment are never followed.";
     NetDnsPreferIpv4 "net.dns.prefer_ipv4", Bool, ANYWHERE, Is("off"), Acts:
         "Try IPv4 addresses before IPv6 addresses. Without this key IPv6 comes first (RFC 8305), \
          whatever the system's `gai.conf` says. `net.dns.prefer_ipv6` overrides this key.";

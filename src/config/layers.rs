@@ -242,7 +242,8 @@ impl<'a> Layer<'a> {
             }
             Effect::NoProxy => {
                 let text = format!(
-                    "{name} has no effect: no proxy is used, whatever the environment says"
+                    "{name} has no effect: proxies of the environment are never used; set \
+                     net.proxy to use one"
                 );
                 warnings.add_once(About::NoEffect, "the proxy", &line.position(), &text);
             }

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::definition::NodeDefinition;
 use super::document::Section;
-use super::host::with_port;
+use super::host::{UNIX, with_port};
 use super::idle;
 use super::keys::{Key, Scope};
 use super::layers::{Judge, Layer, Layers, Step, read_own, read_scheme, seen_from};
@@ -16,7 +16,7 @@ use super::mandatory::{mandatory, mandatory_text};
 use super::name_index::NameIndex;
 use super::node_settings::node_settings;
 use super::properties::{Owner, Properties, Shape};
-use super::settings::NodeSettings;
+use super::settings::{NodeSettings, TlsSettings};
 use super::tls_files::TlsFiles;
 use super::value::{Value, shown};
 use super::warnings::{About, Warnings};
@@ -121,19 +121,19 @@ impl<'a> Members<'a> {
 
         let name = mandatory_text(self.lines, &self.judge, &self.layer, section, Key::Name)?;
         let host = mandatory_text(self.lines, &self.judge, &self.layer, section, Key::Host)?;
-        let port = match mandatory(self.lines, &self.judge, &self.layer, section, Key::Port)?.value
-        {
-            Value::Integer(port) => u16::try_from(port).unwrap_or_default(),
-            ref other => unreachable!("port is {other:?}"),
-        };
+        let is_local = host.starts_with(UNIX);
+        let port = if is_local { 0 } else { self.port(section)? };
         self.warn_of_port(host, port, warnings);
         let number = self.nodes.len();
         if let Some(first) = self.index.insert(name, number, |at| &self.nodes[at].name) {
             return Err(self.second_of_name(name, first));
         }
         let settings = self.settings(plan, own.start, same, warnings)?;
-        let plan = &self.plans[plan];
-        if plan.may_be_idle {
+        if is_local {
+            self.check_vhost(host, &settings)?;
+            idle::warn_of_local(self.lines, own, warnings);
+        }
+        if self.plans[plan].may_be_idle {
             idle::warn_of_node(self.lines, own, &settings, warnings);
         }
         self.nodes.push(NodeDefinition {
@@ -145,6 +145,30 @@ impl<'a> Members<'a> {
             at: section.at,
         });
         Ok(())
+    }
+
+    fn port(&self, section: &Section) -> Result<u16> {
+        match mandatory(self.lines, &self.judge, &self.layer, section, Key::Port)?.value {
+            Value::Integer(port) => Ok(u16::try_from(port).unwrap_or_default()),
+            ref other => unreachable!("port is {other:?}"),
+        }
+    }
+
+    /// A path is not a name that a certificate could be for.
+    fn check_vhost(&self, host: &str, settings: &NodeSettings) -> Result<()> {
+        let is_nameless = |tls: &TlsSettings| tls.checks_name() && tls.vhost.is_none();
+        let line = self.layer.get(Key::Host).and_then(|setting| setting.line);
+        match (&settings.tls, line) {
+            (Some(tls), Some(line)) if is_nameless(tls) => Err(Error::config(
+                &line.value_position(),
+                format!(
+                    "host {} has no name to check in the server's certificate; set tls.vhost to \
+                     the name there, or tls.verify_hostname off",
+                    shown(host)
+                ),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The plan for sections with the keys of these lines, if there is one.

@@ -25,6 +25,7 @@ mod node_settings;
 mod options;
 mod others;
 mod properties;
+mod proxy;
 mod secret;
 mod settings;
 mod source;
@@ -48,13 +49,14 @@ use crate::base::text::brief_path;
 pub use declared::KeyType;
 pub use definition::{Definition, NodeDefinition};
 use document::Main;
+pub use host::UNIX;
 use limits::MAX_FILE;
 pub use name_index::NameIndex;
 pub use options::Options;
 pub use properties::{Owner, Properties};
 pub use settings::{
-    CipherNames, DeliverSettings, HealthSettings, NetSettings, NodeSettings, TlsFile, TlsSettings,
-    TlsVersion,
+    CipherNames, DeliverSettings, HealthSettings, NetSettings, NodeSettings, Proxy, TlsFile,
+    TlsSettings, TlsVersion,
 };
 pub(crate) use source::open_regular;
 pub use words::{Balance, Check, Start};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::keys::Key;
 use super::layers::{Layers, seen_from};
 use super::lines::Given;
+use super::proxy::proxy;
 use super::settings::{
     CipherNames, HealthSettings, NetSettings, NodeSettings, TlsFile, TlsSettings,
 };
@@ -26,6 +27,7 @@ pub(super) fn node_settings(
         false => None,
     };
     let net = NetSettings {
+        proxy: node.text(Key::NetProxy).map(proxy).transpose().unwrap_or_default().map(Arc::new),
         connect_timeout: node.duration(Key::NetConnectTimeout),
         connect_timeout_log_error: node.bool(Key::NetConnectTimeoutLogError),
         io_timeout: node.duration(Key::NetIoTimeout),

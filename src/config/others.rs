@@ -6,7 +6,7 @@ use crate::base::wiped::Wiped;
 
 /// Keys of Fluent Bit that mean nothing here, as a beginning or in full, and why.
 const OF_THE_AGENT: [(&str, &str); 7] = [
-    ("tls.proxy.", "no proxy is used"),
+    ("tls.proxy.", "there is no TLS to a proxy, only through it"),
     ("tls.windows.", "there is no certificate store of Windows"),
     ("tls.verify_client_cert", "it is for a server, and this is a client"),
     ("net.share_port", "it is for a server, and this is a client"),

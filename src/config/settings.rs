@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::words::{Balance, Check, Start};
 use crate::base::error::Position;
 use crate::base::text::Text;
+use crate::base::wiped::Wiped;
 
 /// The library's settings of one node. Nodes with the same settings share them.
 #[derive(Clone, Debug)]
@@ -57,6 +58,13 @@ pub struct TlsSettings {
     pub debug: u8,
 }
 
+impl TlsSettings {
+    /// Whether the certificate must be for a certain name.
+    pub fn checks_name(&self) -> bool {
+        self.verify && self.verify_hostname
+    }
+}
+
 /// A file that a `tls.*` key names; it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFile {
@@ -97,6 +105,23 @@ pub enum TlsVersion {
     V1_3,
 }
 
+/// `net.proxy`.
+#[derive(PartialEq, Eq)]
+pub struct Proxy {
+    /// Host name or numeric address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// `user:password`.
+    pub credentials: Option<Wiped<String>>,
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port) // never the password
+    }
+}
+
 /// `net.*`: how connections to a node are made and kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetSettings {
@@ -124,6 +149,8 @@ pub struct NetSettings {
     pub tcp_keepalive_interval: Option<Duration>,
     /// Unanswered probes after which the connection is broken; `None` is the system's.
     pub tcp_keepalive_probes: Option<u32>,
+    /// The HTTP proxy to connect through.
+    pub proxy: Option<Arc<Proxy>>,
     /// Local address to bind.
     pub source_address: Option<IpAddr>,
     /// Try IPv4 addresses first.

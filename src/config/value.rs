@@ -5,7 +5,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::host::{host, unbracketed};
+use super::host::{host, node_host, unbracketed};
+use super::proxy::proxy;
 use super::secret;
 use super::settings::TlsVersion;
 use super::words::Words;
@@ -42,6 +43,10 @@ pub enum Kind {
     Secret,
     /// A host name or a numeric address.
     Host,
+    /// As [`Kind::Host`], or `unix:` and the path of a stream socket of this machine.
+    NodeHost,
+    /// `http://[user:password@]host:port`. No message shows it.
+    Proxy,
     /// A TCP port.
     Port,
     /// A numeric IP address.
@@ -170,6 +175,10 @@ pub(super) fn without_value(message: &str, value: &str) -> String {
 }
 
 impl Kind {
+    fn host(self, text: &str) -> Result<&str, String> {
+        if matches!(self, Kind::NodeHost) { node_host(text) } else { host(text) }
+    }
+
     /// Reads `text` as the value of `key`; the error is a whole sentence with the fix.
     pub fn read<'a>(self, key: &str, text: &'a str) -> Result<Value<'a>, String> {
         let text = text.trim();
@@ -221,7 +230,12 @@ impl Kind {
                 ))
             }
             Kind::Text | Kind::Secret | Kind::File | Kind::Directory => Ok(Value::Text(text)),
-            Kind::Host => match host(text) {
+            // No message shows it, nor a part of it.
+            Kind::Proxy => match proxy(text) {
+                Ok(_) => Ok(Value::Text(text)),
+                Err(why) => Err(format!("{key}: {why}")),
+            },
+            Kind::Host | Kind::NodeHost => match self.host(text) {
                 Ok(host) => Ok(Value::Text(host)),
                 // Do not show the user and the password of a URL.
                 Err(why) => {
@@ -243,7 +257,7 @@ impl Kind {
     }
 }
 
-fn decimal(text: &str) -> Option<u32> {
+pub(super) fn decimal(text: &str) -> Option<u32> {
     if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 

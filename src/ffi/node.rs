@@ -74,7 +74,8 @@ pub unsafe extern "C" fn upstream_node_name(n: *const upstream_node_t) -> *const
     shared!(pure n, |_| null() => |node: &Node| node.target.name.as_ptr())
 }
 
-/// The host name or numeric address of the node, an IPv6 address without brackets.
+/// The host name or numeric address of the node, an IPv6 address without brackets; or `unix:` and a
+/// path, such as "unix:/run/aggregator.sock", if it is a stream socket of this machine.
 ///
 /// Returns: the host; NULL if `n` is NULL.
 ///
@@ -88,7 +89,7 @@ pub unsafe extern "C" fn upstream_node_host(n: *const upstream_node_t) -> *const
 
 /// The TCP port of the node.
 ///
-/// Returns: the port; 0 if `n` is NULL.
+/// Returns: the port; 0 if `n` is NULL, or its host is a stream socket of this machine.
 ///
 /// Time: constant.
 #[unsafe(no_mangle)]

@@ -14,7 +14,10 @@ use crate::set::conn::Conn;
 /// Writes the address of the server to `buf`, such as "127.0.0.1:43000" or "[::1]:43000".
 ///
 /// It is the address that the connection was made to: of a name with several addresses, the one
-/// that answered. A buffer of 64 bytes is large enough.
+/// that answered. If `net.proxy` is set, it is the address of the proxy. Of a stream socket of this
+/// machine it is `unix:` and the path.
+///
+/// A buffer of 64 bytes is large enough for every address, and one of 128 bytes for every path too.
 ///
 /// Returns:
 /// - UPSTREAM_OK: `buf` holds the address and a NUL.

@@ -13,7 +13,6 @@ mod session;
 mod unsent;
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use failure::broken;
@@ -25,6 +24,7 @@ use session::Session;
 use unsent::Offer;
 pub use unsent::{Offered, Progress, Unsent};
 
+use super::address::Address;
 use super::patience::{Patience, Woken};
 use super::portion::Portion;
 use super::socket::{Drained, Interest, Socket};
@@ -38,7 +38,7 @@ const SLICES: usize = libc::UIO_MAXIOV as usize;
 pub struct Channel {
     socket: Socket,
     session: Option<Box<Session>>,
-    peer: SocketAddr,
+    peer: Address,
     inbox: Inbox,
     /// A write met the end of what the peer sends: there is nothing more to receive.
     ended: bool,
@@ -48,17 +48,17 @@ pub struct Channel {
 
 impl Channel {
     /// A plaintext stream.
-    pub fn plain(socket: Socket, peer: SocketAddr) -> Channel {
+    pub fn plain(socket: Socket, peer: Address) -> Channel {
         Channel::new(socket, None, peer)
     }
 
-    fn new(socket: Socket, session: Option<Box<Session>>, peer: SocketAddr) -> Channel {
+    fn new(socket: Socket, session: Option<Box<Session>>, peer: Address) -> Channel {
         Channel { socket, session, peer, inbox: Inbox::default(), ended: false, answered: false }
     }
 
     /// The address of the other end.
-    pub fn peer(&self) -> SocketAddr {
-        self.peer
+    pub fn peer(&self) -> &Address {
+        &self.peer
     }
 
     /// The descriptor.

@@ -1,6 +1,7 @@
 //! Connections: names, sockets, TLS, the pool. It works on one node at a time and never chooses
 //! which node is next.
 
+pub(crate) mod address;
 pub(crate) mod cancel;
 pub(crate) mod channel;
 pub(crate) mod dial;
@@ -15,3 +16,4 @@ pub(crate) mod socket;
 pub(crate) mod target;
 pub(crate) mod thread;
 pub(crate) mod tls;
+mod tunnel;

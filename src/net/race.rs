@@ -1,7 +1,7 @@
 //! The race of a dial over the addresses of one name (RFC 8305). IPv4 and IPv6 take turns; a new
 //! attempt starts every 250 ms, or as soon as one fails; earlier attempts go on. The first whose
 //! connection is ready, TLS handshake included, wins: an address whose handshake fails or hangs is
-//! passed over as one that does not connect.
+//! passed over as one that does not connect. Through a proxy the addresses are the proxy's.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -9,10 +9,12 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
+use super::address::Address;
 use super::channel::{Channel, Failure, Handshake, HandshakeStep};
 use super::local::{self, Step};
 use super::socket::{Ready, Socket};
 use super::target::Target;
+use super::tunnel::{Blocked, Passage, Tunnel};
 use crate::base::error::Status;
 
 /// RFC 8305 section 5, "Connection Attempt Delay": the recommended 250 ms. If there is little time,
@@ -22,9 +24,9 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// RFC 8305 section 5: the least that this delay may be.
 const ATTEMPT_DELAY_LEAST: Duration = Duration::from_millis(10);
 
-/// How long an address that took the connection has for its handshake before the next address
-/// starts. Longer than the delay above: servers that are only busy with handshakes must not get
-/// twice as many.
+/// How long an address that took the connection has for its handshake, or a proxy for its answer,
+/// before the next address starts. Longer than the delay above: servers that are only busy with
+/// handshakes must not get twice as many.
 const HANDSHAKE_DELAY: Duration = Duration::from_secs(1);
 
 /// How many addresses one dial tries; the next dial starts at the next address. A name server may
@@ -34,7 +36,7 @@ pub(super) const MOST: usize = 16;
 /// A running race. Call [`Race::advance`] when one of its sockets is ready, and no later than
 /// [`Race::alarm`].
 pub(super) struct Race {
-    waiting: VecDeque<SocketAddr>,
+    waiting: VecDeque<Address>,
     running: Vec<Runner>,
     next_start: Instant,
     attempt_delay: Duration,
@@ -48,43 +50,62 @@ pub(super) struct Race {
 
 /// An attempt under way.
 struct Runner {
-    address: SocketAddr,
+    address: Address,
     way: Way,
     /// What its socket is watched for.
     watched: Option<Ready>,
 }
 
 enum Way {
+    /// A socket of this machine whose server has as many waiting as it takes: again at this moment.
+    Queueing(Instant),
     Connecting(Socket),
+    Tunnelling(Tunnel),
     Handshaking(Handshake),
 }
 
 impl Runner {
-    fn socket(&self) -> &Socket {
+    fn socket(&self) -> Option<&Socket> {
         match &self.way {
-            Way::Connecting(socket) => socket,
-            Way::Handshaking(handshake) => handshake.socket(),
+            Way::Queueing(_) => None,
+            Way::Connecting(socket) => Some(socket),
+            Way::Tunnelling(tunnel) => Some(tunnel.socket()),
+            Way::Handshaking(handshake) => Some(handshake.socket()),
         }
     }
 
-    fn into_socket(self) -> Socket {
+    fn into_socket(self) -> Option<Socket> {
         match self.way {
-            Way::Connecting(socket) => socket,
-            Way::Handshaking(handshake) => handshake.into_socket(),
+            Way::Queueing(_) => None,
+            Way::Connecting(socket) => Some(socket),
+            Way::Tunnelling(tunnel) => Some(tunnel.into_socket()),
+            Way::Handshaking(handshake) => Some(handshake.into_socket()),
         }
+    }
+
+    /// Whether the address took the connection.
+    fn is_connected(&self) -> bool {
+        matches!(self.way, Way::Tunnelling(_) | Way::Handshaking(_))
     }
 
     fn verdict_by(&self) -> Option<Instant> {
         match &self.way {
-            Way::Connecting(_) => None,
             Way::Handshaking(handshake) => handshake.verdict_by(),
+            _ => None,
+        }
+    }
+
+    fn alarm(&self) -> Option<Instant> {
+        match &self.way {
+            Way::Queueing(again) => Some(*again),
+            _ => self.verdict_by(),
         }
     }
 }
 
 /// An address that failed.
 pub(super) struct Failed {
-    pub(super) address: SocketAddr,
+    pub(super) address: Address,
     pub(super) why: Why,
 }
 
@@ -92,6 +113,8 @@ pub(super) struct Failed {
 pub(super) enum Why {
     /// No connection, and at which step.
     Connect(Step, io::Error),
+    /// The proxy will not, with the fix.
+    Proxy(String),
     /// The TLS handshake.
     Tls(Failure),
 }
@@ -101,6 +124,7 @@ impl Why {
     pub(super) fn error(&self) -> io::Error {
         let errno = match self {
             Why::Connect(_, error) => error.raw_os_error(),
+            Why::Proxy(_) => None,
             Why::Tls((_, errno, _)) => Some(*errno),
         };
         io::Error::from_raw_os_error(errno.unwrap_or(0))
@@ -110,7 +134,7 @@ impl Why {
     pub(super) fn is_local(&self) -> bool {
         match self {
             Why::Connect(step, error) => local::is_local_at(error, *step),
-            Why::Tls(_) => local::is_local(&self.error()),
+            Why::Proxy(_) | Why::Tls(_) => local::is_local(&self.error()),
         }
     }
 }
@@ -135,15 +159,15 @@ pub(super) struct Watch {
 
 /// How far a runner came.
 enum Came {
-    /// It waits for this.
-    Waits(Ready),
+    /// It waits for this, or for a moment.
+    Waits(Option<Ready>),
     Through(Channel),
-    Down(Why, Socket),
+    Down(Why, Option<Socket>),
 }
 
 impl Race {
     /// A race over `addresses`, already in the order of [`order`], for which there is `time`.
-    pub(super) fn new(addresses: Vec<SocketAddr>, time: Duration, now: Instant) -> Race {
+    pub(super) fn new(addresses: Vec<Address>, time: Duration, now: Instant) -> Race {
         let share = time / u32::try_from(addresses.len() + 1).unwrap_or(u32::MAX).max(4);
         Race {
             entered: addresses.len(),
@@ -159,7 +183,7 @@ impl Race {
 
     /// Adds the addresses of a newer answer, in the order of [`order`], after those that wait
     /// already. Returns whether any is new.
-    pub(super) fn add(&mut self, addresses: Vec<SocketAddr>) -> bool {
+    pub(super) fn add(&mut self, addresses: Vec<Address>) -> bool {
         let before = self.waiting.len();
         for address in addresses {
             let tried = self.failures.iter().map(|failed| &failed.address);
@@ -177,7 +201,7 @@ impl Race {
     /// When to call [`Race::advance`] even if no socket is ready.
     pub(super) fn alarm(&self) -> Option<Instant> {
         let next_start = (!self.waiting.is_empty()).then_some(self.next_start);
-        self.running.iter().filter_map(Runner::verdict_by).chain(next_start).min()
+        self.running.iter().filter_map(Runner::alarm).chain(next_start).min()
     }
 
     /// Whether every address has failed.
@@ -196,21 +220,24 @@ impl Race {
     }
 
     /// The addresses whose connection is not made yet.
-    pub(super) fn connecting(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        let is_connecting = |runner: &&Runner| matches!(runner.way, Way::Connecting(_));
-        self.running.iter().filter(is_connecting).map(|runner| runner.address)
+    pub(super) fn connecting(&self) -> impl Iterator<Item = &Address> {
+        self.at(|way| !matches!(way, Way::Handshaking(_)))
     }
 
     /// The addresses whose TLS handshake is not done yet.
-    pub(super) fn handshaking(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        let is_handshaking = |runner: &&Runner| matches!(runner.way, Way::Handshaking(_));
-        self.running.iter().filter(is_handshaking).map(|runner| runner.address)
+    pub(super) fn handshaking(&self) -> impl Iterator<Item = &Address> {
+        self.at(|way| matches!(way, Way::Handshaking(_)))
+    }
+
+    fn at(&self, is_there: fn(&Way) -> bool) -> impl Iterator<Item = &Address> {
+        let there = self.running.iter().filter(move |runner| is_there(&runner.way));
+        there.map(|runner| &runner.address)
     }
 
     /// Every address that was begun with, whatever became of it.
-    pub(super) fn begun(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        let failed = self.failures.iter().map(|failed| failed.address);
-        failed.chain(self.running.iter().map(|runner| runner.address))
+    pub(super) fn begun(&self) -> impl Iterator<Item = &Address> {
+        let failed = self.failures.iter().map(|failed| &failed.address);
+        failed.chain(self.running.iter().map(|runner| &runner.address))
     }
 
     /// Looks at the running attempts and starts the next ones that are due. After
@@ -219,23 +246,25 @@ impl Race {
         let mut watch = Vec::new();
         let mut at = 0;
         while at < self.running.len() {
-            let was_connecting = matches!(self.running[at].way, Way::Connecting(_));
+            let was_connected = self.running[at].is_connected();
             let Runner { address, way, watched } = self.running.remove(at);
-            match step(way, address, target) {
+            match step(way, &address, target, now) {
                 (Came::Waits(ready), Some(way)) => {
-                    if was_connecting && matches!(way, Way::Handshaking(_)) {
+                    let runner = Runner { address, way, watched: ready };
+                    if !was_connected && runner.is_connected() {
                         self.next_start = self.next_start.max(now + self.handshake_delay);
                     }
-                    let runner = Runner { address, way, watched: Some(ready) };
-                    if watched != Some(ready) {
-                        watch.push(Watch { fd: runner.socket().fd(), ready, is_new: false });
+                    if let (Some(socket), Some(ready)) = (runner.socket(), ready)
+                        && watched != Some(ready)
+                    {
+                        watch.push(Watch { fd: socket.fd(), ready, is_new: watched.is_none() });
                     }
                     self.running.insert(at, runner);
                     at += 1;
                 }
                 (Came::Through(channel), _) => return Standing::Won(channel),
                 (Came::Down(why, socket), _) => {
-                    self.over.push(socket);
+                    self.over.extend(socket);
                     self.failures.push(Failed { address, why });
                     self.next_start = now;
                 }
@@ -253,15 +282,19 @@ impl Race {
         while self.next_start <= now
             && let Some(address) = self.waiting.pop_front()
         {
-            match Socket::start_connect(address, &target.net) {
-                Ok(socket) => {
-                    watch.push(Watch { fd: socket.fd(), ready: Ready::Write, is_new: true });
-                    let watched = Some(Ready::Write);
-                    self.running.push(Runner { address, way: Way::Connecting(socket), watched });
-                    self.next_start = now + self.attempt_delay;
+            self.next_start = now + self.attempt_delay;
+            match start(&address, target, now) {
+                Ok(way) => {
+                    let mut runner = Runner { address, way, watched: None };
+                    if let Some(fd) = runner.socket().map(Socket::fd) {
+                        watch.push(Watch { fd, ready: Ready::Write, is_new: true });
+                        runner.watched = Some(Ready::Write);
+                    }
+                    self.running.push(runner);
                 }
-                Err((step, error)) => {
-                    self.failures.push(Failed { address, why: Why::Connect(step, error) })
+                Err(why) => {
+                    self.failures.push(Failed { address, why });
+                    self.next_start = now;
                 }
             }
         }
@@ -278,7 +311,7 @@ impl Race {
         let at = self.running.iter().position(|runner| runner.verdict_by().is_some())?;
         match self.running.remove(at).way {
             Way::Handshaking(handshake) => Some(handshake.into_channel()),
-            Way::Connecting(_) => None,
+            _ => None,
         }
     }
 
@@ -289,45 +322,108 @@ impl Race {
 
     /// Ends every attempt; [`Race::take_over`] returns their sockets.
     pub(super) fn abort(&mut self) {
-        self.over.extend(self.running.drain(..).map(Runner::into_socket));
+        self.over.extend(self.running.drain(..).filter_map(Runner::into_socket));
     }
 
     /// The running socket with this descriptor.
     pub(super) fn socket(&self, fd: RawFd) -> Option<&Socket> {
-        self.running.iter().map(Runner::socket).find(|socket| socket.fd() == fd)
+        self.running.iter().filter_map(Runner::socket).find(|socket| socket.fd() == fd)
+    }
+}
+
+/// How long an attempt at a socket of this machine waits if the server's queue is full. The system
+/// does not say when there is room.
+const QUEUE_PAUSE: Duration = Duration::from_millis(10);
+
+/// Begins an attempt.
+fn start(address: &Address, target: &Target, now: Instant) -> Result<Way, Why> {
+    match Socket::start_connect(address, &target.net) {
+        Ok(socket) => Ok(Way::Connecting(socket)),
+        Err((_, error))
+            if matches!(address, Address::Unix(_)) && error.kind() == ErrorKind::WouldBlock =>
+        {
+            Ok(Way::Queueing(now + QUEUE_PAUSE))
+        }
+        Err((step, error)) => Err(Why::Connect(step, error)),
     }
 }
 
 /// Takes an attempt as far as it goes without waiting. Returns its way if it waits.
-fn step(way: Way, address: SocketAddr, target: &Target) -> (Came, Option<Way>) {
-    let mut handshake = match way {
-        Way::Handshaking(handshake) => handshake,
+fn step(way: Way, address: &Address, target: &Target, now: Instant) -> (Came, Option<Way>) {
+    match way {
+        Way::Queueing(again) if now < again => (Came::Waits(None), Some(way)),
+        Way::Queueing(_) => match start(address, target, now) {
+            Ok(way @ Way::Queueing(_)) => (Came::Waits(None), Some(way)),
+            Ok(way) => (Came::Waits(Some(Ready::Write)), Some(way)),
+            Err(why) => (Came::Down(why, None), None),
+        },
         Way::Connecting(socket) => match socket.finish_connect() {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                return (Came::Waits(Ready::Write), Some(Way::Connecting(socket)));
+                (Came::Waits(Some(Ready::Write)), Some(Way::Connecting(socket)))
             }
-            Err(error) => return (Came::Down(Why::Connect(Step::Later, error), socket), None),
+            Err(error) => (Came::Down(Why::Connect(Step::Later, error), Some(socket)), None),
             Ok(()) => {
                 socket.bound_silence(target.net.io_timeout);
-                let Some(tls) = &target.tls else {
-                    return (Came::Through(Channel::plain(socket, address)), None);
-                };
-                match Handshake::new(socket, address, tls) {
-                    Ok(handshake) => handshake,
-                    Err((socket, cause)) => {
-                        let why = Why::Tls((Status::Tls, 0, cause));
-                        return (Came::Down(why, socket), None);
+                match target.proxy() {
+                    Some(proxy) => {
+                        let tunnel = Tunnel::new(socket, &target.address(), proxy);
+                        dig(tunnel, address, target)
                     }
+                    None => arrive(socket, Vec::new(), address, target),
                 }
             }
         },
-    };
-    match handshake.advance() {
-        Ok(HandshakeStep::Done) => (Came::Through(handshake.into_channel()), None),
-        Ok(HandshakeStep::Wait(ready)) => (Came::Waits(ready), Some(Way::Handshaking(handshake))),
-        Ok(HandshakeStep::Verdict) => (Came::Waits(Ready::Read), Some(Way::Handshaking(handshake))),
-        Err(failure) => (Came::Down(Why::Tls(failure), handshake.into_socket()), None),
+        Way::Tunnelling(tunnel) => dig(tunnel, address, target),
+        Way::Handshaking(handshake) => shake(handshake),
     }
+}
+
+/// Goes on with the proxy.
+fn dig(mut tunnel: Tunnel, address: &Address, target: &Target) -> (Came, Option<Way>) {
+    let why = match tunnel.advance() {
+        Ok(Passage::Waits(ready)) => {
+            return (Came::Waits(Some(ready)), Some(Way::Tunnelling(tunnel)));
+        }
+        Ok(Passage::Open(first)) => return arrive(tunnel.into_socket(), first, address, target),
+        Err(Blocked::Broke(error)) => Why::Connect(Step::Later, error),
+        Err(Blocked::Refused(cause)) => Why::Proxy(cause),
+    };
+    (Came::Down(why, Some(tunnel.into_socket())), None)
+}
+
+/// The connection to the node is made; `first` came already. The TLS handshake is next.
+fn arrive(
+    socket: Socket,
+    first: Vec<u8>,
+    address: &Address,
+    target: &Target,
+) -> (Came, Option<Way>) {
+    let Some(tls) = &target.tls else {
+        let mut channel = Channel::plain(socket, address.clone());
+        channel.put_back(&first);
+        return (Came::Through(channel), None);
+    };
+    if !first.is_empty() {
+        let cause = "it sent more than its answer to CONNECT; is it an HTTP proxy?";
+        return (Came::Down(Why::Proxy(cause.to_owned()), Some(socket)), None);
+    }
+    match Handshake::new(socket, address.clone(), tls) {
+        Ok(handshake) => shake(handshake),
+        Err((socket, cause)) => (Came::Down(Why::Tls((Status::Tls, 0, cause)), Some(socket)), None),
+    }
+}
+
+/// Goes on with the handshake.
+fn shake(mut handshake: Handshake) -> (Came, Option<Way>) {
+    let ready = match handshake.advance() {
+        Ok(HandshakeStep::Done) => return (Came::Through(handshake.into_channel()), None),
+        Ok(HandshakeStep::Wait(ready)) => ready,
+        Ok(HandshakeStep::Verdict) => Ready::Read,
+        Err(failure) => {
+            return (Came::Down(Why::Tls(failure), Some(handshake.into_socket())), None);
+        }
+    };
+    (Came::Waits(Some(ready)), Some(Way::Handshaking(handshake)))
 }
 
 /// The order in which to try addresses that are sorted within their families: one family, then in
@@ -375,6 +471,7 @@ pub(super) mod tests {
             tcp_keepalive_time: None,
             tcp_keepalive_interval: None,
             tcp_keepalive_probes: None,
+            proxy: None,
             source_address: None,
             prefer_ipv4: false,
             prefer_ipv6: false,
@@ -424,7 +521,7 @@ pub(super) mod tests {
             let time = Duration::from_millis(millis);
             let now = Instant::now();
             // The last one answers; the others are black holes (RFC 5737) or refuse at once.
-            let race = Race::new(vec![addresses(&["192.0.2.1"])[0]; count], time, now);
+            let race = Race::new(vec![addresses(&["192.0.2.1"])[0].into(); count], time, now);
             let last = race.attempt_delay * u32::try_from(count - 1).unwrap();
             assert!(last * 4 <= time * 3 || count > 4, "{count} in {millis} ms: {last:?}");
             assert!(last < time, "{count} in {millis} ms: {last:?}");
@@ -437,12 +534,12 @@ pub(super) mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let refused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let open = listener.local_addr().unwrap();
-        let mut race = Race::new(vec![refused, open], LONG, Instant::now());
+        let mut race = Race::new(vec![refused.into(), open.into()], LONG, Instant::now());
         // The clock stands still: only a failure can start the second address.
         let now = Instant::now();
         loop {
             match race.advance(&target(), now) {
-                Standing::Won(channel) => break assert_eq!(channel.peer(), open),
+                Standing::Won(channel) => break assert_eq!(*channel.peer(), open.into()),
                 Standing::Lost => panic!("lost"),
                 Standing::Running { .. } => std::thread::yield_now(),
             }
@@ -461,15 +558,15 @@ pub(super) mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let open = listener.local_addr().unwrap();
         let now = Instant::now();
-        let mut race = Race::new(vec![refused], LONG, now);
+        let mut race = Race::new(vec![refused.into()], LONG, now);
         while !matches!(race.advance(&target(), now), Standing::Lost) {
             std::thread::yield_now();
         }
-        assert!(!race.add(vec![refused]));
-        assert!(race.add(vec![refused, open, open]));
+        assert!(!race.add(vec![refused.into()]));
+        assert!(race.add(vec![refused.into(), open.into(), open.into()]));
         loop {
             match race.advance(&target(), now) {
-                Standing::Won(channel) => break assert_eq!(channel.peer(), open),
+                Standing::Won(channel) => break assert_eq!(*channel.peer(), open.into()),
                 Standing::Lost => panic!("lost"),
                 Standing::Running { .. } => std::thread::yield_now(),
             }
@@ -479,7 +576,7 @@ pub(super) mod tests {
     #[test]
     fn an_aborted_race_hands_its_sockets_over() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut race = Race::new(vec![listener.local_addr().unwrap()], LONG, Instant::now());
+        let mut race = Race::new(vec![listener.local_addr().unwrap().into()], LONG, Instant::now());
         assert!(matches!(race.advance(&target(), Instant::now()), Standing::Running { .. }));
         assert!(race.take_over().is_empty());
         race.abort();

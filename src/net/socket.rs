@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{Domain, Protocol, Socket as RawSocket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, TcpKeepalive, Type};
 
+use super::address::Address;
 use super::local::Step;
 use super::portion::Portion;
 use crate::config::NetSettings;
@@ -22,7 +23,7 @@ use crate::config::NetSettings;
 /// In how many reads a portion is dropped: the buffer must be small, because it is on the stack.
 const DRAIN_READS: usize = 32;
 
-/// A non-blocking TCP socket, close-on-exec.
+/// A non-blocking stream socket, close-on-exec.
 #[derive(Debug)]
 pub struct Socket(RawSocket);
 
@@ -70,9 +71,24 @@ impl Socket {
     /// Starts a connection to `address` and returns at once; see [`Socket::finish_connect`]. An
     /// error comes with the step at which it happened.
     pub fn start_connect(
-        address: SocketAddr,
+        address: &Address,
         net: &NetSettings,
     ) -> Result<Socket, (Step, io::Error)> {
+        match address {
+            Address::Ip(address) => Socket::start_tcp(*address, net),
+            Address::Unix(path) => {
+                let at = |step| move |error| (step, error);
+                let kind = Type::STREAM.nonblocking();
+                let socket = RawSocket::new(Domain::UNIX, kind, None).map_err(at(Step::Socket))?;
+                let to = SockAddr::unix(&**path).map_err(at(Step::Socket))?;
+                // The server of the path is there or not: nothing else on this machine is to blame.
+                socket.connect(&to).map_err(at(Step::Later))?;
+                Ok(Socket(socket))
+            }
+        }
+    }
+
+    fn start_tcp(address: SocketAddr, net: &NetSettings) -> Result<Socket, (Step, io::Error)> {
         let at = |step| move |error| (step, error);
         let socket = Socket::prepare(address, net).map_err(at(Step::Socket))?;
         if let Some(source) = net.source_address {
@@ -109,7 +125,10 @@ impl Socket {
         match self.0.peer_addr() {
             // If nobody listens on a port of the ephemeral range, a connection to it may get the
             // same port as its own and so connect to itself.
-            Ok(peer) if self.0.local_addr()?.as_socket() == peer.as_socket() => {
+            Ok(peer)
+                if peer.as_socket().is_some()
+                    && self.0.local_addr()?.as_socket() == peer.as_socket() =>
+            {
                 Err(io::Error::from_raw_os_error(libc::ECONNREFUSED))
             }
             Ok(_) => Ok(()),

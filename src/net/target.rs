@@ -9,16 +9,16 @@ use super::local::{blame, explained};
 use super::tls::TlsClient;
 use crate::base::error::{Error, Origin, Phase, Status};
 use crate::base::text::Text;
-use crate::config::NetSettings;
+use crate::config::{NetSettings, Proxy, UNIX};
 
 /// What is needed to connect to a node.
 #[derive(Debug)]
 pub struct Target {
     /// The node's name.
     pub name: Text,
-    /// Host name or numeric address.
+    /// Host name, numeric address, or `unix:` and a path.
     pub host: Text,
-    /// TCP port.
+    /// TCP port; 0 for a path.
     pub port: u16,
     /// `net.*`.
     pub net: Arc<NetSettings>,
@@ -27,6 +27,14 @@ pub struct Target {
     /// The server accepted the last connections only to end them at once. A new one must stay open
     /// for a moment before it is used.
     pub wary: AtomicBool,
+}
+
+/// Where a connection goes first.
+pub(super) enum Door<'a> {
+    /// A name or a numeric address, and a port.
+    Host(&'a str, u16),
+    /// A socket of this machine.
+    Unix(&'a str),
 }
 
 impl Target {
@@ -42,9 +50,34 @@ impl Target {
         }
     }
 
-    /// `host:port`, for messages.
+    /// Where a connection to it goes first.
+    pub(super) fn door(&self) -> Door<'_> {
+        match (self.host.strip_prefix(UNIX), &self.net.proxy) {
+            (Some(path), _) => Door::Unix(path),
+            (None, Some(proxy)) => Door::Host(&proxy.host, proxy.port),
+            (None, None) => Door::Host(&self.host, self.port),
+        }
+    }
+
+    /// The name that is looked up, for messages.
+    pub(super) fn looked_up(&self) -> String {
+        match (self.proxy(), &self.host) {
+            (Some(proxy), _) => format!("the proxy \"{}\"", proxy.host),
+            (None, host) => format!("\"{host}\""),
+        }
+    }
+
+    /// The proxy on the way to it.
+    pub(super) fn proxy(&self) -> Option<&Proxy> {
+        self.net.proxy.as_deref().filter(|_| !self.host.starts_with(UNIX))
+    }
+
+    /// `host:port` or `unix:/path`, for messages and proxies.
     pub fn address(&self) -> String {
         let Target { host, port, .. } = self;
+        if host.starts_with(UNIX) {
+            return host.to_string();
+        }
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 

@@ -117,6 +117,8 @@ fn kind(of: Kind) -> String {
         Kind::Word(of) => words(of.known),
         Kind::Text | Kind::Secret => "text".into(),
         Kind::Host => "host name or address".into(),
+        Kind::NodeHost => "host name, address, or `unix:/path`".into(),
+        Kind::Proxy => "`http://[user:password@]host:port`".into(),
         Kind::Port => "1 to 65535".into(),
         Kind::Address => "numeric address".into(),
         Kind::TlsVersion => "`TLSv1.2`, `TLSv1.3`".into(),
@@ -143,6 +145,6 @@ fn effect(effect: Effect) -> &'static str {
         Effect::Acts => "",
         Effect::Later => " Not in this version: any value but the default gives a warning.",
         Effect::SystemResolver => " Ignored here, with a warning: the system's resolver is used.",
-        Effect::NoProxy => " Ignored here, with a warning: the library never uses a proxy.",
+        Effect::NoProxy => " Ignored here, with a warning: no proxy but that of net.proxy is used.",
     }
 }

@@ -1,8 +1,10 @@
 //! Keys of the library in their sections: values, places, what hides what, what is warned of.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::base::wiped::Wiped;
 
 fn warnings(text: impl AsRef<[u8]>) -> Vec<String> {
     check(text).unwrap().warnings
@@ -275,6 +277,60 @@ fn an_ipv6_address_that_seems_to_end_in_its_port_is_warned_of() {
 }
 
 #[test]
+fn a_socket_of_this_machine_needs_no_port() {
+    let at = |host: &str, more: &str| {
+        let text = format!("[UPSTREAM]\nname u\n[NODE]\nname n\nhost {host}\n{more}");
+        check(text)
+    };
+    let longest = format!("unix:/{}", "x".repeat(106));
+    for host in ["unix:/run/a.sock", "unix:///run/a.sock", "unix:/a b", "unix:/\u{e4}", &longest] {
+        let definition = at(host, "").unwrap();
+        let node = &definition.nodes[0];
+        assert_eq!((node.host.as_str(), node.port), (host, 0));
+        assert_eq!(definition.warnings, [""; 0], "{host}");
+    }
+    assert_eq!(
+        at("unix:/a", "port 1\nnet.source_address ::1\nnet.keepalive on\ndns.ttl 1")
+            .unwrap()
+            .warnings,
+        ["f:6:1: the host is a socket of this machine for this node, so port, \
+             net.source_address, dns.ttl have no effect; remove them, or give a host name or \
+             address"]
+    );
+    let named = "has no name to check in the server's certificate; set tls.vhost to the name \
+                 there, or tls.verify_hostname off";
+    assert_eq!(
+        at("unix:/a", "tls on").unwrap_err().to_string(),
+        format!("f:5:6: host \"unix:/a\" {named}")
+    );
+    for more in ["tls.vhost h", "tls.verify off", "tls.verify_hostname off"] {
+        assert_eq!(at("unix:/a", &format!("tls on\n{more}")).unwrap().warnings, [""; 0], "{more}");
+    }
+}
+
+#[test]
+fn what_is_no_path_of_a_socket() {
+    let long = format!("unix:/{}", "x".repeat(107));
+    for (host, words) in [
+        ("unix:", "begins with /"),
+        ("unix:a", "begins with /"),
+        ("unix:@abstract", "begins with /"),
+        ("unix:localhost:80", "begins with /"),
+        ("unix:/run/", "names a directory"),
+        ("unix:/a\u{1b}b", "does not print"),
+        (&long, "at most 107 bytes"),
+        ("/run/a.sock", "write unix: before it"),
+        ("UNIX:/a", "in small letters"),
+    ] {
+        let text = node("").replace("host h", &format!("host {host}"));
+        let error = refusal(text);
+        assert!(error.starts_with("f:5:") && error.contains(words), "{host}: {error}");
+    }
+    // A name that the certificate must have is no path.
+    assert!(refusal(node("tls on\ntls.vhost unix:/a")).contains("tls.vhost"));
+}
+
+#[test]
 fn every_key_reaches_its_setting() {
     let definition = check(node(
         "tls ${ON}\ntls.verify yes\ntls.verify_hostname False\ntls.vhost [::1]\ntls.min_version \
@@ -284,7 +340,8 @@ fn every_key_reaches_its_setting() {
          no\nnet.keepalive_idle_timeout 1h\nnet.keepalive_max_recycle \
          7\nnet.keepalive_max_lifetime 1d\nnet.max_worker_connections 9\nnet.tcp_keepalive \
          on\nnet.tcp_keepalive_time 10\nnet.tcp_keepalive_interval 11S\nnet.tcp_keepalive_probes \
-         12\nnet.source_address [::1]\nnet.dns.prefer_ipv4 on\nNET.DNS.prefer_ipv6 TRUE\n",
+         12\nnet.source_address [::1]\nnet.proxy \
+         http://user:secret@[::2]:3128\nnet.dns.prefer_ipv4 on\nNET.DNS.prefer_ipv6 TRUE\n",
     )
     .replace("name u", "name u\ndeliver.timeout 5\ndeliver.attempts 2\ndeliver.resend \
                         off\ndeliver.wait on\nstart Random\nbalance ROUND-robin"))
@@ -325,6 +382,11 @@ fn every_key_reaches_its_setting() {
     assert_eq!(
         *node.net,
         NetSettings {
+            proxy: Some(Arc::new(Proxy {
+                host: "::2".to_owned(),
+                port: 3128,
+                credentials: Some(Wiped::new("user:secret".to_owned())),
+            })),
             connect_timeout: Duration::from_millis(250),
             connect_timeout_log_error: false,
             io_timeout: Duration::from_secs(120),
@@ -459,8 +521,8 @@ fn warned_of() {
             "net.dns.mode tcp\nnet.dns.resolver legacy\nnet.proxy_env_ignore on",
             vec![
                 "f:7:1: net.dns.mode has no effect: the system resolver resolves all names".into(),
-                "f:9:1: net.proxy_env_ignore has no effect: no proxy is used, whatever the \
-                 environment says"
+                "f:9:1: net.proxy_env_ignore has no effect: proxies of the environment are \
+                 never used; set net.proxy to use one"
                     .into(),
             ],
         ),

@@ -2,7 +2,6 @@
 //! it needs.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use super::Channel;
 use super::failure::{Failure, broken};
 use super::session::Session;
 use crate::base::error::Status;
+use crate::net::address::Address;
 use crate::net::local::is_local;
 use crate::net::portion::Portion;
 use crate::net::socket::{Ready, Socket};
@@ -18,7 +18,7 @@ use crate::net::tls::TlsClient;
 /// A TLS handshake under way on a connected socket.
 pub struct Handshake {
     socket: Socket,
-    peer: SocketAddr,
+    peer: Address,
     session: Box<Session>,
     /// When the ClientHello was sent.
     hello: Option<Instant>,
@@ -55,7 +55,7 @@ impl Handshake {
     /// socket back.
     pub fn new(
         socket: Socket,
-        peer: SocketAddr,
+        peer: Address,
         client: &Arc<TlsClient>,
     ) -> Result<Handshake, (Socket, String)> {
         let session = match Session::new(client) {

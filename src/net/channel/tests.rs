@@ -24,12 +24,10 @@ const LONG: Duration = Duration::from_secs(60);
 const STEP: u32 = 16 + 16 * 1024 / 64;
 
 /// A connection to a thread that does `work` with the other end.
-fn connected(
-    work: impl FnOnce(TcpStream) + Send + 'static,
-) -> (Socket, SocketAddr, JoinHandle<()>) {
+fn connected(work: impl FnOnce(TcpStream) + Send + 'static) -> (Socket, Address, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let peer = listener.local_addr().unwrap();
-    let socket = Socket::start_connect(peer, &net()).unwrap();
+    let peer = Address::from(listener.local_addr().unwrap());
+    let socket = Socket::start_connect(&peer, &net()).unwrap();
     let (accepted, _) = listener.accept().unwrap();
     wait_for(&socket, Interest::WRITE);
     socket.finish_connect().unwrap();

@@ -14,12 +14,13 @@ use super::lookup::{Lookup, Next};
 use super::running::Work;
 use super::stage::{Dial, Stage, append_failures};
 use crate::base::error::{Blame, Error, Phase, Status};
+use crate::net::address::Address;
 use crate::net::channel::Channel;
 use crate::net::local;
 use crate::net::race::{self, Failed, Race, Standing, Watch, Why};
 use crate::net::resolve::{Answer, Family, NoAnswer};
 use crate::net::socket::Ready;
-use crate::net::target::Target;
+use crate::net::target::{Door, Target};
 
 /// If a server ended the last connections at once, a new one is used only after it has stayed open
 /// for two round trips, measured from the connect (the server accepts it one trip after this side
@@ -32,12 +33,20 @@ const OBSERVE_MOST: Duration = Duration::from_millis(250);
 impl Work {
     pub(super) fn begin(&mut self, id: u64, mut dial: Dial) {
         let net = Arc::clone(&dial.target.net);
-        if let Ok(address) = dial.target.host.parse::<IpAddr>() {
-            dial.lookup = Lookup::new(Some(SocketAddr::new(address, 0)), &net);
-            self.dials.insert(id, dial);
-            return self.race(id);
-        }
-        let host: Arc<str> = dial.target.host.as_str().into();
+        let host: Arc<str> = match dial.target.door() {
+            Door::Unix(_) => {
+                self.dials.insert(id, dial);
+                return self.race(id);
+            }
+            Door::Host(host, _) => match host.parse::<IpAddr>() {
+                Err(_) => host.into(),
+                Ok(address) => {
+                    dial.lookup = Lookup::new(Some(SocketAddr::new(address, 0)), &net);
+                    self.dials.insert(id, dial);
+                    return self.race(id);
+                }
+            },
+        };
         let now = Instant::now();
         let mut asked = Vec::new();
         for family in Lookup::wanted(&net) {
@@ -125,7 +134,7 @@ impl Work {
 
     fn unresolved(&mut self, id: u64, no: &NoAnswer) {
         if let Some(dial) = self.dials.get(&id) {
-            let cause = format!("\"{}\": {}", dial.target.host, no.cause);
+            let cause = format!("{}: {}", dial.target.looked_up(), no.cause);
             let error = dial.target.error(Status::Resolve, Phase::Resolve, cause);
             self.finish(id, Err(Error { blame: no.blame, errno: no.errno, ..error }));
         }
@@ -140,9 +149,9 @@ impl Work {
             arranged(dial, &mut |node, families| self.history.arrange(node, families, now));
         if addresses.is_empty() {
             let cause = format!(
-                "\"{}\" has no address of the same family (IPv4 or IPv6) as net.source_address; \
+                "{} has no address of the same family (IPv4 or IPv6) as net.source_address; \
                  set net.source_address to an address of the other family, or remove it",
-                dial.target.host
+                dial.target.looked_up()
             );
             let error = dial.target.error(Status::Connect, Phase::Connect, cause);
             return self.finish(id, Err(Error { blame: Blame::Local, ..error }));
@@ -211,7 +220,13 @@ impl Work {
         };
         if let Stage::Racing(race) = &mut dial.stage {
             let (node, winner) = (&dial.target.name, channel.peer());
-            self.history.won(node, winner, race.begun(), Instant::now());
+            if let Address::Ip(winner) = winner {
+                let losers = race.begun().filter_map(|address| match address {
+                    Address::Ip(loser) => Some(*loser),
+                    Address::Unix(_) => None,
+                });
+                self.history.won(node, *winner, losers, Instant::now());
+            }
             race.abort();
             for socket in race.take_over() {
                 let _ = self.mailbox.epoll.get().delete(&socket); // see `unwatch_closing`
@@ -308,16 +323,20 @@ type Arrange<'a> = dyn FnMut(&str, [&mut [SocketAddr]; 2]) -> [usize; 2] + 'a;
 
 /// The addresses that a dial knows, in the order of the race and with the port. `arrange` sorts
 /// those of each family and says how many are in good standing.
-fn arranged(dial: &Dial, arrange: &mut Arrange<'_>) -> Vec<SocketAddr> {
+fn arranged(dial: &Dial, arrange: &mut Arrange<'_>) -> Vec<Address> {
+    let port = match dial.target.door() {
+        Door::Unix(path) => return vec![Address::Unix(path.into())],
+        Door::Host(_, port) => port,
+    };
     let mut families = dial.lookup.addresses();
     let source = dial.target.net.source_address.map(Family::of);
     for addresses in &mut families {
         addresses.retain(|address| source.is_none_or(|only| only == Family::of(address.ip())));
-        addresses.iter_mut().for_each(|address| address.set_port(dial.target.port));
+        addresses.iter_mut().for_each(|address| address.set_port(port));
     }
     let [first, second] = &mut families;
     let good = arrange(&dial.target.name, [first, second]);
-    race::order([first, second], good)
+    race::order([first, second], good).into_iter().map(Address::Ip).collect()
 }
 
 /// The error of a race that no address won. `unanswered`: a lookup that might bring other addresses
@@ -345,9 +364,9 @@ fn lost(target: &Target, race: &Race, unanswered: bool) -> Error {
     let mut cause = String::new();
     append_failures(&mut cause, race, target, phase);
     if unanswered {
-        let host = &target.host;
+        let host = target.looked_up();
         cause.push_str(&format!(
-            "; the lookup of \"{host}\" did not answer in time, and might have brought other \
+            "; the lookup of {host} did not answer in time, and might have brought other \
              addresses; check this machine's resolver"
         ));
     }

@@ -25,6 +25,7 @@ use crate::net::local::CLOSED_BY_HOST;
 use crate::net::resolve::Resolver;
 use crate::net::resolve::cache::Cache;
 use crate::net::socket::{Drained, Socket, poll_timeout};
+use crate::net::target::Door;
 
 /// What the dialer thread works on. The thread holds the lock on it only between two waits, so that
 /// a forked child usually finds it free and can close the sockets.
@@ -395,7 +396,9 @@ impl Work {
                 && !matches!(error.status, Status::Cancelled)
                 && !error.is_local()
             {
-                self.cache.suspect(&dial.target.host);
+                if let Door::Host(host, _) = dial.target.door() {
+                    self.cache.suspect(host);
+                }
                 self.history.forget(&dial.target.name);
             }
             match &mut dial.stage {

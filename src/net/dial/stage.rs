@@ -63,9 +63,11 @@ impl Dial {
     }
 
     pub(super) fn timed_out(&self) -> Error {
-        let (host, limit) = (&self.target.host, self.limit());
+        let limit = self.limit();
         let cause = match &self.stage {
-            Stage::Resolving => format!("\"{host}\" did not resolve within {limit}"),
+            Stage::Resolving => {
+                format!("{} did not resolve within {limit}", self.target.looked_up())
+            }
             Stage::Racing(race) => self.undecided(race, &limit),
             Stage::Observing(..) => {
                 format!("the server did not show within {limit} that it keeps the connection")
@@ -94,6 +96,9 @@ impl Dial {
         }
         if !connecting.is_empty() {
             texts.push(match list(connecting) {
+                Some(addresses) if self.target.proxy().is_some() => {
+                    format!("no answer from the proxy {addresses} within {limit}")
+                }
                 Some(addresses) => format!("no answer from {addresses} within {limit}"),
                 None => format!("no answer within {limit}"),
             });
@@ -112,18 +117,18 @@ pub(super) fn append_failures(text: &mut String, race: &Race, target: &Target, p
         if !text.is_empty() {
             text.push_str("; ");
         }
-        let is_named = match why {
-            Why::Connect(..) => true,
-            Why::Tls(_) => !race.is_of_one(),
+        let (of, is_named) = match why {
+            Why::Connect(..) | Why::Proxy(_) => (Phase::Connect, true),
+            Why::Tls(_) => (Phase::Tls, !race.is_of_one()),
         };
         let address = address.to_string();
-        if is_named && address != target.address() {
-            text.push_str(&format!("{address}: "));
+        match target.proxy() {
+            Some(_) if of == Phase::Connect => text.push_str(&format!("the proxy {address}: ")),
+            _ if is_named && address != target.address() => {
+                text.push_str(&format!("{address}: "));
+            }
+            _ => {}
         }
-        let of = match why {
-            Why::Connect(..) => Phase::Connect,
-            Why::Tls(_) => Phase::Tls,
-        };
         if of != phase {
             text.push_str(&format!("{of}: "));
         }
@@ -131,7 +136,7 @@ pub(super) fn append_failures(text: &mut String, race: &Race, target: &Target, p
             Why::Connect(step, error) => {
                 text.push_str(&explained_at(error, *step, target.net.source_address))
             }
-            Why::Tls((_, _, cause)) => text.push_str(cause),
+            Why::Proxy(cause) | Why::Tls((_, _, cause)) => text.push_str(cause),
         }
     }
 }

@@ -6,10 +6,13 @@ use std::sync::mpsc;
 use nix::poll::{PollFd, PollFlags, poll};
 
 use super::*;
+use crate::net::address::Address;
 use crate::net::race::tests::net;
 use crate::net::resolve::{Answer, Family, NoAnswer};
 
 mod lost;
+mod tunnel;
+mod unix;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -338,8 +341,8 @@ fn know(dialer: &Dialer, addresses: &[[u8; 4]]) {
 
 /// The last byte of the address to which a dial comes.
 fn comes_to(dialer: &Dialer, target: &Arc<Target>) -> u8 {
-    match dialer.dial(target, far()).map(|channel| channel.peer()) {
-        Ok(SocketAddr::V4(peer)) => peer.ip().octets()[3],
+    match dialer.dial(target, far()).map(|channel| channel.peer().clone()) {
+        Ok(Address::Ip(SocketAddr::V4(peer))) => peer.ip().octets()[3],
         other => panic!("{other:?}"),
     }
 }
@@ -474,8 +477,8 @@ fn a_time_too_short_for_the_usual_delay_is_enough_for_a_dead_first_address() {
     let alive = TcpListener::bind(SocketAddr::from(([127, 0, 0, 2], target.port))).unwrap();
     know(&dialer, &[[127, 0, 0, 1], [127, 0, 0, 2]]);
     let target = named(ABSENT, target.port);
-    let peer = dialer.dial(&target, Instant::now() + Duration::from_millis(240)).unwrap().peer();
-    assert_eq!(peer, alive.local_addr().unwrap());
+    let channel = dialer.dial(&target, Instant::now() + Duration::from_millis(240)).unwrap();
+    assert_eq!(*channel.peer(), alive.local_addr().unwrap().into());
     drop(held);
     dialer.stop();
 }
@@ -510,7 +513,7 @@ fn a_storm_of_closings_holds_so_many_descriptors_and_no_more() {
     let _started = dialer.dial(&target(address.port()), far()).ok().unwrap();
     let storm = || {
         for _ in 0..LINGERING + 50 {
-            dialer.linger(Socket::start_connect(address, &net()).unwrap(), None);
+            dialer.linger(Socket::start_connect(&address.into(), &net()).unwrap(), None);
         }
         assert!(dialer.first.mailbox.letters.lock().closed.len() <= LINGERING);
     };

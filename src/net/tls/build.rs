@@ -30,7 +30,7 @@ pub(super) fn build(settings: &TlsSettings, material: Material) -> Result<Client
         given,
         lists,
         chain: settings.verify,
-        hostname: settings.verify && settings.verify_hostname,
+        hostname: settings.checks_name(),
         algorithms: provider.signature_verification_algorithms,
     };
     let certified = match (&settings.key_file, identity) {

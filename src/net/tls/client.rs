@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -15,7 +16,7 @@ use super::store::Places;
 use crate::base::error::{Error, Position, Result};
 use crate::base::log::Logger;
 use crate::base::sync::Mutex;
-use crate::config::{CipherNames, TlsFile, TlsSettings};
+use crate::config::{CipherNames, TlsFile, TlsSettings, UNIX};
 
 /// What a handshake with one node needs.
 pub struct TlsClient {
@@ -107,15 +108,19 @@ impl TlsClients {
         position: impl FnOnce() -> Position,
     ) -> Result<TlsClient> {
         let text = settings.vhost.as_deref().unwrap_or(host);
-        let name = ServerName::try_from(text.to_owned()).map_err(|_| {
-            Error::config(
-                &position(),
-                format!(
-                    "\"{text}\" cannot be a name in a certificate; set tls.vhost to the name in \
-                     the server's certificate"
-                ),
-            )
-        })?;
+        let name = match text.starts_with(UNIX) {
+            // Then no name is checked, or config would have asked for one. An address is not sent.
+            true => ServerName::from(IpAddr::from(Ipv4Addr::LOCALHOST)),
+            false => ServerName::try_from(text.to_owned()).map_err(|_| {
+                Error::config(
+                    &position(),
+                    format!(
+                        "\"{text}\" cannot be a name in a certificate; set tls.vhost to the name \
+                         in the server's certificate"
+                    ),
+                )
+            })?,
+        };
         if let Some((last, live)) = &self.last
             && Arc::ptr_eq(last, settings)
         {
