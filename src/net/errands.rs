@@ -1,5 +1,5 @@
 //! Work that may wait for the disk. One library thread does it in order, so that the dialer never
-//! waits for a file; the thread ends when there is nothing left to do.
+//! waits for a file; the thread ends when there was nothing to do for a while.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,6 +18,10 @@ const STACK: usize = 1024 * 1024;
 /// longer ends later by itself.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How long the thread waits for the next errand before it ends. Each connect has an errand, and to
+/// start a thread costs more than the errand does.
+const REST: Duration = Duration::from_secs(10);
+
 /// If an errand takes longer than this, nobody should wait for those behind it.
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -33,6 +37,8 @@ pub(super) struct Errands {
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
+    /// There is something in the queue, or the end.
+    added: Condvar,
     ended: Condvar,
 }
 
@@ -41,6 +47,8 @@ struct State {
     queue: VecDeque<Errand>,
     /// The thread is there, and takes what is in the queue.
     running: bool,
+    /// Nothing more will come.
+    is_over: bool,
     /// When the errand that is being done began.
     since: Option<Instant>,
 }
@@ -51,6 +59,8 @@ impl Errands {
         let mut state = self.shared.state.lock();
         state.queue.push_back(Box::new(errand));
         if state.running {
+            drop(state);
+            self.shared.added.notify_one();
             return Ok(());
         }
         let shared = Arc::clone(&self.shared);
@@ -77,6 +87,8 @@ impl Errands {
         let until = Instant::now() + LINGER;
         let mut state = self.shared.state.lock();
         let dropped = std::mem::take(&mut state.queue);
+        state.is_over = true;
+        self.shared.added.notify_one();
         while state.running {
             let (next, passed) = self.shared.ended.wait_until(state, until);
             state = next;
@@ -95,14 +107,27 @@ impl Errands {
 impl Shared {
     fn work(&self) {
         let mut state = self.state.lock();
-        while let Some(errand) = state.queue.pop_front() {
-            state.since = Some(Instant::now());
-            drop(state);
-            if let Err(defect) = catch_unwind(AssertUnwindSafe(errand)) {
-                std::mem::forget(defect); // its drop may panic too
+        let mut rest = Instant::now() + REST;
+        loop {
+            if let Some(errand) = state.queue.pop_front() {
+                state.since = Some(Instant::now());
+                drop(state);
+                if let Err(defect) = catch_unwind(AssertUnwindSafe(errand)) {
+                    std::mem::forget(defect); // its drop may panic too
+                }
+                state = self.state.lock();
+                state.since = None;
+                rest = Instant::now() + REST;
+                continue;
             }
-            state = self.state.lock();
-            state.since = None;
+            if state.is_over {
+                break;
+            }
+            let (next, passed) = self.added.wait_until(state, rest);
+            state = next;
+            if passed && state.queue.is_empty() {
+                break;
+            }
         }
         state.running = false;
         drop(state);
@@ -128,8 +153,13 @@ mod tests {
                 })
                 .unwrap();
         }
-        let done: Vec<_> = (0..5).map(|_| receive.recv().unwrap()).collect();
-        assert!(done.iter().map(|(number, _)| *number).eq(0..5), "{done:?}");
+        let mut done: Vec<_> = (0..5).map(|_| receive.recv().unwrap()).collect();
+        // One that comes later is done on the same thread.
+        std::thread::sleep(Duration::from_millis(50));
+        errands.add(move || send.send((5, std::thread::current().id())).unwrap()).unwrap();
+        done.push(receive.recv().unwrap());
+        assert!(done.iter().map(|(number, _)| *number).eq(0..6), "{done:?}");
+        assert!(done.iter().all(|(_, thread)| *thread == done[0].1), "{done:?}");
         assert!(!errands.is_stuck());
         errands.stop();
     }
