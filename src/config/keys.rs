@@ -372,10 +372,25 @@ pub fn judge(name: &str) -> Unknown {
     if let Some(family) = LOOSE.into_iter().find(|family| name.starts_with(family)) {
         return Unknown::Suspect(unknown_in(family, name));
     }
-    if name.starts_with(';') || name.starts_with("//") {
+    if [";", "//", "--"].iter().any(|comment| name.starts_with(comment)) {
         return Unknown::Suspect(format!(
             "\"{name}\" is read as a key; a comment starts with \"#\""
         ));
+    }
+    if name.starts_with('<') {
+        return Unknown::Refused(
+            "\"<\" begins a section in the files of other programs; here one begins with [NODE], \
+             and TLS is set with \"tls on\""
+                .into(),
+        );
+    }
+    if ["include", "!include", "%include", "@include"].contains(&name) {
+        return Unknown::Suspect(format!(
+            "\"{name}\" is read as a key; write \"@INCLUDE\" to read another file"
+        ));
+    }
+    if name.starts_with(['"', '\'']) {
+        return Unknown::Suspect("the key is in quotes; write it without them".into());
     }
     if name.len() < whole.len() {
         // Without its name: it may be a secret.
@@ -387,7 +402,9 @@ pub fn judge(name: &str) -> Unknown {
 
 fn unknown_in(family: &str, name: &str) -> String {
     let members = names().filter(|known| known.starts_with(family));
-    match suggest::nearest(name, members.clone(), 4).filter(|_| !others::is_switch(name)) {
+    // A word that another program has for it says more than a likeness by chance.
+    let limit = if others::of_tls(name).is_some() { 2 } else { 4 };
+    match suggest::nearest(name, members.clone(), limit).filter(|_| !others::is_switch(name)) {
         Some(known) => format!("unknown key \"{name}\"; did you mean \"{known}\"?"),
         None => others::of_tls(name).unwrap_or_else(|| {
             let members: Vec<&str> = members.collect();

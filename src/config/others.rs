@@ -16,7 +16,7 @@ const OF_THE_AGENT: [(&str, &str); 7] = [
 ];
 
 /// The words that other agents have for balancing and health, and the line that says it here.
-const OF_HEALTH: [(&str, &[&str]); 9] = [
+const OF_HEALTH: [(&str, &[&str]); 13] = [
     ("priority 1", &["standby", "backup", "reserve", "failover", "is_backup", "spare"]),
     ("weight 0", &["down", "drain", "disabled"]),
     (
@@ -33,6 +33,8 @@ const OF_HEALTH: [(&str, &[&str]); 9] = [
             "hard_timeout",
             "error_limit",
             "outlier_detection",
+            "unhealthy_threshold",
+            "max_consecutive_failures",
         ],
     ),
     (
@@ -49,7 +51,22 @@ const OF_HEALTH: [(&str, &[&str]); 9] = [
         ],
     ),
     ("health.backoff_max", &["max_ejection_time", "backoff_max", "retry_max_interval"]),
-    ("health.check", &["check", "health_check", "healthcheck", "heartbeat", "heartbeat_type"]),
+    (
+        "health.check",
+        &[
+            "check",
+            "health_check",
+            "healthcheck",
+            "health_check_enabled",
+            "healthcheck_enabled",
+            "health_check_path",
+            "healthcheck_path",
+            "heartbeat",
+            "heartbeat_type",
+            "active_check",
+            "probe",
+        ],
+    ),
     (
         "health.interval",
         &[
@@ -62,6 +79,28 @@ const OF_HEALTH: [(&str, &[&str]); 9] = [
     ),
     ("net.max_connections", &["max_conns", "maxconn", "max_connections", "max_conn"]),
     ("net.connect_timeout", &["connect_timeout", "connection_timeout", "conn_timeout"]),
+    ("net.keepalive", &["keepalive", "keep_alive"]),
+    ("net.keepalive_idle_timeout", &["keepalive_timeout", "keep_alive_timeout", "idle_timeout"]),
+    ("net.keepalive_max_recycle", &["keepalive_requests", "max_recycle"]),
+    (
+        "balance",
+        &[
+            "balancing",
+            "load_balance",
+            "loadbalance",
+            "load_balancing",
+            "loadbalancing",
+            "load_balancer",
+            "balance_mode",
+            "lb_method",
+            "lb_policy",
+            "lb_mode",
+            "lb_algorithm",
+            "load_balancing_policy",
+            "round_robin",
+            "roundrobin",
+        ],
+    ),
 ];
 
 /// Words that stand alone in the files of other programs.
@@ -79,7 +118,7 @@ const FLAGS: [&str; 10] = [
 ];
 
 /// Keys that ask for TLS although they do not begin with `tls` or `ssl`.
-const OF_TLS: [&str; 40] = [
+const OF_TLS: [&str; 48] = [
     "secure",
     "secured",
     "use_secure",
@@ -115,6 +154,14 @@ const OF_TLS: [&str; 40] = [
     "certificate",
     "client_cert",
     "client_key",
+    "client_cert_auth",
+    "certificate_authority",
+    "certificate_authorities",
+    "certificates",
+    "certs",
+    "check_certificate",
+    "verify_certs",
+    "secure_forward",
     "streamdriver",
     "streamdrivermode",
     "streamdriverauthmode",
@@ -122,9 +169,22 @@ const OF_TLS: [&str; 40] = [
     "cadir",
 ];
 
-/// Keys whose value may ask for TLS. A URL is not among them: it is the plugin's own business.
-const WITH_A_SCHEME: [&str; 8] =
-    ["transport", "protocol", "proto", "scheme", "mode", "security", "connection", "type"];
+/// Parts of keys whose value may ask for TLS. A URL is not among them: it is the plugin's own
+/// business.
+const WITH_A_SCHEME: [&str; 12] = [
+    "transport",
+    "protocol",
+    "proto",
+    "scheme",
+    "mode",
+    "security",
+    "connection",
+    "type",
+    "network",
+    "method",
+    "socket",
+    "layer",
+];
 
 /// What a part of a key's name is about, and the key that says it here. The first that fits counts.
 const PARTS: [(&str, &str); 22] = [
@@ -164,7 +224,8 @@ pub fn of_the_agent(name: &str) -> Option<String> {
 
 /// The warning about a word that other agents have for health.
 pub fn of_health(name: &str) -> Option<String> {
-    let (here, _) = OF_HEALTH.iter().find(|(_, words)| words.contains(&name))?;
+    let joined = Wiped::new(name.replace(['-', '.'], "_"));
+    let (here, _) = OF_HEALTH.iter().find(|(_, words)| words.contains(&joined.as_str()))?;
     Some(format!("unknown key \"{name}\", another program's word; this library reads \"{here}\""))
 }
 
@@ -207,14 +268,14 @@ pub fn of_tls(name: &str) -> Option<String> {
 
 /// Whether the value of this key may ask for TLS.
 pub fn may_name_a_scheme(name: &str) -> bool {
-    WITH_A_SCHEME.contains(&name)
+    name.split(['_', '-', '.']).any(|part| WITH_A_SCHEME.contains(&part))
 }
 
 /// The error about such a key, if its value asks for TLS. Shows no value: it may hold a password.
 pub fn asks_for_tls(name: &str, value: &str) -> Option<String> {
     let value = Wiped::new(value.trim().to_ascii_lowercase());
     let scheme = value.split_once("://").map_or(value.as_str(), |(scheme, _)| scheme);
-    let is_one = scheme.split(['+', '-', '_', ' ', ',']).any(|word| {
+    let is_one = scheme.split(['+', '-', '_', ' ', ',', '/', ':']).any(|word| {
         matches!(word, "tls" | "ssl" | "https" | "starttls" | "tcps" | "wss" | "mtls" | "dtls")
             || ["tlsv1", "sslv"].iter().any(|version| word.starts_with(version))
     });

@@ -28,6 +28,9 @@ fn a_word_of_tls_is_one_wherever_it_stands_in_a_key() {
         ("ssl_cacert", "tls.ca_file"),
         ("use_https", "tls on"),
         ("ca_file", "tls.ca_file"),
+        ("certificate_authority", "tls.ca_file"),
+        ("client_cert_auth", "tls.crt_file"),
+        ("secure_forward", "tls on"),
         ("tls_ca", "tls.ca_file"),
         ("tls_client_cert_path", "tls.crt_file"),
         ("ssl.certificate", "tls.crt_file"),
@@ -93,12 +96,20 @@ fn a_value_asks_for_tls_if_it_names_a_scheme_with_tls() {
         "wss://h",
         "TLSv1.2",
         "tcp, tls",
+        "SASL_SSL",
+        "tls:tcp",
     ] {
         let text = asks_for_tls("transport", value).expect(value);
         assert!(text.contains("\"tls on\"") && !text.contains("secret"), "{text}");
     }
-    for value in ["tcp", "udp", "http", "http://h/tls", "/tls", "", "forward", "x.tls.example"] {
+    for value in ["tcp", "udp", "http", "http://h/tls", "", "forward", "x.tls.example"] {
         assert_eq!(asks_for_tls("transport", value), None, "{value}");
+    }
+    for name in ["transport", "transport_mode", "security.protocol", "socket-type", "network"] {
+        assert!(may_name_a_scheme(name), "{name}");
+    }
+    for name in ["url", "tag", "modem", "transporter", "index"] {
+        assert!(!may_name_a_scheme(name), "{name}");
     }
 }
 

@@ -46,6 +46,15 @@ fn tls_asked_for_in_other_words() {
         ("protocol https", "\"tls on\""),
         ("scheme https", "\"tls on\""),
         ("mode tls", "\"tls on\""),
+        ("transport_mode tls", "\"tls on\""),
+        ("security.protocol SASL_SSL", "\"tls on\""),
+        ("network tcp+tls", "\"tls on\""),
+        ("secure_forward yes", "\"tls on\""),
+        ("<transport tls>", "\"tls on\""),
+        ("client_cert_auth true", "\"tls.crt_file\""),
+        ("certificate_authority /x", "\"tls.ca_file\""),
+        ("tls.crt /x", "\"tls.crt_file\""),
+        ("tls.password x", "\"tls.key_passwd\""),
         ("port 443s", "is not a port"),
         ("host https://h", "is a URL"),
     ] {
@@ -104,6 +113,13 @@ fn other_words_for_health_are_warned_of() {
         ("heartbeat_interval 1s", "health.interval"),
         ("max_conns 5", "net.max_connections"),
         ("down", "weight 0"),
+        ("healthcheck.enabled true", "health.check"),
+        ("keepalive_requests 100", "net.keepalive_max_recycle"),
+        ("lb_policy least_request", "\"balance\""),
+        ("load_balancing round_robin", "\"balance\""),
+        ("include other.conf", "\"@INCLUDE\""),
+        ("-- a comment", "starts with \"#\""),
+        ("'port' 2", "in quotes"),
     ] {
         let found = warnings(node(line));
         assert_eq!(found.len(), 1, "{line}");
