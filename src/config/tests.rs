@@ -4,6 +4,7 @@ mod bounds;
 mod files;
 mod habits;
 mod hostile;
+mod hosts;
 mod idle;
 mod keys;
 mod likeness;

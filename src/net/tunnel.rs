@@ -11,7 +11,7 @@ use crate::base::text::brief;
 use crate::base::wiped::Wiped;
 use crate::config::Proxy;
 
-/// How long the head of the proxy's answer may be, in bytes.
+/// How long the head of the proxy's answer may be, in bytes, with the heads of interim answers.
 const MOST_HEAD: usize = 16 * 1024;
 
 /// How many lines it may have.
@@ -25,6 +25,8 @@ pub(super) struct Tunnel {
     has_credentials: bool,
     sent: usize,
     answer: Vec<u8>,
+    /// The length of the interim answers (1xx) that came before.
+    interim: usize,
 }
 
 /// How far a tunnel has come.
@@ -51,6 +53,7 @@ impl Tunnel {
             has_credentials: proxy.credentials.is_some(),
             sent: 0,
             answer: Vec::new(),
+            interim: 0,
         }
     }
 
@@ -87,30 +90,37 @@ impl Tunnel {
                 }
                 Err(error) => return Err(Blocked::Broke(error)),
             }
-            if let Some(first) = self.read_head().map_err(Blocked::Refused)? {
+            if let Some(first) = self.read_heads().map_err(Blocked::Refused)? {
                 return Ok(Passage::Open(first));
             }
         }
     }
 
     /// The bytes behind the head, once it is whole and the proxy agrees.
-    fn read_head(&mut self) -> Result<Option<Vec<u8>>, String> {
-        let mut lines = [EMPTY_HEADER; MOST_LINES];
-        let mut response = Response::new(&mut lines);
-        let no_http = |error| format!("its answer to CONNECT is not HTTP ({error})");
-        let Parsed::Complete(length) = response.parse(&self.answer).map_err(no_http)? else {
-            return match self.answer.len() < MOST_HEAD {
-                true => Ok(None),
-                false => Err(format!(
-                    "the head of its answer to CONNECT has more than {MOST_HEAD} bytes"
-                )),
+    fn read_heads(&mut self) -> Result<Option<Vec<u8>>, String> {
+        loop {
+            let mut lines = [EMPTY_HEADER; MOST_LINES];
+            let mut response = Response::new(&mut lines);
+            let no_http = |error| format!("its answer to CONNECT is not HTTP ({error})");
+            let Parsed::Complete(length) = response.parse(&self.answer).map_err(no_http)? else {
+                return match self.interim + self.answer.len() < MOST_HEAD {
+                    true => Ok(None),
+                    false => Err(format!(
+                        "the head of its answer to CONNECT has more than {MOST_HEAD} bytes"
+                    )),
+                };
             };
-        };
-        match response.code {
-            Some(200..=299) => Ok(Some(self.answer.split_off(length))),
-            code => {
-                let reason = response.reason.unwrap_or_default();
-                Err(refusal(code.unwrap_or_default(), reason, self.has_credentials))
+            match response.code.unwrap_or_default() {
+                200..=299 => return Ok(Some(self.answer.split_off(length))),
+                // RFC 9110 section 15.2: any number of them may come before the answer.
+                100 | 102..=199 => {
+                    self.answer.drain(..length);
+                    self.interim += length;
+                }
+                code => {
+                    let reason = response.reason.unwrap_or_default();
+                    return Err(refusal(code, reason, self.has_credentials));
+                }
             }
         }
     }

@@ -54,7 +54,9 @@ fn what_the_node_says_first_comes_behind_the_answer() {
     // Byte by byte, as a slow network may bring it.
     let (port, thread) = proxy(|stream| {
         stream.set_nodelay(true).unwrap();
-        for byte in b"HTTP/1.1 200 Connection established\r\nVia: 1.1 x\r\n\r\nHELO" {
+        let interim = b"HTTP/1.1 103 Early\r\nA: b\r\n\r\nHTTP/1.1 100 Go on\r\n\r\n";
+        let answer = b"HTTP/1.1 200 Connection established\r\nVia: 1.1 x\r\n\r\nHELO";
+        for byte in interim.iter().chain(answer) {
             stream.write_all(&[*byte]).unwrap();
         }
     });
@@ -109,6 +111,10 @@ fn a_proxy_that_says_nothing_is_named() {
 fn an_answer_without_an_end_has_one() {
     let endless: &'static [u8] =
         Box::leak([&b"HTTP/1.1 200 OK\r\nX: "[..], &[b'x'; 40_000]].concat().into_boxed_slice());
-    let error = refused(endless);
-    assert!(error.to_string().contains("16384 bytes"), "{error}");
+    let interim: &'static [u8] =
+        Box::leak(b"HTTP/1.1 100 Continue\r\n\r\n".repeat(2000).into_boxed_slice());
+    for answer in [endless, interim] {
+        let error = refused(answer);
+        assert!(error.to_string().contains("16384 bytes"), "{error}");
+    }
 }
