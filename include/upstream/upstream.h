@@ -313,8 +313,8 @@ upstream_status_t upstream_options_create(upstream_options_t **out);
  * Returns:
  * - UPSTREAM_OK: the value is set.
  * - UPSTREAM_ERR_CONFIG: the key cannot be an option, is misspelt (all that begin with `tls.`,
- *   `net.`, `health.` or `deliver.` are the library's), or cannot have this value. `*err` says what
- *   is right.
+ *   `net.`, `health.` or `deliver.` are the library's), or cannot have this value; or it asks for
+ *   TLS in other words (`transport tls`) and is not declared. `*err` says what is right.
  * - UPSTREAM_ERR_INVALID_ARG: `o`, `key` or `value` is NULL.
  * - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
  *

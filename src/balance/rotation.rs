@@ -316,6 +316,14 @@ impl Rotation {
         self.laps(self.word.load(Ordering::Relaxed)) >= self.most_laps()
     }
 
+    /// As if the table had been run through so often that laps should be taken off.
+    #[cfg(test)]
+    pub fn pass_many_laps(&self) {
+        let seen = self.word.load(Ordering::Relaxed);
+        let many = self.at(number_of(seen), self.most_laps(), self.index(seen));
+        self.word.store(many, Ordering::Relaxed);
+    }
+
     /// Takes laps off the word and books them, if there are many. Orders are published under the
     /// same lock, so no count is lost between the two.
     #[cold]

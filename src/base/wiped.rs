@@ -6,13 +6,25 @@ pub use zeroize::{Zeroize, Zeroizing as Wiped};
 
 /// Adds `more` to a text. If there is no room for it, the text moves, and the old copy is wiped.
 pub fn push_str(text: &mut Wiped<String>, more: &str) {
-    if text.capacity() - text.len() < more.len() {
-        let room = (text.len() + more.len()).max(2 * text.capacity());
+    make_room(text, more.len());
+    text.push_str(more);
+}
+
+/// Adds `more` and a NUL byte to a text, as [`push_str`].
+pub fn push_with_nul(text: &mut Wiped<String>, more: &str) {
+    make_room(text, more.len() + 1);
+    text.push_str(more);
+    text.push('\0');
+}
+
+#[inline]
+fn make_room(text: &mut Wiped<String>, more: usize) {
+    if text.capacity() - text.len() < more {
+        let room = (text.len() + more).max(2 * text.capacity());
         let mut larger = Wiped::new(String::with_capacity(room));
         larger.push_str(text);
         *text = larger;
     }
-    text.push_str(more);
 }
 
 /// The text in a block of memory of just its size.
@@ -30,6 +42,9 @@ mod tests {
         for more in ["", "a", "\u{20ac}", "bcd", "x".repeat(1000).as_str(), "y"] {
             push_str(&mut text, more);
             expected.push_str(more);
+            assert_eq!(*text, expected);
+            push_with_nul(&mut text, more);
+            expected.extend([more, "\0"]);
             assert_eq!(*text, expected);
         }
         let fitted = fitted(text);

@@ -198,14 +198,14 @@ impl Reader<'_> {
 
     fn header(&mut self, content: &str, at: At) -> Result<Current> {
         let position = || self.document.lines.position(at);
-        let Some((name, rest)) = content[1..].split_once(']') else {
+        let Some(end) = content.bytes().position(|byte| byte == b']') else {
             return Err(Error::config(
                 &position(),
                 "this section header has no \"]\"; write [UPSTREAM] or [NODE]",
             ));
         };
-        let name = name.trim_matches(BLANKS);
-        let rest = rest.trim_start_matches(BLANKS);
+        let name = without_blanks_behind(without_blanks_before(&content[1..end]));
+        let rest = without_blanks_before(&content[end + 1..]);
         if !rest.is_empty() {
             let position = position();
             let column = position.column + content[..content.len() - rest.len()].chars().count();

@@ -117,7 +117,7 @@ fn is_of_host_name(byte: u8) -> bool {
 /// Checks that a text of such bytes is a host name or an IPv4 address.
 fn host_name(text: &str) -> Result<&str, String> {
     let name = text.strip_suffix('.').unwrap_or(text);
-    let last = name.rsplit('.').next().unwrap_or_default().as_bytes();
+    let last = name.as_bytes().rsplit(|byte| *byte == b'.').next().unwrap_or_default();
     // A name whose last label is a number is taken for an address, in all the ways of inet_aton(3):
     // 1.2.3 would be 1.2.0.3, and 010 would be 8.
     if is_number(last) {
@@ -161,7 +161,8 @@ pub(super) fn unbracketed(text: &str) -> Option<&str> {
 /// The shorter address, if an IPv6 address without brackets is followed by this port: it is also an
 /// address as a whole, but hardly the one that was meant.
 pub(super) fn with_port(text: &str, port: u16) -> Option<&str> {
-    let (address, behind) = text.rsplit_once(':')?;
+    let colon = text.bytes().rposition(|byte| byte == b':')?;
+    let (address, behind) = (&text[..colon], &text[colon + 1..]);
     (ipv6(address) && ipv6(text) && behind.parse() == Ok(port)).then_some(address)
 }
 

@@ -94,8 +94,7 @@ impl Lines {
         if self.list.len() == MAX_LINES {
             return Err(TooMuch::Lines);
         }
-        wiped::push_str(&mut self.draft, value);
-        wiped::push_str(&mut self.draft, "\0");
+        wiped::push_with_nul(&mut self.draft, value);
         self.scattered |= self.list.last().is_some_and(|last| last.section > section);
         self.list.push(Line { section, key, at, value_column, start, end, origin });
         Ok(())

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::declared::{Declared, KeyType};
 use super::keys::{self, Scope, Unknown};
 use super::limits::{MAX_KEY, MAX_VALUE};
+use super::others;
 use super::value::shown_key;
 use crate::base::error::{Error, Position, Result, Status};
 use crate::base::text::brief;
@@ -50,8 +51,8 @@ impl Options {
     /// # Errors
     ///
     /// [`Status::Config`](crate::base::error::Status::Config) if the key cannot be an option, if it
-    /// is unknown and begins with `tls.`, `net.`, `health.` or `deliver.`, or if the key cannot
-    /// have the value.
+    /// is unknown and begins with `tls.`, `net.`, `health.` or `deliver.`, if the key cannot have
+    /// the value, or if an undeclared key asks for TLS in other words.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
         let (key, value) = (key.trim(), value.trim());
         let refuse = |cause: String| Err(Error::config(&self.position, cause));
@@ -95,6 +96,11 @@ impl Options {
             None => match keys::judge(&name) {
                 Unknown::Refused(cause) => return refuse(cause),
                 Unknown::Suspect(cause) if name.starts_with("deliver.") => return refuse(cause),
+                Unknown::Foreign if others::may_name_a_scheme(&name) => {
+                    if let Some(cause) = others::asks_for_tls(&name, value) {
+                        return refuse(cause);
+                    }
+                }
                 Unknown::Suspect(_) | Unknown::OfTheAgent(_) | Unknown::Foreign => {}
             },
         }
@@ -202,6 +208,35 @@ mod tests {
                 (crate::base::error::Status::Config, 0),
                 "{key}"
             );
+        }
+    }
+
+    #[test]
+    fn tls_in_other_words_is_refused_at_once_unless_the_plugin_declared_the_key() {
+        for (key, value) in [
+            ("transport", "tls"),
+            ("Transport", " TLS "),
+            ("protocol", "https"),
+            ("PROTO", "tcp+tls"),
+            ("scheme", "https://h"),
+            ("mode", "starttls"),
+            ("security", "SSL"),
+            ("connection", "tlsv1.2"),
+            ("type", "wss"),
+            ("use_tls", "on"),
+            ("ssl", "off"),
+            ("tls_on", "on"),
+            ("ca_file", "/ca.pem"),
+        ] {
+            let mut options = Options::default();
+            let error = options.set(key, value).expect_err(key);
+            assert!(error.to_string().contains("\"tls on\"") || key == "ca_file", "{error}");
+            assert!(options.get(key).is_none(), "{key}");
+            options.declare(key, KeyType::Text).unwrap();
+            options.set(key, value).expect(key);
+        }
+        for (key, value) in [("transport", "tcp"), ("url", "https://h"), ("mode", "tail")] {
+            Options::default().set(key, value).expect(key);
         }
     }
 

@@ -266,7 +266,7 @@ pub fn of_tls(name: &str) -> Option<String> {
     })
 }
 
-/// Whether the value of this key may ask for TLS.
+/// Whether the value of this key, in small letters, may ask for TLS.
 pub fn may_name_a_scheme(name: &str) -> bool {
     name.split(['_', '-', '.']).any(|part| WITH_A_SCHEME.contains(&part))
 }
@@ -282,7 +282,7 @@ pub fn asks_for_tls(name: &str, value: &str) -> Option<String> {
     is_one.then(|| {
         format!(
             "{name} asks for TLS, but the library does not read it and would send plaintext; write \
-             \"tls on\" in place of this line"
+             \"tls on\" in its place"
         )
     })
 }

@@ -98,8 +98,7 @@ impl Spellings {
             name,
             next: BEGINNING,
         });
-        wiped::push_str(&mut self.text, key);
-        wiped::push_str(&mut self.text, "\0");
+        wiped::push_with_nul(&mut self.text, key);
         self.by_text.insert(key.into(), id);
         id
     }

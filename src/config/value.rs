@@ -181,7 +181,10 @@ impl Kind {
 
     /// Reads `text` as the value of `key`; the error is a whole sentence with the fix.
     pub fn read<'a>(self, key: &str, text: &'a str) -> Result<Value<'a>, String> {
-        let text = text.trim();
+        let text = match text.as_bytes() {
+            [b'!'..=b'~', .., b'!'..=b'~'] => text, // nearly always
+            _ => text.trim(),
+        };
         if text.is_empty() {
             return Err(format!("{key}: the value is empty; write one, or remove the line"));
         }

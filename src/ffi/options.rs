@@ -104,8 +104,8 @@ pub unsafe extern "C" fn upstream_options_create(
 /// Returns:
 /// - UPSTREAM_OK: the value is set.
 /// - UPSTREAM_ERR_CONFIG: the key cannot be an option, is misspelt (all that begin with `tls.`,
-///   `net.`, `health.` or `deliver.` are the library's), or cannot have this value. `*err` says
-///   what is right.
+///   `net.`, `health.` or `deliver.` are the library's), or cannot have this value; or it asks for
+///   TLS in other words (`transport tls`) and is not declared. `*err` says what is right.
 /// - UPSTREAM_ERR_INVALID_ARG: `o`, `key` or `value` is NULL.
 /// - UPSTREAM_ERR_PANIC: a defect of the library; see the top of this file.
 ///

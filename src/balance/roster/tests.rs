@@ -150,6 +150,46 @@ fn eject(roster: &Roster, place: usize, now: u64) {
     );
 }
 
+/// Whoever picks in one way alone, for years, must not let the laps overflow.
+#[test]
+fn every_way_to_pick_takes_laps_off_and_no_turn_is_lost() {
+    type Pick = fn(&Roster) -> Option<usize>;
+    let ways: [(&str, Pick); 6] = [
+        ("try_next", |roster| roster.next(|| 0)),
+        ("finish", |roster| roster.finish(Rest::All, || 0)),
+        ("turn", |roster| {
+            let ask = Ask { trials: Trials::All, last_resort: true, wait: true };
+            roster.turn(&mut Tried::new(), ask, || 0).map(|turn| turn.place)
+        }),
+        ("turn of a retry", |roster| {
+            let ask = Ask { trials: Trials::None, last_resort: false, wait: false };
+            roster.turn(&mut tried(&[1]), ask, || 0).map(|turn| turn.place)
+        }),
+        ("another", |roster| roster.another(&Tried::new(), 0).map(|turn| turn.place)),
+        ("another of a retry", |roster| roster.another(&tried(&[0]), 0).map(|turn| turn.place)),
+    ];
+    for (way, pick) in ways {
+        let roster = roster(3, 0);
+        roster.rotation.pass_many_laps();
+        let (before, mut picked) = (roster.picks(true).unwrap(), 0);
+        while roster.rotation.has_many_laps() {
+            assert!(picked < 1 << 20, "{way}: laps stay");
+            assert!(pick(&roster).is_some(), "{way}");
+            picked += 1;
+        }
+        assert!(picked > 0, "{way}");
+        assert_eq!(roster.picks(true).unwrap() - before, picked, "{way}");
+        let of_each: u64 = (0..3).map(|place| roster.picks_of(place, true).unwrap()).sum();
+        assert_eq!(of_each, before + picked, "{way}");
+    }
+}
+
+fn tried(places: &[usize]) -> Tried {
+    let mut tried = Tried::new();
+    places.iter().for_each(|place| tried.insert(*place));
+    tried
+}
+
 #[test]
 fn the_hosts_clock_is_never_asked_under_the_lock() {
     let roster = roster(2, 0);
