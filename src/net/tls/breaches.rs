@@ -56,11 +56,10 @@ fn message(flaw: &InvalidMessage) -> String {
             "the server does not answer in TLS",
             "is this its plaintext port? Set tls off, or name its TLS port",
         ),
-        Flaw::MessageTooLarge | Flaw::HandshakePayloadTooLarge => {
-            ("the server sent a TLS message that is too long", UPDATE)
-        }
-        Flaw::CertificatePayloadTooLarge => (
-            "the server sends more certificates than the library takes",
+        Flaw::MessageTooLarge => ("the server sent a TLS message that is too long", UPDATE),
+        // No other message of a handshake may be so long.
+        Flaw::CertificatePayloadTooLarge | Flaw::HandshakePayloadTooLarge => (
+            "the server sends more certificates than the library takes (64 KiB)",
             "let it send only its own and those of the CAs that lead to the root",
         ),
         Flaw::UnsupportedCurveType | Flaw::UnsupportedKeyExchangeAlgorithm(_) => (
@@ -210,6 +209,7 @@ mod tests {
                 InvalidMessage::MessageTooLarge,
                 InvalidMessage::MessageTooShort,
                 InvalidMessage::CertificatePayloadTooLarge,
+                InvalidMessage::HandshakePayloadTooLarge,
                 InvalidMessage::MissingData("InternalName"),
                 InvalidMessage::TrailingData("InternalName"),
                 InvalidMessage::UnexpectedMessage("InternalName"),
