@@ -12,7 +12,10 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CMAKE_FLAGS := -DUPSTREAM_CARGO_TARGET_DIR=$(abspath $(BUILD))/cargo -DUPSTREAM_BUILD_EXAMPLES=ON
 CARGO := CARGO_TARGET_DIR=$(abspath $(BUILD))/cargo cargo
 
-.PHONY: help setup build test test-model test-sanitize demo receivers bench lint clean
+# How long each fuzzer runs.
+FUZZ_SECONDS ?= 600
+
+.PHONY: help setup build test test-model test-sanitize fuzz demo receivers bench lint clean
 
 help:
 	@echo "make setup      install the packages that this machine lacks (Debian, Ubuntu)"
@@ -25,6 +28,7 @@ help:
 	@echo
 	@echo "make test-model     what threads share, in every order of steps (MODEL=name for one)"
 	@echo "make test-sanitize  the C tests under clang's sanitizers, in $(BUILD)/asan and tsan"
+	@echo "make fuzz           hostile files and hostile TLS peers, ten minutes each (FUZZ_SECONDS=n)"
 	@echo "make bench          the library beside others; writes docs/performance.md"
 
 setup:
@@ -59,6 +63,11 @@ test-sanitize:
 		ctest --preset $$preset -j $(JOBS); \
 	done
 	@echo "make test-sanitize: all passed"
+
+# clang's libFuzzer, and the library with counters for its coverage.
+fuzz:
+	@scripts/setup fuzz
+	@BUILD="$(BUILD)" scripts/fuzz $(FUZZ_SECONDS)
 
 bench:
 	@BUILD="$(BUILD)" JOBS="$(JOBS)" scripts/bench
