@@ -6,6 +6,8 @@
 #include "support/openssl.h"
 #include "support/process.h"
 
+#include <unistd.h>
+
 static const char script[] =
     "set -e\n"
     "ec='-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'\n"
@@ -200,11 +202,47 @@ static void each_file_gets_its_sentence(void **state)
     }
 }
 
+/* A server of TLSv1.2 asks for a new handshake in the middle. That is declined (RFC 5246, 7.4.1.1).
+ * OpenSSL then ends the connection, and the error says why. */
+static void renegotiation_gets_its_sentence(void **state)
+{
+    static const char *const orders[] = {"R\n", "r\n"}; /* with a client certificate, and without */
+    size_t i;
+    (void)state;
+    for (i = 0; i < 2; i++) {
+        const char *arguments[] = {"openssl", "s_server",  "-accept", "127.0.0.1:0", "-tls1_2",
+                                   "-cert",   "valid.crt", "-key",    "valid.key",   NULL};
+        struct process server = process_start(arguments, openssl_folder);
+        upstream_conn_t *conn = NULL;
+        char text[2048], line[256], byte;
+        const char *said;
+        size_t got;
+        upstream_t *up;
+        do {
+            assert_true(process_read_line(&server, line, sizeof(line)));
+        } while (strncmp(line, "ACCEPT ", 7) != 0);
+        text_of(text, sizeof(text), (uint16_t)strtoul(strrchr(line, ':') + 1, NULL, 10),
+                "localhost", CA "\nnet.io_timeout 20s");
+        up = check_create(text, NULL);
+        assert_status(upstream_connect(up, &conn, NULL), UPSTREAM_OK);
+        assert_int_equal(write(server.input, orders[i], 2), 2);
+        assert_status(upstream_conn_read(conn, &byte, 1, &got), UPSTREAM_ERR_TLS);
+        said = upstream_error_message(upstream_conn_last_error(conn));
+        check_contains(said, "it wanted to renegotiate");
+        check_contains(said, "switch renegotiation off there");
+        check_words(said);
+        upstream_conn_discard(conn);
+        upstream_destroy(up);
+        process_kill(&server);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_server_gets_its_sentence),
         cmocka_unit_test(each_file_gets_its_sentence),
+        cmocka_unit_test(renegotiation_gets_its_sentence),
     };
     return check_run_tests(tests, setup, openssl_folder_teardown);
 }
