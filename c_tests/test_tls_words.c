@@ -206,12 +206,15 @@ static void each_file_gets_its_sentence(void **state)
  * OpenSSL then ends the connection, and the error says why. */
 static void renegotiation_gets_its_sentence(void **state)
 {
-    static const char *const orders[] = {"R\n", "r\n"}; /* with a client certificate, and without */
+    /* for a client certificate, and without; the other two have asked for one before */
+    static const char *const orders[] = {"R\n", "r\n", "R\n", "r\n"};
     size_t i;
     (void)state;
-    for (i = 0; i < 2; i++) {
-        const char *arguments[] = {"openssl", "s_server",  "-accept", "127.0.0.1:0", "-tls1_2",
-                                   "-cert",   "valid.crt", "-key",    "valid.key",   NULL};
+    for (i = 0; i < 4; i++) {
+        const char *arguments[] = {
+            "openssl", "s_server",  "-accept", "127.0.0.1:0", "-tls1_2",
+            "-cert",   "valid.crt", "-key",    "valid.key",   i < 2 ? NULL : "-verify",
+            "1",       NULL};
         struct process server = process_start(arguments, openssl_folder);
         upstream_conn_t *conn = NULL;
         char text[2048], line[256], byte;
@@ -222,7 +225,10 @@ static void renegotiation_gets_its_sentence(void **state)
             assert_true(process_read_line(&server, line, sizeof(line)));
         } while (strncmp(line, "ACCEPT ", 7) != 0);
         text_of(text, sizeof(text), (uint16_t)strtoul(strrchr(line, ':') + 1, NULL, 10),
-                "localhost", CA "\nnet.io_timeout 20s");
+                "localhost",
+                i < 2 ? CA "\nnet.io_timeout 20s"
+                      : CA "\nnet.io_timeout 20s\ntls.crt_file F/client.crt\n"
+                           "tls.key_file F/client.key");
         up = check_create(text, NULL);
         assert_status(upstream_connect(up, &conn, NULL), UPSTREAM_OK);
         assert_int_equal(write(server.input, orders[i], 2), 2);
@@ -231,6 +237,10 @@ static void renegotiation_gets_its_sentence(void **state)
         check_contains(said, "it wanted to renegotiate");
         check_contains(said, "switch renegotiation off there");
         check_words(said);
+        /* A write says the same. */
+        assert_status(upstream_conn_write(conn, "x", 1), UPSTREAM_ERR_TLS);
+        check_contains(upstream_error_message(upstream_conn_last_error(conn)),
+                       "it wanted to renegotiate");
         upstream_conn_discard(conn);
         upstream_destroy(up);
         process_kill(&server);

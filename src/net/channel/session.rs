@@ -129,9 +129,15 @@ impl Session {
     }
 
     pub(super) fn explain(&self, error: &rustls::Error) -> Failure {
-        let (status, text) =
-            tls::explain(error, &self.client, self.asked, !self.tls.is_handshaking());
+        let after = (!self.tls.is_handshaking()).then(|| self.tls.protocol_version()).flatten();
+        let (status, text) = tls::explain(error, &self.client, self.asked, after);
         (status, 0, text)
+    }
+
+    /// Why TLS takes nothing more to send: it ended before, and rustls says why once more.
+    fn refused(&self, error: &io::Error) -> Failure {
+        let of_tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        of_tls.map_or_else(|| broken(error), |inner| self.explain(inner))
     }
 
     /// Sends encrypted bytes with one system call.
@@ -303,7 +309,7 @@ impl Session {
                 Offer::Cut(slices, count) => writer.write_vectored(&slices[..count]),
                 Offer::Rest(bytes) => writer.write(bytes),
             };
-            let taken = taken.map_err(|error| broken(&error))?;
+            let taken = taken.map_err(|error| self.refused(&error))?;
             self.records += 1 + taken as u64 / (16 * 1024);
             progress.taken += taken as u64;
             unsent.advance(taken);

@@ -1,6 +1,8 @@
 //! Explains a failed handshake or record, and names the keys that fix it.
 
-use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage};
+use rustls::{
+    AlertDescription, CertificateError, Error as TlsError, InvalidMessage, ProtocolVersion,
+};
 
 use super::breaches;
 use super::client::TlsClient;
@@ -12,16 +14,17 @@ use crate::base::error::Status;
 use crate::config::TlsVersion;
 
 /// Status and text for a TLS failure. `asked`: whether the server asked for a client certificate.
+/// `after`: the version, if it came after the handshake.
 pub(in crate::net) fn explain(
     error: &TlsError,
     client: &TlsClient,
     asked: Asked,
-    is_after_handshake: bool,
+    after: Option<ProtocolVersion>,
 ) -> (Status, String) {
     match error {
         TlsError::AlertReceived(
             AlertDescription::HandshakeFailure | AlertDescription::NoRenegotiation,
-        ) if is_after_handshake && asked == Asked::No => {
+        ) if after == Some(ProtocolVersion::TLSv1_2) || after.is_some() && asked == Asked::No => {
             let text = "the server ended TLS (alert 40 or 100): it wanted to renegotiate, which \
                         the library does not do; switch renegotiation off there (for example, ask \
                         for the client certificate at the start, not for some paths), or allow \

@@ -72,18 +72,17 @@ fn trust(
         let found = found.map_err(|cause| refuse("tls.ca_file", file, &cause))?;
         for one in &found {
             add(&mut store, one).map_err(|cause| refuse("tls.ca_file", file, &cause))?;
-            warn_of_root("tls.ca_file", file, one, warnings);
         }
+        warn_of_roots("tls.ca_file", file, &found, warnings);
         given.extend(found);
     }
     if let Some(folder) = &tls.ca_path {
-        for one in folder_certificates(folder, reading, warnings)? {
-            match add(&mut store, &one) {
-                Ok(()) => warn_of_root("tls.ca_path", folder, &one, warnings),
-                Err(cause) => return Err(refuse("tls.ca_path", folder, &cause)),
-            }
-            given.push(one);
+        let found = folder_certificates(folder, reading, warnings)?;
+        for one in &found {
+            add(&mut store, one).map_err(|cause| refuse("tls.ca_path", folder, &cause))?;
         }
+        warn_of_roots("tls.ca_path", folder, &found, warnings);
+        given.extend(found);
     }
     Ok((Arc::new(store), given))
 }
@@ -98,11 +97,37 @@ fn add(store: &mut RootCertStore, one: &CertificateDer<'static>) -> Result<(), S
     })
 }
 
+/// How many things in a file or directory are warned of one by one: there may be thousands.
+const MOST_WARNINGS: usize = 25;
+
 /// webpki does not look at the dates of a root, and other libraries refuse what an expired one
 /// signed.
-fn warn_of_root(key: &str, file: &TlsFile, one: &CertificateDer<'_>, warnings: &mut Vec<String>) {
-    let Some(cause) = dates::of_root(one, SystemTime::now()) else { return };
-    warnings.push(refuse(key, file, &cause).to_string());
+fn warn_of_roots(
+    key: &str,
+    file: &TlsFile,
+    roots: &[CertificateDer<'_>],
+    warnings: &mut Vec<String>,
+) {
+    let now = SystemTime::now();
+    let causes = roots.iter().filter_map(|one| dates::of_root(one, now));
+    let rest = "of its trust roots are out of their dates; remove them";
+    warn_of_each(key, file, causes, rest, warnings);
+}
+
+/// A warning for each cause; of the last ones, only how many there are.
+fn warn_of_each(
+    key: &str,
+    file: &TlsFile,
+    mut causes: impl Iterator<Item = String>,
+    rest: &str,
+    warnings: &mut Vec<String>,
+) {
+    let mut warn = |cause: &str| warnings.push(refuse(key, file, cause).to_string());
+    causes.by_ref().take(MOST_WARNINGS).for_each(|cause| warn(&cause));
+    match causes.count() {
+        0 => {}
+        more => warn(&format!("{more} more {rest}")),
+    }
 }
 
 fn folder_certificates(
@@ -113,7 +138,8 @@ fn folder_certificates(
     let refuse = |cause: &str| refuse("tls.ca_path", folder, cause);
     let files =
         reading.directory("tls.ca_path", &folder.path, true).map_err(|cause| refuse(&cause))?;
-    warnings.extend(reading.left_out.drain(..).map(|cause| refuse(&cause).to_string()));
+    let rest = "of its files are left out";
+    warn_of_each("tls.ca_path", folder, reading.left_out.drain(..), rest, warnings);
     // Such folders also hold other things (revocation lists, notes), so a file without a
     // certificate is skipped. A folder without any certificate is an error.
     let mut found: Vec<CertificateDer<'static>> =
@@ -188,4 +214,26 @@ fn disorder(chain: &[CertificateDer<'_>]) -> Option<String> {
 /// The error about a file's content, with the line that names the file.
 pub(super) fn refuse(key: &str, file: &TlsFile, cause: &str) -> Error {
     Error::config(&file.position, format!("{key} {}: {cause}", brief_path(&file.path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::error::Position;
+
+    #[test]
+    fn thousands_of_flaws_are_few_lines() {
+        let position = Position { file: "f".into(), line: 7, column: 1 };
+        let file = TlsFile { path: "/roots".into(), position };
+        for (count, lines) in [(0, 0), (25, 25), (26, 26), (10_000, 26)] {
+            let mut warnings = Vec::new();
+            let causes = (0..count).map(|number| format!("has flaw {number}; mend it"));
+            warn_of_each("tls.ca_path", &file, causes, "of its files are left out", &mut warnings);
+            assert_eq!(warnings.len(), lines);
+            if let Some(last) = warnings.get(25) {
+                let more = format!("{} more of its files are left out", count - 25);
+                assert!(last.starts_with("f:7:1: ") && last.contains(&more), "{last}");
+            }
+        }
+    }
 }
