@@ -7,7 +7,7 @@ use super::layers::{Layers, seen_from};
 use super::lines::Given;
 use super::proxy::proxy;
 use super::settings::{
-    CipherNames, HealthSettings, NetSettings, NodeSettings, TlsFile, TlsSettings,
+    CipherNames, HealthSettings, NetSettings, NodeSettings, Proxy, TlsFile, TlsSettings,
 };
 use super::tls_files::TlsFiles;
 use super::value::Value;
@@ -27,7 +27,7 @@ pub(super) fn node_settings(
         false => None,
     };
     let net = NetSettings {
-        proxy: node.text(Key::NetProxy).map(proxy).transpose().unwrap_or_default().map(Arc::new),
+        proxy: node.text(Key::NetProxy).map(proxy_of),
         connect_timeout: node.duration(Key::NetConnectTimeout),
         connect_timeout_log_error: node.bool(Key::NetConnectTimeoutLogError),
         io_timeout: node.duration(Key::NetIoTimeout),
@@ -56,6 +56,11 @@ pub(super) fn node_settings(
         );
     }
     Ok(NodeSettings { tls, net: Arc::new(net), health: Arc::new(health), weight, priority })
+}
+
+/// The value was read before.
+fn proxy_of(text: &str) -> Arc<Proxy> {
+    Arc::new(proxy(text).unwrap_or_else(|_| unreachable!("net.proxy was checked")))
 }
 
 fn health_settings(node: Layers<'_, '_>) -> Result<HealthSettings> {

@@ -4,7 +4,6 @@ use percent_encoding::percent_decode_str;
 
 use super::host::host;
 use super::settings::Proxy;
-use super::value::decimal;
 use crate::base::wiped::Wiped;
 
 /// The proxy of `http://[user:password@]host:port`. The error follows the key in the message.
@@ -30,8 +29,9 @@ pub(super) fn proxy(text: &str) -> Result<Proxy, String> {
     let Some((name, port)) = authority.rsplit_once(':').filter(behind) else {
         return Err(format!("there is no port; {FORM}"));
     };
-    let Some(port) = decimal(port).and_then(|port| u16::try_from(port).ok()).filter(|n| *n > 0)
-    else {
+    // `parse` alone would accept a leading `+`.
+    let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+    let Some(port) = port.parse().ok().filter(|port| is_number && *port > 0) else {
         return Err(format!("the port is not a number from 1 to 65535; {FORM}"));
     };
     if name.is_empty() {

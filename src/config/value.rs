@@ -260,7 +260,7 @@ impl Kind {
     }
 }
 
-pub(super) fn decimal(text: &str) -> Option<u32> {
+fn decimal(text: &str) -> Option<u32> {
     if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
