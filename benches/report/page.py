@@ -1,5 +1,7 @@
 """The page: targets first, then tables for each subject. No line of it is over 100 columns."""
 
+import textwrap
+
 WIDTH = 100
 
 OPENING = """# Performance
@@ -143,15 +145,13 @@ def badness(row):
 
 
 def targets(rows):
-    """One line for each kind of target: the figure that is furthest from it."""
+    """An entry for each kind of target: the figure that is furthest from it."""
     out = [
         "## Targets",
         "",
         "Of each kind of target, the case that is furthest from it.",
         "Targets in ns and us were set on a faster processor than that of this page.",
         "",
-        "| subject | case | figure | target |",
-        "|---|---|---|---|",
     ]
 
     def kind(row):
@@ -166,7 +166,8 @@ def targets(rows):
         verdict += f" ({missed} of {len(of_kind)})" if missed and len(of_kind) > 1 else ""
         subject = TITLES.get(suite, suite) + (f", {counted(threads)}" if threads else "")
         held = f"ratio {figure(held)}" if unit == "ratio" else f"{figure(held)} {unit}"
-        out.append(line([subject, worst["case"], held, f"{target}: {verdict}"]))
+        text = f"- {subject}; {worst['case']}: {held}; {target}: {verdict}"
+        out += textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     return out
 
 

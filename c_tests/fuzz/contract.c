@@ -1,5 +1,7 @@
 #include "contract.h"
 
+#include "../support/plain_text.h"
+
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -7,8 +9,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
-
-enum { MESSAGE = 2000 };
 
 const char contract_secret[] = "Zq9-secret-Zq9";
 int contract_secret_allowed;
@@ -54,45 +54,12 @@ ssize_t __wrap_write(int fd, const void *data, size_t size)
     return __real_write(fd, data, size);
 }
 
-/* The length of the character at `at`; 0 if it must not be in a message. */
-static size_t plain_character(const unsigned char *at)
-{
-    size_t length = at[0] < 0x80 ? 1 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4, i;
-    if (at[0] < 0x20 || at[0] == 0x7f || (at[0] >= 0x80 && at[0] < 0xc2) || at[0] > 0xf4) {
-        return 0;
-    }
-    for (i = 1; i < length; i++) {
-        if ((at[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    if (at[0] == 0xc2 && at[1] < 0xa0) {
-        return 0; /* C1 */
-    }
-    if (at[0] == 0xe2 && at[1] == 0x80 && at[2] >= 0xa8 && at[2] <= 0xae) {
-        return 0; /* line separators, and what turns text round */
-    }
-    if (at[0] == 0xe2 && at[1] == 0x81 && at[2] >= 0xa6 && at[2] <= 0xa9) {
-        return 0;
-    }
-    return length;
-}
-
 void contract_message(const char *message, const char *place)
 {
-    const unsigned char *at = (const unsigned char *)message;
-    if (message == NULL || message[0] == '\0') {
-        contract_breach("%s: no words", place);
-    }
-    if (strlen(message) > MESSAGE) {
-        contract_breach("%s: %zu bytes: %.200s", place, strlen(message), message);
-    }
-    while (*at != '\0') {
-        size_t length = plain_character(at);
-        if (length == 0) {
-            contract_breach("%s: byte 0x%02x in: %s", place, *at, message);
-        }
-        at += length;
+    const char *flaw = message == NULL ? "" : plain_text_flaw(message);
+    if (flaw != NULL) {
+        contract_breach("%s: byte 0x%02x at %td of: %.2100s", place, (unsigned char)*flaw,
+                        message == NULL ? 0 : flaw - message, message == NULL ? "" : message);
     }
     if (!contract_secret_allowed && strstr(message, contract_secret) != NULL) {
         contract_breach("%s: shows a secret: %s", place, message);

@@ -1,6 +1,8 @@
 /* See check.h. */
 #include "check.h"
 
+#include "plain_text.h"
+
 int check_filter(const struct CMUnitTest *tests, size_t count)
 {
     const char *wanted = getenv("UPSTREAM_TEST_FILTER");
@@ -101,4 +103,13 @@ upstream_t *check_nodes(const uint16_t *ports, size_t nodes, const char *more)
     upstream_t *up = check_create(text, NULL);
     free(text);
     return up;
+}
+
+void check_plain_text(const char *message, const char *place)
+{
+    const char *flaw = plain_text_flaw(message);
+    if (flaw != NULL) {
+        fail_msg("%s: byte 0x%02x at %zu of %zu in: %.300s", place, (unsigned char)*flaw,
+                 (size_t)(flaw - message), strlen(message), message);
+    }
 }

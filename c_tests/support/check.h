@@ -60,4 +60,7 @@ upstream_stats_t check_node_stats(upstream_node_t *node);
 /* check_create() of check_nodes_text(). */
 upstream_t *check_nodes(const uint16_t *ports, size_t nodes, const char *more);
 
+/* Fails unless it is one line of plain text (plain_text.h); `place` says where it comes from. */
+void check_plain_text(const char *message, const char *place);
+
 #endif

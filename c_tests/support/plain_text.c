@@ -1,7 +1,7 @@
 /* See plain_text.h. */
 #include "plain_text.h"
 
-#include "check.h"
+#include <stddef.h>
 
 /* The length of the character at `at`; 0 if it must not be in a message. */
 static size_t plain_character(const unsigned char *at)
@@ -41,13 +41,4 @@ const char *plain_text_flaw(const char *message)
         }
     }
     return NULL;
-}
-
-void check_plain_text(const char *message, const char *place)
-{
-    const char *flaw = plain_text_flaw(message);
-    if (flaw != NULL) {
-        fail_msg("%s: byte 0x%02x at %zu of %zu in: %.300s", place, (unsigned char)*flaw,
-                 (size_t)(flaw - message), strlen(message), message);
-    }
 }

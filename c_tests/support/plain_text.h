@@ -8,7 +8,4 @@ enum { PLAIN_TEXT_MOST = 2000 };
 /* Where the message is not so; NULL if it is good. */
 const char *plain_text_flaw(const char *message);
 
-/* Fails unless it is good; `place` says where it comes from. */
-void check_plain_text(const char *message, const char *place);
-
 #endif

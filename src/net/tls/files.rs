@@ -227,7 +227,7 @@ mod tests {
         let file = TlsFile { path: "/roots".into(), position };
         for (count, lines) in [(0, 0), (25, 25), (26, 26), (10_000, 26)] {
             let mut warnings = Vec::new();
-            let causes = (0..count).map(|number| format!("has flaw {number}; mend it"));
+            let causes = (0..count).map(|number| format!("has flaw {number}; repair it"));
             warn_of_each("tls.ca_path", &file, causes, "of its files are left out", &mut warnings);
             assert_eq!(warnings.len(), lines);
             if let Some(last) = warnings.get(25) {
